@@ -1,0 +1,1 @@
+"""Milepost evaluates the checkpoints that training leaves behind."""

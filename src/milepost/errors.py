@@ -1,0 +1,178 @@
+"""Every error that Milepost raises, in one tree.
+
+```
+MilepostError
+├── UsageError                 the call or command is off                       (exit code 2)
+│   ├── MissingExtra           an optional dependency is not installed
+│   ├── EvaluationFileError    the evaluation file cannot be used
+│   └── StoreError             the store cannot be used
+├── DataError                  the held-out data is unusable
+│   └── UnstableData           two passes over the data differ                  kind `unstable data`
+└── CheckpointError            one checkpoint failed: a row, never the end      (exit code 3)
+    ├── Torn                   still being written, or cut off                  kind `torn`
+    ├── Corrupt                checksum or structure                            kind `corrupt`
+    ├── Unsafe                 would need code execution                        kind `unsafe`
+    ├── Program                is a program, not data                           kind `program`
+    ├── Unsupported            a kind of tensor that is not read                kind `unsupported`
+    ├── Mismatch               names or shapes do not fit the model             kind `mismatch`
+    ├── NonfiniteWeights       NaN or infinity among the weights                kind `nonfinite weights`
+    ├── StochasticModel        two predictions of one batch differ              kind `stochastic model`
+    ├── OutOfMemory            the model or its outputs do not fit              kind `out of memory`
+    ├── Crashed                the evaluator died                               kind `crashed`
+    ├── TimedOut               the evaluator hung                               kind `timeout`
+    ├── ModelFailed            the model's own code raised                      kind `model error`
+    └── Vanished               deleted before it could be evaluated             kind `vanished`
+```
+
+A message says where, what was expected, what was found, and what to do.
+"""
+
+from typing import ClassVar
+
+
+class MilepostError(Exception):
+    """The root: catch this to catch all of Milepost's own errors."""
+
+
+class UsageError(MilepostError):
+    """The call or the command is off; nothing was done."""
+
+
+class MissingExtra(UsageError):  # noqa: N818 - the name says what is wrong, as the tree does
+    """An optional dependency is not installed; the message holds the pip line."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        """Name the package that could not be imported and the extra that brings it."""
+        super().__init__(f"{package} is not installed; it comes with: pip install 'milepost[{extra}]'")
+
+
+class EvaluationFileError(UsageError):
+    """The evaluation file is missing, fails on import, or holds no `evaluation`."""
+
+
+class StoreError(UsageError):
+    """The store is missing, of another format version, or cannot be written."""
+
+
+class DataError(MilepostError):
+    """The held-out data is unusable: empty, of wrong lengths, labels out of range."""
+
+
+class UnstableData(DataError):  # noqa: N818 - as in the tree
+    """Two passes over the data differ."""
+
+    kind: ClassVar[str] = "unstable data"
+
+
+class CheckpointError(MilepostError):
+    """One checkpoint failed; it becomes a row of its kind.
+
+    `retry` tells whether a later run tries the same file again without being asked.
+    """
+
+    kind: ClassVar[str] = "failed"
+    retry: ClassVar[bool] = False
+
+
+class Torn(CheckpointError):  # noqa: N818 - as in the tree
+    """Still being written, or cut off; the message says what is missing."""
+
+    kind = "torn"
+    retry = True
+
+
+class Corrupt(CheckpointError):  # noqa: N818 - as in the tree
+    """A checksum or the structure is wrong."""
+
+    kind = "corrupt"
+
+
+class Unsafe(CheckpointError):  # noqa: N818 - as in the tree
+    """Reading it would mean running code from it."""
+
+    kind = "unsafe"
+
+
+class Program(CheckpointError):  # noqa: N818 - as in the tree
+    """It is a program (TorchScript, an exported graph), not a table of tensors."""
+
+    kind = "program"
+
+
+class Unsupported(CheckpointError):  # noqa: N818 - as in the tree
+    """It holds a kind of tensor that Milepost does not read, and the model needs it."""
+
+    kind = "unsupported"
+
+
+class Mismatch(CheckpointError):  # noqa: N818 - as in the tree
+    """Its tensors do not fit the model's variables one to one."""
+
+    kind = "mismatch"
+
+
+class NonfiniteWeights(CheckpointError):  # noqa: N818 - as in the tree
+    """NaN or infinity among the restored weights."""
+
+    kind = "nonfinite weights"
+
+
+class StochasticModel(CheckpointError):  # noqa: N818 - as in the tree
+    """Two predictions of the same batch differ, or depend on the batch."""
+
+    kind = "stochastic model"
+
+
+class OutOfMemory(CheckpointError):  # noqa: N818 - as in the tree
+    """The model, its weights or its outputs do not fit into memory."""
+
+    kind = "out of memory"
+    retry = True
+
+
+class Crashed(CheckpointError):  # noqa: N818 - as in the tree
+    """The process that evaluated it died."""
+
+    kind = "crashed"
+    retry = True
+
+
+class TimedOut(CheckpointError):  # noqa: N818 - as in the tree
+    """The process that evaluated it gave no sign of life in time."""
+
+    kind = "timeout"
+    retry = True
+
+
+class ModelFailed(CheckpointError):  # noqa: N818 - as in the tree
+    """The user's model, or its framework, raised an error of its own."""
+
+    kind = "model error"
+
+
+class Vanished(CheckpointError):  # noqa: N818 - as in the tree
+    """Deleted before it could be evaluated."""
+
+    kind = "vanished"
+    retry = True
+
+
+def _kinds(root: type[CheckpointError]) -> dict[str, type[CheckpointError]]:
+    found = {root.kind: root}
+    for child in root.__subclasses__():
+        found.update(_kinds(child))
+    return found
+
+
+def checkpoint_error(kind: str, message: str) -> CheckpointError:
+    """Build the error of a kind's name, as it came out of a store or from another process.
+
+    >>> checkpoint_error("torn", "12 bytes missing")
+    Torn('12 bytes missing')
+    """
+    return _kinds(CheckpointError).get(kind, CheckpointError)(message)
+
+
+def retried(kind: str) -> bool:
+    """Tell whether a later run tries a failure of this kind again without being asked."""
+    return _kinds(CheckpointError).get(kind, CheckpointError).retry

@@ -1,0 +1,93 @@
+"""From a name to an object: classes are found by file, or by entry point, never by being listed somewhere.
+
+A room is a sub-package (`metrics`, `checkpoints`, ...).  A public class with a string `name` that is defined in one of the
+room's files (files that begin with `_` aside) is registered under that name.  Other distributions add theirs by an entry
+point of the group `milepost.<room>` that names a class.  Rooms are imported by string only, and only when asked for.
+"""
+
+import importlib
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from milepost.errors import MissingExtra, UsageError
+
+
+def resolve(address: str) -> Any:
+    """Return the object at "package.module:attribute"; the one way in which a lower room reaches a higher one.
+
+    >>> resolve("math:tau") > 6
+    True
+    """
+    module, _, attribute = address.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def files(room: str) -> list[str]:
+    """Return the names of a room's public modules, sorted, without importing any of them.
+
+    >>> "top_k" in files("metrics")
+    True
+    """
+    package = importlib.import_module(f"milepost.{room}")
+    return sorted(item.name for item in pkgutil.iter_modules(package.__path__) if not item.name.startswith("_"))
+
+
+def classes(room: str) -> dict[str, type[Any]]:
+    """Return every registered class of a room by name.
+
+    A file whose optional dependency is missing is left out; two classes of one name are a `UsageError`.
+
+    >>> classes("metrics")["top_k"].__name__
+    'TopK'
+    """
+    found: dict[str, type[Any]] = {}
+    for file in files(room):
+        try:
+            module = importlib.import_module(f"milepost.{room}.{file}")
+        except MissingExtra:
+            continue
+        for name, item in _defined(module).items():
+            _add(found, room, name, item)
+    for point in _entry_points(room):
+        item = point.load()
+        _add(found, room, item.name, item)
+    return found
+
+
+def load(room: str, name: str) -> type[Any]:
+    """Return the class that is registered under a name; a `UsageError` lists the names that there are."""
+    found = classes(room)
+    if name not in found:
+        raise UsageError(f"no {room} entry is named {name!r}; there are: {', '.join(sorted(found)) or 'none'}")
+    return found[name]
+
+
+def _defined(module: ModuleType) -> dict[str, type[Any]]:
+    found = {}
+    for attribute, item in vars(module).items():
+        if isinstance(item, type) and not attribute.startswith("_") and item.__module__ == module.__name__:
+            name = getattr(item, "name", None)
+            if isinstance(name, str):
+                found[name] = item
+    return found
+
+
+def _add(found: dict[str, type[Any]], room: str, name: str, item: type[Any]) -> None:
+    if found.get(name, item) is not item:
+        first = found[name]
+        raise UsageError(
+            f"two {room} entries are named {name!r}: {first.__module__}.{first.__qualname__} and "
+            f"{item.__module__}.{item.__qualname__}; rename one"
+        )
+    found[name] = item
+
+
+@cache
+def _entry_points(room: str) -> tuple[Any, ...]:
+    return tuple(entry_points(group=f"milepost.{room}"))

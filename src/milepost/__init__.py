@@ -1,1 +1,16 @@
-"""Milepost evaluates the checkpoints that training leaves behind."""
+"""Milepost evaluates the checkpoints that training leaves behind: every one, exactly once, recorded for good.
+
+The names below are handed on lazily: importing `milepost` loads no framework, and nothing of Milepost but this file and
+`_lazy`.
+"""
+
+from milepost._lazy import table
+
+_ADDRESSES = {
+    "Batch": "milepost.core:Batch",
+    "Evaluation": "milepost.evaluation:Evaluation",
+}
+
+__all__ = ["Batch", "Evaluation"]  # noqa: F822 - handed on by __getattr__
+
+__getattr__, __dir__ = table(__name__, _ADDRESSES)

@@ -1,7 +1,7 @@
 """Names that a package hands on without importing the files behind them (PEP 562).
 
-A room (`milepost.metrics`) hands on the classes of its files.  Which file holds a class is read from the text of the
-files, so that nothing is imported but the file that is asked for; files added to the room's `__path__` count as its own.
+A room (`milepost.metrics`) hands on the classes of its files.  Which file holds a class is read from the files' text,
+so that nothing is imported but the file that is asked for; files added to the room's `__path__` count as its own.
 """
 
 import ast

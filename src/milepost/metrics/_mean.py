@@ -1,0 +1,55 @@
+"""What every mean shares: a state of numerator and denominator, and their ratio, rounded once."""
+
+import math
+
+import numpy as np
+
+from milepost.core import Array, Value
+from milepost.states import ExactSums, Tally
+
+
+def counted(hits: Array, weights: Array | None) -> Tally:
+    """Return the state of a share of rows: integers, or exact sums of weights where there are weights."""
+    n = np.int64(len(hits))
+    if weights is None:
+        return Tally({"hits": np.int64(np.count_nonzero(hits)), "n": n})
+    return Tally({"n": n}, {"hits": ExactSums.of(weights[hits]), "weight": ExactSums.of(weights)})
+
+
+def share(state: Tally) -> Value:
+    """Return hits over rows (integers), or over weight; undefined where there are no rows."""
+    if state.count("n") == 0:
+        return Value(None, 0, 0, "undefined: no rows")
+    if "hits" in state.counts:
+        hits, n = state.count("hits"), state.count("n")
+        return Value(hits / n, hits, n)
+    hit, weight = state.sums["hits"], state.sums["weight"]
+    return Value(hit.ratio(weight), hit.value(), weight.value())
+
+
+def summed(values: Array, finite: Array, weights: Array | None) -> Tally:
+    """Return the state of a mean of float32 values; rows with `finite` 0 are counted as spoiled and not summed."""
+    fine = finite != 0
+    kept = values[fine]
+    counts = {"n": np.int64(len(values)), "spoiled": np.int64(len(values) - len(kept))}
+    if weights is None:
+        return Tally(counts, {"sum": ExactSums.of(kept)})
+    weight = weights[fine]
+    return Tally(counts, {"sum": ExactSums.products(kept, weight), "weight": ExactSums.of(weight)})
+
+
+def mean(state: Tally, skip: bool) -> Value:  # noqa: FBT001 - the metric's own field, handed on
+    """Return the mean; undefined without rows, and where rows are spoiled unless these are skipped."""
+    n, spoiled = state.count("n"), state.count("spoiled")
+    if n == 0:
+        return Value(None, note="undefined: no rows")
+    if spoiled and not skip:
+        return Value(None, note=f'undefined: {spoiled} of {n} rows are spoiled; nonfinite="skip" leaves them out')
+    if spoiled == n:
+        return Value(None, note=f"undefined: all {n} rows are spoiled")
+    total = state.sums["sum"]
+    weight = state.sums.get("weight")
+    value = total.ratio(weight if weight is not None else n - spoiled)
+    bottom = weight.value() if weight is not None else n - spoiled
+    note = f"infinite: {int(total.plus)} rows have a label of score -inf" if math.isinf(value) else None
+    return Value(value, total.value(), bottom, note)

@@ -1,0 +1,115 @@
+"""Calibration: does a confidence of 80 % mean that 80 % are right?"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from milepost.core import Array, Columns, Value
+from milepost.errors import UsageError
+from milepost.states import ExactSums, Tally
+
+_ONE = 1 << 1074  # 1.0 in the units of an exact sum
+_DEFAULT_BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationError:
+    """Expected calibration error over bins of equal width, and the largest gap of a bin.
+
+    With bins (lower, upper] of the prediction's confidence, the error is the sum over bins of
+    |right rows - sum of confidences| / rows (Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017).  It depends strongly on
+    the number of bins: any other than 15 is part of the value's name.  Spoiled rows make it undefined unless
+    `nonfinite="skip"`.
+
+    >>> import numpy as np
+    >>> metric = CalibrationError(bins=15)
+    >>> rows = {"confidence": np.array([0.75, 0.75], np.float32), "rank": np.array([0, 3], np.int32)}
+    >>> rows["finite"] = np.ones(2, np.uint8)
+    >>> metric.values(metric.state(rows, None))["calibration_error"].value
+    0.25
+    """
+
+    bins: int = _DEFAULT_BINS
+    nonfinite: Literal["undefined", "skip"] = "undefined"
+    name: ClassVar[str] = "calibration_error"
+    columns: ClassVar[tuple[str, ...]] = ("confidence", "rank", "finite")
+    direction: ClassVar[str] = "lower"
+    unit: ClassVar[str] = "ratio"
+
+    def __post_init__(self) -> None:
+        """Refuse a number of bins that is no positive integer, and an unknown rule for spoiled rows."""
+        if not isinstance(self.bins, int) or not 1 <= self.bins <= 1 << 20:
+            raise UsageError(f"CalibrationError(bins={self.bins!r}): expected an integer from 1 to {1 << 20}")
+        if self.nonfinite not in ("undefined", "skip"):
+            raise UsageError(f"CalibrationError(nonfinite={self.nonfinite!r}): expected 'undefined' or 'skip'")
+
+    @property
+    def headline(self) -> str:
+        """`calibration_error`, with the number of bins where it is not 15."""
+        return "calibration_error" if self.bins == _DEFAULT_BINS else f"calibration_error_{self.bins}_bins"
+
+    def state(self, columns: Columns, weights: Array | None) -> Tally:
+        """Count rows, right rows and confidence in each bin."""
+        fine = columns["finite"] != 0
+        confidence = columns["confidence"][fine].astype(np.float64)
+        right = columns["rank"][fine] == 0
+        # 24 bits of confidence times the bins is exact in float64: a value on an edge falls below it, always.
+        bins = np.clip(np.ceil(confidence * self.bins).astype(np.int64) - 1, 0, self.bins - 1)
+        shape = (self.bins,)
+        counts = {
+            "n": np.int64(len(fine)),
+            "spoiled": np.int64(np.count_nonzero(~fine)),
+            "rows": np.bincount(bins, minlength=self.bins).astype(np.int64),
+        }
+        if weights is None:
+            counts["right"] = np.bincount(bins[right], minlength=self.bins).astype(np.int64)
+            return Tally(counts, {"confidence": ExactSums.of(confidence, bins, shape)})
+        weight = weights[fine]
+        return Tally(
+            counts,
+            {
+                "confidence": ExactSums.products(confidence, weight, bins, shape),
+                "right": ExactSums.of(weight[right], bins[right], shape),
+                "weight": ExactSums.of(weight, bins, shape),
+            },
+        )
+
+    def values(self, state: Tally) -> dict[str, Value]:
+        """Return the expected and the largest calibration error."""
+        names = (self.headline, f"max_{self.headline}")
+        n, spoiled = state.count("n"), state.count("spoiled")
+        if n == spoiled or (spoiled and self.nonfinite != "skip"):
+            note = f"undefined: {spoiled} of {n} rows are spoiled" if n else "undefined: no rows"
+            return {name: Value(None, note=note) for name in names}
+        confidence, right, weight = _units(state)
+        gaps = [abs(a - b) for a, b in zip(confidence, right, strict=True)]
+        worst = max(Fraction(gap, size) for gap, size in zip(gaps, weight, strict=True) if size)
+        return {names[0]: Value(sum(gaps) / sum(weight)), names[1]: Value(worst.numerator / worst.denominator)}
+
+    def tables(self, state: Tally) -> dict[str, Array]:
+        """Return the reliability table, one row a bin: lower, upper, rows, accuracy, confidence (NaN where empty)."""
+        confidence, right, weight = _units(state)
+        edges = np.arange(self.bins + 1) / self.bins
+        return {
+            "lower": edges[:-1],
+            "upper": edges[1:],
+            "rows": np.asarray(state.counts["rows"]),
+            "accuracy": _shares(right, weight),
+            "confidence": _shares(confidence, weight),
+        }
+
+
+def _units(state: Tally) -> tuple[list[int], list[int], list[int]]:
+    """Confidence, right rows and rows of each bin as integers of one unit, so that nothing is rounded before the end."""
+    confidence = [int(unit) for unit in state.sums["confidence"].units]
+    if "weight" in state.sums:
+        right, weight = ([int(unit) for unit in state.sums[name].units] for name in ("right", "weight"))
+    else:
+        right, weight = ([int(count) * _ONE for count in state.counts[name]] for name in ("right", "rows"))
+    return confidence, right, weight
+
+
+def _shares(tops: list[int], bottoms: list[int]) -> Array:
+    return np.array([top / bottom if bottom else np.nan for top, bottom in zip(tops, bottoms, strict=True)])

@@ -1,0 +1,60 @@
+"""Top-k accuracy: the share of rows whose label is among the k highest scores."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from milepost.core import Array, Columns, Value
+from milepost.errors import UsageError
+from milepost.metrics._mean import counted, share
+from milepost.states import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """Share of rows whose label ranks among the first `k` classes; spoiled rows count as wrong.
+
+    Equal scores rank by class index, so that top-1 agrees with argmax and constant scores give chance.
+    `ties="in_top_k"` counts a label that ties with the k-th score as right, as TensorFlow's in_top_k does.
+
+    >>> import numpy as np
+    >>> metric = TopK(1)
+    >>> metric.values(metric.state({"rank": np.array([0, 2, 0, 1], np.int32)}, None))["top1"].value
+    0.5
+    """
+
+    k: int = 1
+    ties: Literal["class_index", "in_top_k"] = "class_index"
+    name: ClassVar[str] = "top_k"
+    direction: ClassVar[str] = "higher"
+    unit: ClassVar[str] = "ratio"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Refuse a k that is no positive integer, and an unknown rule for ties."""
+        if not isinstance(self.k, int) or self.k < 1:
+            raise UsageError(f"TopK(k={self.k!r}): k must be a positive integer")
+        if self.ties not in ("class_index", "in_top_k"):
+            raise UsageError(f"TopK(ties={self.ties!r}): expected 'class_index' or 'in_top_k'")
+
+    @property
+    def headline(self) -> str:
+        """`top1`, `top5`; `top5_in_top_k` with TensorFlow's rule."""
+        return f"top{self.k}" if self.ties == "class_index" else f"top{self.k}_in_top_k"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The rank of the label; with TensorFlow's rule, the number of higher scores."""
+        return ("rank",) if self.ties == "class_index" else ("above",)
+
+    def contribution(self, columns: Columns) -> Array:
+        """Return True for each row that is right."""
+        right: Array = columns[self.columns[0]] < self.k
+        return right
+
+    def state(self, columns: Columns, weights: Array | None) -> Tally:
+        """Count the right rows."""
+        return counted(self.contribution(columns), weights)
+
+    def values(self, state: Tally) -> dict[str, Value]:
+        """Return the share of right rows."""
+        return {self.headline: share(state)}

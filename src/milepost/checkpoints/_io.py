@@ -1,0 +1,117 @@
+"""Bounded reading of one regular file: every read is checked against the file's real size before it happens."""
+
+import errno
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from milepost.core import Identity
+from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
+
+HEADER_LIMIT = 100_000_000
+"""Largest header or pickle that is read, in bytes: the limit that safetensors sets itself."""
+
+COUNT_LIMIT = 1_000_000
+"""Most tensors, or archive entries, of one file."""
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """An open regular file: its path, its descriptor and the size it had when it was opened."""
+
+    path: str
+    descriptor: int
+    size: int
+
+    def at(self, offset: int, length: int, what: str) -> bytes:
+        """Return exactly `length` bytes from `offset`; `Torn` where the file ends before them."""
+        self._inside(offset, length, what)
+        pieces = []
+        while length:
+            piece = os.pread(self.descriptor, length, offset)
+            if not piece:
+                raise Torn(f"{self.path}: was cut while it was read, in {what} at byte {offset:,}")
+            pieces.append(piece)
+            offset += len(piece)
+            length -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def crc32(self, offset: int, length: int, what: str) -> int:
+        """Return the CRC-32 of `length` bytes from `offset`, read in pieces of 1 MiB."""
+        self._inside(offset, length, what)
+        buffer = memoryview(bytearray(min(length, _CHUNK)))
+        crc = 0
+        while length:
+            window = buffer[: min(length, _CHUNK)]
+            count = os.preadv(self.descriptor, [window], offset)
+            if not count:
+                raise Torn(f"{self.path}: was cut while it was read, in {what} at byte {offset:,}")
+            crc = zlib.crc32(window[:count], crc)
+            offset += count
+            length -= count
+        return crc
+
+    def _inside(self, offset: int, length: int, what: str) -> None:
+        if offset < 0 or length < 0:
+            raise Corrupt(f"{self.path}: {what} has a negative place: offset {offset:,}, length {length:,}")
+        if offset + length > self.size:
+            raise Torn(f"{self.path}: {what} ends at byte {offset + length:,}, the file has {self.size:,}")
+
+
+@contextmanager
+def opened(path: str) -> Iterator[OpenFile]:
+    """Open a regular file for reading; every `OSError` becomes an error of the tree.
+
+    Raises `Vanished` where the file is gone and `Corrupt` where it cannot be read.
+    """
+    try:
+        # O_NONBLOCK: a named pipe that lies in the folder must not hang the search.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Corrupt(f"{path}: not a regular file")
+        yield OpenFile(path, descriptor, status.st_size)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def unreadable(path: str, error: OSError) -> CheckpointError:
+    """Say as an error of the tree why a file cannot be read, with what to do about it."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno == errno.ESTALE:
+        return Vanished(f"{path}: no longer there; keep more checkpoints if the trainer deletes them too early")
+    if isinstance(error, PermissionError):
+        return Corrupt(_permission(path))
+    return Corrupt(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def _permission(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return f"{path}: a folder on the way to it may not be entered by this user (uid {os.geteuid()})"
+    mode = stat.S_IMODE(status.st_mode)
+    hint = "; safetensors 0.8 and later writes files that only their owner can read" if mode == stat.S_IRUSR | stat.S_IWUSR else ""
+    return (
+        f"{path}: may not be read: mode {mode:04o}, owner uid {status.st_uid}, this process is uid {os.geteuid()}"
+        f"{hint}; as the owner: chmod g+r (or a+r)"
+    )
+
+
+def identity_of(path: str) -> Identity:
+    """Return a file's identity, symbolic links followed; raises `OSError` as `os.stat` does."""
+    return identity(os.stat(path))
+
+
+def identity(status: os.stat_result) -> Identity:
+    """Return the identity that a stat tells."""
+    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

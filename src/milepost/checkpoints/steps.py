@@ -1,0 +1,24 @@
+"""The training step that a file's name tells."""
+
+import re
+
+_SURE = re.compile(r"(?:^|[^a-z])(?:global[-_]?step|step|iter(?:ation)?)[-_=]?(?P<step>\d{1,18})(?![0-9])", re.IGNORECASE)
+_WORD = re.compile(
+    r"(?:^|[^a-z])(?:checkpoint|ckpt|model|weights)[-_=](?P<step>\d{1,18})(?=$|\.(?:[a-z]|$)|-v\d+(?:\.|$))", re.IGNORECASE
+)
+
+
+def step_of_name(name: str) -> int | None:
+    """Return the step in a file's or folder's name, None where it tells none.
+
+    A number counts only after a word for it (`step`, `iter`, `checkpoint`, `ckpt`, `model`, `weights`); bare digits do
+    not, and neither does an epoch.  Where several words stand, `step` and `iter` outweigh the others, and the last counts.
+
+    >>> step_of_name("epoch=3-step=900-v1.ckpt"), step_of_name("checkpoint-0900"), step_of_name("model.ckpt-12")
+    (900, 900, 12)
+    >>> step_of_name("mnist_lenet5.pt"), step_of_name("epoch_12.pt"), step_of_name("model_2.5.pt")
+    (None, None, None)
+    """
+    base = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    found = _SURE.findall(base) or _WORD.findall(base)
+    return int(found[-1]) if found else None

@@ -1,0 +1,39 @@
+# Every target sets up what it needs by itself: Python 3.11 to 3.13 and pip are enough.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+# A complete .venv serves the demo too; without one it gets a light one of its own.
+DEMO := $(if $(wildcard .venv/.milepost-stamp),.venv,.venv-demo)
+
+export PYTHONUNBUFFERED = 1
+
+.PHONY: help demo test check bench docs setup format
+
+help:
+	@echo "make demo    train a small real run, evaluate every checkpoint, show the table"
+	@echo "make test    run every test          make check   lint, types, layers, limits, generated files"
+	@echo "make bench   run the benchmarks      make docs    write the generated pages and stubs"
+
+demo:
+	@$(PYTHON) scripts/setup_venv.py $(DEMO) $(if $(filter .venv,$(DEMO)),"torch,dev",demo)
+	@$(DEMO)/bin/milepost demo
+
+setup:
+	@$(PYTHON) scripts/setup_venv.py .venv torch,dev
+
+test: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: setup
+	$(BIN)/python scripts/check.py
+
+bench: setup
+	set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+docs: setup
+	$(BIN)/python scripts/make_stubs.py
+	$(BIN)/python scripts/make_cli_reference.py
+
+format: setup
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format --quiet

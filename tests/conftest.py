@@ -1,0 +1,37 @@
+"""What every test has: one Hypothesis profile, and the real data where it is."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+# No deadline: a slow machine is not a wrong result.  In CI the examples are the same every time.
+settings.register_profile("house", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the project's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real checkpoints and test sets, or skip."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the folder ../shared/data of real checkpoints is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> Path:
+    """Return the folder of Fashion-MNIST's four IDX files, or skip."""
+    if not (FASHION_MNIST / "t10k-images-idx3-ubyte.gz").is_file():
+        pytest.skip("Fashion-MNIST is not here; on Debian: apt-get install dataset-fashion-mnist")
+    return FASHION_MNIST

@@ -1,0 +1,169 @@
+"""Held-out data in arrays: in memory or memory-mapped, with random access."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from milepost.core import Array, Batch, Json, digest
+from milepost.data._content import content_digest
+from milepost.data._rows import (
+    as_ids,
+    as_inputs,
+    as_labels,
+    as_mask,
+    as_weights,
+    kept_rows,
+    length,
+    same_length,
+    take,
+    take_rows,
+)
+from milepost.data.order import OrderName, make_order
+from milepost.errors import DataError, UsageError
+
+_BLOCK = 8192  # positions are turned into rows in blocks: a call of the order costs as much for 200 rows as for 2,000
+
+
+class Arrays:
+    """Examples that lie in NumPy arrays or memory maps, one row each.
+
+    `inputs` is an array or a dict of arrays by input name, of any dtype, handed to the model as it is.  `labels` are integers of any
+    width and stay so.  `weights` are finite numbers >= 0; `mask` is True where a row counts; `ids` are distinct integers
+    or text.  A row of weight 0 or mask False is removed here, before anything else: `size`, the order and the natural numbers in
+    `Batch.rows` are those of the remaining rows, 0 to size - 1.
+
+    `order` is "seeded" (the default: any prefix is a fair sample, the same one for every checkpoint), "natural", or
+    "declared-shuffled" (as it stands, and you vouch that it was shuffled).  `version="mnist-test@1"` declares what the data
+    is, and saves reading it for the fingerprint; without it the content is hashed.
+
+    Raises `DataError` for data that is empty, of unequal lengths, of wrong dtypes, or with an id twice.
+
+    >>> source = Arrays(np.arange(12).reshape(6, 2), [0, 1, 2, 0, 1, 2], weights=[1, 1, 0, 1, 1, 1], order="natural")
+    >>> source.size
+    5
+    >>> [(batch.start, batch.labels.tolist()) for batch in source.batches(3, 4, batch_size=2)]
+    [(2, [0, 1])]
+    """
+
+    name = "arrays"
+
+    def __init__(
+        self,
+        inputs: Any,
+        labels: Any,
+        weights: Any = None,
+        ids: Any = None,
+        *,
+        mask: Any = None,
+        order: OrderName = "seeded",
+        seed: int = 0,
+        version: str | None = None,
+    ) -> None:
+        """Check everything that can be checked without reading the inputs."""
+        self._inputs = as_inputs(inputs)
+        self._labels = as_labels(labels)
+        self._weights = None if weights is None else as_weights(weights)
+        self._ids = None if ids is None else as_ids(ids)
+        kept = None if mask is None else as_mask(mask)
+        rows = length(self._inputs)
+        same_length(rows, {"labels": self._labels, "weights": self._weights, "ids": self._ids, "mask": kept})
+        self._kept = kept_rows(self._weights, kept)
+        self._size = rows if self._kept is None else len(self._kept)
+        if self._size == 0:
+            raise DataError(f"the data is empty: {rows} rows, none of them with mask True and a weight above 0")
+        _check_distinct(self._ids, self._kept)
+        self.order = make_order(order, self._size, seed)
+        self._version = declared(version)
+        self._fingerprint: dict[str, Json] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of examples that count."""
+        return self._size
+
+    def rows(self, positions: Array) -> Array:
+        """Natural row numbers at these positions (int64)."""
+        return self.order.rows(positions)
+
+    def positions(self, rows: Array) -> Array:
+        """Positions of these natural rows (int64)."""
+        return self.order.positions(rows)
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Return kind, digest, size and order; the digest is of the content unless a version was declared.
+
+        Computed once an object: arrays that are written to after that are not noticed here (every pass is checked against
+        the first elsewhere).
+        """
+        if self._fingerprint is None:
+            found = {"version": self._version} if self._version else {}
+            content = digest(self._version) if self._version else content_digest(self._named())
+            self._fingerprint = {
+                "kind": self.name,
+                **found,
+                "digest": content,
+                "size": self._size,
+                "order": self.order.spec(),
+            }
+        return dict(self._fingerprint)
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.
+
+        Every array of a batch is a contiguous copy of its own.  Raises `UsageError` for a range or batch size below 0 or 1.
+        """
+        first, stop = check_range(start, stop, batch_size), min(stop, self._size)
+        block = max(1, _BLOCK // batch_size) * batch_size
+        for base in range(first, stop, block):
+            rows = self.order.rows(np.arange(base, min(base + block, self._size)))
+            for begin in range(base, min(base + block, stop), batch_size):
+                yield self._batch(begin, rows[begin - base : begin - base + batch_size])
+
+    def _batch(self, start: int, rows: Array) -> Batch:
+        where = rows if self._kept is None else self._kept[rows]
+        return Batch(
+            inputs=take(self._inputs, where),
+            labels=take_rows(self._labels, where),
+            weights=None if self._weights is None else take_rows(self._weights, where),
+            ids=None if self._ids is None else take_rows(self._ids, where),
+            start=start,
+            rows=rows,
+        )
+
+    def _named(self) -> dict[str, Array]:
+        inputs = self._inputs if isinstance(self._inputs, dict) else {"": self._inputs}
+        named = {f"inputs/{name}": array for name, array in inputs.items()}
+        others = {"labels": self._labels, "weights": self._weights, "ids": self._ids, "kept": self._kept}
+        return named | {name: array for name, array in others.items() if array is not None}
+
+
+def declared(version: str | None) -> str | None:
+    """Check a declared version of the data: `name@version`, both parts there; None stays None."""
+    if version is not None:
+        name, _, number = version.partition("@")
+        if not name or not number:
+            raise UsageError(f'version is {version!r}; expected "name@version", such as "mnist-test@1"')
+    return version
+
+
+def check_range(start: int, stop: int, batch_size: int) -> int:
+    """Return the start of the batch that holds `start`; a `UsageError` for numbers that make no range."""
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}; expected 1 or more")
+    if start < 0 or stop < start:
+        raise UsageError(f"the range [{start}, {stop}) of positions begins below 0 or ends before it begins")
+    return start // batch_size * batch_size
+
+
+def _check_distinct(ids: Array | None, kept: Array | None) -> None:
+    if ids is None:
+        return
+    found, counts = np.unique(ids if kept is None else ids[kept], return_counts=True)
+    if len(found) and counts.max() > 1:
+        twice = found[counts.argmax()]
+        places = np.flatnonzero(ids == twice)[:2].tolist()
+        raise DataError(
+            f"ids: {twice.item()!r} is there {counts.max()} times, first at rows {places[0]} and {places[1]}; "
+            "ids must be distinct, else an example would be counted twice"
+        )

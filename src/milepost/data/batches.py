@@ -1,0 +1,301 @@
+"""Held-out data as a stream of batches, in natural order."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from milepost.core import Array, Batch, Json, digest
+from milepost.data._content import content_digest
+from milepost.data._rows import (
+    Inputs,
+    as_ids,
+    as_inputs,
+    as_labels,
+    as_mask,
+    as_weights,
+    join,
+    kept_rows,
+    length,
+    same_length,
+    take,
+    take_rows,
+)
+from milepost.data.arrays import check_range, declared
+from milepost.data.order import Natural
+from milepost.errors import DataError, UnstableData, UsageError
+
+_PROBE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows of the stream that count, as they came, checked."""
+
+    inputs: Inputs
+    labels: Array
+    weights: Array | None
+    ids: Array | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def cut(self, first: int, last: int) -> "_Piece":
+        rows = slice(first, last)
+        return _Piece(
+            take(self.inputs, rows),
+            take_rows(self.labels, rows),
+            None if self.weights is None else take_rows(self.weights, rows),
+            None if self.ids is None else take_rows(self.ids, rows),
+        )
+
+
+class Batches:
+    """A stream: `function()` is called once a pass and yields `Batch`, `(inputs, labels)` or `(inputs, labels, weights)`.
+
+    The stream's own batches may be of any size: they are cut again at multiples of the evaluation's batch size.  Rows of weight 0 or mask
+    False are removed; the others are numbered as they come.  Arrays of other frameworks (a DataLoader's tensors) are turned
+    into NumPy arrays.  A stream has no random access: a range that starts late is reached by reading what comes before it, and a
+    prefix is not a fair sample.
+
+    Every call of the function must give the same rows in the same order.  The fingerprint is weak: the first 64 rows, read
+    twice; unequal is `UnstableData`.  `version="name@version"` declares what the data is instead.  `size` is declared, or known
+    once a pass went to the end; a pass that ends elsewhere is a `DataError`.
+
+    >>> stream = Batches(lambda: ((np.full((3, 2), i), [i, i, i]) for i in range(2)))
+    >>> [batch.labels.tolist() for batch in stream.batches(0, 6, batch_size=4)]
+    [[0, 0, 0, 1], [1, 1]]
+    >>> stream.size
+    6
+    """
+
+    name = "batches"
+
+    def __init__(
+        self, function: Callable[[], Iterable[Any]], *, size: int | None = None, version: str | None = None
+    ) -> None:
+        """Keep the function; nothing is read yet."""
+        if not callable(function):
+            raise UsageError(
+                f"Batches takes a function that is called once a pass; found a {type(function).__name__}; "
+                "write Batches(lambda: it) for an object that can be iterated over again"
+            )
+        if size is not None and size < 1:
+            raise DataError(f"size is {size}; a data set has at least one example")
+        self._function = function
+        self._declared_size = size
+        self._size = size
+        self._version = declared(version)
+        self._fingerprint: dict[str, Json] | None = None
+
+    @property
+    def size(self) -> int | None:
+        """Number of examples that count; None until declared or a pass went to the end."""
+        return self._size
+
+    def rows(self, positions: Array) -> Array:
+        """Natural row numbers at these positions: the positions themselves (int64)."""
+        return self._order().rows(positions)
+
+    def positions(self, rows: Array) -> Array:
+        """Positions of these natural rows: the rows themselves (int64)."""
+        return self._order().positions(rows)
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Return kind, digest, order, and the size if it was declared; computed once an object.
+
+        Reads the start of the stream twice unless a version was declared.  Raises `UnstableData` where the two differ.
+        """
+        if self._fingerprint is None:
+            found: dict[str, Json] = {"version": self._version} if self._version else {"weak": _PROBE}
+            found["digest"] = digest(self._version) if self._version else self._probe()
+            # Never the size that a pass found out: the fingerprint is the same before and after it.
+            if self._declared_size is not None:
+                found["size"] = self._declared_size
+            self._fingerprint = {"kind": self.name, **found, "order": {"kind": "natural"}}
+        return dict(self._fingerprint)
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the end.
+
+        One call of the function; it is read no further than needed.
+        """
+        first = check_range(start, stop, batch_size)
+        # The end of the last batch that is wanted; below `first` + 1 nothing is, and nothing is read.
+        last = -(-stop // batch_size) * batch_size if stop > start else first
+        return self._pass(first, last, batch_size)
+
+    def _pass(self, first: int, last: int, batch_size: int) -> Iterator[Batch]:
+        position = first
+        if last <= first:
+            return
+        pieces = self._pieces()
+        try:
+            for rows in _cut(_skip(pieces, first), batch_size):
+                yield _batch(rows, position)
+                position += len(rows)
+                # At a known size the stream is asked once more, so that rows beyond it are noticed.
+                if position >= last and position != self._size:
+                    return
+        finally:
+            pieces.close()
+
+    def _pieces(self) -> "_Closable":
+        return _Closable(self._function, self._size, self._ended)
+
+    def _ended(self, rows: int) -> None:
+        """Learn the size at the end of a pass, or find that it is another than it was."""
+        if rows == 0:
+            raise UnstableData(_EXHAUSTED) if self._size else DataError(_EMPTY)
+        if self._size is not None and rows != self._size:
+            known = "declared" if self._size == self._declared_size else "of an earlier pass"
+            raise UnstableData(f"the stream ended after {rows} rows; the size {known} is {self._size}")
+        self._size = rows
+
+    def _order(self) -> Natural:
+        if self._size is None:
+            raise UsageError("the size of this stream is not known before a pass; declare it with Batches(..., size=n)")
+        return Natural(self._size)
+
+    def _probe(self) -> str:
+        first, second = self._first_rows(), self._first_rows()
+        if first is None:
+            raise DataError(_EMPTY)
+        if second is None:
+            raise UnstableData(_EXHAUSTED)
+        if first != second:
+            raise UnstableData(
+                f"the stream does not repeat: its first {_PROBE} rows, read twice, differ; "
+                "switch shuffling and random transforms off"
+            )
+        return first
+
+    def _first_rows(self) -> str | None:
+        pieces = self._pieces()
+        try:
+            found = next(_cut(iter(pieces), _PROBE), None)
+        except DataError as error:
+            # An empty pass is told apart by the caller; what else is wrong with the data is said as it is.
+            if str(error) in {_EMPTY, _EXHAUSTED}:
+                return None
+            raise
+        finally:
+            pieces.close()
+        return None if found is None else content_digest(_named(found))
+
+
+_EMPTY = "the stream is empty: a pass over it gave no row with mask True and a weight above 0"
+_EXHAUSTED = (
+    "the stream gave rows once and none on the second call: the function must start anew each time; "
+    "return a fresh iterator, not one that was used up"
+)
+
+
+class _Closable:
+    """The checked pieces of one pass, and the way to end it early."""
+
+    def __init__(self, function: Callable[[], Iterable[Any]], size: int | None, ended: Callable[[int], None]) -> None:
+        self._items = _opened(function)
+        self._size = size
+        self._ended = ended
+
+    def __iter__(self) -> Iterator[_Piece]:
+        total = 0
+        for number, item in enumerate(self._items):
+            piece = _piece(item, f"batch {number} of the stream")
+            if len(piece):
+                total += len(piece)
+                if self._size is not None and total > self._size:
+                    raise UnstableData(f"the stream goes on after the {self._size} rows that it was declared or seen to have")
+                yield piece
+        self._ended(total)
+
+    def close(self) -> None:
+        close = getattr(self._items, "close", None)
+        if close is not None:
+            close()
+
+
+def _opened(function: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    made = function()
+    if not isinstance(made, Iterable):
+        raise DataError(
+            f"the function of a stream returned a {type(made).__name__}; expected something to iterate over, such as a generator"
+        )
+    return iter(made)
+
+
+def _piece(item: Any, where: str) -> _Piece:
+    """Check one item of the stream and remove the rows that do not count."""
+    batch = item if isinstance(item, Batch) else _batch_of(item, where)
+    inputs, labels = as_inputs(batch.inputs, f"{where}: inputs"), as_labels(batch.labels, f"{where}: labels")
+    weights = None if batch.weights is None else as_weights(batch.weights, f"{where}: weights")
+    mask = None if batch.mask is None else as_mask(batch.mask, f"{where}: mask")
+    ids = None if batch.ids is None else as_ids(batch.ids, f"{where}: ids")
+    same_length(length(inputs), {"labels": labels, "weights": weights, "mask": mask, "ids": ids}, f"{where}: inputs")
+    kept = kept_rows(weights, mask, f"{where}: weights")
+    if kept is None:
+        return _Piece(inputs, labels, weights, ids)
+    return _Piece(
+        take(inputs, kept),
+        labels[kept],
+        None if weights is None else weights[kept],
+        None if ids is None else ids[kept],
+    )
+
+
+def _batch_of(item: Any, where: str) -> Batch:
+    # A DataLoader's default collate function gives lists.
+    if isinstance(item, tuple | list) and len(item) in {2, 3}:
+        return Batch(inputs=item[0], labels=item[1], weights=item[2] if len(item) == 3 else None)  # noqa: PLR2004
+    found = f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list | Mapping) else type(item).__name__
+    raise DataError(f"{where}: expected a Batch, (inputs, labels) or (inputs, labels, weights); found a {found}")
+
+
+def _skip(pieces: Iterable[_Piece], rows: int) -> Iterator[_Piece]:
+    """Leave out the first rows."""
+    for piece in pieces:
+        if rows >= len(piece):
+            rows -= len(piece)
+        else:
+            yield piece.cut(rows, len(piece)) if rows else piece
+            rows = 0
+
+
+def _cut(pieces: Iterable[_Piece], size: int) -> Iterator[_Piece]:
+    """Cut and join pieces so that each has exactly `size` rows, the last one aside."""
+    pending: list[_Piece] = []
+    held = 0
+    for piece in pieces:
+        first = 0
+        while held + len(piece) - first >= size:
+            last = first + size - held
+            yield _joined([*pending, piece.cut(first, last)])
+            pending, held, first = [], 0, last
+        if first < len(piece):
+            pending.append(piece.cut(first, len(piece)))
+            held += len(piece) - first
+    if pending:
+        yield _joined(pending)
+
+
+def _joined(pieces: list[_Piece]) -> _Piece:
+    return _Piece(
+        join([piece.inputs for piece in pieces], "inputs"),
+        join([piece.labels for piece in pieces], "labels"),
+        join([piece.weights for piece in pieces], "weights"),
+        join([piece.ids for piece in pieces], "ids"),
+    )
+
+
+def _batch(rows: _Piece, start: int) -> Batch:
+    made = Batch(rows.inputs, rows.labels, rows.weights, ids=rows.ids, start=start)
+    return replace(made, rows=np.arange(start, start + len(rows), dtype=np.int64))
+
+
+def _named(rows: _Piece) -> dict[str, Array]:
+    inputs = rows.inputs if isinstance(rows.inputs, dict) else {"": rows.inputs}
+    named = {f"inputs/{name}": array for name, array in inputs.items()}
+    others = {"labels": rows.labels, "weights": rows.weights, "ids": rows.ids}
+    return named | {name: array for name, array in others.items() if array is not None}

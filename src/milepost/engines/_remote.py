@@ -1,0 +1,214 @@
+"""The two roles in processes of their own, as the driver holds them."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from milepost.core import Failure, Found, Job, Json, Table, Target, Unit
+from milepost.engines import _wire
+from milepost.engines._child import Child
+from milepost.engines._errors import raised
+from milepost.engines._roles import Outcome
+from milepost.errors import Crashed, EvaluationFileError, MilepostError, UsageError
+from milepost.plain import from_plain, to_plain
+
+_MAX_LINE = 1 << 28
+"""Bytes of the longest answer of a reader."""
+
+
+class RemoteEvaluator:
+    """An evaluator in a process of its own; started anew, when next needed, after it died."""
+
+    def __init__(self, job: Job) -> None:
+        """Start the process; `ready` waits for it."""
+        self._job = job
+        self._child: Child | None = None
+        self._streaming = False
+        self._start()
+
+    def ready(self) -> None:
+        """Wait until the evaluation is open; raise what its file raised as an `EvaluationFileError`."""
+        try:
+            self._answer()
+        except Crashed as error:
+            raise EvaluationFileError(f"{self._job.file} cannot be used: while it was opened, {error}") from error
+        except MilepostError:
+            self.kill()
+            raise
+
+    def describe(self) -> dict[str, Json]:
+        """Return the evaluation's specification."""
+        described: dict[str, Json] = self._ask({"method": "describe"})
+        return described
+
+    def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+        """Return digest or failure of each variant of a checkpoint; raise `Crashed` where the process died of it."""
+        head = {"method": "identify", "found": to_plain(found), "table": to_plain(table), "variants": variants}
+        rows: list[dict[str, Json]] = self._ask(head)
+        return rows
+
+    def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
+        """Yield the unit's parts as they come; raise `Crashed` where the process dies."""
+        plain = {path: to_plain(table) for path, table in tables.items()}
+        self._send({"method": "evaluate", "unit": to_plain(unit), "tables": plain})
+        self._streaming = True
+        try:
+            while (frame := self._frame())[0]["kind"] != "done":
+                yield self._outcome(*frame)
+            self._streaming = False
+        except MilepostError:
+            self._streaming = False
+            raise
+        finally:
+            # Left in the middle of a unit, by Ctrl-C or by a consumer that has enough: the rest of it is not wanted.
+            if self._streaming:
+                self._streaming = False
+                self.kill()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def kill(self) -> None:
+        """End the process without waiting for it."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def _start(self) -> Child:
+        self._child = Child("evaluator", "milepost.engines._worker")
+        job = {"file": self._job.file, "attribute": self._job.attribute, "options": dict(self._job.options)}
+        self._write(self._child, {"method": "open", "job": job})
+        return self._child
+
+    def _ask(self, head: dict[str, Json]) -> Json:
+        self._send(head)
+        return self._answer()
+
+    def _send(self, head: dict[str, Json]) -> None:
+        if self._streaming:
+            raise UsageError("the evaluator is in the middle of a unit: ask it before or after, not between two parts")
+        if self._child is None:
+            self._start()
+            self.ready()
+        assert self._child is not None  # noqa: S101 - it was just started
+        self._write(self._child, head)
+
+    def _write(self, child: Child, head: dict[str, Json]) -> None:
+        try:
+            _wire.send(child.requests, head)
+        except _wire.WireError as error:
+            raise UsageError(f"the evaluator cannot be asked: {error}") from error
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # It died; reading its answer tells how.
+
+    def _answer(self) -> Json:
+        try:
+            head, _ = self._frame()
+        except KeyboardInterrupt:
+            self.kill()
+            raise
+        return head["value"]
+
+    def _frame(self) -> _wire.Frame:
+        child = self._child
+        if child is None:
+            raise UsageError("the evaluator was closed in the middle of a unit")
+        try:
+            frame = _wire.receive(child.replies.readinto)
+        except _wire.WireError as error:
+            raise self._garbled(error) from error
+        except (EOFError, OSError) as error:
+            raise self._died(child) from error
+        if frame is None:
+            raise self._died(child)
+        if frame[0]["kind"] == "error":
+            raise raised(frame[0]["error"])
+        return frame
+
+    def _died(self, child: Child) -> Crashed:
+        self._child = None
+        return Crashed(child.obituary())
+
+    def _garbled(self, error: _wire.WireError) -> Crashed:
+        self.kill()
+        return Crashed(f"the evaluator process sent what cannot be read, and was ended: {error}")
+
+    def _outcome(self, head: dict[str, Any], blobs: list[bytearray]) -> Outcome:
+        target = from_plain(Target, head["target"])
+        if head["kind"] == "failure":
+            return target, Failure(**head["failure"])
+        try:
+            return target, _wire.part_of(head["part"], blobs)
+        except _wire.WireError as error:
+            raise self._garbled(error) from error
+
+
+class RemoteReader:
+    """A reader in a process of its own: one JSON object a line; started anew, when next needed, after it died."""
+
+    def __init__(self, module: str) -> None:
+        """Start the process."""
+        self._module = module
+        self._number = 0
+        self._child: Child | None = self._spawn()
+
+    def discover(self, paths: list[str], match: str | None) -> list[dict[str, Json]]:
+        """Return what lies under the paths, as plain `Found`."""
+        found: list[dict[str, Json]] = self._ask("discover", [paths, match])
+        return found
+
+    def table(self, found: dict[str, Json], spool: str) -> dict[str, Json]:
+        """Return the table of a checkpoint as plain `Table`."""
+        table: dict[str, Json] = self._ask("table", [found, spool])
+        return table
+
+    def inspect(self, path: str) -> dict[str, Json]:
+        """Return what `milepost inspect` shows."""
+        shown: dict[str, Json] = self._ask("inspect", [path])
+        return shown
+
+    def close(self) -> None:
+        """End the process."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _spawn(self) -> Child:
+        return Child("reader", "milepost.engines._leash", self._module)
+
+    def _ask(self, method: str, arguments: Sequence[Json]) -> Any:
+        if self._child is None:
+            self._child = self._spawn()
+        self._number += 1
+        request = {"id": self._number, "method": method, "arguments": arguments}
+        try:
+            answer = self._exchange(self._child, json.dumps(request).encode() + b"\n")
+        except BaseException:
+            # Half an answer may be in the pipe: the next question needs a fresh process.
+            if self._child is not None:
+                self._child.kill()
+                self._child = None
+            raise
+        if "error" in answer:
+            raise raised(answer["error"])
+        return answer["result"]
+
+    def _exchange(self, child: Child, line: bytes) -> dict[str, Any]:
+        try:
+            child.requests.write(line)
+            child.requests.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # It died; reading its answer tells how.
+        text = child.replies.readline(_MAX_LINE)
+        try:
+            answer = json.loads(text) if text.endswith(b"\n") else None
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict) or answer.get("id") != self._number:
+            self._child = None
+            said = f" (it answered {text[:80]!r})" if text else ""
+            raise Crashed(child.obituary() + said)
+        return answer

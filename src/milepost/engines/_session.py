@@ -1,0 +1,111 @@
+"""A session: the driver's three calls, the same whichever processes play the other roles."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from milepost.core import Found, Json, Part, Target, Unit
+from milepost.engines._errors import failure_of
+from milepost.engines._roles import Evaluator, Outcome, Reader
+from milepost.engines._spool import Spool
+from milepost.engines._tables import Tables
+from milepost.errors import CheckpointError, UsageError
+from milepost.plain import from_plain, to_plain
+
+
+class RoleSession:
+    """An open engine over a reader and an evaluator; `closing` ends both and removes the spool."""
+
+    def __init__(self, reader: Reader, evaluator: Evaluator, spool: Spool, closing: ExitStack[None]) -> None:
+        """Take over what was opened."""
+        self._reader = reader
+        self._evaluator = evaluator
+        self._tables = Tables(reader, spool)
+        self._closing = closing
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        """Return the session."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def call(self, method: str, argument: Json) -> Json:
+        """Ask a plain question.
+
+        - `discover` `{"paths": [...], "match": None}`: a list of plain `Found`
+        - `table`, a plain `Found`: its plain `Table`
+        - `inspect` `{"path": ...}`: what it holds
+        - `describe` None: the evaluation's specification
+        - `identify` `{"found": plain Found, "variants": [...]}`: a row a variant, `{"variant", "digest", "failure",
+          "step"}`; a checkpoint that cannot be read or restored is a row with a failure, never an error
+        """
+        self._check_open()
+        match method:
+            case "discover":
+                return self._reader.discover(list(argument["paths"]), argument.get("match"))
+            case "table":
+                return self._table(argument)
+            case "inspect":
+                return self._reader.inspect(str(argument["path"]))
+            case "describe":
+                return self._evaluator.describe()
+            case "identify":
+                return self._identify(argument)
+        raise UsageError(f"a session is not asked for {method!r}: only discover, table, inspect, describe, identify")
+
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        """Evaluate units one after the other; a checkpoint that fails is a `Failure`, and the rest goes on."""
+        for unit in units:
+            self._check_open()
+            yield from self._unit(unit)
+
+    def close(self) -> None:
+        """End every process that the session started and remove its spool; a second call does nothing."""
+        self._closed = True
+        self._closing.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the session is closed; open another")
+
+    def _table(self, found: dict[str, Any]) -> Json:
+        return to_plain(self._tables.get(from_plain(Found, found)))
+
+    def _identify(self, argument: dict[str, Any]) -> list[dict[str, Json]]:
+        found, variants = from_plain(Found, argument["found"]), list(argument["variants"])
+        try:
+            return self._evaluator.identify(found, self._tables.get(found), variants)
+        except CheckpointError as error:
+            failure = dataclasses.asdict(failure_of(error))
+            return [{"variant": item, "digest": None, "failure": failure, "step": None} for item in variants]
+
+    def _unit(self, unit: Unit) -> Iterator[Outcome]:
+        needed = {target.found for target in unit.targets}
+        tables, readable = {}, list[Target]()
+        for target in unit.targets:
+            try:
+                tables[target.found.path] = self._tables.get(target.found, needed)
+            except CheckpointError as error:
+                yield target, failure_of(error)
+            else:
+                readable.append(target)
+        if not readable:
+            return
+        open_rows = {(target.found, target.variant): unit.stop - unit.start for target in readable}
+        try:
+            for target, outcome in self._evaluator.evaluate(dataclasses.replace(unit, targets=tuple(readable)), tables):
+                rows = outcome.stop - outcome.start if isinstance(outcome, Part) else unit.stop - unit.start
+                open_rows[target.found, target.variant] = open_rows.get((target.found, target.variant), 0) - rows
+                yield target, outcome
+        except CheckpointError as error:
+            # One whose rows all came, or which failed already, has its row.
+            for target in readable:
+                if open_rows[target.found, target.variant] > 0:
+                    yield target, failure_of(error)

@@ -1,0 +1,70 @@
+"""The spool: a session's own temporary folder, where the reader puts tensors that it had to decompress."""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+PREFIX = "milepost-spool-"
+_NAME = re.compile(re.escape(PREFIX) + r"(\d+)-")
+
+
+class Spool:
+    """A folder `milepost-spool-<pid>-...` that lives as long as its session; making one sweeps those of dead owners.
+
+    The owner holds a lock on the folder, which the kernel drops when the owner dies, however it dies.
+    """
+
+    def __init__(self) -> None:
+        """Make the folder, after removing stale ones of this user."""
+        sweep()
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        self._lock = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._made = 0
+
+    def folder(self) -> Path:
+        """Make a fresh folder within, for one checkpoint."""
+        self._made += 1
+        path = self.path / str(self._made)
+        path.mkdir()
+        return path
+
+    def close(self) -> None:
+        """Remove everything; a second call does nothing."""
+        if self._lock >= 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
+
+
+def sweep() -> None:
+    """Remove this user's spools whose owner is dead."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            match = _NAME.match(path.name)
+            if match and path.lstat().st_uid == os.getuid() and not _alive(int(match[1])):
+                _remove_unlocked(path)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove_unlocked(path: Path) -> None:
+    # The process may live under another number: containers can share the temporary folder.  Its lock tells.
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(descriptor)

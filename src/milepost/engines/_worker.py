@@ -1,0 +1,103 @@
+"""The evaluator's process: `python -m milepost.engines._worker`, spoken to by frames on its standard input and output.
+
+Requests are `open`, then any number of `describe`, `identify` and `evaluate`.  The answer is a frame of kind `done` with a
+`value`, or of kind `error`; an `evaluate` sends frames of kind `part` and `failure` before it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, BinaryIO
+
+from milepost.core import Found, Job, Json, Part, Table, Unit
+from milepost.engines import _wire
+from milepost.engines._errors import as_checkpoint_error, plain_error
+from milepost.engines._leash import Inbox, die_with_parent
+from milepost.engines._roles import Guarded
+from milepost.errors import MilepostError
+from milepost.plain import from_plain, to_plain
+
+Message = tuple[dict[str, Json], list[_wire.Buffer]]
+
+
+class _Worker:
+    """Answers requests, one after the other."""
+
+    def __init__(self) -> None:
+        self._evaluator: Guarded | None = None
+
+    def answers(self, head: dict[str, Any]) -> Iterator[Message]:
+        """Yield the frames that answer a request; whatever goes wrong is the last of them."""
+        try:
+            if head["method"] == "evaluate":
+                yield from self._evaluate(head)
+                yield {"kind": "done", "value": None}, []
+            else:
+                yield {"kind": "done", "value": self._value(head)}, []
+        except MilepostError as error:
+            yield {"kind": "error", "error": plain_error(error)}, []
+
+    def close(self) -> None:
+        """Close the evaluator."""
+        if self._evaluator is not None:
+            self._evaluator.close()
+
+    def _value(self, head: dict[str, Any]) -> Json:
+        method = head["method"]
+        if method == "open":
+            self._evaluator = Guarded(Job(**head["job"]))
+            return None
+        if method == "describe":
+            return self._open().describe()
+        if method == "identify":
+            found, table = from_plain(Found, head["found"]), from_plain(Table, head["table"])
+            return self._open().identify(found, table, head["variants"])
+        raise MilepostError(f"an evaluator is not asked for {method!r}: driver and evaluator are of different versions")
+
+    def _evaluate(self, head: dict[str, Any]) -> Iterator[Message]:
+        unit = from_plain(Unit, head["unit"])
+        tables = {path: from_plain(Table, table) for path, table in head["tables"].items()}
+        for target, outcome in self._open().evaluate(unit, tables):
+            if isinstance(outcome, Part):
+                with as_checkpoint_error("sending a part"):
+                    part, blobs = _wire.part_frame(outcome)
+                yield {"kind": "part", "target": to_plain(target), "part": part}, blobs
+            else:
+                failure = {"kind": outcome.kind, "message": outcome.message}
+                yield {"kind": "failure", "target": to_plain(target), "failure": failure}, []
+
+    def _open(self) -> Guarded:
+        if self._evaluator is None:
+            raise MilepostError("no evaluation is open in this process")
+        return self._evaluator
+
+
+def _private_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Move the protocol off descriptors 0 and 1, so that a print or input of the user's cannot touch it."""
+    requests = os.fdopen(os.dup(0), "rb", buffering=1 << 16)
+    replies = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    for stream in (sys.stdout, sys.stderr):
+        # What was printed last has to be out when the process dies.
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    return requests, replies
+
+
+def main() -> None:
+    """Serve until the driver closes its end, or dies."""
+    die_with_parent()
+    requests, replies = _private_streams()
+    inbox: Inbox[_wire.Frame] = Inbox(partial(_wire.receive, requests.readinto))  # type: ignore[attr-defined]
+    worker = _Worker()
+    while (frame := inbox.take()) is not None:
+        for head, blobs in worker.answers(frame[0]):
+            _wire.send(replies, head, blobs)
+    worker.close()
+
+
+if __name__ == "__main__":
+    main()

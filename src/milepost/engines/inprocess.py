@@ -1,0 +1,31 @@
+"""The engine that needs nothing: driver, evaluator and reader are this process."""
+
+from contextlib import ExitStack
+from typing import ClassVar
+
+from milepost.core import Job
+from milepost.engines._roles import READER, Guarded, address
+from milepost.engines._session import RoleSession
+from milepost.engines._spool import Spool
+from milepost.registry import resolve
+
+
+class InProcess:
+    """Evaluates in this process: for notebooks, tests and live objects.  A crash of the model is a crash of the driver.
+
+    >>> InProcess().name
+    'inprocess'
+    """
+
+    name: ClassVar[str] = "inprocess"
+
+    def open(self, job: Job) -> RoleSession:
+        """Open the job's evaluation, `job.live` where there is one; raises `EvaluationFileError` where it cannot be used."""
+        stack: ExitStack[None] = ExitStack()
+        with stack:
+            spool = Spool()
+            stack.callback(spool.close)
+            reader = resolve(address(job, "reader", READER))()
+            evaluator = Guarded(job)
+            stack.callback(evaluator.close)
+            return RoleSession(reader, evaluator, spool, stack.pop_all())

@@ -1,0 +1,45 @@
+"""The default engine: one evaluator and one reader, each in a process of its own on this machine."""
+
+from contextlib import ExitStack
+from typing import ClassVar
+
+from milepost.core import Job
+from milepost.engines._remote import RemoteEvaluator, RemoteReader
+from milepost.engines._roles import READER, address
+from milepost.engines._session import RoleSession
+from milepost.engines._spool import Spool
+from milepost.errors import UsageError
+
+
+class Local:
+    """Evaluates in a spawned process, so that a crash of the model is a row and the run goes on.
+
+    >>> Local().open(Job(file=None, attribute="evaluation"))
+    Traceback (most recent call last):
+        ...
+    milepost.errors.UsageError: the evaluation has no file ... engine="inprocess"
+    """
+
+    name: ClassVar[str] = "local"
+
+    def open(self, job: Job) -> RoleSession:
+        """Start both processes and wait until the evaluation is open.
+
+        Raises `UsageError` for an evaluation without a file and `EvaluationFileError` for a file that cannot be used.
+        """
+        if job.file is None:
+            raise UsageError(
+                "the evaluation has no file (it was made in a prompt or notebook), so another process cannot import "
+                'it: use engine="inprocess", or put it into a file'
+            )
+        module, _, _ = address(job, "reader", READER).partition(":")
+        stack: ExitStack[None] = ExitStack()
+        with stack:
+            spool = Spool()
+            stack.callback(spool.close)
+            reader = RemoteReader(module)
+            stack.callback(reader.close)
+            evaluator = RemoteEvaluator(job)
+            stack.callback(evaluator.close)
+            evaluator.ready()
+            return RoleSession(reader, evaluator, spool, stack.pop_all())

@@ -1,0 +1,140 @@
+"""The laws of an engine: whatever it starts, what comes back is what this process would have computed.
+
+```python
+def test_my_engine() -> None:
+    check_engine(MyEngine, Job("eval.py", "evaluation"), Unit(0, 1000, targets, "test"))
+```
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from milepost.core import Engine, Failure, Job, Part, Session, Target, Unit
+from milepost.engines.inprocess import InProcess
+from milepost.errors import MilepostError, UsageError
+from milepost.plain import to_plain
+
+Make = Callable[[], Engine]
+Key = tuple[str, str, int, int]
+
+
+def check_engine(make: Make, job: Job, *units: Unit) -> None:
+    """Check an engine against every law, on one job and the units that are given; raise `AssertionError` where it fails.
+
+    Units may hold checkpoints that fail and evaluations that raise, print or exit: each has to come back as it does from
+    the engine in this process.  Units that kill their process are not for this suite, as they would kill the tests.
+    """
+    for law in (_gives_the_same, _repeats, _answers_plainly, _cleans_up, _cleans_up_when_left, _refuses_when_closed):
+        law(make, job, units)
+
+
+def outcome_of(session: Session, unit: Unit) -> dict[Any, Any]:
+    """Run a unit and return what came as comparable values: bits of parts, failures, and the error that ended it."""
+    found: dict[Any, Any] = {}
+    try:
+        for target, outcome in session.run([unit]):
+            key, value = _comparable(target, outcome)
+            assert found.setdefault(key, value) == value, f"{key} came twice and differs"
+    except MilepostError as error:
+        found["error"] = (type(error), str(error))
+    return found
+
+
+def processes() -> frozenset[int]:
+    """Return the numbers of this process's children; none where the system has no /proc."""
+    found: set[int] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found.update(int(number) for number in file.read_text().split())
+    return frozenset(found)
+
+
+def spools() -> frozenset[str]:
+    """Return the names of this process's spool folders."""
+    return frozenset(item.name for item in Path(tempfile.gettempdir()).glob(f"milepost-spool-{os.getpid()}-*"))
+
+
+def _gives_the_same(make: Make, job: Job, units: Iterable[Unit]) -> None:
+    with closing(InProcess().open(job)) as here, closing(make().open(job)) as there:
+        for unit in units:
+            expected, found = outcome_of(here, unit), outcome_of(there, unit)
+            assert list(map(str, sorted(found, key=str))) == list(map(str, sorted(expected, key=str))), (
+                f"unit {unit.data!r} [{unit.start}, {unit.stop}): the engine and this process give different rows"
+            )
+            for key, value in expected.items():
+                assert found[key] == value, f"unit {unit.data!r}: {key} differs between the engine and this process"
+
+
+def _repeats(make: Make, job: Job, units: Iterable[Unit]) -> None:
+    with closing(make().open(job)) as session:
+        for unit in units:
+            assert outcome_of(session, unit) == outcome_of(session, unit), f"unit {unit.data!r} does not repeat"
+
+
+def _answers_plainly(make: Make, job: Job, units: Iterable[Unit]) -> None:
+    with closing(make().open(job)) as session:
+        described = session.call("describe", None)
+        assert json.loads(json.dumps(described)) == described, "describe is no plain data"
+        for target in {target for unit in units for target in unit.targets}:
+            rows = session.call("identify", {"found": to_plain(target.found), "variants": [target.variant]})
+            assert json.loads(json.dumps(rows)) == rows, "identify is no plain data"
+            assert [row["variant"] for row in rows] == [target.variant], "identify gives one row a variant"
+            assert all((row["digest"] is None) != (row["failure"] is None) for row in rows), "digest or failure, not both"
+        _raises_usage(lambda: session.call("no such method", None))
+
+
+def _cleans_up(make: Make, job: Job, units: Iterable[Unit]) -> None:
+    before = processes(), spools()
+    with closing(make().open(job)) as session:
+        for unit in units:
+            outcome_of(session, unit)
+    session.close()
+    assert (processes(), spools()) == before, "a closed session leaves processes or spool folders"
+
+
+def _cleans_up_when_left(make: Make, job: Job, units: Sequence[Unit]) -> None:
+    before = processes(), spools()
+    for unit in units[:1]:
+        with closing(make().open(job)) as session:
+            with contextlib.suppress(MilepostError):
+                next(iter(session.run([unit])), None)
+            # The rest of a unit that was left does not leak into the next.
+            assert outcome_of(session, unit) == outcome_of(session, unit), f"unit {unit.data!r} does not repeat once left"
+    assert (processes(), spools()) == before, "a session closed in the middle of a unit leaves something"
+
+
+def _refuses_when_closed(make: Make, job: Job, units: Iterable[Unit]) -> None:
+    session = make().open(job)
+    session.close()
+    session.close()
+    _raises_usage(lambda: session.call("describe", None))
+    for unit in units:
+        _raises_usage(lambda unit=unit: list(session.run([unit])))
+
+
+def _raises_usage(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except UsageError:
+        return
+    raise AssertionError("a session that is closed, or asked for what it cannot do, raises a UsageError")
+
+
+def _comparable(target: Target, outcome: Part | Failure) -> tuple[Any, Any]:
+    if isinstance(outcome, Failure):
+        return (target.found.path, target.variant, "failure"), (target, outcome)
+    columns = {name: _bits(np.asarray(column)) for name, column in outcome.columns.items()}
+    states = {name: bytes(state) for name, state in outcome.states.items()}
+    return (target.found.path, target.variant, outcome.start, outcome.stop), (target, columns, states)
+
+
+def _bits(column: np.ndarray[Any, Any]) -> tuple[str, tuple[int, ...], bytes]:
+    return column.dtype.str, column.shape, column.tobytes()

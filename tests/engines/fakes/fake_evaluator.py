@@ -1,0 +1,155 @@
+"""An evaluator that does what the unit's `data` says, so that a test can make it crash, print, raise or flood."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from milepost import errors
+from milepost.core import Failure, Part, Unit
+
+
+def open_evaluator(job):
+    """Open, or fail as `job.attribute` says."""
+    if job.attribute == "usage":
+        raise errors.UsageError("unknown device 'tpu9'")
+    if job.attribute == "bug":
+        return [][3]
+    if job.attribute == "exit":
+        sys.exit(5)
+    if job.attribute == "kill":
+        print("no library", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.attribute == "extra":
+        raise errors.MissingExtra("torch", "torch")
+    return Evaluator(job)
+
+
+class Evaluator:
+    """Parts of 256 rows whose columns depend on the target and rows only."""
+
+    def __init__(self, job):
+        self.job = job
+
+    def describe(self):
+        return {"pid": os.getpid(), "options": dict(self.job.options), "live": repr(self.job.live)}
+
+    def identify(self, found, table, variants):
+        if "killer" in found.path:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "bug" in found.path:
+            raise ValueError("bad weights")
+        size = Path(table.tensors[0].where.file).stat().st_size
+        return [{"variant": v, "digest": f"{found.path}-{v}-{size}", "failure": None, "step": table.step} for v in variants]
+
+    def evaluate(self, unit: Unit, tables):
+        for start in range(unit.start, unit.stop, 256):
+            stop = min(start + 256, unit.stop)
+            for index, target in enumerate(unit.targets):
+                assert tables[target.found.path].step == 7
+                yield target, _part(target, start, stop)
+                if start == unit.start and index == 0:
+                    yield from ACTIONS.get(unit.data, lambda _: ())(unit)
+
+
+def _part(target, start, stop):
+    rows = np.arange(start, stop)
+    columns = {
+        "row": rows,
+        "odd": rows % 2 == 1,
+        "nll": np.sin(rows + len(target.found.path)).astype(np.float32),
+        "wide": np.asfortranarray(np.outer(rows, [1, 2]).astype(">f8")),
+        "id": np.array([f"id{row}" for row in rows]),
+        "none": np.zeros((stop - start, 0), np.int8),
+    }
+    return Part(start, stop, columns, {"confusion": rows.tobytes(), "empty": b""}, {"device": "cpu", "loss": 0.5})
+
+
+def _raise(error):
+    def action(_):
+        raise error
+        yield
+
+    return action
+
+
+def _kill(_):
+    print("last words", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield
+
+
+def _segfault(_):
+    ctypes.string_at(0)
+    yield
+
+
+def _exit(_):
+    sys.exit(3)
+    yield
+
+
+def _hard_exit(_):
+    os._exit(3)
+    yield
+
+
+def _print(_):
+    print("printed by the user" * 10_000)
+    os.write(1, b"written to descriptor 1\n")
+    os.write(2, b"\xff\xfe no text\n")
+    subprocess.run([sys.executable, "-c", "print('printed by a grandchild')"], check=True)
+    assert sys.stdin.read() == ""
+    return ()
+
+
+def _huge(unit):
+    rows = unit.stop - unit.start
+    yield unit.targets[0], Part(unit.start, unit.stop, {"logits": np.full((rows, 50_000_000 // 4 // rows), 1.5, "f4")})
+
+
+def _fail(unit):
+    yield unit.targets[0], Failure("mismatch", "no variable 'w'")
+
+
+def _objects(unit):
+    yield unit.targets[0], Part(unit.start, unit.stop, {"objects": np.array([None, {}])})
+
+
+def _hang(_):
+    Path(os.environ["FAKE_MARK"]).write_text(f"{os.getpid()}")
+    threading.Event().wait(600)
+    yield
+
+
+def _hang_with_child(_):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(os.environ["FAKE_MARK"]).write_text(f"{os.getpid()} {child.pid}")
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield
+
+
+ACTIONS = {
+    "kill": _kill,
+    "segfault": _segfault,
+    "exit": _exit,
+    "hard exit": _hard_exit,
+    "print": _print,
+    "huge": _huge,
+    "fail": _fail,
+    "objects": _objects,
+    "hang": _hang,
+    "hang with child": _hang_with_child,
+    "data": _raise(errors.DataError("label 11 is out of range [0, 10)")),
+    "usage": _raise(errors.UsageError("no data set is named 'x'")),
+    "unstable": _raise(errors.UnstableData("two passes differ")),
+    "extra": _raise(errors.MissingExtra("torch", "torch")),
+    "oom": _raise(errors.OutOfMemory("3 GB asked")),
+    "memory": _raise(MemoryError("numpy")),
+    "bug": _raise(ZeroDivisionError("in the model")),
+}

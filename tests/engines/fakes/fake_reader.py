@@ -1,0 +1,62 @@
+"""A reader that needs no checkpoint files: paths tell what to do.  Also a process, as the real one is."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from milepost.errors import CheckpointError, checkpoint_error
+
+
+class Reader:
+    """Answers for any path; "torn" in it raises, "die" in it kills the process, "garbage" spoils its answer."""
+
+    def discover(self, paths, match):
+        return [_found(path) for path in paths if match is None or match in path]
+
+    def table(self, found, spool):
+        path = found["path"]
+        if "die" in path:
+            print("about to die", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "torn" in path:
+            raise checkpoint_error("torn", f"{path}: 12 bytes are missing")
+        Path(spool, "w.bin").write_bytes(b"1234")
+        where = {"file": str(Path(spool, "w.bin")), "offset": 0, "nbytes": 4, "encoding": "raw", "strides": None}
+        tensor = {"name": "w", "dtype": "float32", "shape": [1], "where": where, "role": "weights", "group": ""}
+        return {"format": "fake", "tensors": [tensor], "step": 7, "step_source": "x", "foreign": [], "notes": []}
+
+    def inspect(self, path):
+        return {"path": path, "pid": os.getpid()}
+
+
+def _found(path):
+    identity = {"device": 1, "inode": 2, "size": 3, "mtime_ns": 4, "ctime_ns": 5}
+    return {
+        "path": path,
+        "format": "fake",
+        "files": [path],
+        "identity": identity,
+        "state": "complete",
+        "failure": None,
+    }
+
+
+def main():
+    reader = Reader()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"result": getattr(reader, request["method"])(*_arguments(request["arguments"]))}
+        except CheckpointError as error:
+            answer = {"error": {"kind": error.kind, "type": type(error).__name__, "message": str(error)}}
+        print(json.dumps({"id": request["id"], **answer}), flush=True)
+
+
+def _arguments(arguments):
+    return arguments.values() if isinstance(arguments, dict) else arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Both engines keep the published laws, on units that print, fail, raise and flood."""
+
+import pytest
+
+from milepost.engines.inprocess import InProcess
+from milepost.engines.local import Local
+from milepost.registry import classes
+from milepost.testing.engines import check_engine
+
+
+def test_are_registered():
+    assert {"inprocess": InProcess, "local": Local}.items() <= classes("engines").items()
+
+
+@pytest.mark.parametrize("engine", [InProcess, Local])
+def test_contract(engine, job, unit):
+    quiet = ["quiet", "fail", "data", "usage", "unstable", "extra", "oom", "memory", "bug", "exit"]
+    check_engine(engine, job(), *(unit(data) for data in quiet), unit(paths=("a", "torn", "b")), unit(paths=("torn",)))

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BIN := .venv/bin
+ALL := torch,dev
 # A complete .venv serves the demo too; without one it gets a light one of its own.
 DEMO := $(if $(wildcard .venv/.milepost-stamp),.venv,.venv-demo)
 
@@ -15,11 +16,11 @@ help:
 	@echo "make bench   run the benchmarks      make docs    write the generated pages and stubs"
 
 demo:
-	@$(PYTHON) scripts/setup_venv.py $(DEMO) $(if $(filter .venv,$(DEMO)),"torch,dev",demo)
+	@$(PYTHON) scripts/setup_venv.py $(DEMO) $(if $(filter .venv,$(DEMO)),$(ALL),demo)
 	@$(DEMO)/bin/milepost demo
 
 setup:
-	@$(PYTHON) scripts/setup_venv.py .venv torch,dev
+	@$(PYTHON) scripts/setup_venv.py .venv $(ALL)
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -41,9 +41,9 @@ def rules(pyproject: dict[str, Any]) -> Rules:
     return Rules(frozenset(section["base"]), {module: tuple(places) for module, places in section["extras"].items()})
 
 
-def imports(text: str) -> Iterator[tuple[int, str]]:
+def imports(path: str, text: str) -> Iterator[tuple[int, str]]:
     """Yield (line, top-level module) for every import of a source text, relative ones aside."""
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(ast.parse(text, path)):
         for name in _names(node):
             yield getattr(node, "lineno", 0), name.partition(".")[0]
 
@@ -65,7 +65,7 @@ def breaches(sources: dict[str, str], allowed: Rules) -> list[str]:
     found = []
     used: set[tuple[str, str]] = set()
     for path, text in sources.items():
-        for line, module in imports(text):
+        for line, module in imports(path, text):
             if not allowed.allows(module, path):
                 where = " or ".join(allowed.places(module)) or "nowhere yet ([tool.milepost.extras] in pyproject.toml)"
                 found.append(f"{path}:{line}: imports {module}, which is allowed in {where}")

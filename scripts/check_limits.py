@@ -23,7 +23,7 @@ def breaches(path: str, text: str) -> Iterator[str]:
     lines = len(text.splitlines())
     if lines > FILE_LINES:
         yield f"{path}: {lines} lines, at most {FILE_LINES}: split it where its second idea begins"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(ast.parse(text, path)):
         if isinstance(node, Function):
             yield from _function(path, node)
 

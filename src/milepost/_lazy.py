@@ -68,7 +68,7 @@ def classes(package: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for file, text in _texts(package):
-        for name in _named_classes(text):
+        for name in _named_classes(file, text):
             if name in found:
                 raise ValueError(f"{package}: {name} is defined in both {found[name]}.py and {file}.py; rename one")
             found[name] = file
@@ -85,7 +85,7 @@ def _hand_on(package: str, name: str, module: str, attribute: str) -> Any:
 def _file_of(package: str, name: str) -> str | None:
     """Return the file that holds a class: parses only files whose text has the words `class NAME`."""
     words = f"class {name}"
-    return next((file for file, text in _texts(package) if words in text and name in _named_classes(text)), None)
+    return next((file for file, text in _texts(package) if words in text and name in _named_classes(file, text)), None)
 
 
 def _texts(package: str) -> Iterator[tuple[str, str]]:
@@ -96,11 +96,11 @@ def _texts(package: str) -> Iterator[tuple[str, str]]:
             yield item.name, Path(spec.origin).read_text(encoding="utf-8")
 
 
-def _named_classes(text: str) -> list[str]:
-    """Return the public classes at the top of a source text that have a `name`."""
+def _named_classes(file: str, text: str) -> list[str]:
+    """Return the public classes at the top of a file's text that have a `name`."""
     named: set[str] = set()
     public: list[str] = []
-    for node in ast.parse(text).body:
+    for node in ast.parse(text, f"{file}.py").body:
         if isinstance(node, ast.ClassDef) and (_names_itself(node) or _bases(node) & named):
             named.add(node.name)
             if not node.name.startswith("_"):

@@ -1,0 +1,115 @@
+"""The command line: one verb a file, found by file; the only place that turns strings into objects.
+
+A verb's file offers `add(parser)`, which declares its arguments, and `execute(args)`, which returns the exit code; the
+first line of its docstring is its help.  Only the file of the verb that is asked for is imported.
+
+Exit codes: 0 done, 2 usage or data, 3 some checkpoints failed, 130 stopped by Ctrl-C.
+"""
+
+import argparse
+import ast
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+
+from milepost.errors import CheckpointError, MilepostError
+
+USAGE, FAILED, PIPE, INTERRUPTED = 2, 3, 141, 130
+
+
+def verbs() -> list[str]:
+    """Return the names of all verbs, sorted, without importing any.
+
+    >>> "run" in verbs()
+    True
+    """
+    return sorted(item.name for item in pkgutil.iter_modules(__path__) if not item.name.startswith("_"))
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; with `only`, every verb is listed but just this one's file is imported ("" imports none).
+
+    >>> build_parser().parse_args(["ls", "--all"]).all
+    True
+    """
+    parser = argparse.ArgumentParser(prog="milepost", description=_DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    choices = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in verbs():
+        about = _about(verb)
+        child = choices.add_parser(verb, help=_headline(about), description=about, allow_abbrev=False)
+        child.formatter_class = argparse.RawDescriptionHelpFormatter
+        if only is None or verb == only:
+            module = importlib.import_module(f"{__name__}.{verb}")
+            module.add(child)
+            child.set_defaults(execute=module.execute)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; no error of Milepost's own ends in a traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in arguments if not word.startswith("-")), "")
+    try:
+        args = build_parser(verb).parse_args(arguments)
+        code = int(args.execute(args))
+        sys.stdout.flush()
+    except SystemExit as leaving:  # argparse has said what was wrong, or printed the help
+        return leaving.code if isinstance(leaving.code, int) else USAGE
+    except BrokenPipeError:
+        _close_stdout()
+        return PIPE
+    except KeyboardInterrupt:
+        _say("stopped")
+        return INTERRUPTED
+    except CheckpointError as error:
+        _say(f"error: {error.kind}: {error}")
+        return FAILED
+    except MilepostError as error:
+        _say(f"error: {error}")
+        return USAGE
+    return code
+
+
+_DESCRIPTION = "Evaluates the checkpoints that training leaves behind: every one, exactly once, recorded for good."
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=str(options.get("help")))
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        metadata = importlib.import_module("importlib.metadata")
+        sys.stdout.write(f"milepost {metadata.version('milepost')}\n")
+        parser.exit()
+
+
+def _about(verb: str) -> str:
+    """Read a verb's docstring from its text, so that listing the verbs imports none of them."""
+    spec = find_spec(f"{__name__}.{verb}")
+    if spec is None or spec.origin is None:
+        return ""
+    with open(spec.origin, encoding="utf-8") as stream:
+        return ast.get_docstring(ast.parse(stream.read())) or ""
+
+
+def _headline(about: str) -> str:
+    return about.partition("\n")[0].rstrip(".")
+
+
+def _say(message: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(f"milepost: {message}\n")
+        sys.stderr.flush()
+
+
+def _close_stdout() -> None:
+    """Point standard output nowhere, so that the interpreter's last flush finds no broken pipe."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,73 @@
+"""Arguments that several verbs share."""
+
+import argparse
+from pathlib import Path
+
+from milepost.errors import UsageError
+
+STORE = "milepost-store"
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Declare `--store`."""
+    parser.add_argument("--store", metavar="DIR", default=STORE, help=f"where results are kept (default: ./{STORE})")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Declare `--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON lines on stdout, everything else on stderr")
+
+
+def add_request(parser: argparse.ArgumentParser) -> None:
+    """Declare what to evaluate: shared by `run` and `plan`."""
+    parser.add_argument("evaluation", metavar="EVAL.py[:NAME]", help="the evaluation file, which holds `evaluation`")
+    parser.add_argument("checkpoints", metavar="CKPTS", nargs="+", help="checkpoint files, or folders of them")
+    parser.add_argument("--match", metavar="GLOB", help="only checkpoints whose path fits this pattern")
+    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N rows of the order")
+    parser.add_argument("--data", metavar="NAME", help="only this data set")
+    parser.add_argument("--device", metavar="NAME", help="where the model runs, in its framework's words")
+    parser.add_argument("--again", action="store_true", help="evaluate anew what is already there")
+    parser.add_argument("--engine", metavar="NAME", default="local", help="local (default: its own process) or inprocess")
+    parser.add_argument(
+        "--residents", metavar="N", type=positive, default=4, help="checkpoints that share one pass over the data (4)"
+    )
+    add_store(parser)
+    add_json(parser)
+
+
+def positive(text: str) -> int:
+    """Turn text into a whole number of at least 1; argparse words the error."""
+    try:
+        value = int(text.replace("_", ""))
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return value
+
+
+def evaluation_file(text: str) -> tuple[str, str]:
+    """Split EVAL.py[:NAME] into an existing file and the name of the evaluation in it.
+
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "eval.py")
+    ...     _ = file.write_text("")
+    ...     evaluation_file(f"{file}:large")[1], evaluation_file(str(file))[1]
+    ('large', 'evaluation')
+    """
+    file, colon, attribute = text, "", ""
+    if not Path(text).exists():
+        file, colon, attribute = text.rpartition(":")
+        file = file if colon else text
+    if not Path(file).is_file():
+        raise UsageError(f"{file}: expected an evaluation file (Python), found {_found(file)}")
+    if colon and not attribute.isidentifier():
+        raise UsageError(f"{text}: expected the name of an evaluation after the colon, found {attribute!r}")
+    return file, attribute or "evaluation"
+
+
+def _found(file: str) -> str:
+    if Path(file).is_dir():
+        return "a folder; the evaluation file comes first, then the checkpoints"
+    return "no such file"

@@ -1,0 +1,83 @@
+"""What goes where: results on standard output, all else on standard error; under `--json` nothing but JSON lines."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from milepost.registry import resolve
+from milepost.report.table import Results
+from milepost.report.text import lines
+
+
+class JsonLines:
+    """Writes plain values as JSON lines, each flushed, so that a reader sees it at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to a stream."""
+        self._stream = stream
+
+    def write(self, value: Mapping[str, Any]) -> None:
+        """Write one line; numbers that JSON has no word for become "inf", "-inf" or null."""
+        self._stream.write(json.dumps(_plain(value), allow_nan=False) + "\n")
+        self._stream.flush()
+
+    def write_all(self, values: Iterable[Mapping[str, Any]]) -> None:
+        """Write many lines with one flush."""
+        self._stream.write("".join(json.dumps(_plain(value), allow_nan=False) + "\n" for value in values))
+        self._stream.flush()
+
+
+@contextmanager
+def json_lines() -> Iterator[JsonLines]:
+    """Keep standard output for JSON lines: what other code, or a child, prints meanwhile goes to standard error."""
+    kept = sys.stdout
+    sys.stdout = sys.stderr
+    copy = _copy_of_stdout(kept)
+    try:
+        if copy is None:
+            yield JsonLines(kept)
+        else:
+            with os.fdopen(os.dup(copy), "w", encoding="utf-8") as stream:
+                yield JsonLines(stream)
+    finally:
+        sys.stdout = kept
+        if copy is not None:
+            os.dup2(copy, 1)
+            os.close(copy)
+
+
+def print_results(results: Results, *, newest: int | None = None) -> None:
+    """Print the table: drawn in a terminal, where `newest` rows are enough, and as plain lines elsewhere."""
+    if not sys.stdout.isatty():
+        sys.stdout.write("\n".join(lines(results)) + "\n")
+        return
+    console = resolve("rich.console:Console")(highlight=False)
+    shown = results if newest is None else results.newest(newest)
+    console.print(resolve("milepost.report.terminal:render")(shown, console))
+    hidden = len(results.rows) - len(shown.rows)
+    if hidden:
+        console.print(f"the newest {len(shown.rows):,} of {len(results.rows):,} rows; --all shows them all", style="dim")
+
+
+def _copy_of_stdout(stream: TextIO) -> int | None:
+    """Duplicate descriptor 1 and point it at standard error; None where stdout is not a real one (a test's)."""
+    if stream is not sys.__stdout__:
+        return None
+    stream.flush()
+    copy = os.dup(1)
+    os.dup2(2, 1)
+    return copy
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

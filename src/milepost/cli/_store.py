@@ -1,0 +1,82 @@
+"""What the verbs ask of a store: its index, and one checkpoint by address."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from milepost.errors import UsageError
+from milepost.registry import resolve
+from milepost.report.table import Plain, failure_of, names_of
+
+_SHORTEST = 4
+_SHOWN = 12
+
+
+def open_store(path: str) -> Any:
+    """Open a store that exists; reading never makes one."""
+    if not Path(path, "store.json").is_file():
+        raise UsageError(
+            f"{path}: expected a store, found {'no store.json in it' if Path(path).exists() else 'no such folder'}; "
+            "name one with --store DIR, or make one with: milepost run EVAL.py CKPTS"
+        )
+    return resolve("milepost.store.store:Store").open(path)
+
+
+def open_index(path: str) -> Any:
+    """Open the index of a store that exists."""
+    return open_store(path).index()
+
+
+def failures(checkpoints: Iterable[Plain]) -> Iterator[dict[str, Any]]:
+    """Yield a `failure` line for every checkpoint that failed, so that no listing has a silent hole."""
+    for row in checkpoints:
+        failed = failure_of(row)
+        if failed:
+            yield {
+                "event": "failure",
+                "run": row.get("run"),
+                "path": next(iter(row.get("paths") or ()), None),
+                "step": row.get("step"),
+                "class": failed[0],
+                "message": failed[1],
+                "attempts": row.get("attempts", 1),
+            }
+
+
+def find(checkpoints: Iterable[Plain], address: str) -> Plain:
+    """Return the one checkpoint at an address: step, run:step, name, or digest prefix; a `UsageError` lists several.
+
+    A step or name goes before a digest prefix, so that what people write down stays reachable.
+
+    >>> find([{"run": "a", "step": 9, "names": ["step-9.npz"], "digest": "beef01"}], "beef")["step"]
+    9
+    """
+    rows = list(checkpoints)
+    fitting = [row for row in rows if _named(row, address)]
+    if not fitting and len(address) >= _SHORTEST:
+        fitting = [row for row in rows if str(row.get("digest") or "").startswith(address.lower())]
+    if not fitting:
+        raise UsageError(
+            f"no checkpoint is at {address!r} in this store of {len(rows)}; expected a step, run:step, a name, or at "
+            f"least {_SHORTEST} digits of a digest; `milepost ls --all` lists them"
+        )
+    if len(fitting) > 1:
+        listed = [_described(row) for row in fitting[:_SHOWN]]
+        more = [f"  ... and {len(fitting) - _SHOWN} more"] if len(fitting) > _SHOWN else []
+        raise UsageError("\n".join([f"{address!r} fits {len(fitting)} checkpoints; name one of:", *listed, *more]))
+    return fitting[0]
+
+
+def _named(row: Plain, address: str) -> bool:
+    steps = {str(step) for step in (row.get("step"), *(row.get("steps") or ())) if step is not None}
+    runs = {str(run) for run in (row.get("run"), *(row.get("runs") or ())) if run is not None}
+    names = names_of(row)
+    known = steps | {f"{run}:{step}" for run in runs for step in steps}
+    known |= {*names, *(Path(name).stem for name in names), *(f"{run}:{name}" for run in runs for name in names)}
+    return address in known or address in (row.get("paths") or ())
+
+
+def _described(row: Plain) -> str:
+    address = f"{row.get('run')}:{row.get('step')}" if row.get("step") is not None else str(row.get("run"))
+    digest = str(row.get("digest") or "failed")[:12]
+    return f"  {digest:12}  {address}  {', '.join(names_of(row))}  {row.get('variant') or 'raw'}"

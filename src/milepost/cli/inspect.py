@@ -1,0 +1,93 @@
+"""Show what a checkpoint file holds: format, step, tensors with role, dtype, shape and bytes.
+
+Nothing of the file is executed or imported.
+"""
+
+import argparse
+import dataclasses
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from milepost.cli._arguments import add_json
+from milepost.cli._output import json_lines
+from milepost.registry import resolve
+from milepost.report.numbers import count, size
+from milepost.report.text import align
+
+_ROLES = ("weights", "optimizer", "bookkeeping")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("path", metavar="PATH", help="a checkpoint: file, folder or prefix")
+    add_json(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print the table of tensors."""
+    held = plain(resolve("milepost.checkpoints.reader:Reader")().inspect(args.path))
+    if args.json:
+        with json_lines() as out:
+            out.write({"event": "inspect", "path": args.path, **held, "totals": totals(held["tensors"])})
+        return 0
+    sys.stdout.write("\n".join(described(args.path, held)) + "\n")
+    return 0
+
+
+def plain(table: Any) -> dict[str, Any]:
+    """Return a reader's table as plain data, whether it comes as a `Table` or as a dict."""
+    held: dict[str, Any] = dict(table) if isinstance(table, Mapping) else dataclasses.asdict(table)
+    held["tensors"] = [_tensor(tensor) for tensor in held.get("tensors", ())]
+    return held
+
+
+def totals(tensors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Sum tensors, elements and bytes by role.
+
+    >>> totals([{"role": "weights", "shape": [2, 3], "nbytes": 24}])
+    {'weights': {'tensors': 1, 'elements': 6, 'bytes': 24}}
+    """
+    found: dict[str, dict[str, int]] = {}
+    for role in dict.fromkeys([*_ROLES, *(str(tensor["role"]) for tensor in tensors)]):
+        chosen = [tensor for tensor in tensors if tensor["role"] == role]
+        if chosen:
+            found[role] = {
+                "tensors": len(chosen),
+                "elements": sum(math.prod(tensor["shape"]) for tensor in chosen),
+                "bytes": sum(tensor["nbytes"] for tensor in chosen),
+            }
+    return found
+
+
+def described(path: str, held: Mapping[str, Any]) -> list[str]:
+    """Return the lines that describe a checkpoint."""
+    step = "unknown" if held.get("step") is None else str(held["step"])
+    source = f" (from {held['step_source']})" if held.get("step_source") else ""
+    lines = [f"path    {path}", f"format  {held.get('format')}", f"step    {step}{source}", ""]
+    tensors = held["tensors"]
+    heads = ("name", "role", "dtype", "shape", "bytes")
+    rows = [[_full_name(t), t["role"], t["dtype"], _shape(t["shape"]), count(t["nbytes"])] for t in tensors]
+    lines += align(heads, rows, (False, False, False, False, True)) if rows else ["no tensors"]
+    lines.append("")
+    for role, sums in totals(tensors).items():
+        lines.append(f"{role}: {sums['tensors']} tensors, {count(sums['elements'])} elements, {size(sums['bytes'])}")
+    lines += [f"names a class that was not imported: {name}" for name in held.get("foreign") or ()]
+    lines += [f"note: {note}" for note in held.get("notes") or ()]
+    return lines
+
+
+def _tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
+    where = tensor.get("where") or {}
+    nbytes = tensor.get("nbytes", where.get("nbytes", 0))
+    kept = {key: tensor.get(key) for key in ("name", "role", "dtype", "group")}
+    return {**kept, "shape": list(tensor["shape"]), "nbytes": int(nbytes)}
+
+
+def _full_name(tensor: Mapping[str, Any]) -> str:
+    return f"{tensor['group']}: {tensor['name']}" if tensor.get("group") else str(tensor["name"])
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(str(side) for side in shape) if shape else "scalar"

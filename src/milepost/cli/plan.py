@@ -1,0 +1,74 @@
+"""Tell what `run` would do, and why each of the rest would not be done; evaluates nothing."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from milepost.cli._arguments import add_request
+from milepost.cli._output import json_lines
+from milepost.cli.run import request_of
+from milepost.registry import resolve
+from milepost.report.numbers import count, duration
+from milepost.report.progress import headline
+from milepost.report.text import align
+
+_HEADS = ("action", "run", "step", "name", "variant", "data", "rows", "time", "reason")
+_RIGHT = (False, False, True, False, False, False, True, True, False)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_request(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print the plan."""
+    request = request_of(args)
+    if args.json:
+        with json_lines() as out:
+            rows = resolve("milepost.run:plan")(request, _tell)
+            out.write_all({"event": "plan", **row} for row in rows)
+            out.write({"event": "done", **{action: _count(rows, action) for action in ("evaluate", "skip", "failed")}})
+        return 0
+    rows = resolve("milepost.run:plan")(request, _tell)
+    sys.stdout.write("\n".join([*_table(rows), summary(rows)]) + "\n")
+    return 0
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the last line: how many of what, and how long it would take.
+
+    >>> summary([{"action": "evaluate", "seconds": 2.0, "rows": 10}, {"action": "skip", "seconds": None, "rows": 0}])
+    '1 to evaluate (10 rows, about 2.0 s), 1 to skip, 0 failed'
+    """
+    todo = [row for row in rows if row["action"] == "evaluate"]
+    seconds = [row.get("seconds") for row in todo]
+    known = [value for value in seconds if value is not None]
+    told = f"about {duration(sum(known))}" if todo and len(known) == len(seconds) else "time unknown"
+    details = f" ({count(sum(row['rows'] for row in todo))} rows, {told})" if todo else ""
+    return f"{len(todo)} to evaluate{details}, {_count(rows, 'skip')} to skip, {_count(rows, 'failed')} failed"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return align(_HEADS, [_cells(row) for row in rows], _RIGHT) if rows else []
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    todo = row["action"] == "evaluate"
+    texts = [row.get(key) for key in ("action", "run", "step", "name", "variant", "data")]
+    timed = duration(row.get("seconds")) if todo else "-"
+    reason = str(row.get("reason") or "").strip().partition("\n")[0]
+    shown = ["-" if text is None or text == "" else str(text) for text in texts]
+    return [*shown, count(row["rows"]) if todo else "-", timed, reason]
+
+
+def _count(rows: Sequence[Mapping[str, Any]], action: str) -> int:
+    return Counter(row["action"] for row in rows)[action]
+
+
+def _tell(event: Mapping[str, Any]) -> None:
+    line = headline(event)
+    if line and event["event"] != "failure":  # a failure is a row of the plan
+        sys.stderr.write(line + "\n")

@@ -1,0 +1,112 @@
+"""Numbers as text: as many digits as the number of examples justifies, and never a rounding that claims too much."""
+
+import math
+
+_FEWEST, _MOST = 3, 6
+_LONGEST = 12
+_TOO_WIDE = 1e7
+
+
+def decimals(n: int | None) -> int:
+    """Return how many decimals tell one example among n from its neighbour, between 3 and 6.
+
+    >>> [decimals(n) for n in (10, 360, 10_000, 50_000, 10**9)]
+    [3, 3, 4, 5, 6]
+    """
+    if n is None or n < 1:
+        return _FEWEST
+    return min(_MOST, max(_FEWEST, math.ceil(math.log10(n))))
+
+
+def number(value: float | None, places: int) -> str:
+    """Write a number with so many decimals, or with more where fewer would turn it into a 0 or a 1 that it is not.
+
+    None, which is what an undefined value is stored as, becomes "undefined".
+
+    >>> number(0.98594, 4), number(0.99996, 4), number(1.0, 4), number(None, 4)
+    ('0.9859', '0.99996', '1.0000', 'undefined')
+    >>> number(3e-15, 4), number(float("inf"), 4)
+    ('3.0e-15', 'inf')
+    """
+    if value is None or math.isnan(value):
+        return "undefined"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if abs(value) >= _TOO_WIDE:
+        return f"{value:.6g}"
+    for count in range(places, _LONGEST + 1):
+        text = f"{value:.{count}f}"
+        if not _claims_too_much(text, value):
+            return text
+    return repr(value) if abs(value) > 0.5 else f"{value:.1e}"  # noqa: PLR2004 - nearer to 1 or to 0
+
+
+def interval(low: float | None, high: float | None, places: int) -> str:
+    """Write an interval; "" where there is none.
+
+    >>> interval(0.98341, 0.98802, 4), interval(None, None, 4)
+    ('[0.9834, 0.9880]', '')
+    """
+    if low is None or high is None:
+        return ""
+    return f"[{number(low, places)}, {number(high, places)}]"
+
+
+def count(value: int | None) -> str:
+    """Write a count with thousands apart.
+
+    >>> count(10000), count(None)
+    ('10,000', '-')
+    """
+    return "-" if value is None else f"{value:,}"
+
+
+def share(numerator: float | None, denominator: float | None) -> str:
+    """Write whole numbers as the fraction that they are; "" where they are not whole.
+
+    >>> share(299, 360), share(0.5, 360)
+    ('299/360', '')
+    """
+    if numerator is None or denominator is None:
+        return ""
+    if float(numerator).is_integer() and float(denominator).is_integer():
+        return f"{int(numerator)}/{int(denominator)}"
+    return ""
+
+
+_SCALES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+def size(nbytes: int) -> str:
+    """Write a number of bytes in the unit that suits it.
+
+    >>> size(512), size(253_952)
+    ('512 B', '248.0 KiB')
+    """
+    for unit, scale in _SCALES:
+        if nbytes >= scale:
+            return f"{nbytes / scale:.1f} {unit}"
+    return f"{nbytes} B"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration in the unit that suits it.
+
+    >>> duration(0.0123), duration(7.04), duration(185), duration(9000), duration(None)
+    ('12 ms', '7.0 s', '3 min 5 s', '2 h 30 min', 'unknown')
+    """
+    if seconds is None:
+        return "unknown"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004 - an hour
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _claims_too_much(text: str, value: float) -> bool:
+    shown = float(text)
+    return shown in (-1.0, 0.0, 1.0) and shown != value

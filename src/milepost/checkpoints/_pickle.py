@@ -1,0 +1,339 @@
+"""An inert pickle machine: it builds plain data and placeholders, and never imports or calls anything that a file names.
+
+A pickle is a program for a stack machine.  This one knows the opcodes that build data; where a program asks for an object
+by name it gets a placeholder, unless the name is in `known`, a table of our own functions.  The machine is our own rather
+than a subclass of the library's: that one lets eight bytes of a file ask for gigabytes (a memo index, a bytearray).
+Opcodes: the comments of CPython's Lib/pickletools.py.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from milepost.errors import CheckpointError, Corrupt, Unsafe
+
+_FOREIGN_LIMIT = 1000
+_SCALARS = (str, int, float, bytes, bool, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A name that we give a meaning of our own: `make` is called in place of what the file asked for."""
+
+    address: str
+    make: Callable[..., Any]
+
+
+@dataclass(eq=False, slots=True)
+class Placeholder:
+    """An object of a class that was not imported: its address, arguments, state, items; compared by identity."""
+
+    address: str
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+    entries: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpickled:
+    """What a pickle holds, the names in it that were not imported, and where it ends (in bytes)."""
+
+    value: Any
+    foreign: tuple[str, ...]
+    end: int
+
+
+class _Mark:
+    """Separates the stack; one object for all."""
+
+
+_MARK = _Mark()
+
+
+def unpickle(data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], Any], where: str) -> Unpickled:
+    """Run a pickle as data.
+
+    `known` maps "module.name" to a `Known` or to a plain value; `persistent` turns persistent ids into objects of ours.
+    Raises `Corrupt` for what is no pickle and `Unsafe` for opcodes that only code-carrying pickles use.
+
+    >>> import io, pickle
+    >>> unpickle(pickle.dumps({"a": [1, 2.5, None]}, 2), {}, lambda key: key, "x").value
+    {'a': [1, 2.5, None]}
+    >>> class Trap:
+    ...     def __reduce__(self):
+    ...         return print, ("never printed",)
+    >>> unpickle(pickle.dumps(Trap()), {}, lambda key: key, "x").foreign
+    ('builtins.print',)
+    """
+    machine = _Machine(data, known, persistent)
+    try:
+        value = machine.run()
+    except CheckpointError:
+        raise
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error, OverflowError) as error:
+        raise Corrupt(f"{where}: not a sound pickle, at its byte {machine.at:,}: {type(error).__name__}: {error}") from error
+    return Unpickled(value, tuple(machine.foreign), machine.at)
+
+
+class _Machine:
+    def __init__(self, data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
+        self.data = data
+        self.at = 0
+        self.known = known
+        self.persistent = persistent
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.foreign: dict[str, None] = {}
+
+    def run(self) -> Any:
+        data, stack = self.data, self.stack
+        while True:
+            code = data[self.at]
+            self.at += 1
+            if code == 0x2E:  # STOP
+                return stack.pop()
+            step = _OPCODES.get(code)
+            if step is None:
+                raise Unsafe(f"the pickle uses opcode 0x{code:02x} at byte {self.at - 1:,}, which plain data does not need")
+            step(self)
+
+    def take(self, length: int) -> bytes:
+        if length < 0 or self.at + length > len(self.data):
+            raise ValueError(f"{length:,} bytes are declared, {len(self.data) - self.at:,} are left")
+        self.at += length
+        return self.data[self.at - length : self.at]
+
+    def number(self, length: int) -> int:
+        return int.from_bytes(self.take(length), "little")
+
+    def line(self) -> bytes:
+        end = self.data.index(b"\n", self.at)
+        return self.take(end + 1 - self.at)[:-1]
+
+    def marked(self) -> list[Any]:
+        stack = self.stack
+        place = len(stack) - 1
+        while stack[place] is not _MARK:
+            place -= 1
+            if place < 0:
+                raise IndexError("no mark on the stack")
+        items = stack[place + 1 :]
+        del stack[place:]
+        return items
+
+    def named(self, module: str, name: str) -> Any:
+        address = f"{module}.{name}"
+        if address in self.known:
+            return self.known[address]
+        if len(self.foreign) < _FOREIGN_LIMIT:
+            self.foreign[address[:200]] = None
+        return Placeholder(address)
+
+    def make(self, function: Any, arguments: Any) -> Any:
+        if not isinstance(arguments, tuple):
+            raise TypeError("arguments are not a tuple")
+        if isinstance(function, Known):
+            return function.make(*arguments)
+        address = function.address if isinstance(function, Placeholder) else type(function).__name__
+        return Placeholder(address, arguments)
+
+    def put(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+
+
+def _key(value: Any) -> Any:
+    """Return a dictionary key that hashes at once: tuples nested in tuples would hash for ever, or overflow."""
+    return value if isinstance(value, _SCALARS) else Placeholder("key", (value,))
+
+
+def _pairs(target: Any, flat: list[Any]) -> None:
+    if len(flat) % 2:
+        raise ValueError("a key without a value")
+    mapping = target.items if isinstance(target, Placeholder) else target
+    if isinstance(mapping, dict):
+        for place in range(0, len(flat), 2):
+            mapping[_key(flat[place])] = flat[place + 1]
+    elif mapping is not None:
+        raise TypeError("items set on something that is no mapping")
+
+
+def _extend(target: Any, items: list[Any]) -> None:
+    values = target.entries if isinstance(target, Placeholder) else target
+    if not isinstance(values, list):
+        raise TypeError("entries added to something that is no list")
+    values.extend(items)
+
+
+def _reduce(machine: _Machine) -> None:
+    arguments = machine.stack.pop()
+    machine.stack[-1] = machine.make(machine.stack[-1], arguments)
+
+
+def _newobj_ex(machine: _Machine) -> None:
+    keywords, arguments = machine.stack.pop(), machine.stack.pop()
+    machine.stack[-1] = Placeholder(getattr(machine.stack[-1], "address", "?"), (arguments, keywords))
+
+
+def _build(machine: _Machine) -> None:
+    state = machine.stack.pop()
+    if isinstance(machine.stack[-1], Placeholder):
+        machine.stack[-1].state = state
+
+
+def _inst(machine: _Machine) -> None:
+    module, name = machine.line().decode("ascii"), machine.line().decode("ascii")
+    arguments = tuple(machine.marked())
+    machine.stack.append(machine.make(machine.named(module, name), arguments))
+
+
+def _obj(machine: _Machine) -> None:
+    items = machine.marked()
+    machine.stack.append(machine.make(items[0], tuple(items[1:])))
+
+
+def _global(machine: _Machine) -> None:
+    module, name = machine.line().decode("utf-8"), machine.line().decode("utf-8")
+    machine.stack.append(machine.named(module, name))
+
+
+def _stack_global(machine: _Machine) -> None:
+    name, module = machine.stack.pop(), machine.stack.pop()
+    if not isinstance(name, str) or not isinstance(module, str):
+        raise TypeError("a name that is not text")
+    machine.stack.append(machine.named(module, name))
+
+
+def _persistent_text(machine: _Machine) -> None:
+    machine.stack.append(machine.persistent(machine.line().decode("ascii")))
+
+
+def _persistent(machine: _Machine) -> None:
+    machine.stack[-1] = machine.persistent(machine.stack[-1])
+
+
+def _dict(machine: _Machine) -> None:
+    made: dict[Any, Any] = {}
+    _pairs(made, machine.marked())
+    machine.stack.append(made)
+
+
+def _setitem(machine: _Machine) -> None:
+    value, key = machine.stack.pop(), machine.stack.pop()
+    _pairs(machine.stack[-1], [key, value])
+
+
+def _setitems(machine: _Machine) -> None:
+    flat = machine.marked()
+    _pairs(machine.stack[-1], flat)
+
+
+def _append(machine: _Machine) -> None:
+    value = machine.stack.pop()
+    _extend(machine.stack[-1], [value])
+
+
+def _appends(machine: _Machine) -> None:
+    items = machine.marked()
+    _extend(machine.stack[-1], items)
+
+
+def _tuple_of(count: int) -> Callable[[_Machine], None]:
+    def step(machine: _Machine) -> None:
+        if len(machine.stack) < count:
+            raise IndexError("too few values on the stack")
+        items = tuple(machine.stack[-count:])
+        machine.stack[-count:] = [items]
+
+    return step
+
+
+def _text(machine: _Machine, width: int) -> None:
+    machine.stack.append(machine.take(machine.number(width)).decode("utf-8", "surrogatepass"))
+
+
+def _int_line(machine: _Machine) -> None:
+    raw = machine.line()
+    machine.stack.append({b"00": False, b"01": True}.get(raw) if raw in (b"00", b"01") else int(raw))
+
+
+def _push(make: Callable[[_Machine], Any]) -> Callable[[_Machine], None]:
+    def step(machine: _Machine) -> None:
+        machine.stack.append(make(machine))
+
+    return step
+
+
+def _signed(machine: _Machine, length: int) -> int:
+    return int.from_bytes(machine.take(length), "little", signed=True)
+
+
+def _latin(machine: _Machine, width: int) -> str:
+    return machine.take(machine.number(width)).decode("latin-1")
+
+
+_OPCODES: dict[int, Callable[[_Machine], Any]] = {
+    0x80: lambda m: m.take(1),  # PROTO
+    0x95: lambda m: m.take(8),  # FRAME: a hint for streams
+    ord("("): _push(lambda _: _MARK),
+    ord("0"): lambda m: m.stack.pop(),
+    ord("1"): lambda m: m.marked(),
+    ord("2"): _push(lambda m: m.stack[-1]),
+    ord("N"): _push(lambda _: None),
+    0x88: _push(lambda _: True),
+    0x89: _push(lambda _: False),
+    ord("I"): _int_line,
+    ord("L"): _push(lambda m: int(m.line().rstrip(b"L"))),
+    ord("J"): _push(lambda m: _signed(m, 4)),
+    ord("K"): _push(lambda m: m.number(1)),
+    ord("M"): _push(lambda m: m.number(2)),
+    0x8A: _push(lambda m: _signed(m, m.number(1))),
+    0x8B: _push(lambda m: _signed(m, m.number(4))),
+    ord("F"): _push(lambda m: float(m.line())),
+    ord("G"): _push(lambda m: struct.unpack(">d", m.take(8))[0]),
+    ord("S"): _push(lambda m: m.line()[1:-1].decode("latin-1")),
+    ord("T"): _push(lambda m: _latin(m, 4)),
+    ord("U"): _push(lambda m: _latin(m, 1)),
+    ord("V"): _push(lambda m: m.line().decode("raw_unicode_escape")),
+    ord("X"): lambda m: _text(m, 4),
+    0x8C: lambda m: _text(m, 1),
+    0x8D: lambda m: _text(m, 8),
+    ord("B"): _push(lambda m: m.take(m.number(4))),
+    ord("C"): _push(lambda m: m.take(m.number(1))),
+    0x8E: _push(lambda m: m.take(m.number(8))),
+    0x96: _push(lambda m: m.take(m.number(8))),
+    ord(")"): _push(lambda _: ()),
+    ord("t"): _push(lambda m: tuple(m.marked())),
+    0x85: _tuple_of(1),
+    0x86: _tuple_of(2),
+    0x87: _tuple_of(3),
+    ord("]"): _push(lambda _: []),
+    0x8F: _push(lambda _: []),  # EMPTY_SET: kept as a list, nothing is hashed
+    0x91: _push(lambda m: m.marked()),  # FROZENSET
+    ord("l"): _push(lambda m: m.marked()),
+    ord("a"): _append,
+    ord("e"): _appends,
+    0x90: _appends,
+    ord("}"): _push(lambda _: {}),
+    ord("d"): _dict,
+    ord("s"): _setitem,
+    ord("u"): _setitems,
+    ord("c"): _global,
+    0x93: _stack_global,
+    ord("R"): _reduce,
+    0x81: _reduce,  # NEWOBJ: class and arguments, as REDUCE has function and arguments
+    0x92: _newobj_ex,
+    ord("o"): _obj,
+    ord("i"): _inst,
+    ord("b"): _build,
+    ord("p"): lambda m: m.put(int(m.line())),
+    ord("q"): lambda m: m.put(m.number(1)),
+    ord("r"): lambda m: m.put(m.number(4)),
+    0x94: lambda m: m.put(len(m.memo)),
+    ord("g"): _push(lambda m: m.memo[int(m.line())]),
+    ord("h"): _push(lambda m: m.memo[m.number(1)]),
+    ord("j"): _push(lambda m: m.memo[m.number(4)]),
+    ord("P"): _persistent_text,
+    ord("Q"): _persistent,
+}

@@ -45,7 +45,7 @@ def scalars_beside(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(tensors)
     return tuple(
         Tensor(item.name, item.dtype, item.shape, item.where, "bookkeeping", item.group)
-        if not item.group and item.shape == () and item.role == "weights"
+        if not item.group and item.shape == () and item.role == "weights" and item.where.nbytes
         else item
         for item in tensors
     )

@@ -1,0 +1,126 @@
+"""Files that are named like a checkpoint but that no format claims: what they are, said so that the user can act."""
+
+import re
+
+_SUFFIXES = (
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".npz",
+    ".safetensors",
+    ".bin",
+    ".pkl",
+    ".pickle",
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".th",
+    ".tar",
+    ".pt2",
+    ".index",
+    ".msgpack",
+    ".onnx",
+    ".gguf",
+    ".tflite",
+)
+_NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
+_COMPANIONS = re.compile(
+    r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|training_args\.bin"
+    r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)",
+    re.IGNORECASE,
+)
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+_LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+_OLD_PICKLE = re.compile(
+    rb"c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n|\(i?[dl]p\d+\n|[\]}]q[\x00-\x10]|\((?:[dl]|c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n)|[IL]\d+L?\n\.|\(S'"
+)
+_TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
+_LFS_SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
+
+Verdict = tuple[str, str]
+"""A failure: its kind and its message."""
+
+
+def is_named_so(name: str) -> bool:
+    """Tell whether a file's name is one that trainers give to checkpoints.
+
+    >>> is_named_so("model.PTH"), is_named_so("model.ckpt-900"), is_named_so("log.txt"), is_named_so("optimizer.pt")
+    (True, True, False, False)
+    """
+    return not is_companion(name) and (name.lower().endswith(_SUFFIXES) or bool(_NUMBERED.search(name)))
+
+
+def is_companion(name: str) -> bool:
+    """Tell whether a file is a companion of a checkpoint that an evaluation never needs (`optimizer.pt`)."""
+    return bool(_COMPANIONS.fullmatch(name))
+
+
+def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
+    """Say why a file is no checkpoint that we read; None where it is none of our business (an ordinary tar file).
+
+    `head` are its first 4096 bytes at most, `tail` its last 8.
+    """
+    if size == 0:
+        return "torn", f"{path}: 0 bytes: nothing was written yet, or writing it failed"
+    if head.startswith(b"version https://git-lfs"):
+        found = _LFS_SIZE.search(head)
+        expected = f" ({int(found[1]):,} bytes expected)" if found else ""
+        return "corrupt", f"{path}: not a checkpoint: a Git LFS pointer{expected}; run git lfs pull"
+    if tail == _TABLE_MAGIC:
+        return "unsupported", f"{path}: a TensorFlow checkpoint (tensor bundle or Saver V1): not read yet"
+    if path.endswith(".index"):
+        return None
+    if head[257:262] == b"ustar" or head.startswith(_TAR_MEMBERS):
+        return _tar(path, head)
+    for known in (_torch_legacy, _other_formats, _pickled, _zipped):
+        found_out = known(path, head)
+        if found_out:
+            return found_out
+    shown = head[:12].hex(" ")
+    if not any(head):
+        return "corrupt", f"{path}: its first {len(head):,} bytes are all zero, as after a crash of the machine that wrote it"
+    return "corrupt", f"{path}: named like a checkpoint, but no format knows its first bytes ({shown}); {size:,} bytes in all"
+
+
+def _torch_legacy(path: str, head: bytes) -> Verdict | None:
+    if not head.startswith(_LEGACY_TORCH):
+        return None
+    return "unsupported", (
+        f"{path}: torch's old non-zip format: not read yet; torch.save(torch.load(...)) with a current torch writes the "
+        "zip format"
+    )
+
+
+def _other_formats(path: str, head: bytes) -> Verdict | None:
+    kinds = (
+        (head.startswith(b"\x89HDF\r\n\x1a\n"), "an HDF5 file (Keras .h5 or .weights.h5)"),
+        (head[4:8] == b"TFL3", "a TensorFlow Lite model"),
+        (head.startswith(b"GGUF"), "a GGUF file"),
+        (head.startswith(b"PK\x03\x04") and b"config.json" in head[:4096] and path.endswith(".keras"), "a Keras archive"),
+        (head.startswith(b"PK\x03\x04") and head[30:43] == b"metadata.json", "a Keras archive"),
+        (path.endswith(".onnx") and head[:1] == b"\x08", "an ONNX model"),
+        (head.startswith(b"\x93NUMPY"), "a single NumPy array (.npy); save named arrays with numpy.savez"),
+    )
+    return next((("unsupported", f"{path}: {what}: not read yet") for true, what in kinds if true), None)
+
+
+def _pickled(path: str, head: bytes) -> Verdict | None:
+    modern = len(head) > 1 and head[0] == 0x80 and head[1] in (2, 3, 4, 5)  # noqa: PLR2004 - pickle protocols
+    if not modern and not _OLD_PICKLE.match(head):
+        return None
+    return "unsafe", (
+        f"{path}: a bare Python pickle: reading it would run whatever code it names; save the weights as .npz, "
+        "safetensors or with torch.save"
+    )
+
+
+def _zipped(path: str, head: bytes) -> Verdict | None:
+    if head[:2] != b"PK" or len(head) < 4 or head[:4] not in (b"PK\x03\x04", b"PK\x05\x06"):  # noqa: PLR2004 - the magic
+        return None
+    return "corrupt", f"{path}: a zip archive, but neither a torch file nor an .npz"
+
+
+def _tar(path: str, head: bytes) -> Verdict | None:
+    if head.startswith(_TAR_MEMBERS):
+        return "unsupported", f"{path}: torch's tar format of before 2018: not read; load and save it with a current torch"
+    return None if path.lower().endswith(".tar") else ("corrupt", f"{path}: a tar archive, not a checkpoint")

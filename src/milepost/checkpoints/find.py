@@ -1,0 +1,203 @@
+"""Finding checkpoints under paths: by content, whatever the files are called; names serve only for what nobody claims."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+
+from milepost.checkpoints import _zip
+from milepost.checkpoints._io import identity, opened, unreadable
+from milepost.checkpoints._unclaimed import Verdict, is_companion, is_named_so, verdict
+from milepost.core import Format, Found
+from milepost.errors import CheckpointError, Torn, UsageError, Vanished
+from milepost.registry import classes
+
+_HEAD = 4096
+_DEPTH = 64
+_STORE_MARK = "store.json"
+
+
+@dataclass(slots=True)
+class Item:
+    """One entry of a listing; `head` is read at once, and `problem` says why it could not be."""
+
+    path: str
+    is_dir: bool
+    head: bytes = b""
+    tail: bytes = b""
+    status: os.stat_result | None = None
+    problem: CheckpointError | None = None
+    asked: bool = field(default=False)
+
+
+def find(paths: Sequence[str], match: str | None = None) -> list[Found]:
+    """Return every checkpoint under the paths, in natural order of path (`step-9` before `step-10`).
+
+    A path is a file or a folder.  Folders are searched recursively; hidden ones and Milepost's own stores are skipped.
+    Symbolic links are followed, a folder's at most once on the way, so that no circle is walked.  `match` narrows by
+    a pattern on the file's name or its path within the folder.  A file that is named like a checkpoint and that no
+    format claims is returned with `format` None and why.  Raises `UsageError` for a path that does not exist.
+
+    >>> find(["/does/not/exist"])
+    Traceback (most recent call last):
+    ...
+    milepost.errors.UsageError: /does/not/exist: no such file or folder
+    """
+    formats = [kind() for _, kind in sorted(classes("checkpoints").items())]
+    found: dict[str, Found] = {}
+    for path in paths:
+        for one in _under(os.path.abspath(path), path, formats):
+            relative = os.path.relpath(one.path, os.path.abspath(path))
+            if match is None or fnmatch(os.path.basename(one.path), match) or fnmatch(relative, match):
+                found.setdefault(one.path, one)
+    return sorted(found.values(), key=lambda one: natural(one.path))
+
+
+def looked_for() -> str:
+    """Return a sentence on what `find` recognises, for the error that nothing was found.
+
+    >>> looked_for().startswith("looked for ")
+    True
+    """
+    known = ", ".join(sorted(classes("checkpoints")))
+    return (
+        f"looked for files whose content is one of: {known}; and for files named like a checkpoint (.pt, .pth, .ckpt, "
+        ".npz, .safetensors, .bin, .pkl, .h5, .keras, ...); hidden folders, optimizer and random-state companions and "
+        "Milepost stores were skipped"
+    )
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sorting key in which numbers count as numbers.
+
+    >>> sorted(["step-10", "step-9", "step-010"], key=natural)
+    ['step-9', 'step-010', 'step-10']
+    """
+    pieces = re.split(r"([0-9]{1,18})", text)
+    key = [(0, int(piece), "") if index % 2 else (1, 0, piece) for index, piece in enumerate(pieces)]
+    return (*key, (2, 0, text))
+
+
+def _under(path: str, given: str, formats: Sequence[Format]) -> Iterator[Found]:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise UsageError(f"{given}: no such file or folder{_prefix_hint(path)}") from error
+        raise UsageError(f"{given}: {error.strerror or error}") from error
+    if not stat.S_ISDIR(status.st_mode):
+        yield from _claimed([_item(path, asked=True)], formats)
+        return
+    whole = list(_claimed([Item(path, is_dir=True, status=status)], formats))
+    yield from whole or _folder(path, formats, ((status.st_dev, status.st_ino),), linked=False)
+
+
+def _prefix_hint(path: str) -> str:
+    return "; it is a TensorFlow prefix: those are not read yet" if os.path.exists(path + ".index") else ""
+
+
+def _folder(path: str, formats: Sequence[Format], around: tuple[tuple[int, int], ...], *, linked: bool) -> Iterator[Found]:
+    try:
+        with os.scandir(path) as listing:
+            entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:
+        return
+    if any(entry.name == _STORE_MARK for entry in entries):
+        return
+    items = []
+    for entry in entries:
+        try:
+            status = entry.stat()
+        except OSError:
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            items.append(Item(entry.path, is_dir=True, status=status))
+        elif stat.S_ISREG(status.st_mode) and not is_companion(entry.name):
+            items.append(_item(entry.path))
+    claimed = list(_claimed(items, formats))
+    yield from claimed
+    taken = {one.path for one in claimed}
+    for item in items:
+        if item.is_dir and item.path not in taken and item.status is not None:
+            key = (item.status.st_dev, item.status.st_ino)
+            link = os.path.islink(item.path)
+            if key not in around and not (link and linked) and len(around) < _DEPTH:
+                yield from _folder(item.path, formats, (*around, key), linked=linked or link)
+
+
+def _item(path: str, *, asked: bool = False) -> Item:
+    item = Item(path, is_dir=False, asked=asked)
+    try:
+        item.status = os.stat(path)
+        with opened(path) as file:
+            item.head = file.at(0, min(_HEAD, file.size), "its beginning")
+            size = min(8, file.size)
+            item.tail = file.at(file.size - size, size, "its end")
+    except CheckpointError as error:
+        item.problem = error
+    except OSError as error:
+        item.problem = unreadable(path, error)
+    return item
+
+
+def _claimed(items: Sequence[Item], formats: Sequence[Format]) -> Iterator[Found]:
+    readable = [item for item in items if item.problem is None]
+    taken: set[str] = set()
+    for one in formats:
+        free = [item for item in readable if item.path not in taken]
+        for found in _asked(one, free):
+            if found.path not in taken:
+                taken.update((found.path, *found.files))
+                yield found
+    for item in items:
+        if not item.is_dir and item.path not in taken:
+            failed = _failed(item)
+            if failed:
+                yield failed
+
+
+def _asked(one: Format, items: Sequence[Item]) -> list[Found]:
+    """Ask a format about a folder at once; should a file vanish meanwhile, ask about each by itself."""
+    try:
+        return list(one.find(items))
+    except (OSError, CheckpointError):
+        found: list[Found] = []
+        for item in items:
+            try:
+                found.extend(one.find([item]))
+            except OSError as error:
+                item.problem = unreadable(item.path, error)
+            except CheckpointError as error:
+                item.problem = error
+        return found
+
+
+def _failed(item: Item) -> Found | None:
+    if item.status is None or isinstance(item.problem, Vanished):
+        return None
+    if not (item.asked or is_named_so(os.path.basename(item.path))):
+        return None
+    why: Verdict | None
+    if item.problem is not None:
+        why = item.problem.kind, str(item.problem)
+    else:
+        why = _torn_zip(item) or verdict(item.path, item.head, item.tail, item.status.st_size)
+    if why is None and item.asked:
+        why = "corrupt", f"{item.path}: not a checkpoint that any format knows"
+    if why is None:
+        return None
+    state = "writing" if why[0] == Torn.kind else "failed"
+    return Found(item.path, None, (item.path,), identity(item.status), state, why)
+
+
+def _torn_zip(item: Item) -> Verdict | None:
+    if not item.head.startswith(_zip.MAGIC):
+        return None
+    try:
+        with opened(item.path) as file:
+            _zip.names(file)
+    except CheckpointError as error:
+        return error.kind, str(error)
+    return None

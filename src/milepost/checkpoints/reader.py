@@ -1,0 +1,194 @@
+"""The reader: finds checkpoints and returns their tables as plain data, in this process or as a process of its own.
+
+As a process (`python -m milepost.checkpoints.reader`) it answers one JSON object a line, `{"id", "method", "arguments"}`,
+with `{"id", "result"}` or `{"id", "error": {"kind", "type", "message"}}`, until its standard input ends.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+from milepost.checkpoints._io import identity_of, unreadable
+from milepost.checkpoints._layout import UNSUPPORTED
+from milepost.checkpoints.find import find, looked_for
+from milepost.checkpoints.steps import step_of_name
+from milepost.core import Extent, Format, Found, Identity, Json, Table, Tensor
+from milepost.errors import Corrupt, MilepostError, OutOfMemory, Torn, UsageError, checkpoint_error
+from milepost.plain import from_plain, to_plain
+from milepost.registry import load
+
+_ALIGNMENT = 64
+
+
+class Reader:
+    """Reads checkpoints as data; what it takes and gives is plain.
+
+    >>> Reader().discover([], None)
+    []
+    """
+
+    def discover(self, paths: Sequence[str], match: str | None = None) -> list[Json]:
+        """Return every `Found` under the paths, as plain data, in natural order; `UsageError` for a path that is not there."""
+        return [to_plain(one) for one in find(paths, match)]
+
+    def table(self, found: Json, spool: str) -> Json:
+        """Return the `Table` of a `Found`, both plain; compressed tensors are unpacked into one new file in `spool`.
+
+        All that remains is to map raw extents.  The folder `spool` is the caller's, and so is removing the file.  Raises
+        the errors of `errors.CheckpointError`: `Torn` also where the file changed since it was found or while it was
+        read, `Vanished` where it is gone.
+        """
+        sighting = from_plain(Found, found)
+        if sighting.failure is not None:
+            raise checkpoint_error(*sighting.failure)
+        if sighting.format is None:
+            raise Corrupt(f"{sighting.path}: no format claims it")
+        _unchanged(sighting, "since it was found")
+        form: Format = load("checkpoints", sighting.format)()
+        try:
+            table = materialise(form, form.read(sighting), spool)
+        except MemoryError as error:
+            raise OutOfMemory(f"{sighting.path}: reading its table needs more memory than there is") from error
+        except OSError as error:
+            raise unreadable(sighting.path, error) from error
+        _unchanged(sighting, "while it was read")
+        return to_plain(table)
+
+    def inspect(self, path: str) -> Json:
+        """Say what one checkpoint holds: format, step and its source, tensors, totals by role; nothing is executed."""
+        found = find([path])
+        if len(found) != 1:
+            names = ", ".join(one.path for one in found[:5])
+            raise UsageError(f"{path}: {len(found)} checkpoints, one is expected ({names or looked_for()})")
+        if found[0].failure is not None:
+            raise checkpoint_error(*found[0].failure)
+        table: Table = load("checkpoints", str(found[0].format))().read(found[0])
+        return {"path": found[0].path, "state": found[0].state, **_described(found[0].path, table)}
+
+    def looked_for(self) -> str:
+        """Return a sentence on what is recognised."""
+        return looked_for()
+
+
+def materialise(form: Format, table: Table, spool: str) -> Table:
+    """Write every compressed tensor into one file in `spool` and point the table at it; the rest stays where it lies."""
+    if all(_mappable(item) for item in table.tensors):
+        return table
+    descriptor, path = tempfile.mkstemp(prefix="tensors-", suffix=".raw", dir=spool)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            tensors = tuple(item if _mappable(item) else _spooled(form, item, file, path) for item in table.tensors)
+    except BaseException:
+        os.unlink(path)
+        raise
+    return replace(table, tensors=tensors)
+
+
+def _mappable(tensor: Tensor) -> bool:
+    return tensor.where.encoding == "raw" or tensor.where.encoding.startswith(UNSUPPORTED)
+
+
+def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:
+    data = form.fetch(tensor)
+    if len(data) != tensor.where.nbytes:
+        raise Corrupt(f"{tensor.where.file}: tensor {tensor.name!r}: unpacks to {len(data):,} of {tensor.where.nbytes:,} bytes")
+    file.write(bytes(-file.tell() % _ALIGNMENT))
+    where = Extent(path, file.tell(), len(data))
+    file.write(data)
+    return replace(tensor, where=where)
+
+
+def _unchanged(found: Found, when: str) -> None:
+    try:
+        now: Identity = identity_of(found.path)
+    except OSError as error:
+        raise unreadable(found.path, error) from error
+    if now != found.identity:
+        raise Torn(
+            f"{found.path}: changed {when}: it had {found.identity.size:,} bytes, now {now.size:,}; it is evaluated anew "
+            "once it keeps still"
+        )
+
+
+def _described(path: str, table: Table) -> dict[str, Json]:
+    step, source = table.step, table.step_source
+    if step is None:
+        step = step_of_name(path)
+        source = None if step is None else "name"
+    totals: dict[str, dict[str, int]] = {}
+    tensors = []
+    for item in table.tensors:
+        total = totals.setdefault(item.role, {"tensors": 0, "bytes": 0})
+        total["tensors"] += 1
+        total["bytes"] += item.where.nbytes
+        tensors.append(
+            {
+                "group": item.group,
+                "name": item.name,
+                "role": item.role,
+                "dtype": item.dtype,
+                "shape": list(item.shape),
+                "bytes": item.where.nbytes,
+                "encoding": item.where.encoding,
+            }
+        )
+    return {
+        "format": table.format,
+        "step": step,
+        "step_source": source,
+        "tensors": tensors,
+        "totals": totals,
+        "foreign": list(table.foreign),
+        "notes": list(table.notes),
+    }
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests, one JSON object a line, until the input ends."""
+    reader = Reader()
+    methods: dict[str, Callable[..., Json]] = {
+        "discover": reader.discover,
+        "table": reader.table,
+        "inspect": reader.inspect,
+        "looked_for": reader.looked_for,
+    }
+    for line in requests:
+        if line.strip():
+            answers.write(json.dumps(_answer(methods, line)).encode() + b"\n")
+            answers.flush()
+
+
+def _answer(methods: Mapping[str, Callable[..., Json]], line: bytes) -> dict[str, Any]:
+    number = None
+    try:
+        request = json.loads(line)
+        number = request["id"]
+        method = methods.get(request["method"])
+        if method is None:
+            raise UsageError(f"the reader has no method {request['method']!r}; it has: {', '.join(sorted(methods))}")
+        return {"id": number, "result": method(**request["arguments"])}
+    except MilepostError as error:
+        return {"id": number, "error": _error(error, getattr(error, "kind", None))}
+    except MemoryError as error:
+        return {"id": number, "error": _error(error, OutOfMemory.kind)}
+    except Exception as error:  # noqa: BLE001 - one bad request must not end the process; the caller is told
+        return {"id": number, "error": _error(error, None)}
+
+
+def _error(error: BaseException, kind: str | None) -> dict[str, Json]:
+    return {"kind": kind, "type": type(error).__name__, "message": str(error)}
+
+
+def main() -> None:
+    """Serve on standard input and output; whatever a library prints goes to standard error instead."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -181,13 +181,16 @@ class Format(Protocol):
 class Variable:
     """A variable of the model that a checkpoint must restore; `tied_to` names the owner of a shared one.
 
-    `optional` marks bookkeeping that does not change a prediction (such as a count of batches seen).
+    `dtype` and `shape` are None where the model does not say (a function of named arrays): any will do.  `optional`
+    marks bookkeeping that does not change a prediction (such as a count of batches seen): it may be missing, and of one
+    number any shape will do.
     """
 
     name: str
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: str | None
+    shape: tuple[int, ...] | None
     tied_to: str | None = None
+    optional: bool = False
 
 
 class Model(Protocol):

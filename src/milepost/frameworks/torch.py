@@ -1,0 +1,255 @@
+"""PyTorch modules: built once, with several checkpoints' weights resident over the one module.
+
+Changing the resident sets the `.data` of every parameter and buffer and copies nothing.  Measured on one busy core for a
+module of 371 tensors: 0.2 to 0.5 ms a change and nothing while the resident stays, against 2.4 ms more for every call of
+`torch.func.functional_call`, which moreover does not reach modules that keep their parameters in lists (recurrent ones).
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from milepost.core import Array, Json, Variable
+from milepost.errors import Mismatch, MissingExtra, OutOfMemory, UsageError
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise MissingExtra("torch", "torch") from error
+
+_BITS = {
+    # NumPy has no such dtypes: ml_dtypes' arrays are handed over as plain integers of the same width.
+    "bfloat16": (np.int16, "bfloat16"),
+    "float8_e4m3fn": (np.uint8, "float8_e4m3fn"),
+    "float8_e5m2": (np.uint8, "float8_e5m2"),
+}
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Resident:
+    """One checkpoint's tensors, in the order of the module's slots."""
+
+    tensors: tuple[torch.Tensor, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Slot:
+    """A parameter or buffer that has a value of its own, and every tensor object of the module that shares it."""
+
+    variable: Variable
+    holders: tuple[torch.Tensor, ...]
+
+
+class TorchModel:
+    """A PyTorch model: `build` is a class or function without arguments that returns a module, or a module.
+
+    The module is built once, on first use, put into evaluation mode and on the device; a module that is handed in
+    is copied first and never changed.  `predict` runs under `torch.inference_mode()`.
+
+    Variables are the parameters and persistent buffers under their names in `state_dict`; a shared one is tied to its first
+    name.  `num_batches_tracked` of normalisation layers is optional: it does not enter a prediction in evaluation mode, early
+    versions did not save it, and some save it with shape (1,).  Buffers that are not persistent stay as built.
+
+    Inputs: a NumPy array goes to the model's only input, a dict to its inputs by name.  Floating inputs are converted to
+    the dtype of the model's first floating parameter (so float64 loses digits in a float32 model); integers and booleans keep
+    theirs.  Outputs stay tensors on the device.  Not for use from several threads at once.
+
+    >>> model = TorchModel(lambda: torch.nn.Linear(2, 1))
+    >>> weights = model.load({"weight": np.ones((1, 2)), "bias": np.zeros(1)})
+    >>> model.predict(weights, np.array([[1, 2]], "float32")).tolist()
+    [[3.0]]
+    """
+
+    name = "torch"
+
+    def __init__(self, build: Callable[[], torch.nn.Module] | torch.nn.Module, device: str = "cpu") -> None:
+        """Keep how to build the module; nothing is built yet."""
+        if not callable(build):
+            raise UsageError(f"TorchModel takes a class or function that builds a module; found a {type(build).__name__}")
+        self._build = build
+        self._device = _device(device)
+        self._module: torch.nn.Module | None = None
+        self._slots: tuple[_Slot, ...] = ()
+        self._variables: tuple[Variable, ...] = ()
+        self._current: Resident | None = None
+        self._floating: torch.dtype | None = None
+
+    def variables(self) -> tuple[Variable, ...]:
+        """Return parameters and persistent buffers in the order of `state_dict`; shared ones name their owner."""
+        self._built()
+        return self._variables
+
+    def load(self, tensors: Mapping[str, Array]) -> Resident:
+        """Copy arrays by variable name to the device, in the model's dtypes; tied names and optional ones may be absent.
+
+        Floating arrays may be of any width, and integer ones of any that holds the same numbers; anything else, a shape that
+        differs, or an absent variable is a `Mismatch`.
+        """
+        self._built()
+        with _memory("the weights of a checkpoint"):
+            return Resident(tuple(self._filled(slot, tensors) for slot in self._slots))
+
+    def predict(self, weights: Resident, inputs: Any) -> Any:
+        """Return the module's outputs for one batch; `OutOfMemory` where they do not fit, other errors pass through."""
+        module = self._built()
+        if weights is not self._current:
+            self._swap(weights)
+        with _memory("a batch or its outputs"), torch.inference_mode():
+            if isinstance(inputs, Mapping):
+                return module(**{name: self._input(value) for name, value in inputs.items()})
+            return module(self._input(inputs))
+
+    def on(self, device: str) -> "TorchModel":
+        """Return the same model for another device, with a module of its own."""
+        return TorchModel(self._build, device)
+
+    def environment(self) -> dict[str, Json]:
+        """Return framework, version, device, threads and the processor features that the kernels were chosen by."""
+        return {
+            "framework": "torch",
+            "version": str(torch.__version__),
+            "device": str(self._device),
+            "threads": torch.get_num_threads(),
+            "kernel": _kernel(self._device),
+        }
+
+    def _built(self) -> torch.nn.Module:
+        if self._module is None:
+            made = copy.deepcopy(self._build) if isinstance(self._build, torch.nn.Module) else self._build()
+            if not isinstance(made, torch.nn.Module):
+                raise UsageError(f"the function given to TorchModel returned a {type(made).__name__}; expected a module")
+            module = made.to(self._device).eval().requires_grad_(requires_grad=False)
+            self._slots, self._variables = _slots(module)
+            floating = (item.dtype for item in module.parameters() if item.is_floating_point())
+            self._floating = next(floating, None)
+            self._module = module
+        return self._module
+
+    def _filled(self, slot: _Slot, tensors: Mapping[str, Array]) -> torch.Tensor:
+        """Return the tensor for a slot, in memory of its own."""
+        holder, variable = slot.holders[0], slot.variable
+        if variable.name not in tensors:
+            if variable.optional:
+                return holder.data.clone()
+            raise Mismatch(f"variable {variable.name!r} of the model was given no array")
+        array = tensors[variable.name]
+        if tuple(array.shape) != variable.shape and not (variable.optional and array.size == holder.numel() == 1):
+            raise Mismatch(f"variable {variable.name!r} has shape {variable.shape}; found {tuple(array.shape)}")
+        found = _tensor(array, variable.name).reshape(holder.shape)
+        _check_cast(found, holder, variable.name)
+        return found.to(device=holder.device, dtype=holder.dtype)
+
+    def _swap(self, weights: Resident) -> None:
+        # Were it interrupted half-way, neither would be resident: so say that first.
+        self._current = None
+        for slot, tensor in zip(self._slots, weights.tensors, strict=True):
+            for holder in slot.holders:
+                holder.data = tensor
+        self._current = weights
+
+    def _input(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            value = _tensor(value, "inputs") if _must_copy(value) else torch.from_numpy(value)
+        if not isinstance(value, torch.Tensor):
+            return value
+        dtype = self._floating if value.is_floating_point() else None
+        return value.to(device=self._device, dtype=dtype)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"device {name!r} cannot be used by PyTorch {torch.__version__} here: {first}") from error
+
+
+def _kernel(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def _slots(module: torch.nn.Module) -> tuple[tuple[_Slot, ...], tuple[Variable, ...]]:
+    """Walk the module as `state_dict` does; return the distinct values and all names."""
+    holders: dict[str, list[torch.Tensor]] = {}
+    owners: dict[tuple[Any, ...], str] = {}
+    variables: dict[str, Variable] = {}
+    for name, tensor, optional in _named_tensors(module):
+        owner = owners.setdefault(_place(tensor), name)
+        tied = None if owner == name else owner
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        variables[name] = Variable(name, dtype, tuple(tensor.shape), tied, optional)
+        holders.setdefault(owner, []).append(tensor)
+    return tuple(_Slot(variables[name], tuple(found)) for name, found in holders.items()), tuple(variables.values())
+
+
+def _named_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
+    """Yield name, tensor and whether it is optional, without `state_dict` itself, whose hooks may rename or convert."""
+    for path, part in module.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        counted = isinstance(part, torch.nn.modules.batchnorm._NormBase)  # noqa: SLF001 - the one base of all that count
+        for name, parameter in part._parameters.items():  # noqa: SLF001 - named_parameters() hides shared ones
+            if parameter is not None:
+                if isinstance(parameter, torch.nn.parameter.UninitializedTensorMixin):
+                    raise UsageError(f"parameter {prefix + name!r} has no shape yet; call the lazy module once in `build`")
+                yield prefix + name, parameter, False
+        for name, buffer in part._buffers.items():  # noqa: SLF001 - as above
+            if buffer is not None and name not in part._non_persistent_buffers_set:  # noqa: SLF001 - no public way
+                yield prefix + name, buffer, counted and name == "num_batches_tracked"
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return what two tensors that share one value have in common: the object, or memory and layout."""
+    if tensor.numel() == 0 or tensor.device.type == "meta":
+        return (id(tensor),)
+    return (str(tensor.device), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+
+
+def _must_copy(array: Array) -> bool:
+    """Tell whether `torch.from_numpy` would refuse the array, or warn of it because it cannot be written to."""
+    plain = array.dtype.isnative and array.dtype.name not in _BITS
+    return not (plain and array.flags.writeable and array.flags.c_contiguous)
+
+
+def _tensor(array: Array, name: str) -> torch.Tensor:
+    """Copy an array into a tensor of its own: read-only maps, foreign byte orders and ml_dtypes' dtypes included."""
+    # A copy, because a memory-mapped file that is overwritten in place kills the process that reads the map.
+    native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
+    try:
+        if native.dtype.name in _BITS:
+            bits, dtype = _BITS[native.dtype.name]
+            return torch.from_numpy(native.view(bits)).view(getattr(torch, dtype))
+        return torch.from_numpy(native)
+    except TypeError as error:
+        raise Mismatch(f"{name}: PyTorch has no dtype for {array.dtype}") from error
+
+
+def _check_cast(found: torch.Tensor, holder: torch.Tensor, name: str) -> None:
+    """Allow floating to floating of any width, and otherwise only what keeps every number."""
+    if found.is_floating_point() and holder.is_floating_point():
+        return
+    if found.dtype == holder.dtype:
+        return
+    integers = not any(item.is_floating_point() or item.is_complex() or item.dtype == torch.bool for item in (found, holder))
+    if not integers or not torch.equal(found.to(holder.dtype).to(found.dtype), found):
+        raise Mismatch(f"variable {name!r} has dtype {holder.dtype}; found {found.dtype}, which does not convert to it")
+
+
+@contextmanager
+def _memory(what: str) -> Iterator[None]:
+    """Turn the ways in which PyTorch says that memory ran out into one error."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+            first = next(iter(str(error).splitlines()), "no memory left")
+            raise OutOfMemory(f"{what} did not fit into memory: {first}") from error
+        raise
+
+

@@ -1,0 +1,305 @@
+"""Files that are whole or absent: atomic publishing, owners of temporary files, bounded reads, digests.
+
+A file is written under a temporary name that tells its owner, forced to disk, and linked to its final name only if that
+name is still free: whoever comes first wins, and a kill at any moment leaves no half file under a final name.
+
+This module imports nothing but the standard library, so that listing a store does not pay for NumPy.
+"""
+
+import errno
+import hashlib
+import itertools
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from milepost.errors import StoreError
+
+PREFIX = ".tmp-"
+"""Every temporary file begins with this, so that listings can pass it over."""
+
+JSON_LIMIT = 64 * 2**20
+"""Largest JSON file that is read; ours are a few kilobytes."""
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
+_DEAD_CLAIM_SECONDS = 60
+_numbers = itertools.count()
+
+
+# ---------------------------------------------------------------------------------------------------------------- owners
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process, named so that neither a reused number nor a reboot nor a container is mistaken for it.
+
+    `boot` holds the boot id and the number of the process namespace; `start` is the start time in clock ticks since boot
+    (0 where the system does not tell).
+
+    >>> Owner.parse(Owner.me().text()) == Owner.me()
+    True
+    """
+
+    host: str
+    boot: str
+    pid: int
+    start: int
+
+    @classmethod
+    def me(cls) -> "Owner":
+        """Return this process."""
+        return _owner_of(os.getpid())
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read `text()` back; None where it is not one."""
+        # The host may hold hyphens; the rest may not.
+        parts = text.rsplit("-", 3)
+        if len(parts) != 4 or not (parts[2].isdecimal() and parts[3].isdecimal()):
+            return None
+        return cls(parts[0], parts[1], int(parts[2]), int(parts[3]))
+
+    def text(self) -> str:
+        """Return `<host>-<boot>-<pid>-<start>`, fit for a file name."""
+        return f"{self.host}-{self.boot}-{self.pid}-{self.start}"
+
+    def alive(self) -> bool | None:
+        """Tell whether the process runs; None where this process cannot know (another host or container)."""
+        me = Owner.me()
+        if self.host != me.host:
+            return None
+        boot, _, space = self.boot.partition(".")
+        my_boot, _, my_space = me.boot.partition(".")
+        if boot != my_boot:
+            return False
+        if space != my_space:
+            return None
+        return _runs(self.pid, self.start)
+
+
+@cache
+def _owner_of(pid: int) -> Owner:
+    # Keyed by the process number, so that a forked child does not take its parent's name.
+    host = re.sub(r"[^A-Za-z0-9._-]", "_", os.uname().nodename)[:64] or "host"
+    status = _status(pid)
+    return Owner(host, f"{_boot()}.{_namespace()}", pid, status[1] if status else 0)
+
+
+def _boot() -> str:
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:
+        return "0"
+    return re.sub(r"[^0-9a-f]", "", text.lower())[:16] or "0"
+
+
+def _namespace() -> str:
+    try:
+        return re.sub(r"\D", "", os.readlink("/proc/self/ns/pid")) or "0"
+    except OSError:
+        return "0"
+
+
+def _status(pid: int) -> tuple[str, int] | None:
+    """Return a process's state letter and start time, None where the system does not tell."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The command's name is in brackets and may hold anything, brackets too.
+    fields = text[text.rfind(")") + 2 :].split()
+    return (fields[0], int(fields[19])) if len(fields) > 19 else None
+
+
+def _runs(pid: int, start: int) -> bool:
+    status = _status(pid)
+    if status is not None:
+        # A zombie will never write again; another start time is another process with the old number.
+        return status[0] not in "ZX" and (start in (0, status[1]))
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+# ------------------------------------------------------------------------------------------------------------ publishing
+
+
+def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> bool:
+    """Put a file under its name if the name is free; return False, and change nothing, where it is taken.
+
+    `data` is the content, or a function that writes it (it may seek).  Once True is returned, the file is on disk.  The
+    folder must exist.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     publish(f"{folder}/a", b"first"), publish(f"{folder}/a", b"second"), read_bounded(f"{folder}/a", 99)
+    (True, False, b'first')
+    """
+    final = os.fspath(path)
+    with suppress(OSError):
+        if os.stat(final).st_size:
+            return False
+    folder = os.path.dirname(final) or "."
+    temporary = f"{folder}/{PREFIX}{Owner.me().text()}-{next(_numbers)}"
+    try:
+        with open(temporary, "xb") as stream:
+            if callable(data):
+                data(stream)
+            else:
+                stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        won = _put(temporary, final)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+    if won:
+        sync_folder(folder)
+    return won
+
+
+def _put(temporary: str, final: str) -> bool:
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        # A network file system may carry a link out and yet report that it exists: the answer was lost and asked again.
+        return os.path.samestat(os.stat(temporary), os.stat(final)) or _replace_dead_claim(temporary, final)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _claim(temporary, final) or _replace_dead_claim(temporary, final)
+    return True
+
+
+def _claim(temporary: str, final: str) -> bool:
+    """Without hard links: claim the name with an empty file, then move the whole content over it in one step."""
+    try:
+        os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        return False
+    os.replace(temporary, final)
+    return True
+
+
+def _replace_dead_claim(temporary: str, final: str) -> bool:
+    """Take a name over whose claimant died between its two steps: an empty file, old by the file server's own clock."""
+    try:
+        claim, mine = os.stat(final), os.stat(temporary)
+    except FileNotFoundError:
+        return False
+    if claim.st_size or mine.st_mtime - claim.st_mtime < _DEAD_CLAIM_SECONDS:
+        return False
+    with suppress(FileNotFoundError):
+        os.unlink(final)
+    return _claim(temporary, final)
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Force a folder's entries to disk, where the file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: str | Path) -> int:
+    """Remove, in a folder and all below it, the temporary files whose owners are dead; return how many.
+
+    Files of other hosts and of processes that run are left alone.
+    """
+    removed = 0
+    for path in _temporaries(os.fspath(folder)):
+        owner = Owner.parse(os.path.basename(path)[len(PREFIX) :].rpartition("-")[0])
+        if owner is not None and owner.alive() is False:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+                removed += 1
+    return removed
+
+
+def _temporaries(folder: str) -> Iterator[str]:
+    waiting = [folder]
+    while waiting:
+        try:
+            entries = os.scandir(waiting.pop())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        with entries:
+            for entry in entries:
+                if entry.name.startswith(PREFIX):
+                    yield entry.path
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+# --------------------------------------------------------------------------------------------------------------- reading
+
+
+def read_bounded(path: str | Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes whole; a larger one, or none at all, is a `StoreError`.
+
+    A file that is not there is the ordinary `FileNotFoundError`.
+    """
+    with open(path, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"{path}: expected a regular file, found something else; move it away")
+        if status.st_size <= limit:
+            data = stream.read(limit + 1)
+            if len(data) <= limit:
+                return data
+    raise StoreError(f"{path}: expected at most {limit} bytes, found {status.st_size}; it is not what Milepost writes")
+
+
+def sha256_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hex digits, in constant memory."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def json_bytes(value: Any) -> bytes:
+    r"""Return the one JSON text of a plain value (as `core.canonical`) with a newline: equal values, equal files.
+
+    >>> json_bytes({"b": 1, "a": None})
+    b'{"a":null,"b":1}\n'
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return text.encode("ascii") + b"\n"
+
+
+def publish_json(path: str | Path, value: Any) -> bool:
+    """Publish a plain value as canonical JSON; see `publish`."""
+    return publish(path, json_bytes(value))
+
+
+def read_json(path: str | Path, limit: int = JSON_LIMIT) -> Any:
+    """Read a JSON file of at most `limit` bytes; a `StoreError` says where it is damaged."""
+    data = read_bounded(path, limit)
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise StoreError(f"{path}: expected JSON, found damage ({error}); delete the file to have it made again") from None
+
+
+def digest_json(value: Any) -> str:
+    """Return the first 32 hex digits of the SHA-256 of a plain value's canonical JSON, as `core.digest` does.
+
+    >>> len(digest_json({"a": 1}))
+    32
+    """
+    return hashlib.sha256(json_bytes(value)[:-1]).hexdigest()[:32]

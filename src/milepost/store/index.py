@@ -1,0 +1,192 @@
+"""The index: a disposable SQLite cache over the store's small files, so that listing thousands of checkpoints is quick.
+
+It is never the truth: another version, damage or doubt, and it is made anew from the files.  Nothing here needs NumPy.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from milepost.store import _index_place, _index_scan
+
+_Result = TypeVar("_Result")
+
+_ALIAS = re.compile(r"(^|[-_.])(last|best|latest|newest|final)($|[-_.])", re.IGNORECASE)
+
+_SIGHTING = ("digest", "variant", "run", "path", "step", "name", "seen", "attempt", "kind", "message")
+
+
+class Index:
+    """The index of one store, open; a context manager.  `refresh` first, then ask."""
+
+    def __init__(self, root: Path, store_id: str) -> None:
+        """Open the index, in the store or in the user's cache folder; made if absent."""
+        self._root = root
+        self._id = store_id
+        self._connection, self.place = _index_place.connect(root, store_id)
+
+    def __enter__(self) -> Self:
+        """Return the index."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Close it, for callers that ask one question and go on."""
+        if hasattr(self, "_connection"):
+            self.close()
+
+    def close(self) -> None:
+        """Close the file; the index cannot be asked any more."""
+        self._connection.close()
+
+    def refresh(self) -> int:
+        """Take in what changed in the store; return how many folders did."""
+        return self._mended(lambda: _index_scan.refresh(self._connection, self._root))
+
+    def records(
+        self, run: str | None = None, digest: str | None = None, data: str | None = None, metric: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return records as `--json` shows them, sorted by run, step, name, data, slice, estimator and metric.
+
+        One for each content, data, slice, metric, estimator and batch size: the largest coverage, then the newest
+        evaluation.  `digest` may be a prefix.
+        """
+        found: list[dict[str, Any]] = json.loads(f"[{','.join(self.lines(run, digest, data, metric))}]")
+        return found
+
+    def lines(
+        self,
+        run: str | None = None,
+        digest: str | None = None,
+        data: str | None = None,
+        metric: str | None = None,
+        digests: Iterable[str] | None = None,
+    ) -> Iterator[str]:
+        """Yield the same records as lines of JSON, without parsing them; `digests` narrows to some contents."""
+        chosen = None if digests is None else set(digests)
+        texts: dict[str, list[str]] = {}
+        for content, text in self._mended(lambda: self._values(digest, data, metric)):
+            if chosen is None or content in chosen:
+                texts.setdefault(content, []).append(text)
+        heads = {row["digest"]: row for row in reversed(self._contents(run))}
+        if run is None:
+            heads.update({content: {"digest": content} for content in texts.keys() - heads.keys()})
+        for head in sorted((heads[content] for content in texts.keys() & heads.keys()), key=_order):
+            shown = {key: head.get(key) for key in ("path", "step", "digest", "variant")}
+            start = f'{{"event": "record", "run": {json.dumps(head.get("run"))}, "checkpoint": {json.dumps(shown)}, '
+            for text in texts[head["digest"]]:
+                yield start + text
+
+    def checkpoints(self, run: str | None = None) -> list[dict[str, Any]]:
+        """Return one row a content and variant, and one a failed file, sorted by run, step and name.
+
+        Each has run, path, step, name, variant, digest, state ("done", "seen" or "failed"), failure (kind and message, or
+        None) and its sightings, the primary one first: with a step, and not named last, best or latest, if there is such
+        a one.  A sighting that is not `current` was superseded: its path holds something else by now.
+        """
+        done, failures = self._mended(self._outcomes)
+        rows = self._contents(run)
+        for row in rows:
+            row["failure"] = failures.get(row["digest"])
+            row["state"] = "done" if row["digest"] in done else "failed" if row["failure"] else "seen"
+        return sorted(rows + self._failed(run), key=_order)
+
+    def _values(self, digest: str | None, data: str | None, metric: str | None) -> list[tuple[str, str]]:
+        where = ["shown=1"]
+        given: list[str | int] = []
+        for column, wanted in (("data=?", data), ("metric=?", metric), ("substr(digest, 1, ?)=?", digest)):
+            if wanted is not None:
+                where.append(column)
+                given += [wanted] if column.count("?") == 1 else [len(wanted), wanted]
+        return self._connection.execute(
+            f"SELECT digest, text FROM value WHERE {' AND '.join(where)} "
+            "ORDER BY digest, data, slice, estimator='exact' DESC, batch, metric",
+            given,
+        ).fetchall()
+
+    def _outcomes(self) -> tuple[set[str], dict[str, dict[str, str]]]:
+        done = {row[0] for row in self._connection.execute("SELECT DISTINCT digest FROM value")}
+        rows = self._connection.execute(
+            "SELECT digest, kind, message FROM failure WHERE NOT EXISTS (SELECT 1 FROM value WHERE value.folder="
+            "substr(failure.folder, 1, length(failure.folder) - 8) || 'records') ORDER BY attempt, folder"
+        )
+        return done, {digest: {"kind": kind, "message": message} for digest, kind, message in rows}
+
+    def _sightings(self, run: str | None) -> list[dict[str, Any]]:
+        where, given = ("WHERE run=?", (run,)) if run is not None else ("", ())
+        rows = self._mended(
+            lambda: self._connection.execute(f"SELECT {','.join(_SIGHTING)} FROM sighting {where}", given).fetchall()
+        )
+        return [dict(zip(_SIGHTING, row, strict=True)) for row in rows]
+
+    def _contents(self, run: str | None) -> list[dict[str, Any]]:
+        """Return one row a content and variant with its sightings; raw before other variants of the same content."""
+        sightings = self._sightings(run)
+        newest = _newest(sightings)
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for item in sightings:
+            if item["digest"] is not None:
+                groups.setdefault((item["digest"], item["variant"]), []).append(item)
+        rows = []
+        for (digest, variant), items in sorted(groups.items(), key=lambda group: (group[0][1] != "raw", group[0])):
+            for item in items:
+                item["current"] = newest[item["path"], item["variant"]] is item
+            items.sort(key=_preference)
+            shown = [{key: item[key] for key in ("run", "path", "step", "name", "seen", "current")} for item in items]
+            head = {key: shown[0][key] for key in ("run", "path", "step", "name")}
+            rows.append({**head, "variant": variant, "digest": digest, "sightings": shown})
+        return rows
+
+    def _failed(self, run: str | None) -> list[dict[str, Any]]:
+        rows = []
+        for item in _newest(self._sightings(run)).values():
+            if item["kind"] is not None:
+                head = {key: item[key] for key in ("run", "path", "step", "name")}
+                failure = {"kind": item["kind"], "message": item["message"]}
+                sighting = {**head, "seen": item["seen"], "current": True}
+                row = {**head, "variant": item["variant"], "digest": None, "sightings": [sighting]}
+                rows.append({**row, "failure": failure, "state": "failed"})
+        return rows
+
+    def _mended(self, call: Callable[[], _Result]) -> _Result:
+        """Call; where the file turns out to be damaged, rebuild it and call again."""
+        try:
+            return call()
+        except sqlite3.DatabaseError as error:
+            if not _index_place.damaged(error):
+                raise
+        self.close()
+        _index_place.drop(self.place)
+        self._connection, self.place = _index_place.connect(self._root, self._id)
+        _index_scan.refresh(self._connection, self._root)
+        return call()
+
+
+def _newest(sightings: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the newest sighting of each path and variant; of equally old ones a success."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for item in sightings:
+        key = (item["path"], item["variant"])
+        age = (item["seen"], item["kind"] is None, item["attempt"], item["digest"] or "")
+        if key not in found or age > found[key]["age"]:
+            item["age"] = age
+            found[key] = item
+    return found
+
+
+def _preference(item: dict[str, Any]) -> tuple[Any, ...]:
+    alias = _ALIAS.search(item["name"]) is not None
+    return (item["step"] is None, alias, not item["current"], item["run"], item["name"], item["path"], item["seen"])
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    step = row.get("step")
+    run = row.get("run")
+    names = (row.get("name") or "", row.get("path") or "", row.get("variant") or "", row.get("digest") or "")
+    return (run is None, run or "", step is None, step or 0, *names)

@@ -1,0 +1,178 @@
+"""Leases: who is working on what.  They save double work; that results are put only once makes double work harmless.
+
+A lease is a file `<name>.<attempt>` that is created exclusively and names its worker.  A worker has one heartbeat file,
+touched every third of the time to live.  A holder on this host is judged by its process; one elsewhere by whether its
+heartbeat stands still, by the observer's own clock, so that no two clocks are ever compared.  Taking a dead holder's
+lease over creates the next attempt exclusively: of several thieves one wins.
+"""
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Self
+
+from milepost.errors import StoreError
+from milepost.files import Owner, json_bytes, read_json
+from milepost.store._folder import Storage
+
+TTL = 60.0
+"""Seconds without a heartbeat after which a worker on another host is taken for dead."""
+
+_serial = itertools.count()
+
+
+class Worker:
+    """A worker of this process, with its heartbeat: a context manager.
+
+    `text` names it: the process and a number.
+    """
+
+    def __init__(self, storage: Storage, ttl: float = TTL) -> None:
+        """Name a new worker; the heartbeat starts on entry."""
+        self.text = f"{Owner.me().text()}-{next(_serial)}"
+        self.ttl = ttl
+        self._storage = storage
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="milepost-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Put the heartbeat file and touch it from now on."""
+        self.touch()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop and remove the heartbeat."""
+        self._stop.set()
+        self._thread.join()
+        self._storage.delete(self._file)
+
+    def touch(self) -> None:
+        """Give a sign of life."""
+        try:
+            os.utime(self._storage.get(self._file))
+        except FileNotFoundError:
+            self._storage.put(self._file, json_bytes({"worker": self.text}))
+
+    @property
+    def _file(self) -> str:
+        return f"workers/{self.text}"
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self.ttl / 3):
+            # A store that cannot be reached for a moment must not end the heartbeat for good.
+            with suppress(OSError, StoreError):
+                self.touch()
+
+
+class Pulses:
+    """What one observer knows of the heartbeats of others; kept for as long as it observes."""
+
+    def __init__(self, storage: Storage, ttl: float = TTL, clock: Callable[[], float] = time.monotonic) -> None:
+        """Judge by a monotonic clock, in seconds."""
+        self._storage = storage
+        self._ttl = ttl
+        self._clock = clock
+        self._last: dict[str, tuple[int | None, float]] = {}
+
+    def dead(self, worker: str) -> bool:
+        """Tell whether a worker is gone: its process is, or its heartbeat stood still for the time to live."""
+        owner = Owner.parse(worker.rpartition("-")[0])
+        alive = owner.alive() if owner is not None else None
+        return not alive if alive is not None else self._still(worker)
+
+    def _still(self, worker: str) -> bool:
+        try:
+            beat: int | None = self._storage.get(f"workers/{worker}").stat().st_mtime_ns
+        except (FileNotFoundError, StoreError):
+            beat = None
+        now = self._clock()
+        known, since = self._last.get(worker, (-1, now))
+        if known != beat:
+            self._last[worker] = (beat, now)
+            return False
+        return now - since > self._ttl
+
+
+class Lease:
+    """The right to work on one thing; `folder` holds the attempts of all things of one evaluation."""
+
+    def __init__(self, storage: Storage, path: str, worker: str, pulses: Pulses) -> None:
+        """Name the lease (`<folder>/<name>`) and the worker that may want it."""
+        self._storage = storage
+        self._folder, _, self._name = path.rpartition("/")
+        self._worker = worker
+        self._pulses = pulses
+        self._mine: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lease if it is free or its holder is dead; True if this object holds it now."""
+        if self._mine is not None:
+            return True
+        attempts = self._attempts()
+        if attempts:
+            holder = self._read(attempts[-1])
+            if holder is not None and not self._pulses.dead(holder):
+                return False
+        attempt = (attempts[-1] if attempts else 0) + 1
+        described: dict[str, Any] = {"worker": self._worker, "name": self._name, "attempt": attempt}
+        if not self._storage.put(self._file(attempt), json_bytes(described)):
+            return False
+        self._mine = attempt
+        return True
+
+    def release(self) -> None:
+        """Give the lease back, with the superseded attempts below it."""
+        if self._mine is None:
+            return
+        for attempt in self._attempts():
+            if attempt <= self._mine:
+                self._storage.delete(self._file(attempt))
+        self._mine = None
+
+    def holder(self) -> str | None:
+        """Return the worker that holds it, None where nobody alive does."""
+        attempts = self._attempts()
+        worker = self._read(attempts[-1]) if attempts else None
+        return None if worker is None or self._pulses.dead(worker) else worker
+
+    def _file(self, attempt: int) -> str:
+        return f"{self._folder}/{self._name}.{attempt}"
+
+    def _attempts(self) -> list[int]:
+        found = (name.rpartition(".") for name in self._storage.list(self._folder))
+        return sorted(int(number) for stem, _, number in found if stem == self._name and number.isdecimal())
+
+    def _read(self, attempt: int) -> str | None:
+        try:
+            return str(read_json(self._storage.get(self._file(attempt)))["worker"])
+        except (FileNotFoundError, KeyError, TypeError):
+            return None
+
+
+def sweep(storage: Storage) -> int:
+    """Remove the leases and heartbeats of workers on this host whose process is gone; return how many."""
+    removed = 0
+    for name in storage.list("workers"):
+        removed += _remove_if_dead(storage, f"workers/{name}", name)
+    for shelf in storage.list("evaluations"):
+        for key in storage.list(f"evaluations/{shelf}"):
+            folder = f"evaluations/{shelf}/{key}/leases"
+            for name in storage.list(folder):
+                try:
+                    worker = str(read_json(storage.get(f"{folder}/{name}"))["worker"])
+                except (FileNotFoundError, KeyError, TypeError):
+                    continue
+                removed += _remove_if_dead(storage, f"{folder}/{name}", worker)
+    return removed
+
+
+def _remove_if_dead(storage: Storage, name: str, worker: str) -> bool:
+    owner = Owner.parse(worker.rpartition("-")[0])
+    if owner is None or owner.alive() is not False:
+        return False
+    storage.delete(name)
+    return True

@@ -1,0 +1,149 @@
+"""Columns that arrive range by range, and are sealed into one archive once every row is there.
+
+The same mechanism keeps the outcomes of a checkpoint (parts, then `sealed/<column set>.npz`) and what is known of a data
+set (pieces, then `columns.npz`).  Rows that two processes both delivered are taken once, by a rule that depends on the
+bounds alone, so any order of arrival gives the same bytes.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import BinaryIO
+
+import numpy as np
+
+from milepost.core import Part
+from milepost.errors import StoreError
+from milepost.store import _pieces, npz
+from milepost.store._folder import Storage
+from milepost.store._pieces import Piece
+from milepost.store.columns import STATE, ColumnsReader, Span, environments, layouts
+
+_FILE = re.compile(r"(0|[1-9]\d*)-([1-9]\d*)\.npz")
+
+
+class Parts:
+    """The parts of one column set: `folder` holds them until `sealed` does."""
+
+    def __init__(self, storage: Storage, folder: str, sealed: str) -> None:
+        """Name the folder of parts and the archive that will replace it."""
+        self._storage = storage
+        self._folder = folder
+        self._sealed = sealed
+
+    def coverage(self) -> list[tuple[int, int]]:
+        """Return the ranges of the order that are covered, merged and sorted."""
+        archive = self._archive(self._sealed)
+        if archive is not None:
+            return [_bounds(archive)]
+        return _pieces.merged((piece.start, piece.stop) for piece in self._chosen())
+
+    def publish(self, part: Part) -> bool:
+        """Put a part; False where one of the same bounds is there.  Every column must have a row for every position."""
+        rows = part.stop - part.start
+        if part.start < 0 or rows < 1:
+            raise StoreError(f"a part of rows {part.start} to {part.stop}: expected at least one row")
+        arrays = {name: np.asarray(column) for name, column in part.columns.items()}
+        for name, array in arrays.items():
+            if array.ndim < 1 or len(array) != rows:
+                raise StoreError(f"column {name!r} of rows {part.start} to {part.stop}: found shape {array.shape}")
+        for name, data in part.states.items():
+            arrays[f"{STATE}{name}"] = np.frombuffer(data, np.uint8)
+        environment = {**part.environment, "rows": rows}
+        header = {"format": 1, "start": part.start, "stop": part.stop, "environments": [environment]}
+        name = f"{self._folder}/{part.start}-{part.stop}.npz"
+        return self._storage.put(name, lambda stream: npz.write(stream, arrays, header))
+
+    def sealed(self) -> bool:
+        """Tell whether the parts were joined into one archive."""
+        return self._archive(self._sealed) is not None
+
+    def seal(self, size: int) -> bool:
+        """Join the parts into one archive if they cover [0, size) exactly, and remove them; True once it is sealed.
+
+        Memory does not grow with rows.  A kill in between is mended by the next call.
+        """
+        archive = self._archive(self._sealed)
+        if archive is None:
+            try:
+                if not self._join(size):
+                    return False
+            except FileNotFoundError:
+                # Another process sealed and removed the parts under our hands.
+                if self._archive(self._sealed) is None:
+                    raise
+        elif _bounds(archive) != (0, size):
+            raise StoreError(f"{archive.path}: holds rows {_bounds(archive)}, expected 0 to {size}")
+        self.tidy()
+        return True
+
+    def tidy(self) -> int:
+        """Remove parts that a seal made superfluous; return how many."""
+        names = self._storage.list(self._folder)
+        if not names or self._archive(self._sealed) is None:
+            return 0
+        for name in names:
+            self._storage.delete(f"{self._folder}/{name}")
+        return len(names)
+
+    def read(self) -> ColumnsReader:
+        """Return a reader of what is covered now."""
+        return ColumnsReader(self._spans)
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        matches = (_FILE.fullmatch(name) for name in self._storage.list(self._folder))
+        return [(int(match[1]), int(match[2])) for match in matches if match and int(match[1]) < int(match[2])]
+
+    def _chosen(self) -> list[Piece]:
+        ranges = self._ranges()
+        if _pieces.overlapping(ranges) and self._with_states(ranges):
+            return _pieces.whole(ranges)
+        return _pieces.cut(ranges)
+
+    def _with_states(self, ranges: Iterable[tuple[int, int]]) -> bool:
+        archives = (self._archive(f"{self._folder}/{start}-{stop}.npz") for start, stop in ranges)
+        return any(name.startswith(STATE) for archive in archives if archive for name in archive.members)
+
+    def _archive(self, name: str) -> npz.Archive | None:
+        try:
+            return npz.Archive(self._storage.get(name))
+        except FileNotFoundError:
+            return None
+
+    def _spans(self) -> list[Span]:
+        archive = self._archive(self._sealed)
+        if archive is not None:
+            return [Span(archive, *_bounds(archive), 0)]
+        spans = []
+        for piece in self._chosen():
+            found = npz.Archive(self._storage.get(f"{self._folder}/{piece.first}-{piece.last}.npz"))
+            spans.append(Span(found, piece.start, piece.stop, piece.start - piece.first))
+        return spans
+
+    def _join(self, size: int) -> bool:
+        spans = self._spans()
+        if _pieces.merged((span.start, span.stop) for span in spans) != [(0, size)]:
+            return False
+        for span in spans:
+            span.archive.verify()
+        self._storage.put(self._sealed, lambda stream: _write(stream, spans, size))
+        return True
+
+
+def _bounds(archive: npz.Archive) -> tuple[int, int]:
+    try:
+        return int(archive.header["start"]), int(archive.header["stop"])
+    except (KeyError, TypeError, ValueError):
+        raise archive.damaged("no bounds in its header") from None
+
+
+def _write(stream: BinaryIO, spans: list[Span], size: int) -> None:
+    with npz.Writer(stream) as writer:
+        writer.header({"format": 1, "start": 0, "stop": size, "environments": environments(spans)})
+        for layout in layouts(spans):
+            chunks = (chunk for span in spans for chunk in span.archive.chunks(layout.name, span.first, span.last))
+            writer.array(layout.name, layout.dtype, (size, *layout.row), chunks)
+        for span in spans:
+            for name, member in span.archive.members.items():
+                if name.startswith(STATE):
+                    target = f"{name}/{span.start}-{span.stop}" if name.count("/") == 1 else name
+                    writer.array(target, member.dtype, member.shape, span.archive.chunks(name, 0, member.shape[0]))

@@ -1,0 +1,198 @@
+"""The store: a folder of immutable files that many processes and hosts share; the door to all that it holds."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milepost import files
+from milepost.errors import StoreError
+from milepost.store import leases
+from milepost.store._folder import FolderStorage
+from milepost.store.codes import Codes
+from milepost.store.evaluation import EvaluationFolder, folder_of
+from milepost.store.index import Index
+
+if TYPE_CHECKING:
+    from milepost.core import Identity
+    from milepost.store.datasets import Dataset
+    from milepost.store.sightings import Sighting
+
+FORMAT = 1
+"""Version of the store's layout."""
+
+_GENERIC = {"checkpoints", "checkpoint", "ckpt", "ckpts", "weights", "models", "model"}
+
+
+class Store:
+    """An open store.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = Store.create(f"{folder}/evals")
+    ...     Store.open(f"{folder}/evals").id == store.id
+    True
+    """
+
+    def __init__(self, path: Path, described: dict[str, Any]) -> None:
+        """Use `Store.open` or `Store.create` instead."""
+        self.path = path
+        self.id: str = described["id"]
+        self.storage = FolderStorage(path)
+        self._pulses = leases.Pulses(self.storage)
+        self._codes = Codes(self.storage)
+        self._runs: dict[str, str] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Store":
+        """Open a store that is there; a `StoreError` says what is wrong and how to make one."""
+        folder = Path(path)
+        try:
+            described = files.read_json(folder / "store.json")
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreError(
+                f"{folder}: expected a store, found no store.json in it; name the right folder with --store, or make "
+                "one by 'milepost run' (from Python: Store.create(path))"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"{folder}: the store cannot be read ({error.strerror or error})") from error
+        if not isinstance(described, dict) or not isinstance(described.get("id"), str):
+            raise StoreError(f"{folder / 'store.json'}: expected a format and an id; it is not a store's description")
+        if described.get("format") != FORMAT:
+            raise StoreError(
+                f"{folder}: expected a store of format {FORMAT}, found {described.get('format')!r}; use the version of "
+                "Milepost that wrote it, or another folder"
+            )
+        return cls(folder, described)
+
+    @classmethod
+    def create(cls, path: str | Path) -> "Store":
+        """Open a store, made if absent; a folder with other things in it is refused."""
+        folder = Path(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            names = [name for name in os.listdir(folder) if not name.startswith(files.PREFIX)]
+            if not (folder / "store.json").exists():
+                if names:
+                    raise StoreError(
+                        f"{folder}: expected a store or an empty folder, found {sorted(names)[0]!r} and no store.json; "
+                        "name another folder for the store"
+                    )
+                files.publish_json(folder / "store.json", {"format": FORMAT, "id": os.urandom(16).hex()})
+        except OSError as error:
+            raise StoreError(f"{folder}: no store can be made here ({error.strerror or error})") from error
+        return cls.open(folder)
+
+    # ------------------------------------------------------------------------------------------ runs and sightings
+
+    def run_of(self, folder: str | Path) -> str:
+        """Return the id of a folder of checkpoints, `<name>-<8 hex digits of its real path>`, noted on first sight."""
+        real = os.path.realpath(folder)
+        if real not in self._runs:
+            name = _run_name(real)
+            run = f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"
+            self.storage.put(f"runs/{run}/run.json", files.json_bytes({"name": name, "path": real}))
+            self._runs[real] = run
+        return self._runs[real]
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return every run: {"id", "name", "path"}."""
+        return [{"id": run, **files.read_json(self.storage.get(f"runs/{run}/run.json"))} for run in self._run_ids()]
+
+    def add_sighting(self, sighting: "Sighting") -> bool:
+        """Put a sighting; False where it is there."""
+        from milepost.store.sightings import Sightings  # noqa: PLC0415 - NumPy only when needed, here and below
+
+        return Sightings(self.storage).add(sighting)
+
+    def sighting(
+        self, run: str, path: str, identity: "Identity", variant: str = "raw", signature: str = ""
+    ) -> "Sighting | None":
+        """Return what is known of a file as it is now: the success, else the latest failure, else None."""
+        from milepost.store.sightings import Sightings  # noqa: PLC0415
+
+        return Sightings(self.storage).find(run, path, identity, variant, signature)
+
+    def sightings(self, run: str | None = None) -> "Iterator[Sighting]":
+        """Yield every sighting, failures included."""
+        from milepost.store.sightings import Sightings  # noqa: PLC0415
+
+        return Sightings(self.storage).all(run)
+
+    # ---------------------------------------------------------------------------------------- data and evaluations
+
+    def dataset(self, digest: str) -> "Dataset":
+        """Return what is known of the data with this fingerprint digest."""
+        from milepost.store.datasets import Dataset  # noqa: PLC0415
+
+        return Dataset(self.storage, digest)
+
+    def evaluation(self, key: str) -> EvaluationFolder:
+        """Return an evaluation's folder."""
+        return EvaluationFolder(self.storage, key)
+
+    def evaluations(self) -> list[str]:
+        """Return the keys of all evaluations, sorted."""
+        shelves = self.storage.list("evaluations")
+        return [key for shelf in shelves for key in self.storage.list(f"evaluations/{shelf}")]
+
+    # ------------------------------------------------------------------------------------------ workers and leases
+
+    def worker(self, ttl: float = leases.TTL) -> leases.Worker:
+        """Return a new worker of this process: a context manager that keeps its heartbeat."""
+        return leases.Worker(self.storage, ttl)
+
+    def lease(self, key: str, name: str, worker: leases.Worker) -> leases.Lease:
+        """Return the lease of a range (or anything named) of an evaluation, for a worker to acquire."""
+        return leases.Lease(self.storage, f"{folder_of(key)}/leases/{name}", worker.text, self._pulses)
+
+    # -------------------------------------------------------------------------------------------------------- code
+
+    def add_code(self, code: dict[str, Any]) -> bool:
+        """Put a code version: {"version", "files": {path: {"normalised", "raw"}}}."""
+        return self._codes.add(code)
+
+    def codes(self) -> list[dict[str, Any]]:
+        """Return the code versions seen, the newest last."""
+        return self._codes.all()
+
+    def equivalent(self, data: str, task: str, code: str) -> str:
+        """Follow the equivalence facts from a code version to the one whose numbers are in the store."""
+        return self._codes.equivalent(data, task, code)
+
+    def add_equivalent(
+        self, data: str, task: str, code: str, same_as: str, evidence: dict[str, Any] | None = None
+    ) -> bool:
+        """Put the fact that two code versions give the same numbers."""
+        return self._codes.add_equivalent(data, task, code, same_as, evidence)
+
+    # ------------------------------------------------------------------------------------------- index and tidying
+
+    def index(self) -> Index:
+        """Return the index, brought up to date; a context manager."""
+        index = Index(self.path, self.id)
+        index.refresh()
+        return index
+
+    def sweep(self) -> int:
+        """Remove what the dead left behind: temporary files, leases, heartbeats, parts under a seal; return how many."""
+        removed = files.sweep(self.path) + leases.sweep(self.storage)
+        removed += sum(self.evaluation(key).tidy() for key in self.evaluations())
+        for digest in self.storage.list("datasets"):
+            if self.storage.list(f"datasets/{digest}/pieces"):
+                removed += self.dataset(digest).tidy()
+        return removed
+
+    def _run_ids(self) -> list[str]:
+        return [run for run in self.storage.list("runs") if "run.json" in self.storage.list(f"runs/{run}")]
+
+
+def _run_name(real: str) -> str:
+    path = Path(real)
+    name = path.name
+    if name.lower() in _GENERIC and path.parent.name:
+        name = f"{path.parent.name}-{name}"
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")
+    return safe[:80] or "run"

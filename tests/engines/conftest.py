@@ -1,7 +1,9 @@
 """Fakes for the two roles, reachable from this process and from those that it starts."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ FAKES = Path(__file__).parent / "fakes"
 
 
 @pytest.fixture(autouse=True)
-def fakes(monkeypatch, tmp_path):
+def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Put the fakes on the path, and spools into a folder of the test's own."""
     monkeypatch.syspath_prepend(str(FAKES))
     paths = [str(FAKES), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -24,16 +26,16 @@ def fakes(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def temporary(tmp_path):
+def temporary(tmp_path: Path) -> Path:
     """Return the folder in which spools are made."""
     return tmp_path / "temporary"
 
 
 @pytest.fixture
-def job():
+def job() -> Callable[..., Job]:
     """Return what makes a job of the fakes."""
 
-    def make(attribute="evaluation", file="eval.py", live=None, **options):
+    def make(attribute: str = "evaluation", file: str | None = "eval.py", live: object = None, **options: Any) -> Job:
         fakes = {"evaluator": "fake_evaluator:open_evaluator", "reader": "fake_reader:Reader"}
         return Job(file, attribute, {**fakes, **options}, live)
 
@@ -41,20 +43,20 @@ def job():
 
 
 @pytest.fixture
-def found():
+def found() -> Callable[[str], Found]:
     """Return what makes a checkpoint that only the fakes can see."""
 
-    def make(path):
+    def make(path: str) -> Found:
         return Found(path, "fake", (path,), Identity(1, 2, 3, 4, 5))
 
     return make
 
 
 @pytest.fixture
-def unit(found):
+def unit(found: Callable[[str], Found]) -> Callable[..., Unit]:
     """Return what makes a unit whose `data` tells the fake evaluator what to do."""
 
-    def make(data="quiet", stop=600, paths=("a", "b"), start=0):
+    def make(data: str = "quiet", stop: int = 600, paths: tuple[str, ...] = ("a", "b"), start: int = 0) -> Unit:
         return Unit(start, stop, tuple(Target(found(path), "raw", "d" * 32) for path in paths), data)
 
     return make

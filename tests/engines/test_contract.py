@@ -1,18 +1,21 @@
 """Both engines keep the published laws, on units that print, fail, raise and flood."""
 
+from collections.abc import Callable
+
 import pytest
 
+from milepost.core import Engine, Job, Unit
 from milepost.engines.inprocess import InProcess
 from milepost.engines.local import Local
 from milepost.registry import classes
 from milepost.testing.engines import check_engine
 
 
-def test_are_registered():
+def test_are_registered() -> None:
     assert {"inprocess": InProcess, "local": Local}.items() <= classes("engines").items()
 
 
 @pytest.mark.parametrize("engine", [InProcess, Local])
-def test_contract(engine, job, unit):
+def test_contract(engine: Callable[[], Engine], job: Callable[..., Job], unit: Callable[..., Unit]) -> None:
     quiet = ["quiet", "fail", "data", "usage", "unstable", "extra", "oom", "memory", "bug", "exit"]
     check_engine(engine, job(), *(unit(data) for data in quiet), unit(paths=("a", "torn", "b")), unit(paths=("torn",)))

@@ -22,7 +22,7 @@ _LOOK_MILLISECONDS = 200
 class Child:
     """One process: `requests` is its standard input, `replies` its standard output.
 
-    What it writes on standard error goes to ours as it comes, and its last lines are kept for the message about its death.
+    What it writes on standard error goes to ours as it comes; the last lines are kept for the message about its death.
     It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone.
     """
 
@@ -34,7 +34,7 @@ class Child:
         self._ended = False
         self._started = threading.Event()
         self._error: OSError | None = None
-        # Linux kills a child on a leash when the thread that started it ends: that thread has to live as long as the child.
+        # Linux kills a child on a leash when the thread that started it ends: that thread lives as long as the child.
         self._keeper = threading.Thread(target=self._keep, name=f"milepost-{role}", daemon=True)
         self._keeper.start()
         try:
@@ -59,7 +59,7 @@ class Child:
         return self._process.stdin  # type: ignore[return-value]
 
     @property
-    def replies(self) -> io.BufferedReader:
+    def replies(self) -> io.BufferedIOBase:
         """What the child writes; ends when it dies, even where a grandchild still holds the pipe."""
         return self._replies
 
@@ -110,7 +110,7 @@ class Child:
                 env=_environment(),
                 start_new_session=True,
             )
-            self._replies = io.BufferedReader(_Replies(self), 1 << 16)
+            self._replies: io.BufferedIOBase = io.BufferedReader(_Replies(self), 1 << 16)
         except OSError as error:
             self._error = error
             return

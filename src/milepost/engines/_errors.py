@@ -37,7 +37,9 @@ def raised(described: dict[str, Any]) -> errors.MilepostError:
     found = next((known[name] for name in names if name in known), errors.MilepostError)
     if kind is not None and (found is errors.MilepostError or issubclass(found, errors.CheckpointError)):
         return errors.checkpoint_error(kind, message)
-    # The class's own __init__ may build its message from other arguments (MissingExtra does); the message is final here.
+    if found is errors.MilepostError and names[0] != "MilepostError":
+        message = f"{names[0]}: {message}"
+    # The class's own __init__ may build its message from other arguments (MissingExtra does); here it is final.
     error = found.__new__(found)
     error.args = (message,)
     return error
@@ -75,6 +77,20 @@ def as_checkpoint_error(doing: str) -> Iterator[None]:
         raise errors.Crashed(f"code of the evaluation called sys.exit({error.code!r}) while {doing}") from error
     except Exception as error:
         raise errors.ModelFailed(f"an error while {doing}\n{_tail(error)}") from error
+
+
+@contextmanager
+def as_unreadable(path: str) -> Iterator[None]:
+    """Turn whatever a reader raises beyond its own errors into `Corrupt`: one strange file does not end a run."""
+    try:
+        yield
+    except (errors.CheckpointError, errors.UsageError):
+        raise
+    except MemoryError as error:
+        raise errors.OutOfMemory(f"{path}: reading its table needs more memory than there is") from error
+    except Exception as error:
+        said = str(error) if isinstance(error, errors.MilepostError) else f"{type(error).__name__}: {error}"
+        raise errors.Corrupt(f"{path}: the reader could not make sense of it: {said}") from error
 
 
 def _tail(error: BaseException) -> str:

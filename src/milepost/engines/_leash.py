@@ -26,7 +26,7 @@ def die_with_parent() -> None:
 
 
 class Inbox(Generic[Item]):
-    """Requests as they come, read by a thread of its own, so that the end of the stream is seen while the process works.
+    """Requests as they come, read by a thread of its own, which sees the end of the stream while the process works.
 
     `read` returns the next request, or None at the end.  At the end an idle process returns from `take` and ends in the
     usual way; a busy one ends at once.
@@ -58,7 +58,7 @@ class Inbox(Generic[Item]):
         try:
             return self._read()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing more can be read
-            print(f"milepost: requests cannot be read any more: {error!r}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"milepost: requests cannot be read any more: {error!r}\n")
             return None
 
 

@@ -1,7 +1,7 @@
 """The two roles in processes of their own, as the driver holds them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from milepost.core import Failure, Found, Job, Json, Table, Target, Unit
@@ -157,17 +157,17 @@ class RemoteReader:
 
     def discover(self, paths: list[str], match: str | None) -> list[dict[str, Json]]:
         """Return what lies under the paths, as plain `Found`."""
-        found: list[dict[str, Json]] = self._ask("discover", [paths, match])
+        found: list[dict[str, Json]] = self._ask("discover", {"paths": paths, "match": match})
         return found
 
     def table(self, found: dict[str, Json], spool: str) -> dict[str, Json]:
         """Return the table of a checkpoint as plain `Table`."""
-        table: dict[str, Json] = self._ask("table", [found, spool])
+        table: dict[str, Json] = self._ask("table", {"found": found, "spool": spool})
         return table
 
     def inspect(self, path: str) -> dict[str, Json]:
         """Return what `milepost inspect` shows."""
-        shown: dict[str, Json] = self._ask("inspect", [path])
+        shown: dict[str, Json] = self._ask("inspect", {"path": path})
         return shown
 
     def close(self) -> None:
@@ -179,7 +179,7 @@ class RemoteReader:
     def _spawn(self) -> Child:
         return Child("reader", "milepost.engines._leash", self._module)
 
-    def _ask(self, method: str, arguments: Sequence[Json]) -> Any:
+    def _ask(self, method: str, arguments: dict[str, Json]) -> Any:
         if self._child is None:
             self._child = self._spawn()
         self._number += 1
@@ -203,12 +203,13 @@ class RemoteReader:
         except (BrokenPipeError, ConnectionResetError):
             pass  # It died; reading its answer tells how.
         text = child.replies.readline(_MAX_LINE)
+        if not text:
+            self._child = None
+            raise Crashed(child.obituary())
         try:
-            answer = json.loads(text) if text.endswith(b"\n") else None
-        except ValueError:
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or answer.get("id") != self._number:
-            self._child = None
-            said = f" (it answered {text[:80]!r})" if text else ""
-            raise Crashed(child.obituary() + said)
+            raise Crashed(f"the reader process answered {text[:80]!r}, which is no answer, and was ended")
         return answer

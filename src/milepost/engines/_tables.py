@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from milepost.core import Found, Table
+from milepost.engines._errors import as_unreadable
 from milepost.engines._roles import Reader
 from milepost.engines._spool import Spool
 from milepost.plain import from_plain, to_plain
@@ -23,7 +24,7 @@ class Tables:
         self._kept: dict[Found, tuple[Table, Path]] = {}
 
     def get(self, found: Found, needed: Collection[Found] = ()) -> Table:
-        """Return the table of a checkpoint; raise the `CheckpointError` that the reader met.  `needed` are not forgotten."""
+        """Return the table of a checkpoint; raise the `CheckpointError` that the reader met.  `needed` ones stay."""
         kept = self._kept.pop(found, None) or self._read(found)
         self._kept[found] = kept
         for other in list(self._kept)[: max(0, len(self._kept) - _RESIDENT)]:
@@ -35,8 +36,8 @@ class Tables:
     def _read(self, found: Found) -> tuple[Table, Path]:
         folder = self._spool.folder()
         try:
-            table: Table = from_plain(Table, self._reader.table(to_plain(found), str(folder)))
+            with as_unreadable(found.path):
+                return from_plain(Table, self._reader.table(to_plain(found), str(folder))), folder
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return table, folder

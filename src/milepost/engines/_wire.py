@@ -41,16 +41,15 @@ def send(stream: BinaryIO, head: dict[str, Json], blobs: Sequence[Buffer] = ()) 
         raise WireError(f"a message of {len(text)} bytes and {len(blobs)} arrays is larger than a frame may be")
     stream.write(_PREFIX.pack(MAGIC, len(text)))
     stream.write(text)
-    for blob in blobs:
-        stream.write(blob)
+    stream.writelines(blobs)
     stream.flush()
 
 
 def receive(read_into: Callable[[memoryview], int]) -> Frame | None:
     """Read one frame, or return None where the stream ends cleanly before it.
 
-    `read_into` fills a buffer at least in part and returns the count, 0 at the end, as `BinaryIO.readinto` does.  Raises
-    `WireError` for bytes that are no frame and `EOFError` for a frame that is cut off.
+    `read_into` fills a buffer at least in part and returns the count, 0 at the end, as `BinaryIO.readinto` does.
+    Raises `WireError` for bytes that are no frame and `EOFError` for a frame that is cut off.
     """
     prefix = _exactly(read_into, _PREFIX.size, optional=True)
     if prefix is None:

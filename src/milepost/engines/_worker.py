@@ -1,7 +1,7 @@
-"""The evaluator's process: `python -m milepost.engines._worker`, spoken to by frames on its standard input and output.
+"""The evaluator's process: `python -m milepost.engines._worker`, spoken to by frames on standard input and output.
 
-Requests are `open`, then any number of `describe`, `identify` and `evaluate`.  The answer is a frame of kind `done` with a
-`value`, or of kind `error`; an `evaluate` sends frames of kind `part` and `failure` before it.
+Requests are `open`, then any number of `describe`, `identify` and `evaluate`.  The answer is a frame of kind `done`
+with a `value`, or of kind `error`; an `evaluate` sends frames of kind `part` and `failure` before it.
 """
 
 import os

@@ -20,7 +20,7 @@ class InProcess:
     name: ClassVar[str] = "inprocess"
 
     def open(self, job: Job) -> RoleSession:
-        """Open the job's evaluation, `job.live` where there is one; raises `EvaluationFileError` where it cannot be used."""
+        """Open the job's evaluation, `job.live` where there is one; raises `EvaluationFileError` if it fails."""
         stack: ExitStack[None] = ExitStack()
         with stack:
             spool = Spool()

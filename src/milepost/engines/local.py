@@ -17,7 +17,7 @@ class Local:
     >>> Local().open(Job(file=None, attribute="evaluation"))
     Traceback (most recent call last):
         ...
-    milepost.errors.UsageError: the evaluation has no file ... engine="inprocess"
+    milepost.errors.UsageError: the evaluation has no file ... engine="inprocess", or put it into a file
     """
 
     name: ClassVar[str] = "local"

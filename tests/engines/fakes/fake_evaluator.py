@@ -6,20 +6,24 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from milepost import errors
-from milepost.core import Failure, Part, Unit
+from milepost.core import Failure, Found, Job, Part, Table, Target, Unit
+
+Outcome = tuple[Target, Part | Failure]
 
 
-def open_evaluator(job):
+def open_evaluator(job: Job) -> "Evaluator":
     """Open, or fail as `job.attribute` says."""
     if job.attribute == "usage":
         raise errors.UsageError("unknown device 'tpu9'")
     if job.attribute == "bug":
-        return [][3]
+        raise IndexError(job.attribute)
     if job.attribute == "exit":
         sys.exit(5)
     if job.attribute == "kill":
@@ -33,31 +37,33 @@ def open_evaluator(job):
 class Evaluator:
     """Parts of 256 rows whose columns depend on the target and rows only."""
 
-    def __init__(self, job):
+    def __init__(self, job: Job) -> None:
         self.job = job
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "options": dict(self.job.options), "live": repr(self.job.live)}
 
-    def identify(self, found, table, variants):
+    def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Any]]:
         if "killer" in found.path:
             os.kill(os.getpid(), signal.SIGKILL)
         if "bug" in found.path:
             raise ValueError("bad weights")
         size = Path(table.tensors[0].where.file).stat().st_size
-        return [{"variant": v, "digest": f"{found.path}-{v}-{size}", "failure": None, "step": table.step} for v in variants]
+        return [
+            {"variant": v, "digest": f"{found.path}-{v}-{size}", "failure": None, "step": table.step} for v in variants
+        ]
 
-    def evaluate(self, unit: Unit, tables):
+    def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
         for start in range(unit.start, unit.stop, 256):
             stop = min(start + 256, unit.stop)
             for index, target in enumerate(unit.targets):
                 assert tables[target.found.path].step == 7
                 yield target, _part(target, start, stop)
                 if start == unit.start and index == 0:
-                    yield from ACTIONS.get(unit.data, lambda _: ())(unit)
+                    yield from ACTIONS[unit.data](unit)
 
 
-def _part(target, start, stop):
+def _part(target: Target, start: int, stop: int) -> Part:
     rows = np.arange(start, stop)
     columns = {
         "row": rows,
@@ -70,36 +76,34 @@ def _part(target, start, stop):
     return Part(start, stop, columns, {"confusion": rows.tobytes(), "empty": b""}, {"device": "cpu", "loss": 0.5})
 
 
-def _raise(error):
-    def action(_):
+def _raise(error: BaseException) -> Callable[[Unit], Iterable[Outcome]]:
+    def action(_: Unit) -> Iterable[Outcome]:
         raise error
-        yield
 
     return action
 
 
-def _kill(_):
+def _kill(_: Unit) -> Iterable[Outcome]:
     print("last words", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
-    yield
+    return ()
 
 
-def _segfault(_):
+def _segfault(_: Unit) -> Iterable[Outcome]:
     ctypes.string_at(0)
-    yield
+    return ()
 
 
-def _exit(_):
+def _exit(_: Unit) -> Iterable[Outcome]:
     sys.exit(3)
-    yield
 
 
-def _hard_exit(_):
+def _hard_exit(_: Unit) -> Iterable[Outcome]:
     os._exit(3)
-    yield
+    return ()
 
 
-def _print(_):
+def _print(_: Unit) -> Iterable[Outcome]:
     print("printed by the user" * 10_000)
     os.write(1, b"written to descriptor 1\n")
     os.write(2, b"\xff\xfe no text\n")
@@ -108,33 +112,38 @@ def _print(_):
     return ()
 
 
-def _huge(unit):
+def _huge(unit: Unit) -> Iterator[Outcome]:
     rows = unit.stop - unit.start
     yield unit.targets[0], Part(unit.start, unit.stop, {"logits": np.full((rows, 50_000_000 // 4 // rows), 1.5, "f4")})
 
 
-def _fail(unit):
+def _fail(unit: Unit) -> Iterator[Outcome]:
     yield unit.targets[0], Failure("mismatch", "no variable 'w'")
 
 
-def _objects(unit):
+def _objects(unit: Unit) -> Iterator[Outcome]:
     yield unit.targets[0], Part(unit.start, unit.stop, {"objects": np.array([None, {}])})
 
 
-def _hang(_):
+def _hang(_: Unit) -> Iterable[Outcome]:
     Path(os.environ["FAKE_MARK"]).write_text(f"{os.getpid()}")
     threading.Event().wait(600)
-    yield
+    return ()
 
 
-def _hang_with_child(_):
+def _hang_with_child(_: Unit) -> Iterable[Outcome]:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(os.environ["FAKE_MARK"]).write_text(f"{os.getpid()} {child.pid}")
     os.kill(os.getpid(), signal.SIGKILL)
-    yield
+    return ()
 
 
-ACTIONS = {
+def _quiet(_: Unit) -> Iterable[Outcome]:
+    return ()
+
+
+ACTIONS: dict[str, Callable[[Unit], Iterable[Outcome]]] = {
+    "quiet": _quiet,
     "kill": _kill,
     "segfault": _segfault,
     "exit": _exit,

@@ -1,0 +1,121 @@
+"""Whatever ends the driver ends its processes: kill -9, Ctrl-C, and the leftovers of the dead are swept."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from milepost.engines._spool import Spool, sweep
+
+DRIVER = """
+import sys, tempfile
+from milepost.core import *
+from milepost.engines.local import Local
+tempfile.tempdir = sys.argv[1]
+options = {"evaluator": "fake_evaluator:open_evaluator", "reader": "fake_reader:Reader"}
+found = Found("a", "fake", ("a",), Identity(1, 2, 3, 4, 5))
+unit = Unit(0, 600, (Target(found, "raw"),), sys.argv[2])
+with Local().open(Job("eval.py", "evaluation", options)) as session:
+    print(session.call("describe", None)["pid"], session.call("inspect", {"path": "x"})["pid"], flush=True)
+    for target, part in session.run([unit]):
+        print("part", flush=True)
+"""
+PATIENCE = 3000
+
+
+@pytest.fixture
+def driver(temporary: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(temporary), "hang"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def started(driver: "subprocess.Popen[str]", mark: Path) -> list[int]:
+    """Wait until the evaluator is computing; return the numbers of both processes."""
+    assert driver.stdout is not None
+    pids = [int(word) for word in driver.stdout.readline().split()]
+    assert driver.stdout.readline() == "part\n"
+    until(mark.exists, "the evaluator computes")
+    return pids
+
+
+def until(true: "threading.Condition | object", what: str) -> None:
+    for _ in range(PATIENCE):
+        if true():  # type: ignore[operator]
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(f"waited in vain until {what}")
+
+
+def gone(pid: int) -> bool:
+    try:
+        return ") Z" in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_kill_9_of_the_driver_leaves_no_process(
+    driver: "subprocess.Popen[str]", tmp_path: Path, temporary: Path
+) -> None:
+    with driver:
+        pids = started(driver, tmp_path / "mark")
+        assert not any(map(gone, pids))
+        driver.kill()
+        driver.wait()
+        for pid in pids:
+            until(lambda pid=pid: gone(pid), f"process {pid} is gone")
+    assert len(list(temporary.iterdir())) == 1
+    sweep()
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_ctrl_c_closes_everything(driver: "subprocess.Popen[str]", tmp_path: Path, temporary: Path) -> None:
+    with driver:
+        pids = started(driver, tmp_path / "mark")
+        # A terminal signals the whole foreground group: the evaluator and reader must not be in it.
+        os.killpg(driver.pid, signal.SIGINT)
+        _, said = driver.communicate(timeout=60)
+    assert driver.returncode in (130, -signal.SIGINT)
+    assert said.count("Traceback") == 1
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert all(map(gone, pids))
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_spool_of_a_living_owner_stays(temporary: Path) -> None:
+    spool = Spool()
+    (spool.folder() / "w.bin").write_bytes(b"1")
+    foreign = temporary / "milepost-spool-1-init"
+    other = temporary / "milepost-spool-x"
+    foreign.mkdir()
+    other.mkdir()
+    sweep()
+    assert {item.name for item in temporary.iterdir()} == {spool.path.name, foreign.name, other.name}
+    spool.close()
+    spool.close()
+    assert not spool.path.exists()
+
+
+def test_a_dead_owners_spool_goes_unless_it_is_locked(temporary: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    stale = temporary / f"milepost-spool-{process.pid}-abc"
+    (stale / "1").mkdir(parents=True)
+    held = Spool()
+    # As a process of another container would look: its number is not alive here, its lock is.
+    renamed = held.path.rename(temporary / f"milepost-spool-{process.pid}-def")
+    Spool().close()
+    assert not stale.exists()
+    assert renamed.exists()
+    held.path = renamed
+    held.close()

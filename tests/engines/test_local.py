@@ -1,0 +1,205 @@
+"""The spawned evaluator: its deaths are rows, its errors arrive, its prints go to standard error."""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from milepost import errors
+from milepost.core import Failure, Found, Job, Part, Unit
+from milepost.engines._session import RoleSession
+from milepost.engines.inprocess import InProcess
+from milepost.engines.local import Local
+from milepost.plain import to_plain
+
+MakeJob = Callable[..., Job]
+MakeUnit = Callable[..., Unit]
+
+
+@pytest.fixture
+def session(job: MakeJob) -> Iterator[RoleSession]:
+    with Local().open(job()) as opened:
+        yield opened
+
+
+def rows(session: RoleSession, unit: Unit) -> dict[str, list[Any]]:
+    came: dict[str, list[Any]] = {}
+    for target, outcome in session.run([unit]):
+        came.setdefault(target.found.path, []).append(outcome)
+    return came
+
+
+def wait_for_end(*pids: int) -> None:
+    """Poll until the processes are gone; the test's own time limit is the end of patience."""
+    for pid in pids:
+        for _ in range(3000):
+            if not alive(pid):
+                break
+            os.sched_yield()
+            pause()
+        assert not alive(pid), f"process {pid} is still there"
+
+
+def pause() -> None:
+    threading.Event().wait(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("kill", r"died with signal 9 \(SIGKILL\); the last lines it wrote:\nlast words"),
+        ("segfault", r"died with signal 11 \(SIGSEGV\)"),
+        ("hard exit", r"died with exit code 3"),
+    ],
+)
+def test_a_death_is_a_row_of_every_target_and_the_next_unit_goes_on(
+    session: RoleSession, unit: MakeUnit, how: str, said: str
+) -> None:
+    came = rows(session, unit(how))
+    assert [type(item) for item in came["a"]] == [Part, Failure]
+    for items in came.values():
+        assert items[-1].kind == "crashed"
+        assert_matches(said, items[-1].message)
+    assert [len(items) for items in rows(session, unit("quiet")).values()] == [3, 3]
+
+
+def assert_matches(pattern: str, text: str) -> None:
+    assert re.search(pattern, text), text
+
+
+def test_who_had_all_its_rows_before_the_death_did_not_fail(session: RoleSession, unit: MakeUnit) -> None:
+    came = rows(session, unit("kill", stop=256))
+    assert [type(item) for item in came["a"]] == [Part]
+    assert [item.kind for item in came["b"]] == ["crashed"]
+
+
+def test_a_grandchild_goes_with_a_dead_evaluator(session: RoleSession, unit: MakeUnit, tmp_path: Path) -> None:
+    came = rows(session, unit("hang with child"))
+    assert came["b"][0].kind == "crashed"
+    wait_for_end(*map(int, (tmp_path / "mark").read_text().split()))
+
+
+def test_prints_and_reads_of_the_user_do_not_touch_the_protocol(
+    session: RoleSession, unit: MakeUnit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert [len(items) for items in rows(session, unit("print")).values()] == [3, 3]
+    session.close()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("printed by the user") == 10_000
+    assert "written to descriptor 1" in err
+    assert "printed by a grandchild" in err
+
+
+def test_large_columns_cross_whole(session: RoleSession, unit: MakeUnit) -> None:
+    columns = rows(session, unit("huge", stop=100))["a"][1].columns
+    assert columns["logits"].shape == (100, 125_000)
+    assert columns["logits"].dtype == np.float32
+    assert (columns["logits"] == 1.5).all()
+
+
+def test_a_column_of_objects_is_refused_with_its_name(session: RoleSession, unit: MakeUnit) -> None:
+    failure = rows(session, unit("objects"))["a"][-1]
+    assert failure.kind == "model error"
+    assert "column 'objects' has dtype object" in failure.message
+
+
+@pytest.mark.parametrize("engine", [InProcess, Local])
+def test_a_file_that_fails_says_so(engine: type[InProcess | Local], job: MakeJob) -> None:
+    with pytest.raises(errors.UsageError, match="unknown device 'tpu9'") as usage:
+        engine().open(job("usage"))
+    assert type(usage.value) is errors.UsageError
+    with pytest.raises(errors.MissingExtra, match=r"pip install 'milepost\[torch\]'"):
+        engine().open(job("extra"))
+    with pytest.raises(
+        errors.EvaluationFileError, match=r'(?s)eval.py cannot be used.*fake_evaluator.py", line \d+.*Index'
+    ):
+        engine().open(job("bug"))
+    with pytest.raises(errors.EvaluationFileError, match=r"SystemExit: 5"):
+        engine().open(job("exit"))
+
+
+def test_a_death_while_opening_is_an_error_of_the_file(job: MakeJob, temporary: Path) -> None:
+    with pytest.raises(errors.EvaluationFileError, match=r"(?s)while it was opened.*SIGKILL.*no library"):
+        Local().open(job("kill"))
+    assert list(temporary.iterdir()) == []
+
+
+def test_no_file_is_a_usage_error(job: MakeJob) -> None:
+    with pytest.raises(errors.UsageError, match='engine="inprocess"'):
+        Local().open(job(file=None))
+
+
+def test_a_live_object_reaches_the_evaluator_in_process_only(job: MakeJob) -> None:
+    with InProcess().open(job(live=[1, 2])) as session:
+        assert session.call("describe", None)["live"] == "[1, 2]"
+
+
+def test_roles_are_processes_of_their_own(session: RoleSession) -> None:
+    evaluator = session.call("describe", None)["pid"]
+    reader = session.call("inspect", {"path": "x"})["pid"]
+    assert len({os.getpid(), evaluator, reader}) == 3
+    session.close()
+    wait_for_end(evaluator, reader)
+
+
+@pytest.mark.parametrize("engine", [InProcess, Local])
+def test_identify_is_rows_even_where_a_checkpoint_fails(
+    engine: type[InProcess | Local], job: MakeJob, found: Callable[[str], Found]
+) -> None:
+    with engine().open(job()) as session:
+
+        def identify(path: str) -> Any:
+            return session.call("identify", {"found": to_plain(found(path)), "variants": ["raw", "ema"]})
+
+        good = identify("a")
+        assert [(row["variant"], row["digest"], row["step"]) for row in good] == [
+            ("raw", "a-raw-4", 7),
+            ("ema", "a-ema-4", 7),
+        ]
+        assert [row["failure"]["kind"] for row in identify("torn")] == ["torn", "torn"]
+        strange = identify("bug-reader")[0]["failure"]
+        assert strange["kind"] == "corrupt"
+        assert "KeyError: 'bug-reader'" in strange["message"]
+        assert [row["failure"]["kind"] for row in identify("bug")] == ["model error", "model error"]
+
+
+def test_a_checkpoint_that_kills_is_a_crashed_row_and_the_next_is_read(
+    session: RoleSession, found: Callable[[str], Found]
+) -> None:
+    for path, role in [("killer", "evaluator"), ("die", "reader"), ("garbage", "reader")]:
+        row = session.call("identify", {"found": to_plain(found(path)), "variants": ["raw"]})[0]
+        assert row["failure"]["kind"] == "crashed"
+        assert f"the {role} process" in row["failure"]["message"]
+        assert session.call("identify", {"found": to_plain(found("a")), "variants": ["raw"]})[0]["digest"]
+
+
+def test_a_question_in_the_middle_of_a_unit_is_refused(session: RoleSession, unit: MakeUnit) -> None:
+    running = session.run([unit()])
+    next(running)
+    with pytest.raises(errors.UsageError, match="in the middle of a unit"):
+        session.call("describe", None)
+    assert session.call("discover", {"paths": ["x"], "match": None})[0]["path"] == "x"
+    assert len(list(running)) == 5
+
+
+def test_the_spool_holds_a_few_checkpoints_only(
+    session: RoleSession, found: Callable[[str], Found], temporary: Path
+) -> None:
+    tables = [session.call("table", to_plain(found(f"c{number}"))) for number in range(20)]
+    files = [Path(table["tensors"][0]["where"]["file"]) for table in tables]
+    assert [file.exists() for file in files] == [False] * 16 + [True] * 4
+    session.close()
+    assert list(temporary.iterdir()) == []

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 
 from milepost.errors import CheckpointError, MilepostError
 
@@ -95,8 +96,7 @@ def _about(verb: str) -> str:
     spec = find_spec(f"{__name__}.{verb}")
     if spec is None or spec.origin is None:
         return ""
-    with open(spec.origin, encoding="utf-8") as stream:
-        return ast.get_docstring(ast.parse(stream.read())) or ""
+    return ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
 
 
 def _headline(about: str) -> str:

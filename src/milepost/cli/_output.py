@@ -60,7 +60,7 @@ def print_results(results: Results, *, newest: int | None = None) -> None:
     console.print(resolve("milepost.report.terminal:render")(shown, console))
     hidden = len(results.rows) - len(shown.rows)
     if hidden:
-        console.print(f"the newest {len(shown.rows):,} of {len(results.rows):,} rows; --all shows them all", style="dim")
+        console.print(f"the newest {len(shown.rows):,} of {len(results.rows):,}; --all shows all", style="dim")
 
 
 def _copy_of_stdout(stream: TextIO) -> int | None:

@@ -56,7 +56,7 @@ def execute(args: argparse.Namespace) -> int:
             _print_table(args.store, summary, seen)
     except KeyboardInterrupt:
         sys.stderr.write(
-            f"\nmilepost: stopped; {seen.done} checkpoints were finished in this run, and all that was evaluated is kept "
+            f"\nmilepost: stopped; {seen.done} checkpoints were finished in this run, and all outcomes are kept "
             f"in {args.store}; the same command goes on from there\n"
         )
         return INTERRUPTED

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from milepost.report.numbers import number
+from milepost.report.table import as_number
 
 _PLACES = 6
 
@@ -43,7 +44,8 @@ def closed_form(exact: Mapping[str, Any], batch_mean: Mapping[str, Any]) -> Gap 
     >>> found.batches, found.last_rows, round(found.gap, 6), round(found.last, 6)
     (2, 1, 0.084486, 1.0)
     """
-    value, mean, size = exact.get("value"), batch_mean.get("value"), batch_mean.get("batch_size")
+    value, mean = as_number(exact.get("value")), as_number(batch_mean.get("value"))
+    size = batch_mean.get("batch_size")
     n = exact.get("n")
     if value is None or mean is None or not size or not n or not math.isfinite(value) or not math.isfinite(mean):
         return None
@@ -81,6 +83,7 @@ def explain(exact: Mapping[str, Any], batch_mean: Mapping[str, Any]) -> str:
 def _words(found: Gap, full: float, last: float) -> str:
     rows = "1 row" if found.last_rows == 1 else f"{found.last_rows} rows"
     return (
-        f"the last batch of {rows} counts like {found.batch_size}: ({number(last, _PLACES)} - {number(full, _PLACES)}) x "
+        f"the last batch of {rows} counts like {found.batch_size}: "
+        f"({number(last, _PLACES)} - {number(full, _PLACES)}) x "
         f"(1/{found.batches} - {found.last_rows}/{found.n}) = {found.gap:+.{_PLACES}f}"
     )

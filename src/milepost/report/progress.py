@@ -1,4 +1,4 @@
-"""What happens during a run, on standard error: one live line a data set, or plain lines where nobody watches a terminal.
+"""What happens during a run, on standard error: one live line a data set, or plain lines where there is no terminal.
 
 Both are listeners: callables that take the run's events, plain dicts, and ignore the kinds that they do not know.
 """
@@ -54,9 +54,9 @@ def split(seconds: Mapping[str, float]) -> str:
 
 
 def headline(event: Event) -> str | None:
-    """Return the line that an event is worth of its own, None where it is worth none.
+    r"""Return the line that an event is worth of its own, None where it is worth none.
 
-    >>> headline({"event": "failure", "path": "a.pt", "class": "torn", "message": "12 bytes\\nmore", "attempts": 1})
+    >>> headline({"event": "failure", "path": "a.pt", "class": "torn", "message": "12 bytes\nmore", "attempts": 1})
     'failed: a.pt: torn: 12 bytes'
     """
     kind = event["event"]

@@ -1,7 +1,7 @@
 """The table of results as data: one row a checkpoint, data set and slice; the drawing is elsewhere.
 
-Built from the store's records and checkpoints, both plain dicts, so that the command line, the Python API and every later
-report draw the same rows.
+Built from the store's records and checkpoints, both plain dicts, so that the command line, the Python API and every
+later report draw the same rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,6 +104,15 @@ def failure_of(checkpoint: Plain) -> tuple[str, str] | None:
     return str(kind), str(message)
 
 
+def as_number(value: Any) -> float | None:
+    """Return a record's number as a number: nonfinite ones are kept as text.
+
+    >>> as_number("-inf"), as_number(0.5), as_number(None)
+    (-inf, 0.5, None)
+    """
+    return float(value) if isinstance(value, str) else value
+
+
 def _is_bare(checkpoint: Plain, seen: set[tuple[Any, str]]) -> bool:
     content = (checkpoint.get("digest"), checkpoint.get("variant") or "raw")
     return content[0] is None or content not in seen or failure_of(checkpoint) is not None
@@ -126,10 +135,10 @@ def _cell(group: Sequence[Plain]) -> Cell:
     mean = next((record for record in group if record["estimator"] == "batch_mean"), None)
     span: Plain = next(iter((exact or {}).get("intervals") or ()), {})
     return Cell(
-        value=exact["value"] if exact else None,
-        low=span.get("low"),
-        high=span.get("high"),
-        batch_mean=mean["value"] if mean else None,
+        value=as_number(exact["value"]) if exact else None,
+        low=as_number(span.get("low")),
+        high=as_number(span.get("high")),
+        batch_mean=as_number(mean["value"]) if mean else None,
         batch_size=mean.get("batch_size") if mean else None,
         undefined=exact is not None and exact["value"] is None,
         note=exact.get("note") if exact else None,

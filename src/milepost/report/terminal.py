@@ -1,7 +1,7 @@
 """The table of results in a terminal: calm, right-aligned, the batch mean dimmed, failures in red below it.
 
-The first layout that fits the width is drawn: everything of a checkpoint on one line; intervals on a second line; the same
-with the last metrics left out and a line that says so.
+The first layout that fits the width is drawn: everything of a checkpoint on one line; intervals on a second line; the
+same with the last metrics left out and a line that says so.
 """
 
 import io
@@ -153,7 +153,7 @@ def _failure(row: Row) -> Text:
 
 
 def _notes(results: Results) -> list[Text]:
-    found = {}
+    found: dict[str, None] = {}
     for row in results.rows:
         for metric, cell in row.cells.items():
             if cell.note and (cell.undefined or cell.value is None):

@@ -10,14 +10,15 @@ from milepost.report.table import Cell, Results, Row
 
 _GUTTER = "  "
 _FIXED = ("run", "step", "variant", "data", "slice", "name", "n")
+_ALWAYS = frozenset({"step", "name", "n"})
 _RIGHT = frozenset({"step", "n"})
 
 
 def lines(results: Results) -> list[str]:
     """Return the header and one line a row.
 
-    Every metric has the columns value, interval and batch mean, as far as any row has them; the status, which may end in
-    a failure's message, stands last.
+    Every metric has the columns value, interval and batch mean, as far as any row has them; the status, which may end
+    in a failure's message, stands last.
     """
     if not results.rows:
         return ["no checkpoints"]
@@ -52,13 +53,7 @@ def fixed(row: Row, column: str) -> str:
 
 def told_apart(results: Results) -> list[str]:
     """Return the descriptive columns that are needed: those always shown, and those that differ between rows."""
-    shown = []
-    for column in _FIXED:
-        if column in {"step", "name", "n"} or len({fixed(row, column) for row in results.rows if row.n}) > 1:
-            shown.append(column)
-    if "run" not in shown and len({row.run for row in results.rows}) > 1:
-        shown.insert(0, "run")
-    return shown
+    return [column for column in _FIXED if column in _ALWAYS or _differs(results, column)]
 
 
 def status(row: Row) -> str:
@@ -84,6 +79,11 @@ def mean_text(row: Row, cell: Cell | None) -> str:
 def interval_text(row: Row, cell: Cell | None) -> str:
     """Return a cell's interval as text, "" where there is none."""
     return interval(cell.low, cell.high, decimals(row.n)) if cell else ""
+
+
+def _differs(results: Results, column: str) -> bool:
+    """Failed checkpoints have no data and slice, which tells nothing apart."""
+    return len({fixed(row, column) for row in results.rows if column not in {"data", "slice"} or row.data}) > 1
 
 
 def _columns(results: Results) -> tuple[list[str], list[bool], list[list[str]]]:

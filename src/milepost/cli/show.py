@@ -1,0 +1,103 @@
+"""Show all that is known of one checkpoint: provenance, values, gaps, certificate, timings, tables, all its names.
+
+ADDRESS is a step, run:step, a name, or at least four digits of the digest.  --batch-size asks for the mean of batch
+means of another batch size, from kept outcomes, without the model.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from milepost.cli._arguments import add_json, add_store, positive
+from milepost.cli._output import json_lines
+from milepost.cli._store import failures, find, open_store
+from milepost.errors import UsageError
+from milepost.registry import resolve
+from milepost.report.detail import Evaluated, describe, drawn
+from milepost.report.table import Plain
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("address", metavar="ADDRESS", help="a step, run:step, a name, or a digest's first digits")
+    parser.add_argument(
+        "--batch-size", metavar="B", type=positive, action="append", default=[], help="batch means for this size too"
+    )
+    add_store(parser)
+    add_json(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print what is known."""
+    store = open_store(args.store)
+    index = store.index()
+    checkpoint = find(index.checkpoints(), args.address)
+    records = [record for record in index.records() if _belongs(record, checkpoint)]
+    records += _other_means(store, checkpoint, records, args.batch_size)
+    if args.json:
+        with json_lines() as out:
+            out.write_all(records)
+            out.write_all(failures([checkpoint]))
+        return 0
+    keys = _keys(store, checkpoint)
+    sections = describe(checkpoint, records, [_evaluated(store, key) for key in keys])
+    lines = drawn(sections)
+    for key in keys:
+        lines += _tables(store, key)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _belongs(record: Plain, checkpoint: Plain) -> bool:
+    content = record["checkpoint"]
+    same = content["digest"] == checkpoint.get("digest")
+    return bool(same and (content.get("variant") or "raw") == (checkpoint.get("variant") or "raw"))
+
+
+def _other_means(store: Any, checkpoint: Plain, records: Sequence[Plain], sizes: Sequence[int]) -> list[Plain]:
+    """Compute batch means of other sizes; those that are recorded already are not computed again."""
+    known = {record.get("batch_size") for record in records if record["estimator"] == "batch_mean"}
+    missing = [size for size in dict.fromkeys(sizes) if size not in known]
+    if not missing:
+        return []
+    if not checkpoint.get("digest"):
+        raise UsageError("--batch-size: this checkpoint failed, so there are no outcomes to compute batch means from")
+    return list(resolve("milepost.score:batch_means")(store, checkpoint["digest"], missing))
+
+
+def _keys(store: Any, checkpoint: Plain) -> list[str]:
+    """Return the keys of the checkpoint's evaluations, from the index or, failing that, from every spec."""
+    listed = checkpoint.get("keys")
+    if listed is not None:
+        return list(listed)
+    digest = checkpoint.get("digest")
+    specs = ((key, store.evaluation(key).spec()) for key in store.evaluations())
+    return [key for key, spec in specs if digest and spec and spec.get("weights") == digest]
+
+
+def _evaluated(store: Any, key: str) -> Evaluated:
+    folder = store.evaluation(key)
+    environments = [item for name in folder.column_sets() for item in folder.parts(name).read().environments()]
+    return Evaluated(key, folder.spec() or {}, environments, folder.failures.list())
+
+
+def _tables(store: Any, key: str) -> Iterator[str]:
+    """Yield the lines of every table of an evaluation: those of the largest coverage of each metric."""
+    held = store.evaluation(key).records
+    widest: dict[str, Mapping[str, Any]] = {}
+    for payload in held.read():
+        name = str(payload["metric"]["name"])
+        if payload["estimator"] == "exact" and _rows(payload) >= _rows(widest.get(name, {})):
+            widest[name] = payload
+    for name, payload in widest.items():
+        arrays = held.tables(payload)
+        if arrays:
+            yield from ["", f"table {name}", *(f"  {line}" for line in resolve(_TABLE_LINES)(arrays))]
+
+
+_TABLE_LINES = "milepost.report.arrays:table_lines"
+
+
+def _rows(payload: Mapping[str, Any]) -> int:
+    return sum(stop - start for start, stop in payload.get("coverage", ()))

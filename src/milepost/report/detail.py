@@ -1,0 +1,161 @@
+"""Everything known of one checkpoint as titled sections of label and text, and these as lines."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from milepost.report.gap import explain
+from milepost.report.numbers import count, decimals, duration, interval, number, share
+from milepost.report.table import Plain, as_number, failure_of, names_of
+
+_PLACES = 6
+_APART = ("timings", "rows", "column_set")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A title and its lines: a label ("" continues the one above) and a text."""
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What a store holds of one evaluation: its key, its spec, and the environments that its parts were made in."""
+
+    key: str
+    spec: Plain
+    environments: Sequence[Plain] = ()
+    failures: Sequence[Plain] = ()
+
+
+def describe(checkpoint: Plain, records: Iterable[Plain], evaluations: Iterable[Evaluated]) -> list[Section]:
+    """Arrange a checkpoint's row, its records and its evaluations as sections.
+
+    >>> describe({"run": "lenet", "step": 9, "names": ["a.npz"], "digest": "d1", "variant": "raw"}, [], [])[0].lines[1]
+    ('step', '9')
+    """
+    sections = [_identity(checkpoint)]
+    groups: dict[tuple[str, str], list[Plain]] = {}
+    for record in records:
+        groups.setdefault((record["data"], record.get("slice") or "all"), []).append(record)
+    sections += [_results(data, part, group) for (data, part), group in groups.items()]
+    for evaluated in evaluations:
+        sections.append(Section(f"evaluation {evaluated.key}", tuple(_flat(evaluated.spec))))
+        sections += _environments(evaluated.environments)
+        sections += [Section("failed attempt", tuple(_flat(failure))) for failure in evaluated.failures]
+    return sections
+
+
+def drawn(sections: Sequence[Section]) -> list[str]:
+    """Return sections as lines: the title, then indented labels and texts in two columns.
+
+    >>> drawn([Section("checkpoint", (("step", "9"), ("digest", "d1")))])
+    ['checkpoint', '  step    9', '  digest  d1']
+    """
+    lines: list[str] = []
+    for section in sections:
+        width = max((len(label) for label, _ in section.lines), default=0)
+        lines += [""] * bool(lines) + [section.title]
+        lines += [f"  {label.ljust(width)}  {text}".rstrip() for label, text in section.lines]
+    return lines
+
+
+def _identity(checkpoint: Plain) -> Section:
+    steps = checkpoint.get("steps") or [step for step in [checkpoint.get("step")] if step is not None]
+    runs = checkpoint.get("runs") or [run for run in [checkpoint.get("run")] if run is not None]
+    lines = [
+        ("run", ", ".join(map(str, runs)) or "unknown"),
+        ("step", ", ".join(map(str, steps)) or "unknown"),
+        ("names", ", ".join(names_of(checkpoint)) or "unknown"),
+        ("digest", str(checkpoint.get("digest") or "none: its weights were never restored")),
+        ("variant", str(checkpoint.get("variant") or "raw")),
+    ]
+    lines += _column("paths", checkpoint.get("paths") or ())
+    failure = failure_of(checkpoint)
+    if failure:
+        lines += _column("failure", f"{failure[0]}: {failure[1]}".strip().splitlines())
+    known = {"run", "runs", "step", "steps", "name", "names", "digest", "variant", "path", "paths", "failure", "event"}
+    lines += _flat({key: value for key, value in checkpoint.items() if key not in known})
+    return Section("checkpoint", tuple(lines))
+
+
+def _results(data: str, part: str, group: Sequence[Plain]) -> Section:
+    exact = [record for record in group if record["estimator"] == "exact"]
+    first = exact[0] if exact else group[0]
+    lines = [
+        ("rows", f"{count(first.get('n'))} ({first.get('status')})"),
+        ("tied", f"{_most(group, 'tied')} rows whose label shares its score with another class"),
+        ("spoiled", f"{_most(group, 'spoiled')} rows with a score that is not a number"),
+    ]
+    for record in exact:
+        lines += _metric(record, [other for other in group if _beside(other, record)])
+    named = f"data {data}" + (f", slice {part}" if part != "all" else "")
+    return Section(named, tuple(lines))
+
+
+def _metric(record: Plain, means: Sequence[Plain]) -> list[tuple[str, str]]:
+    places = max(_PLACES, decimals(record.get("n")))
+    fraction = share(record.get("numerator"), record.get("denominator"))
+    text = number(as_number(record["value"]), places) + (f" = {fraction}" if fraction else "")
+    found = [(str(record["metric"]), text)]
+    for span in record.get("intervals") or ():
+        words = f"{100 * span['level']:g} % {span['method']}, {span['kind']}"
+        found.append(("", f"{interval(as_number(span['low']), as_number(span['high']), places)} {words}"))
+    if record.get("note"):
+        found.append(("", f"note: {record['note']}"))
+    for mean in means:
+        shown = number(as_number(mean["value"]), places)
+        found.append(("", f"batch mean of {mean.get('batch_size')} rows: {shown}; {explain(record, mean)}"))
+        if mean.get("note") and mean["note"] != record.get("note"):
+            found.append(("", f"note: {mean['note']}"))
+    return found
+
+
+def _environments(environments: Sequence[Plain]) -> list[Section]:
+    title = "environment" if len(environments) < 2 else f"environment: mixed, {len(environments)} different"  # noqa: PLR2004
+    sections = []
+    for number_, environment in enumerate(environments):
+        lines = [("rows", count(environment.get("rows")))] if environment.get("rows") is not None else []
+        lines += _flat({key: value for key, value in environment.items() if key not in _APART})
+        timings = environment.get("timings") or {}
+        if timings:
+            lines.append(("timings", ", ".join(f"{name} {duration(seconds)}" for name, seconds in timings.items())))
+        sections.append(Section(title if number_ == 0 else "environment, another", tuple(lines)))
+    return sections
+
+
+def _flat(value: Plain, prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested plain data as dotted labels and texts."""
+    found: list[tuple[str, str]] = []
+    for key, item in value.items():
+        label = f"{prefix}{key}"
+        if isinstance(item, Mapping) and item:
+            found += _flat(item, f"{label}.")
+        elif isinstance(item, list | tuple) and any(isinstance(part, Mapping) for part in item):
+            found += _column(label, [_one_line(part) for part in item])
+        elif item is not None and item not in ("", [], (), {}):
+            found.append((label, _one_line(item)))
+    return found
+
+
+def _one_line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_one_line(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_one_line(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("\n", " ")
+
+
+def _column(label: str, texts: Iterable[str]) -> list[tuple[str, str]]:
+    return [(label if place == 0 else "", text) for place, text in enumerate(texts)]
+
+
+def _beside(other: Plain, record: Plain) -> bool:
+    return bool(other["metric"] == record["metric"] and other["estimator"] == "batch_mean")
+
+
+def _most(group: Sequence[Plain], key: str) -> int:
+    return max((int(record.get(key) or 0) for record in group), default=0)
+

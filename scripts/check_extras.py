@@ -14,6 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = "milepost"
+NOT_PYTHON = ""
 DYNAMIC = ("import_module", "__import__")
 
 
@@ -42,8 +43,13 @@ def rules(pyproject: dict[str, Any]) -> Rules:
 
 
 def imports(path: str, text: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, top-level module) for every import of a source text, relative ones aside."""
-    for node in ast.walk(ast.parse(text, path)):
+    """Yield (line, top-level module) for every import of a file, relative ones aside; `NOT_PYTHON` where it has none."""
+    try:
+        tree = ast.parse(text, path)
+    except SyntaxError as error:
+        yield error.lineno or 0, NOT_PYTHON
+        return
+    for node in ast.walk(tree):
         for name in _names(node):
             yield getattr(node, "lineno", 0), name.partition(".")[0]
 
@@ -66,7 +72,9 @@ def breaches(sources: dict[str, str], allowed: Rules) -> list[str]:
     used: set[tuple[str, str]] = set()
     for path, text in sources.items():
         for line, module in imports(path, text):
-            if not allowed.allows(module, path):
+            if module == NOT_PYTHON:
+                found.append(f"{path}:{line}: is not Python")
+            elif not allowed.allows(module, path):
                 where = " or ".join(allowed.places(module)) or "nowhere yet ([tool.milepost.extras] in pyproject.toml)"
                 found.append(f"{path}:{line}: imports {module}, which is allowed in {where}")
             used |= {(module, place) for place in allowed.places(module) if path.startswith(place)}

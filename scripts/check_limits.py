@@ -23,7 +23,12 @@ def breaches(path: str, text: str) -> Iterator[str]:
     lines = len(text.splitlines())
     if lines > FILE_LINES:
         yield f"{path}: {lines} lines, at most {FILE_LINES}: split it where its second idea begins"
-    for node in ast.walk(ast.parse(text, path)):
+    try:
+        tree = ast.parse(text, path)
+    except SyntaxError as error:
+        yield f"{path}:{error.lineno}: is not Python: {error.msg}"
+        return
+    for node in ast.walk(tree):
         if isinstance(node, Function):
             yield from _function(path, node)
 

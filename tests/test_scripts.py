@@ -22,6 +22,7 @@ def function(lines: int, parameters: int = 0) -> str:
     [
         ("x = 1\n" * 401, "401 lines, at most 400"),
         (function(61), "f has 61 lines"),
+        ("x = 1\n  y = 2\n", "a.py:2: is not Python: unexpected indent"),
         (function(5, parameters=9), "f has 9 parameters"),
         ("class A:\n    async def g(self, a, b, c, d, e, f, g, h, *, i): ...\n", "g has 9 parameters"),
     ],

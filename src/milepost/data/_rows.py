@@ -15,7 +15,7 @@ Inputs = Array | dict[str, Array]
 
 
 def as_array(value: object, what: str) -> Array:
-    """Return a plain NumPy view or copy of an array-like (memory maps stay lazy); a `DataError` names what cannot be."""
+    """Return a plain NumPy view or copy of an array-like; memory maps stay lazy; a `DataError` names what fails."""
     if isinstance(value, tuple):
         raise DataError(f"{what}: found a tuple of {len(value)}; pass one array, or a dict of arrays by input name")
     try:

@@ -24,9 +24,9 @@ class _End:
 def ahead(iterator: Iterator[T], depth: int = 2) -> Iterator[T]:
     """Yield what the iterator yields, with up to `depth` items made in advance by one thread.
 
-    The thread starts with the first item asked for.  An error of the iterator is raised here, after the items before it.  When
-    the consumer stops early (`close()`, or the generator is dropped), the iterator is closed in its own thread and the thread
-    is waited for: at most as long as the item takes that it is making.
+    The thread starts with the first item asked for. An error of the iterator is raised here, after the items before
+    it. When the consumer stops early (`close()`, or the generator is dropped), the iterator is closed in its own
+    thread and the thread is waited for: at most as long as the item takes that it is making.
 
     >>> list(ahead(iter("abc")))
     ['a', 'b', 'c']

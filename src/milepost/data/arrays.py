@@ -28,14 +28,14 @@ _BLOCK = 8192  # positions are turned into rows in blocks: a call of the order c
 class Arrays:
     """Examples that lie in NumPy arrays or memory maps, one row each.
 
-    `inputs` is an array or a dict of arrays by input name, of any dtype, handed to the model as it is.  `labels` are integers of any
-    width and stay so.  `weights` are finite numbers >= 0; `mask` is True where a row counts; `ids` are distinct integers
-    or text.  A row of weight 0 or mask False is removed here, before anything else: `size`, the order and the natural numbers in
-    `Batch.rows` are those of the remaining rows, 0 to size - 1.
+    `inputs` is an array or a dict of arrays by input name, of any dtype, handed to the model as it is. `labels` are
+    integers of any width and stay so. `weights` are finite numbers >= 0; `mask` is True where a row counts; `ids` are
+    distinct integers or text. A row of weight 0 or mask False is removed here, before anything else: `size`, the order
+    and the natural numbers in `Batch.rows` are those of the remaining rows, 0 to size - 1.
 
     `order` is "seeded" (the default: any prefix is a fair sample, the same one for every checkpoint), "natural", or
-    "declared-shuffled" (as it stands, and you vouch that it was shuffled).  `version="mnist-test@1"` declares what the data
-    is, and saves reading it for the fingerprint; without it the content is hashed.
+    "declared-shuffled" (as it stands, and you vouch that it was shuffled). `version="mnist-test@1"` declares what the
+    data is, and saves reading it for the fingerprint; without it the content is hashed.
 
     Raises `DataError` for data that is empty, of unequal lengths, of wrong dtypes, or with an id twice.
 
@@ -93,8 +93,8 @@ class Arrays:
     def fingerprint(self) -> dict[str, Json]:
         """Return kind, digest, size and order; the digest is of the content unless a version was declared.
 
-        Computed once an object: arrays that are written to after that are not noticed here (every pass is checked against
-        the first elsewhere).
+        Computed once an object: arrays that are written to after that are not noticed here (every pass is checked
+        against the first elsewhere).
         """
         if self._fingerprint is None:
             found = {"version": self._version} if self._version else {}
@@ -111,7 +111,8 @@ class Arrays:
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.
 
-        Every array of a batch is a contiguous copy of its own.  Raises `UsageError` for a range or batch size below 0 or 1.
+        Every array of a batch is a contiguous copy of its own. Raises `UsageError` for a range or batch size below 0
+        or 1.
         """
         first, stop = check_range(start, stop, batch_size), min(stop, self._size)
         block = max(1, _BLOCK // batch_size) * batch_size

@@ -52,16 +52,16 @@ class _Piece:
 
 
 class Batches:
-    """A stream: `function()` is called once a pass and yields `Batch`, `(inputs, labels)` or `(inputs, labels, weights)`.
+    """A stream: `function()` is called once a pass and yields `Batch` or `(inputs, labels)`, or with weights third.
 
-    The stream's own batches may be of any size: they are cut again at multiples of the evaluation's batch size.  Rows of weight 0 or mask
-    False are removed; the others are numbered as they come.  Arrays of other frameworks (a DataLoader's tensors) are turned
-    into NumPy arrays.  A stream has no random access: a range that starts late is reached by reading what comes before it, and a
-    prefix is not a fair sample.
+    The stream's own batches may be of any size: they are cut again at multiples of the evaluation's batch size. Rows
+    of weight 0 or mask False are removed; the others are numbered as they come. Arrays of other frameworks (a
+    DataLoader's tensors) are turned into NumPy arrays. A stream has no random access: a range that starts late is
+    reached by reading what comes before it, and a prefix is not a fair sample.
 
-    Every call of the function must give the same rows in the same order.  The fingerprint is weak: the first 64 rows, read
-    twice; unequal is `UnstableData`.  `version="name@version"` declares what the data is instead.  `size` is declared, or known
-    once a pass went to the end; a pass that ends elsewhere is a `DataError`.
+    Every call of the function must give the same rows in the same order. The fingerprint is weak: the first 64 rows,
+    read twice; unequal is `UnstableData`. `version="name@version"` declares what the data is instead. `size` is
+    declared, or known once a pass went to the end; a pass that ends elsewhere is a `DataError`.
 
     >>> stream = Batches(lambda: ((np.full((3, 2), i), [i, i, i]) for i in range(2)))
     >>> [batch.labels.tolist() for batch in stream.batches(0, 6, batch_size=4)]
@@ -207,7 +207,9 @@ class _Closable:
             if len(piece):
                 total += len(piece)
                 if self._size is not None and total > self._size:
-                    raise UnstableData(f"the stream goes on after the {self._size} rows that it was declared or seen to have")
+                    raise UnstableData(
+                        f"the stream goes on after the {self._size} rows that it was declared or seen to have"
+                    )
                 yield piece
         self._ended(total)
 
@@ -221,7 +223,7 @@ def _opened(function: Callable[[], Iterable[Any]]) -> Iterator[Any]:
     made = function()
     if not isinstance(made, Iterable):
         raise DataError(
-            f"the function of a stream returned a {type(made).__name__}; expected something to iterate over, such as a generator"
+            f"the function of a stream returned a {type(made).__name__}; expected a generator or other iterable"
         )
     return iter(made)
 

@@ -1,13 +1,13 @@
 """The order in which a source's rows are seen: a pure function of size and seed, in constant memory.
 
 `Seeded` is a versioned permutation of our own, so that every checkpoint, process and later release sees the same fair
-prefix.  Up to 65,536 rows it is the sorting of one pseudo-random word a row (a table of at most 1 MiB): every permutation is
-equally likely.  Above that it is a Feistel network over the pairs (row % width, row // width), width about the square root
-of the size: each round adds to one half a pseudo-random function of the other, modulo the half's own range, so it can be
-undone round by round.  The pairs are a few more than the rows; an image beyond the last row is sent through again until it
-falls inside (cycle walking), which keeps it a permutation and is rare because so few pairs are beyond.  (With few
-rows a network reaches only a part of all permutations, unevenly: hence the table.)  The words come from splitmix64 (Steele,
-Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+prefix. Up to 65,536 rows it is the sorting of one pseudo-random word a row (a table of at most 1 MiB): every
+permutation is equally likely. Above that it is a Feistel network over the pairs (row % width, row // width), width
+about the square root of the size: each round adds to one half a pseudo-random function of the other, modulo the half's
+own range, so it can be undone round by round. The pairs are a few more than the rows; an image beyond the last row is
+sent through again until it falls inside (cycle walking), which keeps it a permutation and is rare because so few pairs
+are beyond. (With few rows a network reaches only a part of all permutations, unevenly: hence the table.)  The words
+come from splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 
 Measured on one busy core: about 15 to 20 million rows a second by the network, 500 million by the table.
 """
@@ -215,7 +215,8 @@ def _forwards(block: _Words, halves: tuple[int, int], keys: _Words) -> _Words:
         side += _mixed(pair[1 - turn % 2], key, bound)
         # Below the bound the subtraction wraps around to a huge word, so the minimum is the remainder.
         np.minimum(side, side - np.uint64(bound), out=side)
-    return pair[1] * width + pair[0]
+    joined: _Words = pair[1] * width + pair[0]
+    return joined
 
 
 def _backwards(block: _Words, halves: tuple[int, int], keys: _Words) -> _Words:
@@ -227,4 +228,5 @@ def _backwards(block: _Words, halves: tuple[int, int], keys: _Words) -> _Words:
         side -= _mixed(pair[1 - turn % 2], keys[turn], bound)
         # A negative difference has wrapped around; adding the bound brings it back below the huge word.
         np.minimum(side, side + np.uint64(bound), out=side)
-    return pair[1] * width + pair[0]
+    joined: _Words = pair[1] * width + pair[0]
+    return joined

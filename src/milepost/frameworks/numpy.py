@@ -1,6 +1,6 @@
 """A model that is a plain function of named NumPy arrays."""
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -33,19 +33,20 @@ class Weights(dict[str, Array]):
         return super().__getitem__(name)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names; that it is overridden makes `**weights` and `dict(weights)` go through `__getitem__`."""
+        """Iterate over the names; being overridden, it makes `**weights` and `dict(weights)` use `__getitem__`."""
         return super().__iter__()
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an array and note its name, or the default."""
-        return self[name] if name in self else default
+        self.read.add(name)
+        return super().get(name, default)
 
-    def items(self) -> ItemsView[str, Array]:
+    def items(self) -> Any:
         """Return names and arrays: all of them count as looked at."""
         self.read.update(self)
         return super().items()
 
-    def values(self) -> ValuesView[Array]:
+    def values(self) -> Any:
         """Return the arrays: all of them count as looked at."""
         self.read.update(self)
         return super().values()
@@ -55,9 +56,10 @@ class FunctionModel:
     """A model that is a function: `predict(weights, inputs) -> outputs`, weights a dict of NumPy arrays by name.
 
     `variables` says what a checkpoint must restore: names; or a mapping of names to a shape, to `(dtype, shape)`, to an
-    example array, or to a `Variable`.  Without it the function takes whatever weights the checkpoint holds; then the weights
-    note which of them `predict` looks at, and `unread` lists the rest, but for those that match `ignore` (names or
-    glob patterns).  The arrays are read-only copies: a function that writes into its weights fails instead of spoiling them.
+    example array, or to a `Variable`. Without it the function takes whatever weights the checkpoint holds; then the
+    weights note which of them `predict` looks at, and `unread` lists the rest, but for those that match `ignore` (names
+    or glob patterns). The arrays are read-only copies: a function that writes into its weights fails instead of
+    spoiling them.
 
     >>> model = FunctionModel(lambda weights, x: x @ weights["w"] + weights["b"], variables={"w": (2, 3), "b": (3,)})
     >>> weights = model.load({"w": np.ones((2, 3)), "b": np.zeros(3)})
@@ -75,7 +77,9 @@ class FunctionModel:
     ) -> None:
         """Check the declaration; the function is not called."""
         if not callable(predict):
-            raise UsageError(f"FunctionModel takes a function predict(weights, inputs); found a {type(predict).__name__}")
+            raise UsageError(
+                f"FunctionModel takes a function predict(weights, inputs); found a {type(predict).__name__}"
+            )
         if isinstance(ignore, str):
             raise UsageError(f"ignore is a list of names or patterns; found the text {ignore!r}: write [{ignore!r}]")
         self._predict = predict
@@ -96,7 +100,7 @@ class FunctionModel:
         return self._predict(weights, inputs)
 
     def unread(self, weights: Weights) -> list[str]:
-        """Return the names, in order, that no prediction with these weights looked at and that `ignore` does not exempt."""
+        """Return, in order, the names that no prediction with these weights looked at, those of `ignore` aside."""
         return [name for name in weights if name not in weights.read and not self._ignored(name)]
 
     def on(self, device: str) -> "FunctionModel":
@@ -122,7 +126,9 @@ def _copied(array: Array) -> Array:
 
 def _normalised(declared: Declared) -> tuple[Variable, ...]:
     if isinstance(declared, str):
-        raise UsageError(f"variables is a list of names or a mapping; found the text {declared!r}: write [{declared!r}]")
+        raise UsageError(
+            f"variables is a list of names or a mapping; found the text {declared!r}: write [{declared!r}]"
+        )
     if isinstance(declared, Mapping):
         found = tuple(_variable(name, value) for name, value in declared.items())
     else:

@@ -4,13 +4,15 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from milepost.registry import resolve
-from milepost.report.table import Results
+from milepost.report.table import Plain, Results, build, newest
 from milepost.report.text import lines
+
+_NEWEST = 50
 
 
 class JsonLines:
@@ -23,6 +25,11 @@ class JsonLines:
     def write(self, value: Mapping[str, Any]) -> None:
         """Write one line; numbers that JSON has no word for become "inf", "-inf" or null."""
         self._stream.write(json.dumps(_plain(value), allow_nan=False) + "\n")
+        self._stream.flush()
+
+    def write_texts(self, texts: Iterable[str]) -> None:
+        """Write lines that are JSON already."""
+        self._stream.writelines(f"{text}\n" for text in texts)
         self._stream.flush()
 
     def write_all(self, values: Iterable[Mapping[str, Any]]) -> None:
@@ -50,17 +57,22 @@ def json_lines() -> Iterator[JsonLines]:
             os.close(copy)
 
 
-def print_results(results: Results, *, newest: int | None = None) -> None:
-    """Print the table: drawn in a terminal, where `newest` rows are enough, and as plain lines elsewhere."""
+def print_checkpoints(index: Any, checkpoints: Sequence[Plain], *, limited: bool) -> None:
+    """Print the table of some checkpoints; `limited` shows the newest 50 in a terminal, and how many there are."""
+    shown = newest(checkpoints, _NEWEST) if limited and sys.stdout.isatty() else checkpoints
+    digests = {row["digest"] for row in shown if row["digest"]}
+    _print_results(build((json.loads(line) for line in index.lines(digests=digests)), shown))
+    if len(shown) < len(checkpoints):
+        sys.stdout.write(f"the newest {len(shown)} of {len(checkpoints):,} checkpoints; --all shows all\n")
+
+
+def _print_results(results: Results) -> None:
+    """Print the table: drawn in a terminal, as plain lines elsewhere."""
     if not sys.stdout.isatty():
         sys.stdout.write("\n".join(lines(results)) + "\n")
         return
     console = resolve("rich.console:Console")(highlight=False)
-    shown = results if newest is None else results.newest(newest)
-    console.print(resolve("milepost.report.terminal:render")(shown, console))
-    hidden = len(results.rows) - len(shown.rows)
-    if hidden:
-        console.print(f"the newest {len(shown.rows):,} of {len(results.rows):,}; --all shows all", style="dim")
+    console.print(resolve("milepost.report.terminal:render")(results, console))
 
 
 def _copy_of_stdout(stream: TextIO) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from milepost.errors import UsageError
 from milepost.registry import resolve
-from milepost.report.table import Plain, failure_of, names_of
+from milepost.report.table import Plain, each, failure_of, sightings_of
 
 _SHORTEST = 4
 _SHOWN = 12
@@ -32,15 +32,8 @@ def failures(checkpoints: Iterable[Plain]) -> Iterator[dict[str, Any]]:
     for row in checkpoints:
         failed = failure_of(row)
         if failed:
-            yield {
-                "event": "failure",
-                "run": row.get("run"),
-                "path": next(iter(row.get("paths") or ()), None),
-                "step": row.get("step"),
-                "class": failed[0],
-                "message": failed[1],
-                "attempts": row.get("attempts", 1),
-            }
+            shown = {key: row.get(key) for key in ("run", "path", "step", "variant", "digest")}
+            yield {"event": "failure", **shown, "class": failed[0], "message": failed[1]}
 
 
 def find(checkpoints: Iterable[Plain], address: str) -> Plain:
@@ -48,7 +41,7 @@ def find(checkpoints: Iterable[Plain], address: str) -> Plain:
 
     A step or name goes before a digest prefix, so that what people write down stays reachable.
 
-    >>> find([{"run": "a", "step": 9, "names": ["step-9.npz"], "digest": "beef01"}], "beef")["step"]
+    >>> find([{"run": "a-01234567", "step": 9, "name": "step-9", "digest": "beef01"}], "beef")["step"]
     9
     """
     rows = list(checkpoints)
@@ -68,15 +61,18 @@ def find(checkpoints: Iterable[Plain], address: str) -> Plain:
 
 
 def _named(row: Plain, address: str) -> bool:
-    steps = {str(step) for step in (row.get("step"), *(row.get("steps") or ())) if step is not None}
-    runs = {str(run) for run in (row.get("run"), *(row.get("runs") or ())) if run is not None}
-    names = names_of(row)
-    known = steps | {f"{run}:{step}" for run in runs for step in steps}
-    known |= {*names, *(Path(name).stem for name in names), *(f"{run}:{name}" for run in runs for name in names)}
-    return address in known or address in (row.get("paths") or ())
+    for seen in sightings_of(row, current=True):
+        words = {str(seen[key]) for key in ("step", "name") if seen.get(key) is not None}
+        path = str(seen.get("path") or "")
+        words |= {path, Path(path).name} - {""}
+        run = str(seen.get("run") or row.get("run") or "")
+        # A run's id is its folder's name and 8 digits that tell equal names apart; the name alone will do.
+        if address in words or any(address == f"{known}:{word}" for known in (run, run[:-9]) for word in words):
+            return True
+    return False
 
 
 def _described(row: Plain) -> str:
     address = f"{row.get('run')}:{row.get('step')}" if row.get("step") is not None else str(row.get("run"))
     digest = str(row.get("digest") or "failed")[:12]
-    return f"  {digest:12}  {address}  {', '.join(names_of(row))}  {row.get('variant') or 'raw'}"
+    return f"  {digest:12}  {address}  {', '.join(each(row, 'name', current=True))}  {row.get('variant') or 'raw'}"

@@ -7,11 +7,8 @@ import argparse
 import sys
 
 from milepost.cli._arguments import add_json, add_store
-from milepost.cli._output import json_lines, print_results
+from milepost.cli._output import json_lines, print_checkpoints
 from milepost.cli._store import failures, open_index
-from milepost.report.table import build
-
-_NEWEST = 50
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +23,9 @@ def execute(args: argparse.Namespace) -> int:
     index = open_index(args.store)
     if args.json:
         with json_lines() as out:
-            out.write_all(index.records())
+            out.write_texts(index.lines())
             out.write_all(failures(index.checkpoints()))
         return 0
-    results = build(index.records(), index.checkpoints())
     sys.stderr.write(f"store {args.store}\n")
-    print_results(results, newest=None if args.all else _NEWEST)
+    print_checkpoints(index, index.checkpoints(), limited=not args.all)
     return 0

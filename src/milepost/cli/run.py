@@ -10,13 +10,12 @@ from typing import Any
 
 from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, evaluation_file
-from milepost.cli._output import JsonLines, json_lines, print_results
+from milepost.cli._output import JsonLines, json_lines, print_checkpoints
 from milepost.cli._store import open_index
 from milepost.registry import resolve
 from milepost.report.progress import progress
-from milepost.report.table import build
+from milepost.report.table import each
 
-_NEWEST = 50
 _PRINTED = frozenset({"record", "failure", "done"})
 
 
@@ -103,15 +102,9 @@ def _done(summary: Any) -> dict[str, Any]:
 
 def _print_table(store: str, summary: Any, seen: _Seen) -> None:
     index = open_index(store)
-    checkpoints = [row for row in index.checkpoints() if seen.paths.intersection(row.get("paths") or ())]
-    contents = {(row.get("digest"), row.get("variant") or "raw") for row in checkpoints}
-    records = [record for record in index.records() if _content(record) in contents]
-    print_results(build(records, checkpoints), newest=_NEWEST)
+    checkpoints = [row for row in index.checkpoints() if seen.paths.intersection(each(row, "path"))]
+    print_checkpoints(index, checkpoints, limited=True)
     nothing = "; nothing was left to do" if not summary.evaluated and not summary.failed else ""
     sys.stderr.write(
         f"evaluated {summary.evaluated}, skipped {summary.skipped}, failed {summary.failed}{nothing}; store {store}\n"
     )
-
-
-def _content(record: Mapping[str, Any]) -> tuple[Any, str]:
-    return record["checkpoint"]["digest"], record["checkpoint"].get("variant") or "raw"

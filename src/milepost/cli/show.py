@@ -33,7 +33,8 @@ def execute(args: argparse.Namespace) -> int:
     store = open_store(args.store)
     index = store.index()
     checkpoint = find(index.checkpoints(), args.address)
-    records = [record for record in index.records() if _belongs(record, checkpoint)]
+    digest = checkpoint.get("digest")
+    records = index.records(digest=digest) if digest else []
     records += _other_means(store, checkpoint, records, args.batch_size)
     if args.json:
         with json_lines() as out:
@@ -49,12 +50,6 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _belongs(record: Plain, checkpoint: Plain) -> bool:
-    content = record["checkpoint"]
-    same = content["digest"] == checkpoint.get("digest")
-    return bool(same and (content.get("variant") or "raw") == (checkpoint.get("variant") or "raw"))
-
-
 def _other_means(store: Any, checkpoint: Plain, records: Sequence[Plain], sizes: Sequence[int]) -> list[Plain]:
     """Compute batch means of other sizes; those that are recorded already are not computed again."""
     known = {record.get("batch_size") for record in records if record["estimator"] == "batch_mean"}
@@ -67,10 +62,7 @@ def _other_means(store: Any, checkpoint: Plain, records: Sequence[Plain], sizes:
 
 
 def _keys(store: Any, checkpoint: Plain) -> list[str]:
-    """Return the keys of the checkpoint's evaluations, from the index or, failing that, from every spec."""
-    listed = checkpoint.get("keys")
-    if listed is not None:
-        return list(listed)
+    """Return the keys of the evaluations of the checkpoint's weights."""
     digest = checkpoint.get("digest")
     specs = ((key, store.evaluation(key).spec()) for key in store.evaluations())
     return [key for key, spec in specs if digest and spec and spec.get("weights") == digest]

@@ -6,7 +6,7 @@ from typing import Any
 
 from milepost.report.gap import explain
 from milepost.report.numbers import count, decimals, duration, interval, number, share
-from milepost.report.table import Plain, as_number, failure_of, names_of
+from milepost.report.table import Plain, as_number, each, failure_of, sightings_of
 
 _PLACES = 6
 _APART = ("timings", "rows", "column_set")
@@ -33,7 +33,7 @@ class Evaluated:
 def describe(checkpoint: Plain, records: Iterable[Plain], evaluations: Iterable[Evaluated]) -> list[Section]:
     """Arrange a checkpoint's row, its records and its evaluations as sections.
 
-    >>> describe({"run": "lenet", "step": 9, "names": ["a.npz"], "digest": "d1", "variant": "raw"}, [], [])[0].lines[1]
+    >>> describe({"run": "lenet", "step": 9, "name": "a", "path": "a.npz", "digest": "d1"}, [], [])[0].lines[1]
     ('step', '9')
     """
     sections = [_identity(checkpoint)]
@@ -63,22 +63,24 @@ def drawn(sections: Sequence[Section]) -> list[str]:
 
 
 def _identity(checkpoint: Plain) -> Section:
-    steps = checkpoint.get("steps") or [step for step in [checkpoint.get("step")] if step is not None]
-    runs = checkpoint.get("runs") or [run for run in [checkpoint.get("run")] if run is not None]
     lines = [
-        ("run", ", ".join(map(str, runs)) or "unknown"),
-        ("step", ", ".join(map(str, steps)) or "unknown"),
-        ("names", ", ".join(names_of(checkpoint)) or "unknown"),
-        ("digest", str(checkpoint.get("digest") or "none: its weights were never restored")),
-        ("variant", str(checkpoint.get("variant") or "raw")),
+        (label, ", ".join(map(str, each(checkpoint, key))) or "unknown")
+        for label, key in (("run", "run"), ("step", "step"), ("names", "name"))
     ]
-    lines += _column("paths", checkpoint.get("paths") or ())
+    lines.append(("digest", str(checkpoint.get("digest") or "none: its weights were not restored")))
+    lines.append(("variant", str(checkpoint.get("variant") or "raw")))
+    lines += _column("paths", [_seen(item) for item in sightings_of(checkpoint)])
+    lines.append(("state", str(checkpoint.get("state") or "unknown")))
     failure = failure_of(checkpoint)
     if failure:
         lines += _column("failure", f"{failure[0]}: {failure[1]}".strip().splitlines())
-    known = {"run", "runs", "step", "steps", "name", "names", "digest", "variant", "path", "paths", "failure", "event"}
-    lines += _flat({key: value for key, value in checkpoint.items() if key not in known})
     return Section("checkpoint", tuple(lines))
+
+
+def _seen(sighting: Plain) -> str:
+    seen = f", seen {sighting['seen']}" if sighting.get("seen") else ""
+    superseded = "" if sighting.get("current", True) else ", holds something else by now"
+    return f"{sighting.get('path')}{seen}{superseded}"
 
 
 def _results(data: str, part: str, group: Sequence[Plain]) -> Section:
@@ -158,4 +160,3 @@ def _beside(other: Plain, record: Plain) -> bool:
 
 def _most(group: Sequence[Plain], key: str) -> int:
     return max((int(record.get(key) or 0) for record in group), default=0)
-

@@ -10,6 +10,7 @@ from typing import Any
 
 Plain = Mapping[str, Any]
 
+_ALL = "all"
 _LAST = float("inf")
 
 
@@ -33,7 +34,8 @@ class Cell:
 class Row:
     """One checkpoint on one data set and slice, or a checkpoint that failed.
 
-    `status` is "ok", "partial n/N", a failure's kind, or "no record"; `message` is the failure's text.
+    `status` is "ok", "partial n/N", a failure's kind, or the state of a checkpoint without records; `message` is the
+    failure's text.
     """
 
     run: str
@@ -57,10 +59,6 @@ class Results:
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
 
-    def newest(self, count: int) -> "Results":
-        """Return the last rows of the table: those of the highest steps of the last runs."""
-        return Results(self.metrics, self.rows[-count:] if count > 0 else ())
-
 
 def build(records: Iterable[Plain], checkpoints: Iterable[Plain]) -> Results:
     """Arrange records and checkpoints as rows; a checkpoint without any record is a row too.
@@ -72,36 +70,61 @@ def build(records: Iterable[Plain], checkpoints: Iterable[Plain]) -> Results:
     >>> table.metrics, table.rows[0].names, table.rows[0].cells["top1"].high
     (('top1',), ('a.npz',), 0.8)
     """
-    known = list(checkpoints)
-    by_content = {(row.get("digest"), row.get("variant") or "raw"): row for row in known if row.get("digest")}
-    groups: dict[tuple[Any, ...], list[Plain]] = {}
+    known: dict[str | None, list[Plain]] = {}
+    for checkpoint in checkpoints:
+        known.setdefault(checkpoint.get("digest"), []).append(checkpoint)
+    groups: dict[tuple[str, str, str], list[Plain]] = {}
     metrics: dict[str, None] = {}
-    seen = set()
     for record in records:
-        checkpoint = record["checkpoint"]
-        content = (checkpoint["digest"], checkpoint.get("variant") or "raw")
-        seen.add(content)
         metrics.setdefault(record["metric"])
-        groups.setdefault((*content, record["data"], record.get("slice") or ""), []).append(record)
-    rows = [_row(key, group, by_content.get(key[:2], {})) for key, group in groups.items()]
-    rows += [_bare(row) for row in known if _is_bare(row, seen)]
+        key = (record["checkpoint"]["digest"], record["data"], record.get("slice") or _ALL)
+        groups.setdefault(key, []).append(record)
+    rows = [_row(group, checkpoint) for key, group in groups.items() for checkpoint in known.get(key[0]) or [{}]]
+    seen = {key[0] for key in groups}
+    for digest, listed in known.items():
+        rows += [_bare(checkpoint) for checkpoint in listed if digest not in seen or failure_of(checkpoint)]
     return Results(tuple(metrics), tuple(sorted(rows, key=_place)))
 
 
-def names_of(checkpoint: Plain) -> tuple[str, ...]:
-    """Return every name under which a checkpoint was seen, each once, in the order in which they were seen."""
-    return tuple(dict.fromkeys(checkpoint.get("names") or ()))
+def newest(checkpoints: Sequence[Plain], count: int) -> list[Plain]:
+    """Return the newest checkpoints: the highest steps of the run that was seen last, then of the one before it."""
+    latest: dict[str, str] = {}
+    for row in checkpoints:
+        run = str(row.get("run"))
+        latest[run] = max([latest.get(run, ""), *(str(seen) for seen in each(row, "seen"))])
+
+    def age(row: Plain) -> tuple[Any, ...]:
+        run, step = str(row.get("run")), row.get("step")
+        return latest[run], run, _LAST if step is None else step
+
+    return sorted(checkpoints, key=age)[-count:]
+
+
+def sightings_of(checkpoint: Plain, *, current: bool = False) -> list[Plain]:
+    """Return where a checkpoint was seen: as run, path, step and name; `current` leaves out what was superseded since.
+
+    Where all were superseded, all are returned.
+    """
+    listed: list[Plain] = list(checkpoint.get("sightings") or [])
+    kept = [item for item in listed if item.get("current", True)] if current else listed
+    return kept or listed or [checkpoint]
+
+
+def each(checkpoint: Plain, key: str, *, current: bool = False) -> tuple[Any, ...]:
+    """Return the distinct values of a key over a checkpoint's sightings, in their order, None left out.
+
+    >>> row = {"sightings": [{"name": "step-9"}, {"name": "last"}, {"name": "best", "current": False}]}
+    >>> each(row, "name"), each(row, "name", current=True)
+    (('step-9', 'last', 'best'), ('step-9', 'last'))
+    """
+    found = (item.get(key) for item in sightings_of(checkpoint, current=current))
+    return tuple(dict.fromkeys(value for value in found if value is not None))
 
 
 def failure_of(checkpoint: Plain) -> tuple[str, str] | None:
     """Return the kind and the message of a checkpoint's failure, None where it did not fail."""
     failure = checkpoint.get("failure")
-    if not failure:
-        return None
-    if isinstance(failure, Mapping):
-        return str(failure.get("class") or failure.get("kind") or "failed"), str(failure.get("message") or "")
-    kind, message = failure
-    return str(kind), str(message)
+    return (str(failure["kind"]), str(failure.get("message") or "")) if failure else None
 
 
 def as_number(value: Any) -> float | None:
@@ -113,21 +136,20 @@ def as_number(value: Any) -> float | None:
     return float(value) if isinstance(value, str) else value
 
 
-def _is_bare(checkpoint: Plain, seen: set[tuple[Any, str]]) -> bool:
-    content = (checkpoint.get("digest"), checkpoint.get("variant") or "raw")
-    return content[0] is None or content not in seen or failure_of(checkpoint) is not None
-
-
-def _row(key: tuple[Any, ...], group: Sequence[Plain], checkpoint: Plain) -> Row:
-    digest, variant, data, part = key
+def _row(group: Sequence[Plain], checkpoint: Plain) -> Row:
     first = next((record for record in group if record["estimator"] == "exact"), group[0])
-    cells: dict[str, Cell] = {}
-    for metric in dict.fromkeys(record["metric"] for record in group):
-        cells[metric] = _cell([record for record in group if record["metric"] == metric])
-    names = names_of(checkpoint) or (_base(first["checkpoint"].get("path")),)
-    step = checkpoint.get("step") if checkpoint.get("step") is not None else first["checkpoint"].get("step")
-    run = str(first.get("run") or "")
-    return Row(run, step, names, digest, variant, data, part, first.get("n"), str(first.get("status", "ok")), cells)
+    found = checkpoint or {"run": first.get("run"), **first["checkpoint"]}
+    cells: dict[str, list[Plain]] = {}
+    for record in group:
+        cells.setdefault(record["metric"], []).append(record)
+    return Row(
+        **_described(found),
+        data=first["data"],
+        slice=first.get("slice") or _ALL,
+        n=first.get("n"),
+        status=str(first.get("status") or "ok"),
+        cells={metric: _cell(records) for metric, records in cells.items()},
+    )
 
 
 def _cell(group: Sequence[Plain]) -> Cell:
@@ -147,20 +169,20 @@ def _cell(group: Sequence[Plain]) -> Cell:
 
 def _bare(checkpoint: Plain) -> Row:
     failure = failure_of(checkpoint)
-    kind, message = failure or ("no record", "")
-    return Row(
-        run=str(checkpoint.get("run") or next(iter(checkpoint.get("runs") or ()), "")),
-        step=checkpoint.get("step"),
-        names=names_of(checkpoint) or (_base(next(iter(checkpoint.get("paths") or ()), None)),),
-        digest=checkpoint.get("digest"),
-        variant=checkpoint.get("variant") or "raw",
-        data="",
-        slice="",
-        n=None,
-        status=kind,
-        message=message,
-        failed=failure is not None,
-    )
+    kind, message = failure or (str(checkpoint.get("state") or "no record"), "")
+    described = _described(checkpoint)
+    return Row(**described, data="", slice="", n=None, status=kind, message=message, failed=failure is not None)
+
+
+def _described(checkpoint: Plain) -> dict[str, Any]:
+    paths = each(checkpoint, "path", current=True)
+    return {
+        "run": str(checkpoint.get("run") or ""),
+        "step": checkpoint.get("step"),
+        "names": each(checkpoint, "name", current=True) or tuple(_base(path) for path in paths),
+        "digest": checkpoint.get("digest"),
+        "variant": str(checkpoint.get("variant") or "raw"),
+    }
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -168,5 +190,5 @@ def _place(row: Row) -> tuple[Any, ...]:
     return row.run, step, row.names, row.variant, row.data, row.slice
 
 
-def _base(path: str | None) -> str:
-    return (path or "?").rstrip("/").rpartition("/")[2]
+def _base(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]

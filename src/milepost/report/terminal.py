@@ -39,8 +39,8 @@ def results_table(records: Iterable[Plain], checkpoints: Iterable[Plain] = (), w
     ...           "data": "test", "slice": None, "metric": "top1", "estimator": "exact", "value": 0.5, "n": 10,
     ...           "intervals": [{"low": 0.2, "high": 0.8, "level": 0.95, "method": "wilson"}], "status": "ok"}
     >>> print(results_table([record], width=80))
-    step  name   n   top1  interval        status
-    ─────────────────────────────────────────────
+    step  name    n   top1  interval        status
+    ──────────────────────────────────────────────
        9  a.npz  10  0.500  [0.200, 0.800]  ok
     """
     columns = width or max(_NARROWEST, shutil.get_terminal_size().columns)

@@ -43,7 +43,7 @@ def rules(pyproject: dict[str, Any]) -> Rules:
 
 
 def imports(path: str, text: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, top-level module) for every import of a file, relative ones aside; `NOT_PYTHON` where it has none."""
+    """Yield (line, top-level module) for every absolute import of a file; `NOT_PYTHON` where it does not parse."""
     try:
         tree = ast.parse(text, path)
     except SyntaxError as error:

@@ -48,9 +48,11 @@ def digest(value: Json) -> str:
 def spec_of(thing: object) -> dict[str, Json]:
     """Describe a task, metric or adapter as plain data: its registered name and its dataclass fields.
 
-    Fields with `metadata={"spec": False}` are left out: they do not change any result.
+    A class attribute `version` goes in too.  Fields with `metadata={"spec": False}` do not: they change no result.
     """
     described: dict[str, Json] = {"name": getattr(thing, "name", type(thing).__name__)}
+    if hasattr(thing, "version"):
+        described["version"] = thing.version
     if dataclasses.is_dataclass(thing):
         for item in dataclasses.fields(thing):
             if item.metadata.get("spec", True):

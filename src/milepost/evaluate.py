@@ -1,0 +1,190 @@
+"""THE LOOP: one or many resident checkpoints through one pass over a range of the data.
+
+Everything else in Milepost serves these lines: predict a batch with each resident, reduce outputs and labels to columns, and
+hand the columns on as parts that begin and end on the grid.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from milepost.core import GRID, Array, Batch, Failure, Json, Metric, Model, Part, Source, Task, digest, spec_of
+from milepost.data.ahead import ahead
+from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, OutOfMemory
+from milepost.proof import Certificate, prove
+
+PUBLISH_SECONDS = 5.0
+"""A part is handed on after this time at the latest (and the batch in flight), so that a kill loses no more."""
+
+PUBLISH_ROWS = 1 << 17
+"""Or after this many rows, so that memory does not grow with the speed of the model."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """What a pass needs besides the residents.  `certificate` is filled by the first proof and then holds for all.
+
+    `kept` are the columns that parts hold; the metrics in `folded` read columns that are not kept, and live on as states.
+    """
+
+    model: Model
+    source: Source
+    task: Task
+    kept: frozenset[str]
+    batch_size: int
+    folded: Sequence[Metric] = ()
+    environment: Mapping[str, Json] = field(default_factory=dict)
+    certificate: Certificate | None = None
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Every column to compute."""
+        return self.kept.union(*(metric.columns for metric in self.folded)) & frozenset(self.task.columns())
+
+
+def evaluate(work: Pass, residents: Mapping[str, Any], start: int, stop: int) -> Iterator[tuple[str, Part | Failure]]:
+    """Yield (resident's name, part) as the pass over positions [start, stop) goes on, or its one failure.
+
+    Batches are cut at multiples of the batch size in the order: one that begins before `start` is predicted whole and gives
+    its own rows only, so that a resumed range has the columns of an undisturbed one.  Parts carry the
+    data's own columns too (`data.label`, ...), by which passes are compared.  A DataError ends the pass: it is no checkpoint's fault.
+    """
+    clocks = dict.fromkeys(("data", "model", "metrics"), 0.0)
+    buffers = {name: _Buffer(work, start, clocks) for name in residents}
+    batches = ahead(work.source.batches(start, stop, work.batch_size))
+    published = mark = time.perf_counter()
+    done = start
+    for batch in batches:
+        mark = _tick(clocks, "data", mark)
+        low, high = max(start, batch.start), min(stop, batch.start + len(batch.labels))
+        for name in list(buffers):
+            try:
+                outputs = _predict(work, residents[name], batch)
+                mark = _tick(clocks, "model", mark)
+                _check_model(work, residents[name], batch, outputs)
+                columns = work.task.reduce(outputs, batch.labels, work.wanted)
+            except CheckpointError as error:
+                del buffers[name]
+                yield name, Failure(error.kind, str(error))
+                continue
+            buffers[name].add(columns, batch, low, high)
+            mark = _tick(clocks, "metrics", mark)
+        done = high
+        if mark - published > PUBLISH_SECONDS or done - start >= PUBLISH_ROWS:
+            published, start = mark, done - done % GRID
+            yield from ((name, part) for name, buffer in buffers.items() if (part := buffer.cut(start)) is not None)
+    if done < stop and buffers:
+        raise DataError(f"the source ended at row {done}, but {stop} rows were expected: it holds fewer than it said")
+    yield from ((name, part) for name, buffer in buffers.items() if (part := buffer.cut(stop)) is not None)
+
+
+def _tick(clocks: dict[str, float], name: str, since: float) -> float:
+    now = time.perf_counter()
+    clocks[name] += now - since
+    return now
+
+
+def _predict(work: Pass, weights: Any, batch: Batch) -> Any:
+    """Run the model; what its own code raises becomes the checkpoint's failure, with batch and place."""
+    try:
+        return work.model.predict(weights, batch.inputs)
+    except (CheckpointError, DataError):
+        raise
+    except MemoryError as error:
+        raise OutOfMemory(f"at rows {batch.start} to {batch.start + len(batch.labels)}: {error}") from error
+    except Exception as error:
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last else "unknown"
+        stop = batch.start + len(batch.labels)
+        kind = OutOfMemory if "out of memory" in str(error).lower() else ModelFailed
+        raise kind(f"rows {batch.start} to {stop}: {type(error).__name__}: {error} (raised at {place})") from error
+
+
+def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
+    """Prove the model once; and for each resident, that a function read every tensor that it was given."""
+    if work.certificate is None:
+        halves = not getattr(work.model, "fixed_batch", False)
+        work.certificate = prove(
+            work.task.scores(outputs),
+            lambda inputs: work.task.scores(work.model.predict(weights, inputs)),
+            batch.inputs,
+            halves=halves,
+        )
+    unread = getattr(work.model, "unread", None)
+    names = unread(weights) if unread is not None else []
+    if names:
+        raise Mismatch(
+            f"predict never read {len(names)} tensors of the checkpoint: {', '.join(names[:5])}; expected every one to be "
+            "used: name what belongs to something else in FunctionModel(ignore=...)"
+        )
+
+
+class _Buffer:
+    """The rows of one resident since its last part: kept columns as they come, the rest folded into states."""
+
+    def __init__(self, work: Pass, start: int, clocks: Mapping[str, float]) -> None:
+        self._work = work
+        self._begin = self._end = start
+        self._clocks = clocks
+        self._since = dict(clocks)
+        self._columns: dict[str, list[Array]] = {}
+        self._cells: dict[int, dict[str, Any]] = {}  # by cell of the grid: metric -> state
+
+    def add(self, columns: Mapping[str, Array], batch: Batch, low: int, high: int) -> None:
+        """Take the rows [low, high) of a batch, and what the data itself says of them."""
+        rows = slice(low - batch.start, high - batch.start)
+        for name in self._work.kept & columns.keys():
+            self._columns.setdefault(name, []).append(columns[name][rows])
+        for name, item in (("label", batch.labels), ("weight", batch.weights), ("id", batch.ids)):
+            if item is not None:
+                self._columns.setdefault(f"data.{name}", []).append(np.asarray(item)[rows])
+        if self._work.folded:
+            self._fold({**columns, "label": batch.labels}, batch, low, high)
+        self._end = high
+
+    def _fold(self, columns: Mapping[str, Array], batch: Batch, low: int, high: int) -> None:
+        """Add rows to the state of their cell, so that states end on the grid as parts do."""
+        for cell in range(low // GRID, (high - 1) // GRID + 1):
+            rows = slice(max(low, cell * GRID) - batch.start, min(high, (cell + 1) * GRID) - batch.start)
+            here = self._cells.setdefault(cell, {})
+            weights = None if batch.weights is None else batch.weights[rows]
+            for metric in self._work.folded:
+                name = digest(spec_of(metric))
+                state = metric.state({item: columns[item][rows] for item in metric.columns}, weights)
+                here[name] = here[name].merge(state) if name in here else state
+
+    def cut(self, stop: int) -> Part | None:
+        """Hand on the rows before `stop` as a part; None where there are none."""
+        if stop <= self._begin:
+            return None
+        count = stop - self._begin
+        columns = {}
+        for name, pieces in self._columns.items():
+            whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+            columns[name], self._columns[name] = whole[:count], [whole[count:]]
+        part = Part(self._begin, stop, columns, self._states(stop), self._environment())
+        self._begin, self._since = stop, dict(self._clocks)
+        return part
+
+    def _states(self, stop: int) -> dict[str, bytes]:
+        merged: dict[str, Any] = {}
+        for cell in sorted(self._cells):
+            if cell * GRID < stop:
+                for name, state in self._cells.pop(cell).items():
+                    merged[name] = merged[name].merge(state) if name in merged else state
+        return {name: state.to_bytes() for name, state in merged.items()}
+
+    def _environment(self) -> dict[str, Json]:
+        certificate = self._work.certificate
+        seconds = {name: round(self._clocks[name] - self._since[name], 6) for name in self._clocks}
+        return {
+            **self._work.environment,
+            "batch_size": self._work.batch_size,
+            "certificate": certificate.plain() if certificate else None,
+            "timings": seconds,
+        }

@@ -1,0 +1,193 @@
+"""The evaluator: the role that holds the user's evaluation, answers what it is, and evaluates units.
+
+It is the user's trusted code: it imports their file.  It is handed tables of tensors as plain data (the reader's), maps the
+bytes itself, and never parses a checkpoint.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from milepost.core import Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit, digest, spec_of
+from milepost.errors import CheckpointError, ModelFailed, Torn, UsageError
+from milepost.evaluate import Pass, evaluate
+from milepost.evaluation import Evaluation
+from milepost.loading import code_version, load
+from milepost.restore import Restored, restore, signature
+from milepost.score import records, scored_of
+from milepost.store.store import Store
+
+_CACHED = 16
+_ENDLESS = 1 << 62
+
+
+def open_evaluator(job: Job) -> "Evaluator":
+    """Load a job's evaluation and stand ready; raises EvaluationFileError and UsageError."""
+    return Evaluator(load(job), job.options)
+
+
+class Evaluator:
+    """One evaluation, its model built at most once, with the checkpoints that are resident."""
+
+    def __init__(self, evaluation: Evaluation, options: Mapping[str, Json]) -> None:
+        """Take the evaluation; `options["device"]` moves the model."""
+        self._evaluation = evaluation
+        self._model = evaluation.model
+        device = options.get("device")
+        if device is not None:
+            if not hasattr(self._model, "on"):
+                raise UsageError(f"--device {device}: {type(self._model).__name__} has no devices to choose from")
+            self._model = self._model.on(device)
+        self._passes: dict[str, Pass] = {}
+        self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
+
+    def describe(self) -> dict[str, Json]:
+        """Say what this evaluation is, as plain data: all that the driver plans with."""
+        evaluation = self._evaluation
+        variables = self._model.variables()
+        return {
+            "signature": signature(variables),
+            "variables": None if variables is None else len(variables),
+            "variants": list(evaluation.variants),
+            "task": spec_of(evaluation.task),
+            "metrics": [_described(metric) for metric in evaluation.metrics],
+            "batch_size": evaluation.batch_size,
+            "column_set": evaluation.column_set,
+            "kept": sorted(evaluation.kept),
+            "folded": [digest(spec_of(metric)) for metric in evaluation.folded],
+            "data": {name: _described_source(source) for name, source in evaluation.data.items()},
+            "code": code_version(evaluation),
+            "environment": self._environment(),
+            "file": evaluation.file,
+        }
+
+    def identify(self, found: Found, table: Table, variants: Sequence[str]) -> list[dict[str, Json]]:
+        """Restore a checkpoint's variants into the model's variables: digest or failure of each, and the step."""
+        rows: list[dict[str, Json]] = []
+        for variant in variants:
+            row: dict[str, Json] = {"variant": variant, "step": table.step, "step_source": table.step_source}
+            try:
+                restored = restore(table, self._model.variables(), variant)
+            except CheckpointError as error:
+                rows.append({**row, "digest": None, "failure": {"kind": error.kind, "message": str(error)}})
+                continue
+            self._remember(found.path, variant, restored)
+            notes = {**restored.notes, "format": table.format, "foreign": list(table.foreign), "notes": list(table.notes)}
+            rows.append({**row, "digest": restored.digest, "failure": None, "notes": notes})
+        return rows
+
+    def evaluate(self, unit: Unit, tables: Mapping[str, Table]) -> Iterator[tuple[Target, Part | Failure]]:
+        """Take a unit's checkpoints through one pass over its range of the data."""
+        work = self._pass(unit.data)
+        targets, residents = dict[str, Target](), dict[str, Any]()
+        for target in unit.targets:
+            try:
+                residents[name := f"{target.found.path}\0{target.variant}"] = self._load(target, tables)
+                targets[name] = target
+            except CheckpointError as error:
+                yield target, Failure(error.kind, str(error))
+        if residents:
+            for name, outcome in evaluate(work, residents, unit.start, unit.stop):
+                yield targets[name], outcome
+
+    def score(self, argument: Mapping[str, Json]) -> list[dict[str, Json]]:
+        """Compute and publish the records of an evaluation that are not in the store yet; return the new ones.
+
+        `argument`: store, key, column_set, data, stop, and `sizes` of batch means.
+        """
+        store = Store.open(argument["store"])
+        source: Any = self._evaluation.data[argument["data"]]
+        scored = scored_of(store, argument["key"], argument["column_set"], argument["stop"], source)
+        folder = store.evaluation(argument["key"])
+        wanted = [metric for metric in self._evaluation.metrics if digest(spec_of(metric)) in argument["metrics"]]
+        made = []
+        for payload, tables in records(scored, wanted, argument["sizes"]):
+            folder.records.publish(payload, tables)
+            made.append(payload)
+        return made
+
+    def _load(self, target: Target, tables: Mapping[str, Table]) -> Any:
+        """Make a checkpoint resident, and see to it that what is resident is what was identified."""
+        restored = self._restored.pop((target.found.path, target.variant), None)
+        if restored is None or restored.digest != target.digest:
+            restored = restore(tables[target.found.path], self._model.variables(), target.variant)
+            if target.digest is not None and restored.digest != target.digest:
+                raise Torn(f"{target.found.path} was overwritten after it was identified; the next run evaluates it anew")
+        try:
+            weights = self._model.load(restored.arrays)
+        except CheckpointError:
+            raise
+        except Exception as error:
+            raise ModelFailed(f"the model cannot take the weights: {type(error).__name__}: {error}") from error
+        _check_unchanged(target.found)
+        return weights
+
+    def _remember(self, path: str, variant: str, restored: Restored) -> None:
+        """Keep the mapped arrays of what was identified last: it is evaluated next."""
+        self._restored[path, variant] = restored
+        while len(self._restored) > _CACHED:
+            self._restored.popitem(last=False)
+
+    def _pass(self, data: str) -> Pass:
+        if data not in self._passes:
+            evaluation = self._evaluation
+            self._passes[data] = Pass(
+                model=self._model,
+                source=evaluation.data[data],
+                task=evaluation.task,
+                kept=evaluation.kept,
+                batch_size=evaluation.batch_size,
+                folded=evaluation.folded,
+                environment=self._environment(),
+            )
+        return self._passes[data]
+
+    def _environment(self) -> dict[str, Json]:
+        environment = getattr(self._model, "environment", None)
+        return {"numpy": np.__version__, **(environment() if environment is not None else {})}
+
+
+def now() -> str:
+    """The time as records and sightings hold it: UTC, RFC 3339.
+
+    >>> now().endswith("+00:00")
+    True
+    """
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _described(metric: Metric) -> dict[str, Json]:
+    spec = spec_of(metric)
+    return {
+        "spec": spec,
+        "digest": digest(spec),
+        "headline": metric.headline,
+        "columns": list(metric.columns),
+        "direction": getattr(metric, "direction", None),
+    }
+
+
+def _described_source(source: Source) -> dict[str, Json]:
+    """A source's size (a stream is read once for it), its fingerprint, and the digest of this."""
+    fingerprint = source.fingerprint()
+    size = source.size
+    if size is None:
+        size = sum(len(batch.labels) for batch in source.batches(0, _ENDLESS, 4096))
+    return {"size": size, "fingerprint": fingerprint, "digest": digest([fingerprint, size])}
+
+
+def _check_unchanged(found: Found) -> None:
+    """Refuse what was overwritten in place while it was mapped; a file replaced or deleted is still mapped whole."""
+    for path in found.files:
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            continue
+        known = found.identity
+        same_file = (status.st_dev, status.st_ino) == (known.device, known.inode)
+        if same_file and (status.st_size, status.st_mtime_ns) != (known.size, known.mtime_ns):
+            raise Torn(f"{path} changed while it was read; it is tried again by the next run")

@@ -1,0 +1,96 @@
+"""Proof of the model: on the first real batch, before any number of it is believed.
+
+The same batch is predicted twice, and once in halves.  Where the scores differ by more than a thousandth of their spread, the
+model is refused with the usual cause.  Scores that differ by less are the frameworks' rounding: the largest difference
+is the certificate, stored with the results.  (If no score differs by more than d, a rank can differ only where two scores lie
+within 2 d of each other, so that ranks need no test of their own.)
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from milepost.core import Array
+from milepost.errors import StochasticModel
+
+TOLERANCE = 1e-3
+"""Largest difference between two predictions of a row, as a share of the scores' spread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What the proof found: differences in units of the scores.  `halves` is None where there was only one row."""
+
+    rows: int
+    spread: float
+    repeat: float
+    halves: float | None
+    constant: bool
+
+    @property
+    def largest(self) -> float:
+        """The largest difference between two predictions of one row."""
+        return max(self.repeat, self.halves or 0.0)
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain data for the record."""
+        return {
+            "largest": self.largest,
+            "spread": self.spread,
+            "repeat": self.repeat,
+            "halves": self.halves,
+            "rows": self.rows,
+            "constant": self.constant,
+        }
+
+
+def prove(first: Array, predict: Callable[[Any], Array], inputs: Any, *, halves: bool = True) -> Certificate:
+    """Compare the first prediction's scores [rows, ...] with a second one's, and with those of two halves.
+
+    `predict` gives the scores of inputs as float64.  Raises StochasticModel with the usual cause.
+    """
+    rows = len(first)
+    finite = first[np.isfinite(first)]
+    spread = float(finite.max() - finite.min()) if finite.size else 0.0
+    repeat = _difference(first, predict(inputs))
+    if repeat > TOLERANCE * spread:
+        raise StochasticModel(
+            f"two predictions of the same {rows} rows differ by {repeat:.3g} (the scores span {spread:.3g}; expected at "
+            "most a thousandth of it): is dropout left on, or noise drawn in the model's forward pass?"
+        )
+    parted = None
+    if halves and rows > 1:
+        middle = rows // 2
+        parts = [predict(slice_rows(inputs, 0, middle)), predict(slice_rows(inputs, middle, rows))]
+        parted = _difference(first, np.concatenate(parts))
+        if parted > TOLERANCE * spread:
+            raise StochasticModel(
+                f"rows predicted in halves of a batch differ by {parted:.3g} from the same rows in one batch (the scores "
+                f"span {spread:.3g}): a row's prediction depends on its neighbours: is batch normalisation in training mode?"
+            )
+    constant = rows > 1 and bool((first == first[:1]).all())
+    return Certificate(rows, spread, repeat, parted, constant)
+
+
+def slice_rows(inputs: Any, start: int, stop: int) -> Any:
+    """Return rows of an array, or of every array of a dict.
+
+    >>> slice_rows({"x": np.arange(4)}, 1, 3)
+    {'x': array([1, 2])}
+    """
+    if isinstance(inputs, Mapping):
+        return {name: item[start:stop] for name, item in inputs.items()}
+    return inputs[start:stop]
+
+
+def _difference(first: Array, second: Array) -> float:
+    """Return the largest absolute difference; infinite where shapes or the places of NaN and infinities differ."""
+    if first.shape != second.shape:
+        return float("inf")
+    fine = np.isfinite(first)
+    if not np.array_equal(first[~fine], second[~fine], equal_nan=True):
+        return float("inf")
+    gaps = np.abs(first[fine] - second[fine])
+    return float(gaps.max(initial=0.0)) if np.isfinite(gaps).all() else float("inf")

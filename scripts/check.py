@@ -10,8 +10,8 @@ BIN = Path(sys.executable).parent
 PYTHON = sys.executable
 
 CHECKS: dict[str, tuple[str, ...]] = {
-    "lint": (f"{BIN}/ruff", "check", "--quiet"),
-    "format": (f"{BIN}/ruff", "format", "--check", "--quiet"),
+    "lint": (f"{BIN}/ruff", "check", "--quiet", "--output-format", "concise"),
+    "format": (f"{BIN}/ruff", "format", "--check", "--output-format", "concise"),
     "types": (f"{BIN}/mypy", "src", "scripts", "tests"),
     "layers": (f"{BIN}/lint-imports", "--no-cache"),
     "limits": (PYTHON, "scripts/check_limits.py"),

@@ -5,11 +5,18 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from milepost.core import Job, Unit
+from milepost.engines import _wire
+from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool, sweep
+from milepost.engines.local import Local
+from milepost.plain import to_plain
 
 DRIVER = """
 import sys, tempfile
@@ -25,12 +32,12 @@ with Local().open(Job("eval.py", "evaluation", options)) as session:
         print("part", flush=True)
 """
 PATIENCE = 3000
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
 
-@pytest.fixture
-def driver(temporary: Path) -> "subprocess.Popen[str]":
+def start(temporary: Path, data: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(temporary), "hang"],
+        [sys.executable, "-c", DRIVER, str(temporary), data],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,9 +54,9 @@ def started(driver: "subprocess.Popen[str]", mark: Path) -> list[int]:
     return pids
 
 
-def until(true: "threading.Condition | object", what: str) -> None:
+def until(true: Callable[[], bool], what: str) -> None:
     for _ in range(PATIENCE):
-        if true():  # type: ignore[operator]
+        if true():
             return
         threading.Event().wait(0.01)
     raise AssertionError(f"waited in vain until {what}")
@@ -62,25 +69,25 @@ def gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_kill_9_of_the_driver_leaves_no_process(
-    driver: "subprocess.Popen[str]", tmp_path: Path, temporary: Path
-) -> None:
-    with driver:
+@needs_proc
+@pytest.mark.parametrize("data", ["hang", "hang in c"])
+def test_kill_9_of_the_driver_leaves_no_process(data: str, tmp_path: Path, temporary: Path) -> None:
+    with start(temporary, data) as driver:
         pids = started(driver, tmp_path / "mark")
         assert not any(map(gone, pids))
         driver.kill()
         driver.wait()
         for pid in pids:
-            until(lambda pid=pid: gone(pid), f"process {pid} is gone")
+            until(partial(gone, pid), f"process {pid} is gone")
     assert len(list(temporary.iterdir())) == 1
     sweep()
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_ctrl_c_closes_everything(driver: "subprocess.Popen[str]", tmp_path: Path, temporary: Path) -> None:
-    with driver:
+@needs_proc
+@pytest.mark.parametrize("data", ["hang", "hang in c"])
+def test_ctrl_c_closes_everything(data: str, tmp_path: Path, temporary: Path) -> None:
+    with start(temporary, data) as driver:
         pids = started(driver, tmp_path / "mark")
         # A terminal signals the whole foreground group: the evaluator and reader must not be in it.
         os.killpg(driver.pid, signal.SIGINT)
@@ -90,6 +97,40 @@ def test_ctrl_c_closes_everything(driver: "subprocess.Popen[str]", tmp_path: Pat
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert all(map(gone, pids))
     assert list(temporary.iterdir()) == []
+
+
+@needs_proc
+def test_the_end_of_its_input_ends_a_busy_evaluator(unit: Callable[..., Unit], tmp_path: Path) -> None:
+    # Its parent lives on, so that nothing but the closed pipe can tell it.
+    options = {"evaluator": "fake_evaluator:open_evaluator"}
+    job = {"file": "eval.py", "attribute": "evaluation", "options": options}
+    where = {"file": "f", "offset": 0, "nbytes": 4, "encoding": "raw", "strides": None}
+    tensor = {"name": "w", "dtype": "float32", "shape": [1], "where": where, "role": "weights", "group": ""}
+    table = {"format": "x", "tensors": [tensor], "step": 7, "step_source": None, "foreign": [], "notes": []}
+    asked = {"method": "evaluate", "unit": to_plain(unit("hang", paths=("a",))), "tables": {"a": table}}
+    command = [sys.executable, "-m", "milepost.engines._worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        _wire.send(process.stdin, {"method": "open", "job": job})
+        _wire.send(process.stdin, asked)
+        until((tmp_path / "mark").exists, "the evaluator computes")
+        process.stdin.close()
+        try:
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+
+
+def test_processes_outlive_the_thread_that_opened_the_session(job: Callable[..., Job]) -> None:
+    opened = list[RoleSession]()
+    thread = threading.Thread(target=lambda: opened.append(Local().open(job())))
+    thread.start()
+    thread.join()
+    with opened[0] as session:
+        before = session.call("describe", None)["pid"]
+        threading.Event().wait(0.1)
+        assert session.call("describe", None)["pid"] == before
+        assert session.call("inspect", {"path": "x"})["path"] == "x"
 
 
 def test_a_spool_of_a_living_owner_stays(temporary: Path) -> None:

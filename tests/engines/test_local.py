@@ -203,3 +203,26 @@ def test_the_spool_holds_a_few_checkpoints_only(
     assert [file.exists() for file in files] == [False] * 16 + [True] * 4
     session.close()
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("engine", [InProcess, Local])
+def test_the_real_reader_fills_the_spool(
+    engine: type[InProcess | Local], job: MakeJob, tmp_path: Path, temporary: Path
+) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    weights = np.arange(1000, dtype=np.float32)
+    np.savez_compressed(runs / "step-900.npz", w=weights)
+    (runs / "step-901.npz").write_bytes(b"no archive")
+    with engine().open(job(reader="milepost.checkpoints.reader:Reader")) as session:
+        good, bad = session.call("discover", {"paths": [str(runs)], "match": None})
+        where = session.call("table", good)["tensors"][0]["where"]
+        np.testing.assert_array_equal(np.fromfile(where["file"], "<f4", 1000, offset=where["offset"]), weights)
+        assert Path(where["file"]).is_relative_to(temporary)
+        row = session.call("identify", {"found": bad, "variants": ["raw"]})[0]
+        assert row["failure"]["kind"] in ("corrupt", "torn")
+        with pytest.raises(errors.CheckpointError, match=r"step-901\.npz"):
+            session.call("table", bad)
+        with pytest.raises(errors.UsageError, match="nowhere"):
+            session.call("discover", {"paths": [str(runs / "nowhere")], "match": None})
+    assert list(temporary.iterdir()) == []

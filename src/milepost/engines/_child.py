@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 _TAIL_CHARACTERS = 8192
 _TAIL_LINES = 10
@@ -53,10 +53,10 @@ class Child:
         return self._process.pid
 
     @property
-    def requests(self) -> BinaryIO:
+    def requests(self) -> IO[bytes]:
         """What the child reads."""
         assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
-        return self._process.stdin  # type: ignore[return-value]
+        return self._process.stdin
 
     @property
     def replies(self) -> io.BufferedIOBase:

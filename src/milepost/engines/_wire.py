@@ -8,7 +8,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
@@ -34,7 +34,7 @@ class WireError(Exception):
     """The bytes on the wire are no frame: the other side is another version, or something else wrote to it."""
 
 
-def send(stream: BinaryIO, head: dict[str, Json], blobs: Sequence[Buffer] = ()) -> None:
+def send(stream: IO[bytes], head: dict[str, Json], blobs: Sequence[Buffer] = ()) -> None:
     """Write one frame and flush it; raise `WireError` for a header that the other side would refuse."""
     text = json.dumps({"head": head, "blobs": [len(blob) for blob in blobs]}).encode()
     if len(text) > MAX_HEADER or len(blobs) > MAX_BLOBS:

@@ -37,7 +37,7 @@ def check_engine(make: Make, job: Job, *units: Unit) -> None:
         law(make, job, units)
 
 
-def outcome_of(session: Session, unit: Unit) -> dict[Any, Any]:
+def _outcome_of(session: Session, unit: Unit) -> dict[Any, Any]:
     """Run a unit and return what came as comparable values: bits of parts, failures, and the error that ended it."""
     found: dict[Any, Any] = {}
     try:
@@ -49,7 +49,7 @@ def outcome_of(session: Session, unit: Unit) -> dict[Any, Any]:
     return found
 
 
-def processes() -> frozenset[int]:
+def _processes() -> frozenset[int]:
     """Return the numbers of this process's children; none where the system has no /proc."""
     found: set[int] = set()
     for file in Path("/proc/self/task").glob("*/children"):
@@ -58,7 +58,7 @@ def processes() -> frozenset[int]:
     return frozenset(found)
 
 
-def spools() -> frozenset[str]:
+def _spools() -> frozenset[str]:
     """Return the names of this process's spool folders."""
     return frozenset(item.name for item in Path(tempfile.gettempdir()).glob(f"milepost-spool-{os.getpid()}-*"))
 
@@ -66,7 +66,7 @@ def spools() -> frozenset[str]:
 def _gives_the_same(make: Make, job: Job, units: Iterable[Unit]) -> None:
     with closing(InProcess().open(job)) as here, closing(make().open(job)) as there:
         for unit in units:
-            expected, found = outcome_of(here, unit), outcome_of(there, unit)
+            expected, found = _outcome_of(here, unit), _outcome_of(there, unit)
             assert list(map(str, sorted(found, key=str))) == list(map(str, sorted(expected, key=str))), (
                 f"unit {unit.data!r} [{unit.start}, {unit.stop}): the engine and this process give different rows"
             )
@@ -77,7 +77,7 @@ def _gives_the_same(make: Make, job: Job, units: Iterable[Unit]) -> None:
 def _repeats(make: Make, job: Job, units: Iterable[Unit]) -> None:
     with closing(make().open(job)) as session:
         for unit in units:
-            assert outcome_of(session, unit) == outcome_of(session, unit), f"unit {unit.data!r} does not repeat"
+            assert _outcome_of(session, unit) == _outcome_of(session, unit), f"unit {unit.data!r} does not repeat"
 
 
 def _answers_plainly(make: Make, job: Job, units: Iterable[Unit]) -> None:
@@ -95,25 +95,30 @@ def _answers_plainly(make: Make, job: Job, units: Iterable[Unit]) -> None:
 
 
 def _cleans_up(make: Make, job: Job, units: Iterable[Unit]) -> None:
-    before = processes(), spools()
+    before = _processes(), _spools()
     with closing(make().open(job)) as session:
         for unit in units:
-            outcome_of(session, unit)
+            _outcome_of(session, unit)
     session.close()
-    assert (processes(), spools()) == before, "a closed session leaves processes or spool folders"
+    assert (_processes(), _spools()) == before, "a closed session leaves processes or spool folders"
 
 
 def _cleans_up_when_left(make: Make, job: Job, units: Sequence[Unit]) -> None:
-    before = processes(), spools()
+    before = _processes(), _spools()
     for unit in units[:1]:
         with closing(make().open(job)) as session:
-            with contextlib.suppress(MilepostError):
-                next(iter(session.run([unit])), None)
-            # The rest of a unit that was left does not leak into the next.
-            assert outcome_of(session, unit) == outcome_of(session, unit), (
-                f"unit {unit.data!r} does not repeat once left"
+            expected = _outcome_of(session, unit)
+            _leave(session, unit)
+            assert _outcome_of(session, unit) == expected, (
+                f"unit {unit.data!r}: what was left in it leaks into the next"
             )
-    assert (processes(), spools()) == before, "a session closed in the middle of a unit leaves something"
+            _leave(session, unit)
+    assert (_processes(), _spools()) == before, "a session closed in the middle of a unit leaves something"
+
+
+def _leave(session: Session, unit: Unit) -> None:
+    with contextlib.suppress(MilepostError):
+        next(iter(session.run([unit])), None)
 
 
 def _refuses_when_closed(make: Make, job: Job, units: Iterable[Unit]) -> None:

@@ -131,6 +131,13 @@ def _hang(_: Unit) -> Iterable[Outcome]:
     return ()
 
 
+def _hang_in_c(_: Unit) -> Iterable[Outcome]:
+    Path(os.environ["FAKE_MARK"]).write_text(f"{os.getpid()}")
+    # Keeps the interpreter's lock: no Python thread of this process runs meanwhile.
+    ctypes.PyDLL(None).sleep(600)
+    return ()
+
+
 def _hang_with_child(_: Unit) -> Iterable[Outcome]:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(os.environ["FAKE_MARK"]).write_text(f"{os.getpid()} {child.pid}")
@@ -153,6 +160,7 @@ ACTIONS: dict[str, Callable[[Unit], Iterable[Outcome]]] = {
     "fail": _fail,
     "objects": _objects,
     "hang": _hang,
+    "hang in c": _hang_in_c,
     "hang with child": _hang_with_child,
     "data": _raise(errors.DataError("label 11 is out of range [0, 10)")),
     "usage": _raise(errors.UsageError("no data set is named 'x'")),

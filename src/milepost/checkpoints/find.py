@@ -88,7 +88,7 @@ def _under(path: str, given: str, formats: Sequence[Format]) -> Iterator[Found]:
             raise UsageError(f"{given}: no such file or folder{_prefix_hint(path)}") from error
         raise UsageError(f"{given}: {error.strerror or error}") from error
     if not stat.S_ISDIR(status.st_mode):
-        yield from _claimed([_item(path, asked=True)], formats)
+        yield from _claimed([entry_of(path, asked=True)], formats)
         return
     whole = list(_claimed([Item(path, is_dir=True, status=status)], formats))
     yield from whole or _folder(path, formats, ((status.st_dev, status.st_ino),), linked=False)
@@ -115,7 +115,7 @@ def _folder(path: str, formats: Sequence[Format], around: tuple[tuple[int, int],
         if stat.S_ISDIR(status.st_mode):
             items.append(Item(entry.path, is_dir=True, status=status))
         elif stat.S_ISREG(status.st_mode) and not is_companion(entry.name):
-            items.append(_item(entry.path))
+            items.append(entry_of(entry.path))
     claimed = list(_claimed(items, formats))
     yield from claimed
     taken = {one.path for one in claimed}
@@ -127,7 +127,8 @@ def _folder(path: str, formats: Sequence[Format], around: tuple[tuple[int, int],
                 yield from _folder(item.path, formats, (*around, key), linked=linked or link)
 
 
-def _item(path: str, *, asked: bool = False) -> Item:
+def entry_of(path: str, *, asked: bool = False) -> Item:
+    """Return a file as formats are shown it; whatever hinders reading it is kept in `problem`, not raised."""
     item = Item(path, is_dir=False, asked=asked)
     try:
         item.status = os.stat(path)

@@ -7,18 +7,23 @@ _WORD = re.compile(
     r"(?:^|[^a-z])(?:checkpoint|ckpt|model|weights)[-_=](?P<step>\d{1,18})(?=$|\.(?:[a-z]|$)|-v\d+(?:\.|$))", re.IGNORECASE
 )
 
+_FOLDER = re.compile(r"^(?:global[-_]?step|step|iter(?:ation)?|checkpoint)[-_=]?(?P<step>\d{1,18})$", re.IGNORECASE)
+
 
 def step_of_name(name: str) -> int | None:
-    """Return the step in a file's or folder's name, None where it tells none.
+    """Return the step in the name of a file or folder, None where it tells none.
 
     A number counts only after a word for it (`step`, `iter`, `checkpoint`, `ckpt`, `model`, `weights`); bare digits do
     not, and neither does an epoch.  Where several words stand, `step` and `iter` outweigh the others, and the last counts.
+    Of a path whose last part tells nothing, the folder `checkpoint-900` or `step_900` around it counts.
 
     >>> step_of_name("epoch=3-step=900-v1.ckpt"), step_of_name("checkpoint-0900"), step_of_name("model.ckpt-12")
     (900, 900, 12)
-    >>> step_of_name("mnist_lenet5.pt"), step_of_name("epoch_12.pt"), step_of_name("model_2.5.pt")
-    (None, None, None)
+    >>> step_of_name("mnist_lenet5.pt"), step_of_name("epoch_12.pt"), step_of_name("runs/checkpoint-7/model.safetensors")
+    (None, None, 7)
     """
-    base = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    folder, _, base = name.replace("\\", "/").rstrip("/").rpartition("/")
     found = _SURE.findall(base) or _WORD.findall(base)
+    if not found:
+        found = _FOLDER.findall(folder.rpartition("/")[2])
     return int(found[-1]) if found else None

@@ -1,0 +1,277 @@
+"""The contract of a checkpoint format, as laws that any format can be held to in a few lines.
+
+A format's test gives a `FormatCase`: the format, a function that writes a small checkpoint of it, and the hostile files
+that are peculiar to it.  `check_format(case, folder)` runs every law; `LAWS` lists them for those who would rather see one
+test a law.  A law that is broken raises `AssertionError` and says with what.
+"""
+
+import os
+import random
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from milepost.checkpoints.find import Item, entry_of
+from milepost.checkpoints.reader import materialise
+from milepost.checkpoints.tensors import map_tensor
+from milepost.core import Array, Format, Found, Table
+from milepost.errors import CheckpointError, Corrupt, Torn
+
+DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (5,), (0, 3), (2, 3, 4))
+
+_MEMORY = 64 << 20
+_FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "pickle.find_class")
+
+
+@dataclass(frozen=True, slots=True)
+class FormatCase:
+    """What the laws need to know of a format.
+
+    `write(path, arrays)` writes a checkpoint that holds these arrays under these names.  `checksummed` promises that a
+    flipped bit never gives other values silently.  `hostile` are whole files, each to be refused with an error of the tree
+    (or not claimed) within 64 MB of memory.
+    """
+
+    format: Format
+    write: Callable[[Path, Mapping[str, Array]], object]
+    suffix: str = ".ckpt"
+    dtypes: tuple[str, ...] = DTYPES
+    checksummed: bool = False
+    hostile: tuple[bytes, ...] = ()
+
+
+Rows = dict[str, tuple[str, tuple[int, ...], bytes]]
+
+
+def check_format(case: FormatCase, folder: Path) -> None:
+    """Run every law in a folder of its own below `folder`; raises `AssertionError` at the first that is broken."""
+    for law in LAWS:
+        place = folder / law.__name__
+        place.mkdir(parents=True)
+        law(case, place)
+
+
+def examples(dtypes: Sequence[str] = DTYPES) -> dict[str, Array]:
+    """Return arrays of every dtype and of odd shapes, laid out in C order, Fortran order, and as a view with gaps.
+
+    >>> examples(("int8",))["int8.2x3x4"].shape
+    (2, 3, 4)
+    """
+    draw = np.random.default_rng(20)
+    made: dict[str, Array] = {}
+    for name in dtypes:
+        for shape in SHAPES:
+            values = draw.integers(0, 2 if name == "bool" else 100, shape)
+            made[f"{name}.{'x'.join(map(str, shape)) or 'scalar'}"] = np.asarray(values).astype(np.dtype(name))
+    block = draw.integers(0, 100, (6, 8)).astype(np.dtype(dtypes[0]))
+    made["block.fortran"] = np.asfortranarray(block)
+    made["block.transposed"] = block.T
+    made["block.gaps"] = block[::2, 1::3]
+    return made
+
+
+def law_round_trip(case: FormatCase, folder: Path) -> None:
+    """What was written comes back: names, dtypes, shapes, and every bit."""
+    arrays = examples(case.dtypes)
+    path = _written(case, folder, arrays)
+    _same(_rows_of(arrays), _must_read(case, path), "round trip")
+
+
+def law_content_decides(case: FormatCase, folder: Path) -> None:
+    """A file is claimed whatever it is called, and what is no checkpoint is not claimed, whatever it is called."""
+    arrays = examples(case.dtypes[:1])
+    path = _written(case, folder, arrays)
+    renamed = path.rename(folder / "notes.txt")
+    _same(_rows_of(arrays), _must_read(case, renamed), "read under another name")
+    for number, content in enumerate((b"", b"hello, world\n" * 40, b"{}", bytes(4096), _noise(4096), b"PK\x03\x04", b"\x80\x02}.")):
+        other = folder / f"other{number}{case.suffix}"
+        other.write_bytes(content)
+        claimed = list(case.format.find([entry_of(str(other))]))
+        assert not claimed, f"claims a file that begins with {content[:16]!r}"
+
+
+def law_find_is_calm(case: FormatCase, folder: Path) -> None:
+    """`find` raises nothing for folders and odd entries, and gives the claimed file's own path and identity."""
+    path = _written(case, folder, examples(case.dtypes[:1]))
+    entries = [Item(str(folder), is_dir=True), entry_of(str(path)), Item(str(folder / "gone"), is_dir=False)]
+    found = list(case.format.find(entries))
+    assert [one.path for one in found] == [str(path)], f"found {[one.path for one in found]}"
+    assert found[0].format == case.format.name
+    assert found[0].state == "complete"
+    assert found[0].identity.size == path.stat().st_size
+    assert str(path) in found[0].files
+
+
+def law_cut_files(case: FormatCase, folder: Path) -> None:
+    """A file cut at any point is torn, corrupt or not claimed: never a table, never another exception."""
+    whole = _written(case, folder, examples(case.dtypes[:2])).read_bytes()
+    draw = random.Random(7)  # noqa: S311 - a sample, not a secret
+    points = {*range(0, min(64, len(whole)), 3), *range(len(whole) - 40, len(whole))}
+    points |= {draw.randrange(len(whole)) for _ in range(80)}
+    for point in sorted(points):
+        path = folder / f"cut{case.suffix}"
+        path.write_bytes(whole[:point])
+        outcome = _outcome(case, path)
+        fine = outcome is None or isinstance(outcome, Torn | Corrupt)
+        assert fine, f"cut after {point} of {len(whole)} bytes gave {_told(outcome)}"
+
+
+def law_flipped_bits(case: FormatCase, folder: Path) -> None:
+    """A flipped bit gives an error of the tree or a sound table; with checksums, an error or the right bytes."""
+    arrays = examples(case.dtypes[:2])
+    expected = _rows_of(arrays)
+    whole = bytearray(_written(case, folder, arrays).read_bytes())
+    draw = random.Random(11)  # noqa: S311 - a sample, not a secret
+    path = folder / f"flipped{case.suffix}"
+    for _ in range(300):
+        place, bit = draw.randrange(len(whole)), 1 << draw.randrange(8)
+        whole[place] ^= bit
+        path.write_bytes(whole)
+        whole[place] ^= bit
+        outcome = _outcome(case, path)
+        if isinstance(outcome, dict) and case.checksummed:
+            _same(expected, outcome, f"bit {bit:#x} of byte {place} flipped")
+
+
+def law_hostile_files(case: FormatCase, folder: Path) -> None:
+    """Hostile files are refused, within 64 MB, and nothing of them is run."""
+    _must_read(case, _written(case, folder, examples(case.dtypes[:1])))  # whatever is imported lazily is imported now
+    for number, content in enumerate(case.hostile):
+        path = folder / f"hostile{number}{case.suffix}"
+        path.write_bytes(content)
+        tracemalloc.start()
+        try:
+            with _nothing_runs():
+                outcome = _outcome(case, path)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert not isinstance(outcome, dict), f"hostile file {number} was read as {_told(outcome)}"
+        assert peak < _MEMORY + 4 * len(content), f"hostile file {number} took {peak:,} bytes of memory"
+
+
+def law_reading_changes_nothing(case: FormatCase, folder: Path) -> None:
+    """The file and its folder are as they were, and reading twice gives the same table."""
+    path = _written(case, folder, examples(case.dtypes[:1]))
+    path.chmod(0o400)
+    before = path.stat(), path.read_bytes(), sorted(os.listdir(folder))
+    first, second = _table(case, path), _table(case, path)
+    after = path.stat(), path.read_bytes(), sorted(os.listdir(folder))
+    assert first == second, "two readings differ"
+    assert (before[0].st_mtime_ns, before[0].st_ino, before[0].st_size) == (
+        after[0].st_mtime_ns,
+        after[0].st_ino,
+        after[0].st_size,
+    )
+    assert before[1:] == after[1:], "reading changed the file or its folder"
+
+
+LAWS = (
+    law_round_trip,
+    law_content_decides,
+    law_find_is_calm,
+    law_cut_files,
+    law_flipped_bits,
+    law_hostile_files,
+    law_reading_changes_nothing,
+)
+"""Every law, each `law(case, folder)` with an empty folder of its own."""
+
+
+# ------------------------------------------------------------------------------------------------------------- the means
+
+
+def _written(case: FormatCase, folder: Path, arrays: Mapping[str, Array]) -> Path:
+    path = folder / f"example{case.suffix}"
+    case.write(path, arrays)
+    return path
+
+
+def _found(case: FormatCase, path: Path) -> Found | None:
+    return next(iter(case.format.find([entry_of(str(path))])), None)
+
+
+def _table(case: FormatCase, path: Path) -> Table:
+    found = _found(case, path)
+    assert found is not None, f"{path.name} is not claimed"
+    return case.format.read(found)
+
+
+def _must_read(case: FormatCase, path: Path) -> Rows:
+    outcome = _outcome(case, path)
+    assert isinstance(outcome, dict), f"{path.name} gave {_told(outcome)}"
+    return outcome
+
+
+def _outcome(case: FormatCase, path: Path) -> Rows | CheckpointError | None:
+    """Find, read, unpack and map a file: its rows, the error of the tree, or None where it is not claimed."""
+    found = _found(case, path)
+    if found is None:
+        return None
+    try:
+        table = materialise(case.format, case.format.read(found), str(path.parent))
+        return {
+            "/".join(part for part in (item.group, item.name) if part): (item.dtype, item.shape, map_tensor(item).tobytes())
+            for item in table.tensors
+        }
+    except CheckpointError as error:
+        return error
+    finally:
+        for spooled in path.parent.glob("tensors-*.raw"):
+            spooled.unlink()
+
+
+def _rows_of(arrays: Mapping[str, Array]) -> Rows:
+    return {name: (array.dtype.name, array.shape, array.tobytes()) for name, array in arrays.items()}
+
+
+def _same(expected: Rows, found: Rows, what: str) -> None:
+    assert sorted(found) == sorted(expected), f"{what}: tensors {sorted(found)} instead of {sorted(expected)}"
+    for name, row in expected.items():
+        assert found[name][:2] == row[:2], f"{what}: {name} is {found[name][:2]} instead of {row[:2]}"
+        assert found[name][2] == row[2], f"{what}: {name} has other values"
+
+
+def _told(outcome: object) -> str:
+    if isinstance(outcome, dict):
+        return f"a table of {len(outcome)} tensors"
+    return "nothing claimed" if outcome is None else f"{type(outcome).__name__}: {outcome}"
+
+
+def _noise(count: int) -> bytes:
+    return random.Random(3).randbytes(count)  # noqa: S311 - a sample, not a secret
+
+
+class _Watch:
+    """An audit hook, which Python cannot take away again: installed once, and silent unless a law listens."""
+
+    def __init__(self) -> None:
+        self.installed = False
+        self.events: list[str] | None = None
+
+    def hear(self, event: str, _: tuple[Any, ...]) -> None:
+        if self.events is not None and event.startswith(_FORBIDDEN):
+            self.events.append(event)
+
+
+_WATCH = _Watch()
+
+
+@contextmanager
+def _nothing_runs() -> Iterator[None]:
+    if not _WATCH.installed:
+        sys.addaudithook(_WATCH.hear)
+        _WATCH.installed = True
+    _WATCH.events = []
+    try:
+        yield
+        assert not _WATCH.events, f"reading ran something: {_WATCH.events}"
+    finally:
+        _WATCH.events = None

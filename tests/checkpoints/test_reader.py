@@ -1,0 +1,141 @@
+"""The reader: plain data in and out, changes noticed, and the process that serves it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from milepost.checkpoints.reader import Reader
+from milepost.checkpoints.tensors import map_tensor
+from milepost.checkpoints.torch_zip import TorchZip
+from milepost.core import Extent, Found, Table, Tensor
+from milepost.errors import Corrupt, Torn, Unsupported, UsageError, Vanished
+from milepost.plain import from_plain, to_plain
+
+
+def saved(path: Path, *, packed: bool = False, **arrays: np.ndarray) -> Path:
+    (np.savez_compressed if packed else np.savez)(path, **(arrays or {"w": np.arange(6.0).reshape(2, 3)}))
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_crosses_as_json_and_maps(packed, tmp_path):
+    path = saved(tmp_path / "a.npz", packed=packed)
+    (found,) = Reader().discover([str(path)])
+    table = from_plain(Table, json.loads(json.dumps(Reader().table(found, str(tmp_path)))))
+    assert from_plain(Found, found).format == "npz"
+    assert table.tensors[0].where.encoding == "raw"
+    assert map_tensor(table.tensors[0]).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_file_that_changed_or_went_is_said_so(tmp_path):
+    path = saved(tmp_path / "a.npz")
+    (found,) = Reader().discover([str(path)])
+    saved(path, w=np.zeros(9))
+    with pytest.raises(Torn, match="changed since it was found"):
+        Reader().table(found, str(tmp_path))
+    path.unlink()
+    with pytest.raises(Vanished, match="no longer there"):
+        Reader().table(found, str(tmp_path))
+
+
+def test_a_file_that_changes_while_it_is_read_is_torn(tmp_path, monkeypatch):
+    import torch  # noqa: PLC0415 - only this test writes such a file
+
+    path = tmp_path / "a.pt"
+    torch.save({"w": torch.ones(2)}, path)
+    (found,) = Reader().discover([str(path)])
+    honest = TorchZip.read
+
+    def meanwhile(self: TorchZip, sighting: Found) -> Table:
+        table = honest(self, sighting)
+        path.write_bytes(path.read_bytes() + b"more")
+        return table
+
+    monkeypatch.setattr(TorchZip, "read", meanwhile)
+    with pytest.raises(Torn, match="changed while it was read"):
+        Reader().table(found, str(tmp_path))
+
+
+def test_a_failed_sighting_raises_its_own_error(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"nothing sensible")
+    (found,) = Reader().discover([str(tmp_path)])
+    with pytest.raises(Corrupt, match="no format knows"):
+        Reader().table(found, str(tmp_path))
+
+
+def test_inspect_tells_format_step_and_totals(tmp_path):
+    path = saved(tmp_path / "step-900.npz", w=np.zeros((2, 3), "float32"), global_step=np.array(7))
+    told = Reader().inspect(str(path))
+    assert (told["format"], told["step"], told["step_source"]) == ("npz", 7, "content: global_step")
+    assert told["totals"] == {"weights": {"tensors": 1, "bytes": 24}, "bookkeeping": {"tensors": 1, "bytes": 8}}
+    assert told["tensors"][0]["shape"] == [2, 3]
+    told = Reader().inspect(str(saved(tmp_path / "step-12.npz")))
+    assert (told["step"], told["step_source"]) == (12, "name")
+    with pytest.raises(UsageError, match="2 checkpoints, one is expected"):
+        Reader().inspect(str(tmp_path))
+
+
+SERVER = """
+import sys
+from milepost.checkpoints import reader
+print("a library that prints")
+reader.main()
+heavy = {"torch", "tensorflow", "safetensors", "jax", "rich", "pickle"} & set(sys.modules)
+rooms = {name.split(".")[1] for name in sys.modules if name.startswith("milepost.")}
+print(sorted(heavy), sorted(rooms), file=sys.stderr)
+"""
+
+
+def test_the_process_answers_line_by_line_and_loads_nothing_else(tmp_path):
+    path = saved(tmp_path / "a.npz")
+    code = SERVER.replace('print("a library that prints")\nreader.main()', "reader.main()\nprint('a library that prints')")
+    requests = [
+        {"id": 1, "method": "discover", "arguments": {"paths": [str(path)]}},
+        {"id": 2, "method": "table", "arguments": {"found": Reader().discover([str(path)])[0], "spool": str(tmp_path)}},
+        {"id": 3, "method": "launch", "arguments": {}},
+        {"id": 4, "method": "inspect", "arguments": {"path": str(tmp_path / "gone")}},
+        {"id": 5, "method": "table", "arguments": {"found": {}, "spool": ""}},
+    ]
+    lines = "".join(json.dumps(item) + "\n" for item in requests) + "no json\n"
+    done = subprocess.run([sys.executable, "-c", code], input=lines.encode(), capture_output=True, timeout=60, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["id"] for answer in answers] == [1, 2, 3, 4, 5, None]
+    assert answers[0]["result"] == Reader().discover([str(path)])
+    assert answers[1]["result"]["format"] == "npz"
+    assert answers[2]["error"]["type"] == answers[3]["error"]["type"] == "UsageError"
+    assert answers[4]["error"]["type"] == "ValueError"
+    errors = done.stderr.decode().splitlines()
+    assert "a library that prints" in errors
+    heavy, _, rooms = errors[-1].partition("] ")
+    assert heavy == "["
+    assert set(json.loads(rooms.replace("'", '"'))) == {"checkpoints", "core", "errors", "plain", "registry"}
+
+
+def test_errors_carry_their_kind(tmp_path):
+    found = to_plain(Found("/x", "npz", ("/x",), *[Reader().discover([str(saved(tmp_path / "a.npz"))])[0]["identity"]]))
+    request = json.dumps({"id": 1, "method": "table", "arguments": {"found": found, "spool": ""}})
+    command = [sys.executable, "-m", "milepost.checkpoints.reader"]
+    done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=60, check=True)
+    assert json.loads(done.stdout)["error"]["kind"] == "vanished"
+
+
+@pytest.mark.parametrize(("where", "error"), [
+    (Extent("{}", 4, 8), Torn),
+    (Extent("{}", 0, 4), Corrupt),
+    (Extent("{}", -1, 8), Corrupt),
+    (Extent("{}", 0, 8, "raw", (8,)), Corrupt),
+    (Extent("{}", 0, 8, "raw", (-4,)), Corrupt),
+    (Extent("{}", 0, 8, "raw", (4, 4)), Corrupt),
+    (Extent("{}", 0, 8, "deflate"), Unsupported),
+    (Extent("{}.gone", 0, 8), Vanished),
+])
+def test_places_that_do_not_fit_are_not_mapped(where, error, tmp_path):
+    path = tmp_path / "raw"
+    path.write_bytes(bytes(8))
+    place = Extent(where.file.format(path), where.offset, where.nbytes, where.encoding, where.strides)
+    with pytest.raises(error):
+        map_tensor(Tensor("t", "float32", (2,), place))

@@ -1,0 +1,130 @@
+"""safetensors: the contract, the package as the judge, and headers made to hurt."""
+
+import json
+import struct
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from safetensors.numpy import save_file
+
+from milepost.checkpoints.find import find
+from milepost.checkpoints.safetensors import Safetensors
+from milepost.checkpoints.tensors import map_tensor
+from milepost.core import Table
+from milepost.errors import Corrupt, Torn, Unsupported
+from milepost.testing.formats import DTYPES, LAWS, FormatCase
+
+
+def raw(header: object, data: bytes = b"", length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def one(**changes: object) -> dict[str, object]:
+    return {"t": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}
+
+
+PAIR = {"dtype": "U8", "shape": [4]}
+HOSTILE = (
+    raw(one(shape=[1 << 40]), bytes(8)),
+    raw(one(shape=[-2]), bytes(8)),
+    raw(one(shape=[True, 2]), bytes(8)),
+    raw(one(shape=2), bytes(8)),
+    raw(one(shape=[2.0]), bytes(8)),
+    raw(one(shape=[1] * 1000), bytes(8)),
+    raw(one(dtype=3), bytes(8)),
+    raw(one(dtype="F4"), bytes(8)),
+    raw(one(data_offsets=[0]), bytes(8)),
+    raw(one(data_offsets=[8, 0]), bytes(8)),
+    raw(one(data_offsets=[0, 1 << 62]), bytes(8)),
+    raw(one(extra=1), bytes(8)),
+    raw(one(), bytes(9)),
+    raw({"t": None}),
+    raw({"a": PAIR | {"data_offsets": [0, 4]}, "b": PAIR | {"data_offsets": [2, 6]}}, bytes(6)),
+    raw({"a": PAIR | {"data_offsets": [0, 4]}, "b": PAIR | {"data_offsets": [5, 9]}}, bytes(9)),
+    raw(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"1"),
+    raw(b'{"a":' + b"[" * 100_000, b""),
+    raw(b'{"a":' + b"9" * 100_000 + b"}", b""),
+    raw(b'{"a":{"dtype":"U8","shape":[NaN],"data_offsets":[0,1]}}', b"1"),
+    raw(b"{\xff\xfe}", b""),
+    raw({"__metadata__": []}),
+    raw(b"{}", b"", 99_999_999),
+)
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    save_file({name: np.require(array, requirements="C") for name, array in arrays.items()}, path)
+
+
+CASE = FormatCase(Safetensors(), write, ".safetensors", (*DTYPES, "uint16", "uint32", "uint64"), hostile=HOSTILE)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_contract(law, tmp_path):
+    law(CASE, tmp_path)
+
+
+def read(path: Path) -> Table:
+    return Safetensors().read(find([str(path)])[0])
+
+
+def test_every_type_that_torch_writes_is_the_same_to_the_bit(tmp_path):
+    path = tmp_path / "a.safetensors"
+    kinds = "float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 int64 int32 int16 int8 uint8 bool complex64".split()
+    tensors = {kind: torch.arange(6).reshape(2, 3).to(getattr(torch, kind)) for kind in kinds}
+    safetensors.torch.save_file(tensors, path)
+    table = {item.name: item for item in read(path).tensors}
+    judged = safetensors.torch.load_file(path)
+    assert sorted(table) == sorted(judged)
+    for name, tensor in judged.items():
+        mapped = map_tensor(table[name])
+        expected = getattr(ml_dtypes, name, None) or name
+        assert mapped.dtype == np.dtype(expected)
+        assert mapped.tobytes() == bytes(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+
+
+@pytest.mark.parametrize(("metadata", "step", "source"), [
+    ({"step": "900"}, 900, "content: __metadata__.step"),
+    ({"step": "9e2"}, 41, "content: iteration"),
+    (None, 41, "content: iteration"),
+])
+def test_step(metadata, step, source, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"w": np.zeros(2), "iteration": np.array([41])}, path, metadata=metadata)
+    table = read(path)
+    assert (table.step, table.step_source) == (step, source)
+
+
+def test_what_is_missing_is_said_in_bytes(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(raw(b"{}" + b" " * 998, b"", 4_000_000))
+    found = find([str(path)])[0]
+    assert found.state == "writing"
+    with pytest.raises(Torn, match="declares 4,000,000 bytes, the file has 1,000"):
+        Safetensors().read(found)
+    save_file({"w": np.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:-5])
+    found = find([str(path)])[0]
+    assert found.state == "writing"
+    with pytest.raises(Torn, match="5 are missing"):
+        Safetensors().read(found)
+
+
+def test_types_of_less_than_a_byte_are_refused_only_when_needed(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(raw({"w": PAIR | {"data_offsets": [0, 4]}, "x": {"dtype": "F4", "shape": [3], "data_offsets": [4, 6]}}, b"abcdef"))
+    w, x = read(path).tensors
+    assert map_tensor(w).tobytes() == b"abcd"
+    with pytest.raises(Unsupported, match="F4"):
+        map_tensor(x)
+
+
+def test_duplicate_keys_are_corrupt(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(HOSTILE[16])
+    with pytest.raises(Corrupt, match="a key stands twice"):
+        read(path)

@@ -69,6 +69,13 @@ def test_two_files_with_one_class_are_refused(toy_folder: Path) -> None:
         _lazy.classes("milepost.metrics")
 
 
+def test_a_star_import_takes_every_class(toy_folder: Path) -> None:
+    taken: dict[str, object] = {}
+    exec("from milepost.metrics import *", taken)  # noqa: S102 - a star is allowed nowhere else
+    assert {"ToyShare", "Inherits"} <= set(taken)
+    assert "Helper" not in taken
+
+
 def test_submodules_import_as_ever(toy_folder: Path) -> None:
     module = importlib.import_module("milepost.metrics.toy_share")
     assert module.ToyShare.name == "toy_share"

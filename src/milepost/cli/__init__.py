@@ -7,7 +7,6 @@ Exit codes: 0 done, 2 usage or data, 3 some checkpoints failed, 130 stopped by C
 """
 
 import argparse
-import ast
 import importlib
 import os
 import pkgutil
@@ -96,7 +95,7 @@ def _about(verb: str) -> str:
     spec = find_spec(f"{__name__}.{verb}")
     if spec is None or spec.origin is None:
         return ""
-    return ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
+    return Path(spec.origin).read_text("utf-8").split('"""', 2)[1].strip()
 
 
 def _headline(about: str) -> str:

@@ -35,7 +35,8 @@ def execute(args: argparse.Namespace) -> int:
     checkpoint = find(index.checkpoints(), args.address)
     digest = checkpoint.get("digest")
     records = index.records(digest=digest) if digest else []
-    records += _other_means(store, checkpoint, records, args.batch_size)
+    if _keep_means(store, checkpoint, records, args.batch_size):
+        records = store.index().records(digest=digest)
     if args.json:
         with json_lines() as out:
             out.write_all(records)
@@ -50,15 +51,17 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _other_means(store: Any, checkpoint: Plain, records: Sequence[Plain], sizes: Sequence[int]) -> list[Plain]:
-    """Compute batch means of other sizes; those that are recorded already are not computed again."""
+def _keep_means(store: Any, checkpoint: Plain, records: Sequence[Plain], sizes: Sequence[int]) -> bool:
+    """Compute and keep batch means of sizes that are not on record; tell whether there were any."""
     known = {record.get("batch_size") for record in records if record["estimator"] == "batch_mean"}
     missing = [size for size in dict.fromkeys(sizes) if size not in known]
-    if not missing:
-        return []
-    if not checkpoint.get("digest"):
+    if missing and not checkpoint.get("digest"):
         raise UsageError("--batch-size: this checkpoint failed, so there are no outcomes to compute batch means from")
-    return list(resolve("milepost.score:batch_means")(store, checkpoint["digest"], missing))
+    if missing and not resolve("milepost.score:batch_means")(store, checkpoint["digest"], missing):
+        raise UsageError(
+            "--batch-size: no outcomes of this checkpoint are kept that batch means could be computed from"
+        )
+    return bool(missing)
 
 
 def _keys(store: Any, checkpoint: Plain) -> list[str]:

@@ -7,7 +7,7 @@ of the last one:
     batch mean = ((m - 1) F + L) / m
     gap        = batch mean - exact = (L - F) (1/m - r/n)
 
-F and L follow from the two values, so that a record and its neighbour are enough to explain the gap.
+A record of a batch mean brings these numbers (`gap`); where it does not, F and L follow from the two values.
 """
 
 import math
@@ -49,6 +49,10 @@ def closed_form(exact: Mapping[str, Any], batch_mean: Mapping[str, Any]) -> Gap 
     n = exact.get("n")
     if value is None or mean is None or not size or not n or not math.isfinite(value) or not math.isfinite(mean):
         return None
+    told = batch_mean.get("gap")
+    if told:
+        full, last = as_number(told.get("full")), as_number(told.get("last"))
+        return Gap(mean - value, told["batches"], size, told["last_rows"], n, full, last)
     batches = -(-n // size)
     rows = n - (batches - 1) * size
     full = last = None
@@ -70,10 +74,11 @@ def explain(exact: Mapping[str, Any], batch_mean: Mapping[str, Any]) -> str:
         return "no gap is defined, as one of the two values is undefined or infinite"
     if found.batches == 1:
         return "no gap: all rows are in one batch"
+    closed = found.full is not None and found.last is not None
+    if found.last_rows == found.batch_size and (closed or exact.get("denominator") == found.n):
+        return "no gap: every batch has the same number of rows"
     if found.full is not None and found.last is not None:
         return _words(found, found.full, found.last)
-    if exact.get("denominator") == found.n:
-        return "no gap: every batch has the same number of rows"
     return (
         f"gap {found.gap:+.{_PLACES}f}: the mean of {found.batches} values, each of {found.batch_size} rows or fewer; "
         "the exact value is not a plain mean over all rows, so there is no closed form"

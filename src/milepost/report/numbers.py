@@ -4,6 +4,7 @@ import math
 
 _FEWEST, _MOST = 3, 6
 _LONGEST = 12
+_WHOLE = (-1.0, 0.0, 1.0)
 _TOO_WIDE = 1e7
 
 
@@ -35,9 +36,9 @@ def number(value: float | None, places: int) -> str:
     if abs(value) >= _TOO_WIDE:
         return f"{value:.6g}"
     for count in range(places, _LONGEST + 1):
-        text = f"{value:.{count}f}"
-        if not _claims_too_much(text, value):
-            return text
+        rounded = round(value, count)
+        if rounded == value or rounded not in _WHOLE:
+            return f"{value:.{count}f}"
     return repr(value) if abs(value) > 0.5 else f"{value:.1e}"  # noqa: PLR2004 - nearer to 1 or to 0
 
 
@@ -105,8 +106,3 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:  # noqa: PLR2004 - an hour
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _claims_too_much(text: str, value: float) -> bool:
-    shown = float(text)
-    return shown in (-1.0, 0.0, 1.0) and shown != value

@@ -4,6 +4,8 @@ Built from the store's records and checkpoints, both plain dicts, so that the co
 later report draw the same rows.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 Plain = Mapping[str, Any]
 
 _ALL = "all"
+_DIGITS = re.compile(r"(\d+)")
+_SECONDARY = ("max_", "min_")
 _LAST = float("inf")
 
 
@@ -54,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All rows, in the order of run, step and name, and the metrics in the order in which they were declared."""
+    """All rows, in the order of run, step and name, and the metrics: those with an interval first, then by name."""
 
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -74,16 +78,17 @@ def build(records: Iterable[Plain], checkpoints: Iterable[Plain]) -> Results:
     for checkpoint in checkpoints:
         known.setdefault(checkpoint.get("digest"), []).append(checkpoint)
     groups: dict[tuple[str, str, str], list[Plain]] = {}
-    metrics: dict[str, None] = {}
     for record in records:
-        metrics.setdefault(record["metric"])
+        if record.get("headline") is False:
+            continue
         key = (record["checkpoint"]["digest"], record["data"], record.get("slice") or _ALL)
         groups.setdefault(key, []).append(record)
-    rows = [_row(group, checkpoint) for key, group in groups.items() for checkpoint in known.get(key[0]) or [{}]]
+    size = _usual_size(groups.values())
+    rows = [_row(group, checkpoint, size) for key, group in groups.items() for checkpoint in known.get(key[0]) or [{}]]
     seen = {key[0] for key in groups}
     for digest, listed in known.items():
         rows += [_bare(checkpoint) for checkpoint in listed if digest not in seen or failure_of(checkpoint)]
-    return Results(tuple(metrics), tuple(sorted(rows, key=_place)))
+    return Results(_ordered(rows), tuple(sorted(rows, key=_place)))
 
 
 def newest(checkpoints: Sequence[Plain], count: int) -> list[Plain]:
@@ -136,11 +141,18 @@ def as_number(value: Any) -> float | None:
     return float(value) if isinstance(value, str) else value
 
 
-def _row(group: Sequence[Plain], checkpoint: Plain) -> Row:
+def _usual_size(groups: Iterable[Sequence[Plain]]) -> int | None:
+    """Return the batch size with the most batch means: the evaluation's own, not one that was asked for later."""
+    sizes = Counter(record.get("batch_size") for group in groups for record in group if record["estimator"] != "exact")
+    return max(sizes, key=lambda size: sizes[size], default=None)
+
+
+def _row(group: Sequence[Plain], checkpoint: Plain, size: int | None) -> Row:
     first = next((record for record in group if record["estimator"] == "exact"), group[0])
     found = checkpoint or {"run": first.get("run"), **first["checkpoint"]}
     cells: dict[str, list[Plain]] = {}
-    for record in group:
+    chosen = [record for record in group if record["estimator"] == "exact" or record.get("batch_size") == size]
+    for record in chosen or group:
         cells.setdefault(record["metric"], []).append(record)
     return Row(
         **_described(found),
@@ -183,6 +195,20 @@ def _described(checkpoint: Plain) -> dict[str, Any]:
         "digest": checkpoint.get("digest"),
         "variant": str(checkpoint.get("variant") or "raw"),
     }
+
+
+def _ordered(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Put what people ask for first: shares of right answers (they have intervals), top1 before top10."""
+    spans: dict[str, bool] = {}
+    for row in rows:
+        for metric, cell in row.cells.items():
+            spans[metric] = spans.get(metric, False) or cell.low is not None
+
+    def rank(metric: str) -> tuple[Any, ...]:
+        pieces = [int(piece) if piece.isdigit() else piece for piece in _DIGITS.split(metric)]
+        return not spans[metric], metric.startswith(_SECONDARY), pieces
+
+    return tuple(sorted(spans, key=rank))
 
 
 def _place(row: Row) -> tuple[Any, ...]:

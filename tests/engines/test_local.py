@@ -226,3 +226,13 @@ def test_the_real_reader_fills_the_spool(
         with pytest.raises(errors.UsageError, match="nowhere"):
             session.call("discover", {"paths": [str(runs / "nowhere")], "match": None})
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("engine", [InProcess, Local])
+def test_score_passes_through_and_its_bugs_are_errors_of_the_file(
+    engine: type[InProcess | Local], job: MakeJob
+) -> None:
+    with engine().open(job()) as session:
+        assert session.call("score", {"n": 4}) == [{"value": 0.25}]
+        with pytest.raises(errors.EvaluationFileError, match=r"(?s)while computing its metrics.*ZeroDivisionError"):
+            session.call("score", {"n": 0})

@@ -51,16 +51,15 @@ def failure_of(error: errors.CheckpointError) -> Failure:
 
 
 @contextmanager
-def as_file_error(file: str | None) -> Iterator[None]:
-    """Turn whatever the user's file raises while it is opened into an `EvaluationFileError`; Milepost's own pass."""
+def as_file_error(file: str | None, doing: str) -> Iterator[None]:
+    """Turn whatever the user's evaluation raises by itself into an `EvaluationFileError`; our own errors pass."""
     try:
         yield
     except errors.MilepostError:
         raise
     except (Exception, SystemExit) as error:
         raise errors.EvaluationFileError(
-            f"{file or 'the evaluation'} cannot be used: it should import and build an evaluation, and raised\n"
-            f"{_tail(error)}"
+            f"{file or 'the evaluation'} cannot be used: an error while {doing}\n{_tail(error)}"
         ) from error
 
 

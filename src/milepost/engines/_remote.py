@@ -41,6 +41,11 @@ class RemoteEvaluator:
         described: dict[str, Json] = self._ask({"method": "describe"})
         return described
 
+    def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
+        """Publish and return the records that are missing."""
+        made: list[dict[str, Json]] = self._ask({"method": "score", "argument": argument})
+        return made
+
     def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
         """Return digest or failure of each variant of a checkpoint; raise `Crashed` where the process died of it."""
         head = {"method": "identify", "found": to_plain(found), "table": to_plain(table), "variants": variants}

@@ -34,6 +34,9 @@ class Evaluator(Protocol):
     def describe(self) -> dict[str, Json]:
         """Return the evaluation's specification."""
 
+    def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
+        """Publish and return the records that are missing; `argument` is plain data that passes as it is."""
+
     def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
         """Return digest or failure of each variant of a checkpoint."""
 
@@ -51,13 +54,18 @@ class Guarded:
     def __init__(self, job: Job) -> None:
         """Open the evaluator of a job."""
         self._file = job.file
-        with as_file_error(job.file):
+        with as_file_error(job.file, "opening it"):
             self._evaluator: Evaluator = resolve(address(job, "evaluator", EVALUATOR))(job)
 
     def describe(self) -> dict[str, Json]:
         """Return the evaluation's specification."""
-        with as_file_error(self._file):
+        with as_file_error(self._file, "describing it"):
             return self._evaluator.describe()
+
+    def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
+        """Publish and return the records that are missing."""
+        with as_file_error(self._file, "computing its metrics"):
+            return self._evaluator.score(argument)
 
     def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
         """Return digest or failure of each variant of a checkpoint."""

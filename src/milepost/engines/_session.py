@@ -43,6 +43,7 @@ class RoleSession:
         - `table`, a plain `Found`: its plain `Table`
         - `inspect` `{"path": ...}`: what it holds
         - `describe` None: the evaluation's specification
+        - `score`, the evaluator's own argument: the records that were missing
         - `identify` `{"found": plain Found, "variants": [...]}`: a row a variant, `{"variant", "digest", "failure",
           "step"}`; a checkpoint that cannot be read or restored is a row with a failure, never an error
         """
@@ -56,9 +57,13 @@ class RoleSession:
                 return self._reader.inspect(str(argument["path"]))
             case "describe":
                 return self._evaluator.describe()
+            case "score":
+                return self._evaluator.score(argument)
             case "identify":
                 return self._identify(argument)
-        raise UsageError(f"a session is not asked for {method!r}: only discover, table, inspect, describe, identify")
+        raise UsageError(
+            f"a session is not asked for {method!r}: only discover, table, inspect, describe, score, identify"
+        )
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
         """Evaluate units one after the other; a checkpoint that fails is a `Failure`, and the rest goes on."""
@@ -84,7 +89,10 @@ class RoleSession:
             return self._evaluator.identify(found, self._tables.get(found), variants)
         except CheckpointError as error:
             failure = dataclasses.asdict(failure_of(error))
-            return [{"variant": item, "digest": None, "failure": failure, "step": None} for item in variants]
+            return [
+                {"variant": item, "digest": None, "failure": failure, "step": None, "step_source": None}
+                for item in variants
+            ]
 
     def _unit(self, unit: Unit) -> Iterator[Outcome]:
         needed = {target.found for target in unit.targets}

@@ -1,7 +1,7 @@
 """The evaluator's process: `python -m milepost.engines._worker`, spoken to by frames on standard input and output.
 
-Requests are `open`, then any number of `describe`, `identify` and `evaluate`.  The answer is a frame of kind `done`
-with a `value`, or of kind `error`; an `evaluate` sends frames of kind `part` and `failure` before it.
+Requests are `open`, then any number of `describe`, `score`, `identify` and `evaluate`.  The answer is a frame of kind
+`done` with a `value`, or of kind `error`; an `evaluate` sends frames of kind `part` and `failure` before it.
 """
 
 import os
@@ -50,6 +50,8 @@ class _Worker:
             return None
         if method == "describe":
             return self._open().describe()
+        if method == "score":
+            return self._open().score(head["argument"])
         if method == "identify":
             found, table = from_plain(Found, head["found"]), from_plain(Table, head["table"])
             return self._open().identify(found, table, head["variants"])

@@ -43,6 +43,9 @@ class Evaluator:
     def describe(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "options": dict(self.job.options), "live": repr(self.job.live)}
 
+    def score(self, argument: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"value": 1 / argument["n"]}]
+
     def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Any]]:
         if "killer" in found.path:
             os.kill(os.getpid(), signal.SIGKILL)

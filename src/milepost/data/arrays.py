@@ -115,6 +115,8 @@ class Arrays:
         or 1.
         """
         first, stop = check_range(start, stop, batch_size), min(stop, self._size)
+        if start >= stop:
+            return
         block = max(1, _BLOCK // batch_size) * batch_size
         for base in range(first, stop, block):
             rows = self.order.rows(np.arange(base, min(base + block, self._size)))

@@ -121,22 +121,18 @@ class Batches:
 
         One call of the function; it is read no further than needed.
         """
-        first = check_range(start, stop, batch_size)
-        # The end of the last batch that is wanted; below `first` + 1 nothing is, and nothing is read.
-        last = -(-stop // batch_size) * batch_size if stop > start else first
-        return self._pass(first, last, batch_size)
-
-    def _pass(self, first: int, last: int, batch_size: int) -> Iterator[Batch]:
-        position = first
-        if last <= first:
+        position = check_range(start, stop, batch_size)
+        if start == stop:
             return
         pieces = self._pieces()
         try:
-            for rows in _cut(_skip(pieces, first), batch_size):
-                yield _batch(rows, position)
+            for rows in _cut(_skip(pieces, position), batch_size):
+                # A last batch that ends at or before `start` is not touched by the range.
+                if position + len(rows) > start:
+                    yield _batch(rows, position)
                 position += len(rows)
                 # At a known size the stream is asked once more, so that rows beyond it are noticed.
-                if position >= last and position != self._size:
+                if position >= stop and position != self._size:
                     return
         finally:
             pieces.close()

@@ -1,0 +1,159 @@
+"""The laws of a source: whatever range and batch size are asked for, the same rows stand at the same positions.
+
+```python
+def test_my_source() -> None:
+    check_source(lambda: MySource("test.bin"), changed=[lambda: MySource("test-with-one-label-changed.bin")])
+```
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from milepost.core import Array, Batch, Source, canonical
+from milepost.errors import MilepostError
+
+Make = Callable[[], Source]
+_FAR = 1 << 40
+_SIZES = (1, 3, 7, 64)
+
+
+def check_source(make: Make, changed: Sequence[Make] = ()) -> None:
+    """Check a source against every law; raise `AssertionError` where it fails.
+
+    `make` returns a new source of the same data each time, of 20 to a few hundred rows. Each of `changed` makes a
+    source that differs from it in content, weights or order: their fingerprints have to differ from its own and from
+    one another.
+    """
+    whole = contents(make().batches(0, _FAR, 10_000))
+    assert len(whole) >= 20, f"the laws need 20 rows or more; the source gave {len(whole)}"
+    for law in (_knows_its_size, _is_aligned, _ranges_agree, _repeats, _inverts, _is_not_written_into, _refuses):
+        law(make, whole)
+    _identifies(make, changed)
+
+
+def contents(batches: Iterator[Batch]) -> list[tuple[Any, ...]]:
+    """Return one comparable tuple a row: position, natural row, bytes of inputs, label, weight, id."""
+    found: list[tuple[Any, ...]] = []
+    for batch in batches:
+        assert batch.rows is not None, "a batch of a source says which rows it holds"
+        inputs = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
+        columns = [*inputs.values(), batch.labels, batch.weights, batch.ids]
+        for index, row in enumerate(batch.rows.tolist()):
+            values = [_plain(column, index) for column in columns]
+            found.append((batch.start + index, row, *values))
+    return found
+
+
+def _plain(column: Array | None, index: int) -> Any:
+    if column is None:
+        return None
+    # The width of text may differ from batch to batch; the text may not.
+    value = column[index]
+    return str(value) if column.dtype.kind in "US" else (str(column.dtype), np.asarray(value).tobytes())
+
+
+def _knows_its_size(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    source = make()
+    assert source.size in {None, len(whole)}, f"size is {source.size}, but a pass gave {len(whole)} rows"
+    list(source.batches(0, _FAR, 16))
+    assert source.size == len(whole), f"after a pass of {len(whole)} rows the size is {source.size}"
+    assert [row[0] for row in whole] == list(range(len(whole))), "positions are not 0, 1, 2, ..."
+    assert sorted(row[1] for row in whole) == list(range(len(whole))), "rows are not each natural number once"
+
+
+def _is_aligned(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    size = len(whole)
+    for batch_size in _SIZES:
+        for start, stop in _ranges(size):
+            first = start // batch_size * batch_size
+            expected = list(range(first, min(stop, size), batch_size)) if start < min(stop, size) else []
+            found = list(make().batches(start, stop, batch_size))
+            where = f"batches({start}, {stop}, {batch_size})"
+            assert [batch.start for batch in found] == expected, f"{where} start at {[batch.start for batch in found]}"
+            for batch in found:
+                assert len(batch.labels) == min(batch_size, size - batch.start), f"{where}: a batch is not whole"
+                assert batch.rows is not None
+                assert batch.rows.dtype == np.int64, f"{where}: rows are {batch.rows.dtype}, expected int64"
+
+
+def _ranges_agree(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    size = len(whole)
+    for batch_size in _SIZES:
+        for start, stop in _ranges(size):
+            found = contents(make().batches(start, stop, batch_size))
+            first = start // batch_size * batch_size
+            assert found == whole[first : first + len(found)], f"batches({start}, {stop}, {batch_size}) differ"
+        cuts = [0, size // 3, size // 3 + 1, size]
+        parts = [
+            row
+            for start, stop in zip(cuts, cuts[1:], strict=False)
+            for row in contents(make().batches(start, stop, batch_size))
+            if start <= row[0] < stop
+        ]
+        assert parts == whole, f"ranges cut at {cuts} do not make up the whole with batches of {batch_size}"
+
+
+def _repeats(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    source = make()
+    for turn in ("first", "second"):
+        assert contents(source.batches(0, _FAR, 10)) == whole, f"the {turn} pass over one object differs"
+    # One pass that is left early, and two at once, must not disturb another.
+    left, other = source.batches(0, _FAR, 5), source.batches(0, _FAR, 5)
+    next(left)
+    assert contents(other) == whole, "a pass is disturbed by another that has begun"
+    close = getattr(left, "close", None)
+    if close is not None:
+        close()
+    assert contents(source.batches(0, _FAR, 10)) == whole, "a pass is disturbed by one that was left early"
+
+
+def _inverts(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    source: Any = make()
+    if not hasattr(source, "rows"):
+        return
+    list(source.batches(0, _FAR, 100))
+    every = np.arange(len(whole))
+    rows = source.rows(every)
+    assert rows.tolist() == [row[1] for row in whole], "rows(positions) are not the rows of the batches"
+    assert source.positions(rows).tolist() == every.tolist(), "positions(rows(x)) is not x"
+
+
+def _is_not_written_into(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    source = make()
+    for batch in source.batches(0, _FAR, 10):
+        inputs = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
+        for array in inputs.values():
+            if isinstance(array, np.ndarray) and array.flags.writeable:
+                array[...] = np.zeros((), array.dtype)
+    assert contents(source.batches(0, _FAR, 10)) == whole, "a model that writes into its inputs changes the source"
+
+
+def _refuses(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    assert whole
+    for start, stop, batch_size in ((0, 10, 0), (-1, 10, 5), (10, 5, 5)):
+        try:
+            list(make().batches(start, stop, batch_size))
+        except MilepostError:
+            continue
+        raise AssertionError(f"batches({start}, {stop}, {batch_size}) is not refused")
+
+
+def _identifies(make: Make, changed: Sequence[Make]) -> None:
+    source = make()
+    before = source.fingerprint()
+    assert {"kind", "digest", "order"} <= before.keys(), f"a fingerprint has kind, digest and order; found {before}"
+    list(source.batches(0, _FAR, 50))
+    assert source.fingerprint() == before, "a pass changes the fingerprint"
+    assert make().fingerprint() == before, "two objects of the same data have two fingerprints"
+    seen = {canonical(before): "the source itself"}
+    for number, other in enumerate(changed):
+        text = canonical(other().fingerprint())
+        assert text not in seen, f"the fingerprint of changed[{number}] is that of {seen[text]}"
+        seen[text] = f"changed[{number}]"
+
+
+def _ranges(size: int) -> tuple[tuple[int, int], ...]:
+    half = size // 2
+    return (0, size), (0, 1), (half, half), (half, half + 1), (half - 1, _FAR), (size - 1, size), (size, _FAR)

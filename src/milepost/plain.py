@@ -49,12 +49,13 @@ def from_plain(cls: type[T], data: Any) -> T:
     ...
     ValueError: Failure: missing message
     """
-    made: T = _reader(cls)(data, cls.__name__)
+    hint: Any = cls
+    made: T = _reader(hint)(data, cls.__name__)
     return made
 
 
 @cache
-def _names(cls: type[Any]) -> tuple[str, ...]:
+def _names(cls: Any) -> tuple[str, ...]:
     return tuple(item.name for item in dataclasses.fields(cls))
 
 
@@ -66,7 +67,7 @@ def _reader(hint: Any) -> _Reader:
         return _literal((None,))
     if hint in (str, int, bool, float):
         return _scalar(hint)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _dataclass(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
@@ -150,14 +151,16 @@ def _mapping(item_reader: _Reader) -> _Reader:
 
 def _dataclass(cls: type[Any]) -> _Reader:
     hints = typing.get_type_hints(cls)
-    readers = {name: _reader(hints[name]) for name in _names(cls)}
+    readers = {name: _reader(hints[name]) for name in hints}
 
     def read(data: Any, where: str) -> Any:
         if not isinstance(data, dict):
             raise ValueError(f"{where}: expected a mapping, found {_shown(data)}")
         if data.keys() != readers.keys():
             missing, unknown = sorted(readers.keys() - data.keys()), sorted(map(str, data.keys() - readers.keys()))
-            parts = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(unknown)
+            parts = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(
+                unknown
+            )
             raise ValueError(f"{where}: {'; '.join(parts)}")
         return cls(**{name: one(data[name], name) for name, one in readers.items()})
 

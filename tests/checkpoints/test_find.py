@@ -34,27 +34,35 @@ def verdict(path: Path, content: bytes) -> tuple[str, str]:
     return found.failure
 
 
-def test_folders_are_searched_in_natural_order_without_hidden_ones_and_stores(tmp_path):
-    for name in ("step-10.npz", "step-9.npz", "deep/er/step-1.npz", "content.txt", ".hidden/x.npz", ".tmp.npz", "store/a.npz"):
+def test_folders_are_searched_in_natural_order_without_hidden_ones_and_stores(tmp_path: Path) -> None:
+    for name in (
+        "step-10.npz",
+        "step-9.npz",
+        "deep/er/step-1.npz",
+        "content.txt",
+        ".hidden/x.npz",
+        ".tmp.npz",
+        "store/a.npz",
+    ):
         npz(tmp_path / name)
     (tmp_path / "store" / "store.json").write_text("{}")
     (tmp_path / "log.txt").write_text("step 10")
     assert names(tmp_path) == ["content.txt", "deep/er/step-1.npz", "step-9.npz", "step-10.npz"]
 
 
-def test_match_narrows_by_name_or_path(tmp_path):
+def test_match_narrows_by_name_or_path(tmp_path: Path) -> None:
     for name in ("a/step-1.npz", "b/step-1.npz", "b/last.npz"):
         npz(tmp_path / name)
     assert names(tmp_path, "step-*") == ["a/step-1.npz", "b/step-1.npz"]
     assert names(tmp_path, "b/*") == ["b/last.npz", "b/step-1.npz"]
 
 
-def test_several_paths_files_and_folders_give_each_checkpoint_once(tmp_path):
+def test_several_paths_files_and_folders_give_each_checkpoint_once(tmp_path: Path) -> None:
     one, two = npz(tmp_path / "a" / "1.npz"), npz(tmp_path / "b" / "2.npz")
     assert [found.path for found in find([str(two), str(tmp_path), str(one)])] == [str(one), str(two)]
 
 
-def test_links_are_followed_but_never_in_a_circle(tmp_path):
+def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
     real = npz(tmp_path / "run" / "step-900" / "w.npz")
     (tmp_path / "run" / "last.npz").symlink_to(real)
     (tmp_path / "run" / "latest").symlink_to(real.parent)
@@ -62,54 +70,71 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path):
     (tmp_path / "run" / "step-900" / "up").symlink_to(tmp_path)
     (tmp_path / "run" / "broken.npz").symlink_to(tmp_path / "gone")
     found = find([str(tmp_path / "run")])
-    assert [os.path.relpath(one.path, tmp_path / "run") for one in found] == ["last.npz", "latest/w.npz", "step-900/w.npz"]
+    assert [os.path.relpath(one.path, tmp_path / "run") for one in found] == [
+        "last.npz",
+        "latest/w.npz",
+        "step-900/w.npz",
+    ]
     assert len({one.identity for one in found}) == 1
 
 
-def test_nothing_found_is_an_empty_list_and_the_sentence_names_the_formats(tmp_path):
+def test_nothing_found_is_an_empty_list_and_the_sentence_names_the_formats(tmp_path: Path) -> None:
     assert find([str(tmp_path)]) == []
     assert all(name in looked_for() for name in ("npz", "safetensors", "torch_zip"))
 
 
-def test_a_path_that_does_not_exist_is_a_usage_error(tmp_path):
+def test_a_path_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         find([str(tmp_path / "gone")])
 
 
-def test_pipes_and_folders_with_checkpoint_names_do_not_hang(tmp_path):
+def test_pipes_and_folders_with_checkpoint_names_do_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pt")
     (tmp_path / "folder.pt").mkdir()
     assert find([str(tmp_path)]) == []
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "training_args.bin", "scheduler.pt", "rng_state.pth", "rng_state_3.pth"])
-def test_companions_are_passed_over_unless_asked_for(name, tmp_path):
+@pytest.mark.parametrize(
+    "name", ["optimizer.pt", "training_args.bin", "scheduler.pt", "rng_state.pth", "rng_state_3.pth"]
+)
+def test_companions_are_passed_over_unless_asked_for(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(pickle.dumps({"lr": 1}, 2))
     assert find([str(tmp_path)]) == []
     assert find([str(tmp_path / name)])[0].failure is not None
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-def test_bare_pickles_are_unsafe(protocol, tmp_path):
+def test_bare_pickles_are_unsafe(protocol: int, tmp_path: Path) -> None:
     kind, message = verdict(tmp_path / "a.pkl", pickle.dumps({"w": [1.0, 2.0]}, protocol))
     assert kind == "unsafe"
     assert "bare Python pickle" in message
 
 
-@pytest.mark.parametrize(("content", "kind", "words"), [
-    (b"", "torn", "0 bytes"),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12345\n", "corrupt", "a Git LFS pointer (12,345 bytes expected); run git lfs pull"),
-    (bytes.fromhex("80028a0a6cfc9c46f9206aa850192e80024de9032e"), "unsupported", "torch's old non-zip format: not read yet"),
-    (b"\x89HDF\r\n\x1a\n" + bytes(90), "unsupported", "HDF5"),
-    (b"GGUF" + bytes(90), "unsupported", "GGUF"),
-    (bytes(40) + bytes.fromhex("57fb808b247547db"), "unsupported", "TensorFlow checkpoint"),
-    (bytes(5000), "corrupt", "all zero"),
-    (b"<html>404 Not Found", "corrupt", "3c 68 74 6d 6c"),
-    (b"PK\x03\x04" + bytes(40), "torn", "without its directory"),
-    (b"PK\x05\x06" + bytes(18), "corrupt", "a zip archive, but neither"),
-    (b"\x93NUMPY\x01\x00", "unsupported", "a single NumPy array"),
-])
-def test_unclaimed_files_say_what_they_are(content, kind, words, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [
+        (b"", "torn", "0 bytes"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12345\n",
+            "corrupt",
+            "a Git LFS pointer (12,345 bytes expected); run git lfs pull",
+        ),
+        (
+            bytes.fromhex("80028a0a6cfc9c46f9206aa850192e80024de9032e"),
+            "unsupported",
+            "torch's old non-zip format: not read yet",
+        ),
+        (b"\x89HDF\r\n\x1a\n" + bytes(90), "unsupported", "HDF5"),
+        (b"GGUF" + bytes(90), "unsupported", "GGUF"),
+        (bytes(40) + bytes.fromhex("57fb808b247547db"), "unsupported", "TensorFlow checkpoint"),
+        (bytes(5000), "corrupt", "all zero"),
+        (b"<html>404 Not Found", "corrupt", "3c 68 74 6d 6c"),
+        (b"PK\x03\x04" + bytes(40), "torn", "without its directory"),
+        (b"PK\x05\x06" + bytes(18), "corrupt", "a zip archive, but neither"),
+        (b"\x93NUMPY\x01\x00", "unsupported", "a single NumPy array"),
+    ],
+)
+def test_unclaimed_files_say_what_they_are(content: bytes, kind: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     found_kind, message = verdict(path, content)
     assert found_kind == kind
@@ -118,7 +143,7 @@ def test_unclaimed_files_say_what_they_are(content, kind, words, tmp_path):
     assert find([str(path)])[0].state == ("writing" if kind == "torn" else "failed")
 
 
-def test_other_archives_are_passed_over(tmp_path):
+def test_other_archives_are_passed_over(tmp_path: Path) -> None:
     header = bytearray(512)
     header[257:262] = b"ustar"
     (tmp_path / "images.tar").write_bytes(header)
@@ -127,7 +152,7 @@ def test_other_archives_are_passed_over(tmp_path):
     assert verdict(tmp_path / "old.tar", bytes(header))[0] == "unsupported"
 
 
-def test_an_unreadable_file_says_its_mode_and_what_to_do(tmp_path, monkeypatch):
+def test_an_unreadable_file_says_its_mode_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", 2) + b"{}")
     path.chmod(0o600)
@@ -143,7 +168,7 @@ def test_an_unreadable_file_says_its_mode_and_what_to_do(tmp_path, monkeypatch):
     assert "chmod g+r" in found.failure[1]
 
 
-def test_the_real_pointers_say_so():
+def test_the_real_pointers_say_so() -> None:
     folder = REAL / "git_lfs_pointers"
     if not folder.exists():
         pytest.skip("the real Git LFS pointers are not here (optional folder of real data)")

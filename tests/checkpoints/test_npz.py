@@ -16,7 +16,7 @@ from milepost.checkpoints.reader import Reader, materialise
 from milepost.checkpoints.tensors import map_tensor
 from milepost.core import Table
 from milepost.errors import Corrupt, Torn, Unsafe, Unsupported
-from milepost.testing.formats import LAWS, FormatCase
+from milepost.testing.formats import LAWS, FormatCase, Law
 
 
 def npy(header: bytes, data: bytes = b"") -> bytes:
@@ -68,7 +68,7 @@ def case(*, packed: bool) -> FormatCase:
 
 @pytest.mark.parametrize("packed", [False, True], ids=["stored", "deflated"])
 @pytest.mark.parametrize("law", LAWS)
-def test_contract(law, packed, tmp_path):
+def test_contract(law: Law, packed: bool, tmp_path: Path) -> None:
     law(case(packed=packed), tmp_path)
 
 
@@ -76,7 +76,7 @@ def read(path: Path) -> Table:
     return Npz().read(find([str(path)])[0])
 
 
-def test_stored_arrays_lie_in_the_file_itself(tmp_path):
+def test_stored_arrays_lie_in_the_file_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, w=np.arange(4, dtype="<i2"), f=np.asfortranarray(np.arange(6, dtype=">f4").reshape(2, 3)))
     w, f = read(path).tensors
@@ -87,7 +87,7 @@ def test_stored_arrays_lie_in_the_file_itself(tmp_path):
     assert not map_tensor(f).flags.writeable
 
 
-def test_deflated_fortran_and_big_endian_arrays_are_fetched_in_c_order(tmp_path):
+def test_deflated_fortran_and_big_endian_arrays_are_fetched_in_c_order(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     array = np.asfortranarray(np.arange(6, dtype=">f4").reshape(2, 3))
     np.savez_compressed(path, f=array)
@@ -100,7 +100,7 @@ def test_deflated_fortran_and_big_endian_arrays_are_fetched_in_c_order(tmp_path)
 
 
 @pytest.mark.parametrize(("packed", "damaged_in"), [(False, "read"), (True, "fetch")])
-def test_damage_names_the_entry_and_both_checksums(packed, damaged_in, tmp_path):
+def test_damage_names_the_entry_and_both_checksums(packed: bool, damaged_in: str, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     (np.savez_compressed if packed else np.savez)(path, w=np.random.default_rng(0).integers(0, 255, 4000, "uint8"))
     data = bytearray(path.read_bytes())
@@ -121,7 +121,7 @@ def zipfile_member(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_step_comes_from_a_scalar_entry(packed, tmp_path):
+def test_step_comes_from_a_scalar_entry(packed: bool, tmp_path: Path) -> None:
     path = tmp_path / "model-7.npz"
     save = np.savez_compressed if packed else np.savez
     save(path, w=np.zeros(2), step=np.array(41), global_step=np.array(900, ">i8"), epoch=np.array(3))
@@ -136,20 +136,20 @@ def test_step_comes_from_a_scalar_entry(packed, tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.array(3.0), np.array([1, 2]), np.array(-1), np.array(2**63, "uint64")])
-def test_what_is_no_step(value, tmp_path):
+def test_what_is_no_step(value: object, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, step=value)
     assert read(path).step is None
 
 
-def test_object_arrays_are_unsafe(tmp_path):
+def test_object_arrays_are_unsafe(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, w=np.zeros(2), o=np.array([{}], object))
     with pytest.raises(Unsafe, match="array 'o'"):
         read(path)
 
 
-def test_other_kinds_are_listed_and_refused_only_when_needed(tmp_path):
+def test_other_kinds_are_listed_and_refused_only_when_needed(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, w=np.zeros(2), text=np.array(["a"]), pair=np.zeros(2, "i4,f4"))
     table = {item.name: item for item in read(path).tensors}
@@ -159,7 +159,7 @@ def test_other_kinds_are_listed_and_refused_only_when_needed(tmp_path):
             map_tensor(table[name])
 
 
-def test_zip64_archives_are_read(tmp_path, monkeypatch):
+def test_zip64_archives_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
     monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
     path = tmp_path / "a.npz"
@@ -167,7 +167,7 @@ def test_zip64_archives_are_read(tmp_path, monkeypatch):
     assert [map_tensor(item).sum() for item in read(path).tensors] == [36, 3]
 
 
-def test_a_cut_file_is_seen_as_being_written(tmp_path):
+def test_a_cut_file_is_seen_as_being_written(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, a=np.arange(900.0))
     path.write_bytes(path.read_bytes()[:3000])
@@ -177,7 +177,7 @@ def test_a_cut_file_is_seen_as_being_written(tmp_path):
         Npz().read(found)
 
 
-def test_a_file_that_changes_between_reading_and_fetching_is_torn(tmp_path):
+def test_a_file_that_changes_between_reading_and_fetching_is_torn(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez_compressed(path, a=np.arange(900.0))
     tensor = read(path).tensors[0]
@@ -186,7 +186,7 @@ def test_a_file_that_changes_between_reading_and_fetching_is_torn(tmp_path):
         Npz().fetch(tensor)
 
 
-def test_reader_spools_and_leaves_nothing_behind_after_a_failure(tmp_path):
+def test_reader_spools_and_leaves_nothing_behind_after_a_failure(tmp_path: Path) -> None:
     path, spool = tmp_path / "a.npz", tmp_path / "spool"
     spool.mkdir()
     np.savez_compressed(path, a=np.random.default_rng(1).integers(0, 255, 9000, "uint8"))

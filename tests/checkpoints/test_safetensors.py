@@ -16,7 +16,7 @@ from milepost.checkpoints.safetensors import Safetensors
 from milepost.checkpoints.tensors import map_tensor
 from milepost.core import Table
 from milepost.errors import Corrupt, Torn, Unsupported
-from milepost.testing.formats import DTYPES, LAWS, FormatCase
+from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 
 
 def raw(header: object, data: bytes = b"", length: int | None = None) -> bytes:
@@ -46,7 +46,10 @@ HOSTILE = (
     raw({"t": None}),
     raw({"a": PAIR | {"data_offsets": [0, 4]}, "b": PAIR | {"data_offsets": [2, 6]}}, bytes(6)),
     raw({"a": PAIR | {"data_offsets": [0, 4]}, "b": PAIR | {"data_offsets": [5, 9]}}, bytes(9)),
-    raw(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"1"),
+    raw(
+        b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}',
+        b"1",
+    ),
     raw(b'{"a":' + b"[" * 100_000, b""),
     raw(b'{"a":' + b"9" * 100_000 + b"}", b""),
     raw(b'{"a":{"dtype":"U8","shape":[NaN],"data_offsets":[0,1]}}', b"1"),
@@ -64,7 +67,7 @@ CASE = FormatCase(Safetensors(), write, ".safetensors", (*DTYPES, "uint16", "uin
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_contract(law, tmp_path):
+def test_contract(law: Law, tmp_path: Path) -> None:
     law(CASE, tmp_path)
 
 
@@ -72,9 +75,23 @@ def read(path: Path) -> Table:
     return Safetensors().read(find([str(path)])[0])
 
 
-def test_every_type_that_torch_writes_is_the_same_to_the_bit(tmp_path):
+def test_every_type_that_torch_writes_is_the_same_to_the_bit(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    kinds = "float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 int64 int32 int16 int8 uint8 bool complex64".split()
+    kinds = [
+        "float64",
+        "float32",
+        "float16",
+        "bfloat16",
+        "float8_e4m3fn",
+        "float8_e5m2",
+        "int64",
+        "int32",
+        "int16",
+        "int8",
+        "uint8",
+        "bool",
+        "complex64",
+    ]
     tensors = {kind: torch.arange(6).reshape(2, 3).to(getattr(torch, kind)) for kind in kinds}
     safetensors.torch.save_file(tensors, path)
     table = {item.name: item for item in read(path).tensors}
@@ -87,19 +104,22 @@ def test_every_type_that_torch_writes_is_the_same_to_the_bit(tmp_path):
         assert mapped.tobytes() == bytes(tensor.contiguous().view(torch.uint8).numpy().tobytes())
 
 
-@pytest.mark.parametrize(("metadata", "step", "source"), [
-    ({"step": "900"}, 900, "content: __metadata__.step"),
-    ({"step": "9e2"}, 41, "content: iteration"),
-    (None, 41, "content: iteration"),
-])
-def test_step(metadata, step, source, tmp_path):
+@pytest.mark.parametrize(
+    ("metadata", "step", "source"),
+    [
+        ({"step": "900"}, 900, "content: __metadata__.step"),
+        ({"step": "9e2"}, 41, "content: iteration"),
+        (None, 41, "content: iteration"),
+    ],
+)
+def test_step(metadata: dict[str, str] | None, step: int | None, source: str, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"w": np.zeros(2), "iteration": np.array([41])}, path, metadata=metadata)
     table = read(path)
     assert (table.step, table.step_source) == (step, source)
 
 
-def test_what_is_missing_is_said_in_bytes(tmp_path):
+def test_what_is_missing_is_said_in_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(raw(b"{}" + b" " * 998, b"", 4_000_000))
     found = find([str(path)])[0]
@@ -114,16 +134,21 @@ def test_what_is_missing_is_said_in_bytes(tmp_path):
         Safetensors().read(found)
 
 
-def test_types_of_less_than_a_byte_are_refused_only_when_needed(tmp_path):
+def test_types_of_less_than_a_byte_are_refused_only_when_needed(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    path.write_bytes(raw({"w": PAIR | {"data_offsets": [0, 4]}, "x": {"dtype": "F4", "shape": [3], "data_offsets": [4, 6]}}, b"abcdef"))
+    path.write_bytes(
+        raw(
+            {"w": PAIR | {"data_offsets": [0, 4]}, "x": {"dtype": "F4", "shape": [3], "data_offsets": [4, 6]}},
+            b"abcdef",
+        )
+    )
     w, x = read(path).tensors
     assert map_tensor(w).tobytes() == b"abcd"
     with pytest.raises(Unsupported, match="F4"):
         map_tensor(x)
 
 
-def test_duplicate_keys_are_corrupt(tmp_path):
+def test_duplicate_keys_are_corrupt(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(HOSTILE[16])
     with pytest.raises(Corrupt, match="a key stands twice"):

@@ -19,7 +19,7 @@ from milepost.checkpoints.tensors import map_tensor
 from milepost.checkpoints.torch_zip import TorchZip
 from milepost.core import Table, Tensor
 from milepost.errors import Corrupt, Program, Torn, Unsupported
-from milepost.testing.formats import DTYPES, LAWS, FormatCase
+from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "checkpoints"
 
@@ -48,7 +48,9 @@ def numbers(values: tuple[int, ...]) -> bytes:
     return b"(" + b"".join(number(value) for value in values) + b"t"
 
 
-def tensor_pickle(shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, count: int = 4, key: str = "0") -> bytes:
+def tensor_pickle(
+    shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, count: int = 4, key: str = "0"
+) -> bytes:
     """Return a pickle of {"w": tensor} by hand, so that it can say what torch never would."""
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + number(count) + b"tQ"
     arguments = b"(" + storage + number(offset) + numbers(shape) + numbers(strides) + b"\x89N" + b"t"
@@ -70,7 +72,7 @@ HOSTILE = (
     archive(tensor_pickle((4,), (1,), count=-4), FOUR),
     archive(tensor_pickle((4,), (1,), key="../0"), FOUR),
     archive(tensor_pickle((4,), (1,)), FOUR, zipfile.ZIP_DEFLATED),
-    archive(b"\x80\x02Nr\xff\xff\xff\xff."),
+    archive(b"\x80\x02Nr\xff\xff\xff\xffR."),
     archive(b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"."),
     archive(b"\x80\x02B" + struct.pack("<I", 0xFFFFFFFF) + b"."),
     archive(b"\x80\x02\x82\x01."),
@@ -101,7 +103,7 @@ CASE = FormatCase(TorchZip(), write, ".pt", (*DTYPES, "uint16", "complex64"), ch
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_contract(law, tmp_path):
+def test_contract(law: Law, tmp_path: Path) -> None:
     law(CASE, tmp_path)
 
 
@@ -120,10 +122,12 @@ def same(item: Tensor, judge: torch.Tensor) -> bool:
     return np.ascontiguousarray(mapped).tobytes() == judge.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def test_torch_itself_agrees_on_views_ties_parameters_and_every_type(tmp_path):
+def test_torch_itself_agrees_on_views_ties_parameters_and_every_type(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     base = torch.arange(24.0).reshape(4, 6)
-    kinds = "float64 float16 bfloat16 float8_e4m3fn float8_e5m2 int64 int16 uint8 uint16 uint32 bool complex64 complex128"
+    kinds = (
+        "float64 float16 bfloat16 float8_e4m3fn float8_e5m2 int64 int16 uint8 uint16 uint32 bool complex64 complex128"
+    )
     saved = {
         "base": base,
         "transposed": base.T,
@@ -144,7 +148,7 @@ def test_torch_itself_agrees_on_views_ties_parameters_and_every_type(tmp_path):
     assert table[":base"].where == table[":tied"].where
 
 
-def test_foreign_objects_are_listed_and_never_made(tmp_path):
+def test_foreign_objects_are_listed_and_never_made(tmp_path: Path) -> None:
     path, canary = tmp_path / "a.ckpt", tmp_path / "canary"
     saved = {
         "state_dict": OrderedDict(w=torch.ones(2)),
@@ -160,7 +164,7 @@ def test_foreign_objects_are_listed_and_never_made(tmp_path):
     assert [(item.group, item.name) for item in table.tensors] == [("state_dict", "w")]
 
 
-def test_groups_roles_and_step_of_a_training_checkpoint(tmp_path):
+def test_groups_roles_and_step_of_a_training_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     optimizer = torch.optim.Adam(model.parameters())
@@ -186,17 +190,20 @@ def test_groups_roles_and_step_of_a_training_checkpoint(tmp_path):
     assert table.foreign == ()
 
 
-@pytest.mark.parametrize(("saved", "step"), [
-    ({"global_step": 12, "step": 3}, 12),
-    ({"iteration": 7}, 7),
-    ({"epoch": 7}, None),
-    ({"step": True}, None),
-    ({"step": 2.0}, None),
-    ({"step": -1}, None),
-    ({"step": torch.tensor(2.0)}, None),
-    ([1, 2], None),
-])
-def test_steps(saved, step, tmp_path):
+@pytest.mark.parametrize(
+    ("saved", "step"),
+    [
+        ({"global_step": 12, "step": 3}, 12),
+        ({"iteration": 7}, 7),
+        ({"epoch": 7}, None),
+        ({"step": True}, None),
+        ({"step": 2.0}, None),
+        ({"step": -1}, None),
+        ({"step": torch.tensor(2.0)}, None),
+        ([1, 2], None),
+    ],
+)
+def test_steps(saved: object, step: int | None, tmp_path: Path) -> None:
     torch.save(saved, tmp_path / "a.pt")
     assert read(tmp_path / "a.pt").step == step
 
@@ -210,7 +217,7 @@ class Net(torch.nn.Module):
         self.register_buffer("scratch", torch.zeros(1), persistent=False)
 
 
-def test_a_pickled_module_is_walked_as_its_state_dict(tmp_path):
+def test_a_pickled_module_is_walked_as_its_state_dict(tmp_path: Path) -> None:
     path, net = tmp_path / "a.pt", Net()
     torch.save(net, path)
     table = read(path)
@@ -220,7 +227,7 @@ def test_a_pickled_module_is_walked_as_its_state_dict(tmp_path):
     assert any(name.endswith("Net") for name in table.foreign)
 
 
-def test_odd_tensors_are_refused_only_when_needed(tmp_path):
+def test_odd_tensors_are_refused_only_when_needed(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     saved = {
         "w": torch.ones(2),
@@ -243,7 +250,7 @@ def damaged(path: Path, values: bytes) -> None:
     path.write_bytes(data)
 
 
-def test_damage_is_named_by_tensor_and_both_checksums(tmp_path):
+def test_damage_is_named_by_tensor_and_both_checksums(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     values = np.random.default_rng(0).standard_normal(64).astype("float32")
     torch.save({"model": {"w": torch.from_numpy(values), "b": torch.ones(2)}}, path)
@@ -253,7 +260,7 @@ def test_damage_is_named_by_tensor_and_both_checksums(tmp_path):
         read(path)
 
 
-def test_damage_in_what_nobody_loads_is_no_failure(tmp_path):
+def test_damage_in_what_nobody_loads_is_no_failure(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     values = np.random.default_rng(0).standard_normal(64).astype("float32")
     torch.save({"model": {"w": torch.ones(2)}, "optimizer": {"m": torch.from_numpy(values)}}, path)
@@ -261,7 +268,7 @@ def test_damage_in_what_nobody_loads_is_no_failure(tmp_path):
     assert "optimizer" in read(path).notes[0]
 
 
-def test_absent_checksums_are_no_damage_but_are_said(tmp_path):
+def test_absent_checksums_are_no_damage_but_are_said(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.serialization.set_crc32_options(False)
     try:
@@ -273,7 +280,7 @@ def test_absent_checksums_are_no_damage_but_are_said(tmp_path):
     assert map_tensor(table.tensors[0]).tolist() == [1, 1]
 
 
-def test_big_endian_files_keep_their_byte_order(tmp_path):
+def test_big_endian_files_keep_their_byte_order(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as file:
@@ -286,7 +293,7 @@ def test_big_endian_files_keep_their_byte_order(tmp_path):
     assert map_tensor(item).tolist() == [0, 1, 2, 3]
 
 
-def test_programs_are_no_tables(tmp_path):
+def test_programs_are_no_tables(tmp_path: Path) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as file:
         for name in ("m/data.pkl", "m/code/__torch__.py", "m/constants.pkl"):
@@ -300,7 +307,7 @@ def test_programs_are_no_tables(tmp_path):
             TorchZip().read(found)
 
 
-def test_a_cut_file_is_seen_as_being_written(tmp_path):
+def test_a_cut_file_is_seen_as_being_written(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.save({"w": torch.ones(2000)}, path)
     path.write_bytes(path.read_bytes()[:4000])
@@ -310,11 +317,14 @@ def test_a_cut_file_is_seen_as_being_written(tmp_path):
         TorchZip().read(found)
 
 
-@pytest.mark.parametrize(("file", "group"), [
-    ("mnist_cnn_torch_zip/mnist_cnn.pt", ""),
-    ("fashion_lenet5_torch_zip/fashion_mnist_cnn.pth", "model_state_dict"),
-])
-def test_real_files_agree_with_torch(file, group):
+@pytest.mark.parametrize(
+    ("file", "group"),
+    [
+        ("mnist_cnn_torch_zip/mnist_cnn.pt", ""),
+        ("fashion_lenet5_torch_zip/fashion_mnist_cnn.pth", "model_state_dict"),
+    ],
+)
+def test_real_files_agree_with_torch(file: str, group: str) -> None:
     path = REAL / file
     if not path.exists():
         pytest.skip(f"the real checkpoint {file} is not here (optional folder of real data)")

@@ -12,7 +12,7 @@ from milepost.checkpoints._io import identity_of
 from milepost.core import Array, Entry, Extent, Found, Table, Tensor
 from milepost.errors import Corrupt, Torn
 from milepost.testing import formats
-from milepost.testing.formats import FormatCase, check_format
+from milepost.testing.formats import FormatCase, Law, check_format
 
 MAGIC = b"TOY1"
 
@@ -31,7 +31,7 @@ class Toy:
         data = Path(found.path).read_bytes()
         if len(data) < 12 or len(data) < 12 + int.from_bytes(data[8:12], "little"):
             raise Torn(f"{found.path}: cut off")
-        if data[4:8] != zlib.crc32(data[8:]).to_bytes(4, "little"):
+        if not self.sound(data):
             raise Corrupt(f"{found.path}: damaged")
         begin = data.index(b"\n", 12) + 1
         tensors = []
@@ -39,6 +39,9 @@ class Toy:
             tensors.append(Tensor(name, dtype, tuple(shape), Extent(found.path, begin, nbytes)))
             begin += nbytes
         return Table(self.name, tuple(tensors))
+
+    def sound(self, data: bytes) -> bool:
+        return data[4:8] == zlib.crc32(data[8:]).to_bytes(4, "little")
 
     def fetch(self, tensor: Tensor) -> bytes:
         raise Corrupt(tensor.name)
@@ -55,7 +58,7 @@ def case(form: Toy, **changes: object) -> FormatCase:
     return FormatCase(form, write, **({"checksummed": True, "hostile": (MAGIC, MAGIC + bytes(9))} | changes))
 
 
-def test_a_sound_toy_format_passes(tmp_path):
+def test_a_sound_toy_format_passes(tmp_path: Path) -> None:
     check_format(case(Toy()), tmp_path)
 
 
@@ -72,22 +75,22 @@ class TrustsBytes(Toy):
     """Does not compare the checksum."""
 
     def read(self, found: Found) -> Table:
-        data = bytearray(Path(found.path).read_bytes())
-        honest = zlib.crc32
         try:
-            zlib.crc32 = lambda _: int.from_bytes(data[4:8], "little")
             return super().read(found)
         except (ValueError, TypeError) as error:
             raise Corrupt("no header") from error
-        finally:
-            zlib.crc32 = honest
+
+    def sound(self, data: bytes) -> bool:
+        return bool(data)
 
 
 class TrustsNames(Toy):
     """Claims by the file's name."""
 
     def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
-        return (Found(one.path, "toy", (one.path,), identity_of(one.path)) for one in entries if one.path.endswith(".ckpt"))
+        return (
+            Found(one.path, "toy", (one.path,), identity_of(one.path)) for one in entries if one.path.endswith(".ckpt")
+        )
 
 
 class Transposes(Toy):
@@ -117,20 +120,23 @@ class Runs(Toy):
         return super().read(found)
 
 
-@pytest.mark.parametrize(("form", "law"), [
-    (TrustsLengths, formats.law_cut_files),
-    (TrustsBytes, formats.law_flipped_bits),
-    (TrustsNames, formats.law_content_decides),
-    (Transposes, formats.law_round_trip),
-    (Touches, formats.law_reading_changes_nothing),
-    (Runs, formats.law_hostile_files),
-])
-def test_each_fault_is_found(form, law, tmp_path):
-    with pytest.raises((AssertionError, ValueError)):
+@pytest.mark.parametrize(
+    ("form", "law"),
+    [
+        (TrustsLengths, formats.law_cut_files),
+        (TrustsBytes, formats.law_flipped_bits),
+        (TrustsNames, formats.law_content_decides),
+        (Transposes, formats.law_round_trip),
+        (Touches, formats.law_reading_changes_nothing),
+        (Runs, formats.law_hostile_files),
+    ],
+)
+def test_each_fault_is_found(form: type[Toy], law: Law, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
         law(case(form()), tmp_path)
 
 
-def test_examples_hold_every_dtype_and_odd_shapes():
+def test_examples_hold_every_dtype_and_odd_shapes() -> None:
     made = formats.examples(("float32", "bool"))
     assert {array.dtype.name for array in made.values()} == {"float32", "bool"}
     assert {(), (0, 3)} <= {array.shape for array in made.values()}

@@ -100,7 +100,11 @@ def _permission(path: str) -> str:
     except OSError:
         return f"{path}: a folder on the way to it may not be entered by this user (uid {os.geteuid()})"
     mode = stat.S_IMODE(status.st_mode)
-    hint = "; safetensors 0.8 and later writes files that only their owner can read" if mode == stat.S_IRUSR | stat.S_IWUSR else ""
+    hint = (
+        "; safetensors 0.8 and later writes files that only their owner can read"
+        if mode == stat.S_IRUSR | stat.S_IWUSR
+        else ""
+    )
     return (
         f"{path}: may not be read: mode {mode:04o}, owner uid {status.st_uid}, this process is uid {os.geteuid()}"
         f"{hint}; as the owner: chmod g+r (or a+r)"

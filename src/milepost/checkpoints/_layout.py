@@ -11,7 +11,7 @@ from milepost.core import Extent
 from milepost.errors import Corrupt, Unsupported
 
 UNSUPPORTED = "unsupported: "
-"""How the `encoding` of an extent begins that cannot be read; the reason follows.  Fatal only if a variable needs it."""
+"""How the `encoding` of an extent that cannot be read begins, then the reason.  Fatal only if a variable needs it."""
 
 EXPANSION = 20
 EXPANSION_FLOOR = 256 << 20

@@ -1,8 +1,9 @@
-"""An inert pickle machine: it builds plain data and placeholders, and never imports or calls anything that a file names.
+"""An inert pickle machine: it builds plain data and placeholders, and never imports or calls what a file names.
 
-A pickle is a program for a stack machine.  This one knows the opcodes that build data; where a program asks for an object
-by name it gets a placeholder, unless the name is in `known`, a table of our own functions.  The machine is our own rather
-than a subclass of the library's: that one lets eight bytes of a file ask for gigabytes (a memo index, a bytearray).
+A pickle is a program for a stack machine.  This one knows the opcodes that build data; where a program asks for an
+object by name it gets a placeholder, unless the name is in `known`, a table of our own functions.  The machine is our
+own rather than a subclass of the library's: that one lets eight bytes of a file ask for gigabytes (a memo index, a
+bytearray), and hashes nested tuples until the stack overflows.
 Opcodes: the comments of CPython's Lib/pickletools.py.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 from milepost.errors import CheckpointError, Corrupt, Unsafe
 
 _FOREIGN_LIMIT = 1000
+_STOP = ord(".")
 _SCALARS = (str, int, float, bytes, bool, type(None))
 
 
@@ -73,7 +75,9 @@ def unpickle(data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], 
     except CheckpointError:
         raise
     except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error, OverflowError) as error:
-        raise Corrupt(f"{where}: not a sound pickle, at its byte {machine.at:,}: {type(error).__name__}: {error}") from error
+        raise Corrupt(
+            f"{where}: not a sound pickle, at its byte {machine.at:,}: {type(error).__name__}: {error}"
+        ) from error
     return Unpickled(value, tuple(machine.foreign), machine.at)
 
 
@@ -92,11 +96,13 @@ class _Machine:
         while True:
             code = data[self.at]
             self.at += 1
-            if code == 0x2E:  # STOP
+            if code == _STOP:
                 return stack.pop()
             step = _OPCODES.get(code)
             if step is None:
-                raise Unsafe(f"the pickle uses opcode 0x{code:02x} at byte {self.at - 1:,}, which plain data does not need")
+                raise Unsafe(
+                    f"the pickle uses opcode 0x{code:02x} at byte {self.at - 1:,}, which plain data does not need"
+                )
             step(self)
 
     def take(self, length: int) -> bytes:

@@ -10,7 +10,9 @@ STEP_NAMES = ("global_step", "step", "iteration", "iter")
 
 STEP_LIMIT = 2**63
 
-_OPTIMIZER = re.compile(r"(?:last_|model_)?(?:optimizers?|optims?|opts?)(?:_?(?:states?|dict|state_dict|state_dicts))?(?:_\d+)?")
+_OPTIMIZER = re.compile(
+    r"(?:last_|model_)?(?:optimizers?|optims?|opts?)(?:_?(?:states?|dict|state_dict|state_dicts))?(?:_\d+)?"
+)
 _BOOKKEEPING = re.compile(
     r"(?:lr_?)?sched(?:uler)?s?(?:_?(?:states?|dict|state_dict|state_dicts))?"
     r"|(?:\w+_)?rng(?:_states?)?|random_states?|loops|callbacks|hyper_parameters|datamodule\w*|train_?loader\w*"

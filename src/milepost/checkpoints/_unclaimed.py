@@ -78,8 +78,14 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
             return found_out
     shown = head[:12].hex(" ")
     if not any(head):
-        return "corrupt", f"{path}: its first {len(head):,} bytes are all zero, as after a crash of the machine that wrote it"
-    return "corrupt", f"{path}: named like a checkpoint, but no format knows its first bytes ({shown}); {size:,} bytes in all"
+        return (
+            "corrupt",
+            f"{path}: its first {len(head):,} bytes are all zero, as after a crash of the machine that wrote it",
+        )
+    return (
+        "corrupt",
+        f"{path}: named like a checkpoint, but no format knows its first bytes ({shown}); {size:,} bytes in all",
+    )
 
 
 def _torch_legacy(path: str, head: bytes) -> Verdict | None:
@@ -96,7 +102,10 @@ def _other_formats(path: str, head: bytes) -> Verdict | None:
         (head.startswith(b"\x89HDF\r\n\x1a\n"), "an HDF5 file (Keras .h5 or .weights.h5)"),
         (head[4:8] == b"TFL3", "a TensorFlow Lite model"),
         (head.startswith(b"GGUF"), "a GGUF file"),
-        (head.startswith(b"PK\x03\x04") and b"config.json" in head[:4096] and path.endswith(".keras"), "a Keras archive"),
+        (
+            head.startswith(b"PK\x03\x04") and b"config.json" in head[:4096] and path.endswith(".keras"),
+            "a Keras archive",
+        ),
         (head.startswith(b"PK\x03\x04") and head[30:43] == b"metadata.json", "a Keras archive"),
         (path.endswith(".onnx") and head[:1] == b"\x08", "an ONNX model"),
         (head.startswith(b"\x93NUMPY"), "a single NumPy array (.npy); save named arrays with numpy.savez"),
@@ -122,5 +131,8 @@ def _zipped(path: str, head: bytes) -> Verdict | None:
 
 def _tar(path: str, head: bytes) -> Verdict | None:
     if head.startswith(_TAR_MEMBERS):
-        return "unsupported", f"{path}: torch's tar format of before 2018: not read; load and save it with a current torch"
+        return (
+            "unsupported",
+            f"{path}: torch's tar format of before 2018: not read; load and save it with a current torch",
+        )
     return None if path.lower().endswith(".tar") else ("corrupt", f"{path}: a tar archive, not a checkpoint")

@@ -15,8 +15,8 @@ _NODES = 8 * COUNT_LIMIT
 def walk(value: Any, where: str) -> Iterator[tuple[str, str, View]]:
     """Yield (group, name, view) for each tensor, in the file's order.
 
-    A pickled module is walked as its own `state_dict` would be: dotted names, persistent buffers only.  Raises `Corrupt`
-    for nesting without end and for more than a million tensors.
+    A pickled module is walked as its own `state_dict` would be: dotted names, persistent buffers only.  Raises
+    `Corrupt` for nesting without end and for more than a million tensors.
     """
     # Each waiting item: group path, own key, value, ids of the containers around it.
     waiting: list[tuple[tuple[str, ...], str, Any, tuple[int, ...]]] = [((), "", value, ())]

@@ -116,7 +116,9 @@ def unpack(file: OpenFile, item: Member) -> bytes:
 
 def _inflated(file: OpenFile, item: Member, packed: bytes, limit: int) -> bytes:
     if item.method != DEFLATED:
-        raise Unsupported(f"{file.path}: entry {item.name!r} is compressed by method {item.method}: only deflate is read")
+        raise Unsupported(
+            f"{file.path}: entry {item.name!r} is compressed by method {item.method}: only deflate is read"
+        )
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit)
     except zlib.error as error:

@@ -1,4 +1,4 @@
-"""Finding checkpoints under paths: by content, whatever the files are called; names serve only for what nobody claims."""
+"""Finding checkpoints under paths: by content, whatever their names; names serve only for what nobody claims."""
 
 import os
 import re
@@ -98,10 +98,14 @@ def _prefix_hint(path: str) -> str:
     return "; it is a TensorFlow prefix: those are not read yet" if os.path.exists(path + ".index") else ""
 
 
-def _folder(path: str, formats: Sequence[Format], around: tuple[tuple[int, int], ...], *, linked: bool) -> Iterator[Found]:
+def _folder(
+    path: str, formats: Sequence[Format], around: tuple[tuple[int, int], ...], *, linked: bool
+) -> Iterator[Found]:
     try:
         with os.scandir(path) as listing:
-            entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            entries = sorted(
+                (entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name
+            )
     except OSError:
         return
     if any(entry.name == _STORE_MARK for entry in entries):
@@ -189,8 +193,10 @@ def _failed(item: Item) -> Found | None:
         why = "corrupt", f"{item.path}: not a checkpoint that any format knows"
     if why is None:
         return None
-    state = "writing" if why[0] == Torn.kind else "failed"
-    return Found(item.path, None, (item.path,), identity(item.status), state, why)
+    files, now = (item.path,), identity(item.status)
+    if why[0] == Torn.kind:
+        return Found(item.path, None, files, now, "writing", why)
+    return Found(item.path, None, files, now, "failed", why)
 
 
 def _torn_zip(item: Item) -> Verdict | None:

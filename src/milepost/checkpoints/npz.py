@@ -1,7 +1,8 @@
-"""NumPy's .npz: a zip of .npy arrays.  Stored arrays are mapped where they lie; deflated ones are unpacked on request."""
+"""NumPy's .npz: a zip of .npy arrays.  Stored arrays are mapped where they lie, deflated ones unpacked on request."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Npz:
                     yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
 
     def read(self, found: Found) -> Table:
-        """Return the arrays by their names without ".npy"; CRC-32 of stored arrays is checked here, of others in `fetch`."""
+        """Return the arrays, named without ".npy"; CRC-32 of stored arrays is checked here, of others in `fetch`."""
         with opened(found.path) as file:
             entries = members(file)
             tensors = [_tensor(file, item) for item in entries.values()]
@@ -62,7 +63,7 @@ class Npz:
         return values.tobytes(order="C")
 
 
-def _state(path: str, first: str) -> str | None:
+def _state(path: str, first: str) -> Literal["complete", "writing"] | None:
     """Say whether a zip is an .npz: "complete", "writing", or None where it is something else."""
     try:
         with opened(path) as file:

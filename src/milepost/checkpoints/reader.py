@@ -1,7 +1,7 @@
 """The reader: finds checkpoints and returns their tables as plain data, in this process or as a process of its own.
 
-As a process (`python -m milepost.checkpoints.reader`) it answers one JSON object a line, `{"id", "method", "arguments"}`,
-with `{"id", "result"}` or `{"id", "error": {"kind", "type", "message"}}`, until its standard input ends.
+As a process (`python -m milepost.checkpoints.reader`) it answers one JSON object a line, of "id", "method" and
+"arguments", with "id" and "result", or "id" and "error" (of "kind", "type" and "message"), until its input ends.
 """
 
 import json
@@ -32,14 +32,14 @@ class Reader:
     """
 
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[Json]:
-        """Return every `Found` under the paths, as plain data, in natural order; `UsageError` for a path that is not there."""
+        """Return every `Found` under the paths as plain data, in natural order; `UsageError` for an absent path."""
         return [to_plain(one) for one in find(paths, match)]
 
     def table(self, found: Json, spool: str) -> Json:
         """Return the `Table` of a `Found`, both plain; compressed tensors are unpacked into one new file in `spool`.
 
-        All that remains is to map raw extents.  The folder `spool` is the caller's, and so is removing the file.  Raises
-        the errors of `errors.CheckpointError`: `Torn` also where the file changed since it was found or while it was
+        All that remains is to map raw extents.  The folder `spool` is the caller's, and so is removing the file.
+        Raises the errors of `errors.CheckpointError`: `Torn` also where the file changed since it was found or while it was
         read, `Vanished` where it is gone.
         """
         sighting = from_plain(Found, found)
@@ -75,7 +75,7 @@ class Reader:
 
 
 def materialise(form: Format, table: Table, spool: str) -> Table:
-    """Write every compressed tensor into one file in `spool` and point the table at it; the rest stays where it lies."""
+    """Write the compressed tensors into one file in `spool` and point the table at it; the rest stays where it lies."""
     if all(_mappable(item) for item in table.tensors):
         return table
     descriptor, path = tempfile.mkstemp(prefix="tensors-", suffix=".raw", dir=spool)
@@ -95,7 +95,9 @@ def _mappable(tensor: Tensor) -> bool:
 def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:
     data = form.fetch(tensor)
     if len(data) != tensor.where.nbytes:
-        raise Corrupt(f"{tensor.where.file}: tensor {tensor.name!r}: unpacks to {len(data):,} of {tensor.where.nbytes:,} bytes")
+        raise Corrupt(
+            f"{tensor.where.file}: tensor {tensor.name!r}: unpacks to {len(data):,} of {tensor.where.nbytes:,} bytes"
+        )
     file.write(bytes(-file.tell() % _ALIGNMENT))
     where = Extent(path, file.tell(), len(data))
     file.write(data)

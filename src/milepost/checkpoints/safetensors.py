@@ -98,9 +98,13 @@ def _header(file: OpenFile) -> tuple[dict[str, Json], int]:
         raise Torn(f"{file.path}: {file.size} bytes: the length of a safetensors header takes 8")
     length = int.from_bytes(file.at(0, 8, "the header's length"), "little")
     if length > HEADER_LIMIT:
-        raise Corrupt(f"{file.path}: the safetensors header declares {length:,} bytes, at most {HEADER_LIMIT:,} are allowed")
+        raise Corrupt(
+            f"{file.path}: the safetensors header declares {length:,} bytes, at most {HEADER_LIMIT:,} are allowed"
+        )
     if 8 + length > file.size:
-        raise Torn(f"{file.path}: the safetensors header declares {length:,} bytes, the file has {file.size - 8:,} after it")
+        raise Torn(
+            f"{file.path}: the safetensors header declares {length:,} bytes, the file has {file.size - 8:,} after it"
+        )
     raw = file.at(8, length, "the header")
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
@@ -145,7 +149,9 @@ def _cover(file: OpenFile, tensors: Sequence[Tensor], header: dict[str, Json], b
     for name, item in sorted(header.items(), key=lambda pair: pair[1]["data_offsets"]):
         start, end = item["data_offsets"]
         if start != position:
-            raise Corrupt(f"{file.path}: tensor {name[:200]!r} begins at byte {start:,} of the data, expected {position:,}")
+            raise Corrupt(
+                f"{file.path}: tensor {name[:200]!r} begins at byte {start:,} of the data, expected {position:,}"
+            )
         position = end
     if begin + position > file.size:
         raise Torn(

@@ -2,9 +2,12 @@
 
 import re
 
-_SURE = re.compile(r"(?:^|[^a-z])(?:global[-_]?step|step|iter(?:ation)?)[-_=]?(?P<step>\d{1,18})(?![0-9])", re.IGNORECASE)
+_SURE = re.compile(
+    r"(?:^|[^a-z])(?:global[-_]?step|step|iter(?:ation)?)[-_=]?(?P<step>\d{1,18})(?![0-9])", re.IGNORECASE
+)
 _WORD = re.compile(
-    r"(?:^|[^a-z])(?:checkpoint|ckpt|model|weights)[-_=](?P<step>\d{1,18})(?=$|\.(?:[a-z]|$)|-v\d+(?:\.|$))", re.IGNORECASE
+    r"(?:^|[^a-z])(?:checkpoint|ckpt|model|weights)[-_=](?P<step>\d{1,18})(?=$|\.(?:[a-z]|$)|-v\d+(?:\.|$))",
+    re.IGNORECASE,
 )
 
 _FOLDER = re.compile(r"^(?:global[-_]?step|step|iter(?:ation)?|checkpoint)[-_=]?(?P<step>\d{1,18})$", re.IGNORECASE)
@@ -14,8 +17,8 @@ def step_of_name(name: str) -> int | None:
     """Return the step in the name of a file or folder, None where it tells none.
 
     A number counts only after a word for it (`step`, `iter`, `checkpoint`, `ckpt`, `model`, `weights`); bare digits do
-    not, and neither does an epoch.  Where several words stand, `step` and `iter` outweigh the others, and the last counts.
-    Of a path whose last part tells nothing, the folder `checkpoint-900` or `step_900` around it counts.
+    not, and neither does an epoch.  Where several words stand, `step` and `iter` outweigh the others, and the last
+    counts.  Of a path whose last part tells nothing, the folder `checkpoint-900` or `step_900` around it counts.
 
     >>> step_of_name("epoch=3-step=900-v1.ckpt"), step_of_name("checkpoint-0900"), step_of_name("model.ckpt-12")
     (900, 900, 12)

@@ -1,4 +1,4 @@
-"""From a row of a table to an array: a read-only view of the file's own bytes, checked against the file as it is now."""
+"""From a row of a table to an array: a read-only view of the file's bytes, checked against the file as it is now."""
 
 import os
 

@@ -5,7 +5,7 @@ The entries are stored, so every tensor is a view on the file; each has a CRC-32
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class TorchZip:
     name = "torch_zip"
 
     def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
-        """Claim zips that hold ROOT/data.pkl, or a torch program; by their first entry where the directory is absent."""
+        """Claim zips that hold ROOT/data.pkl or a torch program, by their first entry where the directory is absent."""
         for entry in entries:
             first = first_name(entry.head) if not entry.is_dir else None
             if first is None:
@@ -48,7 +48,9 @@ class TorchZip:
         with opened(found.path) as file:
             archive = _archive(file)
             storages: dict[str, Storage] = {}
-            made = unpickle(_small(archive, "data.pkl"), KNOWN, _persistent(archive, storages), f"{file.path}: data.pkl")
+            made = unpickle(
+                _small(archive, "data.pkl"), KNOWN, _persistent(archive, storages), f"{file.path}: data.pkl"
+            )
             tensors = scalars_beside([_tensor(archive, *row) for row in walk(made.value, file.path)])
             _verify(archive, storages, tensors)
             step, source = _step(archive, made.value)
@@ -70,7 +72,7 @@ class _Archive:
     big: bool = False
 
 
-def _state(path: str, first: str) -> str | None:
+def _state(path: str, first: str) -> Literal["complete", "writing"] | None:
     try:
         with opened(path) as file:
             listed = names(file)
@@ -85,7 +87,9 @@ def _torch_like(listed: Sequence[str]) -> bool:
     inner = {name.partition("/")[2] for name in listed if name.count("/")}
     if "data.pkl" in inner or any(name == "serialized_exported_program.json" for name in listed):
         return True
-    return "archive_format" in inner or (len(listed) == 1 and bool(inner & {".format_version", ".data/serialization_id"}))
+    return "archive_format" in inner or (
+        len(listed) == 1 and bool(inner & {".format_version", ".data/serialization_id"})
+    )
 
 
 def _archive(file: OpenFile) -> _Archive:
@@ -99,7 +103,9 @@ def _archive(file: OpenFile) -> _Archive:
         if inner.startswith(_EXPORTED):
             raise Program(_program(file, name, "torch.export", "program.state_dict"))
     if f"{root}/data.pkl" not in entries or len(roots) != 1:
-        raise Corrupt(f"{file.path}: a torch archive has one top folder with data.pkl; found folders {sorted(roots)[:5]}")
+        raise Corrupt(
+            f"{file.path}: a torch archive has one top folder with data.pkl; found folders {sorted(roots)[:5]}"
+        )
     # torch.serialization.set_crc32_options(False) writes 0 for all: absent, not wrong.
     checked = any(item.crc for item in entries.values())
     archive = _Archive(file, root, entries, checked)
@@ -112,20 +118,26 @@ def _archive(file: OpenFile) -> _Archive:
 
 
 def _program(file: OpenFile, name: str, kind: str, how: str) -> str:
-    return f"{file.path}: a {kind} program (it holds {name!r}), not a table of tensors; save {how} with torch.save instead"
+    return (
+        f"{file.path}: a {kind} program (it holds {name!r}), not a table of tensors; save {how} with torch.save instead"
+    )
 
 
 def _small(archive: _Archive, inner: str) -> bytes:
     item = archive.entries[f"{archive.root}/{inner}"]
     if item.size > HEADER_LIMIT:
-        raise Corrupt(f"{archive.file.path}: {item.name!r} takes {item.size:,} bytes, at most {HEADER_LIMIT:,} are read")
+        raise Corrupt(
+            f"{archive.file.path}: {item.name!r} takes {item.size:,} bytes, at most {HEADER_LIMIT:,} are read"
+        )
     if item.method != STORED:
         raise Unsupported(_compressed(archive, item))
     return unpack(archive.file, item) if archive.checked else archive.file.at(item.offset, item.size, item.name)
 
 
 def _compressed(archive: _Archive, item: Member) -> str:
-    return f"{archive.file.path}: entry {item.name!r} is compressed; torch stores them: save the file anew with torch.save"
+    return (
+        f"{archive.file.path}: entry {item.name!r} is compressed; torch stores them: save the file anew with torch.save"
+    )
 
 
 def _persistent(archive: _Archive, storages: dict[str, Storage]) -> Callable[[Any], Storage]:
@@ -143,7 +155,9 @@ def _persistent(archive: _Archive, storages: dict[str, Storage]) -> Callable[[An
         if item.method != STORED:
             raise Unsupported(_compressed(archive, item))
         if item.size != count * kind.itemsize:
-            raise Corrupt(f"{path}: storage {name!r}: data.pkl declares {count * kind.itemsize:,} bytes, found {item.size:,}")
+            raise Corrupt(
+                f"{path}: storage {name!r}: data.pkl declares {count * kind.itemsize:,} bytes, found {item.size:,}"
+            )
         return storages.setdefault(name, Storage(name, kind, item.size))
 
     return storage

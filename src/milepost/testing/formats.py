@@ -27,7 +27,15 @@ DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "u
 SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (5,), (0, 3), (2, 3, 4))
 
 _MEMORY = 64 << 20
-_FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "pickle.find_class")
+_FORBIDDEN = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "socket.connect",
+    "pickle.find_class",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +86,21 @@ def examples(dtypes: Sequence[str] = DTYPES) -> dict[str, Array]:
 
 
 def law_round_trip(case: FormatCase, folder: Path) -> None:
-    """What was written comes back: names, dtypes, shapes, and every bit."""
+    """Hold that what was written comes back: names, dtypes, shapes, and every bit."""
     arrays = examples(case.dtypes)
     path = _written(case, folder, arrays)
     _same(_rows_of(arrays), _must_read(case, path), "round trip")
 
 
 def law_content_decides(case: FormatCase, folder: Path) -> None:
-    """A file is claimed whatever it is called, and what is no checkpoint is not claimed, whatever it is called."""
+    """Hold that content alone decides what is claimed, whatever the file is called."""
     arrays = examples(case.dtypes[:1])
     path = _written(case, folder, arrays)
     renamed = path.rename(folder / "notes.txt")
     _same(_rows_of(arrays), _must_read(case, renamed), "read under another name")
-    for number, content in enumerate((b"", b"hello, world\n" * 40, b"{}", bytes(4096), _noise(4096), b"PK\x03\x04", b"\x80\x02}.")):
+    for number, content in enumerate(
+        (b"", b"hello, world\n" * 40, b"{}", bytes(4096), _noise(4096), b"PK\x03\x04", b"\x80\x02}.")
+    ):
         other = folder / f"other{number}{case.suffix}"
         other.write_bytes(content)
         claimed = list(case.format.find([entry_of(str(other))]))
@@ -98,7 +108,7 @@ def law_content_decides(case: FormatCase, folder: Path) -> None:
 
 
 def law_find_is_calm(case: FormatCase, folder: Path) -> None:
-    """`find` raises nothing for folders and odd entries, and gives the claimed file's own path and identity."""
+    """Hold that `find` raises nothing for odd entries, and gives the claimed file's own path and identity."""
     path = _written(case, folder, examples(case.dtypes[:1]))
     entries = [Item(str(folder), is_dir=True), entry_of(str(path)), Item(str(folder / "gone"), is_dir=False)]
     found = list(case.format.find(entries))
@@ -110,7 +120,7 @@ def law_find_is_calm(case: FormatCase, folder: Path) -> None:
 
 
 def law_cut_files(case: FormatCase, folder: Path) -> None:
-    """A file cut at any point is torn, corrupt or not claimed: never a table, never another exception."""
+    """Hold that a file cut at any point is torn, corrupt or not claimed: never a table, never another exception."""
     whole = _written(case, folder, examples(case.dtypes[:2])).read_bytes()
     draw = random.Random(7)  # noqa: S311 - a sample, not a secret
     points = {*range(0, min(64, len(whole)), 3), *range(len(whole) - 40, len(whole))}
@@ -124,7 +134,7 @@ def law_cut_files(case: FormatCase, folder: Path) -> None:
 
 
 def law_flipped_bits(case: FormatCase, folder: Path) -> None:
-    """A flipped bit gives an error of the tree or a sound table; with checksums, an error or the right bytes."""
+    """Hold that a flipped bit gives an error of the tree or a sound table; with checksums, never other values."""
     arrays = examples(case.dtypes[:2])
     expected = _rows_of(arrays)
     whole = bytearray(_written(case, folder, arrays).read_bytes())
@@ -141,7 +151,7 @@ def law_flipped_bits(case: FormatCase, folder: Path) -> None:
 
 
 def law_hostile_files(case: FormatCase, folder: Path) -> None:
-    """Hostile files are refused, within 64 MB, and nothing of them is run."""
+    """Hold that hostile files are refused, within 64 MB, and that nothing of them is run."""
     _must_read(case, _written(case, folder, examples(case.dtypes[:1])))  # whatever is imported lazily is imported now
     for number, content in enumerate(case.hostile):
         path = folder / f"hostile{number}{case.suffix}"
@@ -158,7 +168,7 @@ def law_hostile_files(case: FormatCase, folder: Path) -> None:
 
 
 def law_reading_changes_nothing(case: FormatCase, folder: Path) -> None:
-    """The file and its folder are as they were, and reading twice gives the same table."""
+    """Hold that the file and its folder stay as they were, and that reading twice gives the same table."""
     path = _written(case, folder, examples(case.dtypes[:1]))
     path.chmod(0o400)
     before = path.stat(), path.read_bytes(), sorted(os.listdir(folder))
@@ -173,7 +183,8 @@ def law_reading_changes_nothing(case: FormatCase, folder: Path) -> None:
     assert before[1:] == after[1:], "reading changed the file or its folder"
 
 
-LAWS = (
+Law = Callable[[FormatCase, Path], None]
+LAWS: tuple[Law, ...] = (
     law_round_trip,
     law_content_decides,
     law_find_is_calm,
@@ -218,11 +229,17 @@ def _outcome(case: FormatCase, path: Path) -> Rows | CheckpointError | None:
     try:
         table = materialise(case.format, case.format.read(found), str(path.parent))
         return {
-            "/".join(part for part in (item.group, item.name) if part): (item.dtype, item.shape, map_tensor(item).tobytes())
+            "/".join(part for part in (item.group, item.name) if part): (
+                item.dtype,
+                item.shape,
+                map_tensor(item).tobytes(),
+            )
             for item in table.tensors
         }
     except CheckpointError as error:
         return error
+    except Exception as error:
+        raise AssertionError(f"{path.name}: {type(error).__name__} is no error of the tree: {error}") from error
     finally:
         for spooled in path.parent.glob("tensors-*.raw"):
             spooled.unlink()

@@ -1,7 +1,7 @@
 """Files that are whole or absent: atomic publishing, owners of temporary files, bounded reads, digests.
 
-A file is written under a temporary name that tells its owner, forced to disk, and linked to its final name only if that
-name is still free: whoever comes first wins, and a kill at any moment leaves no half file under a final name.
+A file is written under a temporary name that tells its owner, forced to disk, and linked to its final name only if
+that name is still free: whoever comes first wins, and a kill at any moment leaves no half file under a final name.
 
 This module imports nothing but the standard library, so that listing a store does not pay for NumPy.
 """
@@ -30,18 +30,20 @@ JSON_LIMIT = 64 * 2**20
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 _DEAD_CLAIM_SECONDS = 60
+_FIELDS = 4  # of an owner's text
+_START = 19  # the start time's place behind the command's name in /proc/<pid>/stat
 _numbers = itertools.count()
 
 
-# ---------------------------------------------------------------------------------------------------------------- owners
+# --------------------------------------------------------------------------------------------------------------- owners
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
     """A process, named so that neither a reused number nor a reboot nor a container is mistaken for it.
 
-    `boot` holds the boot id and the number of the process namespace; `start` is the start time in clock ticks since boot
-    (0 where the system does not tell).
+    `boot` holds the boot id and the number of the process namespace; `start` is the start time in clock ticks since
+    boot (0 where the system does not tell).
 
     >>> Owner.parse(Owner.me().text()) == Owner.me()
     True
@@ -62,7 +64,7 @@ class Owner:
         """Read `text()` back; None where it is not one."""
         # The host may hold hyphens; the rest may not.
         parts = text.rsplit("-", 3)
-        if len(parts) != 4 or not (parts[2].isdecimal() and parts[3].isdecimal()):
+        if len(parts) != _FIELDS or not (parts[2].isdecimal() and parts[3].isdecimal()):
             return None
         return cls(parts[0], parts[1], int(parts[2]), int(parts[3]))
 
@@ -102,7 +104,7 @@ def _boot() -> str:
 
 def _namespace() -> str:
     try:
-        return re.sub(r"\D", "", os.readlink("/proc/self/ns/pid")) or "0"
+        return re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink())) or "0"
     except OSError:
         return "0"
 
@@ -115,7 +117,7 @@ def _status(pid: int) -> tuple[str, int] | None:
         return None
     # The command's name is in brackets and may hold anything, brackets too.
     fields = text[text.rfind(")") + 2 :].split()
-    return (fields[0], int(fields[19])) if len(fields) > 19 else None
+    return (fields[0], int(fields[_START])) if len(fields) > _START else None
 
 
 def _runs(pid: int, start: int) -> bool:
@@ -132,28 +134,27 @@ def _runs(pid: int, start: int) -> bool:
     return True
 
 
-# ------------------------------------------------------------------------------------------------------------ publishing
+# ----------------------------------------------------------------------------------------------------------- publishing
 
 
 def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> bool:
     """Put a file under its name if the name is free; return False, and change nothing, where it is taken.
 
-    `data` is the content, or a function that writes it (it may seek).  Once True is returned, the file is on disk.  The
-    folder must exist.
+    `data` is the content, or a function that writes it (it may seek).  Once True is returned, the file is on disk.
+    The folder must exist.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     publish(f"{folder}/a", b"first"), publish(f"{folder}/a", b"second"), read_bounded(f"{folder}/a", 99)
     (True, False, b'first')
     """
-    final = os.fspath(path)
+    final = Path(path)
     with suppress(OSError):
-        if os.stat(final).st_size:
+        if final.stat().st_size:
             return False
-    folder = os.path.dirname(final) or "."
-    temporary = f"{folder}/{PREFIX}{Owner.me().text()}-{next(_numbers)}"
+    temporary = final.parent / f"{PREFIX}{Owner.me().text()}-{next(_numbers)}"
     try:
-        with open(temporary, "xb") as stream:
+        with temporary.open("xb") as stream:
             if callable(data):
                 data(stream)
             else:
@@ -162,19 +163,18 @@ def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> bool:
             os.fsync(stream.fileno())
         won = _put(temporary, final)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
     if won:
-        sync_folder(folder)
+        sync_folder(final.parent)
     return won
 
 
-def _put(temporary: str, final: str) -> bool:
+def _put(temporary: Path, final: Path) -> bool:
     try:
         os.link(temporary, final)
     except FileExistsError:
         # A network file system may carry a link out and yet report that it exists: the answer was lost and asked again.
-        return os.path.samestat(os.stat(temporary), os.stat(final)) or _replace_dead_claim(temporary, final)
+        return _same(temporary, final) or _replace_dead_claim(temporary, final)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -182,26 +182,32 @@ def _put(temporary: str, final: str) -> bool:
     return True
 
 
-def _claim(temporary: str, final: str) -> bool:
+def _same(temporary: Path, final: Path) -> bool:
+    try:
+        return temporary.samefile(final)
+    except FileNotFoundError:
+        return False
+
+
+def _claim(temporary: Path, final: Path) -> bool:
     """Without hard links: claim the name with an empty file, then move the whole content over it in one step."""
     try:
         os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except FileExistsError:
         return False
-    os.replace(temporary, final)
+    temporary.replace(final)
     return True
 
 
-def _replace_dead_claim(temporary: str, final: str) -> bool:
+def _replace_dead_claim(temporary: Path, final: Path) -> bool:
     """Take a name over whose claimant died between its two steps: an empty file, old by the file server's own clock."""
     try:
-        claim, mine = os.stat(final), os.stat(temporary)
+        claim, mine = final.stat(), temporary.stat()
     except FileNotFoundError:
         return False
     if claim.st_size or mine.st_mtime - claim.st_mtime < _DEAD_CLAIM_SECONDS:
         return False
-    with suppress(FileNotFoundError):
-        os.unlink(final)
+    final.unlink(missing_ok=True)
     return _claim(temporary, final)
 
 
@@ -224,15 +230,15 @@ def sweep(folder: str | Path) -> int:
     """
     removed = 0
     for path in _temporaries(os.fspath(folder)):
-        owner = Owner.parse(os.path.basename(path)[len(PREFIX) :].rpartition("-")[0])
+        owner = Owner.parse(path.name[len(PREFIX) :].rpartition("-")[0])
         if owner is not None and owner.alive() is False:
             with suppress(FileNotFoundError):
-                os.unlink(path)
+                path.unlink()
                 removed += 1
     return removed
 
 
-def _temporaries(folder: str) -> Iterator[str]:
+def _temporaries(folder: str) -> Iterator[Path]:
     waiting = [folder]
     while waiting:
         try:
@@ -242,12 +248,12 @@ def _temporaries(folder: str) -> Iterator[str]:
         with entries:
             for entry in entries:
                 if entry.name.startswith(PREFIX):
-                    yield entry.path
+                    yield Path(entry.path)
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
 
 
-# --------------------------------------------------------------------------------------------------------------- reading
+# -------------------------------------------------------------------------------------------------------------- reading
 
 
 def read_bounded(path: str | Path, limit: int) -> bytes:
@@ -255,7 +261,7 @@ def read_bounded(path: str | Path, limit: int) -> bytes:
 
     A file that is not there is the ordinary `FileNotFoundError`.
     """
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{path}: expected a regular file, found something else; move it away")
@@ -263,12 +269,12 @@ def read_bounded(path: str | Path, limit: int) -> bytes:
             data = stream.read(limit + 1)
             if len(data) <= limit:
                 return data
-    raise StoreError(f"{path}: expected at most {limit} bytes, found {status.st_size}; it is not what Milepost writes")
+    raise StoreError(f"{path}: expected at most {limit} bytes, found {status.st_size}; not what Milepost writes")
 
 
 def sha256_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's content as 64 hex digits, in constant memory."""
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -293,7 +299,7 @@ def read_json(path: str | Path, limit: int = JSON_LIMIT) -> Any:
     try:
         return json.loads(data)
     except ValueError as error:
-        raise StoreError(f"{path}: expected JSON, found damage ({error}); delete the file to have it made again") from None
+        raise StoreError(f"{path}: expected JSON, found damage ({error}); delete it to have it made again") from None
 
 
 def digest_json(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""The store: immutable files, records, leases, and an index that can be thrown away."""

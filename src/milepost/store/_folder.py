@@ -16,7 +16,7 @@ _TRIES = 10
 
 
 class Storage(Protocol):
-    """The four operations.  Names are relative, slashed, of safe characters; objects never change once they are there."""
+    """The four operations.  Names are relative, slashed, of safe characters; objects never change once there."""
 
     def put(self, name: str, data: bytes | Callable[[BinaryIO], None]) -> bool:
         """Put an object, whole and durable, if its name is free; False where it is taken."""

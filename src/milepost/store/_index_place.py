@@ -9,14 +9,13 @@ VERSION = 1
 """Version of the tables; an index of another version is deleted and rebuilt, never migrated."""
 
 _NETWORK = {
-    "9p", "afs", "beegfs", "ceph", "cephfs", "cifs", "fuse.sshfs", "gfs2", "glusterfs", "fuse.glusterfs", "gpfs", "lustre",
-    "ncpfs", "nfs", "nfs3", "nfs4", "ocfs2", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
+    "9p", "afs", "beegfs", "ceph", "cephfs", "cifs", "fuse.glusterfs", "fuse.sshfs", "gfs2", "glusterfs", "gpfs",
+    "lustre", "ncpfs", "nfs", "nfs3", "nfs4", "ocfs2", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
 }  # fmt: skip
 """File systems on which SQLite's locks and mapped files are not to be trusted."""
 
 _TABLES = """
-CREATE TABLE folder(path TEXT PRIMARY KEY, mtime INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE file(folder TEXT, name TEXT, PRIMARY KEY(folder, name)) WITHOUT ROWID;
+CREATE TABLE folder(path TEXT PRIMARY KEY, mtime INTEGER NOT NULL, names TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE sighting(folder TEXT, file TEXT, run TEXT, path TEXT, variant TEXT, digest TEXT, step INTEGER, name TEXT,
   seen TEXT, attempt INTEGER, kind TEXT, message TEXT, PRIMARY KEY(folder, file)) WITHOUT ROWID;
 CREATE TABLE evaluation(folder TEXT PRIMARY KEY, digest TEXT, created INTEGER) WITHOUT ROWID;
@@ -46,7 +45,7 @@ def drop(place: str) -> None:
     if place != ":memory:":
         for end in ("", "-wal", "-shm", "-journal"):
             with suppress(FileNotFoundError):
-                os.unlink(place + end)
+                Path(place + end).unlink()
 
 
 def on_network(path: Path) -> bool:
@@ -59,8 +58,8 @@ def on_network(path: Path) -> bool:
     best, kind = "", ""
     for line in lines:
         fields = line.split(" ")
-        point = fields[1].replace("\\040", " ").rstrip("/") + "/" if len(fields) > 2 else ""
-        if point and real.startswith(point) and len(point) >= len(best):
+        point = fields[1].replace("\\040", " ").rstrip("/") + "/"
+        if real.startswith(point) and len(point) >= len(best):
             best, kind = point, fields[2]
     return kind in _NETWORK
 

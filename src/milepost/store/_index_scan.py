@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from milepost.errors import StoreError
-from milepost.files import read_json
+from milepost.files import JSON_LIMIT, read_json
 
 _RACY_NS = 2_000_000_000
 """A folder that changed less than this before it was listed may change again within the same tick of its clock."""
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
 
 
 def refresh(connection: sqlite3.Connection, root: Path) -> int:
@@ -64,7 +65,7 @@ def _subfolders(path: str) -> list[str]:
 
 def _mtime(path: str | Path) -> int | None:
     try:
-        return os.stat(path).st_mtime_ns
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - thousands of them
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -72,21 +73,28 @@ def _mtime(path: str | Path) -> int | None:
 def _rescan(connection: sqlite3.Connection, root: Path, path: str, mtime: int) -> None:
     now = time.time_ns()
     names = {name for name in _subfolders(f"{root}/{path}") if name.endswith(".json")}
-    seen = {name for (name,) in connection.execute("SELECT name FROM file WHERE folder=?", (path,))}
+    seen = _names(connection, path)
     for name in seen - names:
         _remove(connection, path, name)
-    whole = True
-    for name in sorted(names - seen):
-        whole &= _add(connection, root, path, name)
-    trusted = mtime if whole and now - mtime > _RACY_NS else 0
-    connection.execute("INSERT OR REPLACE INTO folder VALUES(?,?)", (path, trusted))
+    added = {name for name in sorted(names - seen) if _add(connection, root, path, name)}
+    connection.execute("INSERT OR IGNORE INTO touched SELECT DISTINCT digest FROM value WHERE folder=?", (path,))
+    kept = (seen & names) | added
+    trusted = mtime if kept == names and now - mtime > _RACY_NS else 0
+    connection.execute("INSERT OR REPLACE INTO folder VALUES(?,?,?)", (path, trusted, "/".join(sorted(kept))))
+
+
+def _names(connection: sqlite3.Connection, path: str) -> set[str]:
+    row = connection.execute("SELECT names FROM folder WHERE path=?", (path,)).fetchone()
+    return set(row[0].split("/")) if row and row[0] else set()
 
 
 def _add(connection: sqlite3.Connection, root: Path, path: str, name: str) -> bool:
+    """Take one file in; False where it has to be looked at again next time."""
     try:
-        if not os.path.getsize(f"{root}/{path}/{name}"):
+        data = _read(f"{root}/{path}/{name}")
+        if not data:
             return False
-        content = read_json(f"{root}/{path}/{name}")
+        content = json.loads(data)
         if path.startswith("runs/"):
             _add_sighting(connection, path, name, content)
         else:
@@ -98,12 +106,27 @@ def _add(connection: sqlite3.Connection, root: Path, path: str, name: str) -> bo
                 row = (path, name, digest, content["attempt"], content["kind"], content["message"])
                 connection.execute("INSERT OR REPLACE INTO failure VALUES(?,?,?,?,?,?)", row)
     except FileNotFoundError:
-        # Removed meanwhile, or an evaluation whose description has not arrived yet: looked at again next time.
+        # Removed meanwhile, or an evaluation whose description has not arrived yet.
         return False
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StoreError(f"{root}/{path}/{name}: not what this version of Milepost writes ({error!r})") from error
-    connection.execute("INSERT OR REPLACE INTO file VALUES(?,?)", (path, name))
+        raise StoreError(
+            f"{root}/{path}/{name}: expected what Milepost writes, found damage or another version's file ({error!r}); "
+            "delete it to have it made again"
+        ) from error
     return True
+
+
+def _read(path: str) -> bytes:
+    # Three calls to the system a file: a rebuild reads tens of thousands.
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        size = min(os.fstat(handle).st_size, JSON_LIMIT) + 1
+        data = os.read(handle, size)
+        if len(data) == size:
+            raise ValueError(f"more than {JSON_LIMIT} bytes")
+    finally:
+        os.close(handle)
+    return data
 
 
 def _add_sighting(connection: sqlite3.Connection, path: str, name: str, content: dict[str, Any]) -> None:
@@ -118,7 +141,7 @@ def _evaluation(connection: sqlite3.Connection, root: Path, folder: str) -> tupl
     if row is not None:
         return row[0], row[1]
     file = f"{root}/{folder}/spec.json"
-    digest, created = read_json(file)["weights"], os.stat(file).st_mtime_ns
+    digest, created = read_json(file)["weights"], Path(file).stat().st_mtime_ns
     connection.execute("INSERT INTO evaluation VALUES(?,?,?)", (folder, digest, created))
     return digest, created
 
@@ -126,15 +149,12 @@ def _evaluation(connection: sqlite3.Connection, root: Path, folder: str) -> tupl
 def _add_record(connection: sqlite3.Connection, place: tuple[str, str, str, int], content: dict[str, Any]) -> None:
     path, name, digest, created = place
     covered = sum(stop - start for start, stop in content["coverage"])
-    batch = content["batch_size"] or 0
-    for value in content["values"]:
-        row = (path, name, digest, content["data"], content["slice"], value["metric"], content["estimator"], batch)
-        connection.execute(
-            "INSERT INTO value(folder,file,digest,data,slice,metric,estimator,batch,covered,created,text) "
-            "VALUES(?,?,?,?,?,?,?,?,?,?,?)",
-            (*row, covered, created, _text(content, value)),
-        )
-    connection.execute("INSERT OR IGNORE INTO touched VALUES(?)", (digest,))
+    head = (path, name, digest, content["data"], content["slice"], content["estimator"], content["batch_size"] or 0)
+    connection.executemany(
+        "INSERT INTO value(folder,file,digest,data,slice,estimator,batch,covered,created,metric,text) "
+        "VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+        [(*head, covered, created, value["metric"], _text(content, value)) for value in content["values"]],
+    )
 
 
 def _text(content: dict[str, Any], value: dict[str, Any]) -> str:
@@ -150,11 +170,11 @@ def _text(content: dict[str, Any], value: dict[str, Any]) -> str:
     for key in ("gap", "note"):
         if value.get(key) is not None:
             shown[key] = value[key]
-    return json.dumps(shown, allow_nan=False)[1:]
+    return _encode(shown)[1:]
 
 
 def _forget(connection: sqlite3.Connection, path: str) -> None:
-    for (name,) in connection.execute("SELECT name FROM file WHERE folder=?", (path,)).fetchall():
+    for name in _names(connection, path):
         _remove(connection, path, name)
     connection.execute("DELETE FROM folder WHERE path=?", (path,))
     connection.execute("DELETE FROM evaluation WHERE folder=?", (path.rpartition("/")[0],))
@@ -162,14 +182,14 @@ def _forget(connection: sqlite3.Connection, path: str) -> None:
 
 def _remove(connection: sqlite3.Connection, path: str, name: str) -> None:
     where = "WHERE folder=? AND file=?"
-    connection.execute(f"INSERT OR IGNORE INTO touched SELECT digest FROM value {where}", (path, name))
+    touched = f"INSERT OR IGNORE INTO touched SELECT digest FROM value {where}"  # noqa: S608 - constants only
+    connection.execute(touched, (path, name))
     for table in ("sighting", "value", "failure"):
-        connection.execute(f"DELETE FROM {table} {where}", (path, name))
-    connection.execute("DELETE FROM file WHERE folder=? AND name=?", (path, name))
+        connection.execute(f"DELETE FROM {table} {where}", (path, name))  # noqa: S608 - constants only
 
 
 def _choose(connection: sqlite3.Connection) -> None:
-    """Mark, among equal values of a content, the one that is shown: the largest coverage, then the newest evaluation."""
+    """Mark the one to show among equal values of a content: the largest coverage, then the newest evaluation."""
     connection.execute("UPDATE value SET shown=0 WHERE digest IN (SELECT digest FROM touched)")
     connection.execute(
         "UPDATE value SET shown=1 WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER ("

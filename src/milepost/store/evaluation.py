@@ -1,7 +1,6 @@
 """One evaluation's folder: what it is, its parts, records, failures."""
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from milepost.errors import StoreError
@@ -10,6 +9,8 @@ from milepost.store._folder import Storage
 from milepost.store.records import Failures, Records
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from milepost.core import Json
     from milepost.store.parts import Parts
 

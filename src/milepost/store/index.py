@@ -6,7 +6,7 @@ It is never the truth: another version, damage or doubt, and it is made anew fro
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -66,14 +66,12 @@ class Index:
         digest: str | None = None,
         data: str | None = None,
         metric: str | None = None,
-        digests: Iterable[str] | None = None,
+        digests: Sequence[str] | None = None,
     ) -> Iterator[str]:
         """Yield the same records as lines of JSON, without parsing them; `digests` narrows to some contents."""
-        chosen = None if digests is None else set(digests)
         texts: dict[str, list[str]] = {}
-        for content, text in self._mended(lambda: self._values(digest, data, metric)):
-            if chosen is None or content in chosen:
-                texts.setdefault(content, []).append(text)
+        for content, text in self._mended(lambda: self._values(digest, data, metric, digests)):
+            texts.setdefault(content, []).append(text)
         heads = {row["digest"]: row for row in reversed(self._contents(run))}
         if run is None:
             heads.update({content: {"digest": content} for content in texts.keys() - heads.keys()})
@@ -86,9 +84,9 @@ class Index:
     def checkpoints(self, run: str | None = None) -> list[dict[str, Any]]:
         """Return one row a content and variant, and one a failed file, sorted by run, step and name.
 
-        Each has run, path, step, name, variant, digest, state ("done", "seen" or "failed"), failure (kind and message, or
-        None) and its sightings, the primary one first: with a step, and not named last, best or latest, if there is such
-        a one.  A sighting that is not `current` was superseded: its path holds something else by now.
+        Each has run, path, step, name, variant, digest, state ("done", "seen" or "failed"), failure (kind and message,
+        or None) and its sightings, the primary one first: with a step, and not named last, best or latest, if there is
+        such a one.  A sighting that is not `current` was superseded: its path holds something else by now.
         """
         done, failures = self._mended(self._outcomes)
         rows = self._contents(run)
@@ -97,18 +95,21 @@ class Index:
             row["state"] = "done" if row["digest"] in done else "failed" if row["failure"] else "seen"
         return sorted(rows + self._failed(run), key=_order)
 
-    def _values(self, digest: str | None, data: str | None, metric: str | None) -> list[tuple[str, str]]:
+    def _values(
+        self, digest: str | None, data: str | None, metric: str | None, digests: Sequence[str] | None
+    ) -> list[tuple[str, str]]:
         where = ["shown=1"]
         given: list[str | int] = []
         for column, wanted in (("data=?", data), ("metric=?", metric), ("substr(digest, 1, ?)=?", digest)):
             if wanted is not None:
                 where.append(column)
                 given += [wanted] if column.count("?") == 1 else [len(wanted), wanted]
-        return self._connection.execute(
-            f"SELECT digest, text FROM value WHERE {' AND '.join(where)} "
-            "ORDER BY digest, data, slice, estimator='exact' DESC, batch, metric",
-            given,
-        ).fetchall()
+        if digests is not None:
+            where.append("digest IN (SELECT value FROM json_each(?))")
+            given.append(json.dumps(list(digests)))
+        query = "SELECT digest, text FROM value WHERE " + " AND ".join(where)  # noqa: S608 - the values are bound
+        order = " ORDER BY digest, data, slice, estimator='exact' DESC, batch, metric"
+        return self._connection.execute(query + order, given).fetchall()
 
     def _outcomes(self) -> tuple[set[str], dict[str, dict[str, str]]]:
         done = {row[0] for row in self._connection.execute("SELECT DISTINCT digest FROM value")}
@@ -119,10 +120,8 @@ class Index:
         return done, {digest: {"kind": kind, "message": message} for digest, kind, message in rows}
 
     def _sightings(self, run: str | None) -> list[dict[str, Any]]:
-        where, given = ("WHERE run=?", (run,)) if run is not None else ("", ())
-        rows = self._mended(
-            lambda: self._connection.execute(f"SELECT {','.join(_SIGHTING)} FROM sighting {where}", given).fetchall()
-        )
+        query = f"SELECT {','.join(_SIGHTING)} FROM sighting WHERE ? IS NULL OR run=?"  # noqa: S608 - constants only
+        rows = self._mended(lambda: self._connection.execute(query, (run, run)).fetchall())
         return [dict(zip(_SIGHTING, row, strict=True)) for row in rows]
 
     def _contents(self, run: str | None) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ Members are stored (not deflated), carry a fixed timestamp and begin at multiple
 read or mapped where it lies.  `numpy.load` reads them too.  No pickle: object arrays are refused both ways.
 """
 
+import ast
 import io
 import json
 import math
@@ -31,6 +32,8 @@ _ALIGN = 64
 _LOCAL = 30
 _ZIP64_EXTRA = 20
 _HEADER_LIMIT = 64 << 20
+_MAGIC = b"\x93NUMPY\x01\x00"
+_DAMAGE = (ValueError, TypeError, LookupError, SyntaxError, EOFError, NotImplementedError, RecursionError, MemoryError)
 _NAME = re.compile(r"[A-Za-z0-9_+@=,.~-]+(/[A-Za-z0-9_+@=,.~-]+)*")
 
 
@@ -57,7 +60,7 @@ class Writer:
     def array(self, name: str, dtype: "np.dtype[Any]", shape: tuple[int, ...], chunks: Iterable[Array]) -> None:
         """Write one array, given its rows in chunks that are converted to `dtype`."""
         if dtype.hasobject or dtype.kind == "V":
-            raise StoreError(f"column {name!r}: expected NumPy numbers or text of fixed width, found {dtype}; convert it")
+            raise StoreError(f"column {name!r}: expected NumPy numbers or text of fixed width, found {dtype}")
         start = io.BytesIO()
         described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(start, described)
@@ -112,7 +115,7 @@ class Archive:
         """Read the directory; a `StoreError` says what is damaged, `FileNotFoundError` that there is no such file."""
         self.path = Path(path)
         try:
-            with open(self.path, "rb") as stream, zipfile.ZipFile(stream) as archive:
+            with self.path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
                 size = os.fstat(stream.fileno()).st_size
                 infos = {info.filename: info for info in archive.infolist()}
                 self.header: dict[str, Any] = _read_header(archive, infos)
@@ -121,12 +124,12 @@ class Archive:
                     for name, info in infos.items()
                     if name.endswith(".npy")
                 }
-        except (zipfile.BadZipFile, ValueError, struct.error, EOFError, NotImplementedError) as error:
+        except (*_DAMAGE, zipfile.BadZipFile, struct.error) as error:
             raise self.damaged(str(error)) from None
 
     def damaged(self, what: str) -> StoreError:
         """Return the error that tells where, what, and what to do."""
-        return StoreError(f"{self.path}: expected a whole archive, found damage ({what}); delete it to have it made again")
+        return StoreError(f"{self.path}: expected a whole archive, found damage ({what}); delete it to have it redone")
 
     def map(self, name: str) -> Array:
         """Return an array mapped from the file, read-only; nothing is read until it is touched."""
@@ -143,7 +146,7 @@ class Archive:
         if not 0 <= start <= stop <= rows:
             raise IndexError(f"{self.path}: {name}: rows {start} to {stop} of {rows}")
         shape = (stop - start, *member.shape[1:]) if member.shape else ()
-        with open(self.path, "rb") as stream:
+        with self.path.open("rb") as stream:
             data = _exactly(stream, member.offset + start * member.row, (stop - start) * member.row)
         return np.frombuffer(bytearray(data), member.dtype).reshape(shape)
 
@@ -155,7 +158,7 @@ class Archive:
 
     def verify(self) -> None:
         """Check every array against its CRC-32; a `StoreError` names the first that differs."""
-        with open(self.path, "rb") as stream:
+        with self.path.open("rb") as stream:
             for name, member in self.members.items():
                 stream.seek(member.at)
                 crc, left = 0, member.stored
@@ -174,7 +177,7 @@ def _read_header(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo])
         raise ValueError("header too large")
     header = json.loads(archive.read(info))
     if not isinstance(header, dict):
-        raise ValueError("header is not a JSON object")
+        raise ValueError("header is not a JSON object")  # noqa: TRY004 - damage, as the rest
     return header
 
 
@@ -184,16 +187,23 @@ def _locate(stream: BinaryIO, info: zipfile.ZipInfo, size: int) -> Member:
     at = info.header_offset + _LOCAL + names + extra
     if info.compress_type != zipfile.ZIP_STORED or local[:4] != b"PK\3\4" or at + info.file_size > size:
         raise ValueError(f"member {info.filename!r}")
-    stream.seek(at)
-    version = np.lib.format.read_magic(stream)
-    if version != (1, 0):
-        raise ValueError(f"NumPy header of {info.filename!r}")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    offset = stream.tell()
-    nbytes = dtype.itemsize * math.prod(shape)
-    if dtype.hasobject or fortran or offset - at + nbytes != info.file_size:
+    dtype, shape, offset = _npy_header(stream, at)
+    if dtype.hasobject or offset - at + dtype.itemsize * math.prod(shape) != info.file_size:
         raise ValueError(f"shape of {info.filename!r}")
     return Member(dtype, shape, offset, at, info.file_size, info.CRC)
+
+
+def _npy_header(stream: BinaryIO, at: int) -> tuple["np.dtype[Any]", tuple[int, ...], int]:
+    # NumPy's own reader tries to mend what it cannot read, with warnings; here it is simply damage.
+    start = _exactly(stream, at, len(_MAGIC) + 2)
+    if not start.startswith(_MAGIC):
+        raise ValueError("not an array")
+    length = struct.unpack_from("<H", start, len(_MAGIC))[0]
+    described = ast.literal_eval(_exactly(stream, at + len(start), length).decode("latin-1"))
+    shape = described["shape"]
+    if not all(type(size) is int and size >= 0 for size in shape) or described["fortran_order"] is not False:
+        raise ValueError("shape or order of an array")
+    return np.lib.format.descr_to_dtype(described["descr"]), tuple(shape), at + len(start) + length
 
 
 def _exactly(stream: BinaryIO, offset: int, count: int) -> bytes:

@@ -1,8 +1,8 @@
 """Columns that arrive range by range, and are sealed into one archive once every row is there.
 
-The same mechanism keeps the outcomes of a checkpoint (parts, then `sealed/<column set>.npz`) and what is known of a data
-set (pieces, then `columns.npz`).  Rows that two processes both delivered are taken once, by a rule that depends on the
-bounds alone, so any order of arrival gives the same bytes.
+The same mechanism keeps the outcomes of a checkpoint (parts, then `sealed/<column set>.npz`) and what is known of a
+data set (pieces, then `columns.npz`).  Rows that two processes both delivered are taken once, by a rule that depends
+on the bounds alone, so any order of arrival gives the same bytes.
 """
 
 import re

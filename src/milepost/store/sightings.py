@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
-from milepost import core
 from milepost.core import Identity, Json
 from milepost.errors import StoreError
 from milepost.files import json_bytes, read_json
+from milepost.plain import digest
 from milepost.store._folder import Storage
 
 
@@ -93,4 +93,4 @@ class Sightings:
 
 
 def _stem(run: str, path: str, identity: Identity, variant: str, signature: str) -> str:
-    return f"runs/{run}/sightings/{core.digest([path, identity.plain(), variant, signature])}"
+    return f"runs/{run}/sightings/{digest([path, identity.plain(), variant, signature])}"

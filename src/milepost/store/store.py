@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from milepost.store.evaluation import EvaluationFolder, folder_of
 from milepost.store.index import Index
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from milepost.core import Identity
     from milepost.store.datasets import Dataset
     from milepost.store.sightings import Sighting
@@ -77,7 +78,7 @@ class Store:
             if not (folder / "store.json").exists():
                 if names:
                     raise StoreError(
-                        f"{folder}: expected a store or an empty folder, found {sorted(names)[0]!r} and no store.json; "
+                        f"{folder}: expected a store or an empty folder, found {min(names)!r} and no store.json; "
                         "name another folder for the store"
                     )
                 files.publish_json(folder / "store.json", {"format": FORMAT, "id": os.urandom(16).hex()})
@@ -177,7 +178,7 @@ class Store:
         return index
 
     def sweep(self) -> int:
-        """Remove what the dead left behind: temporary files, leases, heartbeats, parts under a seal; return how many."""
+        """Remove what the dead left: temporary files, leases, heartbeats, parts under a seal; return how many."""
         removed = files.sweep(self.path) + leases.sweep(self.storage)
         removed += sum(self.evaluation(key).tidy() for key in self.evaluations())
         for digest in self.storage.list("datasets"):

@@ -1,0 +1,146 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from milepost.core import Identity
+from milepost.errors import StoreError
+from milepost.store.records import coverage_text, number
+from milepost.store.sightings import Sighting
+from milepost.store.store import Store
+from milepost.testing.stores import KEY, made_part, made_record
+
+IDENTITY = Identity(1, 2, 3, 4, 5)
+
+
+def test_opening_what_is_no_store_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"found no store\.json.*milepost run"):
+        Store.open(tmp_path / "nothing")
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StoreError, match=r"found 'thesis\.tex'"):
+        Store.create(tmp_path)
+    with pytest.raises(StoreError, match="no store can be made here"):
+        Store.create(tmp_path / "thesis.tex" / "store")
+
+
+@pytest.mark.parametrize("text", ['{"format":2,"id":"x"}', '{"id":"x"}', "[]", "{", '{"format":1}'])
+def test_a_store_of_another_format_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "store.json").write_text(text, encoding="ascii")
+    for door in (Store.open, Store.create):
+        with pytest.raises(StoreError, match="expected"):
+            door(tmp_path)
+
+
+def test_a_rest_of_a_killed_creation_is_no_foreign_thing(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-host-boot.1-1-1-0").touch()
+    assert Store.create(tmp_path).id == Store.create(tmp_path).id
+
+
+def test_run_names(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    (tmp_path / "lenet" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "lenet")
+    run = store.run_of(tmp_path / "lenet")
+    assert run.startswith("lenet-")
+    assert store.run_of(tmp_path / "link") == run
+    assert store.run_of(tmp_path / "lenet" / "checkpoints").startswith("lenet-checkpoints-")
+    assert store.run_of("/odd name/ü").startswith("_-")
+    assert store.run_of("/").startswith("run-")
+    assert {item["id"]: item["path"] for item in store.runs()}[run] == str(tmp_path / "lenet")
+
+
+def test_sightings_success_supersedes_failures(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    where = ("r", "/c/a.pt", IDENTITY, "raw", "sig")
+
+    def made(**changes: object) -> Sighting:
+        return Sighting("r", "/c/a.pt", IDENTITY, "a", "raw", "sig", **changes)  # type: ignore[arg-type]
+
+    assert store.sighting(*where) is None
+    for attempt in (1, 2):
+        assert store.add_sighting(made(failure=("torn", f"try {attempt}"), attempt=attempt))
+    found = store.sighting(*where)
+    assert found == made(failure=("torn", "try 2"), attempt=2)
+    success = made(digest="ab", notes={"mapping": {"a": "b"}}, step=3, step_source="name")
+    assert store.add_sighting(success)
+    assert not store.add_sighting(success)
+    assert store.sighting(*where) == success
+    assert store.sighting("r", "/c/a.pt", Identity(1, 2, 3, 4, 6), "raw", "sig") is None
+    assert store.sighting("r", "/c/a.pt", IDENTITY, "raw", "other model") is None
+    assert len(list(store.sightings("r"))) == len(list(store.sightings())) == 3
+
+
+def test_a_sighting_is_success_or_failure() -> None:
+    for changes in ({}, {"digest": "a", "failure": ("torn", "x")}, {"digest": "a", "attempt": 0}):
+        with pytest.raises(StoreError, match="expected a digest or a failure"):
+            Sighting("r", "/c/a.pt", IDENTITY, "a", **changes)  # type: ignore[arg-type]
+
+
+def test_records_are_put_once_and_hold_nonfinite_numbers(tmp_path: Path) -> None:
+    records = Store.create(tmp_path / "s").evaluation(KEY).records
+    record = made_record()
+    record["values"][0].update(value=-math.inf, numerator=np.float64("nan"), n=np.int64(7))
+    assert not records.has(record)
+    assert records.publish(record, {"confusion": np.eye(2)})
+    assert not records.publish({**record, "status": "other"})
+    assert records.has(record)
+    assert not records.has({**record, "slice": "night"})
+    assert not records.has({**record, "estimator": "batch_mean", "batch_size": 36})
+    assert not records.has({**record, "coverage": [[0, 5]]})
+    (found,) = records.read()
+    value = found["values"][0]
+    assert (value["value"], value["numerator"], value["n"]) == ("-inf", "nan", 7)
+    assert number(value["value"]) == -math.inf
+    assert np.array_equal(records.tables(record)["confusion"], np.eye(2))
+    (name,) = (path.name for path in (tmp_path / "s").rglob("records/*.json"))
+    assert name.startswith("top_k-")
+    assert name.endswith(".exact@0-1000.json")
+    json.loads((tmp_path / "s").joinpath("evaluations", KEY[:2], KEY, "records", name).read_text(encoding="ascii"))
+
+
+def test_long_coverage_is_hashed() -> None:
+    ranges = [(index * 512, index * 512 + 256) for index in range(100)]
+    assert coverage_text(ranges).startswith("100-ranges-")
+    assert coverage_text(ranges) != coverage_text(ranges[1:])
+
+
+def test_equivalent_codes_are_followed_also_in_a_circle(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    assert store.equivalent("d", "t", "v3") == "v3"
+    assert store.add_equivalent("d", "t", "v2", "v1", {"rows": 256})
+    assert store.add_equivalent("d", "t", "v3", "v2")
+    assert store.equivalent("d", "t", "v3") == "v1"
+    assert store.equivalent("other", "t", "v3") == "v3"
+    assert not store.add_equivalent("d", "t", "v1", "v3")
+    other = Store.create(tmp_path / "o")
+    for code, same in (("a", "b"), ("b", "a")):
+        # As two processes would that did not see each other.
+        fact = Store.create(tmp_path / code)
+        fact.add_equivalent("d", "t", code, same)
+        (path,) = (tmp_path / code / "codes").iterdir()
+        other.storage.put(f"codes/{path.name}", path.read_bytes())
+    assert other.equivalent("d", "t", "a") == other.equivalent("d", "t", "b") == "a"
+
+
+def test_codes_are_listed(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    code = {"version": "v1/ü", "files": {"eval.py": {"normalised": "a", "raw": "b"}}}
+    assert store.add_code(code)
+    assert not store.add_code(code)
+    assert store.codes() == [code]
+
+
+def test_sweep_removes_parts_under_a_seal(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    evaluation = store.evaluation(KEY)
+    parts = evaluation.parts("kept")
+    parts.publish(made_part(0, 256))
+    assert parts.seal(256)
+    parts.publish(made_part(0, 128))
+    assert parts.coverage() == [(0, 256)]
+    assert store.sweep() == 1
+    assert evaluation.column_sets() == ["kept"]
+    with pytest.raises(StoreError, match="expected 0 to 300"):
+        parts.seal(300)

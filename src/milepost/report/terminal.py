@@ -157,5 +157,5 @@ def _notes(results: Results) -> list[Text]:
     for row in results.rows:
         for metric, cell in row.cells.items():
             if cell.note and (cell.undefined or cell.value is None):
-                found.setdefault(f"{metric} undefined: {cell.note}", None)
+                found.setdefault(f"{metric}: {cell.note}", None)
     return [Text(note, style="yellow") for note in found]

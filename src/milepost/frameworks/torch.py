@@ -129,8 +129,9 @@ class TorchModel:
                 raise UsageError(
                     f"the function given to TorchModel returned a {type(made).__name__}; expected a module"
                 )
-            module = made.to(self._device).eval().requires_grad_(requires_grad=False)
+            module = made.to(self._device).eval()
             self._slots, self._variables = _slots(module)
+            module.requires_grad_(requires_grad=False)
             floating = (item.dtype for item in module.parameters() if item.is_floating_point())
             self._floating = next(floating, None)
             self._module = module

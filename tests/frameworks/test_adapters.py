@@ -188,7 +188,7 @@ def test_a_function_notes_what_it_reads() -> None:
     "look",
     [
         lambda w: {**w},
-        lambda w: dict(w),
+        dict,
         lambda w: dict(**w),
         lambda w: [w[name] for name in w],
         lambda w: list(w.items()),
@@ -228,7 +228,7 @@ def test_declared_variables() -> None:
     )
     for wrong in ("w", {"w": "float32"}, {"w": ("nonsense", (3,))}, ["w", "w"]):
         with pytest.raises(UsageError, match="variables"):
-            FunctionModel(affine, wrong)  # type: ignore[arg-type]
+            FunctionModel(affine, wrong)
     with pytest.raises(UsageError, match="cpu"):
         model.on("cuda")
 

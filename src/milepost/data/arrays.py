@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Array, Batch, Json, digest
+from milepost.core import Array, Batch, Json
 from milepost.data._content import content_digest
 from milepost.data._rows import (
     as_ids,
@@ -21,6 +21,7 @@ from milepost.data._rows import (
 )
 from milepost.data.order import OrderName, make_order
 from milepost.errors import DataError, UsageError
+from milepost.plain import digest
 
 _BLOCK = 8192  # positions are turned into rows in blocks: a call of the order costs as much for 200 rows as for 2,000
 

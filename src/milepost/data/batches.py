@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Array, Batch, Json, digest
+from milepost.core import Array, Batch, Json
 from milepost.data._content import content_digest
 from milepost.data._rows import (
     Inputs,
@@ -25,6 +25,7 @@ from milepost.data._rows import (
 from milepost.data.arrays import check_range, declared
 from milepost.data.order import Natural
 from milepost.errors import DataError, UnstableData, UsageError
+from milepost.plain import digest
 
 _PROBE = 64
 

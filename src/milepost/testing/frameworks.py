@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Array, Model, canonical
+from milepost.core import Array, Model
+from milepost.plain import canonical
 
 TOLERANCE = 1e-5
 
@@ -111,12 +112,12 @@ def _loads_maps(case: FrameworkCase) -> None:
     expected = outputs_of(model, model.load(case.tensors[0]), case.inputs)
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{number}.bin" for number, name in enumerate(case.tensors[0])}
-        maps = {}
+        maps: dict[str, Array] = {}
         for name, file in files.items():
             array = case.tensors[0][name]
             file.write_bytes(array.tobytes() + b"\0")
-            maps[name] = np.memmap(file, dtype=np.uint8, mode="r", shape=(array.nbytes,))
-            maps[name] = maps[name].view(array.dtype).reshape(array.shape)
+            mapped = np.memmap(file, dtype=np.uint8, mode="r", shape=(array.nbytes,))
+            maps[name] = mapped.view(array.dtype).reshape(array.shape)
         weights = model.load(maps)
         for file in files.values():
             with file.open("r+b") as opened:

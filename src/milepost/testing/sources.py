@@ -7,12 +7,14 @@ def test_my_source() -> None:
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from milepost.core import Array, Batch, Source, canonical
+from milepost.core import Array, Batch, Source
 from milepost.errors import MilepostError
+from milepost.plain import canonical
 
 Make = Callable[[], Source]
 _FAR = 1 << 40
@@ -88,7 +90,7 @@ def _ranges_agree(make: Make, whole: list[tuple[Any, ...]]) -> None:
         cuts = [0, size // 3, size // 3 + 1, size]
         parts = [
             row
-            for start, stop in zip(cuts, cuts[1:], strict=False)
+            for start, stop in pairwise(cuts)
             for row in contents(make().batches(start, stop, batch_size))
             if start <= row[0] < stop
         ]

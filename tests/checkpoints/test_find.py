@@ -168,6 +168,23 @@ def test_an_unreadable_file_says_its_mode_and_what_to_do(tmp_path: Path, monkeyp
     assert "chmod g+r" in found.failure[1]
 
 
+def test_a_folder_that_may_not_be_listed_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npz(tmp_path / "open" / "a.npz")
+    (tmp_path / "shut").mkdir()
+    honest = os.scandir
+
+    def refuse(path: str) -> object:
+        if path.endswith("shut"):
+            raise PermissionError(13, "Permission denied")
+        return honest(path)
+
+    monkeypatch.setattr("milepost.checkpoints.find.os.scandir", refuse)
+    fine, shut = find([str(tmp_path)])
+    assert (fine.format, fine.failure) == ("npz", None)
+    assert shut.failure is not None
+    assert "cannot be listed" in shut.failure[1]
+
+
 def test_the_real_pointers_say_so() -> None:
     folder = REAL / "git_lfs_pointers"
     if not folder.exists():

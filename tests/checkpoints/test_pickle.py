@@ -1,6 +1,7 @@
 """The inert machine: the library's pickler as the judge on plain data; names never imported; garbage never crashes."""
 
 import collections
+import contextlib
 import pickle
 import random
 
@@ -41,10 +42,8 @@ def test_damaged_pickles_give_errors_of_the_tree_or_data(seed: int) -> None:
     data = bytearray(pickle.dumps({"a": [1, (2, 3)], "b": collections.OrderedDict(x=1)}, draw.choice([2, 4])))
     for _ in range(3):
         data[draw.randrange(len(data))] = draw.randrange(256)
-    try:
+    with contextlib.suppress(CheckpointError):
         unpickle(bytes(data), KNOWN, repr, "x")
-    except CheckpointError as error:
-        assert str(error)
 
 
 def test_names_become_placeholders_and_are_listed_once() -> None:
@@ -59,6 +58,11 @@ def test_keys_that_would_hash_for_ever_do_not() -> None:
     program = b"\x80\x02}N" + b"2\x86" * 60 + b"Ns."
     (key,) = unpickle(program, {}, repr, "x").value
     assert isinstance(key, Placeholder)
+
+
+def test_a_foreign_name_does_not_steer_the_terminal() -> None:
+    made = unpickle(b"\x80\x04\x8c\x01\x1b\x8c\x04[31m\x93.", {}, repr, "x")
+    assert made.foreign == ("?.[31m",)
 
 
 def test_extension_codes_are_unsafe() -> None:

@@ -293,6 +293,22 @@ def test_big_endian_files_keep_their_byte_order(tmp_path: Path) -> None:
     assert map_tensor(item).tolist() == [0, 1, 2, 3]
 
 
+def test_one_storage_seen_as_two_types_gives_each_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    floats = tensor_pickle((4,), (1,))
+    integers = floats.replace(b"FloatStorage", b"IntStorage").replace(text("w"), text("i"))
+    path.write_bytes(archive(floats[:-1] + integers[3:], FOUR))
+    as_float, as_integer = read(path).tensors
+    assert (as_float.dtype, as_integer.dtype) == ("float32", "int32")
+    assert map_tensor(as_integer).tolist() == np.arange(4, dtype="float32").view("int32").tolist()
+
+
+def test_odd_keys_get_names_that_can_be_printed(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({10**6000: torch.ones(1), 3: torch.ones(1), ("a", 1): torch.ones(1), "\ud800": torch.ones(1)}, path)
+    assert [item.name for item in read(path).tensors] == ["a huge integer", "3", "Placeholder", "\\ud800"]
+
+
 def test_programs_are_no_tables(tmp_path: Path) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as file:

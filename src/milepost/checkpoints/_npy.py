@@ -18,7 +18,7 @@ _KEYS = {"descr", "fortran_order", "shape"}
 
 @dataclass(frozen=True, slots=True)
 class Npy:
-    """What a header says: `dtype` is None where no plain numbers follow, `descr` then says what; data starts at `begin`."""
+    """What a header says: `dtype` is None where no plain numbers follow (see `descr`); data starts at `begin`."""
 
     dtype: np.dtype[np.generic] | None
     descr: str

@@ -134,7 +134,8 @@ class _Machine:
         if address in self.known:
             return self.known[address]
         if len(self.foreign) < _FOREIGN_LIMIT:
-            self.foreign[address[:200]] = None
+            # The list is printed: a name must not steer the terminal.
+            self.foreign["".join(sign if sign.isprintable() else "?" for sign in address[:200])] = None
         return Placeholder(address)
 
     def make(self, function: Any, arguments: Any) -> Any:

@@ -10,9 +10,7 @@ STEP_NAMES = ("global_step", "step", "iteration", "iter")
 
 STEP_LIMIT = 2**63
 
-_OPTIMIZER = re.compile(
-    r"(?:last_|model_)?(?:optimizers?|optims?|opts?)(?:_?(?:states?|dict|state_dict|state_dicts))?(?:_\d+)?"
-)
+_OPTIMIZER = re.compile(r"(?:\w*_)?(?:optimizers?|optims?)(?:[A-Z0-9]\w*|_\w*)?|opts?(?:_(?:states?|dict|state_dict))?")
 _BOOKKEEPING = re.compile(
     r"(?:lr_?)?sched(?:uler)?s?(?:_?(?:states?|dict|state_dict|state_dicts))?"
     r"|(?:\w+_)?rng(?:_states?)?|random_states?|loops|callbacks|hyper_parameters|datamodule\w*|train_?loader\w*"

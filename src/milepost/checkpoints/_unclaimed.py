@@ -92,8 +92,8 @@ def _torch_legacy(path: str, head: bytes) -> Verdict | None:
     if not head.startswith(_LEGACY_TORCH):
         return None
     return "unsupported", (
-        f"{path}: torch's old non-zip format: not read yet; torch.save(torch.load(...)) with a current torch writes the "
-        "zip format"
+        f"{path}: torch's old non-zip format: not read yet; torch.save(torch.load(...)) with a current torch writes "
+        "the zip format"
     )
 
 

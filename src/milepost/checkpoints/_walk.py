@@ -88,6 +88,9 @@ def _module(state: dict[Any, Any]) -> Iterator[tuple[str, View]]:
 
 
 def _text(key: Any) -> str:
-    if isinstance(key, str | int | float | bytes | None):
-        return str(key)[:4096]
-    return type(key).__name__
+    """Return a key as text that can be stored and printed; Python refuses to print integers of thousands of digits."""
+    if isinstance(key, str):
+        return key[:4096].encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(key, int) and not -(1 << 63) <= key < 1 << 63:
+        return "a huge integer"
+    return str(key)[:4096] if isinstance(key, int | float | bytes | None) else type(key).__name__

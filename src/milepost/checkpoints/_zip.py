@@ -8,7 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from milepost.checkpoints._io import COUNT_LIMIT, OpenFile
+from milepost.checkpoints._io import COUNT_LIMIT, HEADER_LIMIT, OpenFile
 from milepost.errors import Corrupt, Torn, Unsupported
 
 MAGIC = b"PK\x03\x04"
@@ -168,7 +168,7 @@ def _bounds(file: OpenFile, tail: bytes, place: int, absolute: int) -> tuple[int
             raise Corrupt(f"{file.path}: the zip64 end record is not where its locator says")
     if disk or first_disk or here != count:
         raise Unsupported(f"{file.path}: a zip archive in several volumes; join them into one file")
-    if start + size != absolute or count > COUNT_LIMIT:
+    if start + size != absolute or count > COUNT_LIMIT or size > 2 * HEADER_LIMIT:
         raise Corrupt(
             f"{file.path}: the archive's directory should take bytes {start:,} to {start + size:,} with {count:,} "
             f"entries, but its end record is at {absolute:,}"

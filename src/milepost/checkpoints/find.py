@@ -11,7 +11,7 @@ from milepost.checkpoints import _zip
 from milepost.checkpoints._io import identity, opened, unreadable
 from milepost.checkpoints._unclaimed import Verdict, is_companion, is_named_so, verdict
 from milepost.core import Format, Found
-from milepost.errors import CheckpointError, Torn, UsageError, Vanished
+from milepost.errors import CheckpointError, Corrupt, Torn, UsageError, Vanished
 from milepost.registry import classes
 
 _HEAD = 4096
@@ -106,20 +106,14 @@ def _folder(
             entries = sorted(
                 (entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name
             )
-    except OSError:
+    except OSError as error:
+        shut = _shut(path, error)
+        if shut:
+            yield shut
         return
     if any(entry.name == _STORE_MARK for entry in entries):
         return
-    items = []
-    for entry in entries:
-        try:
-            status = entry.stat()
-        except OSError:
-            continue
-        if stat.S_ISDIR(status.st_mode):
-            items.append(Item(entry.path, is_dir=True, status=status))
-        elif stat.S_ISREG(status.st_mode) and not is_companion(entry.name):
-            items.append(entry_of(entry.path))
+    items = list(_items(entries))
     claimed = list(_claimed(items, formats))
     yield from claimed
     taken = {one.path for one in claimed}
@@ -129,6 +123,28 @@ def _folder(
             link = os.path.islink(item.path)
             if key not in around and not (link and linked) and len(around) < _DEPTH:
                 yield from _folder(item.path, formats, (*around, key), linked=linked or link)
+
+
+def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[Item]:
+    for entry in entries:
+        try:
+            status = entry.stat()
+        except OSError:  # gone since it was listed, or a link to nothing
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            yield Item(entry.path, is_dir=True, status=status)
+        elif stat.S_ISREG(status.st_mode) and not is_companion(entry.name):
+            yield entry_of(entry.path)
+
+
+def _shut(path: str, error: OSError) -> Found | None:
+    """Return the row of a folder that may not be listed: what lies in it would otherwise be missed in silence."""
+    try:
+        now = identity(os.stat(path))
+    except OSError:
+        return None
+    why = f"{path}: the folder cannot be listed, its checkpoints cannot be seen: {error.strerror or error}; chmod g+rx"
+    return Found(path, None, (), now, "failed", (Corrupt.kind, why))
 
 
 def entry_of(path: str, *, asked: bool = False) -> Item:

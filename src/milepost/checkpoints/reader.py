@@ -39,8 +39,8 @@ class Reader:
         """Return the `Table` of a `Found`, both plain; compressed tensors are unpacked into one new file in `spool`.
 
         All that remains is to map raw extents.  The folder `spool` is the caller's, and so is removing the file.
-        Raises the errors of `errors.CheckpointError`: `Torn` also where the file changed since it was found or while it was
-        read, `Vanished` where it is gone.
+        Raises the errors of `errors.CheckpointError`: `Torn` also where the file changed since it was found or while
+        it was read, `Vanished` where it is gone.
         """
         sighting = from_plain(Found, found)
         if sighting.failure is not None:
@@ -111,8 +111,8 @@ def _unchanged(found: Found, when: str) -> None:
         raise unreadable(found.path, error) from error
     if now != found.identity:
         raise Torn(
-            f"{found.path}: changed {when}: it had {found.identity.size:,} bytes, now {now.size:,}; it is evaluated anew "
-            "once it keeps still"
+            f"{found.path}: changed {when}: it had {found.identity.size:,} bytes, now {now.size:,}; it is "
+            "evaluated anew once it keeps still"
         )
 
 
@@ -169,16 +169,19 @@ def _answer(methods: Mapping[str, Callable[..., Json]], line: bytes) -> dict[str
     try:
         request = json.loads(line)
         number = request["id"]
-        method = methods.get(request["method"])
-        if method is None:
-            raise UsageError(f"the reader has no method {request['method']!r}; it has: {', '.join(sorted(methods))}")
-        return {"id": number, "result": method(**request["arguments"])}
+        return {"id": number, "result": _method(methods, request["method"])(**request["arguments"])}
     except MilepostError as error:
         return {"id": number, "error": _error(error, getattr(error, "kind", None))}
     except MemoryError as error:
         return {"id": number, "error": _error(error, OutOfMemory.kind)}
     except Exception as error:  # noqa: BLE001 - one bad request must not end the process; the caller is told
         return {"id": number, "error": _error(error, None)}
+
+
+def _method(methods: Mapping[str, Callable[..., Json]], name: str) -> Callable[..., Json]:
+    if name not in methods:
+        raise UsageError(f"the reader has no method {name!r}; it has: {', '.join(sorted(methods))}")
+    return methods[name]
 
 
 def _error(error: BaseException, kind: str | None) -> dict[str, Json]:

@@ -124,6 +124,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tensor(file: OpenFile, name: str, item: Json, begin: int) -> Tensor:
     where = f"{file.path}: tensor {name[:200]!r}"
+    if any("\ud800" <= sign <= "\udfff" for sign in name):
+        raise Corrupt(f"{where}: the name is no Unicode text")
     if not isinstance(item, dict) or set(item) != {"dtype", "shape", "data_offsets"}:
         raise Corrupt(f"{where}: the header must give exactly dtype, shape and data_offsets")
     shape = checked_shape(item["shape"], where)

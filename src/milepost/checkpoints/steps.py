@@ -22,7 +22,7 @@ def step_of_name(name: str) -> int | None:
 
     >>> step_of_name("epoch=3-step=900-v1.ckpt"), step_of_name("checkpoint-0900"), step_of_name("model.ckpt-12")
     (900, 900, 12)
-    >>> step_of_name("mnist_lenet5.pt"), step_of_name("epoch_12.pt"), step_of_name("runs/checkpoint-7/model.safetensors")
+    >>> step_of_name("mnist_lenet5.pt"), step_of_name("epoch_12.pt"), step_of_name("checkpoint-7/model.safetensors")
     (None, None, 7)
     """
     folder, _, base = name.replace("\\", "/").rstrip("/").rpartition("/")

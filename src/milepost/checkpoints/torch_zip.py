@@ -158,7 +158,9 @@ def _persistent(archive: _Archive, storages: dict[str, Storage]) -> Callable[[An
             raise Corrupt(
                 f"{path}: storage {name!r}: data.pkl declares {count * kind.itemsize:,} bytes, found {item.size:,}"
             )
-        return storages.setdefault(name, Storage(name, kind, item.size))
+        # One run of bytes may be seen as several types: each sight has its own.
+        storages[name] = Storage(name, kind, item.size)
+        return storages[name]
 
     return storage
 

@@ -1,7 +1,7 @@
 """The contract of a checkpoint format, as laws that any format can be held to in a few lines.
 
-A format's test gives a `FormatCase`: the format, a function that writes a small checkpoint of it, and the hostile files
-that are peculiar to it.  `check_format(case, folder)` runs every law; `LAWS` lists them for those who would rather see one
+A format's test gives a `FormatCase`: the format, a function that writes a small checkpoint of it, and the hostile
+files that are peculiar to it.  `check_format(case, folder)` runs every law; `LAWS` lists them for those who prefer one
 test a law.  A law that is broken raises `AssertionError` and says with what.
 """
 
@@ -43,8 +43,8 @@ class FormatCase:
     """What the laws need to know of a format.
 
     `write(path, arrays)` writes a checkpoint that holds these arrays under these names.  `checksummed` promises that a
-    flipped bit never gives other values silently.  `hostile` are whole files, each to be refused with an error of the tree
-    (or not claimed) within 64 MB of memory.
+    flipped bit never gives other values silently.  `hostile` are whole files, each to be refused with an error of the
+    tree (or not claimed) within 64 MB of memory.
     """
 
     format: Format
@@ -196,7 +196,7 @@ LAWS: tuple[Law, ...] = (
 """Every law, each `law(case, folder)` with an empty folder of its own."""
 
 
-# ------------------------------------------------------------------------------------------------------------- the means
+# ------------------------------------------------------------------------------------------------------------ the means
 
 
 def _written(case: FormatCase, folder: Path, arrays: Mapping[str, Array]) -> Path:

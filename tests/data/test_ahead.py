@@ -36,7 +36,7 @@ def test_it_reads_ahead_and_not_further() -> None:
     # One was taken, two wait in the queue, and the thread holds one that it cannot put down.
     assert third.wait(30)
     assert made == [0, 1, 2, 3]
-    reading.close()  # type: ignore[attr-defined]
+    reading.close()
     assert len(made) <= 5
     assert not threads()
 
@@ -66,7 +66,7 @@ def test_stopping_early_closes_the_source_in_its_own_thread(taken: int) -> None:
     reading = ahead(source())
     for _ in range(taken):
         next(reading)
-    reading.close()  # type: ignore[attr-defined]
+    reading.close()
     assert closed == ["milepost-ahead"]
     assert not threads()
 
@@ -76,7 +76,7 @@ def test_many_early_stops_never_hang() -> None:
         reading = ahead(iter(range(10)), depth=1 + turn % 3)
         for _ in range(1 + turn % 9):
             next(reading)
-        reading.close()  # type: ignore[attr-defined]
+        reading.close()
     assert not threads()
 
 

@@ -133,3 +133,15 @@ def test_ids_of_growing_width_are_joined_without_loss() -> None:
     (batch,) = Batches(lambda: items).batches(0, 4, 4)
     assert batch.ids is not None
     assert batch.ids.tolist() == ["a", "b", "long", "longer"]
+
+
+def test_a_stream_may_reuse_its_buffers() -> None:
+    def reusing() -> Iterator[Any]:
+        inputs, labels = np.empty((10, 3)), np.empty(10, np.int64)
+        for part, numbers in pairs():
+            inputs[...], labels[...] = part, numbers
+            yield inputs, labels
+
+    batches = list(Batches(reusing).batches(0, 1000, 35))
+    assert np.concatenate([batch.labels for batch in batches]).tolist() == Y.tolist()
+    assert np.concatenate([batch.inputs for batch in batches]).tolist() == X.tolist()

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 import google_crc32c
 import numpy as np
 
-from milepost.core import Array, canonical
+from milepost.core import Array
+from milepost.plain import canonical
 
 _CHUNK = 1 << 24
 

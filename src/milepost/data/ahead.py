@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,7 +21,7 @@ class _End:
     error: BaseException | None = None
 
 
-def ahead(iterator: Iterator[T], depth: int = 2) -> Iterator[T]:
+def ahead(iterator: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
     """Yield what the iterator yields, with up to `depth` items made in advance by one thread.
 
     The thread starts with the first item asked for. An error of the iterator is raised here, after the items before
@@ -36,7 +36,7 @@ def ahead(iterator: Iterator[T], depth: int = 2) -> Iterator[T]:
     return _consume(iterator, depth)
 
 
-def _consume(iterator: Iterator[T], depth: int) -> Iterator[T]:
+def _consume(iterator: Iterator[T], depth: int) -> Generator[T, None, None]:
     made: queue.Queue[_Item[T] | _End] = queue.Queue(depth)
     stopped = threading.Event()
     thread = threading.Thread(target=_produce, args=(iterator, made, stopped), name="milepost-ahead", daemon=True)

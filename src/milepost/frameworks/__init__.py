@@ -1,0 +1,1 @@
+"""Framework adapters: one framework a file, imported by name and never together."""

@@ -67,9 +67,9 @@ def test_values_that_are_no_headline_are_left_out() -> None:
 
 
 def test_shares_first_and_numbers_in_their_order() -> None:
-    names = ("accuracy", "cross_entropy", "max_error", "error", "top10", "top5")
+    names = ("accuracy", "cross_entropy", "max_error", "error", "max_alone", "top10", "top5")
     records = [samples.record(100, name, 0.5) for name in names]
-    assert build(records, []).metrics == ("top5", "top10", "accuracy", "cross_entropy", "error", "max_error")
+    assert build(records, []).metrics == ("top5", "top10", "accuracy", "cross_entropy", "error", "max_alone")
 
 
 def test_newest_goes_by_the_run_seen_last_then_by_step() -> None:

@@ -1,9 +1,11 @@
 """Train a small network on real data, evaluate all its checkpoints, and show that nothing is left to do then."""
 
 import argparse
+import io
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,7 +40,8 @@ def execute(args: argparse.Namespace) -> int:
     if code:
         return code
     _say(f"\nthe same command again\n$ milepost {' '.join(command)}")
-    code = cli.main(command)
+    with redirect_stdout(sys.stdout if args.json else io.StringIO()):  # the same table need not be shown twice
+        code = cli.main(command)
     _say(_next(folder))
     return code
 

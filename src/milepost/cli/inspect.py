@@ -4,7 +4,6 @@ Nothing of the file is executed or imported.
 """
 
 import argparse
-import dataclasses
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,26 +26,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the table of tensors."""
-    held = plain(resolve("milepost.checkpoints.reader:Reader")().inspect(args.path))
+    held = resolve("milepost.checkpoints.reader:Reader")().inspect(args.path)
     if args.json:
         with json_lines() as out:
-            out.write({"event": "inspect", "path": args.path, **held, "totals": totals(held["tensors"])})
+            out.write({"event": "inspect", **held, "totals": totals(held["tensors"])})
         return 0
-    sys.stdout.write("\n".join(described(args.path, held)) + "\n")
+    sys.stdout.write("\n".join(described(held)) + "\n")
     return 0
-
-
-def plain(table: Any) -> dict[str, Any]:
-    """Return a reader's table as plain data, whether it comes as a `Table` or as a dict."""
-    held: dict[str, Any] = dict(table) if isinstance(table, Mapping) else dataclasses.asdict(table)
-    held["tensors"] = [_tensor(tensor) for tensor in held.get("tensors", ())]
-    return held
 
 
 def totals(tensors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     """Sum tensors, elements and bytes by role.
 
-    >>> totals([{"role": "weights", "shape": [2, 3], "nbytes": 24}])
+    >>> totals([{"role": "weights", "shape": [2, 3], "bytes": 24}])
     {'weights': {'tensors': 1, 'elements': 6, 'bytes': 24}}
     """
     found: dict[str, dict[str, int]] = {}
@@ -56,19 +48,19 @@ def totals(tensors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
             found[role] = {
                 "tensors": len(chosen),
                 "elements": sum(math.prod(tensor["shape"]) for tensor in chosen),
-                "bytes": sum(tensor["nbytes"] for tensor in chosen),
+                "bytes": sum(tensor["bytes"] for tensor in chosen),
             }
     return found
 
 
-def described(path: str, held: Mapping[str, Any]) -> list[str]:
+def described(held: Mapping[str, Any]) -> list[str]:
     """Return the lines that describe a checkpoint."""
     step = "unknown" if held.get("step") is None else str(held["step"])
     source = f" (from {held['step_source']})" if held.get("step_source") else ""
-    lines = [f"path    {path}", f"format  {held.get('format')}", f"step    {step}{source}", ""]
+    lines = [f"path    {held['path']}", f"format  {held.get('format')}", f"step    {step}{source}", ""]
     tensors = held["tensors"]
     heads = ("name", "role", "dtype", "shape", "bytes")
-    rows = [[_full_name(t), t["role"], t["dtype"], _shape(t["shape"]), count(t["nbytes"])] for t in tensors]
+    rows = [[_full_name(t), t["role"], t["dtype"], _shape(t["shape"]), count(t["bytes"])] for t in tensors]
     lines += align(heads, rows, (False, False, False, False, True)) if rows else ["no tensors"]
     lines.append("")
     for role, sums in totals(tensors).items():
@@ -76,13 +68,6 @@ def described(path: str, held: Mapping[str, Any]) -> list[str]:
     lines += [f"names a class that was not imported: {name}" for name in held.get("foreign") or ()]
     lines += [f"note: {note}" for note in held.get("notes") or ()]
     return lines
-
-
-def _tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
-    where = tensor.get("where") or {}
-    nbytes = tensor.get("nbytes", where.get("nbytes", 0))
-    kept = {key: tensor.get(key) for key in ("name", "role", "dtype", "group")}
-    return {**kept, "shape": list(tensor["shape"]), "nbytes": int(nbytes)}
 
 
 def _full_name(tensor: Mapping[str, Any]) -> str:

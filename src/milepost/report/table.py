@@ -198,7 +198,10 @@ def _described(checkpoint: Plain) -> dict[str, Any]:
 
 
 def _ordered(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Put what people ask for first: shares of right answers (they have intervals), top1 before top10."""
+    """Put what people ask for first: shares of right answers (they have intervals), top1 before top10.
+
+    The `max_error` beside an `error` is no headline: `show` tells it.
+    """
     spans: dict[str, bool] = {}
     for row in rows:
         for metric, cell in row.cells.items():
@@ -206,9 +209,10 @@ def _ordered(rows: Iterable[Row]) -> tuple[str, ...]:
 
     def rank(metric: str) -> tuple[Any, ...]:
         pieces = [int(piece) if piece.isdigit() else piece for piece in _DIGITS.split(metric)]
-        return not spans[metric], metric.startswith(_SECONDARY), pieces
+        return not spans[metric], pieces
 
-    return tuple(sorted(spans, key=rank))
+    beside = {f"{prefix}{metric}" for prefix in _SECONDARY for metric in spans}
+    return tuple(sorted(spans.keys() - beside, key=rank))
 
 
 def _place(row: Row) -> tuple[Any, ...]:

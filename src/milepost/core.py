@@ -5,9 +5,6 @@ itself.  A room (formats, frameworks, data, tasks, metrics, engines, stores) kno
 rooms.
 """
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
@@ -26,42 +23,6 @@ Columns = Mapping[str, Array]
 Json = Any
 
 Role = Literal["weights", "optimizer", "bookkeeping"]
-
-
-# --------------------------------------------------------------------------------------------------- plain-data helpers
-
-
-def canonical(value: Json) -> str:
-    """Return the one JSON text of a plain value: sorted keys, no spaces, no NaN.
-
-    >>> canonical({"b": 1, "a": [True, None]})
-    '{"a":[true,null],"b":1}'
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-
-
-def digest(value: Json) -> str:
-    """Return the first 32 hex digits of the SHA-256 of a plain value's canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
-
-
-def spec_of(thing: object) -> dict[str, Json]:
-    """Describe a task, metric or adapter as plain data: its registered name and its dataclass fields.
-
-    A class attribute `version` goes in too.  Fields with `metadata={"spec": False}` do not: they change no result.
-    """
-    described: dict[str, Json] = {"name": getattr(thing, "name", type(thing).__name__)}
-    if hasattr(thing, "version"):
-        described["version"] = thing.version
-    if dataclasses.is_dataclass(thing):
-        for item in dataclasses.fields(thing):
-            if item.metadata.get("spec", True):
-                value = getattr(thing, item.name)
-                described[item.name] = list(value) if isinstance(value, tuple) else value
-    return described
-
-
-# ----------------------------------------------------------------------------------------------------------- checkpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +137,6 @@ class Format(Protocol):
         """Return the bytes of a tensor whose encoding is not "raw": C order, at most the declared size."""
 
 
-# ------------------------------------------------------------------------------------------------------------ the model
-
-
 @dataclass(frozen=True, slots=True)
 class Variable:
     """A variable of the model that a checkpoint must restore; `tied_to` names the owner of a shared one.
@@ -216,9 +174,6 @@ class Placed(Protocol):
 
     def environment(self) -> dict[str, Json]:
         """Return framework, version, device, threads: recorded, never part of a key."""
-
-
-# -------------------------------------------------------------------------------------------------------------- the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +215,6 @@ class Ordered(Protocol):
 
     def positions(self, rows: Array) -> Array:
         """Positions of these natural rows (int64)."""
-
-
-# ---------------------------------------------------------------------------------------------------- tasks and metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,9 +314,6 @@ class MeanMetric(Protocol):
 
     def contribution(self, columns: Columns) -> Array:
         """Return one number a row."""
-
-
-# -------------------------------------------------------------------------------------------------- parts, units, engines
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import GRID, Array, Batch, Failure, Json, Metric, Model, Part, Source, Task, digest, spec_of
+from milepost.core import GRID, Array, Batch, Failure, Json, Metric, Model, Part, Source, Task
 from milepost.data.ahead import ahead
 from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, OutOfMemory
+from milepost.plain import digest, spec_of
 from milepost.proof import Certificate, prove
 
 PUBLISH_SECONDS = 5.0

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from milepost.core import KEEP_BYTES, Metric, Model, Source, Task, digest, spec_of
+from milepost.core import KEEP_BYTES, Metric, Model, Source, Task
 from milepost.errors import DataError, UsageError
+from milepost.plain import digest, spec_of
 from milepost.registry import resolve
 
 _PACKAGE = str(Path(__file__).parent)
@@ -70,7 +71,9 @@ class Evaluation:
                     f"{', '.join(sorted(known))}"
                 )
             if metric.headline in headlines:
-                raise UsageError(f"two metrics give the value {metric.headline!r}: {headlines[metric.headline]}, {metric}")
+                raise UsageError(
+                    f"two metrics give the value {metric.headline!r}: {headlines[metric.headline]}, {metric}"
+                )
             headlines[metric.headline] = metric
 
     @property

@@ -7,16 +7,16 @@ bytes itself, and never parses a checkpoint.
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from milepost.core import Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit, digest, spec_of
+from milepost.core import Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit
 from milepost.errors import CheckpointError, ModelFailed, Torn, UsageError
 from milepost.evaluate import Pass, evaluate
 from milepost.evaluation import Evaluation
 from milepost.loading import code_version, load
+from milepost.plain import digest, spec_of
 from milepost.restore import Restored, restore, signature
 from milepost.score import records, scored_of
 from milepost.store.store import Store
@@ -76,7 +76,12 @@ class Evaluator:
                 rows.append({**row, "digest": None, "failure": {"kind": error.kind, "message": str(error)}})
                 continue
             self._remember(found.path, variant, restored)
-            notes = {**restored.notes, "format": table.format, "foreign": list(table.foreign), "notes": list(table.notes)}
+            notes = {
+                **restored.notes,
+                "format": table.format,
+                "foreign": list(table.foreign),
+                "notes": list(table.notes),
+            }
             rows.append({**row, "digest": restored.digest, "failure": None, "notes": notes})
         return rows
 
@@ -116,7 +121,9 @@ class Evaluator:
         if restored is None or restored.digest != target.digest:
             restored = restore(tables[target.found.path], self._model.variables(), target.variant)
             if target.digest is not None and restored.digest != target.digest:
-                raise Torn(f"{target.found.path} was overwritten after it was identified; the next run evaluates it anew")
+                raise Torn(
+                    f"{target.found.path} was overwritten after it was identified; the next run evaluates it anew"
+                )
         try:
             weights = self._model.load(restored.arrays)
         except CheckpointError:
@@ -149,15 +156,6 @@ class Evaluator:
     def _environment(self) -> dict[str, Json]:
         environment = getattr(self._model, "environment", None)
         return {"numpy": np.__version__, **(environment() if environment is not None else {})}
-
-
-def now() -> str:
-    """The time as records and sightings hold it: UTC, RFC 3339.
-
-    >>> now().endswith("+00:00")
-    True
-    """
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _described(metric: Metric) -> dict[str, Json]:

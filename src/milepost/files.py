@@ -279,7 +279,7 @@ def sha256_file(path: str | Path) -> str:
 
 
 def json_bytes(value: Any) -> bytes:
-    r"""Return the one JSON text of a plain value (as `core.canonical`) with a newline: equal values, equal files.
+    r"""Return the one JSON text of a plain value (as `plain.canonical`) with a newline: equal values, equal files.
 
     >>> json_bytes({"b": 1, "a": None})
     b'{"a":null,"b":1}\n'
@@ -303,7 +303,7 @@ def read_json(path: str | Path, limit: int = JSON_LIMIT) -> Any:
 
 
 def digest_json(value: Any) -> str:
-    """Return the first 32 hex digits of the SHA-256 of a plain value's canonical JSON, as `core.digest` does.
+    """Return the first 32 hex digits of the SHA-256 of a plain value's canonical JSON, as `plain.digest` does.
 
     >>> len(digest_json({"a": 1}))
     32

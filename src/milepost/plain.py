@@ -1,17 +1,61 @@
-"""Between our frozen dataclasses and plain data (JSON): what crosses from one process to another.
+"""Plain data (JSON): its one text, its digest, and the way between it and our frozen dataclasses.
 
 Strict on the way back: an unknown key, a missing one, or a value of another type is a `ValueError` that says where.
 """
 
 import dataclasses
+import hashlib
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal, TypeVar, Union
 
+from milepost.core import Json
+
 T = TypeVar("T")
 _Reader = Callable[[Any, str], Any]
+
+
+def canonical(value: Json) -> str:
+    """Return the one JSON text of a plain value: sorted keys, no spaces, no NaN.
+
+    >>> canonical({"b": 1, "a": [True, None]})
+    '{"a":[true,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def digest(value: Json) -> str:
+    """Return the first 32 hex digits of the SHA-256 of a plain value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
+
+
+def spec_of(thing: object) -> dict[str, Json]:
+    """Describe a task, metric or adapter as plain data: its registered name and its dataclass fields.
+
+    A class attribute `version` goes in too.  Fields with `metadata={"spec": False}` do not: they change no result.
+    """
+    described: dict[str, Json] = {"name": getattr(thing, "name", type(thing).__name__)}
+    if hasattr(thing, "version"):
+        described["version"] = thing.version
+    if dataclasses.is_dataclass(thing):
+        for item in dataclasses.fields(thing):
+            if item.metadata.get("spec", True):
+                value = getattr(thing, item.name)
+                described[item.name] = list(value) if isinstance(value, tuple) else value
+    return described
+
+
+def now() -> str:
+    """The time as records and sightings hold it: UTC, RFC 3339.
+
+    >>> now().endswith("+00:00")
+    True
+    """
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def to_plain(value: Any) -> Any:

@@ -14,8 +14,9 @@ import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with Nu
 import numpy as np
 
 from milepost.checkpoints.tensors import map_tensor
-from milepost.core import Array, Table, Tensor, Variable, digest
+from milepost.core import Array, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights
+from milepost.plain import digest
 
 _EMA_GROUPS = ("ema", "model_ema", "ema_model", "ema_state_dict", "ema_weights")
 _EMA_PREFIXES = ("ema/", "ema.")
@@ -48,7 +49,7 @@ def signature(variables: Sequence[Variable] | None) -> str:
     """
     if variables is None:
         return "any"
-    return digest([[item.name, item.dtype, list(item.shape), item.tied_to] for item in variables])
+    return digest([[item.name, item.dtype, item.shape and list(item.shape), item.tied_to] for item in variables])
 
 
 def restore(table: Table, variables: Sequence[Variable] | None, variant: str) -> Restored:
@@ -60,12 +61,13 @@ def restore(table: Table, variables: Sequence[Variable] | None, variant: str) ->
     chosen = _choose(candidates(table, variant), variables, variant)
     if variables is None:
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
+    optional = {item.name for item in variables if item.optional}
     arrays: dict[str, Array] = {}
     casts: list[str] = []
     for variable in variables:
         tensor = chosen.tensors.get(variable.name)
         if tensor is None:
-            continue  # a tied name that the checkpoint leaves out; _choose saw to it that its owner is there
+            continue  # optional, or a tied name whose owner is there: _choose saw to it
         array = _fit(map_tensor(tensor), variable, casts)
         if variable.tied_to in arrays:
             _check_tied(variable, arrays[variable.tied_to], array)
@@ -75,7 +77,8 @@ def restore(table: Table, variables: Sequence[Variable] | None, variant: str) ->
     notes: dict[str, object] = {"place": chosen.place or "top level", "variables": len(arrays)}
     if casts:
         notes["casts"] = casts[:_SHOWN] + ([f"and {len(casts) - _SHOWN} more"] if len(casts) > _SHOWN else [])
-    return Restored(arrays, weights_digest(arrays), notes)
+    deciding = {name: array for name, array in arrays.items() if name not in optional}
+    return Restored(arrays, weights_digest(deciding), notes)
 
 
 def candidates(table: Table, variant: str) -> list[Candidate]:
@@ -129,14 +132,14 @@ def _differences(candidate: Candidate, variables: Sequence[Variable]) -> list[st
     have = candidate.tensors
     wanted = {item.name: item for item in variables}
     families: dict[str, list[str]] = {}
-    for item in variables:
+    for item in (item for item in variables if not item.optional):
         families.setdefault(item.tied_to or item.name, []).append(item.name)
     missing = [owner for owner, names in families.items() if not any(name in have for name in names)]
     unexpected = [name for name in have if name not in wanted]
     misshapen = [
-        f"{name} has shape {list(have[name].shape)}, the model wants {list(item.shape)}{_hint(have[name], item)}"
+        f"{name} has shape {list(have[name].shape)}, the model wants {list(item.shape)}{_hint(have[name].shape, item.shape)}"
         for name, item in wanted.items()
-        if name in have and not _same_shape(have[name].shape, item.shape)
+        if name in have and item.shape is not None and not _same_shape(have[name].shape, item.shape)
     ]
     said = []
     if missing:
@@ -144,7 +147,9 @@ def _differences(candidate: Candidate, variables: Sequence[Variable]) -> list[st
     if unexpected:
         said.append(f"{len(unexpected)} tensors are unexpected: {_listed(unexpected, missing)}")
     if misshapen:
-        said.append(", ".join(misshapen[:_SHOWN]) + (f" and {len(misshapen) - _SHOWN} more" * (len(misshapen) > _SHOWN)))
+        said.append(
+            ", ".join(misshapen[:_SHOWN]) + (f" and {len(misshapen) - _SHOWN} more" * (len(misshapen) > _SHOWN))
+        )
     return said
 
 
@@ -153,8 +158,8 @@ def _same_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     return found == wanted or {found, wanted} == {(), (1,)}
 
 
-def _hint(tensor: Tensor, variable: Variable) -> str:
-    transposed = sorted(tensor.shape) == sorted(variable.shape) and len(tensor.shape) > 1
+def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    transposed = sorted(found) == sorted(wanted) and len(found) > 1
     return " (transposed?)" if transposed else ""
 
 
@@ -170,15 +175,16 @@ def _listed(names: list[str], others: Iterable[str]) -> str:
 
 def _fit(array: Array, variable: Variable, casts: list[str]) -> Array:
     """Bring an array to its variable's dtype and shape; only floats are cast, and it is noted."""
-    wanted = np.dtype(variable.dtype)
     found = array.dtype.newbyteorder("=")
+    wanted = found if variable.dtype is None else np.dtype(variable.dtype)
     if found != wanted:
         if not (_is_float(found) and _is_float(wanted)):
             raise Mismatch(
                 f"{variable.name} is {found} in the checkpoint, the model wants {wanted}; only floats are cast to floats"
             )
         casts.append(f"{variable.name}: {found} to {wanted}")
-    return array.astype(wanted, copy=False).reshape(variable.shape)
+    fitted = array.astype(wanted, copy=False)
+    return fitted if variable.shape is None else fitted.reshape(variable.shape)
 
 
 def _is_float(dtype: np.dtype[np.generic]) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Array, Json, Metric, Ordered, Value, digest, spec_of
+from milepost.core import Array, Json, Metric, Ordered, Value
 from milepost.data.order import make_order
 from milepost.errors import StoreError, UsageError
+from milepost.plain import digest, spec_of
 from milepost.registry import load
 from milepost.states import ExactSums, from_bytes
 from milepost.stats.wilson import wilson

@@ -14,7 +14,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from milepost.core import Array, canonical
+from milepost.core import Array
+from milepost.plain import canonical
 
 _UNIT = 1074  # every finite float64 is an integer multiple of 2**-1074
 _CHUNK = 1 << 18

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from milepost.core import Array, Columns, Value
-from milepost.errors import UsageError
+from milepost.metrics._checks import check_choice, check_count
 from milepost.states import ExactSums, Tally
 
 _ONE = 1 << 1074  # 1.0 in the units of an exact sum
@@ -40,10 +40,8 @@ class CalibrationError:
 
     def __post_init__(self) -> None:
         """Refuse a number of bins that is no positive integer, and an unknown rule for spoiled rows."""
-        if not isinstance(self.bins, int) or not 1 <= self.bins <= 1 << 20:
-            raise UsageError(f"CalibrationError(bins={self.bins!r}): expected an integer from 1 to {1 << 20}")
-        if self.nonfinite not in ("undefined", "skip"):
-            raise UsageError(f"CalibrationError(nonfinite={self.nonfinite!r}): expected 'undefined' or 'skip'")
+        check_count("CalibrationError(bins)", self.bins)
+        check_choice("CalibrationError(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
     @property
     def headline(self) -> str:

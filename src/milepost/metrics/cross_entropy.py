@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from milepost.core import Array, Columns, Value
-from milepost.errors import UsageError
+from milepost.metrics._checks import check_choice
 from milepost.metrics._mean import mean, summed
 from milepost.states import Tally
 
@@ -33,8 +33,7 @@ class CrossEntropy:
 
     def __post_init__(self) -> None:
         """Refuse an unknown rule for spoiled rows."""
-        if self.nonfinite not in ("undefined", "skip"):
-            raise UsageError(f"CrossEntropy(nonfinite={self.nonfinite!r}): expected 'undefined' or 'skip'")
+        check_choice("CrossEntropy(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
     def contribution(self, columns: Columns) -> Array:
         """Return each row's negative log-likelihood; NaN where spoiled."""

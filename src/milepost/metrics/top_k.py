@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from milepost.core import Array, Columns, Value
-from milepost.errors import UsageError
+from milepost.metrics._checks import check_choice, check_count
 from milepost.metrics._mean import counted, share
 from milepost.states import Tally
 
@@ -31,10 +31,8 @@ class TopK:
 
     def __post_init__(self) -> None:
         """Refuse a k that is no positive integer, and an unknown rule for ties."""
-        if not isinstance(self.k, int) or self.k < 1:
-            raise UsageError(f"TopK(k={self.k!r}): k must be a positive integer")
-        if self.ties not in ("class_index", "in_top_k"):
-            raise UsageError(f"TopK(ties={self.ties!r}): expected 'class_index' or 'in_top_k'")
+        check_count("TopK(k)", self.k)
+        check_choice("TopK(ties)", self.ties, ("class_index", "in_top_k"))
 
     @property
     def headline(self) -> str:

@@ -20,7 +20,11 @@ _COLUMNS = (
     Column("ties", "int32", "other classes whose score equals the label's"),
     Column("prediction", "int32", "the class of rank 0; -1 where spoiled"),
     Column("finite", "uint8", "0 spoiled (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores"),
-    Column("nll", "float32", "negative log-likelihood of the label in nats; +inf where its score is -inf; NaN where spoiled"),
+    Column(
+        "nll",
+        "float32",
+        "negative log-likelihood of the label in nats; +inf where its score is -inf; NaN where spoiled",
+    ),
     Column("confidence", "float32", "probability of the prediction; NaN where spoiled"),
     Column("squared_error", "float32", "sum over classes of (probability - one-hot)^2; NaN where spoiled"),
 )
@@ -94,7 +98,11 @@ def _matrix(outputs: Any) -> Any:
 
 def _near(scores: Any) -> Any:
     """Take what lies in host memory as NumPy's, without a copy: its calls cost a fraction of a framework's."""
-    if array_api_compat.is_torch_array(scores) and scores.device.type == "cpu" and str(scores.dtype) != "torch.bfloat16":
+    if (
+        array_api_compat.is_torch_array(scores)
+        and scores.device.type == "cpu"
+        and str(scores.dtype) != "torch.bfloat16"
+    ):
         return scores.numpy(force=True)
     return scores
 

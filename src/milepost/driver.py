@@ -1,0 +1,371 @@
+"""The driver's hands: it sights checkpoints, has the missing ranges evaluated, and publishes what comes back.
+
+Plain data only: it holds no framework and parses no checkpoint.  Everything that it needs to know for a resumption is in the
+store, so that a kill at any moment loses the parts in flight and nothing else.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from milepost.checkpoints.steps import step_of_name
+from milepost.core import Failure, Found, Json, Part, Session, Target
+from milepost.errors import retried
+from milepost.events import record_events
+from milepost.plain import now, to_plain
+from milepost.plan import covered, evaluation_key, missing, units, wanted_rows
+from milepost.store.leases import Lease, Worker
+from milepost.store.sightings import Sighting
+from milepost.store.store import Store
+
+Listen = Callable[[dict[str, Json]], None]
+
+_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras)$", re.IGNORECASE)
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One content on one data set: what is asked for, and what of it is missing."""
+
+    sighting: Sighting
+    target: Target
+    data: str
+    key: str
+    column_set: str
+    have: tuple[tuple[int, int], ...]
+    stop: int
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """The ranges that are missing."""
+        return missing(self.have, self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for, as far as it bears on single checkpoints."""
+
+    data: str | None = None
+    limit: int | None = None
+    again: bool = False
+
+
+class Driver:
+    """One run over one store with one open session."""
+
+    def __init__(self, store: Store, session: Session, worker: Worker | None, wish: Wish, listen: Listen) -> None:
+        """Ask the evaluator what it is; `worker` None for a plan, which publishes nothing."""
+        self.store = store
+        self.session = session
+        self.listen = listen
+        self.spec: dict[str, Any] = session.call("describe", None)
+        self.outcomes: dict[str, set[str]] = {}
+        self.records: list[dict[str, Json]] = []
+        self.contents: list[str] = []
+        self.codes: dict[str, str] = {}
+        self._worker = worker
+        self._wish = wish
+        self._seen: dict[tuple[str, str], str] = {}
+        self._deferred: list[Item] = []
+
+    @property
+    def data(self) -> dict[str, dict[str, Any]]:
+        """The data sets that are asked for: name -> size, digest, fingerprint."""
+        every: dict[str, dict[str, Any]] = self.spec["data"]
+        return {name: item for name, item in every.items() if self._wish.data in (None, name)}
+
+    # ------------------------------------------------------------------------------------------------------- sighting
+
+    def sight(self, found: Found) -> list[Sighting]:
+        """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
+        run = self.store.run_of(os.path.dirname(found.path))
+        if found.format is None and found.failure is not None:
+            known = self.store.sighting(run, found.path, found.identity)
+            return [known or self._add(run, found, {"variant": "raw", "failure": found.failure}, "")]
+        signature = self.spec["signature"]
+        cached = {
+            variant: self.store.sighting(run, found.path, found.identity, variant, signature)
+            for variant in self.spec["variants"]
+        }
+        settled = {name: item for name, item in cached.items() if item is not None and not self._retry(item)}
+        asked = [variant for variant in cached if variant not in settled]
+        if asked:
+            for row in self.session.call("identify", {"found": to_plain(found), "variants": asked}):
+                earlier = cached[row["variant"]]
+                settled[row["variant"]] = self._add(run, found, row, signature, earlier.attempt + 1 if earlier else 1)
+        return [settled[variant] for variant in self.spec["variants"]]
+
+    def _retry(self, sighting: Sighting) -> bool:
+        return sighting.failure is not None and (self._wish.again or retried(sighting.failure[0]))
+
+    def _add(self, run: str, found: Found, row: dict[str, Any], signature: str, attempt: int = 1) -> Sighting:
+        name = _SUFFIX.sub("", os.path.basename(found.path))
+        step, source = row.get("step"), row.get("step_source")
+        if step is None and (step := step_of_name(name)) is not None:
+            source = "name"
+        failure = row["failure"]
+        sighting = Sighting(
+            run=run,
+            path=found.path,
+            identity=found.identity,
+            name=name,
+            variant=row["variant"],
+            signature=signature,
+            step=step,
+            step_source=source,
+            digest=row.get("digest"),
+            failure=(failure["kind"], failure["message"]) if isinstance(failure, dict) else failure,
+            attempt=attempt if failure else 1,
+            notes=row.get("notes") or {},
+            seen=now(),
+        )
+        if self._worker is not None:
+            self.store.add_sighting(sighting)
+        return sighting
+
+    # ------------------------------------------------------------------------------------------------------- planning
+
+    def item(self, sighting: Sighting, found: Found, data: str) -> Item:
+        """Say what is asked for of one content on one data set, and what the store has of it."""
+        described = self.data[data]
+        weights = str(sighting.digest)
+        code = self.codes.get(data, self.spec["code"]["version"])
+        size = described["size"]
+        repetition = 0
+        while True:
+            key = evaluation_key(weights, described["digest"], self.spec["task"], code, repetition)
+            column_set, have = self.coverage(key)
+            if not (self._wish.again and have and not missing(have, wanted_rows(size, self._wish.limit))):
+                break
+            repetition += 1
+        whole = not missing(have, size)
+        stop = size if whole else wanted_rows(size, self._wish.limit)
+        target = Target(found, sighting.variant, weights)
+        return Item(sighting, target, data, key, column_set, tuple(have), stop)
+
+    def coverage(self, key: str) -> tuple[str, list[tuple[int, int]]]:
+        """Return the column set of an evaluation that serves the metrics, and the ranges that it covers."""
+        folder = self.store.evaluation(key)
+        own: str = self.spec["column_set"]
+        sets = folder.column_sets()
+        for name in [own, *sets] if own in sets else sets:
+            reader = folder.parts(name).read()
+            if name == own or (not self.spec["folded"] and set(self.spec["kept"]) <= set(reader.names)):
+                return name, reader.coverage
+        return own, []
+
+    def unscored(self, item: Item) -> list[str]:
+        """Return the digests of the metrics whose records are missing for what is covered."""
+        records = self.store.evaluation(item.key).records
+        lacking = []
+        for metric in self.spec["metrics"]:
+            probe = {"metric": metric["spec"], "slice": "all", "coverage": [[0, item.stop]]}
+            size = self.spec["batch_size"]
+            wanted = [{**probe, "estimator": "exact", "batch_size": None}]
+            if metric["digest"] not in self.spec["folded"]:
+                wanted.append({**probe, "estimator": "batch_mean", "batch_size": size})
+            if not all(records.has(payload) for payload in wanted):
+                lacking.append(str(metric["digest"]))
+        return lacking
+
+    # ------------------------------------------------------------------------------------------------------- working
+
+    def work(self, chunk: Sequence[Found]) -> None:
+        """Bring a few checkpoints up to what is asked for, together in one pass."""
+        items = []
+        for found in chunk:
+            for sighting in self.sight(found):
+                if sighting.failure is not None:
+                    self.failed(sighting, *sighting.failure)
+                else:
+                    items += [item for data in self.data if (item := self._first_of(sighting, found, data))]
+        self._serve(items)
+
+    def wait(self) -> None:
+        """Finish what other processes were working on: with their results, or in their place once they are gone."""
+        while self._deferred:
+            items, self._deferred = self._deferred, []
+            before = [item.gaps for item in items]
+            items = [self.item(item.sighting, item.target.found, item.data) for item in items]
+            self._serve(items)
+            if self._deferred and [item.gaps for item in self._deferred] == before:
+                time.sleep(_POLL_SECONDS)
+
+    def _first_of(self, sighting: Sighting, found: Found, data: str) -> Item | None:
+        """Return the item unless the same content came under another name already."""
+        item = self.item(sighting, found, data)
+        first = self._seen.setdefault((item.key, data), f"{sighting.name} ({sighting.variant})")
+        if str(sighting.digest) not in self.contents:
+            self.contents.append(str(sighting.digest))
+        if first != f"{sighting.name} ({sighting.variant})":
+            self.state(sighting, "skipped", f"same content as {first}")
+            return None
+        return item
+
+    def _serve(self, items: Iterable[Item]) -> None:
+        lacking = []
+        for item in items:
+            failures = self.store.evaluation(item.key).failures.list() if item.gaps else []
+            if not item.gaps:
+                self._finish(item, new=False)
+            elif failures and not self._wish.again and not retried(failures[-1]["kind"]):
+                self.failed(item.sighting, failures[-1]["kind"], failures[-1]["message"], len(failures))
+            else:
+                lacking.append(item)
+        held = self._acquire(lacking)
+        try:
+            for data in {item.data: None for item in held}:
+                self._evaluate([item for item in held if item.data == data], data)
+        finally:
+            for lease in held.values():
+                lease.release()
+
+    def _acquire(self, items: Iterable[Item]) -> dict[Item, Lease]:
+        """Take the leases that are free; what others hold is deferred.  What they finished meanwhile is seen."""
+        held: dict[Item, Lease] = {}
+        for item in items:
+            assert self._worker is not None  # noqa: S101 - a plan never comes here
+            lease = self.store.lease(item.key, f"{item.column_set}-{item.stop}", self._worker)
+            if not lease.acquire():
+                self._deferred.append(item)
+                continue
+            fresh = replace(item, have=tuple(self.coverage(item.key)[1]))
+            if fresh.gaps:
+                held[fresh] = lease
+            else:
+                lease.release()
+                self._finish(fresh, new=False)
+        return held
+
+    def _evaluate(self, items: list[Item], data: str) -> None:
+        for item in items:
+            self._describe(item)
+            rows = covered(item.have, item.stop)
+            if rows:
+                self.note(f"resuming {item.sighting.name}: {rows:,} of {item.stop:,} rows are there")
+            self.state(item.sighting, "claimed")
+        by_target = {item.target: item for item in items}
+        alive = dict(by_target)
+        started = time.monotonic()
+        for unit in units(((item.target, item.gaps) for item in items), data):
+            left = replace(unit, targets=tuple(target for target in unit.targets if target in alive))
+            if not left.targets:
+                continue
+            for target, outcome in self.session.run([left]):
+                if isinstance(outcome, Failure):
+                    alive.pop(target, None)
+                    self._record_failure(by_target[target], outcome)
+                else:
+                    self._publish(by_target[target], outcome)
+                    self._progress(by_target[target], outcome, items, started)
+        for item in alive.values():
+            self._finish(item, new=True)
+
+    def _describe(self, item: Item) -> None:
+        described = self.data[item.data]
+        order = described["fingerprint"].get("order", {"kind": "natural"})
+        self.store.dataset(described["digest"]).write_spec({**described, "order": order})
+        spec = {
+            "weights": item.target.digest,
+            "data": described["digest"],
+            "data_name": item.data,
+            "task": self.spec["task"],
+            "code": self.codes.get(item.data, self.spec["code"]["version"]),
+            "variant": item.target.variant,
+            "size": described["size"],
+            "created": now(),
+        }
+        self.store.evaluation(item.key).write_spec(spec)
+
+    def _publish(self, item: Item, part: Part) -> None:
+        own = {name: column for name, column in part.columns.items() if not name.startswith("data.")}
+        shared = {name[5:]: column for name, column in part.columns.items() if name.startswith("data.")}
+        self.store.dataset(self.data[item.data]["digest"]).add(part.start, part.stop, shared)
+        environment = {**part.environment, "engine_host": os.uname().nodename}
+        parts = self.store.evaluation(item.key).parts(item.column_set)
+        parts.publish(replace(part, columns=own, environment=environment))
+
+    def _finish(self, item: Item, *, new: bool) -> None:
+        """Seal what is whole, have it scored where records are missing, and tell."""
+        size = self.data[item.data]["size"]
+        if item.stop == size:
+            self.store.dataset(self.data[item.data]["digest"]).seal(size)
+            self.store.evaluation(item.key).parts(item.column_set).seal(size)
+        lacking = self.unscored(item)
+        if lacking:
+            payloads = self.session.call(
+                "score",
+                {
+                    "store": str(self.store.path),
+                    "key": item.key,
+                    "column_set": item.column_set,
+                    "data": item.data,
+                    "stop": item.stop,
+                    "metrics": lacking,
+                    "sizes": [self.spec["batch_size"]],
+                },
+            )
+            for payload in payloads:
+                for event in record_events(item.sighting, payload):
+                    self.records.append(event)
+                    self.listen(event)
+        if new:
+            self.state(item.sighting, "done")
+        else:
+            self.state(item.sighting, "skipped", "scored from kept columns" if lacking else "nothing is missing")
+
+    # ------------------------------------------------------------------------------------------------------- telling
+
+    def note(self, message: str) -> None:
+        """Tell the user something in a line."""
+        self.listen({"event": "note", "message": message})
+
+    def state(self, sighting: Sighting, state: str, reason: str | None = None) -> None:
+        """Tell in what state a checkpoint is, and keep count of how it ended."""
+        if state in ("done", "skipped"):
+            self.outcomes.setdefault(sighting.path, set()).add(state)
+        shown = {key: getattr(sighting, key) for key in ("run", "path", "name", "step", "variant")}
+        self.listen({"event": "checkpoint", **shown, "state": state, "reason": reason})
+
+    def failed(self, sighting: Sighting, kind: str, message: str, attempts: int | None = None) -> None:
+        """Tell of a failure: it is a row, and the run goes on."""
+        self.outcomes.setdefault(sighting.path, set()).add("failed")
+        self.listen(
+            {
+                "event": "failure",
+                "run": sighting.run,
+                "path": sighting.path,
+                "step": sighting.step,
+                "class": kind,
+                "message": message,
+                "attempts": attempts or sighting.attempt,
+            }
+        )
+
+    def _record_failure(self, item: Item, failure: Failure) -> None:
+        failures = self.store.evaluation(item.key).failures
+        attempt = len(failures.list()) + 1
+        described = {"kind": failure.kind, "message": failure.message, "path": item.sighting.path, "at": now()}
+        failures.publish(attempt, described)
+        self.failed(item.sighting, failure.kind, failure.message, attempt)
+
+    def _progress(self, item: Item, part: Part, items: list[Item], started: float) -> None:
+        if item is not items[-1]:
+            return
+        seconds = time.monotonic() - started
+        rows = part.stop - min(start for start, _ in item.gaps)
+        self.listen(
+            {
+                "event": "progress",
+                "data": item.data,
+                "names": [one.sighting.name for one in items],
+                "done": part.stop,
+                "size": item.stop,
+                "examples_per_second": rows * len(items) / seconds if seconds else 0.0,
+                "seconds": dict(part.environment.get("timings", {})),
+            }
+        )

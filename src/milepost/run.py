@@ -1,0 +1,207 @@
+"""Evaluating what is missing: `run`, and `plan`, which says what `run` would do."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from milepost.checkpoints.find import looked_for
+from milepost.checkpoints.steps import step_of_name
+from milepost.core import Found, Job, Json
+from milepost.driver import Driver, Listen, Wish
+from milepost.errors import UsageError
+from milepost.evaluation import Evaluation
+from milepost.loading import check_not_loading
+from milepost.plain import from_plain
+from milepost.plan import covered
+from milepost.probe import settle_code
+from milepost.registry import load, resolve
+from milepost.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to run: checkpoints (files or folders), a store, an evaluation by file or live, and how."""
+
+    checkpoints: tuple[str, ...]
+    store: str
+    file: str | None = None
+    attribute: str = "evaluation"
+    live: Any = None
+    match: str | None = None
+    limit: int | None = None
+    data: str | None = None
+    device: str | None = None
+    engine: str = "local"
+    again: bool = False
+    residents: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended, counted in checkpoints (files or folders); `records` are the new ones."""
+
+    evaluated: int
+    skipped: int
+    failed: int
+    records: list[dict[str, Json]] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+
+
+def run(request: Request, listen: Listen) -> Summary:
+    """Evaluate every checkpoint that the request names as far as results are missing, and record them.
+
+    `listen` is told of everything as it happens.  A checkpoint that fails is a row; UsageError and DataError end the run.
+    """
+    store = Store.create(request.store)
+    store.sweep()
+    with _opened(request, store, listen, publish=True) as (driver, founds):
+        code = driver.spec["code"]["version"]
+        listen({"event": "start", "store": str(store.path), "code": code, "checkpoints": len(founds)})
+        settle_code(driver, founds)
+        for begin in range(0, len(founds), request.residents):
+            driver.work(founds[begin : begin + request.residents])
+        driver.wait()
+        ends = list(driver.outcomes.values())
+        failed = sum("failed" in end for end in ends)
+        evaluated = sum("done" in end and "failed" not in end for end in ends)
+        summary = Summary(evaluated, len(ends) - failed - evaluated, failed, driver.records, driver.contents)
+    listen({"event": "done", "evaluated": evaluated, "skipped": summary.skipped, "failed": failed})
+    return summary
+
+
+def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
+    """Return what `run` would do with each checkpoint, variant and data set, and why; nothing is published."""
+    with TemporaryDirectory() as scratch:
+        there = Path(request.store, "store.json").exists()
+        store = Store.open(request.store) if there else Store.create(scratch)
+        with _opened(request, store, listen, publish=False) as (driver, founds):
+            return list(_planned(driver, founds))
+
+
+def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json]]:
+    seen: dict[tuple[str, str], str] = {}
+    for found in founds:
+        for sighting in driver.sight(found):
+            shown = {key: getattr(sighting, key) for key in ("run", "path", "name", "step", "variant", "digest")}
+            if sighting.failure is not None:
+                kind, message = sighting.failure
+                row = {"data": None, "action": "failed", "reason": f"{kind}: {message}", "rows": 0, "seconds": None}
+                yield {**shown, **row}
+                continue
+            for data in driver.data:
+                item = driver.item(sighting, found, data)
+                rows = sum(stop - start for start, stop in item.gaps)
+                first = seen.setdefault((item.key, data), sighting.path + sighting.variant)
+                if first != sighting.path + sighting.variant:
+                    action, reason, rows = "skip", f"same content as {os.path.basename(first)}", 0
+                elif rows:
+                    action, reason = "evaluate", _why(driver, item.stop, covered(item.have, item.stop), data)
+                elif driver.unscored(item):
+                    action, reason = "skip", "all rows are kept; new metrics are scored from them without the model"
+                else:
+                    action, reason = "skip", "nothing is missing"
+                seconds = _estimate(driver, data, rows)
+                yield {**shown, "data": data, "action": action, "reason": reason, "rows": rows, "seconds": seconds}
+
+
+def _why(driver: Driver, stop: int, have: int, data: str) -> str:
+    if have:
+        return f"{have:,} of {stop:,} rows are there"
+    code = driver.spec["code"]["version"]
+    known = [item["version"] for item in driver.store.codes()]
+    if known and code not in known:
+        return f"no result with this code (version {code} is new); a probe decides whether earlier ones stand"
+    return "no result on this data yet"
+
+
+def _estimate(driver: Driver, data: str, rows: int) -> float | None:
+    """Seconds from the pace of what the store has of the same data; None where it has nothing."""
+    if not rows:
+        return 0.0
+    digest = driver.data[data]["digest"]
+    for key in reversed(driver.store.evaluations()[-50:]):
+        folder = driver.store.evaluation(key)
+        spec = folder.spec()
+        if spec is not None and spec["data"] == digest:
+            for name in folder.column_sets():
+                found = folder.parts(name).read().environments()
+                done = sum(item["rows"] for item in found)
+                seconds = sum(sum(item.get("timings", {}).values()) for item in found)
+                if done and seconds:
+                    return float(seconds / done * rows)
+    return None
+
+
+@contextmanager
+def _opened(request: Request, store: Store, listen: Listen, *, publish: bool) -> Iterator[tuple[Driver, list[Found]]]:
+    """Open engine and worker, and find the checkpoints."""
+    check_not_loading()
+    _check(request)
+    job = Job(request.file, request.attribute, {"device": request.device} if request.device else {}, request.live)
+    engine = load("engines", request.engine)()
+    session = engine.open(job)
+    try:
+        founds = _found(request, session.call("discover", {"paths": list(request.checkpoints), "match": request.match}))
+        _check_place(store, founds)
+        with store.worker() as worker:
+            wish = Wish(request.data, request.limit, request.again)
+            driver = Driver(store, session, worker if publish else None, wish, listen)
+            if not driver.data:
+                have = ", ".join(driver.spec["data"])
+                raise UsageError(f"--data {request.data}: the evaluation has no such data set; it has: {have}")
+            yield driver, founds
+    finally:
+        session.close()
+
+
+def _check(request: Request) -> None:
+    if request.limit is not None and request.limit < 1:
+        raise UsageError(f"--limit {request.limit}: expected 1 or more rows")
+    if request.residents < 1:
+        raise UsageError(f"--residents {request.residents}: expected 1 or more checkpoints")
+    if not request.checkpoints:
+        raise UsageError("no checkpoints were named; expected files or folders")
+
+
+def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[Found]:
+    """Return the checkpoints in order of step, those whose names tell none (last, best) behind the others."""
+    founds = [from_plain(Found, item) for item in plain]
+    if not founds:
+        where = ", ".join(request.checkpoints)
+        narrowed = f" that match {request.match!r}" if request.match else ""
+        raise UsageError(f"no checkpoints{narrowed} in {where}: {looked_for()}")
+
+    def order(found: Found) -> tuple[str, bool, int, str]:
+        step = step_of_name(os.path.basename(found.path))
+        return os.path.dirname(found.path), step is None, step or 0, found.path
+
+    return sorted(founds, key=order)
+
+
+def _check_place(store: Store, founds: Sequence[Found]) -> None:
+    """Refuse a store that lies in a training folder: training deletes and rotates there."""
+    above = {str(folder) for folder in Path(store.path).resolve().parents}
+    for found in founds:
+        folder = os.path.realpath(os.path.dirname(found.path))
+        if folder in above:
+            raise UsageError(
+                f"the store {store.path} would lie in the training folder {folder}; name another place with --store"
+            )
+
+
+def run_evaluation(
+    evaluation: Evaluation,
+    checkpoints: Sequence[str],
+    listen: Callable[[dict[str, Json]], None] | None = None,
+    **options: Any,
+) -> Any:
+    """Run a live evaluation and return its results, which print as a table."""
+    engine = options.pop("engine", "inprocess")
+    paths = tuple(str(path) for path in checkpoints)
+    request = Request(checkpoints=paths, file=evaluation.file, live=evaluation, engine=engine, **options)
+    summary = run(request, listen or (lambda _: None))
+    return resolve("milepost.report.results:Results")(request.store, summary)

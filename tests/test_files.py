@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from milepost import core, files
+from milepost import files
 from milepost.errors import StoreError
 from milepost.files import Owner
+from milepost.plain import canonical, digest
 
 
 def test_owner_of_a_dead_process_is_dead(tmp_path: Path) -> None:
@@ -66,7 +67,9 @@ def test_sweep_removes_dead_owners_files_only(tmp_path: Path) -> None:
     for path in (dead, mine, foreign, odd):
         path.write_bytes(b"x")
     assert files.sweep(tmp_path) == 1
-    assert sorted(path.name for path in tmp_path.rglob(f"{files.PREFIX}*")) == sorted([mine.name, foreign.name, odd.name])
+    assert sorted(path.name for path in tmp_path.rglob(f"{files.PREFIX}*")) == sorted(
+        [mine.name, foreign.name, odd.name]
+    )
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
@@ -122,9 +125,9 @@ def test_bounded_reads(tmp_path: Path) -> None:
         files.read_json(path)
 
 
-def test_digests_agree_with_core(tmp_path: Path) -> None:
+def test_digests_agree_with_those_of_plain_data(tmp_path: Path) -> None:
     value = {"b": [1, None, "ü"], "a": 2.5}
     assert files.digest_json(value) == digest(value)
-    assert files.json_bytes(value).decode() == core.canonical(value) + "\n"
+    assert files.json_bytes(value).decode() == canonical(value) + "\n"
     (tmp_path / "a").write_bytes(b"abc")
     assert files.sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from make_store import METRICS, digest_of, make_store, payload
+from tests.store.make_store import METRICS, digest_of, make_store, payload
 
 from milepost.core import Identity
 from milepost.errors import StoreError

@@ -24,7 +24,10 @@ sys.stdin.readline()
 def test_a_live_process_keeps_its_lease_and_a_killed_one_loses_it_at_once(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path / "s"), KEY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, str(tmp_path / "s"), KEY],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "True\n"

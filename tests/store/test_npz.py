@@ -12,7 +12,9 @@ from milepost.errors import StoreError
 from milepost.store import npz
 
 DTYPES = st.sampled_from(["<i8", ">i4", "u1", "?", "<f4", "<f8", ">f8", "<f2", "<U3", "S2", "<c8"])
-ARRAYS = DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)))
+ARRAYS = DTYPES.flatmap(
+    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5))
+)
 COLUMNS = st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True), ARRAYS, max_size=4)
 
 

@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,9 +74,10 @@ def test_sightings_success_supersedes_failures(tmp_path: Path) -> None:
 
 
 def test_a_sighting_is_success_or_failure() -> None:
-    for changes in ({}, {"digest": "a", "failure": ("torn", "x")}, {"digest": "a", "attempt": 0}):
+    wrong: list[dict[str, Any]] = [{}, {"digest": "a", "failure": ("torn", "x")}, {"digest": "a", "attempt": 0}]
+    for changes in wrong:
         with pytest.raises(StoreError, match="expected a digest or a failure"):
-            Sighting("r", "/c/a.pt", IDENTITY, "a", **changes)  # type: ignore[arg-type]
+            Sighting("r", "/c/a.pt", IDENTITY, "a", **changes)
 
 
 def test_records_are_put_once_and_hold_nonfinite_numbers(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 """Version of the tables; an index of another version is deleted and rebuilt, never migrated."""
 
 _NETWORK = {
@@ -17,7 +17,7 @@ _NETWORK = {
 _TABLES = """
 CREATE TABLE folder(path TEXT PRIMARY KEY, mtime INTEGER NOT NULL, names TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE sighting(folder TEXT, file TEXT, run TEXT, path TEXT, variant TEXT, digest TEXT, step INTEGER, name TEXT,
-  seen TEXT, attempt INTEGER, kind TEXT, message TEXT, PRIMARY KEY(folder, file)) WITHOUT ROWID;
+  seen TEXT, changed INTEGER, attempt INTEGER, kind TEXT, message TEXT, PRIMARY KEY(folder, file)) WITHOUT ROWID;
 CREATE TABLE evaluation(folder TEXT PRIMARY KEY, digest TEXT, created INTEGER) WITHOUT ROWID;
 CREATE TABLE value(id INTEGER PRIMARY KEY, folder TEXT, file TEXT, digest TEXT, data TEXT, slice TEXT, metric TEXT,
   estimator TEXT, batch INTEGER, covered INTEGER, created INTEGER, shown INTEGER DEFAULT 0, text TEXT);

@@ -132,8 +132,8 @@ def _read(path: str) -> bytes:
 def _add_sighting(connection: sqlite3.Connection, path: str, name: str, content: dict[str, Any]) -> None:
     kind, message = content["failure"] or (None, None)
     row = (path, name, content["run"], content["path"], content["variant"], content["digest"], content["step"])
-    rest = (content["name"], content["seen"], content["attempt"], kind, message)
-    connection.execute("INSERT OR REPLACE INTO sighting VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", (*row, *rest))
+    rest = (content["name"], content["seen"], content["identity"][4], content["attempt"], kind, message)
+    connection.execute("INSERT OR REPLACE INTO sighting VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)", (*row, *rest))
 
 
 def _evaluation(connection: sqlite3.Connection, root: Path, folder: str) -> tuple[str, int]:

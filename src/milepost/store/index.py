@@ -16,7 +16,7 @@ _Result = TypeVar("_Result")
 
 _ALIAS = re.compile(r"(^|[-_.])(last|best|latest|newest|final)($|[-_.])", re.IGNORECASE)
 
-_SIGHTING = ("digest", "variant", "run", "path", "step", "name", "seen", "attempt", "kind", "message")
+_SIGHTING = ("digest", "variant", "run", "path", "step", "name", "seen", "changed", "attempt", "kind", "message")
 
 
 class Index:
@@ -168,11 +168,11 @@ class Index:
 
 
 def _newest(sightings: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the newest sighting of each path and variant; of equally old ones a success."""
+    """Return the newest sighting of each path and variant: seen last, then the file changed last, then a success."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for item in sightings:
         key = (item["path"], item["variant"])
-        age = (item["seen"], item["kind"] is None, item["attempt"], item["digest"] or "")
+        age = (item["seen"], item["changed"], item["kind"] is None, item["attempt"], item["digest"] or "")
         if key not in found or age > found[key]["age"]:
             item["age"] = age
             found[key] = item
@@ -187,5 +187,6 @@ def _preference(item: dict[str, Any]) -> tuple[Any, ...]:
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     step = row.get("step")
     run = row.get("run")
-    names = (row.get("name") or "", row.get("path") or "", row.get("variant") or "", row.get("digest") or "")
-    return (run is None, run or "", step is None, step or 0, *names)
+    names = (row.get("name") or "", row.get("path") or "", row.get("variant") or "")
+    digest = row.get("digest")
+    return (run is None, run or "", step is None, step or 0, *names, digest is None, digest or "")

@@ -5,9 +5,10 @@ class TestMyBacking(StorageContract):
     def storage(self, folder): return MyStorage(folder)
 ```
 
-Real processes take part: two that want the same name, and many that are killed (SIGKILL) before a chosen file operation.
+Real processes take part: two that want the same name, and many that are killed (SIGKILL) before a file operation.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Identity, Part
+from milepost.core import Array, Identity, Part
 from milepost.files import PREFIX
 from milepost.store import npz
 from milepost.store._folder import FolderStorage, Storage
@@ -160,7 +161,7 @@ def rival(folder: str, which: int) -> None:
 def made_part(start: int, stop: int, states: Mapping[str, bytes] | None = None) -> Part:
     """Return a part whose rows depend on their position only, as a model's do."""
     rows = np.arange(start, stop)
-    columns = {"label": rows % 10, "nll": np.sin(rows).astype(np.float32)}
+    columns: dict[str, Array] = {"label": rows % 10, "nll": np.sin(rows).astype(np.float32)}
     return Part(start, stop, columns, states or {}, {"device": "cpu"})
 
 
@@ -175,7 +176,7 @@ def churn(folder: Path) -> None:
     evaluation = store.evaluation(KEY)
     evaluation.write_spec({"weights": f"{0:032}"})
     parts = evaluation.parts("kept")
-    for start, stop in zip(_CUTS[:-1], _CUTS[1:], strict=True):
+    for start, stop in itertools.pairwise(_CUTS):
         dataset.add(start, stop, {"labels": np.arange(start, stop) % 10})
         if not any(first <= start and stop <= last for first, last in parts.coverage()):
             parts.publish(made_part(start, stop))

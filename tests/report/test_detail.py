@@ -34,7 +34,9 @@ def test_provenance_and_environments() -> None:
         {"device": "cpu", "threads": 2, "rows": 256, "timings": {"load": 0.012, "model": 7.0}},
         {"device": "cpu", "threads": 1, "rows": 104},
     ]
-    lines = lines_of([], samples.checkpoint(900, "step-900"), (Evaluated("k1", spec, environments),))
+    evaluated = Evaluated("k1", spec, {"kind": "arrays"}, environments)
+    lines = lines_of([], samples.checkpoint(900, "step-900"), (evaluated,))
+    assert "  kind  arrays" in lines
     assert "evaluation k1" in lines
     assert "  task.outputs  logits" in lines
     assert "environment: mixed, 2 different" in lines

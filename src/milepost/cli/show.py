@@ -43,7 +43,7 @@ def execute(args: argparse.Namespace) -> int:
             out.write_all(failures([checkpoint]))
         return 0
     keys = _keys(store, checkpoint)
-    sections = describe(checkpoint, records, [_evaluated(store, key) for key in keys])
+    sections = describe(checkpoint, records, [_evaluated(store, key) for key in keys], _notes(store, checkpoint))
     lines = drawn(sections)
     for key in keys:
         lines += _tables(store, key)
@@ -71,10 +71,21 @@ def _keys(store: Any, checkpoint: Plain) -> list[str]:
     return [key for key, spec in specs if digest and spec and spec.get("weights") == digest]
 
 
+def _notes(store: Any, checkpoint: Plain) -> dict[str, Any]:
+    """Return what was noted when the checkpoint was restored: format, mapping of names, casts, origin of its step."""
+    for sighting in store.sightings(checkpoint["run"]) if checkpoint.get("run") else ():
+        seen = (sighting.path, sighting.variant, sighting.digest)
+        if seen == (checkpoint["path"], checkpoint["variant"], checkpoint["digest"]):
+            return {"step_source": sighting.step_source, **sighting.notes}
+    return {}
+
+
 def _evaluated(store: Any, key: str) -> Evaluated:
     folder = store.evaluation(key)
     environments = [item for name in folder.column_sets() for item in folder.parts(name).read().environments()]
-    return Evaluated(key, folder.spec() or {}, environments, folder.failures.list())
+    spec = folder.spec() or {}
+    data = store.dataset(spec["data"]).spec() if spec.get("data") else None
+    return Evaluated(key, spec, data or {}, environments, folder.failures.list())
 
 
 def _tables(store: Any, key: str) -> Iterator[str]:

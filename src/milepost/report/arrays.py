@@ -6,6 +6,7 @@ from typing import Any
 from milepost.report.numbers import number
 from milepost.report.text import align
 
+_FIRST = ("lower", "upper", "rows", "support")
 _MOST_ROWS = 20
 _MOST_SIDE = 12
 _PLACES = 4
@@ -21,6 +22,7 @@ def table_lines(arrays: Mapping[str, Any]) -> list[str]:
     0     3     1.0000
     1     1  undefined
     """
+    arrays = {name: arrays[name] for name in sorted(arrays, key=_place)}
     lines: list[str] = []
     for length in dict.fromkeys(len(array) for array in arrays.values() if array.ndim == 1):
         lines += _side_by_side({k: v for k, v in arrays.items() if v.ndim == 1 and len(v) == length}, length)
@@ -30,6 +32,10 @@ def table_lines(arrays: Mapping[str, Any]) -> list[str]:
         elif array.ndim != 1:
             lines.append(f"{name}: {array.dtype} of shape {tuple(array.shape)}")
     return lines
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
 
 
 def _side_by_side(vectors: Mapping[str, Any], length: int) -> list[str]:

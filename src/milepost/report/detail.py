@@ -1,12 +1,12 @@
 """Everything known of one checkpoint as titled sections of label and text, and these as lines."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.report.gap import explain
 from milepost.report.numbers import count, decimals, duration, interval, number, share
-from milepost.report.table import Plain, as_number, each, failure_of, sightings_of
+from milepost.report.table import Plain, as_number, each, failure_of, rank, sightings_of
 
 _PLACES = 6
 _APART = ("timings", "rows", "column_set")
@@ -22,27 +22,32 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What a store holds of one evaluation: its key, its spec, and the environments that its parts were made in."""
+    """What a store holds of one evaluation: its spec, its data set's, and the environments of its parts."""
 
     key: str
     spec: Plain
+    data: Plain = field(default_factory=dict)
     environments: Sequence[Plain] = ()
     failures: Sequence[Plain] = ()
 
 
-def describe(checkpoint: Plain, records: Iterable[Plain], evaluations: Iterable[Evaluated]) -> list[Section]:
-    """Arrange a checkpoint's row, its records and its evaluations as sections.
+def describe(
+    checkpoint: Plain, records: Iterable[Plain], evaluations: Iterable[Evaluated], notes: Plain | None = None
+) -> list[Section]:
+    """Arrange a checkpoint's row, its records and its evaluations as sections; `notes` tell how it was restored.
 
     >>> describe({"run": "lenet", "step": 9, "name": "a", "path": "a.npz", "digest": "d1"}, [], [])[0].lines[1]
     ('step', '9')
     """
     sections = [_identity(checkpoint)]
+    sections += [Section("restored", tuple(_flat(notes)))] if notes else []
     groups: dict[tuple[str, str], list[Plain]] = {}
     for record in records:
         groups.setdefault((record["data"], record.get("slice") or "all"), []).append(record)
     sections += [_results(data, part, group) for (data, part), group in groups.items()]
     for evaluated in evaluations:
         sections.append(Section(f"evaluation {evaluated.key}", tuple(_flat(evaluated.spec))))
+        sections += [Section("data set", tuple(_flat(evaluated.data)))] if evaluated.data else []
         sections += _environments(evaluated.environments)
         sections += [Section("failed attempt", tuple(_flat(failure))) for failure in evaluated.failures]
     return sections
@@ -85,6 +90,7 @@ def _seen(sighting: Plain) -> str:
 
 def _results(data: str, part: str, group: Sequence[Plain]) -> Section:
     exact = [record for record in group if record["estimator"] == "exact"]
+    exact.sort(key=lambda record: rank(record["metric"], share=bool(record.get("intervals"))))
     first = exact[0] if exact else group[0]
     lines = [
         ("rows", f"{count(first.get('n'))} ({first.get('status')})"),

@@ -18,6 +18,7 @@ from typing import Any
 from milepost.report.numbers import number
 from milepost.report.table import as_number
 
+_NOTHING = 1e-12
 _PLACES = 6
 
 
@@ -78,6 +79,8 @@ def explain(exact: Mapping[str, Any], batch_mean: Mapping[str, Any]) -> str:
     if found.last_rows == found.batch_size and (closed or exact.get("denominator") == found.n):
         return "no gap: every batch has the same number of rows"
     if found.full is not None and found.last is not None:
+        if abs(found.gap) < _NOTHING:
+            return "no gap: the last batch has the same mean as the others"
         return _words(found, found.full, found.last)
     return (
         f"gap {found.gap:+.{_PLACES}f}: the mean of {found.batches} values, each of {found.batch_size} rows or fewer; "

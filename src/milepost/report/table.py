@@ -91,6 +91,15 @@ def build(records: Iterable[Plain], checkpoints: Iterable[Plain]) -> Results:
     return Results(_ordered(rows), tuple(sorted(rows, key=_place)))
 
 
+def rank(metric: str, *, share: bool) -> tuple[Any, ...]:
+    """Return a metric's place among others: shares of right answers first, top5 before top10.
+
+    >>> sorted(["top10", "top5"], key=lambda metric: rank(metric, share=True))
+    ['top5', 'top10']
+    """
+    return not share, [int(piece) if piece.isdigit() else piece for piece in _DIGITS.split(metric)]
+
+
 def newest(checkpoints: Sequence[Plain], count: int) -> list[Plain]:
     """Return the newest checkpoints: the highest steps of the run that was seen last, then of the one before it."""
     latest: dict[str, str] = {}
@@ -207,12 +216,8 @@ def _ordered(rows: Iterable[Row]) -> tuple[str, ...]:
         for metric, cell in row.cells.items():
             spans[metric] = spans.get(metric, False) or cell.low is not None
 
-    def rank(metric: str) -> tuple[Any, ...]:
-        pieces = [int(piece) if piece.isdigit() else piece for piece in _DIGITS.split(metric)]
-        return not spans[metric], pieces
-
     beside = {f"{prefix}{metric}" for prefix in _SECONDARY for metric in spans}
-    return tuple(sorted(spans.keys() - beside, key=rank))
+    return tuple(sorted(spans.keys() - beside, key=lambda metric: rank(metric, share=spans[metric])))
 
 
 def _place(row: Row) -> tuple[Any, ...]:

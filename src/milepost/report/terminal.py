@@ -64,7 +64,9 @@ def _fitting(results: Results, console: Console) -> RenderableType:
 def _legend(results: Results, kept: int) -> list[Text]:
     """Say what the signs of the stacked layout mean, and what was left out."""
     left_out = ", ".join(results.metrics[kept:])
-    told = [Text("~ is the mean of batch means, [ , ] the 95 % interval", style=_DIM)]
+    sizes = {cell.batch_size for row in results.rows for cell in row.cells.values() if cell.batch_size is not None}
+    of = f" (batches of {max(sizes)})" if sizes else ""
+    told = [Text(f"~ is the mean of batch means{of}, [ , ] the 95 % interval", style=_DIM)]
     return [*told, Text(f"not shown at this width: {left_out}", style=_DIM)] if left_out else told
 
 

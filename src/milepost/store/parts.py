@@ -67,8 +67,8 @@ class Parts:
             try:
                 if not self._join(size):
                     return False
-            except FileNotFoundError:
-                # Another process sealed and removed the parts under our hands.
+            except (FileNotFoundError, StoreError):
+                # Another process may have sealed and removed the parts under our hands.
                 if self._archive(self._sealed) is None:
                     raise
         elif _bounds(archive) != (0, size):

@@ -132,6 +132,23 @@ class StoreContract:
             assert contents(folder) == contents(calm), f"kill before operation {point}"
         assert left, "no kill fell between writing and naming: the test has lost its teeth"
 
+    def test_two_processes_at_once_leave_what_one_leaves(self, tmp_path: Path) -> None:
+        """Both do all the work, side by side: no double record, nothing half, the same bytes."""
+        churn(tmp_path / "calm")
+        code = "import sys; from pathlib import Path; from milepost.testing.stores import churn; sys.stdin.readline(); "
+        code += f"churn(Path({str(tmp_path / 'both')!r}))"
+        command = [sys.executable, "-c", code]
+        children = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]  # noqa: S603
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write(b"go\n")
+            child.stdin.flush()
+        for child in children:
+            problems = child.communicate()[1]
+            assert child.returncode == 0, problems.decode()
+        Store.open(tmp_path / "both").sweep()
+        assert contents(tmp_path / "both") == contents(tmp_path / "calm")
+
     def test_any_order_and_overlap_seal_to_the_same_bytes(self, tmp_path: Path) -> None:
         """Parts of two processes, overlapping, in any order: the seal has the same bytes."""
         bounds = [(0, 300), (300, 1000), (0, 512), (512, 768), (768, 1000), (200, 600)]

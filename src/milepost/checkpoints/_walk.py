@@ -56,7 +56,8 @@ def _children(item: Any) -> list[tuple[str, Any]]:
         state = item.state
         if isinstance(state, dict) and isinstance(state.get("_parameters"), dict):
             return list(_module(state))
-        parts = [*_children(state), *_children(item.items), *_children(item.entries)]
+        inline = _children(state) if isinstance(state, dict) else [("state", state)] if _holds(state) else []
+        parts = [*inline, *_children(item.items), *_children(item.entries)]
         return parts + [(f"argument {index}", child) for index, child in enumerate(item.arguments) if _holds(child)]
     return []
 
@@ -70,7 +71,8 @@ def _module(state: dict[Any, Any]) -> Iterator[tuple[str, View]]:
     count = 0
     while waiting:
         prefix, parts, depth = waiting.pop()
-        skipped = parts.get("_non_persistent_buffers_set") or []
+        listed = parts.get("_non_persistent_buffers_set")
+        skipped = listed if isinstance(listed, list) else []
         for kind in ("_parameters", "_buffers"):
             mapping = parts.get(kind)
             for key, child in mapping.items() if isinstance(mapping, dict) else ():

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from milepost.cli import main
 Shown = pytest.CaptureFixture[str]
 
 
-def json_of(text: str) -> list[dict]:
+def json_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 

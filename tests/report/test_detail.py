@@ -1,5 +1,7 @@
 """Everything known of one checkpoint, as lines."""
 
+from typing import Any
+
 import numpy as np
 from tests.report import samples
 
@@ -7,7 +9,9 @@ from milepost.report.arrays import table_lines
 from milepost.report.detail import Evaluated, describe, drawn
 
 
-def lines_of(records: list, checkpoint: dict, evaluations: tuple[Evaluated, ...] = ()) -> list[str]:
+def lines_of(
+    records: list[dict[str, Any]], checkpoint: dict[str, Any], evaluations: tuple[Evaluated, ...] = ()
+) -> list[str]:
     return drawn(describe(checkpoint, records, evaluations))
 
 

@@ -1,14 +1,17 @@
 """The gap between batch mean and exact value, against batches that are really averaged."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from milepost.core import Array
 from milepost.report.gap import closed_form, explain
 
 
-def records(right: np.ndarray, size: int) -> tuple[dict, dict]:
+def records(right: Array, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
     n = len(right)
     means = [right[start : start + size].mean() for start in range(0, n, size)]
     exact = {"value": right.sum() / n, "denominator": n, "n": n}
@@ -36,6 +39,7 @@ def test_the_means_of_full_and_last_batches_are_found_from_the_values_alone(hits
     assert found.last_rows == last
     if found.batches > 1 and last < size:
         assert found.full is not None
+        assert found.last is not None
         assert found.last == pytest.approx(right[-last:].mean(), abs=1e-9)
         assert found.full == pytest.approx(right[:-last].mean(), abs=1e-9)
         predicted = (found.last - found.full) * (1 / found.batches - last / len(right))
@@ -59,5 +63,5 @@ def test_a_records_own_closed_form_goes_first() -> None:
         ({"value": 0.5, "n": 6}, {"value": "inf", "batch_size": 3}, "infinite"),
     ],
 )
-def test_words_where_there_is_no_closed_form(exact: dict, mean: dict, words: str) -> None:
+def test_words_where_there_is_no_closed_form(exact: dict[str, Any], mean: dict[str, Any], words: str) -> None:
     assert words in explain(exact, mean)

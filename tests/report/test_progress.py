@@ -1,12 +1,13 @@
 """Progress on standard error: plain lines, and the live line of a terminal."""
 
 import io
+from typing import Any
 
 from rich.console import Console
 
 from milepost.report.progress import Lines, Live, progress, split
 
-PROGRESS = {
+PROGRESS: dict[str, Any] = {
     "event": "progress",
     "data": "test",
     "names": ["step-100", "step-200"],
@@ -15,7 +16,7 @@ PROGRESS = {
     "examples_per_second": 1234.5,
     "seconds": {"load": 1.0, "data": 1.0, "model": 7.0, "metrics": 1.0},
 }
-EVENTS = [
+EVENTS: list[dict[str, Any]] = [
     {"event": "start", "store": "evals", "code": "c0de", "checkpoints": 2},
     {"event": "note", "message": "resumes 1 of 2 checkpoints"},
     PROGRESS,

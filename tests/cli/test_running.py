@@ -69,7 +69,7 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(
     assert main(["run", evaluation, "runs", "--store", str(store), "--json"]) == 130
     told = capsys.readouterr().err
     assert "1 checkpoints were finished" in told
-    assert "the same command goes on" in told
+    assert "the same command resumes" in told
     assert "Traceback" not in told
 
 

@@ -45,7 +45,7 @@ def test_plain_progress_comes_now_and_then_only() -> None:
     with Lines(stream, clock=lambda: next(times)) as listen:
         for _ in range(4):
             listen(PROGRESS)
-    line = "test  512/10,000 rows  1,234 examples/s  load 10 % data 10 % model 70 % metrics 10 %  step-100 +1"
+    line = "test  512/10,000 rows  1,234 examples/s  load 10% data 10% model 70% metrics 10%  step-100 +1"
     assert stream.getvalue().splitlines() == [line, line]
 
 
@@ -57,7 +57,7 @@ def test_the_live_line_holds_rows_rate_and_split() -> None:
             listen(event)
         listen(PROGRESS)
     drawn = stream.getvalue()
-    for piece in ("512/10,000 rows", "examples/s", "model 70 %", "step-100 +1", "torn: 12 bytes", "[1/2 checkpoints]"):
+    for piece in ("512/10,000 rows", "examples/s", "model 70%", "step-100 +1", "torn: 12 bytes", "1/2 done"):
         assert piece in drawn, piece
 
 

@@ -55,8 +55,8 @@ def execute(args: argparse.Namespace) -> int:
             _print_table(args.store, summary, seen)
     except KeyboardInterrupt:
         sys.stderr.write(
-            f"\nmilepost: stopped; {seen.done} checkpoints were finished in this run, and all outcomes are kept "
-            f"in {args.store}; the same command goes on from there\n"
+            f"\nmilepost: stopped; {seen.done} checkpoints were finished in this run, and every finished part is "
+            f"kept in {args.store}; the same command resumes from there\n"
         )
         return INTERRUPTED
     return FAILED if summary.failed else 0

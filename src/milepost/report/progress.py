@@ -45,12 +45,12 @@ def split(seconds: Mapping[str, float]) -> str:
     """Tell where the time went, as shares of the sum of the phases.
 
     >>> split({"load": 1.0, "data": 0.0, "model": 8.0, "metrics": 1.0})
-    'load 10 % data 0 % model 80 % metrics 10 %'
+    'load 10% data 0% model 80% metrics 10%'
     """
     total = sum(seconds.get(phase, 0.0) for phase in _PHASES)
     if total <= 0:
         return ""
-    return " ".join(f"{phase} {100 * seconds.get(phase, 0.0) / total:.0f} %" for phase in _PHASES)
+    return " ".join(f"{phase} {100 * seconds.get(phase, 0.0) / total:.0f}%" for phase in _PHASES)
 
 
 def headline(event: Event) -> str | None:
@@ -122,7 +122,7 @@ class Live:
         self._tasks: dict[str, TaskID] = {}
         self._total = 0
         self._finished: set[tuple[Any, ...]] = set()
-        columns = ("{task.description}", BarColumn(bar_width=20), "{task.fields[rows]}", "{task.fields[rate]}")
+        columns = ("{task.description}", BarColumn(bar_width=8), "{task.fields[rows]}", "{task.fields[rate]}")
         drawn = [TextColumn(column) if isinstance(column, str) else column for column in columns]
         self._progress = Progress(*drawn, console=console, transient=True)
 
@@ -154,7 +154,7 @@ class Live:
         data = str(event["data"])
         if data not in self._tasks:
             self._tasks[data] = self._progress.add_task(data, rows="", rate="")
-        finished = f" [{len(self._finished)}/{self._total} checkpoints]" if self._total else ""
+        finished = f"  {len(self._finished)}/{self._total} done" if self._total else ""
         self._progress.update(
             self._tasks[data],
             completed=event["done"],

@@ -1,0 +1,82 @@
+"""What `evaluation.run` returns: the results of the checkpoints it met, which print as the table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from milepost.errors import UsageError
+from milepost.report.table import Plain, build
+from milepost.report.text import lines
+from milepost.score import batch_means
+from milepost.store.store import Store
+
+
+class RunResults:
+    """The results of one run, as the store has them.
+
+    `evaluated`, `skipped` and `failed` count checkpoints; `records` are plain dictionaries as `--json` prints them, one a
+    content, data set, metric and estimator; `failures` are the rows of those that failed.
+    """
+
+    def __init__(self, store: str, summary: Any) -> None:
+        """Read the store once for the checkpoints of a run's summary."""
+        self.store = store
+        self.evaluated: int = summary.evaluated
+        self.skipped: int = summary.skipped
+        self.failed: int = summary.failed
+        self._contents = tuple(summary.contents)
+        self._paths = frozenset(summary.paths)
+        self._read()
+
+    def _read(self) -> None:
+        with Store.open(self.store).index() as index:
+            self.records: list[Plain] = [record for digest in self._contents for record in index.records(digest=digest)]
+            self._checkpoints = [row for row in index.checkpoints() if self._met(row)]
+        self.failures = [row for row in self._checkpoints if row["failure"] is not None]
+
+    def _met(self, row: Mapping[str, Any]) -> bool:
+        return row["path"] in self._paths or row["digest"] in self._contents
+
+    def __iter__(self) -> Iterator[Plain]:
+        """Iterate over the records."""
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.records)
+
+    def value(self, metric: str, step: int | None = None, estimator: str = "exact") -> float | None:
+        """Return the one value of a metric, of the checkpoint with this step where there are several.
+
+        Raises UsageError where none or several fit.
+        """
+        fitting = [
+            record
+            for record in self.records
+            if record["metric"] == metric
+            and record["estimator"] == estimator
+            and step in (None, record["checkpoint"]["step"])
+        ]
+        if len(fitting) != 1:
+            names = sorted({record["metric"] for record in self.records})
+            raise UsageError(
+                f"{len(fitting)} records fit metric {metric!r}, step {step}, estimator {estimator!r}; expected one "
+                f"(metrics: {', '.join(names)})"
+            )
+        found: float | None = fitting[0]["value"]
+        return found
+
+    def batch_means(self, *sizes: int) -> Sequence[Plain]:
+        """Return the records of batch means for other batch sizes, computed from kept columns without the model."""
+        store = Store.open(self.store)
+        for digest in self._contents:
+            batch_means(store, digest, sizes)
+        self._read()
+        return [record for record in self.records if record.get("batch_size") in sizes]
+
+    def __str__(self) -> str:
+        """Return the table: one line a checkpoint."""
+        return "\n".join(lines(build(self.records, self._checkpoints)))
+
+    def __repr__(self) -> str:
+        """Return the table, as a prompt shows it."""
+        return str(self)

@@ -76,8 +76,8 @@ class Extent:
 class Tensor:
     """One row of a checkpoint's table.
 
-    `group` is the wrapper that holds it ("" at top level, "model_state_dict", "optimizer/state/0"); `dtype` is a NumPy or
-    ml_dtypes name with byte order "<" or ">" where it matters ("float32", ">f4", "bfloat16").
+    `group` is the wrapper that holds it ("" at top level, "model_state_dict", "optimizer/state/0"); `dtype` is a NumPy
+    or ml_dtypes name with byte order "<" or ">" where it matters ("float32", ">f4", "bfloat16").
     """
 
     name: str
@@ -92,8 +92,8 @@ class Tensor:
 class Table:
     """What a checkpoint holds, as plain data: read without executing anything of it.
 
-    `step` comes from the content (None where it does not tell).  `foreign` lists classes that the file names and that were
-    not imported; `notes` are remarks for `inspect`.
+    `step` comes from the content (None where it does not tell).  `foreign` lists classes that the file names and that
+    were not imported; `notes` are remarks for `inspect`.
     """
 
     format: str
@@ -180,8 +180,8 @@ class Placed(Protocol):
 class Batch:
     """Rows that go through the model together.
 
-    `inputs` is an array, a dict of arrays or the framework's own objects; `labels` has one row an example.  `start` is the
-    position of the first row in the order; `rows` are the rows' natural numbers (their index in the source), int64.
+    `inputs` is an array, a dict of arrays or the framework's own objects; `labels` has one row an example.  `start` is
+    the position of the first row in the order; `rows` are the rows' natural numbers (their index in the source), int64.
     """
 
     inputs: Any

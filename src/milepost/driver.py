@@ -1,7 +1,7 @@
 """The driver's hands: it sights checkpoints, has the missing ranges evaluated, and publishes what comes back.
 
-Plain data only: it holds no framework and parses no checkpoint.  Everything that it needs to know for a resumption is in the
-store, so that a kill at any moment loses the parts in flight and nothing else.
+Plain data only: it holds no framework and parses no checkpoint.  Everything that it needs to know for a resumption is
+in the store, so that a kill at any moment loses the parts in flight and nothing else.
 """
 
 import os
@@ -105,7 +105,7 @@ class Driver:
     def _add(self, run: str, found: Found, row: dict[str, Any], signature: str, attempt: int = 1) -> Sighting:
         name = _SUFFIX.sub("", os.path.basename(found.path))
         step, source = row.get("step"), row.get("step_source")
-        if step is None and (step := step_of_name(name)) is not None:
+        if step is None and (step := step_of_name(found.path)) is not None:
             source = "name"
         failure = row["failure"]
         sighting = Sighting(

@@ -1,7 +1,7 @@
 """THE LOOP: one or many resident checkpoints through one pass over a range of the data.
 
-Everything else in Milepost serves these lines: predict a batch with each resident, reduce outputs and labels to columns, and
-hand the columns on as parts that begin and end on the grid.
+Everything else in Milepost serves these lines: predict a batch with each resident, reduce outputs and labels to
+columns, and hand the columns on as parts that begin and end on the grid.
 """
 
 import time
@@ -28,7 +28,8 @@ PUBLISH_ROWS = 1 << 17
 class Pass:
     """What a pass needs besides the residents.  `certificate` is filled by the first proof and then holds for all.
 
-    `kept` are the columns that parts hold; the metrics in `folded` read columns that are not kept, and live on as states.
+    `kept` are the columns that parts hold; the metrics in `folded` read columns that are not kept, and live on as
+    states.
     """
 
     model: Model
@@ -49,9 +50,10 @@ class Pass:
 def evaluate(work: Pass, residents: Mapping[str, Any], start: int, stop: int) -> Iterator[tuple[str, Part | Failure]]:
     """Yield (resident's name, part) as the pass over positions [start, stop) goes on, or its one failure.
 
-    Batches are cut at multiples of the batch size in the order: one that begins before `start` is predicted whole and gives
-    its own rows only, so that a resumed range has the columns of an undisturbed one.  Parts carry the
-    data's own columns too (`data.label`, ...), by which passes are compared.  A DataError ends the pass: it is no checkpoint's fault.
+    Batches are cut at multiples of the batch size in the order: one that begins before `start` is predicted whole and
+    gives its own rows only, so that a resumed range has the columns of an undisturbed one.  Parts carry the
+    data's own columns too (`data.label`, ...), by which passes are compared.  A DataError ends the pass: it is no
+    checkpoint's fault.
     """
     clocks = dict.fromkeys(("data", "model", "metrics"), 0.0)
     buffers = {name: _Buffer(work, start, clocks) for name in residents}
@@ -120,8 +122,8 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
     names = unread(weights) if unread is not None else []
     if names:
         raise Mismatch(
-            f"predict never read {len(names)} tensors of the checkpoint: {', '.join(names[:5])}; expected every one to be "
-            "used: name what belongs to something else in FunctionModel(ignore=...)"
+            f"predict never read {len(names)} tensors of the checkpoint: {', '.join(names[:5])}; expected every one "
+            "to be used: name what belongs to something else in FunctionModel(ignore=...)"
         )
 
 

@@ -19,12 +19,12 @@ class Evaluation:
     """What to evaluate every checkpoint with.
 
     `data` maps the user's names to sources.  `batch_size` rows go through the model together; it never changes an exact
-    value.  `variants` are the sets of weights to look for in each checkpoint ("raw", "ema").  `keep="all"` keeps every column
-    that the task can compute; by default those that the metrics ask for and the task's own are kept.  `version` names the
-    code's version where there is no file to take it from (a prompt, a notebook).
+    value.  `variants` are the sets of weights to look for in each checkpoint ("raw", "ema").  `keep="all"` keeps every
+    column that the task can compute; by default those that the metrics ask for and the task's own are kept.  `version`
+    names the code's version where there is no file to take it from (a prompt, a notebook).
 
-    Raises UsageError for two metrics that give one value name, for metrics whose columns the task does not have, and for
-    settings out of range; DataError for no data.
+    Raises UsageError for two metrics that give one value name, for metrics whose columns the task does not have, and
+    for settings out of range; DataError for no data.
 
     >>> import numpy as np
     >>> from milepost.data.arrays import Arrays
@@ -105,8 +105,8 @@ class Evaluation:
     def run(self, *checkpoints: str, store: str = "milepost-store", engine: str = "inprocess", **options: Any) -> Any:
         """Evaluate what is missing of some files or folders of checkpoints, and return the results.
 
-        `store` is made if absent; `engine="inprocess"` does all in this process, "local" spawns.  `options` are those of
-        the command line (`match`, `limit`, `data`, `device`, `again`, `residents`).  The results print as a table.
+        `store` is made if absent; `engine="inprocess"` does all in this process, "local" spawns.  `options` are those
+        of the command line (`match`, `limit`, `data`, `device`, `again`, `residents`).  The results print as a table.
 
         Raises UsageError and DataError; a checkpoint that fails is a row of the results.
         """
@@ -139,7 +139,7 @@ def _script() -> str | None:
 
 
 def is_foreign(file: str) -> bool:
-    """Tell whether a file belongs to Python, to an installed package or to Milepost, and so is nobody's evaluation code."""
+    """Tell whether a file belongs to Python, to an installed package or to Milepost: nobody's evaluation code."""
     if file.startswith(("<frozen", _PACKAGE)):
         return True
     path = str(Path(file).resolve()) if not file.startswith("<") else file

@@ -1,12 +1,13 @@
 """The evaluator: the role that holds the user's evaluation, answers what it is, and evaluates units.
 
-It is the user's trusted code: it imports their file.  It is handed tables of tensors as plain data (the reader's), maps the
-bytes itself, and never parses a checkpoint.
+It is the user's trusted code: it imports their file.  It is handed tables of tensors as plain data (the reader's), maps
+the bytes itself, and never parses a checkpoint.
 """
 
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class Evaluator:
             row: dict[str, Json] = {"variant": variant, "step": table.step, "step_source": table.step_source}
             try:
                 restored = restore(table, self._model.variables(), variant)
+                _check_same(found)
             except CheckpointError as error:
                 rows.append({**row, "digest": None, "failure": {"kind": error.kind, "message": str(error)}})
                 continue
@@ -170,12 +172,22 @@ def _described(metric: Metric) -> dict[str, Json]:
 
 
 def _described_source(source: Source) -> dict[str, Json]:
-    """A source's size (a stream is read once for it), its fingerprint, and the digest of this."""
+    """Return a source's size (a stream is read once for it), its fingerprint, and the digest of this."""
     fingerprint = source.fingerprint()
     size = source.size
     if size is None:
         size = sum(len(batch.labels) for batch in source.batches(0, _ENDLESS, 4096))
     return {"size": size, "fingerprint": fingerprint, "digest": digest([fingerprint, size])}
+
+
+def _check_same(found: Found) -> None:
+    """Refuse a file that was replaced between the reader's look at it and ours; a deleted one is still mapped whole."""
+    with suppress(FileNotFoundError):
+        status = os.stat(found.files[0])
+        known = found.identity
+        seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if seen != (known.device, known.inode, known.size, known.mtime_ns):
+            raise Torn(f"{found.files[0]} changed while it was read; it is tried again by the next run")
 
 
 def _check_unchanged(found: Found) -> None:

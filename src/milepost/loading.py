@@ -1,8 +1,8 @@
 """Evaluation files: importing one, and the version of the code that it stands for.
 
-The file is imported as `python EVAL.py` would, its folder first on the path, under its own name and never as `__main__`.  The
-code version hashes the normalised source (comments, docstrings and layout aside) of the file and of every module that
-it imports, directly or not, from outside Python's and the installed packages' folders.
+The file is imported as `python EVAL.py` would, its folder first on the path, under its own name and never as
+`__main__`.  The code version hashes the normalised source (comments, docstrings and layout aside) of the file and of
+every module that it imports, directly or not, from outside Python's and the installed packages' folders.
 """
 
 import ast
@@ -67,7 +67,7 @@ def _import(path: Path) -> Any:
 
 
 def _where(error: Exception, path: Path) -> str:
-    """The user's own lines of the traceback, without ours and the import system's."""
+    """Return the user's own lines of the traceback, without ours and the import system's."""
     frames = [item for item in traceback.extract_tb(error.__traceback__) if not item.filename.startswith("<frozen")]
     begin = next((index for index, item in enumerate(frames) if Path(item.filename) == path), 0)
     return "".join(traceback.format_list(frames[begin:]) + traceback.format_exception_only(error)).rstrip()
@@ -124,7 +124,7 @@ def code_version(evaluation: Evaluation) -> dict[str, Json]:
 
 
 def _name(path: Path, root: Path) -> str:
-    """A path relative to the evaluation file's folder, so that a copied project keeps its version."""
+    """Return a path relative to the evaluation file's folder, so that a copied project keeps its version."""
     return Path(os.path.relpath(path, root.parent)).as_posix()
 
 
@@ -151,7 +151,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def _closure(root: Path) -> set[Path]:
-    """The file and all that it imports, directly or not, as far as it is the user's own code."""
+    """Return the file and all that it imports, directly or not, as far as it is the user's own code."""
     names = {getattr(item, "__file__", None): name for name, item in list(sys.modules.items())}
     found: set[Path] = set()
     waiting = [root]
@@ -195,7 +195,7 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
 
 
 def _file_of(name: str, folder: Path) -> Path | None:
-    """The file of a module: of the imported one, or where it would be found beside the evaluation file."""
+    """Return the file of a module: of the imported one, or where it would be found beside the evaluation file."""
     module = sys.modules.get(name)
     if module is not None:
         file = getattr(module, "__file__", None)

@@ -50,7 +50,7 @@ def spec_of(thing: object) -> dict[str, Json]:
 
 
 def now() -> str:
-    """The time as records and sightings hold it: UTC, RFC 3339.
+    """Return the time as records and sightings hold it: UTC, RFC 3339.
 
     >>> now().endswith("+00:00")
     True

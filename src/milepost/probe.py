@@ -1,8 +1,9 @@
 """Does new code give the old numbers?  A look at the files, then 256 rows that decide.
 
-The code version is part of an evaluation's key.  Comments and docstrings are not part of the version.  When the version is new, the
-first 256 rows of the newest checkpoint that has results are evaluated with the new code: where the integers are equal and the
-floats within the certificate, the fact is published that both versions are equivalent, and the old results stand.
+The code version is part of an evaluation's key.  Comments and docstrings are not part of the version.  When the version
+is new, the first 256 rows of the newest checkpoint that has results are evaluated with the new code: where the integers
+are equal and the floats within the certificate, the fact is published that both versions are equivalent, and the old
+results stand.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ _CODES = 5
 """How many earlier code versions are tried, the newest first."""
 
 _SLACK = 2.0**-20
-"""What a float column may differ by beyond the certificate, relative to its size: float32's rounding, a few times over."""
+"""What a float column may differ by beyond the certificate, relative to its size: float32's rounding, times a few."""
 
 
 def settle_code(driver: Driver, founds: Sequence[Found]) -> None:

@@ -1,9 +1,9 @@
 """Proof of the model: on the first real batch, before any number of it is believed.
 
-The same batch is predicted twice, and once in halves.  Where the scores differ by more than a thousandth of their spread, the
-model is refused with the usual cause.  Scores that differ by less are the frameworks' rounding: the largest difference
-is the certificate, stored with the results.  (If no score differs by more than d, a rank can differ only where two scores lie
-within 2 d of each other, so that ranks need no test of their own.)
+The same batch is predicted twice, and once in halves.  Where the scores differ by more than a thousandth of their
+spread, the model is refused with the usual cause.  Scores that differ by less are the frameworks' rounding: the largest
+difference is the certificate, stored with the results.  (If no score differs by more than d, a rank can differ only
+where two scores lie within 2 d of each other, so that ranks need no test of their own.)
 """
 
 from collections.abc import Callable, Mapping
@@ -57,8 +57,8 @@ def prove(first: Array, predict: Callable[[Any], Array], inputs: Any, *, halves:
     repeat = _difference(first, predict(inputs))
     if repeat > TOLERANCE * spread:
         raise StochasticModel(
-            f"two predictions of the same {rows} rows differ by {repeat:.3g} (the scores span {spread:.3g}; expected at "
-            "most a thousandth of it): is dropout left on, or noise drawn in the model's forward pass?"
+            f"two predictions of the same {rows} rows differ by {repeat:.3g} (the scores span {spread:.3g}; expected "
+            "at most a thousandth of it): is dropout left on, or noise drawn in the model's forward pass?"
         )
     parted = None
     if halves and rows > 1:
@@ -67,8 +67,9 @@ def prove(first: Array, predict: Callable[[Any], Array], inputs: Any, *, halves:
         parted = _difference(first, np.concatenate(parts))
         if parted > TOLERANCE * spread:
             raise StochasticModel(
-                f"rows predicted in halves of a batch differ by {parted:.3g} from the same rows in one batch (the scores "
-                f"span {spread:.3g}): a row's prediction depends on its neighbours: is batch normalisation in training mode?"
+                f"rows predicted in halves of a batch differ by {parted:.3g} from the same rows in one batch (the "
+                f"scores span {spread:.3g}): a row's prediction depends on its neighbours: is batch normalisation in "
+                "training mode?"
             )
     constant = rows > 1 and bool((first == first[:1]).all())
     return Certificate(rows, spread, repeat, parted, constant)

@@ -1,8 +1,9 @@
 """From a name to an object: classes are found by file, or by entry point, never by being listed somewhere.
 
-A room is a sub-package (`metrics`, `checkpoints`, ...).  A public class with a string `name` that is defined in one of the
-room's files (files that begin with `_` aside) is registered under that name.  Other distributions add theirs by an entry
-point of the group `milepost.<room>` that names a class.  Rooms are imported by string only, and only when asked for.
+A room is a sub-package (`metrics`, `checkpoints`, ...).  A public class with a string `name` that is defined in one of
+the room's files (files that begin with `_` aside) is registered under that name.  Other distributions add theirs by an
+entry point of the group `milepost.<room>` that names a class.  Rooms are imported by string only, and only when asked
+for.
 """
 
 import importlib

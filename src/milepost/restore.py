@@ -1,8 +1,8 @@
 """Tensors to variables, for every format and every framework: every variable exactly once, or a reason why not.
 
-A checkpoint keeps its weights at top level or under a wrapper (`state_dict`, `model_state_dict`, ...).  The variant "raw" is
-the plain set; "ema" the averaged one, under a wrapper or a prefix of its own, or TensorFlow's suffix.  Nothing is
-restored in part: names that are missing, unexpected or misshapen are refused, with the nearest names.
+A checkpoint keeps its weights at top level or under a wrapper (`state_dict`, `model_state_dict`, ...).  The variant
+"raw" is the plain set; "ema" the averaged one, under a wrapper or a prefix of its own, or TensorFlow's suffix.  Nothing
+is restored in part: names that are missing, unexpected or misshapen are refused, with the nearest names.
 """
 
 import difflib
@@ -58,7 +58,7 @@ def restore(table: Table, variables: Sequence[Variable] | None, variant: str) ->
     With `variables` None the function takes all tensors of the one set there is, under their own names.
     Raises Mismatch (names, shapes or kinds), NonfiniteWeights, and what mapping the bytes raises.
     """
-    chosen = _choose(candidates(table, variant), variables, variant)
+    chosen = _choose(candidates(table, variant, variables), variables, variant)
     if variables is None:
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
     optional = {item.name for item in variables if item.optional}
@@ -81,11 +81,13 @@ def restore(table: Table, variables: Sequence[Variable] | None, variant: str) ->
     return Restored(arrays, weights_digest(deciding), notes)
 
 
-def candidates(table: Table, variant: str) -> list[Candidate]:
+def candidates(table: Table, variant: str, variables: Sequence[Variable] | None = None) -> list[Candidate]:
     """Return the sets of tensors of role weights that a variant could mean, each with the names freed of EMA marks."""
     groups: dict[str, dict[str, Tensor]] = {}
+    wanted = {item.name for item in variables or ()}
     for tensor in table.tensors:
-        if tensor.role == "weights":
+        # A number called "step" is bookkeeping, unless the model has a variable of that very name.
+        if tensor.role == "weights" or (tensor.role == "bookkeeping" and tensor.name in wanted):
             place, name, kind = _classify(tensor)
             if kind == variant:
                 groups.setdefault(place, {})[name] = tensor
@@ -137,7 +139,8 @@ def _differences(candidate: Candidate, variables: Sequence[Variable]) -> list[st
     missing = [owner for owner, names in families.items() if not any(name in have for name in names)]
     unexpected = [name for name in have if name not in wanted]
     misshapen = [
-        f"{name} has shape {list(have[name].shape)}, the model wants {list(item.shape)}{_hint(have[name].shape, item.shape)}"
+        f"{name} has shape {list(have[name].shape)}, the model wants {list(item.shape)}"
+        + _hint(have[name].shape, item.shape)
         for name, item in wanted.items()
         if name in have and item.shape is not None and not _same_shape(have[name].shape, item.shape)
     ]
@@ -180,7 +183,7 @@ def _fit(array: Array, variable: Variable, casts: list[str]) -> Array:
     if found != wanted:
         if not (_is_float(found) and _is_float(wanted)):
             raise Mismatch(
-                f"{variable.name} is {found} in the checkpoint, the model wants {wanted}; only floats are cast to floats"
+                f"{variable.name} is {found} in the checkpoint, the model wants {wanted}; only floats are cast"
             )
         casts.append(f"{variable.name}: {found} to {wanted}")
     fitted = array.astype(wanted, copy=False)

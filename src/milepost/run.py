@@ -49,12 +49,14 @@ class Summary:
     failed: int
     records: list[dict[str, Json]] = field(default_factory=list)
     contents: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
 
 def run(request: Request, listen: Listen) -> Summary:
     """Evaluate every checkpoint that the request names as far as results are missing, and record them.
 
-    `listen` is told of everything as it happens.  A checkpoint that fails is a row; UsageError and DataError end the run.
+    `listen` is told of everything as it happens.  A checkpoint that fails is a row; UsageError and DataError end the
+    run.
     """
     store = Store.create(request.store)
     store.sweep()
@@ -68,7 +70,9 @@ def run(request: Request, listen: Listen) -> Summary:
         ends = list(driver.outcomes.values())
         failed = sum("failed" in end for end in ends)
         evaluated = sum("done" in end and "failed" not in end for end in ends)
-        summary = Summary(evaluated, len(ends) - failed - evaluated, failed, driver.records, driver.contents)
+        summary = Summary(
+            evaluated, len(ends) - failed - evaluated, failed, driver.records, driver.contents, list(driver.outcomes)
+        )
     listen({"event": "done", "evaluated": evaluated, "skipped": summary.skipped, "failed": failed})
     return summary
 
@@ -99,7 +103,7 @@ def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json
                 if first != sighting.path + sighting.variant:
                     action, reason, rows = "skip", f"same content as {os.path.basename(first)}", 0
                 elif rows:
-                    action, reason = "evaluate", _why(driver, item.stop, covered(item.have, item.stop), data)
+                    action, reason = "evaluate", _why(driver, item.stop, covered(item.have, item.stop))
                 elif driver.unscored(item):
                     action, reason = "skip", "all rows are kept; new metrics are scored from them without the model"
                 else:
@@ -108,7 +112,7 @@ def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json
                 yield {**shown, "data": data, "action": action, "reason": reason, "rows": rows, "seconds": seconds}
 
 
-def _why(driver: Driver, stop: int, have: int, data: str) -> str:
+def _why(driver: Driver, stop: int, have: int) -> str:
     if have:
         return f"{have:,} of {stop:,} rows are there"
     code = driver.spec["code"]["version"]
@@ -176,7 +180,7 @@ def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[Found]
         raise UsageError(f"no checkpoints{narrowed} in {where}: {looked_for()}")
 
     def order(found: Found) -> tuple[str, bool, int, str]:
-        step = step_of_name(os.path.basename(found.path))
+        step = step_of_name(found.path)
         return os.path.dirname(found.path), step is None, step or 0, found.path
 
     return sorted(founds, key=order)
@@ -204,4 +208,4 @@ def run_evaluation(
     paths = tuple(str(path) for path in checkpoints)
     request = Request(checkpoints=paths, file=evaluation.file, live=evaluation, engine=engine, **options)
     summary = run(request, listen or (lambda _: None))
-    return resolve("milepost.report.results:Results")(request.store, summary)
+    return resolve("milepost.report.results:RunResults")(request.store, summary)

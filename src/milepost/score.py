@@ -1,7 +1,8 @@
 """From kept columns to records: every metric by both estimators, without the model.
 
-`exact` merges the states of all rows.  `batch_mean` is what an average over batches would have said: rows in the source's own
-order, cut at multiples of the batch size, each batch's value averaged.  Neither depends on how the pass was batched.
+`exact` merges the states of all rows.  `batch_mean` is what an average over batches would have said: rows in the
+source's own order, cut at multiples of the batch size, each batch's value averaged.  Neither depends on how the pass
+was batched.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -62,7 +63,7 @@ def exact(scored: Scored, metric: Metric) -> tuple[dict[str, Json], dict[str, Ar
     state = _state(scored, metric)
     tabled = getattr(metric, "tables", None)
     tables = tabled(state) if tabled is not None else {}
-    values = [_entry(scored, name, item, True) for name, item in metric.values(state).items()]
+    values = [_entry(scored, name, item, with_interval=True) for name, item in metric.values(state).items()]
     return _payload(scored, metric, values, None), tables
 
 
@@ -96,8 +97,8 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
     closed = hasattr(metric, "contribution") and not weighted
     entries = []
     for known in whole["values"]:
-        entry = _entry(scored, known["metric"], _mean(found[known["metric"]]), False)
-        entry["gap"] = _gap(known["value"], entry["value"], found[known["metric"]], scored.stop, size, closed)
+        entry = _entry(scored, known["metric"], _mean(found[known["metric"]]), with_interval=False)
+        entry["gap"] = _gap(known["value"], entry["value"], found[known["metric"]], scored.stop, size, closed=closed)
         entries.append(entry)
     return _payload(scored, metric, entries, size)
 
@@ -126,11 +127,12 @@ def _mean(values: Sequence[Value]) -> Value:
 
 
 def _gap(
-    value: float | None, mean: float | None, batches: list[Value], rows: int, size: int, closed: bool
+    value: float | None, mean: float | None, batches: list[Value], rows: int, size: int, *, closed: bool
 ) -> dict[str, Json] | None:
     """Return batch mean minus exact, and for a plain mean where it comes from.
 
-    With B batches, N rows and a last batch of r rows, the gap is (1/B - r/N) (mean of the last - mean of the full ones).
+    With B batches, N rows and a last batch of r rows, the gap is (1/B - r/N) (mean of the last - mean of the full
+    ones).
     """
     if value is None or mean is None:
         return None
@@ -145,7 +147,7 @@ def _gap(
     return gap
 
 
-def _entry(scored: Scored, name: str, item: Value, with_interval: bool) -> dict[str, Json]:
+def _entry(scored: Scored, name: str, item: Value, *, with_interval: bool) -> dict[str, Json]:
     intervals = []
     if with_interval and isinstance(item.numerator, int) and isinstance(item.denominator, int) and item.denominator:
         intervals = [asdict(wilson(item.numerator, item.denominator))]
@@ -225,8 +227,8 @@ def scored_of(store: Store, key: str, column_set: str, stop: int, order: Ordered
 def batch_means(store: Store, weights: str, sizes: Sequence[int]) -> list[dict[str, Json]]:
     """Return (and keep) the batch means of every metric on record for some weights, for other batch sizes.
 
-    The model is not asked: this reads kept columns.  A metric that is not registered here, or whose columns are not kept, is
-    left out.
+    The model is not asked: this reads kept columns.  A metric that is not registered here, or whose columns are not
+    kept, is left out.
     """
     made = []
     for key in store.evaluations():
@@ -241,7 +243,7 @@ def batch_means(store: Store, weights: str, sizes: Sequence[int]) -> list[dict[s
 
 
 def _largest(payloads: list[dict[str, Json]]) -> list[dict[str, Json]]:
-    """The exact record of the largest coverage for each metric."""
+    """Return the exact record of the largest coverage for each metric."""
     best: dict[str, dict[str, Json]] = {}
     for payload in payloads:
         if payload["estimator"] == "exact" and payload["slice"] == "all":

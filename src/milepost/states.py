@@ -1,8 +1,9 @@
 """The few states: named exact counts and sums of any shape, and collected columns.
 
 A state is an immutable summary of rows.  `merge` is associative and commutative to the bit, so that a value does not
-depend on parts, order, merge tree, engine or resumption.  Counts are int64; sums of floats are exact: an addend joins as an
-integer in units of 2**-1074, and one rounding happens at the end (error-free extraction after Rump, Ogita and Oishi 2008).
+depend on parts, order, merge tree, engine or resumption.  Counts are int64; sums of floats are exact: an addend joins
+as an integer in units of 2**-1074, and one rounding happens at the end (error-free extraction after Rump, Ogita and
+Oishi 2008).
 """
 
 import json
@@ -28,8 +29,8 @@ Index = npt.NDArray[np.int64]
 class ExactSums:
     """An array of exact sums of floats.
 
-    `units` holds Python integers in units of 2**-1074 (dtype object); `nan`, `plus` and `minus` count addends that are no
-    finite numbers (int64, same shape).  Shape () is one sum.
+    `units` holds Python integers in units of 2**-1074 (dtype object); `nan`, `plus` and `minus` count addends that are
+    no finite numbers (int64, same shape).  Shape () is one sum.
 
     >>> ExactSums.of(np.array([1e16, 1.0, -1e16])).value()
     1.0
@@ -44,7 +45,7 @@ class ExactSums:
 
     @classmethod
     def of(cls, values: Array, cells: Array | None = None, shape: tuple[int, ...] = ()) -> Self:
-        """Sum values (any float or integer dtype, flat) into cells of an array of this shape; all into one by default."""
+        """Sum values (any float or integer dtype, flat) into cells of an array of this shape: one by default."""
         flat = np.ascontiguousarray(values, dtype=np.float64).ravel()
         size = math.prod(shape)
         where = np.zeros(flat.size, np.int64) if cells is None else np.asarray(cells, np.int64).ravel()
@@ -143,7 +144,7 @@ def _add(left: Array, right: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Named counts (int64 arrays) and named exact sums, each of a shape of its own: a mean, a histogram, a confusion matrix.
+    """Named counts (int64 arrays) and named exact sums, each of its own shape: a mean, a histogram, a confusion matrix.
 
     Arrays that are indexed by class may grow: merging pads the smaller with zeros.
 

@@ -4,6 +4,7 @@ In a terminal the newest 50 and a count; piped, or with --all, all of them.
 """
 
 import argparse
+import gc
 import sys
 
 from milepost.cli._arguments import add_json, add_store
@@ -20,6 +21,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the table, or its records."""
+    gc.disable()  # thousands of small dicts, none of them in a cycle: looking for cycles is a tenth of the time
+    try:
+        return _list(args)
+    finally:
+        gc.enable()
+
+
+def _list(args: argparse.Namespace) -> int:
     index = open_index(args.store)
     if args.json:
         with json_lines() as out:

@@ -1,0 +1,1 @@
+"""The ancestors' call signatures, on top of Milepost."""

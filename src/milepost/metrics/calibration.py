@@ -1,4 +1,4 @@
-"""Calibration: does a confidence of 80 % mean that 80 % are right?"""
+"""Calibration: whether 80 % of the predictions made with a confidence of 80 % are right."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,8 +19,8 @@ class CalibrationError:
     """Expected calibration error over bins of equal width, and the largest gap of a bin.
 
     With bins (lower, upper] of the prediction's confidence, the error is the sum over bins of
-    |right rows - sum of confidences| / rows (Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017).  It depends strongly on
-    the number of bins: any other than 15 is part of the value's name.  Spoiled rows make it undefined unless
+    |right rows - sum of confidences| / rows (Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017).  It depends strongly
+    on the number of bins: any other than 15 is part of the value's name.  Spoiled rows make it undefined unless
     `nonfinite="skip"`.
 
     >>> import numpy as np
@@ -100,7 +100,7 @@ class CalibrationError:
 
 
 def _units(state: Tally) -> tuple[list[int], list[int], list[int]]:
-    """Confidence, right rows and rows of each bin as integers of one unit, so that nothing is rounded before the end."""
+    """Return confidence, right rows and rows of each bin as integers of one unit: nothing is rounded before the end."""
     confidence = [int(unit) for unit in state.sums["confidence"].units]
     if "weight" in state.sums:
         right, weight = ([int(unit) for unit in state.sums[name].units] for name in ("right", "weight"))

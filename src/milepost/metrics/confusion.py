@@ -14,8 +14,8 @@ from milepost.states import ExactSums, Tally
 class Confusion:
     """Rows by label and prediction; its headline is the mean recall of the classes that are present among the labels.
 
-    Absent classes do not enter the mean (tf.metrics.mean_per_class_accuracy counts them as 0).  Spoiled rows are predicted as
-    no class: they stand in a column of their own and count against their label's recall.
+    Absent classes do not enter the mean (tf.metrics.mean_per_class_accuracy counts them as 0).  Spoiled rows are
+    predicted as no class: they stand in a column of their own and count against their label's recall.
 
     >>> import numpy as np
     >>> metric = Confusion()
@@ -68,7 +68,7 @@ class Confusion:
 
 
 def _exact(state: Tally) -> Array:
-    """The matrix as exact integers: counts, or weights in units of 2**-1074 (dtype object)."""
+    """Return the matrix as exact integers: counts, or weights in units of 2**-1074 (dtype object)."""
     units: Any = state.sums["matrix"].units if "matrix" in state.sums else state.counts["matrix"]
     return np.asarray(units)
 

@@ -36,7 +36,8 @@ class Classification:
 
     `outputs` says what the scores are, once: "logits" (any real numbers, softmax gives probabilities), "probabilities"
     (each row sums to 1), or "scores" (only their order counts).  Rank is exact in the scores' own dtype: it agrees with
-    argmax, and a constant row ranks its label by class index.  Probabilities are computed in float64 and kept as float32.
+    argmax, and a constant row ranks its label by class index.  Probabilities are computed in float64 and kept as
+    float32.
 
     Raises DataError for labels that are no class of the outputs, and for probabilities that are none.
 
@@ -91,7 +92,8 @@ def _matrix(outputs: Any) -> Any:
         outputs = np.asarray(outputs)
     if outputs.ndim != 2 or outputs.shape[1] < 2:  # noqa: PLR2004 - one axis of rows, one of at least two classes
         raise DataError(
-            f"classification expects outputs [rows, classes] with at least 2 classes; the model gave {tuple(outputs.shape)}"
+            "classification expects outputs [rows, classes] with at least 2 classes; the model gave "
+            f"{tuple(outputs.shape)}"
         )
     return outputs
 

@@ -1,6 +1,7 @@
 """Numbers as text: as many digits as the number of examples justifies, and never a rounding that claims too much."""
 
 import math
+from functools import lru_cache
 
 _FEWEST, _MOST = 3, 6
 _LONGEST = 12
@@ -8,6 +9,7 @@ _WHOLE = (-1.0, 0.0, 1.0)
 _TOO_WIDE = 1e7
 
 
+@lru_cache
 def decimals(n: int | None) -> int:
     """Return how many decimals tell one example among n from its neighbour, between 3 and 6.
 

@@ -13,8 +13,8 @@ from milepost.store.store import Store
 class RunResults:
     """The results of one run, as the store has them.
 
-    `evaluated`, `skipped` and `failed` count checkpoints; `records` are plain dictionaries as `--json` prints them, one a
-    content, data set, metric and estimator; `failures` are the rows of those that failed.
+    `evaluated`, `skipped` and `failed` count checkpoints; `records` are plain dictionaries as `--json` prints them, one
+    a content, data set, metric and estimator; `failures` are the rows of those that failed.
     """
 
     def __init__(self, store: str, summary: Any) -> None:

@@ -1,0 +1,1 @@
+"""Statistics of counts and columns: intervals, pairs, sets, races."""

@@ -1,0 +1,1 @@
+"""The published contract suites: laws that every metric, task, format, adapter, source, engine and store keeps."""

@@ -69,7 +69,9 @@ class Driver:
         self.codes: dict[str, str] = {}
         self._worker = worker
         self._wish = wish
-        self._seen: dict[tuple[str, str], str] = {}
+        self._seen: dict[tuple[str, str], tuple[str, str]] = {}
+        self._repetitions: dict[tuple[str, str], int] = {}
+        self._constant: set[str] = set()
         self._deferred: list[Item] = []
 
     @property
@@ -82,7 +84,7 @@ class Driver:
 
     def sight(self, found: Found) -> list[Sighting]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
-        run = self.store.run_of(os.path.dirname(found.path))
+        run = self.store.run_of(os.path.dirname(found.path), note=self._worker is not None)
         if found.format is None and found.failure is not None:
             known = self.store.sighting(run, found.path, found.identity)
             return [known or self._add(run, found, {"variant": "raw", "failure": found.failure}, "")]
@@ -108,6 +110,10 @@ class Driver:
         if step is None and (step := step_of_name(found.path)) is not None:
             source = "name"
         failure = row["failure"]
+        if isinstance(failure, dict):
+            failure = failure["kind"], failure["message"]
+        if failure:
+            failure = failure[0], failure[1].removeprefix(f"{found.path}: ")
         sighting = Sighting(
             run=run,
             path=found.path,
@@ -118,7 +124,7 @@ class Driver:
             step=step,
             step_source=source,
             digest=row.get("digest"),
-            failure=(failure["kind"], failure["message"]) if isinstance(failure, dict) else failure,
+            failure=failure,
             attempt=attempt if failure else 1,
             notes=row.get("notes") or {},
             seen=now(),
@@ -135,13 +141,17 @@ class Driver:
         weights = str(sighting.digest)
         code = self.codes.get(data, self.spec["code"]["version"])
         size = described["size"]
-        repetition = 0
+        # Once for each content: what this very run evaluated anew is not evaluated anew under its next name.
+        chosen = self._repetitions.get((weights, data))
+        repetition = chosen or 0
         while True:
             key = evaluation_key(weights, described["digest"], self.spec["task"], code, repetition)
             column_set, have = self.coverage(key)
-            if not (self._wish.again and have and not missing(have, wanted_rows(size, self._wish.limit))):
+            anew = self._wish.again and chosen is None
+            if not (anew and have and not missing(have, wanted_rows(size, self._wish.limit))):
                 break
             repetition += 1
+        self._repetitions[weights, data] = repetition
         whole = not missing(have, size)
         stop = size if whole else wanted_rows(size, self._wish.limit)
         target = Target(found, sighting.variant, weights)
@@ -198,10 +208,11 @@ class Driver:
     def _first_of(self, sighting: Sighting, found: Found, data: str) -> Item | None:
         """Return the item unless the same content came under another name already."""
         item = self.item(sighting, found, data)
-        first = self._seen.setdefault((item.key, data), f"{sighting.name} ({sighting.variant})")
+        shown = f"{sighting.name} ({sighting.variant})"
+        place, first = self._seen.setdefault((item.key, data), (sighting.path + sighting.variant, shown))
         if str(sighting.digest) not in self.contents:
             self.contents.append(str(sighting.digest))
-        if first != f"{sighting.name} ({sighting.variant})":
+        if place != sighting.path + sighting.variant:
             self.state(sighting, "skipped", f"same content as {first}")
             return None
         return item
@@ -288,6 +299,13 @@ class Driver:
         environment = {**part.environment, "engine_host": os.uname().nodename}
         parts = self.store.evaluation(item.key).parts(item.column_set)
         parts.publish(replace(part, columns=own, environment=environment))
+        certificate = part.environment.get("certificate")
+        if certificate and certificate["constant"] and item.data not in self._constant:
+            self._constant.add(item.data)
+            self.note(
+                f"{item.data}: the first checkpoint gives the same scores for all {certificate['rows']} rows of its "
+                "first batch: is it untrained, or do the inputs not reach the model as they did in training?"
+            )
 
     def _finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and tell."""

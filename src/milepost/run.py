@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,11 +58,9 @@ def run(request: Request, listen: Listen) -> Summary:
     `listen` is told of everything as it happens.  A checkpoint that fails is a row; UsageError and DataError end the
     run.
     """
-    store = Store.create(request.store)
-    store.sweep()
-    with _opened(request, store, listen, publish=True) as (driver, founds):
+    with _opened(request, request.store, listen, publish=True) as (driver, founds):
         code = driver.spec["code"]["version"]
-        listen({"event": "start", "store": str(store.path), "code": code, "checkpoints": len(founds)})
+        listen({"event": "start", "store": str(driver.store.path), "code": code, "checkpoints": len(founds)})
         settle_code(driver, founds)
         for begin in range(0, len(founds), request.residents):
             driver.work(founds[begin : begin + request.residents])
@@ -81,8 +79,7 @@ def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
     """Return what `run` would do with each checkpoint, variant and data set, and why; nothing is published."""
     with TemporaryDirectory() as scratch:
         there = Path(request.store, "store.json").exists()
-        store = Store.open(request.store) if there else Store.create(scratch)
-        with _opened(request, store, listen, publish=False) as (driver, founds):
+        with _opened(request, request.store if there else scratch, listen, publish=False) as (driver, founds):
             return list(_planned(driver, founds))
 
 
@@ -141,8 +138,8 @@ def _estimate(driver: Driver, data: str, rows: int) -> float | None:
 
 
 @contextmanager
-def _opened(request: Request, store: Store, listen: Listen, *, publish: bool) -> Iterator[tuple[Driver, list[Found]]]:
-    """Open engine and worker, and find the checkpoints."""
+def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> Iterator[tuple[Driver, list[Found]]]:
+    """Open engine, store and worker, and find the checkpoints; the store is made only once something was found."""
     check_not_loading()
     _check(request)
     job = Job(request.file, request.attribute, {"device": request.device} if request.device else {}, request.live)
@@ -150,10 +147,13 @@ def _opened(request: Request, store: Store, listen: Listen, *, publish: bool) ->
     session = engine.open(job)
     try:
         founds = _found(request, session.call("discover", {"paths": list(request.checkpoints), "match": request.match}))
-        _check_place(store, founds)
-        with store.worker() as worker:
+        _check_place(place, founds)
+        store = Store.create(place)
+        if publish:
+            store.sweep()
+        with store.worker() if publish else nullcontext() as worker:
             wish = Wish(request.data, request.limit, request.again)
-            driver = Driver(store, session, worker if publish else None, wish, listen)
+            driver = Driver(store, session, worker, wish, listen)
             if not driver.data:
                 have = ", ".join(driver.spec["data"])
                 raise UsageError(f"--data {request.data}: the evaluation has no such data set; it has: {have}")
@@ -186,14 +186,14 @@ def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[Found]
     return sorted(founds, key=order)
 
 
-def _check_place(store: Store, founds: Sequence[Found]) -> None:
+def _check_place(store: str, founds: Sequence[Found]) -> None:
     """Refuse a store that lies in a training folder: training deletes and rotates there."""
-    above = {str(folder) for folder in Path(store.path).resolve().parents}
+    above = {str(folder) for folder in Path(store).resolve().parents}
     for found in founds:
         folder = os.path.realpath(os.path.dirname(found.path))
         if folder in above:
             raise UsageError(
-                f"the store {store.path} would lie in the training folder {folder}; name another place with --store"
+                f"the store {store} would lie in the training folder {folder}; name another place with --store"
             )
 
 

@@ -88,15 +88,27 @@ class Store:
 
     # ------------------------------------------------------------------------------------------ runs and sightings
 
-    def run_of(self, folder: str | Path) -> str:
-        """Return the id of a folder of checkpoints, `<name>-<8 hex digits of its real path>`, noted on first sight."""
+    def run_of(self, folder: str | Path, *, note: bool = True) -> str:
+        """Return the id of a folder of checkpoints, noted on first sight; with `note` False nothing is written.
+
+        It is the folder's name; where another folder of that name came first, `<name>-<8 hex digits of its real path>`.
+        """
         real = os.path.realpath(folder)
-        if real not in self._runs:
-            name = _run_name(real)
-            run = f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"
-            self.storage.put(f"runs/{run}/run.json", files.json_bytes({"name": name, "path": real}))
-            self._runs[real] = run
-        return self._runs[real]
+        if real in self._runs:
+            return self._runs[real]
+        name = _run_name(real)
+        run = name
+        for run in (name, f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"):
+            path = f"runs/{run}/run.json"
+            if note:
+                self.storage.put(path, files.json_bytes({"name": name, "path": real}))
+            try:
+                if files.read_json(self.storage.get(path))["path"] == real:
+                    self._runs[real] = run
+                    break
+            except FileNotFoundError:
+                break
+        return run
 
     def runs(self) -> list[dict[str, Any]]:
         """Return every run: {"id", "name", "path"}."""

@@ -1,0 +1,226 @@
+"""What the tests of a whole run share: a small linear model, its checkpoints, its data, and what a run tells."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from milepost.core import Array
+from milepost.data.arrays import Arrays
+from milepost.evaluation import Evaluation
+from milepost.files import PREFIX
+from milepost.frameworks.numpy import FunctionModel
+from milepost.metrics.cross_entropy import CrossEntropy
+from milepost.metrics.top_k import TopK
+from milepost.outcomes.classification import Classification
+from milepost.run import Request, Summary, plan, run
+from milepost.store import npz
+from milepost.store.store import Store
+
+FEATURES, CLASSES = 8, 10
+MILEPOST = [sys.executable, "-c", "import sys, milepost.cli as c; sys.exit(c.main(sys.argv[1:]))"]
+
+# One thread a process, so that processes side by side do not fight for cores.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+_VOLATILE = {"seen", "created", "at", "id"}
+
+
+def weights_of(seed: int, dtype: str = "float32") -> dict[str, Array]:
+    """Return the weights of one checkpoint."""
+    rng = np.random.default_rng(seed)
+    w, b = rng.normal(size=(FEATURES, CLASSES)), rng.normal(size=CLASSES)
+    return {"w": w.astype(dtype), "b": b.astype(dtype)}
+
+
+def checkpoints(folder: Path, *steps: int) -> Path:
+    """Write npz checkpoints `step-N.npz` of different weights, and return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in steps:
+        save(folder / f"step-{step}.npz", weights_of(step))
+    return folder
+
+
+def save(path: Path, arrays: Mapping[str, Any], **more: Any) -> None:
+    """Write one npz checkpoint."""
+    np.savez(path, **arrays, **more)
+
+
+def examples(rows: int, seed: int = 0) -> tuple[Array, Array]:
+    """Return inputs [rows, FEATURES] and labels [rows]."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(rows, FEATURES)).astype(np.float32), rng.integers(0, CLASSES, rows)
+
+
+def linear(weights: Mapping[str, Array], inputs: Array) -> Array:
+    """Score inputs by one matrix."""
+    return np.asarray(inputs @ weights["w"] + weights["b"])
+
+
+class Counted:
+    """A linear model that remembers the rows that it predicted: the inputs' first feature is taken for the row."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.rows: set[float] = set()
+
+    def __call__(self, weights: Mapping[str, Array], inputs: Array) -> Array:
+        self.calls += 1
+        self.rows.update(inputs[:, 0].tolist())
+        return linear(weights, inputs)
+
+
+def evaluation_of(rows: int = 700, predict: Any = linear, **changes: Any) -> Evaluation:
+    """Make an evaluation of the linear model on `rows` rows."""
+    made: dict[str, Any] = {
+        "model": FunctionModel(predict),
+        "data": {"test": Arrays(*examples(rows))},
+        "task": Classification(outputs="logits"),
+        "metrics": [TopK(1), TopK(5), CrossEntropy()],
+        "batch_size": 64,
+        "version": "1",
+    }
+    return Evaluation(**{**made, **changes})
+
+
+class Told(list[dict[str, Any]]):
+    """The events of a run or what `--json` printed, by kind."""
+
+    summary: Summary
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """Return the events of a kind."""
+        return [item for item in self if item["event"] == event]
+
+    @property
+    def notes(self) -> str:
+        """All notes, one a line."""
+        return "\n".join(item["message"] for item in self.of("note"))
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Name of the file and `class: message` of every failure."""
+        return {os.path.basename(item["path"]): f"{item['class']}: {item['message']}" for item in self.of("failure")}
+
+    @property
+    def ends(self) -> dict[str, tuple[str, str | None]]:
+        """Name and variant, and the last state of each checkpoint with the reason."""
+        return {
+            f"{item['name']}/{item['variant']}": (item["state"], item["reason"])
+            for item in self.of("checkpoint")
+            if item["state"] != "claimed"
+        }
+
+    @property
+    def done(self) -> tuple[int, int, int]:
+        """Evaluated, skipped, failed: from the last line."""
+        last = self[-1]
+        assert last["event"] == "done"
+        return last["evaluated"], last["skipped"], last["failed"]
+
+    def value(self, metric: str, estimator: str = "exact", **where: Any) -> Any:
+        """Return the one value of a metric; `where` narrows by data, step, variant or batch_size."""
+        found = [item["value"] for item in self.of("record") if _fits(item, metric, estimator, where)]
+        assert len(found) == 1, f"{len(found)} records of {metric} {estimator} {where}"
+        return found[0]
+
+
+def _fits(item: Mapping[str, Any], metric: str, estimator: str, where: Mapping[str, Any]) -> bool:
+    flat = {**item, **item["checkpoint"]}
+    return (item["metric"], item["estimator"]) == (metric, estimator) and all(flat[k] == v for k, v in where.items())
+
+
+def request_of(evaluation: Evaluation | Path, *paths: Path, store: Path, **options: Any) -> Request:
+    """Make a request of a live evaluation (in process) or of a file (spawned)."""
+    named = tuple(str(path) for path in paths)
+    if isinstance(evaluation, Evaluation):
+        how: dict[str, Any] = {"file": evaluation.file, "live": evaluation, "engine": "inprocess"}
+    else:
+        how = {"file": str(evaluation)}
+    return Request(named, str(store), **{**how, **options})
+
+
+def go(evaluation: Evaluation | Path, *paths: Path, store: Path, **options: Any) -> Told:
+    """Run, and return what was told."""
+    told = Told()
+    told.summary = run(request_of(evaluation, *paths, store=store, **options), told.append)
+    return told
+
+
+def planned(evaluation: Evaluation | Path, *paths: Path, store: Path, **options: Any) -> dict[str, str]:
+    """Plan, and return `action: reason` by name and variant."""
+    rows = plan(request_of(evaluation, *paths, store=store, **options), lambda _: None)
+    return {f"{row['name']}/{row['variant']}": f"{row['action']}: {row['reason']}" for row in rows}
+
+
+def columns_of(store: Path, which: int = 0) -> dict[str, Array]:
+    """Return the kept columns of the one evaluation there is (or of the nth by weights), in the order."""
+    opened = Store.open(store)
+    keys = sorted(opened.evaluations(), key=lambda key: str((opened.evaluation(key).spec() or {}).get("weights")))
+    folder = opened.evaluation(keys[which])
+    reader = folder.parts(folder.column_sets()[0]).read()
+    return {name: reader.slice(name, 0, reader.coverage[0][1]) for name in reader.names}
+
+
+def same_columns(left: Mapping[str, Array], right: Mapping[str, Array]) -> None:
+    """Check that two sets of columns are the same bits."""
+    assert left.keys() == right.keys()
+    for name, column in left.items():
+        assert column.dtype == right[name].dtype
+        assert column.tobytes() == right[name].tobytes(), name
+
+
+def contents(store: Path) -> dict[str, Any]:
+    """Return what a store holds by file name, without times, environments and its own id, for comparison."""
+    found: dict[str, Any] = {}
+    for path in sorted(store.rglob("*")):
+        name = path.relative_to(store).as_posix()
+        if path.is_file() and not name.startswith("index.sqlite"):
+            found[name] = _comparable(path)
+    return found
+
+
+def _comparable(path: Path) -> Any:
+    if path.suffix == ".npz":
+        arrays = npz.read(path)
+        return {name: (item.dtype.str, item.shape, item.tobytes()) for name, item in arrays.items()}
+    if path.suffix == ".json":
+        value = json.loads(path.read_bytes())
+        return {key: item for key, item in value.items() if key not in _VOLATILE} if isinstance(value, dict) else value
+    return path.read_bytes()
+
+
+def leftovers(store: Path) -> list[str]:
+    """Return temporary files, leases, heartbeats, and parts under a seal: what no finished run leaves."""
+    names = [path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()]
+    marks = ("/leases/", "/parts/", "/pieces/")
+    return [
+        name for name in names if PREFIX in name or name.startswith("workers/") or any(mark in name for mark in marks)
+    ]
+
+
+def files_of(folder: Path) -> Iterator[str]:
+    """Yield the files below a folder while it may change."""
+    for base, _, names in os.walk(folder):
+        yield from (os.path.join(base, name) for name in names)
+
+
+def command(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `milepost` as a process and return what it printed."""
+    return subprocess.run(
+        [*MILEPOST, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **{"env": ENVIRONMENT, **options},
+    )
+
+
+def lines_of(text: str) -> Told:
+    """Return JSON lines as events."""
+    return Told(json.loads(line) for line in text.splitlines())

@@ -130,7 +130,8 @@ def _script() -> str | None:
     frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's frame
     while frame is not None:
         name = frame.f_code.co_filename
-        if not is_foreign(name):
+        ours = str(frame.f_globals.get("__name__", "")).startswith("milepost.")  # a dataclass' __init__ has no file
+        if not ours and not is_foreign(name):
             script = name if Path(name).is_file() else None
             if script is None:
                 return None
@@ -150,4 +151,4 @@ def _installed() -> tuple[str, ...]:
     import sysconfig  # noqa: PLC0415 - only needed where an Evaluation is made
 
     paths = sysconfig.get_paths()
-    return tuple({str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    return tuple({str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")})

@@ -16,7 +16,7 @@ def record_events(sighting: Sighting, payload: dict[str, Json]) -> list[dict[str
             "data": payload["data"],
             "slice": payload["slice"],
             "estimator": payload["estimator"],
-            **{key: item for key, item in entry.items() if item is not None or key not in ("gap", "note")},
+            **{key: item for key, item in entry.items() if item is not None or key not in ("gap", "note", "headline")},
             "status": payload["status"],
         }
         if payload["batch_size"] is not None:

@@ -174,7 +174,7 @@ def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size
         "data": scored.name,
         "slice": "all",
         "status": scored.status,
-        "values": values,
+        "values": [item if item["metric"] == metric.headline else {**item, "headline": False} for item in values],
     }
 
 

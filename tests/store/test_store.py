@@ -1,3 +1,4 @@
+import re
 import json
 import math
 from pathlib import Path
@@ -44,11 +45,16 @@ def test_run_names(tmp_path: Path) -> None:
     (tmp_path / "lenet" / "checkpoints").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "lenet")
     run = store.run_of(tmp_path / "lenet")
-    assert run.startswith("lenet-")
+    assert run == "lenet"
     assert store.run_of(tmp_path / "link") == run
-    assert store.run_of(tmp_path / "lenet" / "checkpoints").startswith("lenet-checkpoints-")
-    assert store.run_of("/odd name/ü").startswith("_-")
-    assert store.run_of("/").startswith("run-")
+    assert store.run_of(tmp_path / "lenet" / "checkpoints") == "lenet-checkpoints"
+    assert store.run_of("/odd name/ü") == "_"
+    assert store.run_of("/") == "run"
+    assert store.run_of("/elsewhere/lenet", note=False).startswith("lenet-")
+    assert len(store.runs()) == 4
+    second = store.run_of("/elsewhere/lenet")
+    assert re.fullmatch(r"lenet-[0-9a-f]{8}", second)
+    assert Store.open(tmp_path / "s").run_of("/elsewhere/lenet") == second
     assert {item["id"]: item["path"] for item in store.runs()}[run] == str(tmp_path / "lenet")
 
 

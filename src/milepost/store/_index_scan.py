@@ -167,7 +167,7 @@ def _text(content: dict[str, Any], value: dict[str, Any]) -> str:
         shown[key] = value.get(key)
     shown["intervals"] = shown["intervals"] or []
     shown["status"] = content["status"]
-    for key in ("gap", "note"):
+    for key in ("gap", "note", "headline"):
         if value.get(key) is not None:
             shown[key] = value[key]
     return _encode(shown)[1:]

@@ -47,7 +47,9 @@ class Pass:
         return self.kept.union(*(metric.columns for metric in self.folded)) & frozenset(self.task.columns())
 
 
-def evaluate(work: Pass, residents: Mapping[str, Any], start: int, stop: int) -> Iterator[tuple[str, Part | Failure]]:
+def evaluate(
+    work: Pass, residents: Mapping[str, Any], start: int, stop: int, loading: Mapping[str, float] | None = None
+) -> Iterator[tuple[str, Part | Failure]]:
     """Yield (resident's name, part) as the pass over positions [start, stop) goes on, or its one failure.
 
     Batches are cut at multiples of the batch size in the order: one that begins before `start` is predicted whole and
@@ -55,15 +57,16 @@ def evaluate(work: Pass, residents: Mapping[str, Any], start: int, stop: int) ->
     data's own columns too (`data.label`, ...), by which passes are compared.  A DataError ends the pass: it is no
     checkpoint's fault.
     """
-    clocks = dict.fromkeys(("data", "model", "metrics"), 0.0)
-    buffers = {name: _Buffer(work, start, clocks) for name in residents}
+    buffers = {name: _Buffer(work, start, (loading or {}).get(name, 0.0)) for name in residents}
     batches = ahead(work.source.batches(start, stop, work.batch_size))
     published = mark = time.perf_counter()
     done = start
     for batch in batches:
-        mark = _tick(clocks, "data", mark)
+        waited, mark = time.perf_counter() - mark, time.perf_counter()
         low, high = max(start, batch.start), min(stop, batch.start + len(batch.labels))
         for name in list(buffers):
+            clocks = buffers[name].clocks
+            clocks["data"] += waited / len(buffers)
             try:
                 outputs = _predict(work, residents[name], batch)
                 mark = _tick(clocks, "model", mark)
@@ -75,11 +78,13 @@ def evaluate(work: Pass, residents: Mapping[str, Any], start: int, stop: int) ->
                 continue
             buffers[name].add(columns, batch, low, high)
             mark = _tick(clocks, "metrics", mark)
+        if not buffers:
+            return
         done = high
         if mark - published > PUBLISH_SECONDS or done - start >= PUBLISH_ROWS:
             published, start = mark, done - done % GRID
             yield from ((name, part) for name, buffer in buffers.items() if (part := buffer.cut(start)) is not None)
-    if done < stop and buffers:
+    if done < stop:
         raise DataError(f"the source ended at row {done}, but {stop} rows were expected: it holds fewer than it said")
     yield from ((name, part) for name, buffer in buffers.items() if (part := buffer.cut(stop)) is not None)
 
@@ -130,11 +135,10 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
 class _Buffer:
     """The rows of one resident since its last part: kept columns as they come, the rest folded into states."""
 
-    def __init__(self, work: Pass, start: int, clocks: Mapping[str, float]) -> None:
+    def __init__(self, work: Pass, start: int, loading: float) -> None:
+        self.clocks = {"load": loading, "data": 0.0, "model": 0.0, "metrics": 0.0}
         self._work = work
-        self._begin = self._end = start
-        self._clocks = clocks
-        self._since = dict(clocks)
+        self._begin = start
         self._columns: dict[str, list[Array]] = {}
         self._cells: dict[int, dict[str, Any]] = {}  # by cell of the grid: metric -> state
 
@@ -148,7 +152,6 @@ class _Buffer:
                 self._columns.setdefault(f"data.{name}", []).append(np.asarray(item)[rows])
         if self._work.folded:
             self._fold({**columns, "label": batch.labels}, batch, low, high)
-        self._end = high
 
     def _fold(self, columns: Mapping[str, Array], batch: Batch, low: int, high: int) -> None:
         """Add rows to the state of their cell, so that states end on the grid as parts do."""
@@ -171,7 +174,8 @@ class _Buffer:
             whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
             columns[name], self._columns[name] = whole[:count], [whole[count:]]
         part = Part(self._begin, stop, columns, self._states(stop), self._environment())
-        self._begin, self._since = stop, dict(self._clocks)
+        self._begin = stop
+        self.clocks = dict.fromkeys(self.clocks, 0.0)
         return part
 
     def _states(self, stop: int) -> dict[str, bytes]:
@@ -184,7 +188,7 @@ class _Buffer:
 
     def _environment(self) -> dict[str, Json]:
         certificate = self._work.certificate
-        seconds = {name: round(self._clocks[name] - self._since[name], 6) for name in self._clocks}
+        seconds = {name: round(spent, 6) for name, spent in self.clocks.items()}
         return {
             **self._work.environment,
             "batch_size": self._work.batch_size,

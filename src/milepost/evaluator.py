@@ -5,6 +5,7 @@ the bytes itself, and never parses a checkpoint.
 """
 
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -90,15 +91,17 @@ class Evaluator:
     def evaluate(self, unit: Unit, tables: Mapping[str, Table]) -> Iterator[tuple[Target, Part | Failure]]:
         """Take a unit's checkpoints through one pass over its range of the data."""
         work = self._pass(unit.data)
-        targets, residents = dict[str, Target](), dict[str, Any]()
+        targets, residents, loading = dict[str, Target](), dict[str, Any](), dict[str, float]()
         for target in unit.targets:
+            name = f"{target.found.path}\0{target.variant}"
+            began = time.perf_counter()
             try:
-                residents[name := f"{target.found.path}\0{target.variant}"] = self._load(target, tables)
-                targets[name] = target
+                residents[name] = self._load(target, tables)
+                targets[name], loading[name] = target, time.perf_counter() - began
             except CheckpointError as error:
                 yield target, Failure(error.kind, str(error))
         if residents:
-            for name, outcome in evaluate(work, residents, unit.start, unit.stop):
+            for name, outcome in evaluate(work, residents, unit.start, unit.stop, loading):
                 yield targets[name], outcome
 
     def score(self, argument: Mapping[str, Json]) -> list[dict[str, Json]]:

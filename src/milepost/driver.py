@@ -13,7 +13,7 @@ from typing import Any
 
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Failure, Found, Json, Part, Session, Target
-from milepost.errors import retried
+from milepost.errors import Crashed, OutOfMemory, retried
 from milepost.events import record_events
 from milepost.plain import now, to_plain
 from milepost.plan import covered, evaluation_key, missing, units, wanted_rows
@@ -25,6 +25,8 @@ Listen = Callable[[dict[str, Json]], None]
 
 _SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras)$", re.IGNORECASE)
 _POLL_SECONDS = 0.25
+_SHARED = frozenset({Crashed.kind, OutOfMemory.kind})
+"""Failures of a whole process, which say nothing of a single checkpoint where several were resident."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -261,6 +263,7 @@ class Driver:
             self.state(item.sighting, "claimed")
         by_target = {item.target: item for item in items}
         alive = dict(by_target)
+        shaken: list[Item] = []
         started = time.monotonic()
         for unit in units(((item.target, item.gaps) for item in items), data):
             left = replace(unit, targets=tuple(target for target in unit.targets if target in alive))
@@ -269,12 +272,17 @@ class Driver:
             for target, outcome in self.session.run([left]):
                 if isinstance(outcome, Failure):
                     alive.pop(target, None)
-                    self._record_failure(by_target[target], outcome)
+                    if outcome.kind in _SHARED and len(left.targets) > 1:
+                        shaken.append(by_target[target])
+                    else:
+                        self._record_failure(by_target[target], outcome)
                 else:
                     self._publish(by_target[target], outcome)
                     self._progress(by_target[target], outcome, items, started)
         for item in alive.values():
             self._finish(item, new=True)
+        for item in shaken:  # one of them brought the others down: each by itself, and the culprit is known
+            self._evaluate([replace(item, have=tuple(self.coverage(item.key)[1]))], data)
 
     def _describe(self, item: Item) -> None:
         described = self.data[item.data]

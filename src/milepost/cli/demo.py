@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import shutil
 import subprocess
 import sys
 import time
@@ -72,16 +73,16 @@ def train(folder: Path) -> None:
 def _next(folder: Path) -> str:
     store = folder / "milepost-store"
     run = folder / "runs" / "digits"
-    return "\n".join(
-        [
-            "\nwhat to try next",
-            f"  milepost ls --store {store}",
-            f"  milepost show last --store {store}",
-            f"  milepost show last --store {store} --batch-size 359",
-            f"  milepost inspect {run / 'last.npz'}",
-            f"  milepost plan {folder / _EVAL} {run} --store {store}",
-        ]
+    # Out of a virtual environment that is not active, the bare word would not be found.
+    command = "milepost" if shutil.which("milepost") or not Path(sys.argv[0]).is_file() else sys.argv[0]
+    tries = (
+        f"ls --store {store}",
+        f"show last --store {store}",
+        f"show last --store {store} --batch-size 359",
+        f"inspect {run / 'last.npz'}",
+        f"plan {folder / _EVAL} {run} --store {store}",
     )
+    return "\n".join(["\nwhat to try next", *(f"  {command} {line}" for line in tries)])
 
 
 def _say(text: str) -> None:

@@ -65,13 +65,16 @@ class ExactSums:
     def products(cls, values: Array, weights: Array, cells: Array | None = None, shape: tuple[int, ...] = ()) -> Self:
         """Sum value times weight exactly, for values that fit float32 (or are integers below 2**24).
 
-        A float64 weight is split into two halves of at most 27 bits (Veltkamp), whose products with 24 bits are exact.
+        Weights are above 0: each is cut into halves of at most 27 bits, whose products with 24 bits are exact.  A value
+        that is no finite number joins as itself.
         """
         wide = np.asarray(values, np.float64)
-        weight = np.asarray(weights, np.float64)
-        scaled = weight * 134217729.0
-        high = scaled - (scaled - weight)
-        return cls.of(wide * high, cells, shape).merge(cls.of(wide * (weight - high), cells, shape))
+        weight = np.ascontiguousarray(weights, np.float64)
+        high = (weight.view(np.int64) & -(1 << 27)).view(np.float64)
+        fine = np.isfinite(wide)
+        finite = np.where(fine, wide, 0.0)  # infinity times a lower half of 0 would be NaN
+        upper = np.where(fine, finite * high, wide)
+        return cls.of(upper, cells, shape).merge(cls.of(finite * (weight - high), cells, shape))
 
     def merge(self, other: Self) -> Self:
         """Add cell by cell; a smaller array is padded with zeros to the larger shape."""
@@ -95,7 +98,7 @@ class ExactSums:
         try:
             return int(self.units[cell]) / bottom
         except OverflowError:
-            return math.copysign(math.inf, int(self.units[cell]))
+            return math.inf if self.units[cell] > 0 else -math.inf
 
     def _odd(self, cell: tuple[int, ...]) -> float | None:
         plus, minus = bool(self.plus[cell]), bool(self.minus[cell])
@@ -134,7 +137,7 @@ def _units(value: float) -> int:
 
 def _add(left: Array, right: Array) -> Array:
     if left.shape == right.shape:
-        return left + right
+        return np.asarray(left + right, left.dtype)  # a sum of two arrays of shape () would be no array
     shape = tuple(max(pair) for pair in zip(left.shape, right.shape, strict=True))
     total = np.zeros(shape, left.dtype)
     for item in (left, right):
@@ -146,7 +149,8 @@ def _add(left: Array, right: Array) -> Array:
 class Tally:
     """Named counts (int64 arrays) and named exact sums, each of its own shape: a mean, a histogram, a confusion matrix.
 
-    Arrays that are indexed by class may grow: merging pads the smaller with zeros.
+    With `grows`, arrays that are indexed by class grow with the classes met: merging pads the smaller with zeros.
+    Without, states of different shapes are of different metrics.
 
     >>> a = Tally({"correct": np.int64(3), "n": np.int64(4)})
     >>> a.merge(a).count("correct")
@@ -155,18 +159,27 @@ class Tally:
 
     counts: Mapping[str, Any] = field(default_factory=dict)
     sums: Mapping[str, ExactSums] = field(default_factory=dict)
+    grows: bool = False
 
     def merge(self, other: Self) -> Self:
-        """Add counts and sums by name; both sides must hold the same names."""
-        if set(self.counts) != set(other.counts) or set(self.sums) != set(other.sums):
-            raise ValueError(
-                f"states of different metrics cannot be merged: {sorted(self.counts)} {sorted(self.sums)} and "
-                f"{sorted(other.counts)} {sorted(other.sums)}"
-            )
+        """Add counts and sums by name; a ValueError unless names and (unless they grow) shapes are the same."""
+        if not isinstance(other, Tally) or self._layout() != other._layout():
+            found = other._layout() if isinstance(other, Tally) else type(other).__name__
+            raise ValueError(f"states of different metrics cannot be merged: {self._layout()} and {found}")
         return type(self)(
             {name: _add(np.asarray(item), np.asarray(other.counts[name])) for name, item in self.counts.items()},
             {name: item.merge(other.sums[name]) for name, item in self.sums.items()},
+            self.grows,
         )
+
+    def _layout(self) -> list[list[Any]]:
+        """Name what it holds: counts and sums, each with its shape, or its number of axes where they grow."""
+        shapes = {name: np.shape(item) for name, item in self.counts.items()}
+        sums = {name: item.units.shape for name, item in self.sums.items()}
+        return [
+            sorted([name, len(shape) if self.grows else shape] for name, shape in items.items())
+            for items in (shapes, sums)
+        ]
 
     def count(self, name: str) -> int:
         """Return a scalar count as a Python integer."""
@@ -178,6 +191,7 @@ class Tally:
         head = {
             "state": "tally",
             "version": 1,
+            "grows": self.grows,
             "counts": [[name, list(item.shape)] for name, item in counts.items()],
             "sums": [[name, *_plain_sums(item)] for name, item in sorted(self.sums.items())],
         }
@@ -196,7 +210,7 @@ class Tally:
             begin += size * 8
         if begin != len(body):
             raise ValueError(f"a tally of {begin} bytes of counts was expected, {len(body)} bytes were found")
-        return cls(counts, {name: _sums(*plain) for name, *plain in head["sums"]})
+        return cls(counts, {name: _sums(*plain) for name, *plain in head["sums"]}, head["grows"])
 
 
 def _plain_sums(item: ExactSums) -> list[Any]:
@@ -219,6 +233,9 @@ class Collected:
 
     def merge(self, other: Self) -> Self:
         """Join both and order by position; a position on both sides is a ValueError (a row would count twice)."""
+        if not isinstance(other, Collected) or self._layout() != other._layout():
+            found = other._layout() if isinstance(other, Collected) else type(other).__name__
+            raise ValueError(f"states of different metrics cannot be merged: {self._layout()} and {found}")
         positions = np.concatenate([self.positions, other.positions])
         order = np.argsort(positions, kind="stable")
         positions = positions[order]
@@ -229,6 +246,9 @@ class Collected:
             positions,
             {name: np.concatenate([item, other.columns[name]])[order] for name, item in self.columns.items()},
         )
+
+    def _layout(self) -> list[Any]:
+        return sorted((name, item.dtype.str, item.shape[1:]) for name, item in self.columns.items())
 
     def to_bytes(self) -> bytes:
         """Serialise: one line of JSON with dtypes and shapes, then the arrays' bytes, little-endian."""
@@ -270,12 +290,16 @@ _READERS: dict[str, Callable[[bytes], Tally | Collected]] = {
 
 
 def from_bytes(data: bytes) -> Tally | Collected:
-    """Restore a state of any kind from its bytes.
+    """Restore a state of any kind from its bytes; a ValueError says what is wrong with foreign bytes.
 
     >>> from_bytes(Tally({"n": np.int64(2)}).to_bytes()).count("n")
     2
     """
-    kind = json.loads(data.partition(b"\n")[0]).get("state")
-    if kind not in _READERS:
+    head = json.loads(data.partition(b"\n")[0])
+    kind = head.get("state") if isinstance(head, dict) else None
+    if not isinstance(kind, str) or kind not in _READERS:
         raise ValueError(f"a state was expected ({', '.join(_READERS)}), {kind!r} was found")
-    return _READERS[kind](data)
+    try:
+        return _READERS[kind](data)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a {kind} of version 1 was expected, its description is damaged: {error!r}") from error

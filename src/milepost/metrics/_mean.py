@@ -51,5 +51,5 @@ def mean(state: Tally, skip: bool) -> Value:  # noqa: FBT001 - the metric's own 
     weight = state.sums.get("weight")
     value = total.ratio(weight if weight is not None else n - spoiled)
     bottom = weight.value() if weight is not None else n - spoiled
-    note = f"infinite: {int(total.plus)} rows have a label of score -inf" if math.isinf(value) else None
+    note = f"infinite: {int(total.plus)} rows give their label no probability" if math.isinf(value) else None
     return Value(value, total.value(), bottom, note)

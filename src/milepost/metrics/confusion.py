@@ -29,6 +29,7 @@ class Confusion:
     columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
     direction: ClassVar[str] = "higher"
     unit: ClassVar[str] = "ratio"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:
         """Count rows by label and prediction; column 0 of the matrix holds the spoiled ones."""
@@ -39,7 +40,7 @@ class Confusion:
         cells = label * (size + 1) + prediction + 1
         matrix = np.bincount(cells, minlength=size * (size + 1)).astype(np.int64).reshape(shape)
         sums = {} if weights is None else {"matrix": ExactSums.of(weights, cells, shape)}
-        return Tally({"matrix": matrix}, sums)
+        return Tally({"matrix": matrix}, sums, grows=True)
 
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the mean recall over the classes present, rounded once."""

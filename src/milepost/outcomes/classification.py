@@ -23,7 +23,7 @@ _COLUMNS = (
     Column(
         "nll",
         "float32",
-        "negative log-likelihood of the label in nats; +inf where its score is -inf; NaN where spoiled",
+        "negative log-likelihood of the label in nats; +inf where its probability is 0 (score -inf); NaN where spoiled",
     ),
     Column("confidence", "float32", "probability of the prediction; NaN where spoiled"),
     Column("squared_error", "float32", "sum over classes of (probability - one-hot)^2; NaN where spoiled"),
@@ -74,10 +74,23 @@ class Classification:
         _check_labels(labels, scores.shape)
         there = xp.asarray(np.asarray(labels, np.int64), device=array_api_compat.device(scores))[:, None]
         best = xp.argmax(scores, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):  # spoiled rows are marked below, not warned of
+        # Spoiled rows are marked below, not warned of; what float32 cannot hold is infinite.
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             columns, fine = self._all(xp, scores, there, best, wanted)
-        made = {name: _host(item) for name, item in columns.items() if name in wanted}
-        return _spoil(made, _host(fine))
+            made = {name: _host(item) for name, item in columns.items() if name in wanted}
+            return _spoil(made, _host(fine))
+
+    def sample(self, random: np.random.Generator, rows: int) -> tuple[Array, Array]:
+        """Make up outputs [rows, 7] and labels that try every case: ties, constant rows, -inf, and spoiled rows."""
+        scores = random.integers(-16, 17, (rows, 7)) / 4.0  # quarters: exact in every float dtype, and often tied
+        scores *= random.choice([0.0, 1.0, 4.0], (rows, 1), p=[0.1, 0.6, 0.3])
+        odd = random.choice([np.nan, np.inf, -np.inf, 0.0], rows, p=[0.02, 0.02, 0.1, 0.86])
+        scores[np.arange(rows), random.integers(0, 7, rows)] += odd
+        if self.outputs == "probabilities":
+            with np.errstate(invalid="ignore"):
+                shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+                scores = shares / shares.sum(axis=1, keepdims=True)
+        return scores, random.integers(0, 7, rows)
 
     def _all(self, xp: Any, scores: Any, there: Any, best: Any, wanted: frozenset[str]) -> tuple[dict[str, Any], Any]:
         columns, fine = _order_columns(xp, scores, there, best)
@@ -89,7 +102,17 @@ class Classification:
 
 def _matrix(outputs: Any) -> Any:
     if not array_api_compat.is_array_api_obj(outputs):
-        outputs = np.asarray(outputs)
+        try:
+            outputs = np.asarray(outputs)
+        except ValueError:
+            raise DataError(
+                f"classification expects one array of outputs [rows, classes]; the model gave a "
+                f"{type(outputs).__name__}: let it return the scores alone"
+            ) from None
+    if isinstance(outputs, np.ndarray) and outputs.dtype.kind == "V" and np.can_cast(outputs.dtype, np.float32):
+        outputs = outputs.astype(np.float32)  # bfloat16 and narrower: the array-API standard has none
+    if not array_api_compat.array_namespace(outputs).isdtype(outputs.dtype, ("real floating", "integral")):
+        raise DataError(f"classification expects outputs of real numbers; the model gave an array of {outputs.dtype}")
     if outputs.ndim != 2 or outputs.shape[1] < 2:  # noqa: PLR2004 - one axis of rows, one of at least two classes
         raise DataError(
             "classification expects outputs [rows, classes] with at least 2 classes; the model gave "
@@ -181,8 +204,9 @@ def _declared(xp: Any, scores: Any, labels: Any, best: Any, squares: bool) -> di
     total = xp.sum(wide, axis=1)
     low = xp.min(wide, axis=1)
     wrong = (xp.abs(total - 1.0) > 1e-2) | (low < 0.0)  # noqa: PLR2004 - float16 rows of many classes come this close
-    if bool(xp.any(wrong & xp.isfinite(total))):
-        row = int(xp.argmax(xp.astype(wrong & xp.isfinite(total), xp.uint8)))
+    wrong = wrong & ~xp.isnan(total) & (total != xp.inf)
+    if bool(xp.any(wrong)):
+        row = int(xp.argmax(xp.astype(wrong, xp.uint8)))
         raise DataError(
             f"outputs are declared to be probabilities, but row {row} of a batch sums to {float(total[row]):.6g} with "
             f'smallest {float(low[row]):.6g}; if the model gives logits, say Classification(outputs="logits")'

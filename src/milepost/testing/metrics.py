@@ -1,0 +1,239 @@
+"""The laws of a metric: given the columns, one result, however the rows are parted, ordered, merged, saved and resumed.
+
+```python
+@pytest.mark.parametrize("metric", variants(MyMetric))
+def test_my_metric(metric: Metric) -> None:
+    check_metric(metric, columns_for(metric))
+```
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from milepost.core import Array, Columns, Metric, Value
+from milepost.plain import canonical, spec_of
+from milepost.registry import classes, load
+from milepost.states import ExactSums, Tally, from_bytes
+from milepost.testing.variants import variants
+
+_TRIALS = 4
+
+
+def columns_for(metric: Metric, rows: int = 400, seed: int = 0) -> dict[str, Array]:
+    """Return columns that a metric reads, of rows that a registered task made of its own hard samples.
+
+    Raises LookupError where no registered task gives every column.
+
+    >>> from milepost.metrics.top_k import TopK
+    >>> columns_for(TopK(5), rows=3)["rank"].dtype
+    dtype('int32')
+    """
+    wanted = frozenset(metric.columns)
+    for name, cls in classes("outcomes").items():
+        for task in variants(cls) if hasattr(cls, "sample") else ():
+            if wanted <= task.columns().keys() | {"label"}:
+                outputs, labels = task.sample(np.random.default_rng([seed, len(name)]), rows)
+                made = {**task.reduce(outputs, labels, wanted), "label": labels}
+                return {item: made[item] for item in metric.columns}
+    raise LookupError(f"no registered task with a `sample` gives the columns {', '.join(sorted(wanted))}")
+
+
+def check_metric(metric: Metric, columns: Columns, weights: Array | None = None) -> None:
+    """Check a metric against every law on these rows (any number of them); raise `AssertionError` where it fails.
+
+    `weights` are finite and above 0, one a row.
+    """
+    kept = {name: _locked(columns[name]) for name in metric.columns}
+    case = _Case(metric, kept, None if weights is None else _locked(weights))
+    for law in (
+        _declares,
+        _rebuilds,
+        _has_no_value_without_rows,
+        _gives_named_values,
+        _ignores_parts_and_order,
+        _resumes,
+        _counts_weights_as_copies,
+        _refuses_foreign_states,
+        _is_the_mean_of_its_contributions,
+    ):
+        law(case)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A metric and the rows on which it is judged."""
+
+    metric: Any
+    columns: Columns
+    weights: Array | None
+
+    @property
+    def size(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def whole(self) -> Any:
+        return self.metric.state(self.columns, self.weights)
+
+    def state(self, rows: Array) -> Any:
+        taken = {name: item[rows] for name, item in self.columns.items()}
+        return self.metric.state(taken, None if self.weights is None else self.weights[rows])
+
+    def parts(self, random: np.random.Generator) -> list[Any]:
+        """States of a random partition of the rows in a random order; some parts may be empty."""
+        cuts = np.sort(random.integers(0, self.size + 1, int(random.integers(1, 7))))
+        return [self.state(part) for part in np.split(random.permutation(self.size), cuts)]
+
+
+def _locked(array: Array) -> Array:
+    """Copy into read-only memory: a metric that writes into its columns raises."""
+    copy = np.array(array)
+    copy.flags.writeable = False
+    return copy
+
+
+def _declares(case: _Case) -> None:
+    metric = case.metric
+    for name in ("name", "headline", "unit"):
+        assert isinstance(getattr(metric, name, None), str), f"{metric}.{name} is no text"
+    assert getattr(metric, "direction", None) in {"higher", "lower", "none"}, (
+        f"{metric}.direction: higher, lower or none"
+    )
+    low, high = getattr(metric, "range", (0, 0))
+    assert low < high, f"{metric}.range is {(low, high)}: expected the smallest and the largest possible value"
+    assert isinstance(metric.columns, tuple), f"{metric}.columns is no tuple of names"
+    assert metric.columns, f"{metric}.columns is empty"
+
+
+def _rebuilds(case: _Case) -> None:
+    metric = case.metric
+    spec = json.loads(canonical(spec_of(metric)))
+    fields = {name: item for name, item in spec.items() if name not in ("name", "version")}
+    again = load("metrics", metric.name)(**fields)
+    assert again == metric, f"the spec {spec} of {metric} rebuilds {again}"
+    assert hash(again) == hash(metric), f"{metric} and the same again have two hashes"
+    assert again.headline == metric.headline, f"the spec {spec} rebuilds another headline"
+
+
+def _has_no_value_without_rows(case: _Case) -> None:
+    metric = case.metric
+    empty = case.state(np.arange(0))
+    for name, item in metric.values(empty).items():
+        assert item.value is None, f"{name} of no rows is {item.value}, expected None"
+        assert item.note, f"{name} of no rows does not say why it is undefined"
+    whole = case.whole()
+    for merged in (whole.merge(empty), empty.merge(whole)):
+        assert merged.to_bytes() == whole.to_bytes(), f"{metric}: merging the state of no rows changes a state"
+
+
+def _gives_named_values(case: _Case) -> None:
+    metric = case.metric
+    values = metric.values(case.whole())
+    assert next(iter(values)) == metric.headline, (
+        f"the first value of {metric} is {next(iter(values))}, not its headline"
+    )
+    assert list(values) == list(metric.values(case.state(np.arange(0)))), "the values' names vary"
+    for name, item in values.items():
+        assert isinstance(item, Value), f"{name} is no Value"
+        assert item.value is None or type(item.value) in (int, float), f"{name} is a {type(item.value).__name__}"
+        assert item.value is None or not math.isnan(item.value), f"{name} is NaN; an undefined value is None"
+        assert item.value is not None or item.note, f"{name} does not say why it is undefined"
+    value = values[metric.headline].value
+    low, high = metric.range
+    assert value is None or low <= value <= high, f"{metric.headline} is {value}, outside its range {low} to {high}"
+
+
+def _ignores_parts_and_order(case: _Case) -> None:
+    metric = case.metric
+    whole = case.whole()
+    for random in _randoms():
+        other = _merged(case.parts(random), random)
+        assert other.to_bytes() == whole.to_bytes(), f"{metric}: other parts, order or merges give another state"
+        assert metric.values(other) == metric.values(whole), f"{metric}: one state has two values"
+        _same_tables(metric, other, whole)
+
+
+def _resumes(case: _Case) -> None:
+    metric = case.metric
+    whole = case.whole()
+    data = whole.to_bytes()
+    again = from_bytes(data)
+    assert again.to_bytes() == data, f"{metric}: from_bytes(to_bytes()) is another state"
+    assert metric.values(again) == metric.values(whole), f"{metric}: a restored state has other values"
+    _same_tables(metric, again, whole)
+    for random in _randoms():
+        saved = [from_bytes(state.to_bytes()) for state in case.parts(random)]
+        assert _merged(saved, random).to_bytes() == data, f"{metric}: a resumed pass ends in another state"
+
+
+def _counts_weights_as_copies(case: _Case) -> None:
+    metric = case.metric
+    times = np.arange(case.size) % 3 + 1
+    copies = _Case(metric, case.columns, None).state(np.repeat(np.arange(case.size), times))
+    weighted = metric.state(case.columns, times.astype(np.float64))
+    for name, item in metric.values(copies).items():
+        found = metric.values(weighted)[name].value
+        assert found == item.value, f"{name} is {found} by whole weights, {item.value} by as many copies of the rows"
+
+
+def _refuses_foreign_states(case: _Case) -> None:
+    metric = case.metric
+    own, foreign = case.whole(), Tally({"a count of another metric": np.int64(1)})
+    for left, right in ((own, foreign), (foreign, own)):
+        try:
+            left.merge(right)
+        except ValueError:
+            continue
+        raise AssertionError(f"{metric}: its state merges with that of another metric")
+
+
+def _is_the_mean_of_its_contributions(case: _Case) -> None:
+    metric = case.metric
+    if not hasattr(metric, "contribution"):
+        return
+    shares = np.asarray(metric.contribution(case.columns), np.float64)
+    assert shares.shape == (case.size,), f"{metric}: contributions of shape {shares.shape}, expected one a row"
+    spoiled = np.isnan(shares)
+    low, high = metric.range
+    outside = shares[~spoiled & ((shares < low) | (shares > high))]
+    assert not outside.size, f"{metric}: a contribution is {outside[:1]}, outside the range {low} to {high}"
+    value = metric.values(case.whole())[metric.headline].value
+    if value is None:
+        assert spoiled.any() or not shares.size, f"{metric} is undefined, though every row has a contribution"
+        return
+    fine = shares[~spoiled]
+    if case.weights is None:
+        mean = ExactSums.of(fine).ratio(len(fine))
+    else:
+        weights = case.weights[~spoiled]
+        mean = ExactSums.products(fine, weights).ratio(ExactSums.of(weights))
+    assert value == mean, f"{metric} is {value}, the mean of its contributions {mean}"
+
+
+def _randoms() -> Iterator[np.random.Generator]:
+    yield from (np.random.default_rng(seed) for seed in range(_TRIALS))
+
+
+def _merged(states: list[Any], random: np.random.Generator) -> Any:
+    """Merge by a random tree."""
+    left = list(states)
+    while len(left) > 1:
+        one, two = (left.pop(int(random.integers(len(left)))) for _ in range(2))
+        left.append(one.merge(two))
+    return left[0]
+
+
+def _same_tables(metric: Any, one: Any, two: Any) -> None:
+    if not hasattr(metric, "tables"):
+        return
+    left, right = metric.tables(one), metric.tables(two)
+    assert list(left) == list(right), f"{metric}: one state has two sets of tables"
+    for name, item in left.items():
+        assert isinstance(item, np.ndarray), f"{metric}: the table {name} is no array"
+        assert item.dtype.kind in "iufbU", f"{metric}: the table {name} has dtype {item.dtype}, which cannot be stored"
+        assert item.tobytes() == right[name].tobytes(), f"{metric}: the table {name} of one state differs"
+        assert item.shape == right[name].shape, f"{metric}: the table {name} of one state has two shapes"

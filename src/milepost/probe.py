@@ -38,9 +38,15 @@ def settle_code(driver: Driver, founds: Sequence[Found]) -> None:
             )
     for name, described in driver.data.items():
         driver.codes[name] = driver.store.equivalent(described["digest"], task, code["version"])
-        if known and not same and driver.codes[name] == code["version"]:
-            _compare(driver, founds, name, known)
+        earlier = [item for item in known if item["version"] != code["version"]]
+        if earlier and driver.codes[name] == code["version"] and not _begun(driver, founds, name):
+            _compare(driver, founds, name, earlier)
     driver.store.add_code(code)
+
+
+def _begun(driver: Driver, founds: Sequence[Found], data: str) -> bool:
+    """Tell whether a data set has results under this very code; it may have been left out (`--data`) until now."""
+    return any(_evaluated(driver, founds, data, driver.spec["code"]["version"]))
 
 
 def _compare(driver: Driver, founds: Sequence[Found], data: str, known: list[dict[str, Any]]) -> None:
@@ -126,9 +132,11 @@ def differences(made: dict[str, Array], stored: dict[str, Array], certified: flo
     for name, column in made.items():
         other = stored[name]
         if column.dtype.kind == "f":
-            slack = 2.0 * certified + _SLACK * np.maximum(np.abs(column), np.abs(other))
+            fine = np.isfinite(column) & np.isfinite(other)
             with np.errstate(invalid="ignore"):
-                same = (np.abs(column - other) <= slack) | (column == other) | (np.isnan(column) & np.isnan(other))
+                slack = 2.0 * certified + _SLACK * np.maximum(np.abs(column), np.abs(other))
+                near = fine & (np.abs(column - other) <= slack)
+            same = near | (column == other) | (np.isnan(column) & np.isnan(other))
         else:
             same = column == other
         rows = int(np.count_nonzero(~same))

@@ -5,6 +5,7 @@ source's own order, cut at multiples of the batch size, each batch's value avera
 was batched.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -132,9 +133,9 @@ def _gap(
     """Return batch mean minus exact, and for a plain mean where it comes from.
 
     With B batches, N rows and a last batch of r rows, the gap is (1/B - r/N) (mean of the last - mean of the full
-    ones).
+    ones).  None where one of the two is undefined or infinite.
     """
-    if value is None or mean is None:
+    if value is None or mean is None or not (math.isfinite(value) and math.isfinite(mean)):
         return None
     last_rows = rows - (len(batches) - 1) * size
     gap: dict[str, Json] = {"value": mean - value, "batches": len(batches), "last_rows": last_rows}

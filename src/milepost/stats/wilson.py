@@ -23,7 +23,7 @@ class Interval:
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Return Wilson's score interval (Wilson 1927) for the population's proportion.
 
-    Raises UsageError unless 0 <= successes <= n and n > 0.
+    Raises UsageError unless 0 <= successes <= n and n > 0, and 0 < level < 1.
 
     >>> interval = wilson(38000, 50000)
     >>> round(interval.low, 10), round(interval.high, 10)
@@ -31,6 +31,8 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """
     if not 0 <= successes <= n or n == 0:
         raise UsageError(f"an interval needs 0 <= successes <= n and n > 0; found {successes} of {n}")
+    if not 0.0 < level < 1.0:
+        raise UsageError(f"an interval of level {level}: expected a number between 0 and 1, such as 0.95")
     z = NormalDist().inv_cdf((1.0 + level) / 2.0)
     share = successes / n
     middle = share + z * z / (2 * n)

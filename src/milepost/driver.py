@@ -5,25 +5,23 @@ in the store, so that a kill at any moment loses the parts in flight and nothing
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from milepost.checkpoints.steps import step_of_name
 from milepost.core import Failure, Found, Json, Part, Session, Target
 from milepost.errors import Crashed, OutOfMemory, retried
 from milepost.events import record_events
-from milepost.plain import now, to_plain
+from milepost.plain import now
 from milepost.plan import covered, evaluation_key, missing, units, wanted_rows
+from milepost.sighter import Sighter
 from milepost.store.leases import Lease, Worker
 from milepost.store.sightings import Sighting
 from milepost.store.store import Store
 
 Listen = Callable[[dict[str, Json]], None]
 
-_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras)$", re.IGNORECASE)
 _POLL_SECONDS = 0.25
 _SHARED = frozenset({Crashed.kind, OutOfMemory.kind})
 """Failures of a whole process, which say nothing of a single checkpoint where several were resident."""
@@ -75,6 +73,7 @@ class Driver:
         self._repetitions: dict[tuple[str, str], int] = {}
         self._constant: set[str] = set()
         self._deferred: list[Item] = []
+        self._sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
 
     @property
     def data(self) -> dict[str, dict[str, Any]]:
@@ -82,58 +81,9 @@ class Driver:
         every: dict[str, dict[str, Any]] = self.spec["data"]
         return {name: item for name, item in every.items() if self._wish.data in (None, name)}
 
-    # ------------------------------------------------------------------------------------------------------- sighting
-
     def sight(self, found: Found) -> list[Sighting]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
-        run = self.store.run_of(os.path.dirname(found.path), note=self._worker is not None)
-        if found.format is None and found.failure is not None:
-            known = self.store.sighting(run, found.path, found.identity)
-            return [known or self._add(run, found, {"variant": "raw", "failure": found.failure}, "")]
-        signature = self.spec["signature"]
-        cached = {
-            variant: self.store.sighting(run, found.path, found.identity, variant, signature)
-            for variant in self.spec["variants"]
-        }
-        settled = {name: item for name, item in cached.items() if item is not None and not self._retry(item)}
-        asked = [variant for variant in cached if variant not in settled]
-        if asked:
-            for row in self.session.call("identify", {"found": to_plain(found), "variants": asked}):
-                earlier = cached[row["variant"]]
-                settled[row["variant"]] = self._add(run, found, row, signature, earlier.attempt + 1 if earlier else 1)
-        return [settled[variant] for variant in self.spec["variants"]]
-
-    def _retry(self, sighting: Sighting) -> bool:
-        return sighting.failure is not None and (self._wish.again or retried(sighting.failure[0]))
-
-    def _add(self, run: str, found: Found, row: dict[str, Any], signature: str, attempt: int = 1) -> Sighting:
-        name = _SUFFIX.sub("", os.path.basename(found.path))
-        step, source = row.get("step"), row.get("step_source")
-        if step is None and (step := step_of_name(found.path)) is not None:
-            source = "name"
-        failure = row["failure"]
-        if isinstance(failure, dict):
-            failure = failure["kind"], failure["message"]
-        if failure:
-            failure = failure[0], failure[1].removeprefix(f"{found.path}: ")
-        sighting = Sighting(
-            run=run,
-            path=found.path,
-            identity=found.identity,
-            name=name,
-            variant=row["variant"],
-            signature=signature,
-            step=step,
-            step_source=source,
-            digest=row.get("digest"),
-            failure=failure,
-            attempt=attempt if failure else 1,
-            notes=row.get("notes") or {},
-            seen=now(),
-        )
-        if self._worker is not None:
-            self.store.add_sighting(sighting)
-        return sighting
+        return self._sighter.sight(found)
 
     # ------------------------------------------------------------------------------------------------------- planning
 

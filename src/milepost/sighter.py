@@ -1,0 +1,88 @@
+"""Sighting checkpoints: what a file is, known from an earlier run by its identity, or read now.
+
+A sighting is published once for a path, file identity, variant and model.  A failure is a sighting too; kinds that may
+pass are tried again by the next run, the others when the file, or the model, changes.
+"""
+
+import os
+import re
+from typing import Any
+
+from milepost.checkpoints.steps import step_of_name
+from milepost.core import Found, Session
+from milepost.errors import retried
+from milepost.plain import now, to_plain
+from milepost.store.sightings import Sighting
+from milepost.store.store import Store
+
+_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras)$", re.IGNORECASE)
+
+
+class Sighter:
+    """Sights each checkpoint at most once a run."""
+
+    def __init__(self, store: Store, session: Session, spec: dict[str, Any], *, publish: bool, again: bool) -> None:
+        """Take the evaluator's description; with `publish` False nothing is written."""
+        self._store = store
+        self._session = session
+        self._spec = spec
+        self._publish = publish
+        self._again = again
+        self._known: dict[Found, list[Sighting]] = {}
+
+    def sight(self, found: Found) -> list[Sighting]:
+        """Return one sighting a variant of the evaluation."""
+        if found not in self._known:
+            self._known[found] = self._sight(found)
+        return self._known[found]
+
+    def _sight(self, found: Found) -> list[Sighting]:
+        """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
+        run = self._store.run_of(os.path.dirname(found.path), note=self._publish)
+        if found.format is None and found.failure is not None:
+            known = self._store.sighting(run, found.path, found.identity)
+            return [known or self._add(run, found, {"variant": "raw", "failure": found.failure}, "")]
+        signature = self._spec["signature"]
+        cached = {
+            variant: self._store.sighting(run, found.path, found.identity, variant, signature)
+            for variant in self._spec["variants"]
+        }
+        settled = {name: item for name, item in cached.items() if item is not None and not self._retry(item)}
+        asked = [variant for variant in cached if variant not in settled]
+        if asked:
+            for row in self._session.call("identify", {"found": to_plain(found), "variants": asked}):
+                earlier = cached[row["variant"]]
+                settled[row["variant"]] = self._add(run, found, row, signature, earlier.attempt + 1 if earlier else 1)
+        return [settled[variant] for variant in self._spec["variants"]]
+
+    def _retry(self, sighting: Sighting) -> bool:
+        return sighting.failure is not None and (self._again or retried(sighting.failure[0]))
+
+    def _add(self, run: str, found: Found, row: dict[str, Any], signature: str, attempt: int = 1) -> Sighting:
+        name = _SUFFIX.sub("", os.path.basename(found.path))
+        step, source = row.get("step"), row.get("step_source")
+        if step is None and (step := step_of_name(found.path)) is not None:
+            source = "name"
+        failure = row["failure"]
+        if isinstance(failure, dict):
+            failure = failure["kind"], failure["message"]
+        if failure:
+            failure = failure[0], failure[1].removeprefix(f"{found.path}: ")
+        sighting = Sighting(
+            run=run,
+            path=found.path,
+            identity=found.identity,
+            name=name,
+            variant=row["variant"],
+            signature=signature,
+            step=step,
+            step_source=source,
+            digest=row.get("digest"),
+            failure=failure,
+            attempt=attempt if failure else 1,
+            notes=row.get("notes") or {},
+            seen=now(),
+        )
+        if self._publish:
+            self._store.add_sighting(sighting)
+        return sighting

@@ -91,8 +91,10 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
     if size < 1:
         raise UsageError(f"a batch mean over batches of {size} rows: expected 1 or more")
     found: dict[str, list[Value]] = {}
+    # A metric whose state is much larger than a batch may offer its values without it.
+    values_of = getattr(metric, "values_of", None) or (lambda *rows: metric.values(metric.state(*rows)))
     for columns, weights in _batches(scored, metric, size):
-        for name, item in metric.values(metric.state(columns, weights)).items():
+        for name, item in values_of(columns, weights).items():
             found.setdefault(name, []).append(item)
     weighted = "weight" in scored.data.names
     closed = hasattr(metric, "contribution") and not weighted

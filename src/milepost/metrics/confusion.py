@@ -1,5 +1,6 @@
 """The confusion matrix and what it says of each class."""
 
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
@@ -45,11 +46,30 @@ class Confusion:
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the mean recall over the classes present, rounded once."""
         matrix = _exact(state)
-        recalls = [Fraction(int(row[c + 1]), sum(row)) for c, row in enumerate(matrix.tolist()) if sum(row)]
-        if not recalls:
+        return self._value(np.diagonal(matrix, 1), matrix.sum(axis=1), len(matrix))
+
+    def values_of(self, columns: Columns, weights: Array | None) -> dict[str, Value]:
+        """Return `values(state(columns, weights))` without the matrix, which is far larger than a batch of many classes."""
+        if weights is not None:
+            return self.values(self.state(columns, weights))
+        label, prediction = columns["label"].astype(np.int64), columns["prediction"].astype(np.int64)
+        present, where, support = np.unique(label, return_inverse=True, return_counts=True)
+        right = np.bincount(where[prediction == label], minlength=len(present))
+        classes = int(max(label.max(initial=-1), prediction.max(initial=-1))) + 1
+        return self._value(right, support, classes)
+
+    def _value(self, right: Array, support: Array, classes: int) -> dict[str, Value]:
+        """Average the recalls exactly: those of equal support are added before they become fractions."""
+        tops: Counter[int] = Counter()
+        present = 0
+        for top, bottom in zip(right.tolist(), support.tolist(), strict=True):
+            if bottom:
+                tops[bottom] += top
+                present += 1
+        if not present:
             return {self.headline: Value(None, note="undefined: no rows")}
-        whole = sum(recalls, Fraction(0)) / len(recalls)
-        note = None if len(recalls) == len(matrix) else f"over {len(recalls)} classes present of {len(matrix)}"
+        whole = sum((Fraction(top, bottom) for bottom, top in tops.items()), Fraction(0)) / present
+        note = None if present == classes else f"over {present} classes present of {classes}"
         return {self.headline: Value(whole.numerator / whole.denominator, note=note)}
 
     def tables(self, state: Tally) -> dict[str, Array]:

@@ -109,7 +109,7 @@ def test_products_are_exact(pairs: list[tuple[float, float]]) -> None:
     assert Fraction(units(ExactSums.products(values, weights))[0], UNIT) == expected
 
 
-@pytest.mark.parametrize("weight", [1.0, 0.3, 1e306])
+@pytest.mark.parametrize("weight", [1.0, 0.3, 1e306, 5e-324])
 def test_an_infinite_value_has_an_infinite_product(weight: float) -> None:
     assert ExactSums.products(np.array([math.inf], np.float32), np.array([weight])).value() == math.inf
     assert ExactSums.products(np.array([1.0], np.float32), np.array([weight])).value() == weight

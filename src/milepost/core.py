@@ -219,24 +219,27 @@ class Ordered(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A named column of outcomes: one row an example.  `shape` is the row's shape, None where it is ragged or wide.
+    """A named column of outcomes: one row an example.  `shape` is the row's shape, None where it is ragged.
 
-    `nbytes` a row decides whether it is kept (`KEEP_BYTES`); `doc` says what it holds.
+    `nbytes` a row decides whether it is kept (`KEEP_BYTES`); `doc` says what it holds.  A ragged column is an array of
+    arrays (dtype object) within a batch, and never kept.
     """
 
     name: str
     dtype: str
     doc: str
-    shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] | None = ()
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of one row."""
+    def nbytes(self) -> float | int:
+        """Bytes of one row; infinite where it is ragged."""
+        if self.shape is None:
+            return float("inf")
         return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
 
 
 KEEP_BYTES = 64
-"""Columns are kept as long as a row of them takes no more than this; `keep="all"` keeps every one."""
+"""A column is kept as long as a row of it takes no more than this; `keep="all"` keeps every one that is not ragged."""
 
 
 class Task(Protocol):
@@ -277,7 +280,7 @@ class State(Protocol):
 
 
 class Metric(Protocol):
-    """A metric: from columns to a state, from a state to named numbers."""
+    """From columns to a state, from a state to named numbers.  It also declares `direction`, `unit` and `range`."""
 
     @property
     def name(self) -> str:
@@ -292,7 +295,7 @@ class Metric(Protocol):
         """The columns of outcomes that it reads."""
 
     def state(self, columns: Columns, weights: Array | None) -> Any:
-        """Summarise rows; `weights` is None where every row counts once."""
+        """Summarise rows; `weights` is None where every row counts once, else float64 above 0."""
 
     def values(self, state: Any) -> dict[str, Value]:
         """Return the numbers by name, the headline first."""

@@ -89,7 +89,8 @@ class Evaluation:
     def kept(self) -> frozenset[str]:
         """The columns that are stored row by row; a metric that reads others lives on as a state."""
         columns = self.task.columns()
-        return frozenset(name for name in self.wanted if self.keep == "all" or columns[name].nbytes <= KEEP_BYTES)
+        most = sys.float_info.max if self.keep == "all" else KEEP_BYTES  # a ragged column has no end of bytes
+        return frozenset(name for name in self.wanted if columns[name].nbytes <= most)
 
     @property
     def folded(self) -> tuple[Metric, ...]:

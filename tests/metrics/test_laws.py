@@ -223,6 +223,13 @@ class _Lenient(Tally):
         )
 
 
+class Quick(Right):
+    """Has a shorter way to another value."""
+
+    def values_of(self, columns: Columns, weights: Array | None) -> dict[str, Value]:
+        return {"right": Value(0.5)}
+
+
 class Drawn(Right):
     """Its table differs from call to call."""
 
@@ -244,6 +251,7 @@ class Drawn(Right):
         (Late(), "not its headline"),
         (Wrong(), "mean of its contributions"),
         (Lenient(), "merges with that of another metric"),
+        (Quick(), "values_of gives"),
         (Drawn(), "table calls of one state differs"),
     ],
     ids=lambda item: type(item).__name__ if isinstance(item, Right) else "",

@@ -75,7 +75,13 @@ def test_probabilities_of_logits_by_hand() -> None:
 def test_a_sure_and_right_row_keeps_its_small_loss() -> None:
     # 1 - 1/(1 + e**-30) is lost in float32; its logarithm is not.
     found = reduced(np.array([[30.0, 0.0]], np.float32), [0])
-    assert found["nll"].item() == pytest.approx(math.log1p(math.exp(-30.0)), rel=1e-6)
+    assert found["nll"].item() == pytest.approx(math.log1p(math.exp(-30.0)), rel=0, abs=3e-16)
+
+
+def test_many_small_terms_are_not_lost_beside_the_largest() -> None:
+    scores = np.full((1, 2001), -17.0, np.float32)
+    scores[0, 0] = 0.0
+    assert reduced(scores, [0])["nll"].item() == pytest.approx(math.log1p(2000 * math.exp(-17.0)), rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -93,7 +99,7 @@ def test_large_logits_do_not_overflow() -> None:
 
 def test_integers_too_wide_for_float32_keep_their_order() -> None:
     found = reduced(np.array([[2**53, 2**53 + 1]]), [1])
-    assert found["rank"].tolist() == [0]
+    assert (found["rank"].tolist(), found["prediction"].tolist()) == ([0], [1])
 
 
 def test_declared_probabilities_are_taken_as_they_are() -> None:

@@ -177,7 +177,7 @@ def _order_columns(xp: Any, scores: Any, labels: Any, best: Any) -> tuple[dict[s
 
 
 def _softmax(xp: Any, scores: Any, labels: Any, best: Any, squares: bool) -> dict[str, Any]:  # noqa: FBT001 - private
-    """Probabilities of logits.  The largest term of the sum is 1 exactly; the rest keeps its own relative precision.
+    """Probabilities of logits.  The largest term of the sum is 1 exactly; the rest is summed to 1e-16.
 
     Terms are computed in float32 for scores of at most that (a quarter of the time), and always summed in float64.
     """

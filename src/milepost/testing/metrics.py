@@ -55,6 +55,7 @@ def check_metric(metric: Metric, columns: Columns, weights: Array | None = None)
         _rebuilds,
         _has_no_value_without_rows,
         _gives_named_values,
+        _has_no_second_opinion,
         _ignores_parts_and_order,
         _resumes,
         _counts_weights_as_copies,
@@ -145,6 +146,13 @@ def _gives_named_values(case: _Case) -> None:
     value = values[metric.headline].value
     low, high = metric.range
     assert value is None or low <= value <= high, f"{metric.headline} is {value}, outside its range {low} to {high}"
+
+
+def _has_no_second_opinion(case: _Case) -> None:
+    metric = case.metric
+    if hasattr(metric, "values_of") and case.size:
+        short, long = metric.values_of(case.columns, case.weights), metric.values(case.whole())
+        assert short == long, f"{metric}: values_of gives {short}, its state {long}"
 
 
 def _ignores_parts_and_order(case: _Case) -> None:

@@ -84,10 +84,10 @@ def _declares(case: _Case) -> None:
             assert item.name == name, f"the column {item.name} is declared under the name {name}"
             assert item.doc, f"the column {name} does not say what it holds"
             assert isinstance(found[name], np.ndarray), f"{name} is a {type(found[name]).__name__}, no NumPy array"
-            assert found[name].dtype == np.dtype(item.dtype), f"{name} is {found[name].dtype}, declared {item.dtype}"
-            if item.shape is not None:
-                shape = (rows, *item.shape)
-                assert found[name].shape == shape, f"{name} has shape {found[name].shape}, declared {shape}"
+            dtype = np.dtype(item.dtype if item.shape is not None else object)
+            assert found[name].dtype == dtype, f"{name} is {found[name].dtype}, declared {dtype}"
+            shape = (rows, *(item.shape or ()))
+            assert found[name].shape == shape, f"{name} has shape {found[name].shape}, declared {shape}"
     scores = task.scores(outputs)
     assert len(scores) == len(labels), f"{task}.scores gave {len(scores)} rows of {len(labels)}"
     assert scores.dtype.kind == "f", f"{task}.scores are {scores.dtype}: expected floats"

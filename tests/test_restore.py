@@ -229,3 +229,45 @@ def test_one_content_in_three_formats_has_one_digest(tmp_path: Path) -> None:
     }
     assert len(founds) == 5
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("prefix", "said"),
+    [
+        ("module.", "module."),
+        ("_orig_mod.", "_orig_mod."),
+        ("model.", "model."),
+        ("module._orig_mod.", "_orig_mod. module."),
+        ("_orig_mod.module.", "_orig_mod. module."),
+        ("model.module._orig_mod.net.", "_orig_mod. model. module. net."),
+    ],
+)
+def test_prefixes_of_wrappers_come_off_in_any_order_and_it_is_noted(prefix: str, said: str, tmp_path: Path) -> None:
+    table = table_of(tmp_path, {"state_dict": {f"{prefix}fc.weight": W, f"{prefix}fc.bias": B}})
+    found = restore(table, VARIABLES, "raw")
+    equal(found, {"fc.weight": W, "fc.bias": B})
+    assert found.notes["names"] == f"{said} taken off the checkpoint's names"
+    assert found.digest == restore(plain_table(tmp_path, fc__weight=W, fc__bias=B), VARIABLES, "raw").digest
+
+
+def test_a_model_whose_own_names_are_wrapped_takes_plain_ones(tmp_path: Path) -> None:
+    wrapped = [Variable(f"_orig_mod.{item.name}", item.dtype, item.shape) for item in VARIABLES]
+    found = restore(plain_table(tmp_path, fc__weight=W, fc__bias=B), wrapped, "raw")
+    equal(found, {"_orig_mod.fc.weight": W, "_orig_mod.fc.bias": B})
+    assert found.notes["names"] == "_orig_mod. taken off the model's"
+
+
+def test_a_prefix_comes_off_only_where_all_fits_then(tmp_path: Path) -> None:
+    table = table_of(tmp_path, {"": {"module.fc.weight": W, "module.fc.bias": B, "module.more": B}})
+    with pytest.raises(Mismatch, match=r"unexpected: .*module\.more"):
+        restore(table, VARIABLES, "raw")
+    inner = table_of(tmp_path, {"": {"model.fc.weight": W, "model.fc.bias": B, "loss.weight": B}})
+    with pytest.raises(Mismatch, match=r"loss\.weight"):
+        restore(inner, VARIABLES, "raw")
+
+
+def test_a_name_that_begins_like_a_prefix_is_left_alone_where_it_fits(tmp_path: Path) -> None:
+    own = [Variable("model.w", "float32", (2, 3))]
+    found = restore(plain_table(tmp_path, model__w=W), own, "raw")
+    equal(found, {"model.w": W})
+    assert "names" not in found.notes

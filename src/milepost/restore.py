@@ -17,6 +17,7 @@ from milepost.checkpoints.tensors import map_tensor
 from milepost.core import Array, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights
 from milepost.plain import digest
+from milepost.renaming import renamings
 
 _EMA_GROUPS = ("ema", "model_ema", "ema_model", "ema_state_dict", "ema_weights")
 _EMA_PREFIXES = ("ema/", "ema.")
@@ -30,6 +31,7 @@ class Candidate:
 
     place: str
     tensors: Mapping[str, Tensor]
+    renamed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ def restore(table: Table, variables: Sequence[Variable] | None, variant: str) ->
             _check_finite(variable.name, array)
             arrays[variable.tied_to or variable.name] = array
     notes: dict[str, object] = {"place": chosen.place or "top level", "variables": len(arrays)}
+    if chosen.renamed:
+        notes["names"] = chosen.renamed
     if casts:
         notes["casts"] = casts[:_SHOWN] + ([f"and {len(casts) - _SHOWN} more"] if len(casts) > _SHOWN else [])
     deciding = {name: array for name, array in arrays.items() if name not in optional}
@@ -113,7 +117,7 @@ def _choose(sets: list[Candidate], variables: Sequence[Variable] | None, variant
         if len(sets) > 1:
             raise Mismatch(_two(sets, variant))
         return sets[0]
-    fitting = [item for item in sets if not _differences(item, variables)]
+    fitting = [item for item in sets if not _differences(item, variables)] or _renamed(sets, variables)
     if len(fitting) > 1:
         raise Mismatch(_two(fitting, variant))
     if fitting:
@@ -122,6 +126,18 @@ def _choose(sets: list[Candidate], variables: Sequence[Variable] | None, variant
     nearest = max(sets, key=lambda item: (len(names & set(item.tensors)), -len(item.tensors)))
     where = f"under {nearest.place!r}" if nearest.place else "at top level"
     raise Mismatch(f"the weights {where} do not fit the model: " + "; ".join(_differences(nearest, variables)))
+
+
+def _renamed(sets: list[Candidate], variables: Sequence[Variable]) -> list[Candidate]:
+    """Return the sets that fit once wrappers' prefixes are taken off: at most one reading of each."""
+    fitting = []
+    for item in sets:
+        for names, said in renamings(item.tensors, [variable.name for variable in variables]):
+            reading = Candidate(item.place, {names[name]: tensor for name, tensor in item.tensors.items()}, said)
+            if len(reading.tensors) == len(item.tensors) and not _differences(reading, variables):
+                fitting.append(reading)
+                break
+    return fitting
 
 
 def _two(sets: list[Candidate], variant: str) -> str:

@@ -1,0 +1,64 @@
+"""Prefixes that wrappers put before names: DataParallel's `module.`, `_orig_mod.` of torch.compile, Lightning's `model.`.
+
+They are taken off, in any order and nesting, one at a time and only as far as all names carry them; whether the result
+fits the model exactly is the caller's to check.  The model's own names may be the wrapped ones.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+_LEADING = ("module.", "_orig_mod.", "model.", "net.", "network.")
+_ANYWHERE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+
+
+@dataclass(frozen=True, slots=True)
+class Stripped:
+    """Names without some prefixes: from the stripped name to the full one, and what was taken off."""
+
+    full: Mapping[str, str]
+    taken: str
+
+
+def stripped(names: Iterable[str]) -> Iterator[Stripped]:
+    """Yield the names as they are, then with one more prefix off each time; never where two names would become one.
+
+    >>> [item.taken for item in stripped(["module._orig_mod.w", "module._orig_mod.b"])]
+    ['', '_orig_mod.', '_orig_mod. module.']
+    >>> [item.taken for item in stripped(["model.w", "other.w"])]
+    ['']
+    """
+    full = {name: name for name in names}
+    taken: list[str] = []
+    yield Stripped(full, "")
+    for mark in _ANYWHERE:
+        if any(mark in name for name in full):
+            shorter = {name.replace(mark, ""): whole for name, whole in full.items()}
+            if len(shorter) < len(full):
+                return
+            full = shorter
+            taken.append(mark)
+            yield Stripped(full, " ".join(taken))
+    while full:
+        prefix = next((item for item in _LEADING if all(name.startswith(item) for name in full)), None)
+        if prefix is None:
+            return
+        full = {name.removeprefix(prefix): whole for name, whole in full.items()}
+        taken.append(prefix)
+        yield Stripped(full, " ".join(taken))
+
+
+def renamings(found: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield mappings from a checkpoint's names to the model's, and what each did, the simplest first.
+
+    >>> list(renamings(["module.w"], ["w"]))[1]
+    ({'module.w': 'w'}, "module. taken off the checkpoint's names")
+    """
+    models = list(stripped(wanted))
+    for ours in stripped(found):
+        for model in models:
+            said = []
+            if ours.taken:
+                said.append(f"{ours.taken} taken off the checkpoint's names")
+            if model.taken:
+                said.append(f"{model.taken} taken off the model's")
+            yield {whole: model.full.get(name, name) for name, whole in ours.full.items()}, ", ".join(said)

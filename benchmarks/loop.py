@@ -117,7 +117,11 @@ def loop(classes: int, folder: Path) -> list[Figure]:
         told(f"{named}forward pass of {BATCH} rows in the bare loop", 1e3 * statistics.median(plain) / BATCHES, "ms"),
         told(f"{named}bare loop, {BATCHES} batches", statistics.median(loops), "s", 3),
         told(f"{named}run(), all in all", statistics.median(runs), "s", 3),
-        told(f"{named}run() beside the bare loop, two forward passes of the proof included", 100 * ratio(runs, loops) - 100, "%"),
+        told(
+            f"{named}run() beside the bare loop, two forward passes of the proof included",
+            100 * ratio(runs, loops) - 100,
+            "%",
+        ),
         told(f"{named}time outside the forward passes, a batch", 1e3 * statistics.median(outside) / BATCHES, "ms", 3),
         at_most(f"{named}time outside the forward passes, of the bare loop", share, 2 if classes == 10 else 6, "%"),
     ]
@@ -132,7 +136,8 @@ def memory() -> list[Figure]:
         grown[rows] = json.loads(done.stdout) / 1024
     few, many = grown.values()
     return [
-        told(f"own memory that a run of {rows:,} rows adds at its highest", mib, "MiB", 1) for rows, mib in grown.items()
+        told(f"own memory that a run of {rows:,} rows adds at its highest", mib, "MiB", 1)
+        for rows, mib in grown.items()
     ] + [at_most("growth of it from N to 8 N rows", many - few, 8, "MiB", 1)]
 
 

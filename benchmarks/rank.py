@@ -49,7 +49,12 @@ def beside(classes: int) -> list[Figure]:
         told(f"{named}top-1 and top-5, Milepost", 1e3 * statistics.median(own) / REPEATS, "ms", 3),
         told(f"{named}top-1 and top-5, torchmetrics", 1e3 * statistics.median(other) / REPEATS, "ms", 3),
         told(f"{named}torchmetrics' time beside ours", ratio(other, own), "times"),
-        told(f"{named}all columns of five metrics (rank to confidence)", 1e3 * statistics.median(every) / REPEATS, "ms", 3),
+        told(
+            f"{named}all columns of five metrics (rank to confidence)",
+            1e3 * statistics.median(every) / REPEATS,
+            "ms",
+            3,
+        ),
     ]
 
 

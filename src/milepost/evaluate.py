@@ -6,7 +6,7 @@ columns, and hand the columns on as parts that begin and end on the grid.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ PUBLISH_SECONDS = 5.0
 
 PUBLISH_ROWS = 1 << 17
 """Or after this many rows, so that memory does not grow with the speed of the model."""
+
+TOGETHER_ROWS = 1 << 12
+"""Small outputs are reduced together from this many rows on."""
 
 
 @dataclass(slots=True)
@@ -71,12 +74,11 @@ def evaluate(
                 outputs = _predict(work, residents[name], batch)
                 mark = _tick(clocks, "model", mark)
                 _check_model(work, residents[name], batch, outputs)
-                columns = work.task.reduce(outputs, batch.labels, work.wanted)
+                buffers[name].take(outputs, batch, low, high)
             except CheckpointError as error:
                 del buffers[name]
                 yield name, Failure(error.kind, str(error))
                 continue
-            buffers[name].add(columns, batch, low, high)
             mark = _tick(clocks, "metrics", mark)
         if not buffers:
             return
@@ -139,10 +141,37 @@ class _Buffer:
         self.clocks = {"load": loading, "data": 0.0, "model": 0.0, "metrics": 0.0}
         self._work = work
         self._begin = start
+        self._waiting: list[tuple[Array, Batch, int, int]] = []
         self._columns: dict[str, list[Array]] = {}
         self._cells: dict[int, dict[str, Any]] = {}  # by cell of the grid: metric -> state
 
-    def add(self, columns: Mapping[str, Array], batch: Batch, low: int, high: int) -> None:
+    def take(self, outputs: Any, batch: Batch, low: int, high: int) -> None:
+        """Reduce a batch's outputs and take its rows [low, high); small ones wait for others: a call costs the same."""
+        hold = getattr(self._work.task, "hold", None)
+        held = None if hold is None else hold(outputs, batch.labels)
+        if held is None or (self._waiting and not _alike(self._waiting[-1], held, batch)):
+            self._reduce_waiting()
+        if held is None:
+            self._add(self._work.task.reduce(outputs, batch.labels, self._work.wanted), batch, low, high)
+            return
+        self._waiting.append((held, replace(batch, inputs=None), low, high))
+        if len(self._waiting) * len(held) >= TOGETHER_ROWS:
+            self._reduce_waiting()
+
+    def _reduce_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        outputs = np.concatenate([held for held, _, _, _ in waiting])
+        labels = np.concatenate([batch.labels for _, batch, _, _ in waiting])
+        columns = self._work.task.reduce(outputs, labels, self._work.wanted)
+        begin = 0
+        for held, batch, low, high in waiting:
+            rows = slice(begin, begin + len(held))
+            self._add({name: item[rows] for name, item in columns.items()}, batch, low, high)
+            begin = rows.stop
+
+    def _add(self, columns: Mapping[str, Array], batch: Batch, low: int, high: int) -> None:
         """Take the rows [low, high) of a batch, and what the data itself says of them."""
         rows = slice(low - batch.start, high - batch.start)
         for name in self._work.kept & columns.keys():
@@ -166,6 +195,7 @@ class _Buffer:
 
     def cut(self, stop: int) -> Part | None:
         """Hand on the rows before `stop` as a part; None where there are none."""
+        self._reduce_waiting()
         if stop <= self._begin:
             return None
         count = stop - self._begin
@@ -195,3 +225,9 @@ class _Buffer:
             "certificate": certificate.plain() if certificate else None,
             "timings": seconds,
         }
+
+
+def _alike(before: tuple[Array, Batch, int, int], held: Array, batch: Batch) -> bool:
+    """Tell whether outputs and labels can stand behind others without changing the dtype of either."""
+    known, label = before[0], before[1].labels
+    return (known.dtype, known.shape[1:], label.dtype) == (held.dtype, held.shape[1:], batch.labels.dtype)

@@ -13,6 +13,9 @@ from milepost.errors import DataError
 SPOILED_RANK = np.iinfo(np.int32).max
 """The rank of a spoiled row: behind every class, so that it is wrong for every k."""
 
+_SMALL = 1 << 15
+"""Bytes of a batch of scores below which a reduction costs mostly its calls."""
+
 _SCORED = ("nll", "confidence", "squared_error")
 _COLUMNS = (
     Column("rank", "int32", "classes with a higher score, plus equal ones at a lower index; 2**31-1 where spoiled"),
@@ -66,6 +69,12 @@ class Classification:
     def scores(self, outputs: Any) -> Array:
         """Return the scores as a NumPy array [rows, classes] of float64, for comparisons between predictions."""
         return _host(_matrix(outputs)).astype(np.float64)
+
+    def hold(self, outputs: Any, labels: Array) -> Array | None:
+        """Return a copy of outputs that may wait for more rows, since no row depends on another; None if too large."""
+        scores = _near(_matrix(outputs))
+        fits = isinstance(scores, np.ndarray) and scores.nbytes <= _SMALL and labels.shape == scores.shape[:1]
+        return scores.copy() if fits else None
 
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
         """Compute the wanted columns as NumPy arrays [rows]; the scores stay where they are."""
@@ -183,7 +192,8 @@ def _softmax(xp: Any, scores: Any, labels: Any, best: Any, squares: bool) -> dic
     """
     wide = xp.astype(scores, _term_dtype(xp, scores.dtype), copy=False)
     top = xp.take_along_axis(wide, best, axis=1)
-    terms = xp.exp(wide - top)
+    terms = wide - top
+    terms = np.exp(terms, out=terms) if isinstance(terms, np.ndarray) else xp.exp(terms)  # saves a large array
     rest = xp.sum(terms, axis=1, dtype=xp.float64) - 1.0
     own = xp.take_along_axis(wide, labels, axis=1)
     gap = (xp.astype(top, xp.float64) - xp.astype(own, xp.float64))[:, 0]

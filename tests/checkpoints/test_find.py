@@ -1,8 +1,10 @@
 """Finding: what is claimed, what becomes a failed row, what is passed over; and links, stores, orders."""
 
+import io
 import os
 import pickle
 import struct
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +82,7 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
 
 def test_nothing_found_is_an_empty_list_and_the_sentence_names_the_formats(tmp_path: Path) -> None:
     assert find([str(tmp_path)]) == []
-    assert all(name in looked_for() for name in ("npz", "safetensors", "torch_zip"))
+    assert all(name in looked_for() for name in ("npz", "safetensors", "torch_legacy", "torch_zip"))
 
 
 def test_a_path_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
@@ -119,11 +121,6 @@ def test_bare_pickles_are_unsafe(protocol: int, tmp_path: Path) -> None:
             "corrupt",
             "a Git LFS pointer (12,345 bytes expected); run git lfs pull",
         ),
-        (
-            bytes.fromhex("80028a0a6cfc9c46f9206aa850192e80024de9032e"),
-            "unsupported",
-            "torch's old non-zip format: not read yet",
-        ),
         (b"\x89HDF\r\n\x1a\n" + bytes(90), "unsupported", "HDF5"),
         (b"GGUF" + bytes(90), "unsupported", "GGUF"),
         (bytes(40) + bytes.fromhex("57fb808b247547db"), "unsupported", "TensorFlow checkpoint"),
@@ -149,7 +146,20 @@ def test_other_archives_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "images.tar").write_bytes(header)
     assert find([str(tmp_path)]) == []
     header[:9] = b"sys_info\0"
-    assert verdict(tmp_path / "old.tar", bytes(header))[0] == "unsupported"
+    kind, message = verdict(tmp_path / "old.tar", bytes(header))
+    assert kind == "unsupported"
+    assert "torch before 0.1.10" in message
+    assert "only if you trust" in message
+
+
+def test_an_old_torch_tar_is_told_behind_an_extended_header_too(tmp_path: Path) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("sys_info", "pickle", "tensors", "storages"):
+            member = tarfile.TarInfo(name)
+            member.mtime = 1.5  # a fraction needs a header of its own before the member's
+            tar.addfile(member)
+    assert verdict(tmp_path / "model.pth.tar", made.getvalue())[0] == "unsupported"
 
 
 def test_an_unreadable_file_says_its_mode_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def checked_shape(shape: object, where: str) -> tuple[int, ...]:
     if not isinstance(shape, list | tuple) or len(shape) > _DIMENSIONS:
         raise Corrupt(f"{where}: the shape is not a list of at most {_DIMENSIONS} integers")
     if any(type(size) is not int or not 0 <= size < 1 << 62 for size in shape):
-        raise Corrupt(f"{where}: the shape {_short(shape)} holds something else than integers from 0")
+        raise Corrupt(f"{where}: the shape {shown(shape)} holds something else than integers from 0")
     return tuple(shape)
 
 
@@ -116,6 +116,19 @@ def total(shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) < 80 else text[:77] + "..."  # noqa: PLR2004 - a line's worth
+def shown(value: object) -> str:
+    r"""Return a short text of anything that a file may hold; its own text may be endless, as of lists within lists.
+
+    >>> shown((2, -1, [5])), shown("a\n"), shown(10**5000)
+    ('(2, -1, list)', "'a\\n'", 'int')
+    """
+    if isinstance(value, list | tuple):
+        return f"({', '.join(_plain(item) for item in value[:8])}{', ...' if len(value) > 8 else ''})"  # noqa: PLR2004 - a line's worth
+    return _plain(value)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, str):
+        return repr(value[:40])
+    small = type(value) is int and -(1 << 63) <= value < 1 << 63
+    return str(value) if small or isinstance(value, float | bool | None) else type(value).__name__

@@ -47,6 +47,15 @@ class Unpickled:
     end: int
 
 
+class Ended(Exception):  # noqa: N818 - it is news, not yet an error: more data may follow
+    """The data ends before the pickle does: it asks for `lacking` bytes more, at the least."""
+
+    def __init__(self, message: str, lacking: int) -> None:
+        """Say where, and how many bytes are lacking."""
+        super().__init__(message)
+        self.lacking = lacking
+
+
 class _Mark:
     """Separates the stack; one object for all."""
 
@@ -58,7 +67,8 @@ def unpickle(data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], 
     """Run a pickle as data.
 
     `known` maps "module.name" to a `Known` or to a plain value; `persistent` turns persistent ids into objects of ours.
-    Raises `Corrupt` for what is no pickle and `Unsafe` for opcodes that only code-carrying pickles use.
+    `where` begins every message.  Raises `Corrupt` for what is no pickle and `Unsafe` for opcodes that only
+    code-carrying pickles use.
 
     >>> import io, pickle
     >>> unpickle(pickle.dumps({"a": [1, 2.5, None]}, 2), {}, lambda key: key, "x").value
@@ -69,11 +79,21 @@ def unpickle(data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], 
     >>> unpickle(pickle.dumps(Trap()), {}, lambda key: key, "x").foreign
     ('builtins.print',)
     """
+    try:
+        return unpickle_start(data, known, persistent, where)
+    except Ended as error:
+        raise Corrupt(str(error)) from error
+
+
+def unpickle_start(data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], Any], where: str) -> Unpickled:
+    """Run the pickle with which the data begins, as `unpickle` does, but raise `Ended` where the data is too short."""
     machine = _Machine(data, known, persistent)
     try:
         value = machine.run()
-    except CheckpointError:
-        raise
+    except Ended as error:
+        raise Ended(f"{where}: the pickle {error}", error.lacking) from None
+    except CheckpointError as error:
+        raise type(error)(f"{where}: {error}") from error
     except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error, OverflowError) as error:
         raise Corrupt(
             f"{where}: not a sound pickle, at its byte {machine.at:,}: {type(error).__name__}: {error}"
@@ -94,7 +114,10 @@ class _Machine:
     def run(self) -> Any:
         data, stack = self.data, self.stack
         while True:
-            code = data[self.at]
+            try:
+                code = data[self.at]
+            except IndexError:
+                raise Ended(f"has no end within {len(data):,} bytes", 1) from None
             self.at += 1
             if code == _STOP:
                 return stack.pop()
@@ -106,8 +129,9 @@ class _Machine:
             step(self)
 
     def take(self, length: int) -> bytes:
-        if length < 0 or self.at + length > len(self.data):
-            raise ValueError(f"{length:,} bytes are declared, {len(self.data) - self.at:,} are left")
+        left = len(self.data) - self.at
+        if length > left:
+            raise Ended(f"declares {length:,} bytes at its byte {self.at:,}, {left:,} are left", length - left)
         self.at += length
         return self.data[self.at - length : self.at]
 
@@ -115,7 +139,9 @@ class _Machine:
         return int.from_bytes(self.take(length), "little")
 
     def line(self) -> bytes:
-        end = self.data.index(b"\n", self.at)
+        end = self.data.find(b"\n", self.at)
+        if end < 0:
+            raise Ended(f"has a line without an end at its byte {self.at:,}", 1)
         return self.take(end + 1 - self.at)[:-1]
 
     def marked(self) -> list[Any]:

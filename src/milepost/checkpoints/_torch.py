@@ -70,11 +70,12 @@ class StorageType:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of bytes in the archive: the entry's key, its type, its length in bytes."""
+    """A run of bytes in the file: its key, its type, its length in bytes, and where in the key's bytes it begins."""
 
     key: str
     kind: StorageType
     nbytes: int
+    begin: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class View:
 def _view(storage: Any, dtype: str, offset: Any, shape: Any, strides: Any, odd: str | None = None) -> View:
     if not isinstance(storage, Storage):
         raise Corrupt("a tensor is built on something that is no storage")
-    where = f"a tensor on storage {storage.key!r}"
+    where = f"a tensor on storage {storage.key[:40]!r}"
     sizes, steps = checked_shape(shape, where), checked_shape(strides, f"{where}: strides")
     (start,) = checked_shape((offset,), f"{where}: offset")
     if len(sizes) != len(steps):
@@ -190,6 +191,7 @@ def _known() -> dict[str, Any]:
         "torch.Tensor": _first,
         "torch.nn.parameter.Parameter": _first,
         "torch.nn.parameter.Buffer": _first,
+        "torch.autograd.variable.Variable": _first,  # before torch 0.4
         "collections.OrderedDict": _mapping,
         "collections.defaultdict": lambda *_: {},
         "_codecs.encode": _encoded,

@@ -30,7 +30,6 @@ _COMPANIONS = re.compile(
     re.IGNORECASE,
 )
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
-_LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _OLD_PICKLE = re.compile(
     rb"c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n|\(i?[dl]p\d+\n|[\]}]q[\x00-\x10]|\((?:[dl]|c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n)|[IL]\d+L?\n\.|\(S'"
 )
@@ -70,9 +69,9 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
         return "unsupported", f"{path}: a TensorFlow checkpoint (tensor bundle or Saver V1): not read yet"
     if path.endswith(".index"):
         return None
-    if head[257:262] == b"ustar" or head.startswith(_TAR_MEMBERS):
+    if head[257:262] == b"ustar" or _old_torch(head):
         return _tar(path, head)
-    for known in (_torch_legacy, _other_formats, _pickled, _zipped):
+    for known in (_other_formats, _pickled, _zipped):
         found_out = known(path, head)
         if found_out:
             return found_out
@@ -85,15 +84,6 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
     return (
         "corrupt",
         f"{path}: named like a checkpoint, but no format knows its first bytes ({shown}); {size:,} bytes in all",
-    )
-
-
-def _torch_legacy(path: str, head: bytes) -> Verdict | None:
-    if not head.startswith(_LEGACY_TORCH):
-        return None
-    return "unsupported", (
-        f"{path}: torch's old non-zip format: not read yet; torch.save(torch.load(...)) with a current torch writes "
-        "the zip format"
     )
 
 
@@ -130,9 +120,15 @@ def _zipped(path: str, head: bytes) -> Verdict | None:
 
 
 def _tar(path: str, head: bytes) -> Verdict | None:
-    if head.startswith(_TAR_MEMBERS):
-        return (
-            "unsupported",
-            f"{path}: torch's tar format of before 2018: not read; load and save it with a current torch",
+    if _old_torch(head):
+        return "unsupported", (
+            f"{path}: torch's tar format (torch before 0.1.10, 2017): not read; torch.load reads it only with "
+            "weights_only=False, which runs whatever code the file names: convert it that way only if you trust who "
+            "wrote it, and torch.save its state_dict"
         )
     return None if path.lower().endswith(".tar") else ("corrupt", f"{path}: a tar archive, not a checkpoint")
+
+
+def _old_torch(head: bytes) -> bool:
+    """Tell a tar by its first members: each has a header block of 512 bytes, some one with more of its own before."""
+    return any(head.startswith(_TAR_MEMBERS, place) for place in range(0, len(head), 512))

@@ -10,13 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from milepost.checkpoints._io import HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._layout import UNSUPPORTED, affordable, dtype_of, is_contiguous, missing, span, total
+from milepost.checkpoints._layout import shown
 from milepost.checkpoints._pickle import unpickle
-from milepost.checkpoints._roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
-from milepost.checkpoints._torch import KNOWN, Storage, StorageType, View
-from milepost.checkpoints._walk import top, walk
+from milepost.checkpoints._torch import KNOWN, Storage, StorageType
+from milepost.checkpoints._torch_table import Ground, refusal, step_of, tensors_of
 from milepost.checkpoints._zip import STORED, Member, first_name, members, names, unpack, verify
-from milepost.core import Entry, Extent, Found, Table, Tensor
+from milepost.core import Entry, Found, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Program, Torn, Unsupported
 
 _SCRIPT = ("constants.pkl", "code/", "bytecode.pkl", "ts_code/")
@@ -51,16 +50,16 @@ class TorchZip:
             made = unpickle(
                 _small(archive, "data.pkl"), KNOWN, _persistent(archive, storages), f"{file.path}: data.pkl"
             )
-            tensors = scalars_beside([_tensor(archive, *row) for row in walk(made.value, file.path)])
+            ground = Ground(file, {key: archive.data(key).offset for key in storages}, archive.big)
+            tensors = tensors_of(ground, made.value)
             _verify(archive, storages, tensors)
-            step, source = _step(archive, made.value)
+            step, source = step_of(ground, made.value)
             notes = _notes(archive, tensors)
         return Table(self.name, tensors, step, source, made.foreign, notes)
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the reason stands in the extent."""
-        reason = tensor.where.encoding.removeprefix(UNSUPPORTED)
-        raise Unsupported(f"{tensor.where.file}: tensor {tensor.name!r}: {reason}")
+        raise refusal(tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,10 @@ class _Archive:
     entries: dict[str, Member]
     checked: bool
     big: bool = False
+
+    def data(self, key: str) -> Member:
+        """Return the entry of a storage; `KeyError` where there is none."""
+        return self.entries[f"{self.root}/data/{key}"]
 
 
 def _state(path: str, first: str) -> Literal["complete", "writing"] | None:
@@ -130,65 +133,35 @@ def _small(archive: _Archive, inner: str) -> bytes:
             f"{archive.file.path}: {item.name!r} takes {item.size:,} bytes, at most {HEADER_LIMIT:,} are read"
         )
     if item.method != STORED:
-        raise Unsupported(_compressed(archive, item))
+        raise Unsupported(f"{archive.file.path}: {_compressed(item)}")
     return unpack(archive.file, item) if archive.checked else archive.file.at(item.offset, item.size, item.name)
 
 
-def _compressed(archive: _Archive, item: Member) -> str:
-    return (
-        f"{archive.file.path}: entry {item.name!r} is compressed; torch stores them: save the file anew with torch.save"
-    )
+def _compressed(item: Member) -> str:
+    return f"entry {item.name!r} is compressed; torch stores them: save the file anew with torch.save"
 
 
 def _persistent(archive: _Archive, storages: dict[str, Storage]) -> Callable[[Any], Storage]:
-    path = archive.file.path
-
     def storage(key: Any) -> Storage:
         if not isinstance(key, tuple) or len(key) != _ID_PARTS or key[0] != "storage":
-            raise Corrupt(f"{path}: data.pkl holds a persistent id that is no storage")
+            raise Corrupt("a persistent id that is no storage")
         _, kind, name, _, count = key
         if not isinstance(kind, StorageType) or not isinstance(name, str) or type(count) is not int or count < 0:
-            raise Corrupt(f"{path}: data.pkl: the description of storage {str(name)[:40]!r} makes no sense")
+            raise Corrupt(f"the description of storage {shown(name)} makes no sense")
         item = archive.entries.get(f"{archive.root}/data/{name}")
         if item is None:
-            raise Corrupt(f"{path}: data.pkl names storage {name[:40]!r}, the archive has no such entry")
+            raise Corrupt(f"it names storage {name[:40]!r}, the archive has no such entry")
         if item.method != STORED:
-            raise Unsupported(_compressed(archive, item))
+            raise Unsupported(_compressed(item))
         if item.size != count * kind.itemsize:
             raise Corrupt(
-                f"{path}: storage {name!r}: data.pkl declares {count * kind.itemsize:,} bytes, found {item.size:,}"
+                f"storage {name!r}: {count * kind.itemsize:,} bytes are declared, the archive holds {item.size:,}"
             )
         # One run of bytes may be seen as several types: each sight has its own.
         storages[name] = Storage(name, kind, item.size)
         return storages[name]
 
     return storage
-
-
-def _tensor(archive: _Archive, group: str, name: str, view: View) -> Tensor:
-    where, dtype = _place(archive, view)
-    return Tensor(name, dtype, view.shape, where, role_of(group, name), group)
-
-
-def _place(archive: _Archive, view: View) -> tuple[Extent, str]:
-    path = archive.file.path
-    if view.odd or view.storage is None:
-        return missing(view.odd or "no storage", path), view.dtype
-    dtype = dtype_of(view.dtype)
-    name = view.dtype
-    if archive.big and dtype.itemsize > 1:
-        if dtype.kind == "V":
-            return missing(f"big-endian {view.dtype}", path), name
-        name = dtype.newbyteorder(">").str
-    size = dtype.itemsize
-    if not affordable(total(view.shape) * size, archive.file.size):
-        raise Corrupt(f"{path}: shape {view.shape} needs {total(view.shape) * size:,} bytes: refused as a bomb")
-    offset = archive.entries[f"{archive.root}/data/{view.storage.key}"].offset
-    reach = span(view.shape, view.strides)
-    if not reach:
-        return Extent(path, offset, 0), name
-    strides = None if is_contiguous(view.shape, view.strides) else tuple(step * size for step in view.strides)
-    return Extent(path, offset + view.offset * size, reach * size, "raw", strides), name
 
 
 def _verify(archive: _Archive, storages: dict[str, Storage], tensors: Sequence[Tensor]) -> None:
@@ -199,7 +172,7 @@ def _verify(archive: _Archive, storages: dict[str, Storage], tensors: Sequence[T
     starts = np.array(sorted(needed), np.int64)
     others = np.array(sorted(spared), np.int64)
     for key in storages:
-        item = archive.entries[f"{archive.root}/data/{key}"]
+        item = archive.data(key)
         if _any_in(others, item) and not _any_in(starts, item):
             continue
         try:
@@ -224,22 +197,3 @@ def _notes(archive: _Archive, tensors: Sequence[Tensor]) -> tuple[str, ...]:
     if not tensors:
         notes.append("holds no tensors")
     return tuple(notes)
-
-
-def _step(archive: _Archive, value: Any) -> tuple[int | None, str | None]:
-    mapping = top(value)
-    for name in STEP_NAMES:
-        found = mapping.get(name)
-        if isinstance(found, View) and total(found.shape) == 1 and not found.odd:
-            found = _scalar(archive, found)
-        if type(found) is int and 0 <= found < STEP_LIMIT:
-            return found, f"content: {name}"
-    return None, None
-
-
-def _scalar(archive: _Archive, view: View) -> int | None:
-    where, name = _place(archive, view)
-    dtype = dtype_of(name)
-    if dtype.kind not in "iu":
-        return None
-    return int(np.frombuffer(archive.file.at(where.offset, dtype.itemsize, "the step"), dtype)[0])

@@ -127,3 +127,15 @@ def test_the_laws_find_a_framework_that_disagrees() -> None:
             Classification(outputs="logits"),
             {"odd": lambda array, dtype: array.astype("f4")[:, ::-1] if dtype == "float32" else None},
         )
+
+
+class Lax(Faulty):
+    """Makes labels fit instead of refusing them."""
+
+    def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> Columns:
+        return super().reduce(outputs, np.resize(labels, len(outputs)), wanted)
+
+
+def test_the_laws_find_a_task_that_takes_any_labels() -> None:
+    with pytest.raises(AssertionError, match=r"takes wrong labels \(a label too few\)"):
+        check_task(Lax(lambda columns, outputs, labels: columns))

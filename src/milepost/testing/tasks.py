@@ -29,8 +29,9 @@ _ROWS = 120
 
 
 def check_task(task: Any, convert: Mapping[str, Convert] | None = None) -> None:
-    """Check a task against every law, on rows of its own `sample`; raise `AssertionError` where it fails.
+    """Check a task against every law; raise `AssertionError` where it fails.
 
+    The rows are the task's own: `sample(random, rows)` returns outputs and labels that try its hard cases.
     `convert` names the frameworks' arrays that have to agree with NumPy's.  A task whose columns rank one label among
     classes is held to the laws of ranks as well.
     """

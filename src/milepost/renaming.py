@@ -1,4 +1,4 @@
-"""Prefixes that wrappers put before names: DataParallel's `module.`, `_orig_mod.` of torch.compile, Lightning's `model.`.
+"""Prefixes that wrappers put before names: DataParallel's `module.`, the compiler's `_orig_mod.`, Lightning's `model.`.
 
 They are taken off, in any order and nesting, one at a time and only as far as all names carry them; whether the result
 fits the model exactly is the caller's to check.  The model's own names may be the wrapped ones.

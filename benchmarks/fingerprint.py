@@ -1,7 +1,7 @@
 """How fast is data identified, and does the seeded order cost a pass anything?
 
-The fingerprint is of arrays in memory.  The passes go over 1 KiB rows with a consumer that works about as long as a model of 5 ms a
-batch, and take batches from the thread that reads ahead, as `run` does.
+The fingerprint is of arrays in memory.  The passes go over 1 KiB rows with a consumer that
+works about as long as a model of 5 ms a batch, and take batches from the thread that reads ahead, as `run` does.
 """
 
 import hashlib

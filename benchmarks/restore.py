@@ -1,7 +1,7 @@
 """What does it cost to read a 400 MB checkpoint: its table, and all its arrays checked and digested?
 
-Each in a process of its own, imports taken out; memory is the process's own (RssAnon at the end, everything held), so that what is
-mapped from the file does not count.  `torch.load` and safetensors read all tensors and check nothing.
+Each in a process of its own, imports taken out; memory is the process's own (RssAnon at the end, everything held), so
+that what is mapped from the file does not count.  `torch.load` and safetensors read all tensors and check nothing.
 """
 
 import statistics
@@ -33,7 +33,7 @@ def one(how: str, path: str) -> tuple[float, float]:
         import torch
         from safetensors.torch import load_file
 
-        read = (lambda: torch.load(path, weights_only=True)) if how == "torch" else (lambda: load_file(path))
+        read = (lambda: torch.load(path, weights_only=True)) if how == "torch" else (lambda: load_file(path))  # noqa: TID251 - the peer
     else:
         from milepost.checkpoints.reader import Reader
         from milepost.core import Table, Variable

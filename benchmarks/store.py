@@ -1,6 +1,7 @@
 """How quick is a store of 2,000 checkpoints: listing, rebuilding the index, and a run that has nothing to do?
 
-Commands are whole processes, start-up included, files warm.  `ls` writes to a pseudo-terminal, so that it draws the newest 50.
+Commands are whole processes, start-up included, files warm.  `ls` writes to a pseudo-terminal, so that it draws the
+newest 50.
 """
 
 import os

@@ -49,7 +49,7 @@ class Confusion:
         return self._value(np.diagonal(matrix, 1), matrix.sum(axis=1), len(matrix))
 
     def values_of(self, columns: Columns, weights: Array | None) -> dict[str, Value]:
-        """Return `values(state(columns, weights))` without the matrix, far larger than a batch where classes are many."""
+        """Return `values(state(columns, weights))` without the matrix, which many classes make large."""
         if weights is not None:
             return self.values(self.state(columns, weights))
         label, prediction = columns["label"].astype(np.int64), columns["prediction"].astype(np.int64)

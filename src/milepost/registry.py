@@ -9,7 +9,6 @@ for.
 import importlib
 import pkgutil
 from functools import cache
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
@@ -91,4 +90,6 @@ def _add(found: dict[str, type[Any]], room: str, name: str, item: type[Any]) -> 
 
 @cache
 def _entry_points(room: str) -> tuple[Any, ...]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - a listing needs no entry points and pays no import
+
     return tuple(entry_points(group=f"milepost.{room}"))

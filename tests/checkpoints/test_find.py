@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milepost.checkpoints import _io
 from milepost.checkpoints.find import find, looked_for
 from milepost.errors import UsageError
 
@@ -126,7 +125,8 @@ def test_bare_pickles_are_unsafe(protocol: int, tmp_path: Path) -> None:
         (bytes(40) + bytes.fromhex("57fb808b247547db"), "unsupported", "TensorFlow checkpoint"),
         (bytes(5000), "corrupt", "all zero"),
         (b"<html>404 Not Found", "corrupt", "3c 68 74 6d 6c"),
-        (b"PK\x03\x04" + bytes(40), "torn", "without its directory"),
+        (b"PK\x03\x04" + b"x" * 40, "torn", "without its directory, which is written last"),
+        (b"PK\x03\x04" + b"x" * 40 + bytes(70_000), "torn", "its last 65,577 bytes are all zero"),
         (b"PK\x05\x06" + bytes(18), "corrupt", "a zip archive, but neither"),
         (b"\x93NUMPY\x01\x00", "unsupported", "a single NumPy array"),
     ],
@@ -170,7 +170,7 @@ def test_an_unreadable_file_says_its_mode_and_what_to_do(tmp_path: Path, monkeyp
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(_io.os, "open", refuse)
+    monkeypatch.setattr("milepost.checkpoints._io.os.open", refuse)
     (found,) = find([str(path)])
     assert found.failure is not None
     assert found.failure[0] == "corrupt"

@@ -63,7 +63,13 @@ HOSTILE = (
 
 def case(*, packed: bool) -> FormatCase:
     write = np.savez_compressed if packed else np.savez
-    return FormatCase(Npz(), lambda path, arrays: write(path, **arrays), ".npz", checksummed=True, hostile=HOSTILE)
+    return FormatCase(
+        Npz(),
+        lambda path, arrays: write(path, **arrays),  # type: ignore[arg-type]
+        ".npz",
+        checksummed=True,
+        hostile=HOSTILE,
+    )
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["stored", "deflated"])
@@ -136,7 +142,7 @@ def test_step_comes_from_a_scalar_entry(packed: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [np.array(3.0), np.array([1, 2]), np.array(-1), np.array(2**63, "uint64")])
-def test_what_is_no_step(value: object, tmp_path: Path) -> None:
+def test_what_is_no_step(value: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, step=value)
     assert read(path).step is None

@@ -17,7 +17,7 @@ from milepost.plain import from_plain, to_plain
 
 
 def saved(path: Path, *, packed: bool = False, **arrays: np.ndarray) -> Path:
-    (np.savez_compressed if packed else np.savez)(path, **(arrays or {"w": np.arange(6.0).reshape(2, 3)}))
+    (np.savez_compressed if packed else np.savez)(path, **(arrays or {"w": np.arange(6.0).reshape(2, 3)}))  # type: ignore[arg-type]
     return path
 
 

@@ -4,6 +4,7 @@ import argparse
 import pickle
 import struct
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,7 @@ HOSTILE = (
 )
 
 
-def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, path)
 
 

@@ -98,9 +98,10 @@ def _other_formats(path: str, head: bytes) -> Verdict | None:
         ),
         (head.startswith(b"PK\x03\x04") and head[30:43] == b"metadata.json", "a Keras archive"),
         (path.endswith(".onnx") and head[:1] == b"\x08", "an ONNX model"),
-        (head.startswith(b"\x93NUMPY"), "a single NumPy array (.npy); save named arrays with numpy.savez"),
+        (head.startswith(b"\x93NUMPY"), "a single NumPy array (.npy), without names"),
     )
-    return next((("unsupported", f"{path}: {what}: not read yet") for true, what in kinds if true), None)
+    way_out = "not read yet; save the weights as .npz, safetensors or with torch.save"
+    return next((("unsupported", f"{path}: {what}: {way_out}") for true, what in kinds if true), None)
 
 
 def _pickled(path: str, head: bytes) -> Verdict | None:

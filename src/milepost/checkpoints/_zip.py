@@ -151,9 +151,10 @@ def _end(file: OpenFile) -> tuple[int, int, int]:
             if place + _END.size + record[7] == tail_size:
                 return _bounds(file, tail, place, base + place)
         place = tail.rfind(b"PK\x05\x06", 0, place)
+    zeros = "" if any(tail) else f"; its last {len(tail):,} bytes are all zero, as after a crash of the machine"
     raise Torn(
         f"{file.path}: the zip archive ends after {file.size:,} bytes without its directory, which is written last: "
-        "it is still being written, or was cut off"
+        f"it is still being written, or was cut off{zeros}"
     )
 
 

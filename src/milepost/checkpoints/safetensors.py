@@ -157,8 +157,8 @@ def _cover(file: OpenFile, tensors: Sequence[Tensor], header: dict[str, Json], b
         position = end
     if begin + position > file.size:
         raise Torn(
-            f"{file.path}: {len(tensors):,} tensors need {begin + position:,} bytes, the file has {file.size:,}: "
-            f"{begin + position - file.size:,} are missing"
+            f"{file.path}: still being written, or was cut off: {len(tensors):,} tensors need {begin + position:,} "
+            f"bytes, the file has {file.size:,}: {begin + position - file.size:,} are missing"
         )
     if begin + position < file.size:
         raise Corrupt(f"{file.path}: {file.size - begin - position:,} bytes after the last tensor belong to none")

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from milepost.checkpoints import _pickle
 from milepost.checkpoints._pickle import Known, Placeholder, unpickle
-from milepost.errors import CheckpointError, Unsafe
+from milepost.errors import CheckpointError, Corrupt, Unsafe
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(max_size=20)
 PLAIN = st.recursive(
@@ -68,3 +69,10 @@ def test_a_foreign_name_does_not_steer_the_terminal() -> None:
 def test_extension_codes_are_unsafe() -> None:
     with pytest.raises(Unsafe, match="opcode 0x82"):
         unpickle(b"\x80\x02\x82\x01.", {}, repr, "x")
+
+
+def test_a_pickle_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pickle, "_STEPS", 1000)
+    assert unpickle(b"N0" * 400 + b"N.", {}, repr, "x").value is None
+    with pytest.raises(Corrupt, match="x: the pickle takes more than 1,000 steps"):
+        unpickle(b"N0" * 600 + b"N.", {}, repr, "x")

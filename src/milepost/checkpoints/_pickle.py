@@ -15,6 +15,7 @@ from typing import Any
 from milepost.errors import CheckpointError, Corrupt, Unsafe
 
 _FOREIGN_LIMIT = 1000
+_STEPS = 1 << 24  # a step can make about 100 bytes of one: what 100 MB of them make must fit a machine
 _STOP = ord(".")
 _SCALARS = (str, int, float, bytes, bool, type(None))
 
@@ -113,7 +114,7 @@ class _Machine:
 
     def run(self) -> Any:
         data, stack = self.data, self.stack
-        while True:
+        for _ in range(_STEPS):
             try:
                 code = data[self.at]
             except IndexError:
@@ -127,6 +128,7 @@ class _Machine:
                     f"the pickle uses opcode 0x{code:02x} at byte {self.at - 1:,}, which plain data does not need"
                 )
             step(self)
+        raise Corrupt(f"the pickle takes more than {_STEPS:,} steps")
 
     def take(self, length: int) -> bytes:
         left = len(self.data) - self.at

@@ -247,7 +247,7 @@ def test_constant_logits_score_chance(tmp_path: Path, store: Path) -> None:
     assert told.value("top1") == (labels == 0).mean()
     assert told.value("top5") == (labels < 5).mean()
     assert {record["tied"] for record in told.of("record")} == {700}
-    assert "test: the first checkpoint gives the same scores for all 64 rows" in told.notes
+    assert "step-100: all 700 rows of test are predicted as class 0" in told.notes
 
 
 def test_spoiled_rows_are_wrong_and_counted(tmp_path: Path, store: Path) -> None:

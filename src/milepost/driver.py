@@ -71,7 +71,6 @@ class Driver:
         self._wish = wish
         self._seen: dict[tuple[str, str], tuple[str, str]] = {}
         self._repetitions: dict[tuple[str, str], int] = {}
-        self._constant: set[str] = set()
         self._deferred: list[Item] = []
         self._sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
 
@@ -257,13 +256,6 @@ class Driver:
         environment = {**part.environment, "engine_host": os.uname().nodename}
         parts = self.store.evaluation(item.key).parts(item.column_set)
         parts.publish(replace(part, columns=own, environment=environment))
-        certificate = part.environment.get("certificate")
-        if certificate and certificate["constant"] and item.data not in self._constant:
-            self._constant.add(item.data)
-            self.note(
-                f"{item.data}: the first checkpoint gives the same scores for all {certificate['rows']} rows of its "
-                "first batch: is it untrained, or do the inputs not reach the model as they did in training?"
-            )
 
     def _finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and tell."""
@@ -285,6 +277,7 @@ class Driver:
                     "sizes": [self.spec["batch_size"]],
                 },
             )
+            self._warn_of_constant(item, payloads)
             for payload in payloads:
                 for event in record_events(item.sighting, payload):
                     self.records.append(event)
@@ -293,6 +286,15 @@ class Driver:
             self.state(item.sighting, "done")
         else:
             self.state(item.sighting, "skipped", "scored from kept columns" if lacking else "nothing is missing")
+
+    def _warn_of_constant(self, item: Item, payloads: list[dict[str, Any]]) -> None:
+        constant = payloads[0]["values"][0].get("constant") if payloads else None
+        if constant is not None:
+            said = f"class {constant}" if constant >= 0 else "no class (every row is spoiled)"
+            self.note(
+                f"{item.sighting.name}: all {item.stop:,} rows of {item.data} are predicted as {said}: is it "
+                "untrained, or do the inputs not reach the model as they did in training?"
+            )
 
     # ------------------------------------------------------------------------------------------------------- telling
 

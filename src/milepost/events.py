@@ -1,6 +1,7 @@
 """What a run tells while it goes on: plain dictionaries, the same in `--json`, in tables and in tests."""
 
 from milepost.core import Json
+from milepost.store.records import OPTIONAL
 from milepost.store.sightings import Sighting
 
 
@@ -16,7 +17,7 @@ def record_events(sighting: Sighting, payload: dict[str, Json]) -> list[dict[str
             "data": payload["data"],
             "slice": payload["slice"],
             "estimator": payload["estimator"],
-            **{key: item for key, item in entry.items() if item is not None or key not in ("gap", "note", "headline")},
+            **{key: item for key, item in entry.items() if item is not None or key not in OPTIONAL},
             "status": payload["status"],
         }
         if payload["batch_size"] is not None:

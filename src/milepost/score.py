@@ -182,7 +182,10 @@ def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size
 
 
 def oddities(scored: Scored) -> dict[str, int | None]:
-    """Count the rows with tied and with spoiled scores; None where the task has no such column."""
+    """Count the rows with tied and with spoiled scores; None where the task has no such column.
+
+    `constant` is there where every row has the same prediction: that class.
+    """
     counts: dict[str, int | None] = {}
     for name, column in (("tied", "ties"), ("spoiled", "finite")):
         counts[name] = None
@@ -192,7 +195,20 @@ def oddities(scored: Scored) -> dict[str, int | None]:
                 rows = scored.outcomes.slice(column, start, min(start + _CHUNK, scored.stop))
                 total += int(np.count_nonzero(rows > 0 if name == "tied" else rows == 0))
             counts[name] = total
-    return counts
+    constant = _constant(scored)
+    return counts if constant is None else {**counts, "constant": constant}
+
+
+def _constant(scored: Scored) -> int | None:
+    """Return the one class that is predicted for all of several rows, None where there are two, or no such column."""
+    if "prediction" not in scored.outcomes.names or scored.stop < 2:  # noqa: PLR2004 - one row says nothing
+        return None
+    first = int(scored.outcomes.slice("prediction", 0, 1)[0])
+    for start in range(0, scored.stop, _CHUNK):
+        rows = scored.outcomes.slice("prediction", start, min(start + _CHUNK, scored.stop))
+        if (rows != first).any():
+            return None
+    return first
 
 
 def records(

@@ -11,6 +11,7 @@ from typing import Any
 
 from milepost.errors import StoreError
 from milepost.files import JSON_LIMIT, read_json
+from milepost.store.records import OPTIONAL
 
 _RACY_NS = 2_000_000_000
 """A folder that changed less than this before it was listed may change again within the same tick of its clock."""
@@ -167,7 +168,7 @@ def _text(content: dict[str, Any], value: dict[str, Any]) -> str:
         shown[key] = value.get(key)
     shown["intervals"] = shown["intervals"] or []
     shown["status"] = content["status"]
-    for key in ("gap", "note", "headline"):
+    for key in OPTIONAL:
         if value.get(key) is not None:
             shown[key] = value[key]
     return _encode(shown)[1:]

@@ -13,6 +13,9 @@ from milepost.errors import StoreError
 from milepost.files import json_bytes, read_json
 from milepost.store._folder import Storage
 
+OPTIONAL = ("gap", "note", "headline", "constant")
+"""What a value of a record may have besides; left out where there is nothing to say."""
+
 _NAME_LIMIT = 80
 _NONFINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 

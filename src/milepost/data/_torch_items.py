@@ -1,0 +1,194 @@
+"""A map-style PyTorch data set, read by index, in this process or in the workers of a DataLoader."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from milepost.errors import DataError, MilepostError, MissingExtra
+
+try:
+    import torch
+    from torch.utils import data as torch_data
+except ModuleNotFoundError as error:
+    raise MissingExtra("torch", "torch") from error
+
+_FROM_WORKER = "in DataLoader worker process"
+
+
+class Items:
+    """A map-style data set, read by index: here, or in the worker processes that its DataLoader asked for."""
+
+    def __init__(self, dataset: Any, loader: Any) -> None:
+        """Keep the data set and how to collate it; workers start with the first pass."""
+        self._dataset = dataset
+        self._collate: Callable[[Any], Any] = torch_data.default_collate
+        # Without batching a DataLoader's own collate function converts single items.
+        if loader is not None and loader._auto_collation:  # noqa: SLF001 - it has no public name
+            self._collate = loader.collate_fn
+        self._loader = loader
+        self._workers = 0 if loader is None else loader.num_workers
+        self._kept: _Kept | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def named(self) -> str:
+        """The data set's class, for messages."""
+        return type(self._dataset).__name__
+
+    def one(self, row: int) -> Any:
+        """Read one item in this process."""
+        return self._read([row])
+
+    def fetched(self, plan: Callable[[], Iterator[list[int]]]) -> Iterator[tuple[list[int], Any]]:
+        """Yield (rows, what the collate function gave) for each list of rows."""
+        if not self._workers:
+            for rows in plan():
+                yield (
+                    rows,
+                    _own(self._read(rows)) if self._collate is not torch_data.default_collate else self._read(rows),
+                )
+            return
+        yield from self._from_workers(plan)
+
+    def _read(self, rows: list[int]) -> Any:
+        try:
+            many = getattr(self._dataset, "__getitems__", None)
+            items = many(rows) if callable(many) else [self._dataset[row] for row in rows]
+            return self._collate(items)
+        except MilepostError:
+            raise
+        except Exception as error:
+            raise self._blame(rows, error) from error
+
+    def _from_workers(self, plan: Callable[[], Iterator[list[int]]]) -> Iterator[tuple[list[int], Any]]:
+        kept = self._taken()
+        asked: deque[list[int]] = deque()
+        found: Any = None
+        lasting = False
+        try:
+            found = kept.start(plan, asked)
+            while True:
+                try:
+                    batch = next(found)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    raise self._blame(list(asked[0]) if asked else [], error) from error
+                yield asked.popleft(), batch
+            lasting = kept.persistent
+        except GeneratorExit:
+            lasting = kept.persistent
+            raise
+        finally:
+            if lasting:
+                self._given_back(kept)
+            else:
+                shut_down(found)
+
+    def _taken(self) -> "_Kept":
+        """Take the loader that is kept, or make another where there is none or a pass has it."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        return kept or _Kept(self._dataset, self._collate, self._loader)
+
+    def _given_back(self, kept: "_Kept") -> None:
+        """Keep a loader with living workers for the next pass."""
+        with self._lock:
+            self._kept = self._kept or kept
+
+    def _blame(self, rows: list[int], error: Exception) -> DataError:
+        """Return an error that names the item at fault, which is looked for among the rows."""
+        said = _said(error)
+        # What the data set or collate function raised in a worker arrives with these words; the rest is the workers'.
+        if self._workers and _FROM_WORKER not in str(error):
+            return DataError(
+                f"a worker process of the DataLoader died or hung at rows {_listed(rows)} of the {self.named}: {said}; "
+                "is memory, or shared memory, full? num_workers=0 shows what the data set itself does"
+            )
+        for row in rows:
+            try:
+                self._dataset[row]
+            except Exception as own:  # noqa: BLE001 - whatever the user's data set raises
+                return DataError(f"item {row} of the {self.named} could not be read: {_said(own)}")
+        return DataError(
+            f"items {_listed(rows)} of the {self.named} do not go into one batch: {said}; every item needs "
+            "inputs of one shape and dtype: resize or pad them in the transform, or in the collate function"
+        )
+
+
+class _Kept:
+    """A DataLoader of ours, whose batches are those of the pass that has it."""
+
+    def __init__(self, dataset: Any, collate: Callable[[Any], Any], model: Any) -> None:
+        """Take the settings of the user's DataLoader; workers start with the first pass."""
+        self.persistent = bool(model.persistent_workers)
+        self._plan = _Plan()
+        # Not the user's generator, whose state would change, and never the same seeds twice: a random transform in
+        # the workers must not look as if it repeated.
+        generator = torch.Generator()
+        generator.seed()
+        self._loader = torch_data.DataLoader(
+            dataset, batch_sampler=cast(Any, self._plan), collate_fn=collate, generator=generator, **settings(model)
+        )
+
+    def start(self, plan: Callable[[], Iterator[list[int]]], asked: deque[list[int]]) -> Iterator[Any]:
+        """Begin a pass; rows go to `asked` as workers are given them."""
+        self._plan.rows, self._plan.asked = plan, asked
+        return iter(self._loader)
+
+
+class _Plan:
+    """The batches of the pass that goes on, as the sampler of a loader (which it does not know: no circle keeps it)."""
+
+    def __init__(self) -> None:
+        """Begin without a pass."""
+        self.rows: Callable[[], Iterator[list[int]]] = lambda: iter(())
+        self.asked: deque[list[int]] = deque()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        asked = self.asked
+        for rows in self.rows():
+            asked.append(rows)
+            yield rows
+
+
+def shut_down(found: Any) -> None:
+    """End the workers of a DataLoader's iterator now: left to the collector, each can take five seconds."""
+    end = getattr(found, "_shutdown_workers", None)
+    if end is not None:
+        end()
+
+
+def settings(loader: Any) -> dict[str, Any]:
+    """Return what a DataLoader says of its workers."""
+    names = ("num_workers", "timeout", "worker_init_fn", "multiprocessing_context")
+    kept = ("prefetch_factor", "persistent_workers") if loader.num_workers else ()
+    return {name: getattr(loader, name) for name in (*names, *kept)}
+
+
+def _own(found: Any) -> Any:
+    """Copy tensors that a collate function of the user's may have taken from the data set's own memory."""
+    if isinstance(found, torch.Tensor):
+        return found.clone()
+    if isinstance(found, np.ndarray):
+        return found.copy()
+    if isinstance(found, Mapping):
+        return {name: _own(item) for name, item in found.items()}
+    if isinstance(found, tuple | list):
+        return [_own(item) for item in found]
+    return found
+
+
+def _said(error: BaseException) -> str:
+    """Return an error's type and last line: one from a worker holds its whole traceback."""
+    lines = str(error).strip().splitlines()
+    last = lines[-1] if lines else "no message"
+    kind = type(error).__name__
+    return last if last.startswith(kind) else f"{kind}: {last}"
+
+
+def _listed(rows: list[int]) -> str:
+    return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")  # noqa: PLR2004 - enough to find it

@@ -1,0 +1,303 @@
+"""PyTorch data: a map-style data set or DataLoader is opened, an iterable one is read as a stream.
+
+Of a map-style DataLoader its data set, collate function and worker processes are used; its sampler and `drop_last` are
+not: items are fetched by index in Milepost's own order, in exact batches.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypedDict, Unpack, cast
+
+import ml_dtypes
+import numpy as np
+
+from milepost.core import Array, Batch, Json
+from milepost.data._content import content_digest
+from milepost.data._entries import Names, Piece, checked
+from milepost.data._rows import as_inputs, as_labels
+from milepost.data._torch_items import Items, settings, shut_down
+from milepost.data.arrays import check_range, declared
+from milepost.data.batches import Batches
+from milepost.data.order import Order, OrderName, Seeded, make_order
+from milepost.errors import DataError, MissingExtra, UnstableData, UsageError
+from milepost.plain import digest
+
+try:
+    import torch
+    from torch.utils import data as torch_data
+except ModuleNotFoundError as error:
+    raise MissingExtra("torch", "torch") from error
+
+_PROBE = 64
+_BLOCK = 8192
+_STREAM_BATCH = 64
+# NumPy has no such dtypes; ml_dtypes' are views of the same bytes.
+_BITS = {
+    torch.bfloat16: (torch.int16, ml_dtypes.bfloat16),
+    torch.float8_e4m3fn: (torch.uint8, ml_dtypes.float8_e4m3fn),
+    torch.float8_e5m2: (torch.uint8, ml_dtypes.float8_e5m2),
+}
+_RANDOM = (
+    "a random transform is on (a random crop, flip or erasing, noise); give the evaluation a data set whose transform "
+    "has no random step (resize, centre crop, normalise), or one that is seeded by the item's index"
+)
+
+
+class _More(TypedDict, total=False):
+    """Further entries of dict items."""
+
+    weights: str
+    ids: str
+
+
+class TorchLoader:
+    """A PyTorch `DataLoader` or data set, with random access where it has a length and is read by index.
+
+    Items are (inputs, label), (inputs, label, weight), or dicts, for which `inputs` (a name, or names for a model with
+    several inputs) and `label`, and where there are any `weights` and `ids`, say which entries are what. Labels are
+    integers. Weights are above 0: leave out rows with `torch.utils.data.Subset`. Tensors are handed on as NumPy arrays
+    of the same memory and dtype, which `TorchModel` turns back without a copy.
+
+    A map-style DataLoader's data set, collate function and workers (`num_workers`, `prefetch_factor`,
+    `worker_init_fn`, `persistent_workers`, ...) are used; its sampler and `drop_last` are not, and a warning says so
+    once. A sampler that picks another number of items than the data set has is refused. A data set by itself is read
+    in this process with the default collate function. `order` is "seeded" (default), "natural" or
+    "declared-shuffled".
+
+    An `IterableDataset`, or its DataLoader, is a stream in natural order, as `Batches` is.
+
+    64 items are read twice: unequal is `UnstableData`, because a random transform is on. The fingerprint is weak (the
+    length and those 64 items); `version="cifar10-test@1"` declares what the data is instead.
+
+    Raises `DataError` for data that is empty, items of unequal shape, labels that are no integers, and workers that
+    die.
+
+    >>> items = torch_data.TensorDataset(torch.arange(6.0).reshape(3, 2), torch.tensor([7, 8, 9]))
+    >>> source = TorchLoader(torch_data.DataLoader(items, batch_size=2), order="natural")
+    >>> [(batch.inputs.tolist(), batch.labels.tolist()) for batch in source.batches(0, 3, batch_size=2)]
+    [([[0.0, 1.0], [2.0, 3.0]], [7, 8]), ([[4.0, 5.0]], [9])]
+    """
+
+    name = "torch_loader"
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        inputs: str | Sequence[str] | None = None,
+        label: str | None = None,
+        order: OrderName | None = None,
+        seed: int = 0,
+        version: str | None = None,
+        **more: Unpack[_More],
+    ) -> None:
+        """Open the loader; no item is read yet."""
+        unknown = sorted(more.keys() - _More.__annotations__.keys())
+        if unknown:
+            raise UsageError(f"TorchLoader takes no {', '.join(unknown)}; expected weights= or ids= besides the others")
+        self._names = Names(inputs, label, more.get("weights"), more.get("ids"))
+        self._version = declared(version)
+        self._fingerprint: dict[str, Json] | None = None
+        self._stream: Batches | None = None
+        self._items: Items | None = None
+        self.notes = tuple[str, ...]()
+        loader = data if isinstance(data, torch_data.DataLoader) else None
+        dataset = data if loader is None else loader.dataset
+        if isinstance(dataset, torch_data.IterableDataset):
+            self._open_stream(data, order)
+        else:
+            self._open_items(dataset, loader, order or "seeded", seed)
+        for note in self.notes:
+            warnings.warn(note, stacklevel=2)
+
+    def _open_stream(self, data: Any, order: str | None) -> None:
+        if order not in {None, "natural"}:
+            raise UsageError(f"order is {order!r}, but an IterableDataset is a stream and has none but its own")
+        self._stream = Batches(lambda: _streamed(data, self._names), version=self._version)
+        if isinstance(data, torch_data.DataLoader) and data.drop_last:
+            self.notes = ("the DataLoader's drop_last is not used: the last, shorter batch is evaluated too",)
+
+    def _open_items(self, dataset: Any, loader: Any, order: str, seed: int) -> None:
+        self._size = _length(dataset)
+        if loader is not None:
+            self.notes = _opened(loader, self._size, order)
+        self._items = Items(dataset, loader)
+        self._order: Order = make_order(order, self._size, seed)
+
+    @property
+    def size(self) -> int | None:
+        """Number of items; None for a stream until a pass went to the end."""
+        return self._size if self._stream is None else self._stream.size
+
+    def rows(self, positions: Array) -> Array:
+        """Natural row numbers (indices of the data set) at these positions (int64)."""
+        return self._order.rows(positions) if self._stream is None else self._stream.rows(positions)
+
+    def positions(self, rows: Array) -> Array:
+        """Positions of these natural rows (int64)."""
+        return self._order.positions(rows) if self._stream is None else self._stream.positions(rows)
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Return kind, digest, size and order (those of `Batches` for a stream); computed once an object.
+
+        Reads 64 items twice, whether or not a version was declared; raises `UnstableData` where the two differ.
+        """
+        if self._stream is not None:
+            return self._stream.fingerprint()
+        if self._fingerprint is None:
+            found = self._probe()
+            self._fingerprint = {
+                "kind": self.name,
+                **({"version": self._version} if self._version else {"weak": _PROBE}),
+                "digest": digest(self._version or found),
+                "size": self._size,
+                "order": self._order.spec(),
+            }
+        return dict(self._fingerprint)
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size."""
+        first = check_range(start, stop, batch_size)
+        if self._items is None:
+            yield from cast(Batches, self._stream).batches(start, stop, batch_size)
+            return
+        stop = min(stop, self._size)
+        if start >= stop:
+            return
+        position = first
+        for rows, found in self._items.fetched(lambda: self._plan(first, stop, batch_size)):
+            piece = self._checked(found, rows)
+            yield Batch(
+                piece.inputs,
+                piece.labels,
+                piece.weights,
+                ids=piece.ids,
+                start=position,
+                rows=np.array(rows, np.int64),
+            )
+            position += len(rows)
+
+    def _checked(self, found: Any, rows: list[int]) -> Piece:
+        return checked(_arrays(found), self._names, rows)
+
+    def _plan(self, first: int, stop: int, batch_size: int) -> Iterator[list[int]]:
+        """Yield the rows of each batch; a call of the order costs as much for one batch as for many."""
+        block = max(1, _BLOCK // batch_size) * batch_size
+        for base in range(first, stop, block):
+            last = min(base + block, -(-stop // batch_size) * batch_size, self._size)
+            rows = self._order.rows(np.arange(base, last)).tolist()
+            yield from (rows[begin : begin + batch_size] for begin in range(0, len(rows), batch_size))
+
+    def _probe(self) -> str:
+        """Return a digest of a fair sample of the items, whatever the order; they are read one by one, twice."""
+        items = cast(Items, self._items)
+        rows = Seeded(self._size).rows(np.arange(min(_PROBE, self._size))).tolist()
+        first = [self._digest(items, row) for row in rows]
+        for row, before in zip(rows, first, strict=True):
+            if self._digest(items, row) != before:
+                raise UnstableData(f"item {row} of the {items.named}, read twice, differs: {_RANDOM}")
+        return digest([self._size, *first])
+
+    def _digest(self, items: Items, row: int) -> str:
+        piece = self._checked(items.one(row), [row])
+        inputs = piece.inputs if isinstance(piece.inputs, dict) else {"": piece.inputs}
+        named = {f"inputs/{name}": array for name, array in inputs.items()}
+        others = {"labels": piece.labels, "weights": piece.weights, "ids": piece.ids}
+        return content_digest(named | {name: array for name, array in others.items() if array is not None})
+
+
+def _arrays(value: Any) -> Any:
+    """Turn tensors into NumPy arrays of the same memory and dtype; the host's copy of tensors on a device."""
+    if isinstance(value, Mapping):
+        return {str(name): _arrays(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(map(_arrays, value)) if type(value) in {tuple, list} else tuple(map(_arrays, value))
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.layout is not torch.strided:
+        raise DataError(f"found a tensor of layout {value.layout}; expected a dense one: call to_dense()")
+    if value.dtype in _BITS:
+        bits, dtype = _BITS[value.dtype]
+        return value.detach().cpu().contiguous().view(bits).numpy().view(dtype)
+    return value.numpy(force=True)
+
+
+def _length(dataset: Any) -> int:
+    """Return the length of a data set that is read by index."""
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise UsageError(
+            f"TorchLoader takes a DataLoader, a data set with __getitem__ and __len__, or an IterableDataset; found a "
+            f"{type(dataset).__name__}"
+        )
+    size = len(dataset)
+    if size < 1:
+        raise DataError(f"the {type(dataset).__name__} is empty; is its folder, split or filter the right one?")
+    return size
+
+
+def _opened(loader: Any, size: int, order: str) -> tuple[str, ...]:
+    """Return what there is to say of a loader's sampler; refuse one that picks other items than the data set's."""
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    kind = type(sampler).__name__
+    # A distributed sampler picks this process's share, and is no choice of data.
+    shared = isinstance(sampler, torch_data.DistributedSampler)
+    picked = len(sampler) if hasattr(sampler, "__len__") else size
+    if picked != size and not shared:
+        raise UsageError(
+            f"the DataLoader's {kind} picks {picked} items of the {size} of its data set, and Milepost reads every "
+            "item once; pass the items that you mean: torch.utils.data.Subset(dataset, indices)"
+        )
+    unused = [] if isinstance(sampler, torch_data.SequentialSampler) else [f"its {kind}"]
+    if loader.drop_last or getattr(loader.batch_sampler, "drop_last", False):
+        unused.append("drop_last")
+    if not unused and order == "natural":
+        return ()
+    what = " and ".join(unused) or "its order"
+    return (
+        (
+            f"the DataLoader was opened: its data set of {size} items, collate function and workers are used; {what} "
+            f"{'are' if len(unused) > 1 else 'is'} not: every item is read once, in {order} order"
+        ),
+    )
+
+
+def _streamed(data: Any, names: Names) -> Iterator[Batch]:
+    """Yield the batches of an iterable data set, the last short one included."""
+    workers = 0
+    if isinstance(data, torch_data.DataLoader):
+        workers = data.num_workers
+        loader: Iterable[Any] = torch_data.DataLoader(
+            data.dataset, batch_size=data.batch_size, collate_fn=data.collate_fn, **settings(data)
+        )
+    else:
+        loader = torch_data.DataLoader(data, batch_size=_STREAM_BATCH)
+    found = iter(loader)
+    try:
+        made = (_stream_batch(item, names, f"batch {number} of the stream") for number, item in enumerate(found))
+        head = list(islice(made, workers))
+        _check_shares(head)
+        yield from head
+        yield from made
+    finally:
+        shut_down(found)
+
+
+def _stream_batch(item: Any, names: Names, where: str) -> Batch:
+    inputs, labels, weights, ids = names.parts(_arrays(item), where)
+    return Batch(inputs, labels, weights, ids=ids)
+
+
+def _check_shares(head: list[Batch]) -> None:
+    """Refuse workers that all read the whole stream: they hand in batches in turn, so their first ones are equal."""
+    if len(head) > 1 and len({_content(batch) for batch in head}) == 1:
+        raise DataError(
+            f"the {len(head)} workers of the DataLoader all begin with the same rows: each reads the whole stream, so "
+            f"that every row would count {len(head)} times; share it out by torch.utils.data.get_worker_info() in "
+            "__iter__, or set num_workers=0"
+        )
+
+
+def _content(batch: Batch) -> str:
+    inputs = as_inputs(batch.inputs)
+    return content_digest({**(inputs if isinstance(inputs, dict) else {"": inputs}), "labels": as_labels(batch.labels)})

@@ -1,6 +1,7 @@
 """A map-style PyTorch data set, read by index, in this process or in the workers of a DataLoader."""
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -126,6 +127,7 @@ class _Kept:
         """Take the settings of the user's DataLoader; workers start with the first pass."""
         self.persistent = bool(model.persistent_workers)
         self._plan = _Plan()
+        self._begun: Any = None
         # Not the user's generator, whose state would change, and never the same seeds twice: a random transform in
         # the workers must not look as if it repeated.
         generator = torch.Generator()
@@ -137,7 +139,12 @@ class _Kept:
     def start(self, plan: Callable[[], Iterator[list[int]]], asked: deque[list[int]]) -> Iterator[Any]:
         """Begin a pass; rows go to `asked` as workers are given them."""
         self._plan.rows, self._plan.asked = plan, asked
-        return iter(self._loader)
+        begun = iter(self._loader)
+        if self.persistent and begun is not self._begun:
+            # The iterator is in a circle of PyTorch's; this ends its workers before the collector finds it.
+            weakref.finalize(self, shut_down, begun)
+            self._begun = begun
+        return begun
 
 
 class _Plan:

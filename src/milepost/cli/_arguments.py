@@ -18,6 +18,11 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON lines on stdout, everything else on stderr")
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Declare `--run`."""
+    parser.add_argument("--run", metavar="RUN", help="only this run: its id, or its folder's name")
+
+
 def add_request(parser: argparse.ArgumentParser) -> None:
     """Declare what to evaluate: shared by `run` and `plan`."""
     parser.add_argument("evaluation", metavar="EVAL.py[:NAME]", help="the evaluation file, which holds `evaluation`")

@@ -1,4 +1,4 @@
-"""What the verbs ask of a store: its index, and one checkpoint by address."""
+"""What the verbs ask of a store: its index, and its failures."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -6,10 +6,7 @@ from typing import Any
 
 from milepost.errors import UsageError
 from milepost.registry import resolve
-from milepost.report.table import Plain, each, failure_of, sightings_of
-
-_SHORTEST = 4
-_SHOWN = 12
+from milepost.report.table import Plain, failure_of
 
 
 def open_store(path: str) -> Any:
@@ -33,46 +30,4 @@ def failures(checkpoints: Iterable[Plain]) -> Iterator[dict[str, Any]]:
         failed = failure_of(row)
         if failed:
             shown = {key: row.get(key) for key in ("run", "path", "step", "variant", "digest")}
-            yield {"event": "failure", **shown, "class": failed[0], "message": failed[1]}
-
-
-def find(checkpoints: Iterable[Plain], address: str) -> Plain:
-    """Return the one checkpoint at an address: step, run:step, name, or digest prefix; a `UsageError` lists several.
-
-    A step or name goes before a digest prefix, so that what people write down stays reachable.
-
-    >>> find([{"run": "a-01234567", "step": 9, "name": "step-9", "digest": "beef01"}], "beef")["step"]
-    9
-    """
-    rows = list(checkpoints)
-    fitting = [row for row in rows if _named(row, address)]
-    if not fitting and len(address) >= _SHORTEST:
-        fitting = [row for row in rows if str(row.get("digest") or "").startswith(address.lower())]
-    if not fitting:
-        raise UsageError(
-            f"no checkpoint is at {address!r} in this store of {len(rows)}; expected a step, run:step, a name, or at "
-            f"least {_SHORTEST} digits of a digest; `milepost ls --all` lists them"
-        )
-    if len(fitting) > 1:
-        listed = [_described(row) for row in fitting[:_SHOWN]]
-        more = [f"  ... and {len(fitting) - _SHOWN} more"] if len(fitting) > _SHOWN else []
-        raise UsageError("\n".join([f"{address!r} fits {len(fitting)} checkpoints; name one of:", *listed, *more]))
-    return fitting[0]
-
-
-def _named(row: Plain, address: str) -> bool:
-    for seen in sightings_of(row, current=True):
-        words = {str(seen[key]) for key in ("step", "name") if seen.get(key) is not None}
-        path = str(seen.get("path") or "")
-        words |= {path, Path(path).name} - {""}
-        run = str(seen.get("run") or row.get("run") or "")
-        # A run's id is its folder's name and 8 digits that tell equal names apart; the name alone will do.
-        if address in words or any(address == f"{known}:{word}" for known in (run, run[:-9]) for word in words):
-            return True
-    return False
-
-
-def _described(row: Plain) -> str:
-    address = f"{row.get('run')}:{row.get('step')}" if row.get("step") is not None else str(row.get("run"))
-    digest = str(row.get("digest") or "failed")[:12]
-    return f"  {digest:12}  {address}  {', '.join(each(row, 'name', current=True))}  {row.get('variant') or 'raw'}"
+            yield {"event": "failure", **shown, "class": failed[0], "message": failed[1], "attempts": row["attempts"]}

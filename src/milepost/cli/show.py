@@ -11,9 +11,10 @@ from typing import Any
 
 from milepost.cli._arguments import add_json, add_store, positive
 from milepost.cli._output import json_lines
-from milepost.cli._store import failures, find, open_store
+from milepost.cli._store import failures, open_store
 from milepost.errors import UsageError
 from milepost.registry import resolve
+from milepost.report.address import find
 from milepost.report.detail import Evaluated, describe, drawn
 from milepost.report.table import Plain
 

@@ -85,13 +85,14 @@ class Index:
         """Return one row a content and variant, and one a failed file, sorted by run, step and name.
 
         Each has run, path, step, name, variant, digest, state ("done", "seen" or "failed"), failure (kind and message,
-        or None) and its sightings, the primary one first: with a step, and not named last, best or latest, if there is
-        such a one.  A sighting that is not `current` was superseded: its path holds something else by now.
+        or None), attempts (how often it failed) and its sightings, the primary one first: with a step, and not named
+        last, best or latest, if there is such a one.  A sighting that is not `current` was superseded: its path holds
+        something else by now.
         """
         done, failures = self._mended(self._outcomes)
         rows = self._contents(run)
         for row in rows:
-            row["failure"] = failures.get(row["digest"])
+            row["failure"], row["attempts"] = failures.get(row["digest"], (None, 0))
             row["state"] = "done" if row["digest"] in done else "failed" if row["failure"] else "seen"
         return sorted(rows + self._failed(run), key=_order)
 
@@ -111,13 +112,13 @@ class Index:
         order = " ORDER BY digest, data, slice, estimator='exact' DESC, batch, metric"
         return self._connection.execute(query + order, given).fetchall()
 
-    def _outcomes(self) -> tuple[set[str], dict[str, dict[str, str]]]:
+    def _outcomes(self) -> tuple[set[str], dict[str, tuple[dict[str, str], int]]]:
         done = {row[0] for row in self._connection.execute("SELECT DISTINCT digest FROM value")}
         rows = self._connection.execute(
-            "SELECT digest, kind, message FROM failure WHERE NOT EXISTS (SELECT 1 FROM value WHERE value.folder="
-            "substr(failure.folder, 1, length(failure.folder) - 8) || 'records') ORDER BY attempt, folder"
+            "SELECT digest, kind, message, attempt FROM failure WHERE NOT EXISTS (SELECT 1 FROM value WHERE "
+            "value.folder=substr(failure.folder, 1, length(failure.folder) - 8) || 'records') ORDER BY attempt, folder"
         )
-        return done, {digest: {"kind": kind, "message": message} for digest, kind, message in rows}
+        return done, {digest: ({"kind": kind, "message": message}, attempt) for digest, kind, message, attempt in rows}
 
     def _sightings(self, run: str | None) -> list[dict[str, Any]]:
         query = f"SELECT {','.join(_SIGHTING)} FROM sighting WHERE ? IS NULL OR run=?"  # noqa: S608 - constants only
@@ -150,7 +151,7 @@ class Index:
                 failure = {"kind": item["kind"], "message": item["message"]}
                 sighting = {**head, "seen": item["seen"], "current": True}
                 row = {**head, "variant": item["variant"], "digest": None, "sightings": [sighting]}
-                rows.append({**row, "failure": failure, "state": "failed"})
+                rows.append({**row, "failure": failure, "attempts": item["attempt"], "state": "failed"})
         return rows
 
     def _mended(self, call: Callable[[], _Result]) -> _Result:

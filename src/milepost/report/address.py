@@ -1,0 +1,64 @@
+"""Addresses: from what people write down (a step, a name, a digest's first digits, a run's name) to what it names."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from milepost.errors import UsageError
+from milepost.report.table import Plain, each, sightings_of
+
+_SHORTEST = 4
+_SHOWN = 12
+
+
+def run_id(store: Any, name: str) -> str:
+    """Return the id of the run with an id or a folder's name; a `UsageError` lists the runs that there are."""
+    runs = store.runs()
+    fitting = [run["id"] for run in runs if run["id"] == name] or [run["id"] for run in runs if run["name"] == name]
+    if len(fitting) != 1:
+        listed = ", ".join(fitting or sorted(run["id"] for run in runs)) or "none"
+        found = "names several runs" if fitting else "is no run of this store"
+        raise UsageError(f"{name!r} {found}; expected one of: {listed}")
+    return str(fitting[0])
+
+
+def find(checkpoints: Iterable[Plain], address: str) -> Plain:
+    """Return the one checkpoint at an address: step, run:step, name, or digest prefix; a `UsageError` lists several.
+
+    A step or name goes before a digest prefix, so that what people write down stays reachable.
+
+    >>> find([{"run": "a-01234567", "step": 9, "name": "step-9", "digest": "beef01"}], "beef")["step"]
+    9
+    """
+    rows = list(checkpoints)
+    fitting = [row for row in rows if _named(row, address)]
+    if not fitting and len(address) >= _SHORTEST:
+        fitting = [row for row in rows if str(row.get("digest") or "").startswith(address.lower())]
+    if not fitting:
+        raise UsageError(
+            f"no checkpoint is at {address!r} in this store of {len(rows)}; expected a step, run:step, a name, or at "
+            f"least {_SHORTEST} digits of a digest; `milepost ls --all` lists them"
+        )
+    if len(fitting) > 1:
+        listed = [_described(row) for row in fitting[:_SHOWN]]
+        more = [f"  ... and {len(fitting) - _SHOWN} more"] if len(fitting) > _SHOWN else []
+        raise UsageError("\n".join([f"{address!r} fits {len(fitting)} checkpoints; name one of:", *listed, *more]))
+    return fitting[0]
+
+
+def _named(row: Plain, address: str) -> bool:
+    for seen in sightings_of(row, current=True):
+        words = {str(seen[key]) for key in ("step", "name") if seen.get(key) is not None}
+        path = str(seen.get("path") or "")
+        words |= {path, Path(path).name} - {""}
+        run = str(seen.get("run") or row.get("run") or "")
+        # A run's id is its folder's name and 8 digits that tell equal names apart; the name alone will do.
+        if address in words or any(address == f"{known}:{word}" for known in (run, run[:-9]) for word in words):
+            return True
+    return False
+
+
+def _described(row: Plain) -> str:
+    address = f"{row.get('run')}:{row.get('step')}" if row.get("step") is not None else str(row.get("run"))
+    digest = str(row.get("digest") or "failed")[:12]
+    return f"  {digest:12}  {address}  {', '.join(each(row, 'name', current=True))}  {row.get('variant') or 'raw'}"

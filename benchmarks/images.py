@@ -21,7 +21,7 @@ from torch.utils import data
 
 from milepost.data import Images
 
-COUNT, HEIGHT, WIDTH, BATCH, ROUNDS = 2000, 400, 500, 64, 5
+COUNT, HEIGHT, WIDTH, BATCH, ROUNDS = 2000, 400, 500, 64, 3
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 

@@ -1,6 +1,8 @@
 """Images by class: the laws, the presets against plain Pillow, every kind of file, and what is refused."""
 
+import importlib.util
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from PIL import Image, ImageOps
 from milepost.core import Batch
 from milepost.data import Images
 from milepost.data.images import Preset
-from milepost.errors import DataError, UsageError
+from milepost.errors import DataError, MissingExtra, UsageError
 from milepost.testing.sources import check_source
 
 RNG = np.random.default_rng(11)
@@ -257,3 +259,15 @@ def test_wrong_calls_are_refused(tmp_path: Path, arguments: dict[str, Any], word
     folder = filled(tmp_path, 3)
     with pytest.raises(UsageError, match=words):
         Images(folder, **arguments)
+
+
+@pytest.mark.parametrize(("module", "file", "pip"), [("PIL", "images", "images"), ("torch", "torch_loader", "torch")])
+def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, module: str, file: str, pip: str) -> None:
+    found = importlib.util.find_spec(f"milepost.data.{file}")
+    assert found is not None
+    assert found.loader is not None
+    anew = importlib.util.module_from_spec(found)
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "milepost.data._torch_items", raising=False)
+    with pytest.raises(MissingExtra, match=rf"pip install 'milepost\[{pip}\]'"):
+        found.loader.exec_module(anew)

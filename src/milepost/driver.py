@@ -71,6 +71,7 @@ class Driver:
         self._wish = wish
         self._seen: dict[tuple[str, str], tuple[str, str]] = {}
         self._repetitions: dict[tuple[str, str], int] = {}
+        self._sealed: set[str] = set()
         self._deferred: list[Item] = []
         self._sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
 
@@ -113,9 +114,11 @@ class Driver:
         folder = self.store.evaluation(key)
         own: str = self.spec["column_set"]
         sets = folder.column_sets()
-        for name in [own, *sets] if own in sets else sets:
+        if own in sets:
+            return own, folder.parts(own).coverage()
+        for name in [] if self.spec["folded"] else sets:
             reader = folder.parts(name).read()
-            if name == own or (not self.spec["folded"] and set(self.spec["kept"]) <= set(reader.names)):
+            if set(self.spec["kept"]) <= set(reader.names):
                 return name, reader.coverage
         return own, []
 
@@ -261,7 +264,8 @@ class Driver:
         """Seal what is whole, have it scored where records are missing, and tell."""
         size = self.data[item.data]["size"]
         if item.stop == size:
-            self.store.dataset(self.data[item.data]["digest"]).seal(size)
+            if item.data not in self._sealed and self.store.dataset(self.data[item.data]["digest"]).seal(size):
+                self._sealed.add(item.data)
             self.store.evaluation(item.key).parts(item.column_set).seal(size)
         lacking = self.unscored(item)
         if lacking:

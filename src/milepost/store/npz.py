@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -199,11 +200,16 @@ def _npy_header(stream: BinaryIO, at: int) -> tuple["np.dtype[Any]", tuple[int, 
     if not start.startswith(_MAGIC):
         raise ValueError("not an array")
     length = struct.unpack_from("<H", start, len(_MAGIC))[0]
-    described = ast.literal_eval(_exactly(stream, at + len(start), length).decode("latin-1"))
+    return *_described(_exactly(stream, at + len(start), length)), at + len(start) + length
+
+
+@lru_cache(maxsize=1024)  # thousands of archives of one evaluation have the same few headers
+def _described(header: bytes) -> tuple["np.dtype[Any]", tuple[int, ...]]:
+    described = ast.literal_eval(header.decode("latin-1"))
     shape = described["shape"]
     if not all(type(size) is int and size >= 0 for size in shape) or described["fortran_order"] is not False:
         raise ValueError("shape or order of an array")
-    return np.lib.format.descr_to_dtype(described["descr"]), tuple(shape), at + len(start) + length
+    return np.lib.format.descr_to_dtype(described["descr"]), tuple(shape)
 
 
 def _exactly(stream: BinaryIO, offset: int, count: int) -> bytes:

@@ -13,3 +13,17 @@ def check_choice(owner: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise a UsageError unless the value is one of the choices."""
     if value not in choices:
         raise UsageError(f"{owner}={value!r}: expected {' or '.join(map(repr, choices))}")
+
+
+def check_share(owner: str, value: object) -> float:
+    """Return the value as a float; raise a UsageError unless it is a number above 0 and at most 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise UsageError(f"{owner}={value!r}: expected a number above 0 and at most 1")
+    return float(value)
+
+
+def check_positive(owner: str, value: object) -> float:
+    """Return the value as a float; raise a UsageError unless it is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise UsageError(f"{owner}={value!r}: expected a finite number above 0")
+    return float(value)

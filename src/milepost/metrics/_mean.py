@@ -38,8 +38,14 @@ def summed(values: Array, finite: Array, weights: Array | None) -> Tally:
     return Tally(counts, {"sum": ExactSums.products(kept, weight), "weight": ExactSums.of(weight)})
 
 
-def mean(state: Tally, skip: bool) -> Value:  # noqa: FBT001 - the metric's own field, handed on
-    """Return the mean; undefined without rows, and where rows are spoiled unless these are skipped."""
+_UNLIKELY = "rows give their label no probability"
+
+
+def mean(state: Tally, skip: bool, why: str = _UNLIKELY) -> Value:  # noqa: FBT001 - the metric's own field, handed on
+    """Return the mean; undefined without rows, and where rows are spoiled unless these are skipped.
+
+    `why` goes on from a number of rows, and says why these make the mean infinite.
+    """
     n, spoiled = state.count("n"), state.count("spoiled")
     if n == 0:
         return Value(None, note="undefined: no rows")
@@ -51,5 +57,5 @@ def mean(state: Tally, skip: bool) -> Value:  # noqa: FBT001 - the metric's own 
     weight = state.sums.get("weight")
     value = total.ratio(weight if weight is not None else n - spoiled)
     bottom = weight.value() if weight is not None else n - spoiled
-    note = f"infinite: {int(total.plus)} rows give their label no probability" if math.isinf(value) else None
+    note = f"infinite: {int(total.plus)} {why}" if math.isinf(value) else None
     return Value(value, total.value(), bottom, note)

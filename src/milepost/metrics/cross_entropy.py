@@ -1,11 +1,13 @@
-"""Cross-entropy: the mean negative log-likelihood of the labels."""
+"""Cross-entropy: the mean negative log-likelihood of the labels, plain or with smoothed labels."""
 
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from milepost.core import Array, Columns, Value
-from milepost.metrics._checks import check_choice
+from milepost.metrics._checks import check_choice, check_share
 from milepost.metrics._mean import mean, summed
 from milepost.states import Tally
 
@@ -46,3 +48,53 @@ class CrossEntropy:
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the mean."""
         return {"cross_entropy": mean(state, self.nonfinite == "skip")}
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothedCrossEntropy:
+    """Mean cross-entropy against smoothed labels, in nats: (1 - s) nll + s (mean over classes of -log p).
+
+    The share `smoothing` of every label is spread evenly over all classes, the label's own included (Szegedy et al.
+    2016; `label_smoothing` of PyTorch and Keras).  A row's two terms are joined in float64 and rounded to float32; the
+    sum of the rows is exact.  Spoiled rows make it undefined unless `nonfinite="skip"`; any class without probability
+    makes it infinite.  The amount of smoothing is part of the value's name.
+
+    >>> import numpy as np
+    >>> metric = SmoothedCrossEntropy(smoothing=0.5)
+    >>> rows = {"nll": np.float32([1.0]), "uniform_nll": np.float32([2.0]), "finite": np.ones(1, np.uint8)}
+    >>> metric.values(metric.state(rows, None))["cross_entropy_smoothed_0.5"].value
+    1.5
+    """
+
+    smoothing: float = 0.1
+    nonfinite: Literal["undefined", "skip"] = "undefined"
+    name: ClassVar[str] = "smoothed_cross_entropy"
+    columns: ClassVar[tuple[str, ...]] = ("nll", "uniform_nll", "finite")
+    direction: ClassVar[str] = "lower"
+    unit: ClassVar[str] = "nats"
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    examples: ClassVar[tuple[dict[str, float], ...]] = ({"smoothing": 1}, {"smoothing": 0.37})
+
+    def __post_init__(self) -> None:
+        """Refuse a share outside (0, 1] and an unknown rule for spoiled rows."""
+        object.__setattr__(self, "smoothing", check_share("SmoothedCrossEntropy(smoothing)", self.smoothing))
+        check_choice("SmoothedCrossEntropy(nonfinite)", self.nonfinite, ("undefined", "skip"))
+
+    @property
+    def headline(self) -> str:
+        """`cross_entropy_smoothed_0.1`."""
+        return f"cross_entropy_smoothed_{self.smoothing!r}"
+
+    def contribution(self, columns: Columns) -> Array:
+        """Return each row's loss in float32; NaN where spoiled."""
+        rest = 1.0 - self.smoothing
+        own = rest * columns["nll"].astype(np.float64) if rest else 0.0  # without this, 0 x infinity would be NaN
+        return np.asarray(own + self.smoothing * columns["uniform_nll"].astype(np.float64), np.float32)
+
+    def state(self, columns: Columns, weights: Array | None) -> Tally:
+        """Sum the rows exactly."""
+        return summed(self.contribution(columns), columns["finite"], weights)
+
+    def values(self, state: Tally) -> dict[str, Value]:
+        """Return the mean."""
+        return {self.headline: mean(state, self.nonfinite == "skip", "rows give some class no probability")}

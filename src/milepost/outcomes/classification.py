@@ -16,7 +16,7 @@ SPOILED_RANK = np.iinfo(np.int32).max
 _SMALL = 1 << 15
 """Bytes of a batch of scores below which a reduction costs mostly its calls."""
 
-_SCORED = ("nll", "confidence", "squared_error")
+_SCORED = ("nll", "uniform_nll", "confidence", "squared_error")
 _COLUMNS = (
     Column("rank", "int32", "classes with a higher score, plus equal ones at a lower index; 2**31-1 where spoiled"),
     Column("above", "int32", "classes with a higher score than the label's; 2**31-1 where spoiled"),
@@ -27,6 +27,11 @@ _COLUMNS = (
         "nll",
         "float32",
         "negative log-likelihood of the label in nats; +inf where its probability is 0 (score -inf); NaN where spoiled",
+    ),
+    Column(
+        "uniform_nll",
+        "float32",
+        "mean over classes of -log(probability) in nats; +inf where any probability is 0; NaN where spoiled",
     ),
     Column("confidence", "float32", "probability of the prediction; NaN where spoiled"),
     Column("squared_error", "float32", "sum over classes of (probability - one-hot)^2; NaN where spoiled"),
@@ -105,7 +110,7 @@ class Classification:
         columns, fine = _order_columns(xp, scores, there, best)
         if self.outputs != "scores" and wanted & set(_SCORED):
             probable = _softmax if self.outputs == "logits" else _declared
-            columns |= probable(xp, scores, there, best[:, None], "squared_error" in wanted)
+            columns |= probable(xp, scores, there, best[:, None], wanted)
         return columns, fine
 
 
@@ -185,7 +190,7 @@ def _order_columns(xp: Any, scores: Any, labels: Any, best: Any) -> tuple[dict[s
     return columns, fine
 
 
-def _softmax(xp: Any, scores: Any, labels: Any, best: Any, squares: bool) -> dict[str, Any]:  # noqa: FBT001 - private
+def _softmax(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:
     """Probabilities of logits.  The largest term of the sum is 1 exactly; the rest is summed to 1e-16.
 
     Terms are computed in float32 for scores of at most that (a quarter of the time), and always summed in float64.
@@ -193,14 +198,18 @@ def _softmax(xp: Any, scores: Any, labels: Any, best: Any, squares: bool) -> dic
     wide = xp.astype(scores, _term_dtype(xp, scores.dtype), copy=False)
     top = xp.take_along_axis(wide, best, axis=1)
     terms = wide - top
+    # Summed before they become exponentials: minus the mean log-probability, up to the logarithm of their sum.
+    below = xp.mean(xp.astype(terms, xp.float64), axis=1) if "uniform_nll" in wanted else None
     terms = np.exp(terms, out=terms) if isinstance(terms, np.ndarray) else xp.exp(terms)  # saves a large array
     rest = xp.sum(terms, axis=1, dtype=xp.float64) - 1.0
     own = xp.take_along_axis(wide, labels, axis=1)
     gap = (xp.astype(top, xp.float64) - xp.astype(own, xp.float64))[:, 0]
     columns = {"nll": gap + xp.log1p(rest), "confidence": 1.0 / (1.0 + rest)}
-    if squares:
+    if below is not None:
+        columns["uniform_nll"] = xp.log1p(rest) - below
+    if "squared_error" in wanted:
         share = terms / (1.0 + rest)[:, None]
-        columns["squared_error"] = xp.sum(share * share, axis=1) - 2.0 * xp.exp(-columns["nll"]) + 1.0
+        columns["squared_error"] = _squared_error(xp, share, xp.exp(-columns["nll"]))
     return columns
 
 
@@ -208,7 +217,12 @@ def _term_dtype(xp: Any, dtype: Any) -> Any:
     return xp.float32 if xp.isdtype(dtype, "real floating") and xp.finfo(dtype).bits <= 32 else xp.float64  # noqa: PLR2004
 
 
-def _declared(xp: Any, scores: Any, labels: Any, best: Any, squares: bool) -> dict[str, Any]:  # noqa: FBT001 - private
+def _squared_error(xp: Any, shares: Any, own: Any) -> Any:
+    """Sum (probability - one-hot)^2 over classes; what rounding leaves below 0 or above 2 is neither."""
+    return xp.clip(xp.sum(shares * shares, axis=1) - 2.0 * own + 1.0, 0.0, 2.0)
+
+
+def _declared(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:
     """Probabilities as the model gives them; what cannot be one is refused, rows with NaN aside."""
     wide = xp.astype(scores, xp.float64)
     total = xp.sum(wide, axis=1)
@@ -223,8 +237,10 @@ def _declared(xp: Any, scores: Any, labels: Any, best: Any, squares: bool) -> di
         )
     own = xp.take_along_axis(wide, labels, axis=1)[:, 0]
     columns = {"nll": -xp.log(own), "confidence": xp.take_along_axis(wide, best, axis=1)[:, 0]}
-    if squares:
-        columns["squared_error"] = xp.sum(wide * wide, axis=1) - 2.0 * own + 1.0
+    if "uniform_nll" in wanted:
+        columns["uniform_nll"] = -xp.mean(xp.log(wide), axis=1)
+    if "squared_error" in wanted:
+        columns["squared_error"] = _squared_error(xp, wide, own)
     return columns
 
 

@@ -7,7 +7,7 @@ was batched.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,7 @@ def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size
         "data": scored.name,
         "slice": "all",
         "status": scored.status,
+        "direction": getattr(metric, "direction", None),
         "values": [item if item["metric"] == metric.headline else {**item, "headline": False} for item in values],
     }
 
@@ -273,16 +274,100 @@ def _largest(payloads: list[dict[str, Json]]) -> list[dict[str, Json]]:
 
 
 def _again(store: Store, key: str, payload: dict[str, Json], sizes: Sequence[int]) -> Iterator[dict[str, Json]]:
-    settings = {name: item for name, item in payload["metric"].items() if name not in ("name", "version")}
     try:
-        metric = load("metrics", payload["metric"]["name"])(**settings)
+        metric = metric_of(payload["metric"])
     except UsageError:
         return
+    scored = holding(store, key, metric, payload["coverage"][-1][1])
+    if scored is not None:
+        counts = oddities(scored)
+        for size in sizes:
+            yield _with(batch_mean(scored, metric, size, payload), counts)
+
+
+def metric_of(spec: Mapping[str, Json]) -> Metric:
+    """Build a metric from its spec: its registered name and its settings; a UsageError where either does not fit.
+
+    >>> metric_of({"name": "top_k", "k": 3}).headline
+    'top3'
+    """
+    cls = load("metrics", spec["name"])
+    settings = {key: tuple(item) if isinstance(item, list) else item for key, item in spec.items()}
+    settings = {key: item for key, item in settings.items() if key not in ("name", "version")}
+    known = [item.name for item in fields(cls)] if is_dataclass(cls) else []
+    for key in settings:
+        if key not in known:
+            raise UsageError(f"{spec['name']} has no setting {key!r}; it has: {', '.join(known) or 'none'}")
+    try:
+        made: Metric = cls(**settings)
+    except TypeError as error:
+        raise UsageError(f"{spec['name']}({settings}): {error}") from error
+    return made
+
+
+def holding(store: Store, key: str, metric: Metric, stop: int | None = None) -> Scored | None:
+    """Open what an evaluation has kept of a metric's columns on rows [0, stop), by default on as many as there are.
+
+    None where its columns are not kept, or not on all of these rows.
+    """
+    widest: Scored | None = None
     for column_set in store.evaluation(key).column_sets():
-        scored = scored_of(store, key, column_set, payload["coverage"][-1][1])
+        scored = scored_of(store, key, column_set, 0)
         covered = scored.outcomes.coverage
-        if scored.has(metric) and covered and covered[0][0] == 0 and covered[0][1] >= scored.stop:
-            counts = oddities(scored)
-            for size in sizes:
-                yield _with(batch_mean(scored, metric, size, payload), counts)
-            return
+        last = covered[0][1] if covered and covered[0][0] == 0 else 0
+        if scored.has(metric) and last >= max(stop or 1, widest.stop + 1 if widest else 1):
+            widest = replace(scored, stop=last if stop is None else stop)
+    return widest
+
+
+def score_kept(store: Store, weights: str, metrics: Sequence[Metric]) -> list[dict[str, Json]]:
+    """Return (and keep) the records of metrics for some weights, on every data set, from kept columns.
+
+    The model is not asked.  Batch means are of the sizes that are on record.  Raises UsageError where an evaluation
+    lacks a column that a metric reads, has kept no rows, or has another metric of the same value on record; then
+    nothing is kept.
+    """
+    todo = []
+    for key in store.evaluations():
+        folder = store.evaluation(key)
+        spec = folder.spec()
+        if spec is not None and spec["weights"] == weights and folder.column_sets():
+            known = folder.records.read()
+            sizes = sorted({item["batch_size"] for item in known if item["batch_size"] is not None})
+            for metric in metrics:
+                _check_names(metric, known)
+                scored = holding(store, key, metric)
+                if scored is None:
+                    raise UsageError(_lacking(store, key, metric, spec["data_name"]))
+                todo.append((folder, scored, metric, sizes))
+    if not todo:
+        raise UsageError(f"no outcomes of {weights[:12]} are kept that a metric could be computed from")
+    made = []
+    for folder, scored, metric, sizes in todo:
+        for record, tables in records(scored, [metric], sizes):
+            folder.records.publish(record, tables)
+            made.append(record)
+    return made
+
+
+def _check_names(metric: Metric, known: Sequence[Mapping[str, Json]]) -> None:
+    """Refuse a metric whose value's name is taken by another one, or by the same with other settings."""
+    own = spec_of(metric)
+    for payload in known:
+        if payload["metric"] != own and metric.headline in {entry["metric"] for entry in payload["values"]}:
+            raise UsageError(
+                f"{metric.headline} is on record as {payload['metric']}; {own} would give another value of that name"
+            )
+
+
+def _lacking(store: Store, key: str, metric: Metric, data: str) -> str:
+    folder = store.evaluation(key)
+    opened = [scored_of(store, key, name, 0) for name in folder.column_sets()]
+    names = sorted({name for scored in opened for name in (*scored.outcomes.names, *scored.data.names)})
+    lacking = [name for name in metric.columns if name not in names]
+    if not lacking:
+        return f"{metric.headline} on {data}: no rows of {', '.join(metric.columns)} are kept from the first one on"
+    return (
+        f"{metric.headline} reads the column {lacking[0]!r}, which is not kept on {data} (kept: {', '.join(names)}); "
+        "add the metric to the evaluation, or set Evaluation(keep='all'), and run it again: this needs the model"
+    )

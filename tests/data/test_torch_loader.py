@@ -209,6 +209,12 @@ def test_items_of_unequal_shape_are_refused(workers: int) -> None:
         everything(source)
 
 
+def test_workers_that_cannot_start_are_told() -> None:
+    loader = data.DataLoader(Items(), num_workers=1, multiprocessing_context="spawn")
+    with pytest.raises(UsageError, match=r"workers cannot be started: .*lambda.*num_workers=0"):
+        everything(TorchLoader(loader))
+
+
 def test_a_worker_that_dies_is_an_error_and_not_the_end() -> None:
     source = TorchLoader(data.DataLoader(Items(die), num_workers=2, persistent_workers=True), order="natural")
     with pytest.raises(DataError, match=r"a worker process of the DataLoader died or hung.*num_workers=0"):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from milepost.errors import DataError, MilepostError, MissingExtra
+from milepost.errors import DataError, MilepostError, MissingExtra, UsageError
 
 try:
     import torch
@@ -70,7 +70,7 @@ class Items:
         found: Any = None
         lasting = False
         try:
-            found = kept.start(plan, asked)
+            found = _started(kept, plan, asked)
             while True:
                 try:
                     batch = next(found)
@@ -145,6 +145,16 @@ class _Kept:
             weakref.finalize(self, shut_down, begun)
             self._begun = begun
         return begun
+
+
+def _started(kept: _Kept, plan: Callable[[], Iterator[list[int]]], asked: deque[list[int]]) -> Iterator[Any]:
+    try:
+        return kept.start(plan, asked)
+    except Exception as error:
+        raise UsageError(
+            f"the DataLoader's workers cannot be started: {_said(error)}; with the start method spawn, data set and "
+            "collate function must be picklable (no lambda, no open file); num_workers=0 does without workers"
+        ) from error
 
 
 class _Plan:

@@ -1,0 +1,99 @@
+"""`best` over the real thing: direction, rivals, data sets and runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests._material import checkpoints, evaluation_of, examples, go
+from tests.cli._runs import evaluated
+
+from milepost.cli import main
+from milepost.data.arrays import Arrays
+
+Shown = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return evaluated(tmp_path_factory.mktemp("best"), 100, 300, 900)
+
+
+def line(capsys: Shown) -> dict[str, Any]:
+    (text,) = capsys.readouterr().out.splitlines()
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def values(store: Path, metric: str, capsys: Shown) -> dict[int, float]:
+    assert main(["ls", "--store", str(store), "--json"]) == 0
+    records = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    return {
+        item["checkpoint"]["step"]: item["value"]
+        for item in records
+        if item["metric"] == metric and item["estimator"] == "exact"
+    }
+
+
+@pytest.mark.parametrize(("metric", "direction", "pick"), [("top1", "higher", max), ("cross_entropy", "lower", min)])
+def test_the_best_by_either_direction(store: Path, metric: str, direction: str, pick: Any, capsys: Shown) -> None:
+    known = values(store, metric, capsys)
+    assert main(["best", "--metric", metric, "--store", str(store), "--json"]) == 0
+    found = line(capsys)
+    assert (found["event"], found["direction"], found["data"], found["compared"]) == ("best", direction, "test", 3)
+    assert found["best"]["checkpoint"]["step"] == pick(known, key=lambda step: known[step])
+    assert found["best"]["value"] == pick(known.values())
+
+
+def test_in_words(store: Path, capsys: Shown) -> None:
+    assert main(["best", "--metric", "top1", "--store", str(store)]) == 0
+    first, head, best, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("top1 (higher is better) on test, ok: 0.")
+    assert "/700 [0." in first
+    assert "95 % wilson, population" in first
+    assert head.split()[:3] == ["place", "run", "step"]
+    assert best.split()[0] == "best"
+    assert any("not yet a paired test" in text for text in rest)
+
+
+def test_a_name_that_is_not_on_record(store: Path, capsys: Shown) -> None:
+    assert main(["best", "--metric", "top3", "--store", str(store)]) == 2
+    assert "no value 'top3' is on record; there are: cross_entropy, top1, top5" in capsys.readouterr().err
+
+
+def test_runs_and_data_sets(tmp_path: Path, capsys: Shown) -> None:
+    two = {"test": Arrays(*examples(100)), "other": Arrays(*examples(100, seed=1))}
+    runs = [checkpoints(tmp_path / name, step) for name, step in (("a", 1), ("b", 2))]
+    go(evaluation_of(data=two), *runs, store=tmp_path / "evals")
+    place = ["--store", str(tmp_path / "evals")]
+    assert main(["best", "--metric", "top1", *place]) == 2
+    assert "several data sets are on record: other, test; name one with --data" in capsys.readouterr().err
+    for run in ("a", "b"):
+        assert main(["best", "--metric", "top1", "--data", "other", "--run", run, "--json", *place]) == 0
+        found = line(capsys)
+        assert (found["best"]["run"], found["compared"], found["data"]) == (run, 1, "other")
+    assert main(["best", "--metric", "top1", "--data", "nowhere", *place]) == 2
+    assert "there are: other, test" in capsys.readouterr().err
+
+
+def test_other_data_under_the_same_name_is_not_compared(tmp_path: Path, capsys: Shown) -> None:
+    old = evaluated(tmp_path, 100)
+    inputs, labels = examples(700)
+    swapped = Arrays(inputs, np.roll(labels, 1))
+    store = evaluated(tmp_path / "new", 300)
+    go(evaluation_of(data={"test": swapped}), checkpoints(tmp_path / "more", 500), store=store)
+    assert old.exists()
+    assert main(["best", "--metric", "top1", "--store", str(store), "--json"]) == 0
+    found = line(capsys)
+    assert found["compared"] == 1
+    assert len(found["elsewhere"]) == 1
+
+
+def test_a_limited_run_is_named_and_not_compared(tmp_path: Path, capsys: Shown) -> None:
+    store = evaluated(tmp_path, 100)
+    go(evaluation_of(), checkpoints(tmp_path / "more", 500), store=store, limit=50)
+    assert main(["best", "--metric", "top1", "--store", str(store), "--json"]) == 0
+    found = line(capsys)
+    assert found["best"]["checkpoint"]["step"] == 100
+    assert [item["status"] for item in found["partial"]] == ["partial 50/700"]

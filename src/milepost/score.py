@@ -338,7 +338,7 @@ def score_kept(store: Store, weights: str, metrics: Sequence[Metric]) -> list[di
                 _check_names(metric, known)
                 scored = holding(store, key, metric)
                 if scored is None:
-                    raise UsageError(_lacking(store, key, metric, spec["data_name"]))
+                    raise UsageError(lacking(store, key, metric, spec["data_name"]))
                 todo.append((folder, scored, metric, sizes))
     if not todo:
         raise UsageError(f"no outcomes of {weights[:12]} are kept that a metric could be computed from")
@@ -360,14 +360,15 @@ def _check_names(metric: Metric, known: Sequence[Mapping[str, Json]]) -> None:
             )
 
 
-def _lacking(store: Store, key: str, metric: Metric, data: str) -> str:
+def lacking(store: Store, key: str, metric: Metric, data: str) -> str:
+    """Say which column of a metric an evaluation has not kept, and what to do about it."""
     folder = store.evaluation(key)
     opened = [scored_of(store, key, name, 0) for name in folder.column_sets()]
     names = sorted({name for scored in opened for name in (*scored.outcomes.names, *scored.data.names)})
-    lacking = [name for name in metric.columns if name not in names]
-    if not lacking:
+    absent = [name for name in metric.columns if name not in names]
+    if not absent:
         return f"{metric.headline} on {data}: no rows of {', '.join(metric.columns)} are kept from the first one on"
     return (
-        f"{metric.headline} reads the column {lacking[0]!r}, which is not kept on {data} (kept: {', '.join(names)}); "
+        f"{metric.headline} reads the column {absent[0]!r}, which is not kept on {data} (kept: {', '.join(names)}); "
         "add the metric to the evaluation, or set Evaluation(keep='all'), and run it again: this needs the model"
     )

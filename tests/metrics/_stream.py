@@ -15,7 +15,7 @@ KINDS = ("plain", "tied", "absent", "one class")
 class Stream:
     """Logits, their probabilities in float64, labels, weights, and the columns that our task makes of them."""
 
-    def __init__(self, kind: str, rows: int = 40) -> None:
+    def __init__(self, kind: str, rows: int = 24) -> None:
         random = np.random.default_rng(KINDS.index(kind))
         self.labels = random.integers(0, CLASSES, rows)
         logits = random.normal(size=(rows, CLASSES)) * 2

@@ -3,7 +3,11 @@ from milepost.metrics.brier import Brier as Brier
 from milepost.metrics.calibration import CalibrationError as CalibrationError
 from milepost.metrics.confusion import Confusion as Confusion
 from milepost.metrics.cross_entropy import CrossEntropy as CrossEntropy
+from milepost.metrics.f_beta import FBeta as FBeta
+from milepost.metrics.precision import Precision as Precision
+from milepost.metrics.recall import Recall as Recall
 from milepost.metrics.cross_entropy import SmoothedCrossEntropy as SmoothedCrossEntropy
+from milepost.metrics.specificity import Specificity as Specificity
 from milepost.metrics.top_k import TopK as TopK
 
-__all__ = ["Brier", "CalibrationError", "Confusion", "CrossEntropy", "SmoothedCrossEntropy", "TopK"]
+__all__ = ["Brier", "CalibrationError", "Confusion", "CrossEntropy", "FBeta", "Precision", "Recall", "SmoothedCrossEntropy", "Specificity", "TopK"]

@@ -15,6 +15,12 @@ def check_choice(owner: str, value: object, choices: tuple[str, ...]) -> None:
         raise UsageError(f"{owner}={value!r}: expected {' or '.join(map(repr, choices))}")
 
 
+def check_class(owner: str, value: object) -> None:
+    """Raise a UsageError unless the value is the index of a class: an integer from 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 20:
+        raise UsageError(f"{owner}={value!r}: expected the index of a class, an integer from 0")
+
+
 def check_share(owner: str, value: object) -> float:
     """Return the value as a float; raise a UsageError unless it is a number above 0 and at most 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:

@@ -1,14 +1,13 @@
 """The confusion matrix and what it says of each class."""
 
-from collections import Counter
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from milepost.core import Array, Columns, Value
-from milepost.states import ExactSums, Tally
+from milepost.metrics._classes import counted_in, exact, plain, ratios, sum_of_ratios
+from milepost.states import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,11 @@ class Confusion:
         size = int(max(label.max(initial=-1), prediction.max(initial=-1))) + 1
         shape = (size, size + 1)
         cells = label * (size + 1) + prediction + 1
-        matrix = np.bincount(cells, minlength=size * (size + 1)).astype(np.int64).reshape(shape)
-        sums = {} if weights is None else {"matrix": ExactSums.of(weights, cells, shape)}
-        return Tally({"matrix": matrix}, sums, grows=True)
+        return counted_in("matrix", cells, weights, shape)
 
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the mean recall over the classes present, rounded once."""
-        matrix = _exact(state)
+        matrix = exact(state, "matrix")
         return self._value(np.diagonal(matrix, 1), matrix.sum(axis=1), len(matrix))
 
     def values_of(self, columns: Columns, weights: Array | None) -> dict[str, Value]:
@@ -59,47 +56,26 @@ class Confusion:
         return self._value(right, support, classes)
 
     def _value(self, right: Array, support: Array, classes: int) -> dict[str, Value]:
-        """Average the recalls exactly: those of equal support are added before they become fractions."""
-        tops: Counter[int] = Counter()
-        present = 0
-        for top, bottom in zip(right.tolist(), support.tolist(), strict=True):
-            if bottom:
-                tops[bottom] += top
-                present += 1
+        """Average the recalls exactly."""
+        here = support != 0
+        present = int(np.count_nonzero(here))
         if not present:
             return {self.headline: Value(None, note="undefined: no rows")}
-        whole = sum((Fraction(top, bottom) for bottom, top in tops.items()), Fraction(0)) / present
+        top, bottom = sum_of_ratios(right[here], support[here])
         note = None if present == classes else f"over {present} classes present of {classes}"
-        return {self.headline: Value(whole.numerator / whole.denominator, note=note)}
+        return {self.headline: Value(top / (bottom * present), note=note)}
 
     def tables(self, state: Tally) -> dict[str, Array]:
         """Return `matrix` [label, prediction], `spoiled` [label], and per class `support`, `recall`, `precision`."""
-        matrix = _exact(state)
+        matrix = exact(state, "matrix")
         square = matrix[:, 1:]
         right = np.diagonal(square)
         support, predicted = matrix.sum(axis=1), square.sum(axis=0)
         weighted = "matrix" in state.sums
         return {
-            "matrix": _plain(square, weighted),
-            "spoiled": _plain(matrix[:, 0], weighted),
-            "support": _plain(support, weighted),
-            "recall": _ratios(right, support),
-            "precision": _ratios(right, predicted),
+            "matrix": plain(square, weighted=weighted),
+            "spoiled": plain(matrix[:, 0], weighted=weighted),
+            "support": plain(support, weighted=weighted),
+            "recall": ratios(right, support),
+            "precision": ratios(right, predicted),
         }
-
-
-def _exact(state: Tally) -> Array:
-    """Return the matrix as exact integers: counts, or weights in units of 2**-1074 (dtype object)."""
-    units: Any = state.sums["matrix"].units if "matrix" in state.sums else state.counts["matrix"]
-    return np.asarray(units)
-
-
-def _plain(units: Array, weighted: bool) -> Array:  # noqa: FBT001 - private
-    if not weighted:
-        return units.astype(np.int64)
-    return np.array([int(unit) / (1 << 1074) for unit in units.ravel()]).reshape(units.shape)
-
-
-def _ratios(tops: Array, bottoms: Array) -> Array:
-    pairs = zip(tops.tolist(), bottoms.tolist(), strict=True)
-    return np.array([top / bottom if bottom else np.nan for top, bottom in pairs], np.float64)

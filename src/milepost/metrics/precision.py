@@ -1,0 +1,37 @@
+"""Precision: of the rows that are predicted as a class, the share that is of it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from milepost.core import Array
+from milepost.metrics._averages import ClassRatio
+from milepost.metrics._classes import Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision(ClassRatio):
+    """Right rows of a class / rows predicted as it, for one class (`label`), or averaged over classes.
+
+    A class that no row is predicted as has no precision: `undefined` says what it counts in an average.  `average`
+    is "macro" (over `classes`: "present", "seen", or their number), "weighted" by rows, or "micro".  Micro precision is
+    accuracy over the rows that are not spoiled.
+
+    >>> import numpy as np
+    >>> rows = {"label": np.array([0, 0, 1, 2]), "prediction": np.array([0, 1, 1, 1], np.int32)}
+    >>> for metric in (Precision(), Precision(undefined="skip"), Precision(label=1), Precision(average="micro")):
+    ...     for name, item in metric.values(metric.state(rows, None)).items():
+    ...         print(name, item.value, item.note)
+    precision_macro_present 0.4444444444444444 1 without predictions count as 0
+    precision_macro_present_skip 0.6666666666666666 over 2 of 3 classes
+    precision_class_1 0.3333333333333333 None
+    precision_micro 0.5 None
+    """
+
+    name: ClassVar[str] = "precision"
+    _bottom: ClassVar[str] = "predictions"
+
+    def _short(self) -> str:
+        return "precision"
+
+    def _terms(self, rows: Rows) -> tuple[Array, Array]:
+        return rows.right, rows.predicted

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from milepost.behind import Behind
 from milepost.core import GRID, Array, Batch, Failure, Json, Metric, Model, Part, Source, Task
 from milepost.data.ahead import ahead
 from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, OutOfMemory
@@ -24,7 +25,12 @@ PUBLISH_ROWS = 1 << 17
 """Or after this many rows, so that memory does not grow with the speed of the model."""
 
 TOGETHER_ROWS = 1 << 12
-"""Small outputs are reduced together from this many rows on."""
+"""Small outputs wait for others and are reduced together: a call costs as much for few rows as for many."""
+
+TOGETHER_BYTES = 1 << 17
+"""Or from this many bytes of outputs on; larger ones wait for nothing."""
+
+_Held = tuple[Array, Batch, int, int]
 
 
 @dataclass(slots=True)
@@ -61,6 +67,18 @@ def evaluate(
     checkpoint's fault.
     """
     buffers = {name: _Buffer(work, start, (loading or {}).get(name, 0.0)) for name in residents}
+    with Behind() as behind:
+        for outcome in _passed(work, residents, buffers, behind, (start, stop)):
+            if isinstance(outcome[1], Failure):
+                buffers.pop(outcome[0], None)
+            yield outcome
+
+
+def _passed(
+    work: Pass, residents: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: Behind, bounds: tuple[int, int]
+) -> Iterator[tuple[str, Part | Failure]]:
+    """Take the buffers through the pass; one that failed is taken out by the caller before the next is asked for."""
+    start, stop = bounds
     batches = ahead(work.source.batches(start, stop, work.batch_size))
     published = mark = time.perf_counter()
     done = start
@@ -74,21 +92,28 @@ def evaluate(
                 outputs = _predict(work, residents[name], batch)
                 mark = _tick(clocks, "model", mark)
                 _check_model(work, residents[name], batch, outputs)
-                buffers[name].take(outputs, batch, low, high)
+                buffers[name].take(outputs, batch, (low, high), behind)
             except CheckpointError as error:
-                del buffers[name]
                 yield name, Failure(error.kind, str(error))
-                continue
             mark = _tick(clocks, "metrics", mark)
         if not buffers:
             return
         done = high
         if mark - published > PUBLISH_SECONDS or done - start >= PUBLISH_ROWS:
             published, start = mark, done - done % GRID
-            yield from ((name, part) for name, buffer in buffers.items() if (part := buffer.cut(start)) is not None)
+            yield from _cut(buffers, start, behind)
     if done < stop:
         raise DataError(f"the source ended at row {done}, but {stop} rows were expected: it holds fewer than it said")
-    yield from ((name, part) for name, buffer in buffers.items() if (part := buffer.cut(stop)) is not None)
+    yield from _cut(buffers, stop, behind)
+
+
+def _cut(buffers: dict[str, "_Buffer"], stop: int, behind: Behind) -> Iterator[tuple[str, Part | Failure]]:
+    """Hand on what lies before `stop`, once all of it is reduced."""
+    behind.settle()
+    for name, buffer in list(buffers.items()):
+        part = buffer.cut(stop)
+        if part is not None:
+            yield name, part
 
 
 def _tick(clocks: dict[str, float], name: str, since: float) -> float:
@@ -141,28 +166,30 @@ class _Buffer:
         self.clocks = {"load": loading, "data": 0.0, "model": 0.0, "metrics": 0.0}
         self._work = work
         self._begin = start
-        self._waiting: list[tuple[Array, Batch, int, int]] = []
+        self._waiting: list[_Held] = []
         self._columns: dict[str, list[Array]] = {}
         self._cells: dict[int, dict[str, Any]] = {}  # by cell of the grid: metric -> state
 
-    def take(self, outputs: Any, batch: Batch, low: int, high: int) -> None:
-        """Reduce a batch's outputs and take its rows [low, high); small ones wait for others: a call costs the same."""
+    def take(self, outputs: Any, batch: Batch, bounds: tuple[int, int], behind: Behind) -> None:
+        """Take rows [low, high) of a batch: what the task can hold is reduced while the next batch is predicted."""
         hold = getattr(self._work.task, "hold", None)
         held = None if hold is None else hold(outputs, batch.labels)
         if held is None or (self._waiting and not _alike(self._waiting[-1], held, batch)):
-            self._reduce_waiting()
+            behind.start(self._reduce, self._waiting)
+            self._waiting = []
         if held is None:
-            self._add(self._work.task.reduce(outputs, batch.labels, self._work.wanted), batch, low, high)
+            behind.settle()
+            self._add(self._work.task.reduce(outputs, batch.labels, self._work.wanted), batch, *bounds)
             return
-        self._waiting.append((held, replace(batch, inputs=None), low, high))
-        if len(self._waiting) * len(held) >= TOGETHER_ROWS:
-            self._reduce_waiting()
+        self._waiting.append((held, replace(batch, inputs=None), *bounds))
+        if len(self._waiting) * len(held) >= TOGETHER_ROWS or len(self._waiting) * held.nbytes >= TOGETHER_BYTES:
+            behind.start(self._reduce, self._waiting)
+            self._waiting = []
 
-    def _reduce_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
+    def _reduce(self, waiting: list[_Held]) -> None:
         if not waiting:
             return
-        outputs = np.concatenate([held for held, _, _, _ in waiting])
+        outputs = np.concatenate([held for held, _, _, _ in waiting]) if len(waiting) > 1 else waiting[0][0]
         labels = np.concatenate([batch.labels for _, batch, _, _ in waiting])
         columns = self._work.task.reduce(outputs, labels, self._work.wanted)
         begin = 0
@@ -195,7 +222,8 @@ class _Buffer:
 
     def cut(self, stop: int) -> Part | None:
         """Hand on the rows before `stop` as a part; None where there are none."""
-        self._reduce_waiting()
+        waiting, self._waiting = self._waiting, []
+        self._reduce(waiting)
         if stop <= self._begin:
             return None
         count = stop - self._begin
@@ -227,7 +255,7 @@ class _Buffer:
         }
 
 
-def _alike(before: tuple[Array, Batch, int, int], held: Array, batch: Batch) -> bool:
+def _alike(before: _Held, held: Array, batch: Batch) -> bool:
     """Tell whether outputs and labels can stand behind others without changing the dtype of either."""
     known, label = before[0], before[1].labels
     return (known.dtype, known.shape[1:], label.dtype) == (held.dtype, held.shape[1:], batch.labels.dtype)

@@ -33,7 +33,9 @@ def test_what_is_held_is_a_copy() -> None:
     assert not held.any()
 
 
-def test_large_outputs_and_wrong_labels_are_not_held() -> None:
+def test_large_outputs_and_wrong_labels_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     task = Classification(outputs="logits")
+    assert task.hold(np.zeros((256, 1000), np.float32), np.zeros(256, np.int64)) is not None
+    monkeypatch.setattr("milepost.outcomes.classification._HOLDABLE", 1000)
     assert task.hold(np.zeros((256, 1000), np.float32), np.zeros(256, np.int64)) is None
     assert task.hold(np.zeros((4, 3), np.float32), np.zeros(5, np.int64)) is None

@@ -28,6 +28,7 @@ _BITS = {
     "float8_e4m3fn": (np.uint8, "float8_e4m3fn"),
     "float8_e5m2": (np.uint8, "float8_e5m2"),
 }
+_INTEGERS = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -161,7 +162,10 @@ class TorchModel:
 
     def _input(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            value = _tensor(value, "inputs") if _must_copy(value) else torch.from_numpy(value)
+            plain = not _must_copy(value)
+            value = torch.from_numpy(value) if plain else _tensor(value, "inputs")
+            if plain and self._device.type == "cpu" and (value.dtype == self._floating or value.dtype in _INTEGERS):
+                return value  # as it is; a call into torch would hand the interpreter to the thread that reads ahead
         if not isinstance(value, torch.Tensor):
             return value
         dtype = self._floating if value.is_floating_point() else None

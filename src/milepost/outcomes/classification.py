@@ -13,8 +13,8 @@ from milepost.errors import DataError
 SPOILED_RANK = np.iinfo(np.int32).max
 """The rank of a spoiled row: behind every class, so that it is wrong for every k."""
 
-_SMALL = 1 << 15
-"""Bytes of a batch of scores below which a reduction costs mostly its calls."""
+_HOLDABLE = 1 << 26
+"""Bytes of a batch of scores up to which a copy of it may wait to be reduced beside the next prediction."""
 
 _SCORED = ("nll", "uniform_nll", "confidence", "squared_error")
 _COLUMNS = (
@@ -76,9 +76,12 @@ class Classification:
         return _host(_matrix(outputs)).astype(np.float64)
 
     def hold(self, outputs: Any, labels: Array) -> Array | None:
-        """Return a copy of outputs that may wait for more rows, since no row depends on another; None if too large."""
+        """Return a copy of outputs that may wait, since no row depends on another; None if too large, or elsewhere.
+
+        A copy, since a model may use one array for the outputs of all batches.
+        """
         scores = _near(_matrix(outputs))
-        fits = isinstance(scores, np.ndarray) and scores.nbytes <= _SMALL and labels.shape == scores.shape[:1]
+        fits = isinstance(scores, np.ndarray) and scores.nbytes <= _HOLDABLE and labels.shape == scores.shape[:1]
         return scores.copy() if fits else None
 
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:

@@ -9,8 +9,9 @@ from milepost._lazy import table
 _ADDRESSES = {
     "Batch": "milepost.core:Batch",
     "Evaluation": "milepost.evaluation:Evaluation",
+    "open_store": "milepost.report.reading:open_store",
 }
 
-__all__ = ["Batch", "Evaluation"]  # noqa: F822 - handed on by __getattr__
+__all__ = ["Batch", "Evaluation", "open_store"]  # noqa: F822 - handed on by __getattr__
 
 __getattr__, __dir__ = table(__name__, _ADDRESSES)

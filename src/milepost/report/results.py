@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from milepost.errors import UsageError
+from milepost.report.html import table_html
 from milepost.report.table import Plain, build
 from milepost.report.text import lines
 from milepost.score import batch_means
@@ -80,3 +81,7 @@ class RunResults:
     def __repr__(self) -> str:
         """Return the table, as a prompt shows it."""
         return str(self)
+
+    def _repr_html_(self) -> str:
+        """Return the table, as a notebook shows it."""
+        return table_html(build(self.records, self._checkpoints))

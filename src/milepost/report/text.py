@@ -22,7 +22,7 @@ def lines(results: Results) -> list[str]:
     """
     if not results.rows:
         return ["no checkpoints"]
-    heads, right, columns = _columns(results)
+    heads, right, columns = grid(results)
     heads.append("status")
     right.append(False)
     columns.append([status(row) for row in results.rows])
@@ -86,7 +86,8 @@ def _differs(results: Results, column: str) -> bool:
     return len({fixed(row, column) for row in results.rows if column not in {"data", "slice"} or row.data}) > 1
 
 
-def _columns(results: Results) -> tuple[list[str], list[bool], list[list[str]]]:
+def grid(results: Results) -> tuple[list[str], list[bool], list[list[str]]]:
+    """Return the heads, which of them stand to the right, and the cells by column; the status is not among them."""
     heads = list(_FIXED)
     right = [head in _RIGHT for head in heads]
     columns = [[fixed(row, head) for row in results.rows] for head in heads]

@@ -1,6 +1,8 @@
 """`best` over the real thing: direction, rivals, data sets and runs."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,16 @@ def test_a_name_that_is_not_on_record(store: Path, capsys: Shown) -> None:
     assert "no value 'top3' is on record; there are: cross_entropy, top1, top5" in capsys.readouterr().err
 
 
+def test_failures_are_counted(tmp_path: Path, capsys: Shown) -> None:
+    (tmp_path / "lenet").mkdir()
+    (tmp_path / "lenet" / "noise.pt").write_bytes(b"noise" * 99)
+    store = evaluated(tmp_path, 100)
+    assert main(["best", "--metric", "top1", "--store", str(store), "--json"]) == 0
+    assert line(capsys)["failed"] == 1
+    assert main(["best", "--metric", "top1", "--store", str(store)]) == 0
+    assert "1 failed, and have no value: `milepost failures` lists them" in capsys.readouterr().out
+
+
 def test_runs_and_data_sets(tmp_path: Path, capsys: Shown) -> None:
     two = {"test": Arrays(*examples(100)), "other": Arrays(*examples(100, seed=1))}
     runs = [checkpoints(tmp_path / name, step) for name, step in (("a", 1), ("b", 2))]
@@ -97,3 +109,12 @@ def test_a_limited_run_is_named_and_not_compared(tmp_path: Path, capsys: Shown) 
     found = line(capsys)
     assert found["best"]["checkpoint"]["step"] == 100
     assert [item["status"] for item in found["partial"]] == ["partial 50/700"]
+
+
+def test_the_verb_stays_light(store: Path) -> None:
+    code = (
+        "import sys, milepost.cli as c; "
+        f"c.main(['best', '--metric', 'top1', '--store', {str(store)!r}]); "
+        "sys.exit('numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0

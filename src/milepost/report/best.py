@@ -1,7 +1,7 @@
 """The best checkpoint by one value, and which others have an interval that meets its own."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost.errors import UsageError
@@ -22,7 +22,7 @@ class Best:
 
     `tied` have the very value of the best; `meets` another one, with an interval that meets the best's; `below` are the
     others.  Not compared: `partial` (fewer rows than the best, which has all), `undefined`, and `elsewhere` (evaluated
-    on other data of the same name).
+    on other data of the same name); `failed` counts the checkpoints that have no value because they failed.
     """
 
     metric: str
@@ -35,6 +35,7 @@ class Best:
     partial: tuple[Plain, ...] = ()
     undefined: tuple[Plain, ...] = ()
     elsewhere: tuple[Plain, ...] = ()
+    failed: int = 0
 
     def plain(self) -> dict[str, Any]:
         """Return what `--json` prints: the best's record, and the others by checkpoint, value and interval."""
@@ -47,6 +48,7 @@ class Best:
             "best": {key: item for key, item in self.best.items() if key not in ("event", "metric", "data")},
             **{group: [_short(record) for record in getattr(self, group)] for group in groups},
             "compared": 1 + len(self.tied) + len(self.meets) + len(self.below),
+            "failed": self.failed,
             "paired_test": False,
         }
 
@@ -63,13 +65,15 @@ def best_of(store: Any, metric: str, data: str | None = None, run: str | None = 
     """
     direction = direction_of(recorded(store, metric))
     index = store.index()
-    held = index.records(run=run_id(store, run) if run else None, metric=metric)
+    chosen = run_id(store, run) if run else None
+    held = index.records(run=chosen, metric=metric)
     records = [record for record in held if record["estimator"] == "exact" and record["slice"] in _ALL]
     name = one_data(sorted({record["data"] for record in records}), data)
     records = [record for record in records if record["data"] == name]
     if not records:
         raise UsageError(f"no value {metric!r} is on record" + (f" in run {run}" if run else ""))
-    return choose(records, direction, _elsewhere(store, name, records))
+    failed = sum(row["state"] == "failed" for row in index.checkpoints(chosen))
+    return replace(choose(records, direction, _elsewhere(store, name, records)), failed=failed)
 
 
 def one_data(names: Sequence[str], wanted: str | None) -> str:
@@ -165,7 +169,7 @@ def _lines(found: Best) -> list[str]:
 def _remarks(found: Best) -> list[str]:
     told = [f"{len(found.below)} others are below"] if found.below else []
     if not _span(found.best):
-        told.append(f"{found.metric} has no interval yet: how sure the order is cannot be said")
+        told.append(f"{found.metric} has no interval yet; `milepost compare A B` tells two apart row by row")
     elif found.tied or found.meets:
         told.append(
             f"{len(found.tied)} tied, {len(found.meets)} whose interval meets the best's; that is not yet a paired "
@@ -174,6 +178,8 @@ def _remarks(found: Best) -> list[str]:
     if found.best["status"] != "ok":
         told.append("every checkpoint is covered in part only: the values may be about different rows")
     told += [f"not compared, {word}: {_named(held)}" for word, held in _left_out(found) if held]
+    if found.failed:
+        told.append(f"{found.failed} failed, and have no value: `milepost failures` lists them")
     return told
 
 

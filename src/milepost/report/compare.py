@@ -229,7 +229,7 @@ def _lines(found: Comparison) -> list[str]:
     about = f"{found.metric}, {found.direction} is better, on the same {count(found.n)} rows of {found.data}"
     rows += [("", about), ("A", number(found.value_a, places)), ("B", number(found.value_b, places))]
     rows.append(("A - B", number(found.difference, places)))
-    rows += [(_WORDS[name], count(value)) for name, value in found.counts.items()]
+    rows += [(_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "spoiled"]
     rows += [(name, f"p = {value:.4g} (two-sided)") for name, value in found.tests.items()]
     width = max(len(label) for label, _ in rows)
     return [f"{label.ljust(width)}  {text}" if label else text for label, text in rows] + [

@@ -33,3 +33,9 @@ def check_positive(owner: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise UsageError(f"{owner}={value!r}: expected a finite number above 0")
     return float(value)
+
+
+def check_flag(owner: str, value: object) -> None:
+    """Raise a UsageError unless the value is True or False."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{owner}={value!r}: expected True or False")

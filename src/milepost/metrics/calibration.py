@@ -1,7 +1,6 @@
 """Calibration: whether 80 % of the predictions made with a confidence of 80 % are right."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -85,8 +84,11 @@ class CalibrationError:
             return {name: Value(None, note=note) for name in names}
         confidence, right, weight = _units(state)
         gaps = [abs(a - b) for a, b in zip(confidence, right, strict=True)]
-        worst = max(Fraction(gap, size) for gap, size in zip(gaps, weight, strict=True) if size)
-        return {names[0]: Value(sum(gaps) / sum(weight)), names[1]: Value(worst.numerator / worst.denominator)}
+        worst, rows = 0, 1
+        for gap, size in zip(gaps, weight, strict=True):
+            if gap * rows > worst * size:
+                worst, rows = gap, size
+        return {names[0]: Value(sum(gaps) / sum(weight)), names[1]: Value(worst / rows)}
 
     def tables(self, state: Tally) -> dict[str, Array]:
         """Return the reliability table, one row a bin: lower, upper, rows, accuracy, confidence (NaN where empty)."""

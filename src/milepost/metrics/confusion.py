@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from milepost.core import Array, Columns, Value
-from milepost.metrics._classes import counted_in, exact, plain, ratios, sum_of_ratios
+from milepost.metrics._classes import Rows, by_class, counted_in, exact, plain, ratios, sum_of_ratios
 from milepost.states import Tally
 
 
@@ -48,7 +48,8 @@ class Confusion:
     def values_of(self, columns: Columns, weights: Array | None) -> dict[str, Value]:
         """Return `values(state(columns, weights))` without the matrix, which many classes make large."""
         if weights is not None:
-            return self.values(self.state(columns, weights))
+            rows = Rows.of(by_class(columns, weights))
+            return self._value(rows.right, rows.support, len(rows.support))
         label, prediction = columns["label"].astype(np.int64), columns["prediction"].astype(np.int64)
         present, where, support = np.unique(label, return_inverse=True, return_counts=True)
         right = np.bincount(where[prediction == label], minlength=len(present))

@@ -100,9 +100,8 @@ def choose(records: Iterable[Plain], direction: str, elsewhere: Callable[[Plain]
         groups[_group(record, elsewhere)].append(record)
     some = "whole" if groups["whole"] else "partial"
     candidates = groups.pop(some)
-    left_out = {key: tuple(groups[key]) for key in groups.keys() & {"elsewhere", "undefined", "partial"}}
     if not candidates:
-        listed = "; ".join(f"{len(held)} {key}" for key, held in sorted(left_out.items()) if held)
+        listed = "; ".join(f"{len(held)} {key}" for key, held in sorted(groups.items()) if held)
         raise UsageError(f"no checkpoint has a value that can be compared ({listed or 'nothing is on record'})")
     sign = 1 if direction == "higher" else -1
     ordered = sorted(candidates, key=lambda record: -sign * _value(record))
@@ -110,7 +109,18 @@ def choose(records: Iterable[Plain], direction: str, elsewhere: Callable[[Plain]
     tied = [record for record in rest if record["value"] == first["value"]]
     meets = [record for record in rest[len(tied) :] if _meet(first, record)]
     below = [record for record in rest[len(tied) :] if not _meet(first, record)]
-    return Best(first["metric"], direction, first["data"], first, tuple(tied), tuple(meets), tuple(below), **left_out)
+    return Best(
+        metric=first["metric"],
+        direction=direction,
+        data=first["data"],
+        best=first,
+        tied=tuple(tied),
+        meets=tuple(meets),
+        below=tuple(below),
+        partial=tuple(groups.get("partial", ())),
+        undefined=tuple(groups["undefined"]),
+        elsewhere=tuple(groups["elsewhere"]),
+    )
 
 
 def _group(record: Plain, elsewhere: Callable[[Plain], bool]) -> str:

@@ -91,13 +91,11 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
     if size < 1:
         raise UsageError(f"a batch mean over batches of {size} rows: expected 1 or more")
     found: dict[str, list[Value]] = {}
-    # A metric whose state is much larger than a batch may offer its values without it.
-    values_of = getattr(metric, "values_of", None) or (lambda *rows: metric.values(metric.state(*rows)))
-    for columns, weights in _batches(scored, metric, size):
-        for name, item in values_of(columns, weights).items():
-            found.setdefault(name, []).append(item)
     weighted = "weight" in scored.data.names
     closed = hasattr(metric, "contribution") and not weighted
+    for columns, weights in _blocks(scored, metric, size):
+        for name, items in _values_by_batch(metric, columns, weights, size, mean=closed).items():
+            found.setdefault(name, []).extend(items)
     entries = []
     for known in whole["values"]:
         entry = _entry(scored, known["metric"], _mean(found[known["metric"]]), with_interval=False)
@@ -106,8 +104,8 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
     return _payload(scored, metric, entries, size)
 
 
-def _batches(scored: Scored, metric: Metric, size: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
-    """Yield the columns of each batch of the source's own order, gathered many batches at a time."""
+def _blocks(scored: Scored, metric: Metric, size: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
+    """Yield the columns of many whole batches of the source's own order at a time, and the rows' weights."""
     rows = None
     if scored.stop < scored.size:  # the rows that are covered, as if they were the whole
         rows = np.sort(scored.order.rows(np.arange(scored.stop)))
@@ -115,10 +113,28 @@ def _batches(scored: Scored, metric: Metric, size: int) -> Iterator[tuple[dict[s
     for begin in range(0, scored.stop, step):
         end = min(begin + step, scored.stop)
         natural = np.arange(begin, end) if rows is None else rows[begin:end]
-        columns, weights = scored.gather(metric.columns, scored.order.positions(natural))
-        for low in range(0, end - begin, size):
-            cut = slice(low, low + size)
-            yield {name: item[cut] for name, item in columns.items()}, None if weights is None else weights[cut]
+        yield scored.gather(metric.columns, scored.order.positions(natural))
+
+
+def _values_by_batch(
+    metric: Any, columns: dict[str, Array], weights: Array | None, size: int, *, mean: bool
+) -> dict[str, list[Value]]:
+    """Return the values of each batch of `size` rows; a plain mean's from one pass over all their contributions."""
+    rows = len(next(iter(columns.values())))
+    contributions = metric.contribution(columns) if mean else np.array([np.nan])
+    if np.isfinite(contributions).all():
+        sums = ExactSums.of(contributions, np.arange(rows) // size, (-(-rows // size),))
+        counts = [min(size, rows - begin) for begin in range(0, rows, size)]
+        return {metric.headline: [Value(sums.ratio(count, (batch,))) for batch, count in enumerate(counts)]}
+    # A metric whose state is much larger than a batch may offer its values without it.
+    values_of = getattr(metric, "values_of", None) or (lambda *rows: metric.values(metric.state(*rows)))
+    found: dict[str, list[Value]] = {}
+    for low in range(0, rows, size):
+        cut = slice(low, low + size)
+        batch = {name: item[cut] for name, item in columns.items()}
+        for name, item in values_of(batch, None if weights is None else weights[cut]).items():
+            found.setdefault(name, []).append(item)
+    return found
 
 
 def _mean(values: Sequence[Value]) -> Value:

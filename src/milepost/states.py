@@ -49,12 +49,14 @@ class ExactSums:
         flat = np.ascontiguousarray(values, dtype=np.float64).ravel()
         size = math.prod(shape)
         where = np.zeros(flat.size, np.int64) if cells is None else np.asarray(cells, np.int64).ravel()
-        counts = [
-            np.bincount(where[test], minlength=size).astype(np.int64).reshape(shape)
-            for test in (np.isnan(flat), flat == np.inf, flat == -np.inf)
-        ]
         fine = np.isfinite(flat)
-        if not fine.all():
+        if fine.all():
+            counts = [np.zeros(shape, np.int64)] * 3
+        else:
+            counts = [
+                np.bincount(where[test], minlength=size).astype(np.int64).reshape(shape)
+                for test in (np.isnan(flat), flat == np.inf, flat == -np.inf)
+            ]
             flat, where = flat[fine], where[fine]
         units = np.zeros(size, object)
         for begin in range(0, flat.size, _CHUNK):
@@ -112,8 +114,8 @@ class ExactSums:
 def _extract(values: Array, cells: Index, units: Array) -> None:
     """Add finite values to `units`, exactly: split off a leading slice whose partial sums are all representable."""
     rest = values
-    big = np.abs(rest) > _HUGE
-    if big.any():
+    if np.abs(rest).max(initial=0.0) > _HUGE:
+        big = np.abs(rest) > _HUGE
         for value, cell in zip(rest[big].tolist(), cells[big].tolist(), strict=True):
             units[cell] += _units(value)
         rest, cells = rest[~big], cells[~big]
@@ -132,7 +134,7 @@ def _extract(values: Array, cells: Index, units: Array) -> None:
 
 def _units(value: float) -> int:
     top, bottom = value.as_integer_ratio()
-    return top * ((1 << _UNIT) // bottom)
+    return top << (_UNIT + 1 - bottom.bit_length())  # the bottom is a power of two
 
 
 def _add(left: Array, right: Array) -> Array:

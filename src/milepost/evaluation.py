@@ -152,4 +152,6 @@ def _installed() -> tuple[str, ...]:
     import sysconfig  # noqa: PLC0415 - only needed where an Evaluation is made
 
     paths = sysconfig.get_paths()
-    return tuple({str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")})
+    return tuple(
+        {str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")}
+    )

@@ -1,6 +1,6 @@
-import re
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 

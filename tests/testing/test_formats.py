@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,8 +55,9 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
     path.write_bytes(MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest)
 
 
-def case(form: Toy, **changes: object) -> FormatCase:
-    return FormatCase(form, write, **({"checksummed": True, "hostile": (MAGIC, MAGIC + bytes(9))} | changes))
+def case(form: Toy, **changes: Any) -> FormatCase:
+    settings: dict[str, Any] = {"checksummed": True, "hostile": (MAGIC, MAGIC + bytes(9)), **changes}
+    return FormatCase(form, write, **settings)
 
 
 def test_a_sound_toy_format_passes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ truth = random.normal(size=(16, 10)).astype(np.float32)
 labels = (images @ truth).argmax(axis=1)
 
 
-def predict(weights, inputs):
+def predict(weights: dict[str, np.ndarray], inputs: np.ndarray) -> np.ndarray:
     """Return the logits [rows, 10] of a batch."""
     return inputs @ weights["kernel"]
 

@@ -175,3 +175,9 @@ def test_the_root_is_rounded_once(scale: int) -> None:
 def test_wrong_settings_are_refused(cls: Any, fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         cls(**fields)
+
+
+def test_the_root_knows_on_which_side_of_half_a_unit_it_is() -> None:
+    half = (2**53 + 1) ** 2 << 400  # the square of what lies midway between 1 and the next float
+    assert _root(half, 1 << 506) == 1.0
+    assert _root(half + 1, 1 << 506) == 1.0 + 2.0**-52

@@ -75,7 +75,7 @@ def test_the_command_prints_its_help_without_anything_heavy() -> None:
 
 
 def test_the_light_import_test_can_fail() -> None:
-    assert loaded_after("import sklearn") & HEAVY == {"sklearn", "scipy"}
+    assert loaded_after("import sklearn") & HEAVY >= {"sklearn", "scipy"}
 
 
 def test_importing_the_package_loads_no_room() -> None:

@@ -24,6 +24,7 @@ from milepost.errors import DataError, UsageError
 from milepost.plain import digest
 
 _BLOCK = 8192  # positions are turned into rows in blocks: a call of the order costs as much for 200 rows as for 2,000
+_GATHERED = 1 << 23  # bytes that are gathered at once: between its calls a gathering thread holds the interpreter
 
 
 class Arrays:
@@ -112,8 +113,8 @@ class Arrays:
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.
 
-        Every array of a batch is a contiguous copy of its own. Raises `UsageError` for a range or batch size below 0
-        or 1.
+        Every array of a batch is contiguous and a copy of the source's. Raises `UsageError` for a range or batch size
+        below 0 or 1.
         """
         first, stop = check_range(start, stop, batch_size), min(stop, self._size)
         if start >= stop:
@@ -121,10 +122,16 @@ class Arrays:
         block = max(1, _BLOCK // batch_size) * batch_size
         for base in range(first, stop, block):
             rows = self.order.rows(np.arange(base, min(base + block, self._size)))
-            for begin in range(base, min(base + block, stop), batch_size):
-                yield self._batch(begin, rows[begin - base : begin - base + batch_size])
+            wanted = rows[: -(-(min(base + block, stop) - base) // batch_size) * batch_size]
+            step = max(1, _GATHERED // (batch_size * self._row_bytes)) * batch_size
+            for begin in range(0, len(wanted), step):
+                yield from _cut(self._gather(base + begin, wanted[begin : begin + step]), batch_size)
 
-    def _batch(self, start: int, rows: Array) -> Batch:
+    @property
+    def _row_bytes(self) -> int:
+        return max(1, sum(array.nbytes // max(1, len(array)) for array in self._named().values()))
+
+    def _gather(self, start: int, rows: Array) -> Batch:
         where = rows if self._kept is None else self._kept[rows]
         return Batch(
             inputs=take(self._inputs, where),
@@ -140,6 +147,21 @@ class Arrays:
         named = {f"inputs/{name}": array for name, array in inputs.items()}
         others = {"labels": self._labels, "weights": self._weights, "ids": self._ids, "kept": self._kept}
         return named | {name: array for name, array in others.items() if array is not None}
+
+
+def _cut(rows: Batch, batch_size: int) -> Iterator[Batch]:
+    """Cut gathered rows into batches: slices, which share the gathered arrays but no row."""
+    for begin in range(0, len(rows.labels), batch_size):
+        piece = slice(begin, begin + batch_size)
+        inputs = rows.inputs
+        yield Batch(
+            inputs={name: item[piece] for name, item in inputs.items()} if isinstance(inputs, dict) else inputs[piece],
+            labels=rows.labels[piece],
+            weights=None if rows.weights is None else rows.weights[piece],
+            ids=None if rows.ids is None else rows.ids[piece],
+            start=rows.start + begin,
+            rows=None if rows.rows is None else rows.rows[piece],
+        )
 
 
 def declared(version: str | None) -> str | None:

@@ -6,8 +6,8 @@ columns, and hand the columns on as parts that begin and end on the grid.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ TOGETHER_ROWS = 1 << 12
 TOGETHER_BYTES = 1 << 17
 """Or from this many bytes of outputs on; larger ones wait for nothing."""
 
-_Held = tuple[Array, Batch, int, int]
+_Held = tuple[Array, "_Rows", int, int]
 
 
 @dataclass(slots=True)
@@ -174,14 +174,15 @@ class _Buffer:
         """Take rows [low, high) of a batch: what the task can hold is reduced while the next batch is predicted."""
         hold = getattr(self._work.task, "hold", None)
         held = None if hold is None else hold(outputs, batch.labels)
-        if held is None or (self._waiting and not _alike(self._waiting[-1], held, batch)):
+        rows = _Rows(batch.labels, batch.weights, batch.ids, batch.start)
+        if held is None or (self._waiting and not _alike(self._waiting[-1], held, rows)):
             behind.start(self._reduce, self._waiting)
             self._waiting = []
         if held is None:
             behind.settle()
-            self._add(self._work.task.reduce(outputs, batch.labels, self._work.wanted), batch, *bounds)
+            self._add(self._work.task.reduce(outputs, batch.labels, self._work.wanted), rows, *bounds)
             return
-        self._waiting.append((held, replace(batch, inputs=None), *bounds))
+        self._waiting.append((held, rows, *bounds))
         if len(self._waiting) * len(held) >= TOGETHER_ROWS or len(self._waiting) * held.nbytes >= TOGETHER_BYTES:
             behind.start(self._reduce, self._waiting)
             self._waiting = []
@@ -198,7 +199,7 @@ class _Buffer:
             self._add({name: item[rows] for name, item in columns.items()}, batch, low, high)
             begin = rows.stop
 
-    def _add(self, columns: Mapping[str, Array], batch: Batch, low: int, high: int) -> None:
+    def _add(self, columns: Mapping[str, Array], batch: "_Rows", low: int, high: int) -> None:
         """Take the rows [low, high) of a batch, and what the data itself says of them."""
         rows = slice(low - batch.start, high - batch.start)
         for name in self._work.kept & columns.keys():
@@ -209,7 +210,7 @@ class _Buffer:
         if self._work.folded:
             self._fold({**columns, "label": batch.labels}, batch, low, high)
 
-    def _fold(self, columns: Mapping[str, Array], batch: Batch, low: int, high: int) -> None:
+    def _fold(self, columns: Mapping[str, Array], batch: "_Rows", low: int, high: int) -> None:
         """Add rows to the state of their cell, so that states end on the grid as parts do."""
         for cell in range(low // GRID, (high - 1) // GRID + 1):
             rows = slice(max(low, cell * GRID) - batch.start, min(high, (cell + 1) * GRID) - batch.start)
@@ -255,7 +256,16 @@ class _Buffer:
         }
 
 
-def _alike(before: _Held, held: Array, batch: Batch) -> bool:
+class _Rows(NamedTuple):
+    """What is needed of a batch once it was predicted: not its inputs, which may be large."""
+
+    labels: Array
+    weights: Array | None
+    ids: Array | None
+    start: int
+
+
+def _alike(before: _Held, held: Array, batch: _Rows) -> bool:
     """Tell whether outputs and labels can stand behind others without changing the dtype of either."""
     known, label = before[0], before[1].labels
     return (known.dtype, known.shape[1:], label.dtype) == (held.dtype, held.shape[1:], batch.labels.dtype)

@@ -28,6 +28,7 @@ _BITS = {
     "float8_e4m3fn": (np.uint8, "float8_e4m3fn"),
     "float8_e5m2": (np.uint8, "float8_e5m2"),
 }
+_NUMPYS_OWN = frozenset("?bBhHiIlLqQefdgFDG")  # dtype characters; ml_dtypes' are others
 _INTEGERS = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
@@ -230,7 +231,7 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def _must_copy(array: Array) -> bool:
     """Tell whether `torch.from_numpy` would refuse the array, or warn of it because it cannot be written to."""
-    plain = array.dtype.isnative and array.dtype.name not in _BITS
+    plain = array.dtype.char in _NUMPYS_OWN and array.dtype.isnative
     return not (plain and array.flags.writeable and array.flags.c_contiguous)
 
 

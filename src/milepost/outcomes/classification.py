@@ -80,8 +80,10 @@ class Classification:
 
         A copy, since a model may use one array for the outputs of all batches.
         """
-        scores = _near(_matrix(outputs))
-        fits = isinstance(scores, np.ndarray) and scores.nbytes <= _HOLDABLE and labels.shape == scores.shape[:1]
+        scores = _near(outputs)
+        if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu" or scores.nbytes > _HOLDABLE:
+            return None
+        fits = scores.ndim == 2 and labels.shape == scores.shape[:1]  # noqa: PLR2004 - rows and classes
         return scores.copy() if fits else None
 
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:

@@ -126,7 +126,11 @@ def _values_by_batch(
         sums = ExactSums.of(contributions, np.arange(rows) // size, (-(-rows // size),))
         counts = [min(size, rows - begin) for begin in range(0, rows, size)]
         return {metric.headline: [Value(sums.ratio(count, (batch,))) for batch, count in enumerate(counts)]}
-    # A metric whose state is much larger than a batch may offer its values without it.
+    # A metric may offer the values of many batches at once, or of one without its state, where that costs less.
+    at_once = getattr(metric, "batch_values", None)
+    quick: dict[str, list[Value]] | None = at_once(columns, size) if at_once is not None and weights is None else None
+    if quick is not None:
+        return quick
     values_of = getattr(metric, "values_of", None) or (lambda *rows: metric.values(metric.state(*rows)))
     found: dict[str, list[Value]] = {}
     for low in range(0, rows, size):

@@ -150,9 +150,22 @@ def _gives_named_values(case: _Case) -> None:
 
 def _has_no_second_opinion(case: _Case) -> None:
     metric = case.metric
+    if hasattr(metric, "batch_values") and case.weights is None and case.size:
+        _check_batches(metric, case)
     if hasattr(metric, "values_of") and case.size:
         short, long = metric.values_of(case.columns, case.weights), metric.values(case.whole())
         assert short == long, f"{metric}: values_of gives {short}, its state {long}"
+
+
+def _check_batches(metric: Any, case: _Case) -> None:
+    """Compare the values of many batches at once with those of each batch's own state."""
+    for size in (7, 100, case.size):
+        at_once = metric.batch_values(case.columns, size)
+        for batch, low in enumerate(range(0, case.size if at_once is not None else 0, size)):
+            rows = {name: item[low : low + size] for name, item in case.columns.items()}
+            alone = metric.values(metric.state(rows, None))
+            found = {name: values[batch] for name, values in at_once.items()}
+            assert found == alone, f"{metric}: batch_values gives {found}, the batch's own state {alone}"
 
 
 def _ignores_parts_and_order(case: _Case) -> None:

@@ -102,6 +102,20 @@ def test_other_data_under_the_same_name_is_not_compared(tmp_path: Path, capsys: 
     assert len(found["elsewhere"]) == 1
 
 
+def test_what_was_all_evaluated_anew_on_new_data_is_compared_on_it(
+    tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = evaluated(tmp_path, 100, 300)
+    inputs, labels = examples(700)
+    swapped = evaluation_of(data={"test": Arrays(inputs, np.roll(labels, 1))})
+    monkeypatch.setattr("milepost.driver.now", lambda: "2999-01-01T00:00:00+00:00")
+    go(swapped, checkpoints(tmp_path / "more", 100, 300), store=store)
+    assert main(["best", "--metric", "top1", "--store", str(store), "--json"]) == 0
+    found = line(capsys)
+    assert (found["compared"], found["elsewhere"]) == (2, [])
+    assert found["best"]["value"] < 0.5  # the newest evaluation's: labels beside their rows
+
+
 def test_a_limited_run_is_named_and_not_compared(tmp_path: Path, capsys: Shown) -> None:
     store = evaluated(tmp_path, 100)
     go(evaluation_of(), checkpoints(tmp_path / "more", 500), store=store, limit=50)

@@ -147,15 +147,31 @@ def _meet(left: Plain, right: Plain) -> bool:
 
 
 def _elsewhere(store: Any, data: str, records: Sequence[Plain]) -> Callable[[Plain], bool]:
-    """Tell records about other data of the same name than the newest evaluation's; mixed ones count as other."""
-    known: dict[str, dict[str, str]] = {}
+    """Tell records about other data of the same name than the newest evaluation's.
+
+    Of weights that were evaluated on several such data, the index shows the largest coverage and then the newest; so a
+    whole record is the newest one's if that is whole too, and counts as other where this is not so.
+    """
+    known: dict[str, list[tuple[str, str, str]]] = {}
     for key in store.evaluations():
         spec = store.evaluation(key).spec() or {}
         if spec.get("data_name") == data:
-            known.setdefault(spec["weights"], {})[spec["data"]] = str(spec.get("created") or "")
-    ours = [known.get(record["checkpoint"]["digest"], {}) for record in records]
-    newest = max(((when, digest) for held in ours for digest, when in held.items()), default=("", ""))[1]
-    return lambda record: bool(known.get(record["checkpoint"]["digest"], {}).keys() - {newest})
+            known.setdefault(spec["weights"], []).append((str(spec.get("created") or ""), spec["data"], key))
+    ours = [known.get(record["checkpoint"]["digest"], []) for record in records]
+    newest = max((held for many in ours for held in many), default=("", "", ""))[1]
+
+    def other(record: Plain) -> bool:
+        held = known.get(record["checkpoint"]["digest"], [])
+        if {digest for _, digest, _ in held} <= {newest}:
+            return False
+        _, digest, key = max(held)
+        return digest != newest or record["status"] != "ok" or not _is_whole(store, key)
+
+    return other
+
+
+def _is_whole(store: Any, key: str) -> bool:
+    return any(payload["status"] == "ok" for payload in store.evaluation(key).records.read())
 
 
 def _short(record: Plain) -> dict[str, Any]:

@@ -140,6 +140,7 @@ class _Kept:
         """Begin a pass; rows go to `asked` as workers are given them."""
         self._plan.rows, self._plan.asked = plan, asked
         begun = iter(self._loader)
+        _unwatched(begun)
         if self.persistent and begun is not self._begun:
             # The iterator is in a circle of PyTorch's; this ends its workers before the collector finds it.
             weakref.finalize(self, shut_down, begun)
@@ -177,6 +178,17 @@ def shut_down(found: Any) -> None:
     end = getattr(found, "_shutdown_workers", None)
     if end is not None:
         end()
+
+
+def _unwatched(found: Any) -> None:
+    """Take the workers off PyTorch's SIGCHLD handler, which raises in the main thread, whatever that is doing.
+
+    A dead worker is still found by the pass that waits for it, which looks after its workers every five seconds: there
+    the error names the rows, and it ends no other evaluation.
+    """
+    if getattr(found, "_worker_pids_set", False):
+        torch._C._remove_worker_pids(id(found))  # noqa: SLF001 - it has no public name
+        found._worker_pids_set = False  # noqa: SLF001 - else the pids are taken off again at the end
 
 
 def settings(loader: Any) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The nouns of Milepost and the seams between its rooms.
 
-Everything here is plain data or a Protocol of one to three methods; nothing here does any work beyond describing
-itself.  A room (formats, frameworks, data, tasks, metrics, engines, stores) knows these nouns and none of the other
-rooms.
+Everything here is plain data or a Protocol of one to three methods; nothing here does any work.  A room (formats,
+frameworks, data, tasks, metrics, engines, stores) knows these nouns and none of the other rooms.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,18 +34,13 @@ class Identity:
     mtime_ns: int
     ctime_ns: int
 
-    def plain(self) -> list[int]:
-        """Return the five numbers as a list, for JSON."""
-        return [self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns]
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A checkpoint seen in a folder, before anything of it but its first bytes and its name was read.
 
-    `path` is its address (a file, a folder, or a prefix); `files` are the files that it consists of, relative to
-    nothing: full paths.  `format` is None where no format claims a file that is named like a checkpoint; then `failure`
-    says why, as a failure class and a message.
+    `path` is its address (a file, a folder, or a prefix), `files` the full paths of its files.  `format` is None where
+    no format claims a file that is named like a checkpoint; then `failure` says why: a failure class and a message.
     """
 
     path: str
@@ -61,8 +55,7 @@ class Found:
 class Extent:
     """Where the bytes of a tensor lie.
 
-    `encoding` is "raw" (bytes in the file, to be mapped; `strides` in bytes where not C-contiguous) or the name of a
-    compression that the reader undoes (`fetch`).
+    `encoding` is "raw" (to be mapped; `strides` in bytes where not C-contiguous) or a compression that `fetch` undoes.
     """
 
     file: str
@@ -92,8 +85,7 @@ class Tensor:
 class Table:
     """What a checkpoint holds, as plain data: read without executing anything of it.
 
-    `step` comes from the content (None where it does not tell).  `foreign` lists classes that the file names and that
-    were not imported; `notes` are remarks for `inspect`.
+    `step` comes from the content, if at all.  `foreign` lists classes that the file names and that were not imported.
     """
 
     format: str
@@ -180,8 +172,9 @@ class Placed(Protocol):
 class Batch:
     """Rows that go through the model together.
 
-    `inputs` is an array, a dict of arrays or the framework's own objects; `labels` has one row an example.  `start` is
-    the position of the first row in the order; `rows` are the rows' natural numbers (their index in the source), int64.
+    `inputs` is an array, a dict of arrays or the framework's own objects; `labels` has a row an example.  `slices` are
+    values a row by the slice's name; rows of one value in `groups` stand together and are never parted.  `start` is the
+    position of the first row in the order; `rows` are the rows' natural numbers (their index in the source), int64.
     """
 
     inputs: Any
@@ -189,6 +182,8 @@ class Batch:
     weights: Array | None = None
     mask: Array | None = None
     ids: Array | None = None
+    slices: Mapping[str, Array] | None = None
+    groups: Array | None = None
     start: int = 0
     rows: Array | None = None
 
@@ -215,6 +210,13 @@ class Ordered(Protocol):
 
     def positions(self, rows: Array) -> Array:
         """Positions of these natural rows (int64)."""
+
+
+class Sliced(Protocol):
+    """A source that can tell its rows' slices without reading their inputs."""
+
+    def slices(self, start: int, stop: int) -> Mapping[str, Array]:
+        """Return values by the slice's name, one a row of positions [start, stop); {} where it has no slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +325,8 @@ class MeanMetric(Protocol):
 class Part:
     """The outcomes of one checkpoint on rows [start, stop) of the order.
 
-    `columns` holds the kept columns; `states` the serialised states of metrics whose columns are not kept, by metric
-    spec digest.  `environment` tells device, threads, batch, versions, timings and certificate.
+    `states` holds the states of metrics whose columns are not kept, by the digest of the metric's spec; `environment`
+    tells device, threads, batch, versions, timings and certificate.
     """
 
     start: int
@@ -357,7 +359,7 @@ class Unit:
 class Job:
     """How an evaluator comes to its evaluation: by (file, attribute), or a live object in this process.
 
-    `options` is plain data (device, batch size) that goes to the evaluator as it is.
+    `options` is plain data (device) that goes to the evaluator as it is.
     """
 
     file: str | None

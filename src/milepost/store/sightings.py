@@ -53,7 +53,7 @@ class Sightings:
         """Put a sighting; False where the same one (or the same attempt) is there."""
         stem = _stem(sighting.run, sighting.path, sighting.identity, sighting.variant, sighting.signature)
         end = "" if sighting.failure is None else f".f{sighting.attempt}"
-        described = {"schema": 1, **asdict(sighting), "identity": sighting.identity.plain()}
+        described = {"schema": 1, **asdict(sighting), "identity": _numbers(sighting.identity)}
         return self._storage.put(f"{stem}{end}.json", json_bytes(described))
 
     def find(self, run: str, path: str, identity: Identity, variant: str, signature: str) -> Sighting | None:
@@ -93,4 +93,9 @@ class Sightings:
 
 
 def _stem(run: str, path: str, identity: Identity, variant: str, signature: str) -> str:
-    return f"runs/{run}/sightings/{digest([path, identity.plain(), variant, signature])}"
+    return f"runs/{run}/sightings/{digest([path, _numbers(identity), variant, signature])}"
+
+
+def _numbers(identity: Identity) -> list[int]:
+    """Return the five numbers of a file's identity as JSON has them."""
+    return list(asdict(identity).values())

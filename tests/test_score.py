@@ -14,10 +14,12 @@ import pytest
 from milepost.core import Array, Metric, Part
 from milepost.data.order import make_order
 from milepost.errors import StoreError, UsageError
+from milepost.estimators import batch_mean, exact, oddities
+from milepost.kept import Scored, scored_of
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
 from milepost.outcomes import Classification
 from milepost.plain import digest, spec_of
-from milepost.score import Scored, batch_mean, batch_means, exact, oddities, records, scored_of
+from milepost.score import batch_means, records
 from milepost.store.store import Store
 
 KEY, DATA, WEIGHTS = "ab" * 16, "cd" * 16, "ef" * 16

@@ -17,10 +17,11 @@ from milepost.core import Failure, Found, Job, Json, Metric, Part, Source, Table
 from milepost.errors import CheckpointError, ModelFailed, Torn, UsageError
 from milepost.evaluate import Pass, evaluate
 from milepost.evaluation import Evaluation
+from milepost.kept import scored_of
 from milepost.loading import code_version, load
 from milepost.plain import digest, spec_of
 from milepost.restore import Restored, restore, signature
-from milepost.score import records, scored_of
+from milepost.score import records
 from milepost.store.store import Store
 
 _CACHED = 16

@@ -11,6 +11,7 @@ from tests.metrics._stream import ALL, Stream
 
 from milepost.core import Array, Metric
 from milepost.data.order import make_order
+from milepost.kept import Scored
 from milepost.metrics import (
     BalancedAccuracy,
     Brier,
@@ -22,7 +23,7 @@ from milepost.metrics import (
     SmoothedCrossEntropy,
     Specificity,
 )
-from milepost.score import Scored, records
+from milepost.score import records
 
 ROWS, SIZE = 230, 64
 

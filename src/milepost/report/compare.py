@@ -6,6 +6,7 @@ from typing import Any
 
 from milepost.core import Metric
 from milepost.errors import UsageError
+from milepost.kept import Scored, holding, lacking
 from milepost.plain import spec_of
 from milepost.report.address import find
 from milepost.report.best import one_data
@@ -13,7 +14,7 @@ from milepost.report.numbers import count, decimals, number
 from milepost.report.pairing import Paired, joined, paired
 from milepost.report.recorded import direction_of, recorded
 from milepost.report.table import Plain
-from milepost.score import Scored, holding, lacking, metric_of
+from milepost.score import metric_of
 from milepost.stats.pairs import mcnemar_exact, mcnemar_mid_p
 from milepost.store.store import Store
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from milepost.core import Array
 from milepost.errors import UsageError
+from milepost.kept import Scored, scored_of
 from milepost.report.address import find, run_id
 from milepost.report.best import Best, best_of, one_data
 from milepost.report.compare import Comparison, compare_two
@@ -14,7 +15,6 @@ from milepost.report.frame import frame
 from milepost.report.html import table_html
 from milepost.report.table import Plain, Results, build, newest
 from milepost.report.text import lines
-from milepost.score import Scored, scored_of
 from milepost.store.store import Store
 
 _NEWEST = 50

@@ -1,0 +1,88 @@
+"""What there is to score: the columns that a store has kept of an evaluation and of its data."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from milepost.core import Array, Metric, Ordered
+from milepost.data.order import make_order
+from milepost.errors import StoreError
+from milepost.store.columns import ColumnsReader
+from milepost.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What there is to score: the columns of rows [0, stop) of an evaluation, and of its data."""
+
+    outcomes: ColumnsReader
+    data: ColumnsReader
+    order: Ordered
+    stop: int
+    size: int
+    name: str
+
+    @property
+    def status(self) -> str:
+        """`ok` where every row of the data is covered, else how many are."""
+        return "ok" if self.stop == self.size else f"partial {self.stop}/{self.size}"
+
+    def columns(self, names: Iterable[str], start: int, stop: int) -> tuple[dict[str, Array], Array | None]:
+        """Return columns of positions [start, stop), and the rows' weights."""
+        weights = self.data.slice("weight", start, stop) if "weight" in self.data.names else None
+        return {name: self._reader(name).slice(name, start, stop) for name in names}, weights
+
+    def gather(self, names: Iterable[str], positions: Array) -> tuple[dict[str, Array], Array | None]:
+        """Return columns of some positions, and the rows' weights."""
+        weights = self.data.take("weight", positions) if "weight" in self.data.names else None
+        return {name: self._reader(name).take(name, positions) for name in names}, weights
+
+    def has(self, metric: Metric) -> bool:
+        """Tell whether every column of a metric is kept."""
+        return all(name in self.outcomes.names or name in self.data.names for name in metric.columns)
+
+    def _reader(self, name: str) -> ColumnsReader:
+        return self.outcomes if name in self.outcomes.names else self.data
+
+
+def scored_of(store: Store, key: str, column_set: str, stop: int, order: Ordered | None = None) -> Scored:
+    """Open what an evaluation's key has kept; the order comes from the data's description where it is not given."""
+    folder = store.evaluation(key)
+    spec = folder.spec()
+    if spec is None:
+        raise StoreError(f"evaluation {key}: the store has no such evaluation")
+    dataset = store.dataset(spec["data"])
+    described = dataset.spec() or {}
+    size = int(described["size"])
+    if order is None:
+        kind = described["order"]
+        order = make_order(kind["kind"], size, kind.get("seed", 0))
+    return Scored(folder.parts(column_set).read(), dataset.read(), order, stop, size, spec["data_name"])
+
+
+def holding(store: Store, key: str, metric: Metric, stop: int | None = None) -> Scored | None:
+    """Open what an evaluation has kept of a metric's columns on rows [0, stop), by default on as many as there are.
+
+    None where its columns are not kept, or not on all of these rows.
+    """
+    widest: Scored | None = None
+    for column_set in store.evaluation(key).column_sets():
+        scored = scored_of(store, key, column_set, 0)
+        covered = scored.outcomes.coverage
+        last = covered[0][1] if covered and covered[0][0] == 0 else 0
+        if scored.has(metric) and last >= max(stop or 1, widest.stop + 1 if widest else 1):
+            widest = replace(scored, stop=last if stop is None else stop)
+    return widest
+
+
+def lacking(store: Store, key: str, metric: Metric, data: str) -> str:
+    """Say which column of a metric an evaluation has not kept, and what to do about it."""
+    folder = store.evaluation(key)
+    opened = [scored_of(store, key, name, 0) for name in folder.column_sets()]
+    names = sorted({name for scored in opened for name in (*scored.outcomes.names, *scored.data.names)})
+    absent = [name for name in metric.columns if name not in names]
+    if not absent:
+        return f"{metric.headline} on {data}: no rows of {', '.join(metric.columns)} are kept from the first one on"
+    return (
+        f"{metric.headline} reads the column {absent[0]!r}, which is not kept on {data} (kept: {', '.join(names)}); "
+        "add the metric to the evaluation, or set Evaluation(keep='all'), and run it again: this needs the model"
+    )

@@ -4,10 +4,10 @@ They are taken off, in any order and nesting, one at a time and only as far as a
 fits the model exactly is the caller's to check.  The model's own names may be the wrapped ones.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-_LEADING = ("module.", "_orig_mod.", "model.", "net.", "network.")
+_LEADING = ("module.", "_orig_mod.", "_forward_module.", "model.", "net.", "network.")
 _ANYWHERE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
@@ -62,3 +62,39 @@ def renamings(found: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[dic
             if model.taken:
                 said.append(f"{model.taken} taken off the model's")
             yield {whole: model.full.get(name, name) for name, whole in ours.full.items()}, ", ".join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Prefixes under each of which a whole model stands, and the names that are left over."""
+
+    prefixes: tuple[str, ...]
+    outside: tuple[str, ...]
+
+
+def beside(found: Iterable[str], wanted: Collection[str], required: Collection[str]) -> Beside | None:
+    """Return the prefixes under which all of `required` stand; None where there is no such prefix.
+
+    `outside` are the names that would not be in `wanted` once the first prefix is taken off; wrappers' marks within
+    names are left out of account.  Only for messages: what comes off is decided by `renamings`.
+
+    >>> beside(["model.w", "model.b", "loss_fn.weight"], ["w", "b"], ["w", "b"])
+    Beside(prefixes=('model.',), outside=('loss_fn.weight',))
+    """
+    names = {_unmarked(name): name for name in found}
+    first = next(iter(required), None)
+    if first is None:
+        return None
+    heads = (name.removesuffix(first) for name in names if name.endswith(f".{first}"))
+    prefixes = [head for head in heads if all(head + name in names for name in required)]
+    if not prefixes:
+        return None
+    head = prefixes[0]
+    inside = {head + name for name in wanted}
+    return Beside(tuple(prefixes), tuple(whole for name, whole in names.items() if name not in inside))
+
+
+def _unmarked(name: str) -> str:
+    for mark in _ANYWHERE:
+        name = name.replace(mark, "")
+    return name

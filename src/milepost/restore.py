@@ -2,12 +2,13 @@
 
 A checkpoint keeps its weights at top level or under a wrapper (`state_dict`, `model_state_dict`, ...).  The variant
 "raw" is the plain set; "ema" the averaged one, under a wrapper or a prefix of its own, or TensorFlow's suffix.  Nothing
-is restored in part: names that are missing, unexpected or misshapen are refused, with the nearest names.
+is restored in part: names that are missing, unexpected or misshapen are refused, with the nearest names.  Only where
+missing ones are allowed do these keep the values that the model was built with, and the result says so for ever.
 """
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with NumPy
@@ -17,11 +18,18 @@ from milepost.checkpoints.tensors import map_tensor
 from milepost.core import Array, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights
 from milepost.plain import digest
-from milepost.renaming import renamings
+from milepost.renaming import Beside, beside, renamings
+
+Initial = Callable[[Sequence[str]], Mapping[str, Array]]
+"""Gives, by name, the values that a model was built with."""
 
 _EMA_GROUPS = ("ema", "model_ema", "ema_model", "ema_state_dict", "ema_weights")
 _EMA_PREFIXES = ("ema/", "ema.")
 _EMA_SUFFIX = "/ExponentialMovingAverage"
+_SWAPPED = "current_model_state"
+"""Lightning's WeightAveraging keeps the raw weights here, and the averaged ones under `state_dict`."""
+_AVERAGED_COUNT = "n_averaged"
+"""How many models torch's AveragedModel has taken in: a count beside its weights."""
 _SHOWN = 5
 
 
@@ -54,52 +62,96 @@ def signature(variables: Sequence[Variable] | None) -> str:
     return digest([[item.name, item.dtype, item.shape and list(item.shape), item.tied_to] for item in variables])
 
 
-def restore(table: Table, variables: Sequence[Variable] | None, variant: str) -> Restored:
+def restore(
+    table: Table, variables: Sequence[Variable] | None, variant: str, initial: Initial | None = None
+) -> Restored:
     """Match a checkpoint's tensors to variables and map their bytes.
 
-    With `variables` None the function takes all tensors of the one set there is, under their own names.
+    With `variables` None the function takes all tensors of the one set there is, under their own names.  `initial`
+    allows for missing variables, and gives their values; then `notes["missing"]` tells which, and the digest differs
+    from that of any whole checkpoint.
     Raises Mismatch (names, shapes or kinds), NonfiniteWeights, and what mapping the bytes raises.
     """
-    chosen = _choose(candidates(table, variant, variables), variables, variant)
+    chosen = _choose(candidates(table, variant, variables), variables, variant, partial=initial is not None)
     if variables is None:
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
+    arrays, told = _arrays(chosen.tensors, variables)
+    notes: dict[str, object] = {"place": chosen.place or "top level", "variables": len(arrays)}
+    if _is_swapped(table):
+        notes["averaging"] = f"state_dict holds averaged weights (variant ema), {_SWAPPED} the raw ones"
+    if chosen.renamed:
+        notes["names"] = chosen.renamed
+    notes |= {key: _cut(items) for key, items in told.items() if items}
+    missing = _missing(chosen.tensors, variables)
+    if missing and initial is not None:
+        arrays |= _kept(initial, missing, variables)
+        notes["missing"] = {"variables": len(missing), "of": len(_families(variables)), "names": missing}
     optional = {item.name for item in variables if item.optional}
+    found = weights_digest({name: array for name, array in arrays.items() if name not in optional})
+    return Restored(arrays, digest(["partial", found, missing]) if missing else found, notes)
+
+
+def _arrays(
+    tensors: Mapping[str, Tensor], variables: Sequence[Variable]
+) -> tuple[dict[str, Array], dict[str, list[str]]]:
+    """Map what the checkpoint holds, a shared value once under its owner's name; and tell what was cast or stood in."""
     arrays: dict[str, Array] = {}
     casts: list[str] = []
+    tied: list[str] = []
     for variable in variables:
-        tensor = chosen.tensors.get(variable.name)
+        tensor = tensors.get(variable.name)
         if tensor is None:
-            continue  # optional, or a tied name whose owner is there: _choose saw to it
+            continue  # optional, allowed to be missing, or a tied name whose owner is there: _choose saw to it
         array = _fit(map_tensor(tensor), variable, casts)
         if variable.tied_to in arrays:
             _check_tied(variable, arrays[variable.tied_to], array)
-        else:
-            _check_finite(variable.name, array)
-            arrays[variable.tied_to or variable.name] = array
-    notes: dict[str, object] = {"place": chosen.place or "top level", "variables": len(arrays)}
-    if chosen.renamed:
-        notes["names"] = chosen.renamed
-    if casts:
-        notes["casts"] = casts[:_SHOWN] + ([f"and {len(casts) - _SHOWN} more"] if len(casts) > _SHOWN else [])
-    deciding = {name: array for name, array in arrays.items() if name not in optional}
-    return Restored(arrays, weights_digest(deciding), notes)
+            continue
+        _check_finite(variable.name, array)
+        arrays[variable.tied_to or variable.name] = array
+        if variable.tied_to is not None:
+            tied.append(f"{variable.name} stood in for {variable.tied_to}, to which it is tied")
+    return arrays, {"tied": tied, "casts": casts}
+
+
+def _kept(initial: Initial, missing: Sequence[str], variables: Sequence[Variable]) -> dict[str, Array]:
+    """Return the values that the model was built with, of the variables that a checkpoint does not hold."""
+    known = {item.name: item for item in variables}
+    values = initial(missing)
+    kept = {name: _fit(values[name], known[name], []) for name in missing}
+    for name, array in kept.items():
+        _check_finite(name, array)
+    return kept
+
+
+def _cut(items: list[str]) -> list[str]:
+    return items[:_SHOWN] + ([f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else [])
 
 
 def candidates(table: Table, variant: str, variables: Sequence[Variable] | None = None) -> list[Candidate]:
     """Return the sets of tensors of role weights that a variant could mean, each with the names freed of EMA marks."""
     groups: dict[str, dict[str, Tensor]] = {}
     wanted = {item.name for item in variables or ()}
+    swapped = _is_swapped(table)
     for tensor in table.tensors:
+        if variables is not None and tensor.name == _AVERAGED_COUNT and tensor.name not in wanted:
+            continue
         # A number called "step" is bookkeeping, unless the model has a variable of that very name.
         if tensor.role == "weights" or (tensor.role == "bookkeeping" and tensor.name in wanted):
-            place, name, kind = _classify(tensor)
+            place, name, kind = _classify(tensor, swapped=swapped)
             if kind == variant:
                 groups.setdefault(place, {})[name] = tensor
     return [Candidate(place, tensors) for place, tensors in sorted(groups.items())]
 
 
-def _classify(tensor: Tensor) -> tuple[str, str, str]:
+def _is_swapped(table: Table) -> bool:
+    groups = {tensor.group for tensor in table.tensors}
+    return {"state_dict", _SWAPPED} <= groups
+
+
+def _classify(tensor: Tensor, *, swapped: bool) -> tuple[str, str, str]:
     """Return the set's place, the model's name for the tensor, and the variant that it belongs to."""
+    if swapped and tensor.group == "state_dict":
+        return tensor.group, tensor.name, "ema"
     if tensor.group.rsplit("/", 1)[-1] in _EMA_GROUPS:
         return tensor.group, tensor.name, "ema"
     for prefix in _EMA_PREFIXES:
@@ -110,34 +162,86 @@ def _classify(tensor: Tensor) -> tuple[str, str, str]:
     return tensor.group, tensor.name, "raw"
 
 
-def _choose(sets: list[Candidate], variables: Sequence[Variable] | None, variant: str) -> Candidate:
+def _choose(sets: list[Candidate], variables: Sequence[Variable] | None, variant: str, *, partial: bool) -> Candidate:
+    """Return the one set that is the variant's; with `partial`, one that lacks variables where none is whole."""
     if not sets:
         raise Mismatch(f"the checkpoint holds no weights of variant {variant!r}; expected a set of tensors, found none")
     if variables is None:
         if len(sets) > 1:
             raise Mismatch(_two(sets, variant))
         return sets[0]
-    fitting = [item for item in sets if not _differences(item, variables)] or _renamed(sets, variables)
+    # Of each set the simplest reading: under its own names, or once wrappers' prefixes are taken off.
+    fitting = [item for item in sets if not _differences(item, variables)]
+    fitting = fitting or _fitting(sets, variables, _differences)
+    if partial and not fitting:
+        fitting = _fullest(_fitting(sets, variables, _unfit), variables)
     if len(fitting) > 1:
         raise Mismatch(_two(fitting, variant))
     if fitting:
         return fitting[0]
+    raise Mismatch(_refusal(sets, variables, partial=partial))
+
+
+def _fitting(
+    sets: Iterable[Candidate],
+    variables: Sequence[Variable],
+    against: Callable[[Candidate, Sequence[Variable]], list[str]],
+) -> list[Candidate]:
+    """Return at most one reading of each set: the simplest that has nothing against it."""
+    first = (next((one for one in _readings(item, variables) if not against(one, variables)), None) for item in sets)
+    return [reading for reading in first if reading is not None]
+
+
+def _fullest(readings: Sequence[Candidate], variables: Sequence[Variable]) -> list[Candidate]:
+    """Return the readings that hold most of the variables, none that holds nothing."""
+    counts = [_restored(reading, variables) for reading in readings]
+    most = max(counts, default=0)
+    return [reading for reading, count in zip(readings, counts, strict=True) if count == most > 0]
+
+
+def _readings(item: Candidate, variables: Sequence[Variable]) -> Iterable[Candidate]:
+    """Yield a set under its own names, then with prefixes of wrappers taken off; never with two names become one."""
+    for names, said in renamings(item.tensors, [variable.name for variable in variables]):
+        reading = Candidate(item.place, {names[name]: tensor for name, tensor in item.tensors.items()}, said)
+        if len(reading.tensors) == len(item.tensors):
+            yield reading
+
+
+def _refusal(sets: Sequence[Candidate], variables: Sequence[Variable], *, partial: bool) -> str:
+    """Say why no set fits: of the reading that comes nearest, or which prefix would have to come off."""
     names = {item.name for item in variables}
-    nearest = max(sets, key=lambda item: (len(names & set(item.tensors)), -len(item.tensors)))
+    readings = [reading for item in sets for reading in _readings(item, variables)]
+    nearest = max(readings, key=lambda item: (len(names & set(item.tensors)), -len(item.tensors), not item.renamed))
     where = f"under {nearest.place!r}" if nearest.place else "at top level"
-    raise Mismatch(f"the weights {where} do not fit the model: " + "; ".join(_differences(nearest, variables)))
+    required = [name for name, held in _families(variables).items() if len(held) == 1]
+    inner = None if names & set(nearest.tensors) else beside(nearest.tensors, names, required)
+    if inner is not None:
+        return f"the weights {where} do not fit the model: {_advice(inner)}"
+    taken = f" ({nearest.renamed})" if nearest.renamed else ""
+    if partial and not _restored(nearest, variables):
+        said = [f"none of the {len(_families(variables))} variables is there", *_unfit(nearest, variables)]
+    else:
+        said = (_unfit if partial else _differences)(nearest, variables)
+    return f"the weights {where}{taken} do not fit the model: " + "; ".join(said)
 
 
-def _renamed(sets: list[Candidate], variables: Sequence[Variable]) -> list[Candidate]:
-    """Return the sets that fit once wrappers' prefixes are taken off: at most one reading of each."""
-    fitting = []
-    for item in sets:
-        for names, said in renamings(item.tensors, [variable.name for variable in variables]):
-            reading = Candidate(item.place, {names[name]: tensor for name, tensor in item.tensors.items()}, said)
-            if len(reading.tensors) == len(item.tensors) and not _differences(reading, variables):
-                fitting.append(reading)
-                break
-    return fitting
+def _advice(found: Beside) -> str:
+    """Say what to do where all variables are there under a prefix that does not come off."""
+    if len(found.prefixes) > 1:
+        places = " and ".join(repr(prefix) for prefix in found.prefixes)
+        return f"all of its variables are there under {places} each: wrap it in the evaluation file as in training"
+    prefix = found.prefixes[0]
+    attributes = ", ".join(dict.fromkeys(name.partition(".")[0] for name in (prefix, *found.outside)))
+    more = (
+        f"{len(found.outside)} tensors are unexpected: {_listed(list(found.outside), ())}"
+        if found.outside
+        else "that is no prefix that wrappers are known for"
+    )
+    return (
+        f"all of its variables are there once {prefix!r} is taken off, but {more}; a prefix comes off only where it is "
+        "a wrapper's and nothing is left over: wrap the model in the evaluation file, in a module with the attributes "
+        f"that training had ({attributes}), so that all names are the same"
+    )
 
 
 def _two(sets: list[Candidate], variant: str) -> str:
@@ -145,26 +249,52 @@ def _two(sets: list[Candidate], variant: str) -> str:
     return f"two sets of tensors could be variant {variant!r}: {places}; expected one: remove or rename the other"
 
 
+def _families(variables: Sequence[Variable]) -> dict[str, list[str]]:
+    """Return the variables that count, by owner, with all names that share the value; optional ones do not."""
+    families: dict[str, list[str]] = {}
+    for item in variables:
+        if not item.optional:
+            families.setdefault(item.tied_to or item.name, []).append(item.name)
+    return families
+
+
+def _missing(have: Mapping[str, Tensor], variables: Sequence[Variable]) -> list[str]:
+    return [owner for owner, names in _families(variables).items() if not any(name in have for name in names)]
+
+
+def _restored(candidate: Candidate, variables: Sequence[Variable]) -> int:
+    return len(_families(variables)) - len(_missing(candidate.tensors, variables))
+
+
 def _differences(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
     """Say in words what keeps the tensors from fitting the variables one to one; [] where they fit."""
+    missing = _missing(candidate.tensors, variables)
+    if not missing:
+        return _unfit(candidate, variables)
+    unexpected = _unexpected(candidate, variables)
+    count = f"{len(missing)} of {len(_families(variables))} variables are missing"
+    return [f"{count}: {_listed(missing, unexpected)}", *_unfit(candidate, variables)]
+
+
+def _unexpected(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
+    wanted = {item.name for item in variables}
+    return [name for name in candidate.tensors if name not in wanted]
+
+
+def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
+    """Say which tensors are unexpected or misshapen."""
     have = candidate.tensors
-    wanted = {item.name: item for item in variables}
-    families: dict[str, list[str]] = {}
-    for item in (item for item in variables if not item.optional):
-        families.setdefault(item.tied_to or item.name, []).append(item.name)
-    missing = [owner for owner, names in families.items() if not any(name in have for name in names)]
-    unexpected = [name for name in have if name not in wanted]
+    unexpected = _unexpected(candidate, variables)
     misshapen = [
-        f"{name} has shape {list(have[name].shape)}, the model wants {list(item.shape)}"
-        + _hint(have[name].shape, item.shape)
-        for name, item in wanted.items()
-        if name in have and item.shape is not None and not _same_shape(have[name].shape, item.shape)
+        f"{item.name} has shape {list(have[item.name].shape)}, the model wants {list(item.shape)}"
+        + _hint(have[item.name].shape, item.shape)
+        for item in variables
+        if item.name in have and item.shape is not None and not _same_shape(have[item.name].shape, item.shape)
     ]
     said = []
-    if missing:
-        said.append(f"{len(missing)} of {len(families)} variables are missing: {_listed(missing, unexpected)}")
     if unexpected:
-        said.append(f"{len(unexpected)} tensors are unexpected: {_listed(unexpected, missing)}")
+        near = _missing(have, variables)
+        said.append(f"{len(unexpected)} tensors are unexpected: {_listed(unexpected, near)}")
     if misshapen:
         said.append(
             ", ".join(misshapen[:_SHOWN]) + (f" and {len(misshapen) - _SHOWN} more" * (len(misshapen) > _SHOWN))

@@ -54,7 +54,7 @@ def as_labels(value: object, what: str = "labels") -> Array:
 
 
 def as_weights(value: object, what: str = "weights") -> Array:
-    """Return weights as float64, one a row; that they are finite is for `kept_rows` to check, after the mask."""
+    """Return weights as float64, one a row; that they are finite is for `counted_rows` to check, after the mask."""
     weights = as_array(value, what)
     if weights.ndim != 1 or weights.dtype.kind not in "fiub":
         raise DataError(f"{what}: expected one number a row; found dtype {weights.dtype}, shape {weights.shape}")
@@ -78,21 +78,24 @@ def as_ids(value: object, what: str = "ids") -> Array:
     return ids
 
 
-def kept_rows(weights: Array | None, mask: Array | None, what: str = "weights") -> Array | None:
-    """Return the numbers of rows that count (mask True, weight above 0), or None where all do.
+def counted_rows(weights: Array | None, mask: Array | None, what: str = "weights") -> Array | None:
+    """Return which rows count (mask True, weight above 0), or None where all do.
 
     Weights of rows that the mask removes may hold anything; the others are finite and not negative, else `DataError`.
     """
-    if weights is None and mask is None:
-        return None
-    counted = np.ones(len(weights), bool) if mask is None and weights is not None else mask
-    assert counted is not None  # noqa: S101 - for the type checker: one of the two is given
-    if weights is not None:
-        wrong = np.flatnonzero(counted & ~(np.isfinite(weights) & (weights >= 0)))
-        if len(wrong):
-            raise DataError(f"{what}: expected finite numbers >= 0; found {weights[wrong[0]]} at row {wrong[0]}")
-        counted = counted & (weights > 0)
-    return None if counted.all() else np.flatnonzero(counted)
+    if weights is None:
+        return mask
+    counted = np.ones(len(weights), bool) if mask is None else mask
+    wrong = np.flatnonzero(counted & ~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        raise DataError(f"{what}: expected finite numbers >= 0; found {weights[wrong[0]]} at row {wrong[0]}")
+    found: Array = counted & (weights > 0)
+    return found
+
+
+def kept_rows(counted: Array | None) -> Array | None:
+    """Return the numbers of the rows that count, or None where all do."""
+    return None if counted is None or counted.all() else np.flatnonzero(counted)
 
 
 def length(inputs: Inputs) -> int:

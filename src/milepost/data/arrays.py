@@ -1,25 +1,29 @@
 """Held-out data in arrays: in memory or memory-mapped, with random access."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from milepost.core import Array, Batch, Json
 from milepost.data._content import content_digest
+from milepost.data._extras import Extras, Slices, as_groups, as_slices, cut, described, lengths, refuse_unknown
+from milepost.data._labels import labelling
 from milepost.data._rows import (
     as_ids,
     as_inputs,
     as_labels,
     as_mask,
     as_weights,
+    counted_rows,
     kept_rows,
     length,
     same_length,
     take,
     take_rows,
 )
-from milepost.data.order import OrderName, make_order
+from milepost.data.grouped import assignment, count, grouped
+from milepost.data.order import Order, OrderName, make_order
 from milepost.errors import DataError, UsageError
 from milepost.plain import digest
 
@@ -39,13 +43,26 @@ class Arrays:
     "declared-shuffled" (as it stands, and you vouch that it was shuffled). `version="mnist-test@1"` declares what the
     data is, and saves reading it for the fingerprint; without it the content is hashed.
 
-    Raises `DataError` for data that is empty, of unequal lengths, of wrong dtypes, or with an id twice.
+    `slices={"country": countries}` are values a row to evaluate by: integers, booleans or text; no part of the
+    fingerprint, so that one added later needs no model. `groups` (one integer or text a row: a patient, a document)
+    says which rows belong together: they stand beside each other in the order, which permutes groups instead of rows;
+    "natural" and "declared-shuffled" need them to be together already.
+
+    `label_map={3: 0, 5: 1, 7: None}` turns the data's labels into the model's classes; rows mapped to None are left
+    out. `label_offset` is added after that (1 where the model's class 0 is background). `class_names` are those of the
+    model's classes, a sequence or a mapping; a label beyond a sequence is refused.
+
+    Raises `DataError` for data that is empty, of unequal lengths, of wrong dtypes, with an id twice, a label that
+    `label_map` does not know, or a group that is not together.
 
     >>> source = Arrays(np.arange(12).reshape(6, 2), [0, 1, 2, 0, 1, 2], weights=[1, 1, 0, 1, 1, 1], order="natural")
     >>> source.size
     5
     >>> [(batch.start, batch.labels.tolist()) for batch in source.batches(3, 4, batch_size=2)]
     [(2, [0, 1])]
+    >>> source = Arrays(np.zeros((4, 2)), [5, 3, 5, 3], label_map={3: 0, 5: 1}, groups=["b", "a", "b", "a"])
+    >>> [(batch.labels.tolist(), batch.groups.tolist()) for batch in source.batches(0, 4, batch_size=2)]
+    [([1, 1], ['b', 'b']), ([0, 0], ['a', 'a'])]
     """
 
     name = "arrays"
@@ -61,21 +78,28 @@ class Arrays:
         order: OrderName = "seeded",
         seed: int = 0,
         version: str | None = None,
+        **more: Unpack[Extras],
     ) -> None:
         """Check everything that can be checked without reading the inputs."""
+        refuse_unknown(more, Extras, "Arrays")
         self._inputs = as_inputs(inputs)
-        self._labels = as_labels(labels)
+        found = as_labels(labels)
         self._weights = None if weights is None else as_weights(weights)
         self._ids = None if ids is None else as_ids(ids)
         kept = None if mask is None else as_mask(mask)
+        self._slices = as_slices(more.get("slices"))
+        self._groups = None if more.get("groups") is None else as_groups(more["groups"])
         rows = length(self._inputs)
-        same_length(rows, {"labels": self._labels, "weights": self._weights, "ids": self._ids, "mask": kept})
-        self._kept = kept_rows(self._weights, kept)
+        same_length(rows, {"labels": found, "weights": self._weights, "ids": self._ids, "mask": kept})
+        same_length(rows, lengths(self._slices, self._groups))
+        self._labelling = labelling(more)
+        self._labels, kept = self._labelling.applied(found, counted_rows(self._weights, kept))
+        self._kept = kept_rows(kept)
         self._size = rows if self._kept is None else len(self._kept)
         if self._size == 0:
-            raise DataError(f"the data is empty: {rows} rows, none of them with mask True and a weight above 0")
+            raise DataError(f"the data is empty: {rows} rows, none of them {self._counting}")
         _check_distinct(self._ids, self._kept)
-        self.order = make_order(order, self._size, seed)
+        self.order = self._ordered(order, seed)
         self._version = declared(version)
         self._fingerprint: dict[str, Json] | None = None
 
@@ -83,6 +107,23 @@ class Arrays:
     def size(self) -> int:
         """Number of examples that count."""
         return self._size
+
+    @property
+    def class_names(self) -> dict[int, str] | None:
+        """Names by the model's class, where there are any."""
+        return self._labelling.names
+
+    def slices(self, start: int, stop: int) -> Slices:
+        """Return values by the slice's name, one a row of positions [start, stop) up to the size; no input is read."""
+        check_range(start, stop, 1)
+        if self._slices is None:
+            return {}
+        rows = self.order.rows(np.arange(min(start, self._size), min(stop, self._size)))
+        return {name: values[self._where(rows)] for name, values in self._slices.items()}
+
+    def described(self) -> dict[str, Json]:
+        """Return plain data to show: what there is of classes, slices (names), groups (their number) and notes."""
+        return described(self.class_names, list(self._slices or ()), count(self.order))
 
     def rows(self, positions: Array) -> Array:
         """Natural row numbers at these positions (int64)."""
@@ -106,6 +147,8 @@ class Arrays:
                 **found,
                 "digest": content,
                 "size": self._size,
+                **self._labelling.spec(),
+                **assignment(self.order),
                 "order": self.order.spec(),
             }
         return dict(self._fingerprint)
@@ -131,13 +174,30 @@ class Arrays:
     def _row_bytes(self) -> int:
         return max(1, sum(array.nbytes // max(1, len(array)) for array in self._named().values()))
 
+    @property
+    def _counting(self) -> str:
+        dropped = "" if self._labelling.drops is None else ", and a label that label_map keeps"
+        return f"with mask True and a weight above 0{dropped}"
+
+    def _ordered(self, name: OrderName, seed: int) -> Order:
+        if self._groups is None:
+            return make_order(name, self._size, seed)
+        groups = self._groups if self._kept is None else self._groups[self._kept]
+        return grouped(name, groups, seed, self._kept)
+
+    def _where(self, rows: Array) -> Array:
+        found: Array = rows if self._kept is None else self._kept[rows]
+        return found
+
     def _gather(self, start: int, rows: Array) -> Batch:
-        where = rows if self._kept is None else self._kept[rows]
+        where = self._where(rows)
         return Batch(
             inputs=take(self._inputs, where),
             labels=take_rows(self._labels, where),
             weights=None if self._weights is None else take_rows(self._weights, where),
             ids=None if self._ids is None else take_rows(self._ids, where),
+            slices=cut(self._slices, where),
+            groups=None if self._groups is None else take_rows(self._groups, where),
             start=start,
             rows=rows,
         )
@@ -159,6 +219,8 @@ def _cut(rows: Batch, batch_size: int) -> Iterator[Batch]:
             labels=rows.labels[piece],
             weights=None if rows.weights is None else rows.weights[piece],
             ids=None if rows.ids is None else rows.ids[piece],
+            slices=cut(dict(rows.slices), piece) if rows.slices else None,
+            groups=None if rows.groups is None else rows.groups[piece],
             start=rows.start + begin,
             rows=None if rows.rows is None else rows.rows[piece],
         )

@@ -15,6 +15,7 @@ from milepost.data._rows import (
     as_labels,
     as_mask,
     as_weights,
+    counted_rows,
     join,
     kept_rows,
     length,
@@ -233,7 +234,7 @@ def _piece(item: Any, where: str) -> _Piece:
     mask = None if batch.mask is None else as_mask(batch.mask, f"{where}: mask")
     ids = None if batch.ids is None else as_ids(batch.ids, f"{where}: ids")
     same_length(length(inputs), {"labels": labels, "weights": weights, "mask": mask, "ids": ids}, f"{where}: inputs")
-    kept = kept_rows(weights, mask, f"{where}: weights")
+    kept = kept_rows(counted_rows(weights, mask, f"{where}: weights"))
     if kept is None:
         return _Piece(inputs, labels, weights, ids)
     return _Piece(

@@ -75,11 +75,11 @@ class Natural:
 
     def rows(self, positions: Array) -> Array:
         """Natural row numbers at these positions: the positions themselves, int64."""
-        return _checked(positions, self.size, "position").astype(np.int64)
+        return checked_numbers(positions, self.size, "position").astype(np.int64)
 
     def positions(self, rows: Array) -> Array:
         """Positions of these natural rows: the rows themselves, int64."""
-        return _checked(rows, self.size, "row").astype(np.int64)
+        return checked_numbers(rows, self.size, "row").astype(np.int64)
 
     def spec(self) -> dict[str, Json]:
         """Return `{"kind": "natural"}`."""
@@ -120,12 +120,12 @@ class Seeded:
 
     def rows(self, positions: Array) -> Array:
         """Natural row numbers at these positions: int64, same shape; a `DataError` for one outside [0, size)."""
-        wanted = _checked(positions, self.size, "position")
+        wanted = checked_numbers(positions, self.size, "position")
         return _table(self.size, self.seed)[0][wanted] if self.size <= _TABLE else self._through(wanted, _forwards)
 
     def positions(self, rows: Array) -> Array:
         """Positions of these natural rows: int64, same shape; a `DataError` for one outside [0, size)."""
-        wanted = _checked(rows, self.size, "row")
+        wanted = checked_numbers(rows, self.size, "row")
         return _table(self.size, self.seed)[1][wanted] if self.size <= _TABLE else self._through(wanted, _backwards)
 
     def spec(self) -> dict[str, Json]:
@@ -150,7 +150,8 @@ class Seeded:
 _Network = Callable[[_Words, tuple[int, int], _Words], _Words]
 
 
-def _checked(numbers: Array, size: int, noun: str) -> Array:
+def checked_numbers(numbers: Array, size: int, noun: str) -> Array:
+    """Return positions or rows as an integer array; a `DataError` for other numbers and for one outside [0, size)."""
     found = np.asarray(numbers)
     if found.dtype.kind not in "iu":
         raise DataError(f"{noun}s of an order are integers; found dtype {found.dtype}")

@@ -16,6 +16,7 @@ from milepost.events import record_events
 from milepost.plain import now
 from milepost.plan import covered, evaluation_key, missing, units, wanted_rows
 from milepost.sighter import Sighter
+from milepost.store.evaluation import partial_of
 from milepost.store.leases import Lease, Worker
 from milepost.store.sightings import Sighting
 from milepost.store.store import Store
@@ -23,6 +24,7 @@ from milepost.store.store import Store
 Listen = Callable[[dict[str, Json]], None]
 
 _POLL_SECONDS = 0.25
+_SHOWN = 5
 _SHARED = frozenset({Crashed.kind, OutOfMemory.kind})
 """Failures of a whole process, which say nothing of a single checkpoint where several were resident."""
 
@@ -212,6 +214,7 @@ class Driver:
             rows = covered(item.have, item.stop)
             if rows:
                 self.note(f"resuming {item.sighting.name}: {rows:,} of {item.stop:,} rows are there")
+            self._warn_of_missing(item)
             self.state(item.sighting, "claimed")
         by_target = {item.target: item for item in items}
         alive = dict(by_target)
@@ -250,12 +253,18 @@ class Driver:
             "size": described["size"],
             "created": now(),
         }
+        missing = item.sighting.notes.get("missing")
+        if missing:
+            spec["missing"] = missing
         self.store.evaluation(item.key).write_spec(spec)
 
     def _publish(self, item: Item, part: Part) -> None:
         own = {name: column for name, column in part.columns.items() if not name.startswith("data.")}
         shared = {name[5:]: column for name, column in part.columns.items() if name.startswith("data.")}
-        self.store.dataset(self.data[item.data]["digest"]).add(part.start, part.stop, shared)
+        dataset = self.store.dataset(self.data[item.data]["digest"])
+        for name in [name for name in shared if name.startswith("slice.")]:
+            dataset.slice(name[6:]).add(part.start, part.stop, {"value": shared.pop(name)})
+        dataset.add(part.start, part.stop, shared)
         environment = {**part.environment, "engine_host": os.uname().nodename}
         parts = self.store.evaluation(item.key).parts(item.column_set)
         parts.publish(replace(part, columns=own, environment=environment))
@@ -290,6 +299,13 @@ class Driver:
             self.state(item.sighting, "done")
         else:
             self.state(item.sighting, "skipped", "scored from kept columns" if lacking else "nothing is missing")
+
+    def _warn_of_missing(self, item: Item) -> None:
+        partial = partial_of(item.sighting.notes)
+        if partial:
+            names = item.sighting.notes["missing"]["names"]
+            listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+            self.note(f"{item.sighting.name}: {partial}; they keep the values that the model was built with: {listed}")
 
     def _warn_of_constant(self, item: Item, payloads: list[dict[str, Any]]) -> None:
         constant = payloads[0]["values"][0].get("constant") if payloads else None

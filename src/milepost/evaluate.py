@@ -7,14 +7,17 @@ columns, and hand the columns on as parts that begin and end on the grid.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from milepost.behind import Behind
-from milepost.core import GRID, Array, Batch, Failure, Json, Metric, Model, Part, Source, Task
+from milepost.core import Array, Batch, Failure, Json, Metric, Model, Part, Source, Task
 from milepost.data.ahead import ahead
 from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, OutOfMemory
+from milepost.firstlook import look
+from milepost.parting import Parting, is_grouped
 from milepost.plain import digest, spec_of
 from milepost.proof import Certificate, prove
 
@@ -35,8 +38,9 @@ _Held = tuple[Array, "_Rows", int, int]
 
 @dataclass(slots=True)
 class Pass:
-    """What a pass needs besides the residents.  `certificate` is filled by the first proof and then holds for all.
+    """What a pass needs besides the residents.
 
+    The first batch fills `certificate`, the proof, which then holds for all, and `inputs`, what the model is given.
     `kept` are the columns that parts hold; the metrics in `folded` read columns that are not kept, and live on as
     states.
     """
@@ -49,6 +53,7 @@ class Pass:
     folded: Sequence[Metric] = ()
     environment: Mapping[str, Json] = field(default_factory=dict)
     certificate: Certificate | None = None
+    inputs: Mapping[str, Json] | None = None
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -61,30 +66,36 @@ def evaluate(
 ) -> Iterator[tuple[str, Part | Failure]]:
     """Yield (resident's name, part) as the pass over positions [start, stop) goes on, or its one failure.
 
+    Parts of grouped data begin and end at the first group end at or after these bounds, and after the grid's.
     Batches are cut at multiples of the batch size in the order: one that begins before `start` is predicted whole and
     gives its own rows only, so that a resumed range has the columns of an undisturbed one.  Parts carry the
     data's own columns too (`data.label`, ...), by which passes are compared.  A DataError ends the pass: it is no
     checkpoint's fault.
     """
-    buffers = {name: _Buffer(work, start, (loading or {}).get(name, 0.0)) for name in residents}
+    buffers = {name: _Buffer(work, (loading or {}).get(name, 0.0)) for name in residents}
+    parting = Parting(start, stop, grouped=is_grouped(work.source), size=work.source.size)
     with Behind() as behind:
-        for outcome in _passed(work, residents, buffers, behind, (start, stop)):
+        for outcome in _passed(work, residents, buffers, behind, parting):
             if isinstance(outcome[1], Failure):
                 buffers.pop(outcome[0], None)
             yield outcome
 
 
 def _passed(
-    work: Pass, residents: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: Behind, bounds: tuple[int, int]
+    work: Pass, residents: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: Behind, parting: Parting
 ) -> Iterator[tuple[str, Part | Failure]]:
     """Take the buffers through the pass; one that failed is taken out by the caller before the next is asked for."""
-    start, stop = bounds
-    batches = ahead(work.source.batches(start, stop, work.batch_size))
     published = mark = time.perf_counter()
-    done = start
-    for batch in batches:
+    start = done = parting.start
+    for batch in ahead(work.source.batches(*parting.asked, work.batch_size)):
         waited, mark = time.perf_counter() - mark, time.perf_counter()
-        low, high = max(start, batch.start), min(stop, batch.start + len(batch.labels))
+        cells, (low, high) = parting.meet(batch), parting.rows(batch)
+        done = batch.start + len(batch.labels)
+        if low == high:  # of grouped data: before the range, or behind it
+            if parting.over(done):
+                break
+            continue
+        rows = _rows_of(batch, cells)
         for name in list(buffers):
             clocks = buffers[name].clocks
             clocks["data"] += waited / len(buffers)
@@ -92,19 +103,22 @@ def _passed(
                 outputs = _predict(work, residents[name], batch)
                 mark = _tick(clocks, "model", mark)
                 _check_model(work, residents[name], batch, outputs)
-                buffers[name].take(outputs, batch, (low, high), behind)
+                buffers[name].take(outputs, rows, (low, high), behind)
             except CheckpointError as error:
                 yield name, Failure(error.kind, str(error))
             mark = _tick(clocks, "metrics", mark)
         if not buffers:
             return
-        done = high
-        if mark - published > PUBLISH_SECONDS or done - start >= PUBLISH_ROWS:
-            published, start = mark, done - done % GRID
+        if parting.over(high):
+            break
+        if mark - published > PUBLISH_SECONDS or high - start >= PUBLISH_ROWS:
+            published, start = mark, parting.done(high)
             yield from _cut(buffers, start, behind)
-    if done < stop:
-        raise DataError(f"the source ended at row {done}, but {stop} rows were expected: it holds fewer than it said")
-    yield from _cut(buffers, stop, behind)
+    if done < parting.stop:
+        raise DataError(
+            f"the source ended at row {done}, but {parting.stop} rows were expected: it holds fewer than it said"
+        )
+    yield from _cut(buffers, done if not parting.over(done) else parting.done(done), behind)
 
 
 def _cut(buffers: dict[str, "_Buffer"], stop: int, behind: Behind) -> Iterator[tuple[str, Part | Failure]]:
@@ -143,6 +157,7 @@ def _predict(work: Pass, weights: Any, batch: Batch) -> Any:
 def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
     """Prove the model once; and for each resident, that a function read every tensor that it was given."""
     if work.certificate is None:
+        work.inputs = look(batch.inputs)
         halves = not getattr(work.model, "fixed_batch", False)
         work.certificate = prove(
             work.task.scores(outputs),
@@ -162,25 +177,25 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
 class _Buffer:
     """The rows of one resident since its last part: kept columns as they come, the rest folded into states."""
 
-    def __init__(self, work: Pass, start: int, loading: float) -> None:
+    def __init__(self, work: Pass, loading: float) -> None:
         self.clocks = {"load": loading, "data": 0.0, "model": 0.0, "metrics": 0.0}
         self._work = work
-        self._begin = start
+        self._begin: int | None = None
         self._waiting: list[_Held] = []
         self._columns: dict[str, list[Array]] = {}
-        self._cells: dict[int, dict[str, Any]] = {}  # by cell of the grid: metric -> state
+        self._cells: dict[int, dict[str, Any]] = {}  # by the first row of a cell: metric -> state
 
-    def take(self, outputs: Any, batch: Batch, bounds: tuple[int, int], behind: Behind) -> None:
+    def take(self, outputs: Any, rows: "_Rows", bounds: tuple[int, int], behind: Behind) -> None:
         """Take rows [low, high) of a batch: what the task can hold is reduced while the next batch is predicted."""
         hold = getattr(self._work.task, "hold", None)
-        held = None if hold is None else hold(outputs, batch.labels)
-        rows = _Rows(batch.labels, batch.weights, batch.ids, batch.start)
+        held = None if hold is None else hold(outputs, rows.labels)
+        self._begin = bounds[0] if self._begin is None else self._begin
         if held is None or (self._waiting and not _alike(self._waiting[-1], held, rows)):
             behind.start(self._reduce, self._waiting)
             self._waiting = []
         if held is None:
             behind.settle()
-            self._add(self._work.task.reduce(outputs, batch.labels, self._work.wanted), rows, *bounds)
+            self._add(self._work.task.reduce(outputs, rows.labels, self._work.wanted), rows, *bounds)
             return
         self._waiting.append((held, rows, *bounds))
         if len(self._waiting) * len(held) >= TOGETHER_ROWS or len(self._waiting) * held.nbytes >= TOGETHER_BYTES:
@@ -204,28 +219,31 @@ class _Buffer:
         rows = slice(low - batch.start, high - batch.start)
         for name in self._work.kept & columns.keys():
             self._columns.setdefault(name, []).append(columns[name][rows])
-        for name, item in (("label", batch.labels), ("weight", batch.weights), ("id", batch.ids)):
-            if item is not None:
-                self._columns.setdefault(f"data.{name}", []).append(np.asarray(item)[rows])
+        for name, item in batch.shared.items():
+            self._columns.setdefault(f"data.{name}", []).append(item[rows])
         if self._work.folded:
             self._fold({**columns, "label": batch.labels}, batch, low, high)
 
     def _fold(self, columns: Mapping[str, Array], batch: "_Rows", low: int, high: int) -> None:
-        """Add rows to the state of their cell, so that states end on the grid as parts do."""
-        for cell in range(low // GRID, (high - 1) // GRID + 1):
-            rows = slice(max(low, cell * GRID) - batch.start, min(high, (cell + 1) * GRID) - batch.start)
+        """Add rows to the state of their cell, so that states end where parts may."""
+        for cell, end in pairwise((*batch.cells, high)):
+            first, last = max(low, cell), min(high, end)
+            if first >= last:
+                continue
+            rows = slice(first - batch.start, last - batch.start)
             here = self._cells.setdefault(cell, {})
-            weights = None if batch.weights is None else batch.weights[rows]
+            weights = batch.shared.get("weight")
             for metric in self._work.folded:
                 name = digest(spec_of(metric))
-                state = metric.state({item: columns[item][rows] for item in metric.columns}, weights)
+                own = {item: columns[item][rows] for item in metric.columns}
+                state = metric.state(own, None if weights is None else weights[rows])
                 here[name] = here[name].merge(state) if name in here else state
 
     def cut(self, stop: int) -> Part | None:
         """Hand on the rows before `stop` as a part; None where there are none."""
         waiting, self._waiting = self._waiting, []
         self._reduce(waiting)
-        if stop <= self._begin:
+        if self._begin is None or stop <= self._begin:
             return None
         count = stop - self._begin
         columns = {}
@@ -240,7 +258,7 @@ class _Buffer:
     def _states(self, stop: int) -> dict[str, bytes]:
         merged: dict[str, Any] = {}
         for cell in sorted(self._cells):
-            if cell * GRID < stop:
+            if cell < stop:
                 for name, state in self._cells.pop(cell).items():
                     merged[name] = merged[name].merge(state) if name in merged else state
         return {name: state.to_bytes() for name, state in merged.items()}
@@ -252,17 +270,30 @@ class _Buffer:
             **self._work.environment,
             "batch_size": self._work.batch_size,
             "certificate": certificate.plain() if certificate else None,
+            "inputs": self._work.inputs,
             "timings": seconds,
         }
 
 
 class _Rows(NamedTuple):
-    """What is needed of a batch once it was predicted: not its inputs, which may be large."""
+    """What is needed of a batch once it was predicted: not its inputs, which may be large.
+
+    `shared` are the data's own columns, and `cells` where the cells of the grid begin in it.
+    """
 
     labels: Array
-    weights: Array | None
-    ids: Array | None
     start: int
+    shared: Mapping[str, Array]
+    cells: tuple[int, ...]
+
+
+def _rows_of(batch: Batch, cells: tuple[int, ...]) -> _Rows:
+    # Where groups are permuted only the rows' own numbers lead back to the source's order.
+    rows = None if batch.groups is None else batch.rows
+    columns = {"label": batch.labels, "weight": batch.weights, "id": batch.ids, "group": batch.groups, "row": rows}
+    slices = {f"slice.{name}": item for name, item in (batch.slices or {}).items()}
+    shared = {name: np.asarray(item) for name, item in {**columns, **slices}.items() if item is not None}
+    return _Rows(batch.labels, batch.start, shared, cells)
 
 
 def _alike(before: _Held, held: Array, batch: _Rows) -> bool:

@@ -132,18 +132,30 @@ class ColumnsReader:
 
 
 def environments(spans: list[Span]) -> list[dict[str, Any]]:
-    """Return the distinct environments of some spans; `timings` (seconds by name) and `rows` are summed."""
+    """Return the distinct environments of some spans; `timings` (seconds by name) and `rows` are summed.
+
+    Every process proves the model on its own first batch: the `certificate` of the largest difference is kept, and what
+    the first process saw of its `inputs`.
+    """
     found: dict[str, dict[str, Any]] = {}
     for span in spans:
         listed = span.archive.header.get("environments", [])
         for item in listed:
             rows = span.stop - span.start if len(listed) == 1 else item["rows"]
             rest = {key: value for key, value in item.items() if key not in ("rows", "timings")}
-            known = found.setdefault(json.dumps(rest, sort_keys=True), {**rest, "rows": 0, "timings": {}})
+            same = {key: value for key, value in rest.items() if key not in ("certificate", "inputs")}
+            known = found.setdefault(json.dumps(same, sort_keys=True), {**rest, "rows": 0, "timings": {}})
+            if _largest(rest) > _largest(known):
+                known["certificate"] = rest["certificate"]
             known["rows"] += rows
             for name, seconds in item.get("timings", {}).items():
                 known["timings"][name] = known["timings"].get(name, 0.0) + seconds
     return [found[key] for key in sorted(found)]
+
+
+def _largest(environment: dict[str, Any]) -> float:
+    certificate = environment.get("certificate")
+    return float(certificate.get("largest", -1.0)) if isinstance(certificate, dict) else -1.0
 
 
 @dataclass(frozen=True, slots=True)

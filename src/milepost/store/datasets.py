@@ -1,6 +1,7 @@
 """What a store knows of a data set: ids, labels, weights by position of the order.  Every later pass must agree."""
 
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -15,11 +16,21 @@ from milepost.store.parts import Parts
 class Dataset:
     """The folder of one data fingerprint: pieces as passes deliver them, one archive once all rows are there."""
 
-    def __init__(self, storage: Storage, digest: str) -> None:
-        """Name the data by the digest of its fingerprint."""
+    def __init__(self, storage: Storage, digest: str, slice_name: str | None = None) -> None:
+        """Name the data by the digest of its fingerprint; with `slice_name`, the one column of that slice."""
         self._storage = storage
-        self._folder = f"datasets/{digest}"
+        self._slice = slice_name
+        self._folder = f"datasets/{digest}" + (f"/slices/{_quoted(slice_name)}" if slice_name else "")
+        self._digest = digest
         self._parts = Parts(storage, f"{self._folder}/pieces", f"{self._folder}/columns.npz")
+
+    def slices(self) -> list[str]:
+        """Return the names of the slices that are known, sorted."""
+        return sorted(unquote(name.replace("=", "%")) for name in self._storage.list(f"{self._folder}/slices"))
+
+    def slice(self, name: str) -> "Dataset":
+        """Return what is known of a slice: one column, `value`, kept apart so that slices can be added later."""
+        return Dataset(self._storage, self._digest, name)
 
     def put(self, columns: Columns, spec: Mapping[str, Json]) -> bool:
         """Put all rows at once, and what describes the data; False where they are there (then they must agree)."""
@@ -39,12 +50,14 @@ class Dataset:
         return self._parts.publish(Part(start, stop, columns))
 
     def seal(self, size: int) -> bool:
-        """Join the pieces once they cover [0, size); True once it is done."""
+        """Join the pieces once they cover [0, size), those of slices too; True once the data's own are joined."""
+        for name in self.slices():
+            self.slice(name).seal(size)
         return self._parts.seal(size)
 
     def tidy(self) -> int:
         """Remove pieces that a seal made superfluous."""
-        return self._parts.tidy()
+        return self._parts.tidy() + sum(self.slice(name).tidy() for name in self.slices())
 
     def coverage(self) -> list[tuple[int, int]]:
         """Return the ranges of the order that are known."""
@@ -87,6 +100,11 @@ class Dataset:
                         worst = (low + row, name)
         if worst is not None:
             position, name = worst
+            if self._slice is not None:
+                raise UnstableData(
+                    f"the slice {self._slice!r} of this data is on record with other values, first at position "
+                    f"{position} of the order; give the new one another name"
+                )
             known, found = reader.slice(name, position, position + 1), np.asarray(columns[name])
             raise UnstableData(
                 f"two passes over the data differ at position {position} of the order: {name} was "
@@ -94,6 +112,11 @@ class Dataset:
                 "the source must give the same rows in the same order every time (is a random transform or shuffling "
                 "on?), or be declared as other data"
             )
+
+
+def _quoted(name: str) -> str:
+    """Return a name as a folder's, of safe characters."""
+    return quote(name, safe="").replace("%", "=")
 
 
 def _first_difference(known: Array, given: Array) -> int | None:

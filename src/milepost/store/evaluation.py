@@ -28,6 +28,16 @@ def folder_of(key: str) -> str:
     return f"evaluations/{key[:2]}/{key}"
 
 
+def partial_of(spec: "Mapping[str, Json]") -> str:
+    """Return the mark of weights that were restored in part, as every status bears it; "" for whole ones.
+
+    >>> partial_of({"missing": {"variables": 3, "of": 62, "names": ["head.weight"]}})
+    'PARTIAL: 3 of 62 variables missing'
+    """
+    missing = spec.get("missing")
+    return f"PARTIAL: {missing['variables']} of {missing['of']} variables missing" if missing else ""
+
+
 class EvaluationFolder:
     """The folder of one evaluation key."""
 

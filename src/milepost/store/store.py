@@ -194,7 +194,7 @@ class Store:
         removed = files.sweep(self.path) + leases.sweep(self.storage)
         removed += sum(self.evaluation(key).tidy() for key in self.evaluations())
         for digest in self.storage.list("datasets"):
-            if self.storage.list(f"datasets/{digest}/pieces"):
+            if {"pieces", "slices"} & set(self.storage.list(f"datasets/{digest}")):
                 removed += self.dataset(digest).tidy()
         return removed
 

@@ -107,7 +107,8 @@ class Evaluation:
         """Evaluate what is missing of some files or folders of checkpoints, and return the results.
 
         `store` is made if absent; `engine="inprocess"` does all in this process, "local" spawns.  `options` are those
-        of the command line (`match`, `limit`, `data`, `device`, `again`, `residents`).  The results print as a table.
+        of the command line (`match`, `limit`, `data`, `device`, `again`, `residents`, `allow_missing`).  The results
+        print as a table.
 
         Raises UsageError and DataError; a checkpoint that fails is a row of the results.
         """

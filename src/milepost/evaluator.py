@@ -20,12 +20,14 @@ from milepost.evaluation import Evaluation
 from milepost.kept import scored_of
 from milepost.loading import code_version, load
 from milepost.plain import digest, spec_of
-from milepost.restore import Restored, restore, signature
+from milepost.restore import Initial, Restored, restore, signature
 from milepost.score import records
 from milepost.store.store import Store
 
 _CACHED = 16
 _ENDLESS = 1 << 62
+_MISSING_ALLOWED = ", missing allowed"
+"""Marks the signature, by which sightings are known: what strict restoring refuses is another sighting."""
 
 
 def open_evaluator(job: Job) -> "Evaluator":
@@ -45,6 +47,7 @@ class Evaluator:
             if not hasattr(self._model, "on"):
                 raise UsageError(f"--device {device}: {type(self._model).__name__} has no devices to choose from")
             self._model = self._model.on(device)
+        self._initial = _initial_of(self._model) if options.get("allow_missing") else None
         self._passes: dict[str, Pass] = {}
         self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
 
@@ -53,7 +56,7 @@ class Evaluator:
         evaluation = self._evaluation
         variables = self._model.variables()
         return {
-            "signature": signature(variables),
+            "signature": signature(variables) + (_MISSING_ALLOWED if self._initial is not None else ""),
             "variables": None if variables is None else len(variables),
             "variants": list(evaluation.variants),
             "task": spec_of(evaluation.task),
@@ -74,7 +77,7 @@ class Evaluator:
         for variant in variants:
             row: dict[str, Json] = {"variant": variant, "step": table.step, "step_source": table.step_source}
             try:
-                restored = restore(table, self._model.variables(), variant)
+                restored = restore(table, self._model.variables(), variant, self._initial)
                 _check_same(found)
             except CheckpointError as error:
                 rows.append({**row, "digest": None, "failure": {"kind": error.kind, "message": str(error)}})
@@ -125,7 +128,7 @@ class Evaluator:
         """Make a checkpoint resident, and see to it that what is resident is what was identified."""
         restored = self._restored.pop((target.found.path, target.variant), None)
         if restored is None or restored.digest != target.digest:
-            restored = restore(tables[target.found.path], self._model.variables(), target.variant)
+            restored = restore(tables[target.found.path], self._model.variables(), target.variant, self._initial)
             if target.digest is not None and restored.digest != target.digest:
                 raise Torn(
                     f"{target.found.path} was overwritten after it was identified; the next run evaluates it anew"
@@ -162,6 +165,17 @@ class Evaluator:
     def _environment(self) -> dict[str, Json]:
         environment = getattr(self._model, "environment", None)
         return {"numpy": np.__version__, **(environment() if environment is not None else {})}
+
+
+def _initial_of(model: Any) -> Initial:
+    """Return how a model tells the values that it was built with; a UsageError where it has none."""
+    initial: Initial | None = getattr(model, "initial", None)
+    if initial is None or model.variables() is None:
+        raise UsageError(
+            f"--allow-missing: a {type(model).__name__} has no values of its own that missing variables could keep; it "
+            "takes an adapter that builds a model, such as TorchModel"
+        )
+    return initial
 
 
 def _described(metric: Metric) -> dict[str, Json]:

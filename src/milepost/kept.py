@@ -7,12 +7,16 @@ from milepost.core import Array, Metric, Ordered
 from milepost.data.order import make_order
 from milepost.errors import StoreError
 from milepost.store.columns import ColumnsReader
+from milepost.store.evaluation import partial_of
 from milepost.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What there is to score: the columns of rows [0, stop) of an evaluation, and of its data."""
+    """What there is to score: the columns of rows [0, stop) of an evaluation, and of its data.
+
+    `partial` marks weights of which variables were missing.
+    """
 
     outcomes: ColumnsReader
     data: ColumnsReader
@@ -20,11 +24,13 @@ class Scored:
     stop: int
     size: int
     name: str
+    partial: str = ""
 
     @property
     def status(self) -> str:
-        """`ok` where every row of the data is covered, else how many are."""
-        return "ok" if self.stop == self.size else f"partial {self.stop}/{self.size}"
+        """`ok` where every variable was restored and every row is covered, else what is missing of either."""
+        rows = "" if self.stop == self.size else f"partial {self.stop}/{self.size}"
+        return "; ".join(said for said in (self.partial, rows) if said) or "ok"
 
     def columns(self, names: Iterable[str], start: int, stop: int) -> tuple[dict[str, Array], Array | None]:
         """Return columns of positions [start, stop), and the rows' weights."""
@@ -56,7 +62,8 @@ def scored_of(store: Store, key: str, column_set: str, stop: int, order: Ordered
     if order is None:
         kind = described["order"]
         order = make_order(kind["kind"], size, kind.get("seed", 0))
-    return Scored(folder.parts(column_set).read(), dataset.read(), order, stop, size, spec["data_name"])
+    outcomes, partial = folder.parts(column_set).read(), partial_of(spec)
+    return Scored(outcomes, dataset.read(), order, stop, size, spec["data_name"], partial)
 
 
 def holding(store: Store, key: str, metric: Metric, stop: int | None = None) -> Scored | None:

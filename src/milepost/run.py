@@ -19,6 +19,7 @@ from milepost.plain import from_plain
 from milepost.plan import covered
 from milepost.probe import settle_code
 from milepost.registry import load, resolve
+from milepost.store.evaluation import partial_of
 from milepost.store.store import Store
 
 
@@ -38,6 +39,7 @@ class Request:
     engine: str = "local"
     again: bool = False
     residents: int = 4
+    allow_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json
                     action, reason = "skip", "all rows are kept; new metrics are scored from them without the model"
                 else:
                     action, reason = "skip", "nothing is missing"
+                partial = partial_of(sighting.notes)
+                reason += f"; {partial}" if partial else ""
                 seconds = _estimate(driver, data, rows)
                 yield {**shown, "data": data, "action": action, "reason": reason, "rows": rows, "seconds": seconds}
 
@@ -142,7 +146,10 @@ def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> I
     """Open engine, store and worker, and find the checkpoints; the store is made only once something was found."""
     check_not_loading()
     _check(request)
-    job = Job(request.file, request.attribute, {"device": request.device} if request.device else {}, request.live)
+    options: dict[str, Json] = {"device": request.device} if request.device else {}
+    if request.allow_missing:
+        options["allow_missing"] = True
+    job = Job(request.file, request.attribute, options, request.live)
     engine = load("engines", request.engine)()
     session = engine.open(job)
     try:

@@ -32,6 +32,11 @@ def add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="NAME", help="only this data set")
     parser.add_argument("--device", metavar="NAME", help="where the model runs, in its framework's words")
     parser.add_argument("--again", action="store_true", help="evaluate anew what is already there")
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="variables that a checkpoint lacks keep the model's own values; the result is marked PARTIAL for ever",
+    )
     parser.add_argument("--engine", metavar="NAME", default="local", help="local (default: own process) or inprocess")
     parser.add_argument(
         "--residents", metavar="N", type=positive, default=4, help="checkpoints that share one pass over the data (4)"

@@ -39,6 +39,7 @@ def request_of(args: argparse.Namespace) -> Any:
         engine=args.engine,
         again=args.again,
         residents=args.residents,
+        allow_missing=args.allow_missing,
     )
 
 

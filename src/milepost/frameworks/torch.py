@@ -8,7 +8,7 @@ ones).
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ _BITS = {
     "float8_e4m3fn": (np.uint8, "float8_e4m3fn"),
     "float8_e5m2": (np.uint8, "float8_e5m2"),
 }
+_INTEGER_BITS = {np.int16: torch.int16, np.uint8: torch.uint8}
 _NUMPYS_OWN = frozenset("?bBhHiIlLqQefdgFDG")  # dtype characters; ml_dtypes' are others
 _INTEGERS = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -84,6 +85,8 @@ class TorchModel:
         self._variables: tuple[Variable, ...] = ()
         self._current: Resident | None = None
         self._floating: torch.dtype | None = None
+        self._initial: dict[str, Array] = {}
+        self._repeated: dict[str, Array] = {}
 
     def variables(self) -> tuple[Variable, ...]:
         """Return parameters and persistent buffers in the order of `state_dict`; shared ones name their owner."""
@@ -110,6 +113,29 @@ class TorchModel:
                 return module(**{name: self._input(value) for name, value in inputs.items()})
             return module(self._input(inputs))
 
+    def initial(self, names: Iterable[str]) -> dict[str, Array]:
+        """Return the values that variables (owners of theirs) are built with, for those that a checkpoint lacks.
+
+        `build` is called under a fixed seed of PyTorch's own generator, so that they are the same in every process.
+        UsageError where they are not, or where a module was handed in, which was built before.
+        """
+        if isinstance(self._build, torch.nn.Module):
+            raise UsageError(
+                "--allow-missing: TorchModel was handed a module, whose first values may differ from run to run; hand "
+                "it the class or function that builds one, which is then called under a fixed seed"
+            )
+        if not self._initial:
+            self._initial = _values(self._made())
+            self._repeated = _values(self._made())
+        wanted = list(names)
+        for name in wanted:
+            if self._initial[name].tobytes() != self._repeated[name].tobytes():
+                raise UsageError(
+                    f"--allow-missing: {name} is not in the checkpoint, and `build` gives it other values each time; "
+                    "draw them from PyTorch's generator, or from one with a seed"
+                )
+        return {name: self._initial[name] for name in wanted}
+
     def on(self, device: str) -> "TorchModel":
         """Return the same model for another device, with a module of its own."""
         return TorchModel(self._build, device)
@@ -126,18 +152,24 @@ class TorchModel:
 
     def _built(self) -> torch.nn.Module:
         if self._module is None:
-            made = copy.deepcopy(self._build) if isinstance(self._build, torch.nn.Module) else self._build()
-            if not isinstance(made, torch.nn.Module):
-                raise UsageError(
-                    f"the function given to TorchModel returned a {type(made).__name__}; expected a module"
-                )
-            module = made.to(self._device).eval()
+            module = self._made().to(self._device).eval()
             self._slots, self._variables = _slots(module)
             module.requires_grad_(requires_grad=False)
             floating = (item.dtype for item in module.parameters() if item.is_floating_point())
             self._floating = next(floating, None)
             self._module = module
         return self._module
+
+    def _made(self) -> torch.nn.Module:
+        """Return a new module: what it draws at random is the same each time, and the user's generator is left be."""
+        if isinstance(self._build, torch.nn.Module):
+            return copy.deepcopy(self._build)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            made = self._build()
+        if not isinstance(made, torch.nn.Module):
+            raise UsageError(f"the function given to TorchModel returned a {type(made).__name__}; expected a module")
+        return made
 
     def _filled(self, slot: _Slot, tensors: Mapping[str, Array]) -> torch.Tensor:
         """Return the tensor for a slot, in memory of its own."""
@@ -227,6 +259,18 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     if tensor.numel() == 0 or tensor.device.type == "meta":
         return (id(tensor),)
     return (str(tensor.device), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+
+
+def _values(module: torch.nn.Module) -> dict[str, Array]:
+    """Return the values of a module's variables as arrays of their own, by owner's name."""
+    found = {}
+    for slot in _slots(module)[0]:
+        tensor = slot.holders[0].detach().cpu()
+        dtype = slot.variable.dtype
+        bits = _BITS.get(str(dtype))
+        array = tensor.numpy() if bits is None else tensor.view(_INTEGER_BITS[bits[0]]).numpy().view(str(dtype))
+        found[slot.variable.name] = array.copy()
+    return found
 
 
 def _must_copy(array: Array) -> bool:

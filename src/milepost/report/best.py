@@ -12,6 +12,7 @@ from milepost.report.table import Plain, as_number
 from milepost.report.text import align
 
 _ALL = (None, "all")
+_GROUPS = {"missing": "restored in part"}
 _HEADS = ("place", "run", "step", "name", "digest", "value", "interval")
 _RIGHT = (False, False, True, False, False, True, False)
 
@@ -21,8 +22,9 @@ class Best:
     """One checkpoint and its rivals, all as records; prints as lines.
 
     `tied` have the very value of the best; `meets` another one, with an interval that meets the best's; `below` are the
-    others.  Not compared: `partial` (fewer rows than the best, which has all), `undefined`, and `elsewhere` (evaluated
-    on other data of the same name); `failed` counts the checkpoints that have no value because they failed.
+    others.  Not compared: `missing` (restored in part: never the best), `partial` (fewer rows than the best, which has
+    all), `undefined`, and `elsewhere` (evaluated on other data of the same name); `failed` counts the checkpoints that
+    have no value because they failed.
     """
 
     metric: str
@@ -35,11 +37,12 @@ class Best:
     partial: tuple[Plain, ...] = ()
     undefined: tuple[Plain, ...] = ()
     elsewhere: tuple[Plain, ...] = ()
+    missing: tuple[Plain, ...] = ()
     failed: int = 0
 
     def plain(self) -> dict[str, Any]:
         """Return what `--json` prints: the best's record, and the others by checkpoint, value and interval."""
-        groups = ("tied", "meets", "partial", "undefined", "elsewhere")
+        groups = ("tied", "meets", "partial", "undefined", "elsewhere", "missing")
         return {
             "event": "best",
             "metric": self.metric,
@@ -95,13 +98,13 @@ def choose(records: Iterable[Plain], direction: str, elsewhere: Callable[[Plain]
     >>> choose([record, {**record, "value": 0.25}], "higher").best["value"]
     0.5
     """
-    groups: dict[str, list[Plain]] = {"elsewhere": [], "undefined": [], "partial": [], "whole": []}
+    groups: dict[str, list[Plain]] = {"elsewhere": [], "missing": [], "undefined": [], "partial": [], "whole": []}
     for record in records:
         groups[_group(record, elsewhere)].append(record)
     some = "whole" if groups["whole"] else "partial"
     candidates = groups.pop(some)
     if not candidates:
-        listed = "; ".join(f"{len(held)} {key}" for key, held in sorted(groups.items()) if held)
+        listed = "; ".join(f"{len(held)} {_GROUPS.get(key, key)}" for key, held in sorted(groups.items()) if held)
         raise UsageError(f"no checkpoint has a value that can be compared ({listed or 'nothing is on record'})")
     sign = 1 if direction == "higher" else -1
     ordered = sorted(candidates, key=lambda record: -sign * _value(record))
@@ -120,12 +123,15 @@ def choose(records: Iterable[Plain], direction: str, elsewhere: Callable[[Plain]
         partial=tuple(groups.get("partial", ())),
         undefined=tuple(groups["undefined"]),
         elsewhere=tuple(groups["elsewhere"]),
+        missing=tuple(groups["missing"]),
     )
 
 
 def _group(record: Plain, elsewhere: Callable[[Plain], bool]) -> str:
     if elsewhere(record):
         return "elsewhere"
+    if str(record["status"]).startswith("PARTIAL"):
+        return "missing"
     if record["value"] in (None, "nan"):
         return "undefined"
     return "whole" if record["status"] == "ok" else "partial"
@@ -210,6 +216,7 @@ def _remarks(found: Best) -> list[str]:
 
 
 def _left_out(found: Best) -> Iterable[tuple[str, Sequence[Plain]]]:
+    yield "restored in part", found.missing
     yield "covered in part", found.partial
     yield "undefined", found.undefined
     yield f"other data under the name {found.data}", found.elsewhere

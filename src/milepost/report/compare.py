@@ -77,6 +77,7 @@ def compare_two(store: Store, a: str, b: str, metric: str = "top1", data: str | 
         difference = difference if getattr(made, "nonfinite", None) == "skip" else None
     if rows[0]["digest"] == rows[1]["digest"]:
         notes.append("A and B hold the same weights")
+    notes += [f"{letter} is {one.partial}" for letter, one in (("A", left), ("B", right)) if one.partial]
     if left.stop < left.size:
         notes.append(f"both have {count(left.stop)} of {count(left.size)} rows only")
     tests = _tests(found)

@@ -45,8 +45,8 @@ def _states(scored: Scored, metric: Metric) -> Iterator[Any]:
     if not scored.has(metric):
         yield from (from_bytes(data) for data in scored.outcomes.states(digest(spec_of(metric))))
         return
-    for start in range(0, scored.stop, _CHUNK):
-        yield metric.state(*scored.columns(metric.columns, start, min(start + _CHUNK, scored.stop)))
+    for start in range(0, scored.n, _CHUNK):
+        yield metric.state(*scored.columns(metric.columns, start, min(start + _CHUNK, scored.n)))
 
 
 def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Json]) -> dict[str, Json]:
@@ -62,21 +62,15 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
     entries = []
     for known in whole["values"]:
         entry = _entry(scored, known["metric"], _mean(found[known["metric"]]), with_interval=False)
-        entry["gap"] = _gap(known["value"], entry["value"], found[known["metric"]], scored.stop, size, closed=closed)
+        entry["gap"] = _gap(known["value"], entry["value"], found[known["metric"]], scored.n, size, closed=closed)
         entries.append(entry)
     return _payload(scored, metric, entries, size)
 
 
 def _blocks(scored: Scored, metric: Metric, size: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
     """Yield the columns of many whole batches of the source's own order at a time, and the rows' weights."""
-    rows = None
-    if scored.stop < scored.size:  # the rows that are covered, as if they were the whole
-        rows = np.sort(scored.order.rows(np.arange(scored.stop)))
-    step = max(1, _CHUNK // size) * size
-    for begin in range(0, scored.stop, step):
-        end = min(begin + step, scored.stop)
-        natural = np.arange(begin, end) if rows is None else rows[begin:end]
-        yield scored.gather(metric.columns, scored.order.positions(natural))
+    for positions in scored.natural(max(1, _CHUNK // size) * size):
+        yield scored.gather(metric.columns, positions)
 
 
 def _values_by_batch(
@@ -142,7 +136,7 @@ def _entry(scored: Scored, name: str, item: Value, *, with_interval: bool) -> di
         "value": item.value,
         "numerator": item.numerator,
         "denominator": item.denominator,
-        "n": scored.stop,
+        "n": scored.n,
         "intervals": intervals,
         "gap": None,
         "note": item.note,
@@ -165,6 +159,12 @@ def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size
     }
 
 
+def counted(scored: Scored, payload: dict[str, Json]) -> dict[str, Json]:
+    """Return a record with the counts of odd rows beside each of its values."""
+    counts = oddities(scored)
+    return {**payload, "values": [{**entry, **counts} for entry in payload["values"]]}
+
+
 def oddities(scored: Scored) -> dict[str, int | None]:
     """Count the rows with tied and with spoiled scores; None where the task has no such column.
 
@@ -174,22 +174,22 @@ def oddities(scored: Scored) -> dict[str, int | None]:
     for name, column in (("tied", "ties"), ("spoiled", "finite")):
         counts[name] = None
         if column in scored.outcomes.names:
-            total = 0
-            for start in range(0, scored.stop, _CHUNK):
-                rows = scored.outcomes.slice(column, start, min(start + _CHUNK, scored.stop))
-                total += int(np.count_nonzero(rows > 0 if name == "tied" else rows == 0))
-            counts[name] = total
+            blocks = _column(scored, column)
+            counts[name] = sum(int(np.count_nonzero(rows > 0 if name == "tied" else rows == 0)) for rows in blocks)
     constant = _constant(scored)
     return counts if constant is None else {**counts, "constant": constant}
 
 
 def _constant(scored: Scored) -> int | None:
     """Return the one class that is predicted for all of several rows, None where there are two, or no such column."""
-    if "prediction" not in scored.outcomes.names or scored.stop < 2:  # noqa: PLR2004 - one row says nothing
+    if "prediction" not in scored.outcomes.names or scored.n < 2:  # noqa: PLR2004 - one row says nothing
         return None
-    first = int(scored.outcomes.slice("prediction", 0, 1)[0])
-    for start in range(0, scored.stop, _CHUNK):
-        rows = scored.outcomes.slice("prediction", start, min(start + _CHUNK, scored.stop))
-        if (rows != first).any():
-            return None
-    return first
+    blocks = _column(scored, "prediction")
+    head = next(blocks)
+    first = int(head[0])
+    return first if (head == first).all() and all((rows == first).all() for rows in blocks) else None
+
+
+def _column(scored: Scored, name: str) -> Iterator[Array]:
+    for start in range(0, scored.n, _CHUNK):
+        yield scored.columns([name], start, min(start + _CHUNK, scored.n))[0][name]

@@ -1,7 +1,9 @@
 """What there is to score: the columns that a store has kept of an evaluation and of its data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from milepost.core import Array, Metric, Ordered
 from milepost.data.order import make_order
@@ -15,7 +17,8 @@ from milepost.store.store import Store
 class Scored:
     """What there is to score: the columns of rows [0, stop) of an evaluation, and of its data.
 
-    `partial` marks weights of which variables were missing.
+    `partial` marks weights of which variables were missing.  Of a slice, `chosen` holds the positions of its rows, in
+    the source's own order.
     """
 
     outcomes: ColumnsReader
@@ -25,6 +28,7 @@ class Scored:
     size: int
     name: str
     partial: str = ""
+    chosen: Array | None = None
 
     @property
     def status(self) -> str:
@@ -32,15 +36,31 @@ class Scored:
         rows = "" if self.stop == self.size else f"partial {self.stop}/{self.size}"
         return "; ".join(said for said in (self.partial, rows) if said) or "ok"
 
+    @property
+    def n(self) -> int:
+        """The number of rows to score."""
+        return self.stop if self.chosen is None else len(self.chosen)
+
     def columns(self, names: Iterable[str], start: int, stop: int) -> tuple[dict[str, Array], Array | None]:
-        """Return columns of positions [start, stop), and the rows' weights."""
+        """Return columns of rows [start, stop) of those to score, in no order that matters, and the rows' weights."""
+        if self.chosen is not None:
+            return self.gather(names, self.chosen[start:stop])
         weights = self.data.slice("weight", start, stop) if "weight" in self.data.names else None
         return {name: self._reader(name).slice(name, start, stop) for name in names}, weights
 
     def gather(self, names: Iterable[str], positions: Array) -> tuple[dict[str, Array], Array | None]:
-        """Return columns of some positions, and the rows' weights."""
+        """Return columns of some positions of the order, and the rows' weights."""
         weights = self.data.take("weight", positions) if "weight" in self.data.names else None
         return {name: self._reader(name).take(name, positions) for name in names}, weights
+
+    def natural(self, step: int) -> Iterator[Array]:
+        """Yield positions, `step` rows at a time: the rows to score in the source's own order, as if they were all."""
+        rows = self.chosen
+        if rows is None and self.stop < self.size:
+            rows = self.order.positions(np.sort(self.order.rows(np.arange(self.stop))))
+        for start in range(0, self.n, step):
+            stop = min(start + step, self.n)
+            yield self.order.positions(np.arange(start, stop)) if rows is None else rows[start:stop]
 
     def has(self, metric: Metric) -> bool:
         """Tell whether every column of a metric is kept."""
@@ -59,11 +79,27 @@ def scored_of(store: Store, key: str, column_set: str, stop: int, order: Ordered
     dataset = store.dataset(spec["data"])
     described = dataset.spec() or {}
     size = int(described["size"])
+    data = dataset.read()
     if order is None:
         kind = described["order"]
-        order = make_order(kind["kind"], size, kind.get("seed", 0))
+        permuted = "row" in data.names  # groups are: their order cannot be told from their number
+        order = _Recorded(data) if permuted else make_order(kind["kind"], size, kind.get("seed", 0))
     outcomes, partial = folder.parts(column_set).read(), partial_of(spec)
-    return Scored(outcomes, dataset.read(), order, stop, size, spec["data_name"], partial)
+    return Scored(outcomes, data, order, stop, size, spec["data_name"], partial)
+
+
+class _Recorded:
+    """The order of grouped data, from the rows' numbers that passes left: of the rows covered from the first on."""
+
+    def __init__(self, data: ColumnsReader) -> None:
+        self._rows = data.slice("row", 0, data.coverage[0][1])
+        self._sorted = np.argsort(self._rows)
+
+    def rows(self, positions: Array) -> Array:
+        return np.asarray(self._rows[positions])
+
+    def positions(self, rows: Array) -> Array:
+        return np.asarray(self._sorted[np.searchsorted(self._rows, rows, sorter=self._sorted)])
 
 
 def holding(store: Store, key: str, metric: Metric, stop: int | None = None) -> Scored | None:
@@ -93,3 +129,17 @@ def lacking(store: Store, key: str, metric: Metric, data: str) -> str:
         f"{metric.headline} reads the column {absent[0]!r}, which is not kept on {data} (kept: {', '.join(names)}); "
         "add the metric to the evaluation, or set Evaluation(keep='all'), and run it again: this needs the model"
     )
+
+
+def slices_of(store: Store, key: str, stop: int) -> dict[str, Array]:
+    """Return the slices on record of an evaluation's data, as values of rows [0, stop): those known of all these rows.
+
+    {} where there are none.
+    """
+    spec = store.evaluation(key).spec()
+    if spec is None:
+        return {}
+    dataset = store.dataset(spec["data"])
+    readers = {name: dataset.slice(name).read() for name in dataset.slices()}
+    whole = {name: reader for name, reader in readers.items() if reader.coverage[:1] and reader.coverage[0][0] == 0}
+    return {name: reader.slice("value", 0, stop) for name, reader in whole.items() if reader.coverage[0][1] >= stop}

@@ -5,28 +5,30 @@ from dataclasses import fields, is_dataclass
 
 from milepost.core import Array, Json, Metric
 from milepost.errors import UsageError
-from milepost.estimators import batch_mean, exact, oddities
-from milepost.kept import Scored, holding, lacking
+from milepost.estimators import batch_mean, counted, exact
+from milepost.kept import Scored, holding, lacking, slices_of
 from milepost.plain import digest, spec_of
 from milepost.registry import load
+from milepost.slicing import slice_records
 from milepost.store.store import Store
 
 
 def records(
-    scored: Scored, metrics: Sequence[Metric], sizes: Sequence[int]
+    scored: Scored, metrics: Sequence[Metric], sizes: Sequence[int], slices: Mapping[str, Array] | None = None
 ) -> Iterator[tuple[dict[str, Json], dict[str, Array]]]:
-    """Yield (record, tables) of each metric: exact, and its batch mean for each size where its columns are kept."""
-    counts = oddities(scored)
+    """Yield (record, tables) of each metric: exact, and its batch mean for each size where its columns are kept.
+
+    Then the same by slice: `slices` are values by the slice's name, one a covered row of the order.
+    """
     for metric in metrics:
         whole, tables = exact(scored, metric)
-        yield _with(whole, counts), tables
+        yield counted(scored, whole), tables
         if scored.has(metric):
             for size in sizes:
-                yield _with(batch_mean(scored, metric, size, whole), counts), {}
-
-
-def _with(payload: dict[str, Json], counts: Mapping[str, Json]) -> dict[str, Json]:
-    return {**payload, "values": [{**entry, **counts} for entry in payload["values"]]}
+                yield counted(scored, batch_mean(scored, metric, size, whole)), {}
+    for name, values in (slices or {}).items():
+        for payload in slice_records(scored, metrics, sizes, name, values):
+            yield payload, {}
 
 
 def batch_means(store: Store, weights: str, sizes: Sequence[int]) -> list[dict[str, Json]]:
@@ -65,9 +67,12 @@ def _again(store: Store, key: str, payload: dict[str, Json], sizes: Sequence[int
         return
     scored = holding(store, key, metric, payload["coverage"][-1][1])
     if scored is not None:
-        counts = oddities(scored)
         for size in sizes:
-            yield _with(batch_mean(scored, metric, size, payload), counts)
+            yield counted(scored, batch_mean(scored, metric, size, payload))
+        for name, values in slices_of(store, key, scored.stop).items():
+            for record in slice_records(scored, [metric], sizes, name, values):
+                if record["estimator"] != "exact":
+                    yield record
 
 
 def metric_of(spec: Mapping[str, Json]) -> Metric:
@@ -114,7 +119,8 @@ def score_kept(store: Store, weights: str, metrics: Sequence[Metric]) -> list[di
         raise UsageError(f"no outcomes of {weights[:12]} are kept that a metric could be computed from")
     made = []
     for folder, scored, metric, sizes in todo:
-        for record, tables in records(scored, [metric], sizes):
+        slices = slices_of(store, folder.key, scored.stop)
+        for record, tables in records(scored, [metric], sizes, slices):
             folder.records.publish(record, tables)
             made.append(record)
     return made

@@ -289,7 +289,7 @@ def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
         f"{item.name} has shape {list(have[item.name].shape)}, the model wants {list(item.shape)}"
         + _hint(have[item.name].shape, item.shape)
         for item in variables
-        if item.name in have and item.shape is not None and not _same_shape(have[item.name].shape, item.shape)
+        if item.name in have and item.shape is not None and not _same_shape(have[item.name], item.shape)
     ]
     said = []
     if unexpected:
@@ -302,9 +302,10 @@ def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
     return said
 
 
-def _same_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    # A single number is stored as () by some writers and as (1,) by others (num_batches_tracked).
-    return found == wanted or {found, wanted} == {(), (1,)}
+def _same_shape(found: Tensor, wanted: tuple[int, ...]) -> bool:
+    # A single number is stored as () by some writers and as (1,) by others (num_batches_tracked).  What cannot be read
+    # (void) may have no shape to compare: mapping it says why it cannot.
+    return found.dtype == "void" or found.shape == wanted or {found.shape, wanted} == {(), (1,)}
 
 
 def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:

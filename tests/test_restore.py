@@ -271,3 +271,75 @@ def test_a_name_that_begins_like_a_prefix_is_left_alone_where_it_fits(tmp_path: 
     found = restore(plain_table(tmp_path, model__w=W), own, "raw")
     equal(found, {"model.w": W})
     assert "names" not in found.notes
+
+
+# ---------------------------------------------------------------------------------------------------- tied, from torch
+
+
+def language_model() -> Any:
+    """Return a module whose decoder shares the embedding's matrix, as language models do."""
+    import torch
+
+    class Tied(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(5, 3)
+            self.decoder = torch.nn.Linear(3, 5, bias=False)
+            self.decoder.weight = self.embedding.weight
+
+        def forward(self, x: Any) -> Any:
+            return self.decoder(self.embedding(x).mean(1))
+
+    return Tied()
+
+
+def restored_from(path: Path, spool: Path) -> Restored:
+    from milepost.frameworks.torch import TorchModel
+
+    spool.mkdir(exist_ok=True)
+    (found,) = find([str(path)])
+    table = from_plain(Table, Reader().table(to_plain(found), str(spool)))
+    return restore(table, TorchModel(language_model).variables(), "raw")
+
+
+STOOD_IN = ["decoder.weight stood in for embedding.weight, to which it is tied"]
+
+
+@pytest.mark.parametrize("kept", [("embedding", "decoder"), ("embedding",), ("decoder",)])
+@pytest.mark.parametrize("kind", ["torch", "safetensors", "npz"])
+def test_a_tied_pair_of_torch_from_either_name(kept: tuple[str, ...], kind: str, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    matrix = torch.arange(15.0).reshape(5, 3)
+    file = tmp_path / f"a.{kind}"
+    tensors = {f"{name}.weight": matrix.clone() for name in kept}
+    if kind == "torch":
+        torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, file)
+    elif kind == "safetensors":
+        save_file(tensors, file)
+    else:
+        np.savez(tmp_path / "a.npz", **{name: tensor.numpy() for name, tensor in tensors.items()})  # type: ignore[arg-type]
+    found = restored_from(file, tmp_path / "spool")
+    equal(found, {"embedding.weight": matrix.numpy()})
+    assert found.notes.get("tied") == (STOOD_IN if kept == ("decoder",) else None)
+    assert found.digest == weights_digest({"embedding.weight": matrix.numpy()})
+
+
+def test_safetensors_own_way_of_saving_a_tied_pair(tmp_path: Path) -> None:
+    from safetensors.torch import save_model
+
+    module = language_model()
+    save_model(module, str(tmp_path / "a.safetensors"))
+    found = restored_from(tmp_path / "a.safetensors", tmp_path / "spool")
+    equal(found, {"embedding.weight": module.embedding.weight.detach().numpy()})
+    assert found.notes["tied"] == STOOD_IN
+
+
+def test_a_tied_pair_that_was_untied_in_training_is_refused(tmp_path: Path) -> None:
+    import torch
+
+    one, two = torch.zeros(5, 3), torch.ones(5, 3)
+    torch.save({"embedding.weight": one, "decoder.weight": two}, tmp_path / "a.pt")
+    with pytest.raises(Mismatch, match=r"decoder\.weight is tied to embedding\.weight in the model, but .* different"):
+        restored_from(tmp_path / "a.pt", tmp_path / "spool")

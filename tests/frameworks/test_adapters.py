@@ -331,4 +331,6 @@ def test_the_environment_names_the_kernel() -> None:
     found = TorchModel(Net).environment()
     assert found["version"] == torch.__version__
     assert found["threads"] == torch.get_num_threads()
+    assert found["interop_threads"] == torch.get_num_interop_threads()
+    assert found["float32_matmul"] == "highest"
     assert found["kernel"]

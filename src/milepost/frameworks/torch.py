@@ -9,7 +9,7 @@ ones).
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ try:
     import torch
 except ModuleNotFoundError as error:
     raise MissingExtra("torch", "torch") from error
+
+from milepost.frameworks import _torch_policy as policy
 
 _BITS = {
     # NumPy has no such dtypes: ml_dtypes' arrays are handed over as plain integers of the same width.
@@ -64,6 +66,12 @@ class TorchModel:
     to the dtype of the model's first floating parameter (so float64 loses digits in a float32 model); integers and
     booleans keep theirs. Outputs stay tensors on the device. Not for use from several threads at once.
 
+    `dtype` ("bfloat16", "float16", "float32", "float64", or PyTorch's own object) converts the built module, and with
+    it the inputs, as `module.to(dtype)` does. `autocast` ("bfloat16", "float16") runs predictions under
+    `torch.autocast` instead, weights and inputs as they are. Both are part of what an evaluation is known by; a
+    checkpoint's digest is that of its values in the dtypes that the module was built with. `UsageError` for a dtype
+    that is unknown, or that the device has no autocast for.
+
     >>> model = TorchModel(lambda: torch.nn.Linear(2, 1))
     >>> weights = model.load({"weight": np.ones((1, 2)), "bias": np.zeros(1)})
     >>> model.predict(weights, np.array([[1, 2]], "float32")).tolist()
@@ -72,14 +80,25 @@ class TorchModel:
 
     name = "torch"
 
-    def __init__(self, build: Callable[[], torch.nn.Module] | torch.nn.Module, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        build: Callable[[], torch.nn.Module] | torch.nn.Module,
+        device: str = "cpu",
+        *,
+        dtype: str | torch.dtype | None = None,
+        autocast: str | torch.dtype | None = None,
+    ) -> None:
         """Keep how to build the module; nothing is built yet."""
         if not callable(build):
             raise UsageError(
                 f"TorchModel takes a class or function that builds a module; found a {type(build).__name__}"
             )
         self._build = build
-        self._device = _device(device)
+        self._device = policy.device_of(device)
+        self._dtype = policy.declared("dtype", dtype, policy.DTYPES)
+        self._autocast = policy.declared("autocast", autocast, policy.AUTOCASTS)
+        if self._autocast is not None:
+            policy.check_autocast(self._device, self._autocast)
         self._module: torch.nn.Module | None = None
         self._slots: tuple[_Slot, ...] = ()
         self._variables: tuple[Variable, ...] = ()
@@ -108,7 +127,7 @@ class TorchModel:
         module = self._built()
         if weights is not self._current:
             self._swap(weights)
-        with _memory("a batch or its outputs"), torch.inference_mode():
+        with _memory("a batch or its outputs"), torch.inference_mode(), self._casting():
             if isinstance(inputs, Mapping):
                 return module(**{name: self._input(value) for name, value in inputs.items()})
             return module(self._input(inputs))
@@ -137,26 +156,37 @@ class TorchModel:
         return {name: self._initial[name] for name in wanted}
 
     def on(self, device: str) -> "TorchModel":
-        """Return the same model for another device, with a module of its own."""
-        return TorchModel(self._build, device)
+        """Return the same model, with the same dtypes, for another device, with a module of its own."""
+        return TorchModel(self._build, device, dtype=self._dtype, autocast=self._autocast)
+
+    def spec(self) -> dict[str, Json]:
+        """Return what was declared of the arithmetic: part of what an evaluation is known by; {} where nothing was.
+
+        >>> TorchModel(lambda: torch.nn.Linear(2, 1), autocast="bfloat16").spec()
+        {'name': 'torch', 'autocast': 'bfloat16'}
+        """
+        declared = {"dtype": self._dtype, "autocast": self._autocast}
+        named = {key: policy.name_of(value) for key, value in declared.items() if value is not None}
+        return {"name": self.name, **named} if named else {}
 
     def environment(self) -> dict[str, Json]:
-        """Return framework, version, device, threads and the processor features that the kernels were chosen by."""
-        return {
-            "framework": "torch",
-            "version": str(torch.__version__),
-            "device": str(self._device),
-            "threads": torch.get_num_threads(),
-            "kernel": _kernel(self._device),
-        }
+        """Return framework, version, device, threads and what the kernels were chosen by.
+
+        `threads` are those within an operation (which OMP_NUM_THREADS and its like set), `interop_threads` those
+        between operations; `float32_matmul` is PyTorch's own precision of products of float32 matrices.
+        """
+        return policy.environment(self._device)
 
     def _built(self) -> torch.nn.Module:
         if self._module is None:
-            module = self._made().to(self._device).eval()
-            self._slots, self._variables = _slots(module)
+            module = self._made()
+            # Named, tied and typed as built: a conversion parts tensors that share memory.
+            self._variables = _variables(module)
+            module = self._converted(module).eval()
+            self._slots = _slots(module, self._variables)
             module.requires_grad_(requires_grad=False)
             floating = (item.dtype for item in module.parameters() if item.is_floating_point())
-            self._floating = next(floating, None)
+            self._floating = next(floating, self._dtype)
             self._module = module
         return self._module
 
@@ -171,6 +201,20 @@ class TorchModel:
             raise UsageError(f"the function given to TorchModel returned a {type(made).__name__}; expected a module")
         return made
 
+    def _converted(self, module: torch.nn.Module) -> torch.nn.Module:
+        if self._dtype is not None:
+            spoiled = next((name for name, item, _ in _named_tensors(module) if item.is_complex()), None)
+            if spoiled is not None:
+                raise UsageError(
+                    f"dtype={policy.name_of(self._dtype)!r} would drop the imaginary part of {spoiled!r}: leave it out"
+                )
+        return module.to(device=self._device, dtype=self._dtype)
+
+    def _casting(self) -> AbstractContextManager[Any]:
+        if self._autocast is None:
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=self._autocast)
+
     def _filled(self, slot: _Slot, tensors: Mapping[str, Array]) -> torch.Tensor:
         """Return the tensor for a slot, in memory of its own."""
         holder, variable = slot.holders[0], slot.variable
@@ -183,7 +227,8 @@ class TorchModel:
             raise Mismatch(f"variable {variable.name!r} has shape {variable.shape}; found {tuple(array.shape)}")
         found = _tensor(array, variable.name).reshape(holder.shape)
         _check_cast(found, holder, variable.name)
-        return found.to(device=holder.device, dtype=holder.dtype)
+        as_built = found.to(getattr(torch, str(variable.dtype)))  # rounded as a module that is loaded, then converted
+        return as_built.to(device=holder.device, dtype=holder.dtype)
 
     def _swap(self, weights: Resident) -> None:
         # Were it interrupted half-way, neither would be resident: so say that first.
@@ -205,32 +250,24 @@ class TorchModel:
         return value.to(device=self._device, dtype=dtype)
 
 
-def _device(name: str) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"device {name!r} cannot be used by PyTorch {torch.__version__} here: {first}") from error
-
-
-def _kernel(device: torch.device) -> str:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return str(torch.backends.cpu.get_cpu_capability())
-
-
-def _slots(module: torch.nn.Module) -> tuple[tuple[_Slot, ...], tuple[Variable, ...]]:
-    """Walk the module as `state_dict` does; return the distinct values and all names."""
-    holders: dict[str, list[torch.Tensor]] = {}
+def _variables(module: torch.nn.Module) -> tuple[Variable, ...]:
+    """Walk the module as `state_dict` does; return all names, shared ones with their owner."""
     owners: dict[tuple[Any, ...], str] = {}
-    variables: dict[str, Variable] = {}
+    variables = []
     for name, tensor, optional in _named_tensors(module):
         owner = owners.setdefault(_place(tensor), name)
         tied = None if owner == name else owner
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        variables[name] = Variable(name, dtype, tuple(tensor.shape), tied, optional)
-        holders.setdefault(owner, []).append(tensor)
-    return tuple(_Slot(variables[name], tuple(found)) for name, found in holders.items()), tuple(variables.values())
+        variables.append(Variable(name, policy.name_of(tensor.dtype), tuple(tensor.shape), tied, optional))
+    return tuple(variables)
+
+
+def _slots(module: torch.nn.Module, variables: tuple[Variable, ...]) -> tuple[_Slot, ...]:
+    """Return the distinct values of a module that may have been moved or converted since its variables were named."""
+    holders: dict[str, list[torch.Tensor]] = {}
+    for variable, (_, tensor, _) in zip(variables, _named_tensors(module), strict=True):
+        holders.setdefault(variable.tied_to or variable.name, []).append(tensor)
+    named = {item.name: item for item in variables}
+    return tuple(_Slot(named[name], tuple(found)) for name, found in holders.items())
 
 
 def _named_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
@@ -264,7 +301,7 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
 def _values(module: torch.nn.Module) -> dict[str, Array]:
     """Return the values of a module's variables as arrays of their own, by owner's name."""
     found = {}
-    for slot in _slots(module)[0]:
+    for slot in _slots(module, _variables(module)):
         tensor = slot.holders[0].detach().cpu()
         dtype = slot.variable.dtype
         bits = _BITS.get(str(dtype))

@@ -6,6 +6,7 @@ def test_my_adapter() -> None:
 ```
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,7 @@ def check_framework(case: FrameworkCase) -> None:
         _loads_maps,
         _keeps_rows_apart,
         _tells_its_environment,
+        _tells_its_spec,
         _names_its_extra,
     ):
         law(case)
@@ -155,6 +157,22 @@ def _tells_its_environment(case: FrameworkCase) -> None:
     )
 
 
+def _tells_its_spec(case: FrameworkCase) -> None:
+    """Check what enters keys: plain data that crosses as it is, and that no device changes."""
+    model: Any = case.make()
+    if not hasattr(model, "spec"):
+        return
+    again: Any = case.make()
+    found = model.spec()
+    assert isinstance(found, dict), f"spec() is {found!r}: expected a dict"
+    assert json.loads(canonical(found)) == found, f"spec() does not come back from JSON as it was: {found!r}"
+    assert again.spec() == found, "two adapters of one model have different spec()"
+    model.predict(model.load(case.tensors[0]), case.inputs)
+    assert model.spec() == found, "loading and predicting change spec()"
+    if hasattr(model, "on"):
+        assert model.on("cpu").spec() == found, "the adapter for another device has another spec()"
+
+
 def _names_its_extra(case: FrameworkCase) -> None:
     """Import the adapter in a process of its own where the package cannot be imported."""
     if case.needs is None:
@@ -180,7 +198,14 @@ def outputs_of(model: Model, weights: Any, inputs: Any) -> dict[str, Array]:
 
 def _host(outputs: Any) -> dict[str, Array]:
     named = outputs if isinstance(outputs, Mapping) else {"": outputs}
-    return {str(name): np.asarray(item.cpu() if hasattr(item, "cpu") else item) for name, item in named.items()}
+    return {str(name): _array(item) for name, item in named.items()}
+
+
+def _array(item: Any) -> Array:
+    if hasattr(item, "cpu"):
+        # NumPy has no bfloat16 that frameworks hand over; float32 holds every one of its numbers.
+        item = (item.float() if str(item.dtype).endswith("bfloat16") else item).cpu()
+    return np.asarray(item)
 
 
 def _rows(inputs: Any, first: int, last: int | None) -> Any:

@@ -109,7 +109,15 @@ class Driver:
         whole = not missing(have, size)
         stop = size if whole else wanted_rows(size, self._wish.limit)
         target = Target(found, sighting.variant, weights)
-        return Item(sighting, target, data, key, column_set, tuple(have), stop)
+        return self._to_group_end(Item(sighting, target, data, key, column_set, tuple(have), stop))
+
+    def _to_group_end(self, item: Item) -> Item:
+        """Return an item of grouped data that is there as far as its last group goes: a limit may lie within one."""
+        described = self.data[item.data]
+        grouped = described["fingerprint"].get("order", {}).get("groups")
+        if not grouped or item.gaps or item.stop == described["size"]:
+            return item
+        return replace(item, stop=item.have[0][1])
 
     def coverage(self, key: str) -> tuple[str, list[tuple[int, int]]]:
         """Return the column set of an evaluation that serves the metrics, and the ranges that it covers."""
@@ -129,14 +137,22 @@ class Driver:
         records = self.store.evaluation(item.key).records
         lacking = []
         for metric in self.spec["metrics"]:
-            probe = {"metric": metric["spec"], "slice": "all", "coverage": [[0, item.stop]]}
-            size = self.spec["batch_size"]
-            wanted = [{**probe, "estimator": "exact", "batch_size": None}]
+            probe = {"metric": metric["spec"], "coverage": [[0, item.stop]]}
+            exact, mean = {"estimator": "exact", "batch_size": None}, {"estimator": "batch_mean"}
+            wanted = [{**probe, **exact, "slice": "all"}]
             if metric["digest"] not in self.spec["folded"]:
-                wanted.append({**probe, "estimator": "batch_mean", "batch_size": size})
+                means = {**mean, "batch_size": self.spec["batch_size"]}
+                wanted += [{**probe, **means, "slice": "all"}]
+                wanted += [{**probe, **each, "slice": name} for name in self.slices(item) for each in (exact, means)]
             if not all(records.has(payload) for payload in wanted):
                 lacking.append(str(metric["digest"]))
         return lacking
+
+    def slices(self, item: Item) -> list[str]:
+        """Return the names of the slices of an item's data: those that its source tells, else those that passes met."""
+        described = self.data[item.data]
+        told: list[str] | None = described.get("described", {}).get("slices")
+        return self.store.dataset(described["digest"]).slices() if told is None else told
 
     # ------------------------------------------------------------------------------------------------------- working
 
@@ -272,6 +288,7 @@ class Driver:
     def _finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and tell."""
         size = self.data[item.data]["size"]
+        item = self._to_group_end(replace(item, have=tuple(self.coverage(item.key)[1])) if new else item)
         if item.stop == size:
             if item.data not in self._sealed and self.store.dataset(self.data[item.data]["digest"]).seal(size):
                 self._sealed.add(item.data)
@@ -288,6 +305,8 @@ class Driver:
                     "stop": item.stop,
                     "metrics": lacking,
                     "sizes": [self.spec["batch_size"]],
+                    "digest": self.data[item.data]["digest"],
+                    "slices": self.slices(item),
                 },
             )
             self._warn_of_constant(item, payloads)

@@ -22,6 +22,7 @@ from milepost.loading import code_version, load
 from milepost.plain import digest, spec_of
 from milepost.restore import Initial, Restored, restore, signature
 from milepost.score import records
+from milepost.slicing import completed
 from milepost.store.store import Store
 
 _CACHED = 16
@@ -111,15 +112,16 @@ class Evaluator:
     def score(self, argument: Mapping[str, Json]) -> list[dict[str, Json]]:
         """Compute and publish the records of an evaluation that are not in the store yet; return the new ones.
 
-        `argument`: store, key, column_set, data, stop, and `sizes` of batch means.
+        `argument`: store, key, column_set, data, stop, `sizes` of batch means, and names of `slices`.
         """
         store = Store.open(argument["store"])
         source: Any = self._evaluation.data[argument["data"]]
         scored = scored_of(store, argument["key"], argument["column_set"], argument["stop"], source)
         folder = store.evaluation(argument["key"])
         wanted = [metric for metric in self._evaluation.metrics if digest(spec_of(metric)) in argument["metrics"]]
+        slices = completed(store.dataset(argument["digest"]), source, argument["slices"], argument["stop"])
         made = []
-        for payload, tables in records(scored, wanted, argument["sizes"]):
+        for payload, tables in records(scored, wanted, argument["sizes"], slices):
             folder.records.publish(payload, tables)
             made.append(payload)
         return made
@@ -195,7 +197,9 @@ def _described_source(source: Source) -> dict[str, Json]:
     size = source.size
     if size is None:
         size = sum(len(batch.labels) for batch in source.batches(0, _ENDLESS, 4096))
-    return {"size": size, "fingerprint": fingerprint, "digest": digest([fingerprint, size])}
+    shown = getattr(source, "described", None)
+    described = {"described": shown()} if shown is not None else {}
+    return {"size": size, "fingerprint": fingerprint, "digest": digest([fingerprint, size]), **described}
 
 
 def _check_same(found: Found) -> None:

@@ -6,19 +6,22 @@ of the batch size.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from milepost.core import Array, Json, Metric
-from milepost.errors import UsageError
+from milepost.core import Array, Json, Metric, Source
+from milepost.errors import DataError, UsageError
 from milepost.estimators import batch_mean, counted, exact
 from milepost.kept import Scored
+from milepost.store.datasets import Dataset
 
 MOST = 1000
 """A slice has no more values than this: each is a number to read for every metric."""
 
 
 _BLOCK = 1 << 16
+_BATCH = 256
 
 
 def slice_records(
@@ -62,3 +65,33 @@ def _text(value: object) -> str:
 def _joined(name: str, parts: Mapping[str, Scored], payloads: Mapping[str, dict[str, Json]]) -> dict[str, Json]:
     slices = {label: counted(parts[label], payload)["values"] for label, payload in payloads.items()}
     return {**next(iter(payloads.values())), "slice": name, "values": [], "slices": slices}
+
+
+def completed(dataset: Dataset, source: Source, names: Sequence[str], stop: int) -> dict[str, Array]:
+    """Return slices of positions [0, stop) as values by name; what the store lacks of them the source is asked for.
+
+    A slice that was named after the model had seen the data costs a pass over its slices, or over the data where the
+    source cannot tell them apart, and none of the model.
+    """
+    lacking = [name for name in names if _covered(dataset.slice(name)) < stop]
+    for start, end, values in _blocks(source, stop) if lacking else ():
+        for name in lacking:
+            if name not in values:
+                raise DataError(f"rows {start} to {end} of the data have no slice {name!r}; expected a value for each")
+            dataset.slice(name).add(start, end, {"value": np.asarray(values[name])})
+    return {name: dataset.slice(name).get(["value"])["value"][:stop] for name in names}
+
+
+def _covered(dataset: Dataset) -> int:
+    coverage = dataset.coverage()
+    return coverage[0][1] if coverage and coverage[0][0] == 0 else 0
+
+
+def _blocks(source: Any, stop: int) -> Iterator[tuple[int, int, Mapping[str, Array]]]:
+    if hasattr(source, "slices"):
+        for start in range(0, stop, _BLOCK):
+            yield start, min(start + _BLOCK, stop), source.slices(start, min(start + _BLOCK, stop))
+        return
+    for batch in source.batches(0, stop, _BATCH):
+        rows = min(len(batch.labels), stop - batch.start)
+        yield batch.start, batch.start + rows, {name: item[:rows] for name, item in (batch.slices or {}).items()}

@@ -4,14 +4,14 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from milepost.errors import StoreError
 from milepost.files import JSON_LIMIT, read_json
-from milepost.store.records import OPTIONAL
+from milepost.store.records import OPTIONAL, by_slice
 
 _RACY_NS = 2_000_000_000
 """A folder that changed less than this before it was listed may change again within the same tick of its clock."""
@@ -150,17 +150,21 @@ def _evaluation(connection: sqlite3.Connection, root: Path, folder: str) -> tupl
 def _add_record(connection: sqlite3.Connection, place: tuple[str, str, str, int], content: dict[str, Any]) -> None:
     path, name, digest, created = place
     covered = sum(stop - start for start, stop in content["coverage"])
-    head = (path, name, digest, content["data"], content["slice"], content["estimator"], content["batch_size"] or 0)
+    head = (path, name, digest, content["data"])
+    rest = (content["estimator"], content["batch_size"] or 0, covered, created)
     connection.executemany(
         "INSERT INTO value(folder,file,digest,data,slice,estimator,batch,covered,created,metric,text) "
         "VALUES(?,?,?,?,?,?,?,?,?,?,?)",
-        [(*head, covered, created, value["metric"], _text(content, value)) for value in content["values"]],
+        [
+            (*head, slice_name, *rest, value["metric"], _text(content, slice_name, value))
+            for slice_name, value in by_slice(content)
+        ],
     )
 
 
-def _text(content: dict[str, Any], value: dict[str, Any]) -> str:
+def _text(content: dict[str, Any], slice_name: str, value: Mapping[str, Any]) -> str:
     """Return the JSON of one value's record, from "data" on: what comes before is known only when it is asked for."""
-    shown = {"data": content["data"], "slice": content["slice"], "metric": value["metric"]}
+    shown = {"data": content["data"], "slice": slice_name, "metric": value["metric"]}
     shown["estimator"] = content["estimator"]
     if content["estimator"] != "exact":
         shown["batch_size"] = content["batch_size"]

@@ -16,6 +16,9 @@ _Result = TypeVar("_Result")
 
 _ALIAS = re.compile(r"(^|[-_.])(last|best|latest|newest|final)($|[-_.])", re.IGNORECASE)
 
+ALL = "all"
+"""The slice of a value over all rows."""
+
 _SIGHTING = ("digest", "variant", "run", "path", "step", "name", "seen", "changed", "attempt", "kind", "message")
 
 
@@ -50,14 +53,20 @@ class Index:
         return self._mended(lambda: _index_scan.refresh(self._connection, self._root))
 
     def records(
-        self, run: str | None = None, digest: str | None = None, data: str | None = None, metric: str | None = None
+        self,
+        run: str | None = None,
+        digest: str | None = None,
+        data: str | None = None,
+        metric: str | None = None,
+        slices: str | None = ALL,
     ) -> list[dict[str, Any]]:
         """Return records as `--json` shows them, sorted by run, step, name, data, slice, estimator and metric.
 
         One for each content, data, slice, metric, estimator and batch size: the largest coverage, then the newest
-        evaluation.  `digest` may be a prefix.
+        evaluation.  `digest` may be a prefix.  `slices` is "all" for values over all rows, a slice's name for those of
+        all its values, `name=value` for one, None for everything.
         """
-        found: list[dict[str, Any]] = json.loads(f"[{','.join(self.lines(run, digest, data, metric))}]")
+        found: list[dict[str, Any]] = json.loads(f"[{','.join(self.lines(run, digest, data, metric, slices))}]")
         return found
 
     def lines(
@@ -66,11 +75,12 @@ class Index:
         digest: str | None = None,
         data: str | None = None,
         metric: str | None = None,
+        slices: str | None = ALL,
         digests: Sequence[str] | None = None,
     ) -> Iterator[str]:
         """Yield the same records as lines of JSON, without parsing them; `digests` narrows to some contents."""
         texts: dict[str, list[str]] = {}
-        for content, text in self._mended(lambda: self._values(digest, data, metric, digests)):
+        for content, text in self._mended(lambda: self._values(digest, data, metric, (slices, digests))):
             texts.setdefault(content, []).append(text)
         heads = {row["digest"]: row for row in reversed(self._contents(run))}
         if run is None:
@@ -96,15 +106,31 @@ class Index:
             row["state"] = "done" if row["digest"] in done else "failed" if row["failure"] else "seen"
         return sorted(rows + self._failed(run), key=_order)
 
+    def slices(self) -> list[str]:
+        """Return the slices that are on record, `name=value`, sorted."""
+        query = "SELECT DISTINCT slice FROM value WHERE slice != ? ORDER BY slice"
+        return [row[0] for row in self._mended(lambda: self._connection.execute(query, (ALL,)).fetchall())]
+
     def _values(
-        self, digest: str | None, data: str | None, metric: str | None, digests: Sequence[str] | None
+        self,
+        digest: str | None,
+        data: str | None,
+        metric: str | None,
+        narrowed: tuple[str | None, Sequence[str] | None],
     ) -> list[tuple[str, str]]:
+        slices, digests = narrowed
         where = ["shown=1"]
         given: list[str | int] = []
         for column, wanted in (("data=?", data), ("metric=?", metric), ("substr(digest, 1, ?)=?", digest)):
             if wanted is not None:
                 where.append(column)
                 given += [wanted] if column.count("?") == 1 else [len(wanted), wanted]
+        if slices is not None and (slices == ALL or "=" in slices):
+            where.append("slice=?")
+            given.append(slices)
+        elif slices is not None:
+            where.append("substr(slice, 1, ?)=?")
+            given += [len(slices) + 1, f"{slices}="]
         if digests is not None:
             where.append("digest IN (SELECT value FROM json_each(?))")
             given.append(json.dumps(list(digests)))

@@ -6,7 +6,7 @@ A record holds no time and no place, so that a store that was killed and resumed
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from milepost.errors import StoreError
@@ -56,6 +56,17 @@ def coverage_text(coverage: Sequence[Sequence[int]]) -> str:
     if len(text) > _NAME_LIMIT:
         return f"{len(coverage)}-ranges-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return text
+
+
+def by_slice(payload: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (slice, value) of a record: of all rows, or of each slice that it holds.
+
+    >>> list(by_slice({"slice": "day", "values": [], "slices": {"day=mo": [{"value": 1}], "day=tu": [{"value": 0}]}}))
+    [('day=mo', {'value': 1}), ('day=tu', {'value': 0})]
+    """
+    yield from ((payload["slice"], value) for value in payload["values"])
+    for name, values in payload.get("slices", {}).items():
+        yield from ((name, value) for value in values)
 
 
 class Records:

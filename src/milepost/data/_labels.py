@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -138,6 +138,11 @@ def labelling(options: LabelOptions) -> Labelling:
         None if names is None else class_names(names),
         len(names) if isinstance(names, Sequence) else None,
     )
+
+
+def label_options(more: Mapping[str, Any]) -> LabelOptions:
+    """Return those of a source's parameters that are of its labels."""
+    return cast(LabelOptions, {key: more[key] for key in LabelOptions.__annotations__ if key in more})
 
 
 def class_names(names: Sequence[str] | Mapping[int, str]) -> dict[int, str]:

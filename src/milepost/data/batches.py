@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from milepost.core import Array, Batch, Json
 from milepost.data._content import content_digest
+from milepost.data._extras import Slices, as_groups, as_slices, cut, described, lengths, refuse_unknown
+from milepost.data._labels import Labelling, LabelOptions, labelling
 from milepost.data._rows import (
     Inputs,
     as_ids,
@@ -24,6 +26,7 @@ from milepost.data._rows import (
     take_rows,
 )
 from milepost.data.arrays import check_range, declared
+from milepost.data.grouped import ADVICE, Runs
 from milepost.data.order import Natural
 from milepost.errors import DataError, UnstableData, UsageError
 from milepost.plain import digest
@@ -39,6 +42,8 @@ class _Piece:
     labels: Array
     weights: Array | None
     ids: Array | None
+    slices: Slices | None
+    groups: Array | None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,7 +55,20 @@ class _Piece:
             take_rows(self.labels, rows),
             None if self.weights is None else take_rows(self.weights, rows),
             None if self.ids is None else take_rows(self.ids, rows),
+            # Copies: a stream may reuse its buffers.
+            None if self.slices is None else {name: take_rows(item, rows) for name, item in self.slices.items()},
+            None if self.groups is None else take_rows(self.groups, rows),
         )
+
+    @property
+    def carries(self) -> str:
+        """What it carries beside inputs and labels that all batches of a stream carry, in words."""
+        slices = [f"slice {name!r} of {_KINDS[item.dtype.kind]}" for name, item in sorted((self.slices or {}).items())]
+        groups = [] if self.groups is None else [f"groups of {_KINDS[self.groups.dtype.kind]}"]
+        return ", ".join([*slices, *groups]) or "no slices and no groups"
+
+
+_KINDS = {"i": "integers", "u": "integers", "b": "booleans", "U": "text"}
 
 
 class Batches:
@@ -65,6 +83,11 @@ class Batches:
     read twice; unequal is `UnstableData`. `version="name@version"` declares what the data is instead. `size` is
     declared, or known once a pass went to the end; a pass that ends elsewhere is a `DataError`.
 
+    A `Batch` may carry `slices` and `groups` (one value a row, as `Arrays` takes them); then all do. The rows of a
+    group stand together in the stream, else `DataError`. Where a version is declared, `groups=True` says that there
+    are groups, since nothing is read to find out. `label_map` (a row whose label maps to None is left out),
+    `label_offset` and `class_names` are as in `Arrays`.
+
     >>> stream = Batches(lambda: ((np.full((3, 2), i), [i, i, i]) for i in range(2)))
     >>> [batch.labels.tolist() for batch in stream.batches(0, 6, batch_size=4)]
     [[0, 0, 0, 1], [1, 1]]
@@ -75,9 +98,18 @@ class Batches:
     name = "batches"
 
     def __init__(
-        self, function: Callable[[], Iterable[Any]], *, size: int | None = None, version: str | None = None
+        self,
+        function: Callable[[], Iterable[Any]],
+        *,
+        size: int | None = None,
+        version: str | None = None,
+        groups: bool | None = None,
+        **more: Unpack[LabelOptions],
     ) -> None:
         """Keep the function; nothing is read yet."""
+        refuse_unknown(more, LabelOptions, "Batches")
+        if groups is not None and not isinstance(groups, bool):
+            raise UsageError("groups of a stream come with its batches: yield Batch(..., groups=one value a row)")
         if not callable(function):
             raise UsageError(
                 f"Batches takes a function that is called once a pass; found a {type(function).__name__}; "
@@ -89,12 +121,25 @@ class Batches:
         self._declared_size = size
         self._size = size
         self._version = declared(version)
+        self._labelling = labelling(more)
+        # What is not declared is learnt from the first rows; a version is declared so that nothing need be read.
+        self._grouped = False if groups is None and self._version else groups
+        self._slices = tuple[str, ...]()
         self._fingerprint: dict[str, Json] | None = None
 
     @property
     def size(self) -> int | None:
         """Number of examples that count; None until declared or a pass went to the end."""
         return self._size
+
+    @property
+    def class_names(self) -> dict[int, str] | None:
+        """Names by the model's class, where there are any."""
+        return self._labelling.names
+
+    def described(self) -> dict[str, Json]:
+        """Return plain data to show: classes, and slices and groups (True) as far as the stream was read."""
+        return described(self.class_names, self._slices, self._grouped or None)
 
     def rows(self, positions: Array) -> Array:
         """Natural row numbers at these positions: the positions themselves (int64)."""
@@ -115,7 +160,8 @@ class Batches:
             # Never the size that a pass found out: the fingerprint is the same before and after it.
             if self._declared_size is not None:
                 found["size"] = self._declared_size
-            self._fingerprint = {"kind": self.name, **found, "order": {"kind": "natural"}}
+            order: dict[str, Json] = {"kind": "natural", **({"groups": True} if self._grouped else {})}
+            self._fingerprint = {"kind": self.name, **found, **self._labelling.spec(), "order": order}
         return dict(self._fingerprint)
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
@@ -140,7 +186,20 @@ class Batches:
             pieces.close()
 
     def _pieces(self) -> "_Closable":
-        return _Closable(self._function, self._size, self._ended)
+        return _Closable(self._function, self._size, self._read, self._ended)
+
+    def _read(self, item: Any, where: str) -> _Piece:
+        """Check one item of the stream, and learn what it carries."""
+        piece = _piece(item, where, self._labelling)
+        if not len(piece):
+            return piece
+        grouped = piece.groups is not None
+        if self._grouped is None:
+            self._grouped = grouped
+        if grouped != self._grouped:
+            raise DataError(f"{where}: {_UNDECLARED if grouped else _UNGROUPED}")
+        self._slices = tuple(piece.slices or ())
+        return piece
 
     def _ended(self, rows: int) -> None:
         """Learn the size at the end of a pass, or find that it is another than it was."""
@@ -183,6 +242,11 @@ class Batches:
         return None if found is None else content_digest(_named(found))
 
 
+_UNDECLARED = (
+    "carries groups, which batches before it did not, or a declared version does not tell: let every batch carry them, "
+    "and say so with Batches(..., groups=True)"
+)
+_UNGROUPED = "carries no groups, which were declared with groups=True, or carried by batches before it"
 _EMPTY = "the stream is empty: a pass over it gave no row with mask True and a weight above 0"
 _EXHAUSTED = (
     "the stream gave rows once and none on the second call: the function must start anew each time; "
@@ -193,16 +257,30 @@ _EXHAUSTED = (
 class _Closable:
     """The checked pieces of one pass, and the way to end it early."""
 
-    def __init__(self, function: Callable[[], Iterable[Any]], size: int | None, ended: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        function: Callable[[], Iterable[Any]],
+        size: int | None,
+        read: Callable[[Any, str], _Piece],
+        ended: Callable[[int], None],
+    ) -> None:
         self._items = _opened(function)
+        self._read = read
         self._size = size
         self._ended = ended
 
     def __iter__(self) -> Iterator[_Piece]:
         total = 0
+        runs, carries = Runs(ADVICE), None
         for number, item in enumerate(self._items):
-            piece = _piece(item, f"batch {number} of the stream")
+            where = f"batch {number} of the stream"
+            piece = self._read(item, where)
             if len(piece):
+                carries = carries or piece.carries
+                if piece.carries != carries:
+                    raise DataError(f"{where}: carries {piece.carries}; the batches before it carried {carries}")
+                if piece.groups is not None:
+                    runs.see(piece.groups, range(total, total + len(piece)))
                 total += len(piece)
                 if self._size is not None and total > self._size:
                     raise UnstableData(
@@ -226,22 +304,28 @@ def _opened(function: Callable[[], Iterable[Any]]) -> Iterator[Any]:
     return iter(made)
 
 
-def _piece(item: Any, where: str) -> _Piece:
+def _piece(item: Any, where: str, labels_of: Labelling) -> _Piece:
     """Check one item of the stream and remove the rows that do not count."""
     batch = item if isinstance(item, Batch) else _batch_of(item, where)
-    inputs, labels = as_inputs(batch.inputs, f"{where}: inputs"), as_labels(batch.labels, f"{where}: labels")
+    inputs, found = as_inputs(batch.inputs, f"{where}: inputs"), as_labels(batch.labels, f"{where}: labels")
     weights = None if batch.weights is None else as_weights(batch.weights, f"{where}: weights")
     mask = None if batch.mask is None else as_mask(batch.mask, f"{where}: mask")
     ids = None if batch.ids is None else as_ids(batch.ids, f"{where}: ids")
-    same_length(length(inputs), {"labels": labels, "weights": weights, "mask": mask, "ids": ids}, f"{where}: inputs")
-    kept = kept_rows(counted_rows(weights, mask, f"{where}: weights"))
+    slices = as_slices(batch.slices, f"{where}: slices")
+    groups = None if batch.groups is None else as_groups(batch.groups, f"{where}: groups")
+    others = {"labels": found, "weights": weights, "mask": mask, "ids": ids, **lengths(slices, groups)}
+    same_length(length(inputs), others, f"{where}: inputs")
+    labels, counted = labels_of.applied(found, counted_rows(weights, mask, f"{where}: weights"), f"{where}: labels")
+    kept = kept_rows(counted)
     if kept is None:
-        return _Piece(inputs, labels, weights, ids)
+        return _Piece(inputs, labels, weights, ids, slices, groups)
     return _Piece(
         take(inputs, kept),
         labels[kept],
         None if weights is None else weights[kept],
         None if ids is None else ids[kept],
+        cut(slices, kept),
+        None if groups is None else groups[kept],
     )
 
 
@@ -286,16 +370,18 @@ def _joined(pieces: list[_Piece]) -> _Piece:
         join([piece.labels for piece in pieces], "labels"),
         join([piece.weights for piece in pieces], "weights"),
         join([piece.ids for piece in pieces], "ids"),
+        join([piece.slices for piece in pieces], "slices"),
+        join([piece.groups for piece in pieces], "groups"),
     )
 
 
 def _batch(rows: _Piece, start: int) -> Batch:
-    made = Batch(rows.inputs, rows.labels, rows.weights, ids=rows.ids, start=start)
-    return replace(made, rows=np.arange(start, start + len(rows), dtype=np.int64))
+    made = Batch(rows.inputs, rows.labels, rows.weights, ids=rows.ids, slices=rows.slices, groups=rows.groups)
+    return replace(made, start=start, rows=np.arange(start, start + len(rows), dtype=np.int64))
 
 
 def _named(rows: _Piece) -> dict[str, Array]:
     inputs = rows.inputs if isinstance(rows.inputs, dict) else {"": rows.inputs}
     named = {f"inputs/{name}": array for name, array in inputs.items()}
-    others = {"labels": rows.labels, "weights": rows.weights, "ids": rows.ids}
+    others = {"labels": rows.labels, "weights": rows.weights, "ids": rows.ids, "groups": rows.groups}
     return named | {name: array for name, array in others.items() if array is not None}

@@ -14,11 +14,14 @@ import numpy as np
 
 from milepost.core import Array, Batch, Json
 from milepost.data._content import content_digest
-from milepost.data._entries import Names, Piece, checked
-from milepost.data._rows import as_inputs, as_labels
+from milepost.data._entries import Given, Names, Piece, checked, given
+from milepost.data._extras import Slices, cut, described, lengths, refuse_unknown
+from milepost.data._labels import LabelOptions, label_options, labelling
+from milepost.data._rows import as_inputs, as_labels, same_length
 from milepost.data._torch_items import Items, settings, shut_down
 from milepost.data.arrays import check_range, declared
 from milepost.data.batches import Batches
+from milepost.data.grouped import ADVICE, Runs, assignment, count, grouped
 from milepost.data.order import Order, OrderName, Seeded, make_order
 from milepost.errors import DataError, MissingExtra, UnstableData, UsageError
 from milepost.plain import digest
@@ -44,11 +47,17 @@ _RANDOM = (
 )
 
 
-class _More(TypedDict, total=False):
-    """Further entries of dict items."""
+class _Entries(TypedDict, total=False):
+    """Further entries of dict items; slices and groups may be values instead, one an item."""
 
     weights: str
     ids: str
+    slices: str | Sequence[str] | Mapping[str, Any]
+    groups: Any
+
+
+class _More(_Entries, LabelOptions, total=False):
+    """Further parameters."""
 
 
 class TorchLoader:
@@ -66,6 +75,12 @@ class TorchLoader:
     "declared-shuffled".
 
     An `IterableDataset`, or its DataLoader, is a stream in natural order, as `Batches` is.
+
+    `slices` and `groups`, as `Arrays` has them, are names of entries of dict items (`slices=("country",)`,
+    `groups="patient"`), or values, one an item (`slices={"country": countries}`, `groups=patients`). Groups by the
+    name of an entry are known only once the items are read: then `order` is "natural" or "declared-shuffled", or the
+    data a stream. `label_map`, `label_offset` and `class_names` are as in `Arrays`, but no row is left out by its
+    label, the stream's aside.
 
     64 items are read twice: unequal is `UnstableData`, because a random transform is on. The fingerprint is weak (the
     length and those 64 items); `version="cifar10-test@1"` declares what the data is instead.
@@ -93,10 +108,13 @@ class TorchLoader:
         **more: Unpack[_More],
     ) -> None:
         """Open the loader; no item is read yet."""
-        unknown = sorted(more.keys() - _More.__annotations__.keys())
-        if unknown:
-            raise UsageError(f"TorchLoader takes no {', '.join(unknown)}; expected weights= or ids= besides the others")
-        self._names = Names(inputs, label, more.get("weights"), more.get("ids"))
+        refuse_unknown(more, _More, "TorchLoader")
+        self._given = given(more.get("slices"), more.get("groups"))
+        self._names = Names(
+            inputs, label, more.get("weights"), more.get("ids"), self._given.entries, self._given.group_entry
+        )
+        self._options = label_options(more)
+        self._labelling = labelling(self._options)
         self._version = declared(version)
         self._fingerprint: dict[str, Json] | None = None
         self._stream: Batches | None = None
@@ -114,7 +132,17 @@ class TorchLoader:
     def _open_stream(self, data: Any, order: str | None) -> None:
         if order not in {None, "natural"}:
             raise UsageError(f"order is {order!r}, but an IterableDataset is a stream and has none but its own")
-        self._stream = Batches(lambda: _streamed(data, self._names), version=self._version)
+        if self._given.slices is not None or self._given.groups is not None:
+            raise UsageError(
+                'slices and groups of a stream are entries of its dict items: name them, as in groups="patient"; '
+                "values, one an item, are for a data set that is read by index"
+            )
+        self._stream = Batches(
+            lambda: _streamed(data, self._names),
+            version=self._version,
+            groups=self._names.groups is not None,
+            **self._options,
+        )
         if isinstance(data, torch_data.DataLoader) and data.drop_last:
             self.notes = ("the DataLoader's drop_last is not used: the last, shorter batch is evaluated too",)
 
@@ -123,12 +151,27 @@ class TorchLoader:
         if loader is not None:
             self.notes = _opened(loader, self._size, order)
         self._items = Items(dataset, loader)
-        self._order: Order = make_order(order, self._size, seed)
+        if self._labelling.drops is not None:
+            raise UsageError(
+                f"label_map leaves out label {self._labelling.drops}, but the labels of a data set that is read by "
+                "index are not known beforehand; leave rows out with torch.utils.data.Subset"
+            )
+        self._order = _ordered(order, self._size, seed, self._given)
 
     @property
     def size(self) -> int | None:
         """Number of items; None for a stream until a pass went to the end."""
         return self._size if self._stream is None else self._stream.size
+
+    @property
+    def class_names(self) -> dict[int, str] | None:
+        """Names by the model's class, where there are any."""
+        return self._labelling.names
+
+    def described(self) -> dict[str, Json]:
+        """Return plain data to show: what there is of classes, slices (names), groups (True: unknown) and notes."""
+        groups = True if self._names.groups is not None else None if self._stream else count(self._order)
+        return described(self.class_names, self._given.names, groups, self.notes)
 
     def rows(self, positions: Array) -> Array:
         """Natural row numbers (indices of the data set) at these positions (int64)."""
@@ -152,7 +195,9 @@ class TorchLoader:
                 **({"version": self._version} if self._version else {"weak": _PROBE}),
                 "digest": digest(self._version or found),
                 "size": self._size,
-                "order": self._order.spec(),
+                **self._labelling.spec(),
+                **assignment(self._order),
+                "order": self._order.spec() | ({} if self._names.groups is None else {"groups": True}),
             }
         return dict(self._fingerprint)
 
@@ -165,21 +210,30 @@ class TorchLoader:
         stop = min(stop, self._size)
         if start >= stop:
             return
-        position = first
+        position, runs = first, Runs(ADVICE)
         for rows, found in self._items.fetched(lambda: self._plan(first, stop, batch_size)):
             piece = self._checked(found, rows)
-            yield Batch(
-                piece.inputs,
-                piece.labels,
-                piece.weights,
-                ids=piece.ids,
-                start=position,
-                rows=np.array(rows, np.int64),
-            )
+            if piece.groups is not None:
+                runs.see(piece.groups, rows)
+            yield self._batch(piece, position, np.array(rows, np.int64))
             position += len(rows)
 
+    def _batch(self, piece: Piece, start: int, rows: Array) -> Batch:
+        slices: Slices | None = piece.slices or cut(self._given.slices, rows)
+        groups = piece.groups if self._given.groups is None else self._given.groups[rows]
+        return Batch(
+            piece.inputs,
+            piece.labels,
+            piece.weights,
+            ids=piece.ids,
+            slices=slices,
+            groups=groups,
+            start=start,
+            rows=rows,
+        )
+
     def _checked(self, found: Any, rows: list[int]) -> Piece:
-        return checked(_arrays(found), self._names, rows)
+        return checked(_arrays(found), self._names, rows, self._labelling)
 
     def _plan(self, first: int, stop: int, batch_size: int) -> Iterator[list[int]]:
         """Yield the rows of each batch; a call of the order costs as much for one batch as for many."""
@@ -203,7 +257,7 @@ class TorchLoader:
         piece = self._checked(items.one(row), [row])
         inputs = piece.inputs if isinstance(piece.inputs, dict) else {"": piece.inputs}
         named = {f"inputs/{name}": array for name, array in inputs.items()}
-        others = {"labels": piece.labels, "weights": piece.weights, "ids": piece.ids}
+        others = {"labels": piece.labels, "weights": piece.weights, "ids": piece.ids, "groups": piece.groups}
         return content_digest(named | {name: array for name, array in others.items() if array is not None})
 
 
@@ -234,6 +288,17 @@ def _length(dataset: Any) -> int:
     if size < 1:
         raise DataError(f"the {type(dataset).__name__} is empty; is its folder, split or filter the right one?")
     return size
+
+
+def _ordered(name: str, size: int, seed: int, extras: Given) -> Order:
+    """Return the order of the items; groups that are not known yet are looked at while a pass goes on."""
+    if extras.group_entry is not None and name == "seeded":
+        raise UsageError(
+            f"groups={extras.group_entry!r} names an entry, which is known only once the items are read; a seeded "
+            'order needs one value an item: groups=[...]; or pass order="natural", where groups stand together'
+        )
+    same_length(size, lengths(extras.slices, extras.groups), "items of the data set")
+    return make_order(name, size, seed) if extras.groups is None else grouped(name, extras.groups, seed)
 
 
 def _opened(loader: Any, size: int, order: str) -> tuple[str, ...]:
@@ -274,18 +339,13 @@ def _streamed(data: Any, names: Names) -> Iterator[Batch]:
         loader = torch_data.DataLoader(data, batch_size=_STREAM_BATCH)
     found = iter(loader)
     try:
-        made = (_stream_batch(item, names, f"batch {number} of the stream") for number, item in enumerate(found))
+        made = (names.parts(_arrays(item), f"batch {number} of the stream") for number, item in enumerate(found))
         head = list(islice(made, workers))
         _check_shares(head)
         yield from head
         yield from made
     finally:
         shut_down(found)
-
-
-def _stream_batch(item: Any, names: Names, where: str) -> Batch:
-    inputs, labels, weights, ids = names.parts(_arrays(item), where)
-    return Batch(inputs, labels, weights, ids=ids)
 
 
 def _check_shares(head: list[Batch]) -> None:

@@ -25,23 +25,28 @@ def check_source(make: Make, changed: Sequence[Make] = ()) -> None:
     """Check a source against every law; raise `AssertionError` where it fails.
 
     `make` returns a new source of the same data each time, of 20 to a few hundred rows. Each of `changed` makes a
-    source that differs from it in content, weights or order: their fingerprints have to differ from its own and from
-    one another.
+    source that differs from it in content, weights, groups or order: their fingerprints have to differ from its own and
+    from one another.
     """
     whole = contents(make().batches(0, _FAR, 10_000))
     assert len(whole) >= 20, f"the laws need 20 rows or more; the source gave {len(whole)}"
     for law in (_knows_its_size, _is_aligned, _ranges_agree, _repeats, _inverts, _is_not_written_into, _refuses):
         law(make, whole)
+    for law in (_keeps_groups_together, _tells_its_slices, _describes_itself):
+        law(make, whole)
     _identifies(make, changed)
 
 
 def contents(batches: Iterator[Batch]) -> list[tuple[Any, ...]]:
-    """Return one comparable tuple a row: position, natural row, bytes of inputs, label, weight, id."""
+    """Return one comparable tuple a row: position, natural row, inputs, label, weight, id, group, slices by name."""
     found: list[tuple[Any, ...]] = []
     for batch in batches:
         assert batch.rows is not None, "a batch of a source says which rows it holds"
         inputs = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
-        columns = [*inputs.values(), batch.labels, batch.weights, batch.ids]
+        slices = [] if batch.slices is None else [batch.slices[name] for name in sorted(batch.slices)]
+        columns = [*inputs.values(), batch.labels, batch.weights, batch.ids, batch.groups, *slices]
+        for column in columns:
+            assert column is None or len(column) == len(batch.rows), "every array of a batch has a value a row"
         for index, row in enumerate(batch.rows.tolist()):
             values = [_plain(column, index) for column in columns]
             found.append((batch.start + index, row, *values))
@@ -130,6 +135,42 @@ def _is_not_written_into(make: Make, whole: list[tuple[Any, ...]]) -> None:
             if isinstance(array, np.ndarray) and array.flags.writeable:
                 array[...] = np.zeros((), array.dtype)
     assert contents(source.batches(0, _FAR, 10)) == whole, "a model that writes into its inputs changes the source"
+
+
+def _keeps_groups_together(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    source = make()
+    groups: list[Any] = []
+    for batch in source.batches(0, _FAR, 7):
+        groups += [] if batch.groups is None else batch.groups.tolist()
+    assert len(groups) in {0, len(whole)}, "some batches carry groups and others do not"
+    runs = [group for group, before in zip(groups, [None, *groups], strict=False) if group != before]
+    assert len(runs) == len(set(runs)), f"the rows of a group are parted: the groups come as {runs}"
+    said = make().fingerprint()["order"].get("groups")
+    right = (said is True or said == len(runs)) if groups else said is None
+    assert right, f"the order's spec says groups: {said}; the batches carry {len(runs)} groups"
+
+
+def _tells_its_slices(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    source: Any = make()
+    if not hasattr(source, "slices"):
+        return
+    names = {name for batch in source.batches(0, _FAR, 10) for name in batch.slices or ()}
+    for start, stop in _ranges(len(whole)):
+        told = source.slices(start, stop)
+        assert set(told) == names, f"slices({start}, {stop}) tells {sorted(told)}; the batches carry {sorted(names)}"
+        carried = {name: list[Any]() for name in names}
+        for batch in source.batches(start, stop, 1):
+            for name, values in (batch.slices or {}).items():
+                carried[name] += values.tolist()
+        for name in names:
+            assert told[name].tolist() == carried[name], f"slices({start}, {stop}) differ from the batches in {name!r}"
+
+
+def _describes_itself(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    source: Any = make()
+    list(source.batches(0, _FAR, len(whole)))
+    if hasattr(source, "described"):
+        canonical(source.described())  # raises for what is no plain data
 
 
 def _refuses(make: Make, whole: list[tuple[Any, ...]]) -> None:

@@ -116,10 +116,8 @@ class Arrays:
     def slices(self, start: int, stop: int) -> Slices:
         """Return values by the slice's name, one a row of positions [start, stop) up to the size; no input is read."""
         check_range(start, stop, 1)
-        if self._slices is None:
-            return {}
         rows = self.order.rows(np.arange(min(start, self._size), min(stop, self._size)))
-        return {name: values[self._where(rows)] for name, values in self._slices.items()}
+        return cut(self._slices, self._where(rows)) or {}
 
     def described(self) -> dict[str, Json]:
         """Return plain data to show: what there is of classes, slices (names), groups (their number) and notes."""

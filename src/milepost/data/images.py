@@ -7,18 +7,21 @@ processes. Each image is written where it belongs in its batch, whichever is rea
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack, cast
 
 import google_crc32c
 import numpy as np
 
 from milepost.core import Array, Batch, Json
+from milepost.data._extras import Slices, cut, described
+from milepost.data._folder import SUFFIXES, groups_of, labels_of, listed, named, slices_of
 from milepost.data._preset import Changes, Preset, pair, preset_of
 from milepost.data.arrays import check_range, declared
-from milepost.data.order import OrderName, make_order
+from milepost.data.grouped import assignment, count, grouped
+from milepost.data.order import Order, OrderName, make_order
 from milepost.errors import DataError, MissingExtra, UsageError
 from milepost.plain import digest, spec_of
 
@@ -29,12 +32,16 @@ except ModuleNotFoundError as error:
 
 __all__ = ["SUFFIXES", "Images", "Preset"]
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Files that end so, in any case, are images; others are left out, and their number is told."""
-
 # Wider modes (I;16, I, F) would be clipped to 255 by a conversion, without a word.
 _EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 _CHUNK = 1 << 20
+
+
+class _More(Changes, total=False):
+    """Further parameters."""
+
+    slices: Callable[[str], Mapping[str, Any]]
+    groups: Callable[[str], Any]
 
 
 class Images:
@@ -49,6 +56,9 @@ class Images:
     `Images("val", preset="imagenet", resize=342, crop=299, layout="NHWC")`. Greyscale, palette, transparent and CMYK
     files are converted to the preset's `mode` (transparency is dropped, not blended); of an animation the first frame
     counts.  Where the preset declares no size all files must have one.
+
+    `slices` and `groups`, as `Arrays` has them, are functions of the path below the folder:
+    `slices=lambda path: {"camera": path.split("/")[1]}`, `groups=lambda path: path.split("/")[1]`.
 
     The fingerprint holds the preset, the labels and the paths, sizes and CRC-32C of every file: each is read once,
     which for millions takes minutes; `version="imagenet-val@1"` declares what the data is instead.
@@ -83,29 +93,34 @@ class Images:
         seed: int = 0,
         version: str | None = None,
         workers: int | None = None,
-        **changes: Unpack[Changes],
+        **more: Unpack[_More],
     ) -> None:
         """List the files and give them labels; no image is read yet."""
         self._folder = os.fspath(folder)
-        self.preset = preset_of(preset, changes)
+        changes = {name: value for name, value in more.items() if name not in {"slices", "groups"}}
+        self.preset = preset_of(preset, cast(Changes, changes))
         self._workers = _workers(workers)
-        found, skipped = _listed(self._folder)
-        labels = _labels(list(found), classes, label_offset, self._folder)
+        found, skipped = listed(self._folder)
+        labels = labels_of(list(found), classes, label_offset, self._folder)
         self._label_of = labels
-        self.class_names = _named(labels)
+        self.class_names = named(labels)
         self._files = [f"{name}/{file}" for name, files in found.items() for file in files]
         each = [labels[name] for name, files in found.items() for _ in files]
         self._labels = np.array(each, np.int64)
-        self.order = make_order(order, len(self._files), seed)
+        self._slices = slices_of(self._files, more.get("slices"))
+        self._groups = groups_of(self._files, more.get("groups"))
+        self.order = self._ordered(order, seed)
         self._version = declared(version)
         self._fingerprint: dict[str, Json] | None = None
         self._shape = self.preset.shape
+        self.notes = tuple[str, ...]()
         if skipped:
-            warnings.warn(
+            note = (
                 f"{self._folder}: {len(skipped)} files are left out, such as {skipped[0]}: only names that end in "
-                f"{', '.join(SUFFIXES)} are taken for images",
-                stacklevel=2,
+                f"{', '.join(SUFFIXES)} are taken for images"
             )
+            self.notes = (note,)
+            warnings.warn(note, stacklevel=2)
 
     @property
     def size(self) -> int:
@@ -134,9 +149,20 @@ class Images:
                 "size": self.size,
                 "labels": digest(self._label_of),
                 "preset": spec_of(self.preset),
+                **assignment(self.order),
                 "order": self.order.spec(),
             }
         return dict(self._fingerprint)
+
+    def slices(self, start: int, stop: int) -> Slices:
+        """Return values by the slice's name, one a row of positions [start, stop) up to the size; no file is read."""
+        check_range(start, stop, 1)
+        return cut(self._slices, self.order.rows(np.arange(min(start, self.size), min(stop, self.size)))) or {}
+
+    def described(self) -> dict[str, Json]:
+        """Return plain data to show: classes, preset, and what there is of slices, groups (their number) and notes."""
+        found = described(self.class_names, list(self._slices or ()), count(self.order), self.notes)
+        return {**found, "preset": spec_of(self.preset)}
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.
@@ -172,7 +198,20 @@ class Images:
         for task in begun.tasks:
             task.result()
         ids = np.array([self._files[row] for row in begun.rows.tolist()])
-        return Batch(begun.inputs, self._labels[begun.rows], ids=ids, start=begun.start, rows=begun.rows)
+        return Batch(
+            begun.inputs,
+            self._labels[begun.rows],
+            ids=ids,
+            slices=cut(self._slices, begun.rows),
+            groups=None if self._groups is None else self._groups[begun.rows],
+            start=begun.start,
+            rows=begun.rows,
+        )
+
+    def _ordered(self, name: OrderName, seed: int) -> Order:
+        if self._groups is None:
+            return make_order(name, len(self._files), seed)
+        return grouped(name, self._groups, seed)
 
     def _decode(self, row: int, out: Array) -> None:
         pixels = self._pixels(row)
@@ -229,81 +268,6 @@ def _workers(workers: int | None) -> int:
     if workers < 1:
         raise UsageError(f"workers is {workers}; expected 1 or more threads")
     return workers
-
-
-def _listed(folder: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the images of each class, as sorted paths below the class's folder, and all other files."""
-    found: dict[str, list[str]] = {}
-    skipped: list[str] = []
-    for entry in _entries(folder):
-        if not entry.is_dir():
-            if entry.name.lower().endswith(SUFFIXES):
-                raise DataError(f"{entry.path}: belongs to no class; expected one sub-folder a class in {folder}")
-            skipped.append(entry.path)
-            continue
-        files = list(_below(entry.path, frozenset()))
-        images = [file for file in files if file.lower().endswith(SUFFIXES)]
-        skipped += [file for file in files if not file.lower().endswith(SUFFIXES)]
-        if not images:
-            raise DataError(f"{entry.path}: holds no image; expected files that end in {', '.join(SUFFIXES)}")
-        found[entry.name] = sorted(os.path.relpath(file, entry.path).replace(os.sep, "/") for file in images)
-    if not found:
-        raise DataError(f"{folder}: is empty; expected one sub-folder a class, with images in it")
-    return found, skipped
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """Return what a folder holds, hidden names aside, sorted by name."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((item for item in entries if not item.name.startswith(".")), key=lambda item: item.name)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed as a folder of images: {error.strerror}") from error
-
-
-def _below(folder: str, above: frozenset[str]) -> Iterator[str]:
-    """Yield every file below a folder; links are followed, but never back to a folder above."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    for entry in _entries(folder):
-        if entry.is_dir():
-            yield from _below(entry.path, above | {real})
-        else:
-            yield entry.path
-
-
-def _labels(
-    found: list[str], classes: Sequence[str] | Mapping[str, int] | None, offset: int, folder: str
-) -> dict[str, int]:
-    """Return the label of every class; `DataError` for a folder that has none."""
-    if isinstance(classes, str):
-        raise UsageError(f"classes is the text {classes!r}; expected a sequence of names, or a mapping to labels")
-    if isinstance(classes, Mapping):
-        labels = {str(name): int(label) + offset for name, label in classes.items()}
-    else:
-        names = found if classes is None else list(classes)
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise UsageError(f"classes names {twice!r} twice")
-        labels = {name: place + offset for place, name in enumerate(names)}
-    missing = sorted(set(found) - labels.keys())
-    if missing:
-        listed = ", ".join(missing[:5])
-        raise DataError(
-            f"{folder}: {len(missing)} sub-folders are none of the {len(labels)} declared classes: {listed}"
-        )
-    if min(labels.values()) < 0:
-        raise UsageError(f"the smallest label is {min(labels.values())}; labels are 0 or more")
-    return labels
-
-
-def _named(labels: Mapping[str, int]) -> dict[int, str]:
-    """Return names by label; classes that a mapping gives one label share a name."""
-    names: dict[int, str] = {}
-    for name, label in sorted(labels.items(), key=lambda item: (item[1], item[0])):
-        names[label] = f"{names[label]} | {name}" if label in names else name
-    return names
 
 
 def _checksum(path: str) -> tuple[int, int]:

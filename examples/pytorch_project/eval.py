@@ -1,0 +1,15 @@
+from data import make_loader
+from model import DigitsNet
+
+from milepost import Evaluation
+from milepost.data import TorchLoader
+from milepost.frameworks.torch import TorchModel
+from milepost.metrics import CrossEntropy, TopK
+from milepost.outcomes import Classification
+
+evaluation = Evaluation(
+    model=TorchModel(DigitsNet),
+    data={"test": TorchLoader(make_loader(train=False))},
+    task=Classification(outputs="logits"),
+    metrics=[TopK(1), TopK(5), CrossEntropy()],
+)

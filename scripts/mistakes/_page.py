@@ -90,7 +90,11 @@ def _fenced(kind: str, text: str) -> str:
 
 
 def lacking(mistake: Mistake, made: Made) -> list[str]:
-    """Return the decisive words that were not printed."""
-    ours = "\n".join(output for _, output in made.milepost)
-    missing = [word for word in mistake.habit_says if word not in made.habit]
-    return missing + [word for word in mistake.milepost_says if word not in ours]
+    """Return the decisive words that were not printed; how lines are folded does not count."""
+    ours = _unfolded("\n".join(output for _, output in made.milepost))
+    missing = [word for word in mistake.habit_says if _unfolded(word) not in _unfolded(made.habit)]
+    return missing + [word for word in mistake.milepost_says if _unfolded(word) not in ours]
+
+
+def _unfolded(text: str) -> str:
+    return " ".join(text.split())

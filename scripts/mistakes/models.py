@@ -96,7 +96,7 @@ for batch_size in (4, 20, 500):
         advice="Keep running statistics, and evaluate with them. If the batch is meant to matter, Milepost is the "
         "wrong tool.",
         habit_says=("batches of 4: 0.", "batches of 500: 0."),
-        milepost_says=("stochastic model", "batch normalisation in"),
+        milepost_says=("stochastic model", "depends on its neighbours", "batch_norm"),
     ),
     Mistake(
         title="strict=False and the prefix of DistributedDataParallel",

@@ -10,8 +10,9 @@ _ADDRESSES = {
     "Batch": "milepost.core:Batch",
     "Evaluation": "milepost.evaluation:Evaluation",
     "open_store": "milepost.report.reading:open_store",
+    "setting": "milepost.settings:setting",
 }
 
-__all__ = ["Batch", "Evaluation", "open_store"]  # noqa: F822 - handed on by __getattr__
+__all__ = ["Batch", "Evaluation", "open_store", "setting"]  # noqa: F822 - handed on by __getattr__
 
 __getattr__, __dir__ = table(__name__, _ADDRESSES)

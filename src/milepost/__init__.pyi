@@ -2,5 +2,6 @@
 from milepost.core import Batch as Batch
 from milepost.evaluation import Evaluation as Evaluation
 from milepost.report.reading import open_store as open_store
+from milepost.settings import setting as setting
 
-__all__ = ["Batch", "Evaluation", "open_store"]
+__all__ = ["Batch", "Evaluation", "open_store", "setting"]

@@ -14,7 +14,7 @@ from milepost.core import Failure, Found, Json, Part, Session, Target
 from milepost.errors import Crashed, OutOfMemory, retried
 from milepost.events import record_events
 from milepost.plain import now
-from milepost.plan import covered, evaluation_key, missing, units, wanted_rows
+from milepost.plan import BESIDES, covered, evaluation_key, missing, subject, units, wanted_rows
 from milepost.sighter import Sighter
 from milepost.store.evaluation import partial_of
 from milepost.store.leases import Lease, Worker
@@ -65,6 +65,7 @@ class Driver:
         self.session = session
         self.listen = listen
         self.spec: dict[str, Any] = session.call("describe", None)
+        self.subject = subject(self.spec)
         self.outcomes: dict[str, set[str]] = {}
         self.records: list[dict[str, Json]] = []
         self.contents: list[str] = []
@@ -79,9 +80,10 @@ class Driver:
 
     @property
     def data(self) -> dict[str, dict[str, Any]]:
-        """The data sets that are asked for: name -> size, digest, fingerprint."""
+        """The data sets that are asked for, by full name or by that behind the entry's: size, digest, fingerprint."""
         every: dict[str, dict[str, Any]] = self.spec["data"]
-        return {name: item for name, item in every.items() if self._wish.data in (None, name)}
+        wish = self._wish.data
+        return {name: item for name, item in every.items() if wish in (None, name, name.partition("/")[2])}
 
     def sight(self, found: Found) -> list[Sighting]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
@@ -99,7 +101,7 @@ class Driver:
         chosen = self._repetitions.get((weights, data))
         repetition = chosen or 0
         while True:
-            key = evaluation_key(weights, described["digest"], self.spec["task"], code, repetition)
+            key = evaluation_key(weights, described["digest"], self.subject, code, repetition)
             column_set, have = self.coverage(key)
             anew = self._wish.again and chosen is None
             if not (anew and have and not missing(have, wanted_rows(size, self._wish.limit))):
@@ -152,7 +154,10 @@ class Driver:
         """Return the names of the slices of an item's data: those that its source tells, else those that passes met."""
         described = self.data[item.data]
         told: list[str] | None = described.get("described", {}).get("slices")
-        return self.store.dataset(described["digest"]).slices() if told is None else told
+        if told is not None:
+            return told
+        dataset = self.store.dataset(described["digest"])
+        return [name for name in dataset.slices() if not missing(dataset.slice(name).coverage(), item.stop)]
 
     # ------------------------------------------------------------------------------------------------------- working
 
@@ -264,6 +269,7 @@ class Driver:
             "data": described["digest"],
             "data_name": item.data,
             "task": self.spec["task"],
+            **{name: self.spec[name] for name in BESIDES if self.spec.get(name)},
             "code": self.codes.get(item.data, self.spec["code"]["version"]),
             "variant": item.target.variant,
             "size": described["size"],

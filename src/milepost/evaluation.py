@@ -21,7 +21,9 @@ class Evaluation:
     `data` maps the user's names to sources.  `batch_size` rows go through the model together; it never changes an exact
     value.  `variants` are the sets of weights to look for in each checkpoint ("raw", "ema").  `keep="all"` keeps every
     column that the task can compute; by default those that the metrics ask for and the task's own are kept.  `version`
-    names the code's version where there is no file to take it from (a prompt, a notebook).
+    names the code's version where there is no file to take it from (a prompt, a notebook).  `entry` is its name among
+    several of one file, which the file's dict `evaluations`, or the variable that holds it, gives: it is part of the
+    key, and stands before the names of the data ("clean/test").
 
     Raises UsageError for two metrics that give one value name, for metrics whose columns the task does not have, and
     for settings out of range; DataError for no data.
@@ -50,6 +52,7 @@ class Evaluation:
     keep: str | None = None
     version: str | None = None
     file: str | None = field(default=None, repr=False)
+    entry: str | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without touching model or data."""
@@ -75,6 +78,11 @@ class Evaluation:
                     f"two metrics give the value {metric.headline!r}: {headlines[metric.headline]}, {metric}"
                 )
             headlines[metric.headline] = metric
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The data by the names that results are shown under: those of `data`, after the entry's name if it has one."""
+        return {f"{self.entry}/{name}" if self.entry else name: source for name, source in self.data.items()}
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -120,6 +128,9 @@ def _check_settings(batch_size: object, data: object, variants: object, keep: ob
         raise UsageError(f"Evaluation(batch_size={batch_size!r}): expected a positive integer")
     if not isinstance(data, Mapping) or not data:
         raise DataError('Evaluation(data=...): expected a mapping of names to sources, such as {"test": Arrays(...)}')
+    odd = next((name for name in data if not isinstance(name, str) or not name or "/" in name), None)
+    if odd is not None:
+        raise UsageError(f"Evaluation(data={{{odd!r}: ...}}): expected a name of text without '/'")
     if isinstance(variants, str) or not isinstance(variants, Sequence) or not variants:
         raise UsageError(f'Evaluation(variants={variants!r}): expected a tuple of names, such as ("raw", "ema")')
     if keep not in (None, "all"):

@@ -18,10 +18,11 @@ from milepost.errors import CheckpointError, ModelFailed, Torn, UsageError
 from milepost.evaluate import Pass, evaluate
 from milepost.evaluation import Evaluation
 from milepost.kept import scored_of
-from milepost.loading import code_version, load
+from milepost.loading import code_version, entries, load, settings_of
 from milepost.plain import digest, spec_of
 from milepost.restore import Initial, Restored, restore, signature
 from milepost.score import records
+from milepost.settings import readings
 from milepost.slicing import completed
 from milepost.store.store import Store
 
@@ -33,15 +34,19 @@ _MISSING_ALLOWED = ", missing allowed"
 
 def open_evaluator(job: Job) -> "Evaluator":
     """Load a job's evaluation and stand ready; raises EvaluationFileError and UsageError."""
-    return Evaluator(load(job), job.options)
+    return Evaluator(load(job), job.options, entries(job))
 
 
 class Evaluator:
     """One evaluation, its model built at most once, with the checkpoints that are resident."""
 
-    def __init__(self, evaluation: Evaluation, options: Mapping[str, Json]) -> None:
-        """Take the evaluation; `options["device"]` moves the model."""
+    def __init__(self, evaluation: Evaluation, options: Mapping[str, Json], entries: Sequence[str] = ()) -> None:
+        """Take the evaluation; `options["device"]` moves the model; `entries` are all that its file offers."""
         self._evaluation = evaluation
+        self._entries = list(entries)
+        self._sources = evaluation.sources
+        self._settings: dict[str, Json] = {}
+        self._readings = readings()
         self._model = evaluation.model
         device = options.get("device")
         if device is not None:
@@ -56,7 +61,15 @@ class Evaluator:
         """Say what this evaluation is, as plain data: all that the driver plans with."""
         evaluation = self._evaluation
         variables = self._model.variables()
+        data = {name: _described_source(source) for name, source in self._sources.items()}
+        spec = getattr(self._model, "spec", None)
+        # Last, for what builds model and data may read some.
+        self._settings, self._readings = settings_of(evaluation), readings()
         return {
+            "model": spec() if spec is not None else {},
+            "settings": self._settings,
+            "entry": evaluation.entry,
+            "entries": self._entries,
             "signature": signature(variables) + (_MISSING_ALLOWED if self._initial is not None else ""),
             "variables": None if variables is None else len(variables),
             "variants": list(evaluation.variants),
@@ -66,7 +79,7 @@ class Evaluator:
             "column_set": evaluation.column_set,
             "kept": sorted(evaluation.kept),
             "folded": [digest(spec_of(metric)) for metric in evaluation.folded],
-            "data": {name: _described_source(source) for name, source in evaluation.data.items()},
+            "data": data,
             "code": code_version(evaluation),
             "environment": self._environment(),
             "file": evaluation.file,
@@ -107,6 +120,7 @@ class Evaluator:
                 yield target, Failure(error.kind, str(error))
         if residents:
             for name, outcome in evaluate(work, residents, unit.start, unit.stop, loading):
+                self._check_settings()
                 yield targets[name], outcome
 
     def score(self, argument: Mapping[str, Json]) -> list[dict[str, Json]]:
@@ -115,7 +129,7 @@ class Evaluator:
         `argument`: store, key, column_set, data, stop, `sizes` of batch means, and names of `slices`.
         """
         store = Store.open(argument["store"])
-        source: Any = self._evaluation.data[argument["data"]]
+        source: Any = self._sources[argument["data"]]
         scored = scored_of(store, argument["key"], argument["column_set"], argument["stop"], source)
         folder = store.evaluation(argument["key"])
         wanted = [metric for metric in self._evaluation.metrics if digest(spec_of(metric)) in argument["metrics"]]
@@ -155,7 +169,7 @@ class Evaluator:
             evaluation = self._evaluation
             self._passes[data] = Pass(
                 model=self._model,
-                source=evaluation.data[data],
+                source=self._sources[data],
                 task=evaluation.task,
                 kept=evaluation.kept,
                 batch_size=evaluation.batch_size,
@@ -163,6 +177,18 @@ class Evaluator:
                 environment=self._environment(),
             )
         return self._passes[data]
+
+    def _check_settings(self) -> None:
+        """Refuse settings that are read for the first time, or with another value, once the key is made."""
+        if readings() == self._readings:
+            return
+        now = settings_of(self._evaluation)
+        late = [name for name, value in now.items() if name not in self._settings or self._settings[name] != value]
+        if late:
+            raise UsageError(
+                f"setting {late[0]!r} was read while the model predicted: it is not in the key of these results, so "
+                "none were stored; read it where the evaluation is built, at the top of the file"
+            )
 
     def _environment(self) -> dict[str, Json]:
         environment = getattr(self._model, "environment", None)

@@ -9,9 +9,10 @@ import ast
 import hashlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,24 +22,112 @@ from milepost.core import Job, Json
 from milepost.errors import EvaluationFileError, MilepostError, UsageError
 from milepost.evaluation import Evaluation, is_foreign
 from milepost.plain import digest
+from milepost.settings import readings, settings_read
 
+PLAIN = "evaluation"
+"""The variable that holds a file's only evaluation, and that is asked for where nothing else is."""
+
+_ENTRY = re.compile(r"[^\W\d][\w.+-]*")
 _loading: list[str] = []
 
 
 def load(job: Job) -> Evaluation:
-    """Return the job's evaluation: the live object, or the attribute of its file.
+    """Return the job's evaluation: the live object, or what its file has under the attribute.
 
-    Raises EvaluationFileError for a file that is missing, fails, or has no such attribute.
+    The attribute is a variable's name or one of the dict `evaluations`; `evaluation`, the plain one, where there is
+    only the dict, means its first. All but the plain one know their name (`entry`).
+
+    Raises EvaluationFileError for a file that is missing, fails, or has no such evaluation.
     """
     if isinstance(job.live, Evaluation):
-        return job.live
+        name = name_of(job.live)
+        return job.live if name in (None, PLAIN) else replace(job.live, entry=name)
+    path = _path(job)
+    module = _import(path)
+    several = _entries(module, path)
+    if job.attribute == PLAIN and several:
+        name, found = next(iter(several.items()))
+    else:
+        name, found = job.attribute, _attribute(module, job.attribute, several, path)
+    return replace(found, file=str(path), entry=found.entry if name == PLAIN else name)
+
+
+def entries(job: Job) -> list[str]:
+    """Return the names of all evaluations that the job's file offers to who asks for no name; [] where it has one.
+
+    Raises what `load` raises.
+    """
+    if job.live is not None or job.attribute != PLAIN:
+        return []
+    path = _path(job)
+    return list(_entries(_import(path), path))
+
+
+def name_of(evaluation: Evaluation) -> str | None:
+    """Return the name by which its file holds a live evaluation (`EVAL.py:NAME`), None where it cannot be found."""
+    for module in [item for item in list(sys.modules.values()) if evaluation.file and _is(item, evaluation.file)]:
+        if vars(module).get(PLAIN) is evaluation:
+            return PLAIN
+        several = vars(module).get("evaluations")
+        held = {**vars(module), **(several if isinstance(several, Mapping) else {})}
+        names = [str(name) for name, item in held.items() if item is evaluation]
+        if names:
+            return names[-1]
+    return None
+
+
+def settings_of(evaluation: Evaluation) -> dict[str, Json]:
+    """Return the settings (`milepost.setting`) that an evaluation's code has read until now, by name.
+
+    Without a file, in a prompt or notebook, they are all that this process has read.
+    """
+    if not readings():
+        return {}
+    files = None if evaluation.file is None else {str(path) for path in _closure(Path(evaluation.file))}
+    return settings_read(files)
+
+
+def _path(job: Job) -> Path:
     if job.file is None:
         raise EvaluationFileError("an evaluation made in a prompt or notebook has no file: use engine='inprocess'")
     path = Path(job.file).resolve()
     if not path.is_file():
         raise EvaluationFileError(f"{job.file} is not a file; expected a Python file that defines `{job.attribute}`")
-    found = _attribute(_import(path), job.attribute, path)
-    return replace(found, file=str(path))
+    return path
+
+
+def _is(module: Any, file: str) -> bool:
+    own = getattr(module, "__file__", None)
+    return isinstance(own, str) and Path(own).name == Path(file).name and str(Path(own).resolve()) == file
+
+
+def _entries(module: Any, path: Path) -> dict[str, Evaluation]:
+    """Return the dict `evaluations`, checked; {} where the file defines none."""
+    found = getattr(module, "evaluations", None)
+    if found is None:
+        return {}
+    if getattr(module, PLAIN, None) is not None:
+        raise EvaluationFileError(
+            f"{path.name} defines both `evaluation` and `evaluations`; expected one of them: put the former into the "
+            "latter under a name of its own"
+        )
+    if not isinstance(found, Mapping) or not found:
+        what = "an empty dict" if isinstance(found, Mapping) else f"found {type(found).__name__}"
+        raise EvaluationFileError(
+            f"{path.name}: `evaluations` should be a dict of names to milepost.Evaluation, such as "
+            f'{{"clean": Evaluation(...)}}; {what}'
+        )
+    for name, item in found.items():
+        if not isinstance(name, str) or not _ENTRY.fullmatch(name) or name == PLAIN:
+            raise EvaluationFileError(
+                f"{path.name}: {name!r} cannot name one of `evaluations`; expected text of letters, digits, '_', '.', "
+                f"'+' and '-' that begins with a letter, other than {PLAIN!r}"
+            )
+        if not isinstance(item, Evaluation):
+            raise EvaluationFileError(
+                f"{path.name}: evaluations[{name!r}] is no milepost.Evaluation; found {type(item).__name__}"
+            )
+    return dict(found)
 
 
 def _import(path: Path) -> Any:
@@ -73,14 +162,17 @@ def _where(error: Exception, path: Path) -> str:
     return "".join(traceback.format_list(frames[begin:]) + traceback.format_exception_only(error)).rstrip()
 
 
-def _attribute(module: Any, attribute: str, path: Path) -> Evaluation:
+def _attribute(module: Any, attribute: str, several: Mapping[str, Evaluation], path: Path) -> Evaluation:
     found = getattr(module, attribute, None)
-    if found is None:
-        several = getattr(module, "evaluations", None)
-        if isinstance(several, dict) and len(several) == 1:
-            found = next(iter(several.values()))
+    if attribute in several:
+        if isinstance(found, Evaluation) and found is not several[attribute]:
+            raise EvaluationFileError(
+                f"{path.name} has two evaluations named {attribute!r}, a variable and one of `evaluations`; rename one"
+            )
+        return several[attribute]
     if not isinstance(found, Evaluation):
-        have = sorted(name for name, item in vars(module).items() if isinstance(item, Evaluation))
+        variables = (name for name, item in vars(module).items() if isinstance(item, Evaluation))
+        have = sorted({*variables, *several})
         hint = f"; it has: {', '.join(have)}" if have else ""
         raise EvaluationFileError(
             f"{path.name} does not define `{attribute}` as a milepost.Evaluation (found {type(found).__name__}){hint}"

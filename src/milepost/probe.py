@@ -27,7 +27,7 @@ def settle_code(driver: Driver, founds: Sequence[Found]) -> None:
     """Decide under which code version each data set's evaluations stand, and say so in notes."""
     code = driver.spec["code"]
     known = driver.store.codes()
-    task = digest(driver.spec["task"])
+    task = digest(driver.subject)
     same = [item for item in known if item["version"] == code["version"]]
     if same:
         edited = _edited(same[-1], code, "raw")
@@ -65,7 +65,7 @@ def _compare(driver: Driver, founds: Sequence[Found], data: str, known: list[dic
                 return
             described = driver.data[data]
             evidence = {"rows": GRID, "path": target.found.path, "digest": target.digest}
-            task = digest(driver.spec["task"])
+            task = digest(driver.subject)
             driver.store.add_equivalent(described["digest"], task, version, earlier["version"], evidence)
             driver.codes[data] = driver.store.equivalent(described["digest"], task, version)
             driver.note(f"{begin}: a probe of {GRID} rows gives the same outcomes, so the results on {data} stand")
@@ -80,8 +80,8 @@ def _evaluated(driver: Driver, founds: Sequence[Found], data: str, version: str)
         for sighting in driver.sight(found):
             if sighting.digest is None:
                 continue
-            code = driver.store.equivalent(described["digest"], digest(driver.spec["task"]), version)
-            key = evaluation_key(sighting.digest, described["digest"], driver.spec["task"], code)
+            code = driver.store.equivalent(described["digest"], digest(driver.subject), version)
+            key = evaluation_key(sighting.digest, described["digest"], driver.subject, code)
             if any(not missing(_have(driver, key, name), _rows(driver, data)) for name in _sets(driver, key)):
                 yield Target(found, sighting.variant, sighting.digest), key
                 return

@@ -1,9 +1,9 @@
 """Evaluating what is missing: `run`, and `plan`, which says what `run` would do."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +14,7 @@ from milepost.core import Found, Job, Json
 from milepost.driver import Driver, Listen, Wish
 from milepost.errors import UsageError
 from milepost.evaluation import Evaluation
-from milepost.loading import check_not_loading
+from milepost.loading import PLAIN, check_not_loading, name_of
 from milepost.plain import from_plain
 from milepost.plan import covered
 from milepost.probe import settle_code
@@ -44,7 +44,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run ended, counted in checkpoints (files or folders); `records` are the new ones."""
+    """How a run ended, counted in checkpoints (files or folders); `records` are the new ones.
+
+    A checkpoint counts once, however many data sets and evaluations of one file it was taken through.
+    """
 
     evaluated: int
     skipped: int
@@ -58,31 +61,70 @@ def run(request: Request, listen: Listen) -> Summary:
     """Evaluate every checkpoint that the request names as far as results are missing, and record them.
 
     `listen` is told of everything as it happens.  A checkpoint that fails is a row; UsageError and DataError end the
-    run.
+    run.  A file's dict `evaluations` is worked off one after the other, each in a session of its own.
     """
-    with _opened(request, request.store, listen, publish=True) as (driver, founds):
-        code = driver.spec["code"]["version"]
-        listen({"event": "start", "store": str(driver.store.path), "code": code, "checkpoints": len(founds)})
-        settle_code(driver, founds)
-        for begin in range(0, len(founds), request.residents):
-            driver.work(founds[begin : begin + request.residents])
-        driver.wait()
-        ends = list(driver.outcomes.values())
-        failed = sum("failed" in end for end in ends)
-        evaluated = sum("done" in end and "failed" not in end for end in ends)
-        summary = Summary(
-            evaluated, len(ends) - failed - evaluated, failed, driver.records, driver.contents, list(driver.outcomes)
-        )
-    listen({"event": "done", "evaluated": evaluated, "skipped": summary.skipped, "failed": failed})
-    return summary
+    outcomes: dict[str, set[str]] = {}
+    records: list[dict[str, Json]] = []
+    contents: dict[str, None] = {}
+    told = _Told(listen)
+    with closing(_each(request, request.store, told, publish=True)) as every:
+        for driver, founds in every:
+            _work(request, driver, founds, told)
+            for path, ends in driver.outcomes.items():
+                outcomes.setdefault(path, set()).update(ends)
+            records += driver.records
+            contents.update(dict.fromkeys(driver.contents))
+    failed = sum("failed" in ends for ends in outcomes.values())
+    evaluated = sum("done" in ends and "failed" not in ends for ends in outcomes.values())
+    skipped = len(outcomes) - failed - evaluated
+    listen({"event": "done", "evaluated": evaluated, "skipped": skipped, "failed": failed})
+    return Summary(evaluated, skipped, failed, records, list(contents), list(outcomes))
+
+
+def _work(request: Request, driver: Driver, founds: Sequence[Found], listen: Listen) -> None:
+    code = driver.spec["code"]["version"]
+    listen({"event": "start", "store": str(driver.store.path), "code": code, "checkpoints": len(founds)})
+    if driver.spec.get("entry"):
+        listen({"event": "note", "message": f"evaluation {driver.spec['entry']}"})
+    settle_code(driver, founds)
+    for begin in range(0, len(founds), request.residents):
+        driver.work(founds[begin : begin + request.residents])
+    driver.wait()
+
+
+class _Told:
+    """Tells each thing once: no second evaluation's start, and no failure that an earlier one met in the same words."""
+
+    def __init__(self, listen: Listen) -> None:
+        self._listen = listen
+        self._earlier: set[tuple[Json, ...]] = set()
+        self._own: set[tuple[Json, ...]] = set()
+        self._started = False
+
+    def __call__(self, event: dict[str, Json]) -> None:
+        if event["event"] == "failure":
+            failure = event["path"], event["class"], event["message"]
+            self._own.add(failure)
+            if failure in self._earlier:
+                return
+        elif event["event"] == "start":
+            self._earlier |= self._own
+            if self._started:
+                return
+            self._started = True
+        self._listen(event)
 
 
 def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
     """Return what `run` would do with each checkpoint, variant and data set, and why; nothing is published."""
     with TemporaryDirectory() as scratch:
         there = Path(request.store, "store.json").exists()
-        with _opened(request, request.store if there else scratch, listen, publish=False) as (driver, founds):
-            return list(_planned(driver, founds))
+        place = request.store if there else scratch
+        rows: list[dict[str, Json]] = []
+        with closing(_each(request, place, listen, publish=False)) as every:
+            for driver, founds in every:
+                rows += [row for row in _planned(driver, founds) if row not in rows]  # a torn file is one row
+        return rows
 
 
 def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json]]:
@@ -141,6 +183,23 @@ def _estimate(driver: Driver, data: str, rows: int) -> float | None:
     return None
 
 
+def _each(
+    request: Request, place: str, listen: Listen, *, publish: bool
+) -> Generator[tuple[Driver, list[Found]], None, None]:
+    """Open the request's evaluation, or one after the other where its file holds several; close it when asked on."""
+    waiting, have, served = [request], list[str](), False
+    while waiting:
+        with _opened(waiting.pop(0), place, listen, publish=publish) as (driver, founds):
+            # The first session took the first entry, and told the names of all.
+            waiting += [replace(request, attribute=name) for name in driver.spec.get("entries", ())[1:]]
+            have += driver.spec["data"]
+            if driver.data:
+                served = True
+                yield driver, founds
+    if not served:
+        raise UsageError(f"--data {request.data}: the evaluation has no such data set; it has: {', '.join(have)}")
+
+
 @contextmanager
 def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> Iterator[tuple[Driver, list[Found]]]:
     """Open engine, store and worker, and find the checkpoints; the store is made only once something was found."""
@@ -160,11 +219,7 @@ def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> I
             store.sweep()
         with store.worker() if publish else nullcontext() as worker:
             wish = Wish(request.data, request.limit, request.again)
-            driver = Driver(store, session, worker, wish, listen)
-            if not driver.data:
-                have = ", ".join(driver.spec["data"])
-                raise UsageError(f"--data {request.data}: the evaluation has no such data set; it has: {have}")
-            yield driver, founds
+            yield Driver(store, session, worker, wish, listen), founds
     finally:
         session.close()
 
@@ -213,6 +268,14 @@ def run_evaluation(
     """Run a live evaluation and return its results, which print as a table."""
     engine = options.pop("engine", "inprocess")
     paths = tuple(str(path) for path in checkpoints)
-    request = Request(checkpoints=paths, file=evaluation.file, live=evaluation, engine=engine, **options)
+    name = name_of(evaluation)
+    if name is None and evaluation.file is not None and engine != "inprocess":
+        raise UsageError(
+            f"engine={engine!r}: another process would import {os.path.basename(evaluation.file)}, which holds this "
+            "evaluation under no name; give it a variable of the file, one of `evaluations`, or use engine='inprocess'"
+        )
+    request = Request(
+        checkpoints=paths, file=evaluation.file, attribute=name or PLAIN, live=evaluation, engine=engine, **options
+    )
     summary = run(request, listen or (lambda _: None))
     return resolve("milepost.report.results:RunResults")(request.store, summary)

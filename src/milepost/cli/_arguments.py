@@ -1,11 +1,13 @@
 """Arguments that several verbs share."""
 
 import argparse
+import re
 from pathlib import Path
 
 from milepost.errors import UsageError
 
 STORE = "milepost-store"
+_EVALUATION = "the evaluation file, which holds `evaluation`, or `evaluations` by name: all of them, or the one named"
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +25,18 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", metavar="RUN", help="only this run: its id, or its folder's name")
 
 
+def add_slice(parser: argparse.ArgumentParser) -> None:
+    """Declare `--slice`."""
+    parser.add_argument("--slice", metavar="NAME[=VALUE]", default="all", help="values on a slice of the rows only")
+
+
 def add_request(parser: argparse.ArgumentParser) -> None:
     """Declare what to evaluate: shared by `run` and `plan`."""
-    parser.add_argument("evaluation", metavar="EVAL.py[:NAME]", help="the evaluation file, which holds `evaluation`")
+    parser.add_argument("evaluation", metavar="EVAL.py[:NAME]", help=_EVALUATION)
     parser.add_argument("checkpoints", metavar="CKPTS", nargs="+", help="checkpoint files, or folders of them")
     parser.add_argument("--match", metavar="GLOB", help="only checkpoints whose path fits this pattern")
     parser.add_argument("--limit", metavar="N", type=positive, help="only the first N rows of the order")
-    parser.add_argument("--data", metavar="NAME", help="only this data set")
+    parser.add_argument("--data", metavar="NAME", help="only this data set, such as test or clean/test")
     parser.add_argument("--device", metavar="NAME", help="where the model runs, in its framework's words")
     parser.add_argument("--again", action="store_true", help="evaluate anew what is already there")
     parser.add_argument(
@@ -72,7 +79,7 @@ def evaluation_file(text: str) -> tuple[str, str]:
         file = file if colon else text
     if not Path(file).is_file():
         raise UsageError(f"{file}: expected an evaluation file (Python), found {_found(file)}")
-    if colon and not attribute.isidentifier():
+    if colon and not re.fullmatch(r"[^\W\d][\w.+-]*", attribute):
         raise UsageError(f"{text}: expected the name of an evaluation after the colon, found {attribute!r}")
     return file, attribute or "evaluation"
 

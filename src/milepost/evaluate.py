@@ -5,7 +5,7 @@ columns, and hand the columns on as parts that begin and end on the grid.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -164,6 +164,7 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
             lambda inputs: work.task.scores(work.model.predict(weights, inputs)),
             batch.inputs,
             halves=halves,
+            suspects=_suspects(work.model, weights, batch),
         )
     unread = getattr(work.model, "unread", None)
     names = unread(weights) if unread is not None else []
@@ -172,6 +173,12 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
             f"predict never read {len(names)} tensors of the checkpoint: {', '.join(names[:5])}; expected every one "
             "to be used: name what belongs to something else in FunctionModel(ignore=...)"
         )
+
+
+def _suspects(model: Any, weights: Any, batch: Batch) -> Callable[[], list[str]] | None:
+    """Return how an adapter names what makes predictions differ, where it can."""
+    named = getattr(model, "suspects", None)
+    return None if named is None else lambda: named(weights, batch.inputs)
 
 
 class _Buffer:

@@ -1,12 +1,14 @@
 """Proof of the model: on the first real batch, before any number of it is believed.
 
 The same batch is predicted twice, and once in halves.  Where the scores differ by more than a thousandth of their
-spread, the model is refused with the usual cause.  Scores that differ by less are the frameworks' rounding: the largest
-difference is the certificate, stored with the results.  (If no score differs by more than d, a rank can differ only
-where two scores lie within 2 d of each other, so that ranks need no test of their own.)
+spread, the model is refused with the cause, which an adapter may be able to name, or else with the usual one.  Scores
+that differ by less are the frameworks' rounding: the largest difference is the certificate, stored with the results.
+(If no score differs by more than d, a rank can differ only where two scores lie within 2 d of each other, so that ranks
+need no test of their own.)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,11 @@ from milepost.errors import StochasticModel
 
 TOLERANCE = 1e-3
 """Largest difference between two predictions of a row, as a share of the scores' spread."""
+
+_CHANCE = (
+    "is dropout left on, noise drawn in the model's forward pass, or something kept there from one call to the next?"
+)
+_NEIGHBOURS = "is batch normalisation in training mode, or is something computed over the rows of a batch?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +53,18 @@ class Certificate:
         }
 
 
-def prove(first: Array, predict: Callable[[Any], Array], inputs: Any, *, halves: bool = True) -> Certificate:
+def prove(
+    first: Array,
+    predict: Callable[[Any], Array],
+    inputs: Any,
+    *,
+    halves: bool = True,
+    suspects: Callable[[], Sequence[str]] | None = None,
+) -> Certificate:
     """Compare the first prediction's scores [rows, ...] with a second one's, and with those of two halves.
 
-    `predict` gives the scores of inputs as float64.  Raises StochasticModel with the usual cause.
+    `predict` gives the scores of inputs as float64; `suspects` names what in the model could be the cause.  Raises
+    StochasticModel.
     """
     rows = len(first)
     finite = first[np.isfinite(first)]
@@ -58,7 +73,7 @@ def prove(first: Array, predict: Callable[[Any], Array], inputs: Any, *, halves:
     if repeat > TOLERANCE * spread:
         raise StochasticModel(
             f"two predictions of the same {rows} rows differ by {repeat:.3g} (the scores span {spread:.3g}; expected "
-            "at most a thousandth of it): is dropout left on, or noise drawn in the model's forward pass?"
+            f"at most a thousandth of it): {_cause(suspects, _CHANCE)}"
         )
     parted = None
     if halves and rows > 1:
@@ -68,11 +83,20 @@ def prove(first: Array, predict: Callable[[Any], Array], inputs: Any, *, halves:
         if parted > TOLERANCE * spread:
             raise StochasticModel(
                 f"rows predicted in halves of a batch differ by {parted:.3g} from the same rows in one batch (the "
-                f"scores span {spread:.3g}): a row's prediction depends on its neighbours: is batch normalisation in "
-                "training mode?"
+                f"scores span {spread:.3g}; expected at most a thousandth of it): a row's prediction depends on its "
+                f"neighbours: {_cause(suspects, _NEIGHBOURS)}"
             )
     constant = rows > 1 and bool((first == first[:1]).all())
     return Certificate(rows, spread, repeat, parted, constant)
+
+
+def _cause(suspects: Callable[[], Sequence[str]] | None, usual: str) -> str:
+    """Return what was seen in the model, else the usual cause as a question."""
+    seen: Sequence[str] = ()
+    if suspects is not None:
+        with suppress(Exception):  # the refusal stands, whatever goes wrong in the search for its cause
+            seen = suspects()
+    return "; ".join(seen) or usual
 
 
 def slice_rows(inputs: Any, start: int, stop: int) -> Any:

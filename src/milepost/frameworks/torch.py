@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra("torch", "torch") from error
 
 from milepost.frameworks import _torch_policy as policy
+from milepost.frameworks._torch_watch import suspects
 
 _BITS = {
     # NumPy has no such dtypes: ml_dtypes' arrays are handed over as plain integers of the same width.
@@ -131,6 +132,12 @@ class TorchModel:
             if isinstance(inputs, Mapping):
                 return module(**{name: self._input(value) for name, value in inputs.items()})
             return module(self._input(inputs))
+
+    def suspects(self, weights: Resident, inputs: Any) -> list[str]:
+        """Watch one more prediction and name what in it depends on chance, on the batch or on earlier calls."""
+        module = self._built()
+        self._swap(weights)
+        return suspects(module, lambda: self.predict(weights, inputs))
 
     def initial(self, names: Iterable[str]) -> dict[str, Array]:
         """Return the values that variables (owners of theirs) are built with, for those that a checkpoint lacks.

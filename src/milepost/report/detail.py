@@ -9,7 +9,7 @@ from milepost.report.numbers import count, decimals, duration, interval, number,
 from milepost.report.table import Plain, as_number, each, failure_of, rank, sightings_of
 
 _PLACES = 6
-_APART = ("timings", "rows", "column_set")
+_APART = ("timings", "rows", "column_set", "certificate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +127,28 @@ def _environments(environments: Sequence[Plain]) -> list[Section]:
     for number_, environment in enumerate(environments):
         lines = [("rows", count(environment.get("rows")))] if environment.get("rows") is not None else []
         lines += _flat({key: value for key, value in environment.items() if key not in _APART})
+        if environment.get("certificate"):
+            lines.append(("proof", proof_text(environment["certificate"])))
         timings = environment.get("timings") or {}
         if timings:
             lines.append(("timings", ", ".join(f"{name} {duration(seconds)}" for name, seconds in timings.items())))
         sections.append(Section(title if number_ == 0 else "environment, another", tuple(lines)))
     return sections
+
+
+def proof_text(certificate: Plain) -> str:
+    """Return what the proof of the model found, in units of the scores.
+
+    >>> proof_text({"rows": 64, "repeat": 0.0, "halves": 1e-6, "spread": 8.0, "constant": False})
+    '64 rows predicted twice differ by 0, in halves by 1e-06; the scores span 8'
+    """
+    halves = certificate.get("halves")
+    parted = "halves were not tried" if halves is None else f"in halves by {halves:.3g}"
+    constant = "; every row has the same scores" if certificate.get("constant") else ""
+    return (
+        f"{count(certificate['rows'])} rows predicted twice differ by {certificate['repeat']:.3g}, {parted}; "
+        f"the scores span {certificate['spread']:.3g}{constant}"
+    )
 
 
 def _flat(value: Plain, prefix: str = "") -> list[tuple[str, str]]:

@@ -60,7 +60,7 @@ class Labelling:
             wrong = _first(found < 0, counted)
             if wrong is not None:
                 raise DataError(
-                    f"{_Place(what, rows).of(labels, labels != found, wrong)} becomes {found[wrong].min()} by "
+                    f"{_Place(what, rows).of(labels, found < 0, wrong)} becomes {found[wrong].min()} by "
                     f"{' and '.join(self.spec())}; classes are 0 or more"
                 )
         self._check_named(found, counted, _Place(what, rows))

@@ -18,7 +18,7 @@ class Scored:
     """What there is to score: the columns of rows [0, stop) of an evaluation, and of its data.
 
     `partial` marks weights of which variables were missing.  Of a slice, `chosen` holds the positions of its rows, in
-    the source's own order.
+    the source's own order.  `digest` is the data's.
     """
 
     outcomes: ColumnsReader
@@ -29,6 +29,7 @@ class Scored:
     name: str
     partial: str = ""
     chosen: Array | None = None
+    digest: str = ""
 
     @property
     def status(self) -> str:
@@ -85,7 +86,7 @@ def scored_of(store: Store, key: str, column_set: str, stop: int, order: Ordered
         permuted = "row" in data.names  # groups are: their order cannot be told from their number
         order = _Recorded(data) if permuted else make_order(kind["kind"], size, kind.get("seed", 0))
     outcomes, partial = folder.parts(column_set).read(), partial_of(spec)
-    return Scored(outcomes, data, order, stop, size, spec["data_name"], partial)
+    return Scored(outcomes, data, order, stop, size, spec["data_name"], partial, digest=spec["data"])
 
 
 class _Recorded:
@@ -131,15 +132,9 @@ def lacking(store: Store, key: str, metric: Metric, data: str) -> str:
     )
 
 
-def slices_of(store: Store, key: str, stop: int) -> dict[str, Array]:
-    """Return the slices on record of an evaluation's data, as values of rows [0, stop): those known of all these rows.
-
-    {} where there are none.
-    """
-    spec = store.evaluation(key).spec()
-    if spec is None:
-        return {}
-    dataset = store.dataset(spec["data"])
+def slices_of(store: Store, data: str, stop: int) -> dict[str, Array]:
+    """Return the slices on record of some data, by its digest, as values of rows [0, stop): those known of them all."""
+    dataset = store.dataset(data)
     readers = {name: dataset.slice(name).read() for name in dataset.slices()}
     whole = {name: reader for name, reader in readers.items() if reader.coverage[:1] and reader.coverage[0][0] == 0}
     return {name: reader.slice("value", 0, stop) for name, reader in whole.items() if reader.coverage[0][1] >= stop}

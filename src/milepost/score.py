@@ -69,7 +69,7 @@ def _again(store: Store, key: str, payload: dict[str, Json], sizes: Sequence[int
     if scored is not None:
         for size in sizes:
             yield counted(scored, batch_mean(scored, metric, size, payload))
-        for name, values in slices_of(store, key, scored.stop).items():
+        for name, values in slices_of(store, scored.digest, scored.stop).items():
             for record in slice_records(scored, [metric], sizes, name, values):
                 if record["estimator"] != "exact":
                     yield record
@@ -119,7 +119,7 @@ def score_kept(store: Store, weights: str, metrics: Sequence[Metric]) -> list[di
         raise UsageError(f"no outcomes of {weights[:12]} are kept that a metric could be computed from")
     made = []
     for folder, scored, metric, sizes in todo:
-        slices = slices_of(store, folder.key, scored.stop)
+        slices = slices_of(store, scored.digest, scored.stop)
         for record, tables in records(scored, [metric], sizes, slices):
             folder.records.publish(record, tables)
             made.append(record)

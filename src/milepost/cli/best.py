@@ -7,7 +7,7 @@ not yet a paired test: `compare` counts two checkpoints on the same rows.
 import argparse
 import sys
 
-from milepost.cli._arguments import add_json, add_run, add_store
+from milepost.cli._arguments import add_json, add_run, add_slice, add_store
 from milepost.cli._output import json_lines
 from milepost.cli._store import open_store
 from milepost.report.best import best_of
@@ -18,13 +18,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", metavar="NAME", required=True, help="the value's name, such as top1")
     parser.add_argument("--data", metavar="NAME", help="the data set, where several are on record")
     add_run(parser)
+    add_slice(parser)
     add_store(parser)
     add_json(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
     """Print the best and its rivals."""
-    found = best_of(open_store(args.store), args.metric, args.data, args.run)
+    found = best_of(open_store(args.store), args.metric, args.data, args.run, args.slice)
     if args.json:
         with json_lines() as out:
             out.write(found.plain())

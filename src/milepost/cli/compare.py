@@ -7,7 +7,7 @@ rows on which the two disagree; for other means the exact difference and the row
 import argparse
 import sys
 
-from milepost.cli._arguments import add_json, add_store
+from milepost.cli._arguments import add_json, add_slice, add_store
 from milepost.cli._output import json_lines
 from milepost.cli._store import open_store
 from milepost.registry import resolve
@@ -19,6 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", metavar="B", help="the other")
     parser.add_argument("--metric", metavar="NAME", default="top1", help="a mean over rows (default: top1)")
     parser.add_argument("--data", metavar="NAME", help="the data set, where several are on record")
+    add_slice(parser)
     add_store(parser)
     add_json(parser)
 
@@ -26,7 +27,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Print the comparison."""
     store = open_store(args.store)
-    found = resolve("milepost.report.compare:compare_two")(store, args.a, args.b, args.metric, args.data)
+    asked = (args.a, args.b, args.metric, args.data, args.slice)
+    found = resolve("milepost.report.compare:compare_two")(store, *asked)
     if args.json:
         with json_lines() as out:
             out.write(found.plain())

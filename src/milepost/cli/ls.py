@@ -1,20 +1,23 @@
 """List every checkpoint: step, names, rows, metrics with intervals, batch mean beside exact, status.
 
-In a terminal the newest 50 and a count; piped, or with --all, all of them.
+In a terminal the newest 50 and a count; piped, or with --all, all of them.  With --slice NAME one line a checkpoint and
+value of the slice.
 """
 
 import argparse
 import gc
 import sys
 
-from milepost.cli._arguments import add_json, add_store
+from milepost.cli._arguments import add_json, add_slice, add_store
 from milepost.cli._output import json_lines, print_checkpoints
 from milepost.cli._store import failures, open_index
+from milepost.report.recorded import check_slice
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--all", action="store_true", help="show every checkpoint, also in a terminal")
+    add_slice(parser)
     add_store(parser)
     add_json(parser)
 
@@ -30,11 +33,12 @@ def execute(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     index = open_index(args.store)
+    check_slice(index, args.slice)
     if args.json:
         with json_lines() as out:
-            out.write_texts(index.lines())
+            out.write_texts(index.lines(slices=args.slice))
             out.write_all(failures(index.checkpoints()))
         return 0
     sys.stderr.write(f"store {args.store}\n")
-    print_checkpoints(index, index.checkpoints(), limited=not args.all)
+    print_checkpoints(index, index.checkpoints(), limited=not args.all, slices=args.slice)
     return 0

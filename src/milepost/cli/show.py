@@ -35,9 +35,9 @@ def execute(args: argparse.Namespace) -> int:
     index = store.index()
     checkpoint = find(index.checkpoints(), args.address)
     digest = checkpoint.get("digest")
-    records = index.records(digest=digest) if digest else []
+    records = index.records(digest=digest, slices=None) if digest else []
     if _keep_means(store, checkpoint, records, args.batch_size):
-        records = store.index().records(digest=digest)
+        records = store.index().records(digest=digest, slices=None)
     if args.json:
         with json_lines() as out:
             out.write_all(records)

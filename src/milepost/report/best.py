@@ -7,11 +7,10 @@ from typing import Any
 from milepost.errors import UsageError
 from milepost.report.address import run_id
 from milepost.report.numbers import decimals, interval, number, share
-from milepost.report.recorded import direction_of, recorded
+from milepost.report.recorded import check_slice, direction_of, recorded
 from milepost.report.table import Plain, as_number
 from milepost.report.text import align
 
-_ALL = (None, "all")
 _GROUPS = {"missing": "restored in part"}
 _HEADS = ("place", "run", "step", "name", "digest", "value", "interval")
 _RIGHT = (False, False, True, False, False, True, False)
@@ -39,6 +38,7 @@ class Best:
     elsewhere: tuple[Plain, ...] = ()
     missing: tuple[Plain, ...] = ()
     failed: int = 0
+    slice: str = "all"
 
     def plain(self) -> dict[str, Any]:
         """Return what `--json` prints: the best's record, and the others by checkpoint, value and interval."""
@@ -48,6 +48,7 @@ class Best:
             "metric": self.metric,
             "direction": self.direction,
             "data": self.data,
+            "slice": self.slice,
             "best": {key: item for key, item in self.best.items() if key not in ("event", "metric", "data")},
             **{group: [_short(record) for record in getattr(self, group)] for group in groups},
             "compared": 1 + len(self.tied) + len(self.meets) + len(self.below),
@@ -60,23 +61,27 @@ class Best:
         return "\n".join(_lines(self))
 
 
-def best_of(store: Any, metric: str, data: str | None = None, run: str | None = None) -> Best:
+def best_of(store: Any, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:
     """Return the best checkpoint of a store by the exact value `metric`.
 
-    `data` names the data set where there are several, `run` keeps to one run.  Raises UsageError where no such value is
-    on record, where none is defined, and where there are several data sets to choose from.
+    `data` names the data set where there are several, `run` keeps to one run, `part` is a slice (`name=value`).  Raises
+    UsageError where no such value is on record, where none is defined, and where there are several data sets or values
+    of a slice to choose from.
     """
     direction = direction_of(recorded(store, metric))
     index = store.index()
     chosen = run_id(store, run) if run else None
-    held = index.records(run=chosen, metric=metric)
-    records = [record for record in held if record["estimator"] == "exact" and record["slice"] in _ALL]
+    check_slice(index, part)
+    held = index.records(run=chosen, metric=metric, slices=part)
+    if len({record["slice"] for record in held}) > 1:
+        raise UsageError(f"--slice {part} has several values; name one: {part}=VALUE")
+    records = [record for record in held if record["estimator"] == "exact"]
     name = one_data(sorted({record["data"] for record in records}), data)
     records = [record for record in records if record["data"] == name]
     if not records:
         raise UsageError(f"no value {metric!r} is on record" + (f" in run {run}" if run else ""))
     failed = sum(row["state"] == "failed" for row in index.checkpoints(chosen))
-    return replace(choose(records, direction, _elsewhere(store, name, records)), failed=failed)
+    return replace(choose(records, direction, _elsewhere(store, name, records)), failed=failed, slice=part)
 
 
 def one_data(names: Sequence[str], wanted: str | None) -> str:
@@ -191,11 +196,15 @@ def _lines(found: Best) -> list[str]:
     fraction = share(record.get("numerator"), record.get("denominator"))
     value = number(_value(record), places) + (f" = {fraction}" if fraction else "")
     span = _span(record)
-    about = f"{found.metric} ({found.direction} is better) on {found.data}, {record['status']}"
+    about = f"{found.metric} ({found.direction} is better) on {_where(found)}, {record['status']}"
     told = [f"{about}: {value}" + (f" {_interval(record, places)} {_method(span)}" if span else "")]
     groups = (("best", [record]), ("tied", found.tied), ("meets", found.meets))
     told += align(_HEADS, [_cells(place, item, places) for place, held in groups for item in held], _RIGHT)
     return [*told, *_remarks(found)]
+
+
+def _where(found: Best) -> str:
+    return found.data if found.slice == "all" else f"{found.data}, slice {found.slice}"
 
 
 def _remarks(found: Best) -> list[str]:

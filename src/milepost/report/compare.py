@@ -6,7 +6,7 @@ from typing import Any
 
 from milepost.core import Metric
 from milepost.errors import UsageError
-from milepost.kept import Scored, holding, lacking
+from milepost.kept import Scored, holding, lacking, slices_of
 from milepost.plain import spec_of
 from milepost.report.address import find
 from milepost.report.best import one_data
@@ -15,6 +15,7 @@ from milepost.report.pairing import Paired, joined, paired
 from milepost.report.recorded import direction_of, recorded
 from milepost.report.table import Plain
 from milepost.score import metric_of
+from milepost.slicing import parts_of
 from milepost.stats.pairs import mcnemar_exact, mcnemar_mid_p
 from milepost.store.store import Store
 
@@ -44,10 +45,11 @@ class Comparison:
     counts: Mapping[str, int]
     tests: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    slice: str = "all"
 
     def plain(self) -> dict[str, Any]:
         """Return what `--json` prints."""
-        names = ("metric", "direction", "data", "a", "b", "n", "size", "value_a", "value_b", "difference")
+        names = ("metric", "direction", "data", "slice", "a", "b", "n", "size", "value_a", "value_b", "difference")
         found = {"event": "comparison", **{name: getattr(self, name) for name in names}, "counts": dict(self.counts)}
         tests = [{"name": name, "p_value": value} for name, value in self.tests.items()]
         return {**found, "tests": tests, "notes": list(self.notes)}
@@ -57,8 +59,10 @@ class Comparison:
         return "\n".join(_lines(self))
 
 
-def compare_two(store: Store, a: str, b: str, metric: str = "top1", data: str | None = None) -> Comparison:
-    """Compare the checkpoints at two addresses by a metric that is a mean over rows.
+def compare_two(
+    store: Store, a: str, b: str, metric: str = "top1", data: str | None = None, part: str = "all"
+) -> Comparison:
+    """Compare the checkpoints at two addresses by a metric that is a mean over rows; on a slice, `part`, alone.
 
     Raises UsageError where an address does not name one checkpoint, where one of them failed, where no data set is
     common to both, where the metric's columns are not kept, and where the metric is no mean.
@@ -68,6 +72,8 @@ def compare_two(store: Store, a: str, b: str, metric: str = "top1", data: str | 
     payload = _recorded(store, metric, rows[0]["digest"])
     made = _mean(metric_of(payload["metric"]), metric)
     left, right, notes = _opened(store, rows, made, data)
+    if part != "all":
+        left, right = _part(store, left, part), _part(store, right, part)
     higher = direction_of(payload) == "higher"
     found = joined(_pieces(left, right, made, higher=higher))
     values = [_value(scored, made) for scored in (left, right)]
@@ -89,6 +95,7 @@ def compare_two(store: Store, a: str, b: str, metric: str = "top1", data: str | 
         data=left.name,
         n=found.n,
         size=left.size,
+        slice=part,
         a=_described(rows[0]),
         b=_described(rows[1]),
         value_a=values[0],
@@ -155,6 +162,16 @@ def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -
     return best[1:]
 
 
+def _part(store: Store, scored: Scored, part: str) -> Scored:
+    """Return the rows of one slice, `name=value`; a UsageError lists those on record."""
+    found: dict[str, Scored] = {}
+    for name, values in slices_of(store, scored.digest, scored.stop).items():
+        found |= parts_of(scored, name, values)
+    if part not in found:
+        raise UsageError(f"--slice {part}: no such slice of these rows is on record; there are: {', '.join(found)}")
+    return found[part]
+
+
 def _specs(store: Store, weights: str) -> dict[str, dict[str, Any]]:
     """Return the specs of the evaluations of some weights that have kept anything, by key."""
     found = {}
@@ -180,8 +197,8 @@ def _missing(store: Store, pairs: list[Any], metric: Metric, name: str) -> str:
 
 
 def _pieces(left: Scored, right: Scored, metric: Any, *, higher: bool) -> Iterator[Paired]:
-    for start in range(0, left.stop, _CHUNK):
-        stop = min(start + _CHUNK, left.stop)
+    for start in range(0, left.n, _CHUNK):
+        stop = min(start + _CHUNK, left.n)
         (one, weights), (two, _) = (scored.columns(metric.columns, start, stop) for scored in (left, right))
         yield paired(metric.contribution(one), metric.contribution(two), weights, higher=higher)
 
@@ -189,8 +206,8 @@ def _pieces(left: Scored, right: Scored, metric: Any, *, higher: bool) -> Iterat
 def _value(scored: Scored, metric: Metric) -> float | None:
     """Return the value on exactly the rows that are compared."""
     state: Any = None
-    for start in range(0, scored.stop, _CHUNK):
-        piece = metric.state(*scored.columns(metric.columns, start, min(start + _CHUNK, scored.stop)))
+    for start in range(0, scored.n, _CHUNK):
+        piece = metric.state(*scored.columns(metric.columns, start, min(start + _CHUNK, scored.n)))
         state = piece if state is None else state.merge(piece)
     return metric.values(state)[metric.headline].value
 
@@ -229,6 +246,7 @@ def _lines(found: Comparison) -> list[str]:
         for letter, item in (("A", found.a), ("B", found.b))
     ]
     about = f"{found.metric}, {found.direction} is better, on the same {count(found.n)} rows of {found.data}"
+    about += f", slice {found.slice}" if found.slice != "all" else ""
     rows += [("", about), ("A", number(found.value_a, places)), ("B", number(found.value_b, places))]
     rows.append(("A - B", number(found.difference, places)))
     rows += [(_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "spoiled"]

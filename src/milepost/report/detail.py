@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.report.gap import explain
+from milepost.report.given import inputs_lines, slice_lines
 from milepost.report.numbers import count, decimals, duration, interval, number, share
 from milepost.report.table import Plain, as_number, each, failure_of, rank, sightings_of
 
 _PLACES = 6
-_APART = ("timings", "rows", "column_set", "certificate")
+_APART = ("timings", "rows", "column_set", "certificate", "inputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,13 @@ def describe(
     groups: dict[tuple[str, str], list[Plain]] = {}
     for record in records:
         groups.setdefault((record["data"], record.get("slice") or "all"), []).append(record)
-    sections += [_results(data, part, group) for (data, part), group in groups.items()]
+    sections += [_results(data, group) for (data, part), group in groups.items() if part == "all"]
+    sections += _slices(groups)
     for evaluated in evaluations:
         sections.append(Section(f"evaluation {evaluated.key}", tuple(_flat(evaluated.spec))))
         sections += [Section("data set", tuple(_flat(evaluated.data)))] if evaluated.data else []
+        given = inputs_lines(evaluated.data, evaluated.environments)
+        sections += [Section("inputs", tuple(given))] if given else []
         sections += _environments(evaluated.environments)
         sections += [Section("failed attempt", tuple(_flat(failure))) for failure in evaluated.failures]
     return sections
@@ -63,7 +67,7 @@ def drawn(sections: Sequence[Section]) -> list[str]:
     for section in sections:
         width = max((len(label) for label, _ in section.lines), default=0)
         lines += [""] * bool(lines) + [section.title]
-        lines += [f"  {label.ljust(width)}  {text}".rstrip() for label, text in section.lines]
+        lines += [f"  {label.ljust(width)}{'  ' if width else ''}{text}".rstrip() for label, text in section.lines]
     return lines
 
 
@@ -88,7 +92,17 @@ def _seen(sighting: Plain) -> str:
     return f"{sighting.get('path')}{seen}{superseded}"
 
 
-def _results(data: str, part: str, group: Sequence[Plain]) -> Section:
+def _slices(groups: Mapping[tuple[str, str], Sequence[Plain]]) -> list[Section]:
+    by_data: dict[str, list[Plain]] = {}
+    for (data, part), group in groups.items():
+        if part != "all":
+            by_data.setdefault(data, []).extend(group)
+    return [
+        Section(f"slices of {data}", tuple(("", line) for line in slice_lines(rows))) for data, rows in by_data.items()
+    ]
+
+
+def _results(data: str, group: Sequence[Plain]) -> Section:
     exact = [record for record in group if record["estimator"] == "exact"]
     exact.sort(key=lambda record: rank(record["metric"], share=bool(record.get("intervals"))))
     first = exact[0] if exact else group[0]
@@ -99,8 +113,7 @@ def _results(data: str, part: str, group: Sequence[Plain]) -> Section:
     ]
     for record in exact:
         lines += _metric(record, [other for other in group if _beside(other, record)])
-    named = f"data {data}" + (f", slice {part}" if part != "all" else "")
-    return Section(named, tuple(lines))
+    return Section(f"data {data}", tuple(lines))
 
 
 def _metric(record: Plain, means: Sequence[Plain]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """A store read from Python: records, checkpoints, kept columns, the best, and pairs; nothing is evaluated."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from milepost.core import Array
 from milepost.errors import UsageError
-from milepost.kept import Scored, scored_of
+from milepost.kept import Scored, scored_of, slices_of
 from milepost.report.address import find, run_id
 from milepost.report.best import Best, best_of, one_data
 from milepost.report.compare import Comparison, compare_two
@@ -52,29 +53,35 @@ class StoreReader:
         self.path = store.path
 
     def records(
-        self, run: str | None = None, data: str | None = None, metric: str | None = None
+        self, run: str | None = None, data: str | None = None, metric: str | None = None, part: str | None = "all"
     ) -> list[dict[str, Any]]:
-        """Return the records as `--json` prints them; infinite values are the texts "inf" and "-inf"."""
+        """Return the records as `--json` prints them; infinite values are the texts "inf" and "-inf".
+
+        `part` is "all" (values over all rows), a slice's name, `name=value`, or None for everything.
+        """
         with self._store.index() as index:
-            return index.records(run=self._run(run), data=data, metric=metric)
+            return index.records(run=self._run(run), data=data, metric=metric, slices=part)
 
     def checkpoints(self, run: str | None = None) -> list[dict[str, Any]]:
         """Return one row a content and variant, and one a failed file, with all its sightings."""
         with self._store.index() as index:
             return index.checkpoints(self._run(run))
 
-    def best(self, metric: str, data: str | None = None, run: str | None = None) -> Best:
+    def best(self, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:
         """Return the best checkpoint by a metric's exact value, with its rivals; it prints as lines."""
-        return best_of(self._store, metric, data, run)
+        return best_of(self._store, metric, data, run, part)
 
-    def compare(self, a: str | int, b: str | int, metric: str = "top1", data: str | None = None) -> Comparison:
-        """Compare the checkpoints at two addresses on the same rows; it prints as lines."""
-        return compare_two(self._store, str(a), str(b), metric, data)
+    def compare(
+        self, a: str | int, b: str | int, metric: str = "top1", data: str | None = None, part: str = "all"
+    ) -> Comparison:
+        """Compare the checkpoints at two addresses on the same rows, or those of a slice; it prints as lines."""
+        return compare_two(self._store, str(a), str(b), metric, data, part)
 
     def columns(self, address: str | int, data: str | None = None) -> dict[str, Array]:
         """Return what is kept of each row, as arrays of one row an example in the source's own order.
 
-        `row` is the natural row number (int64), `label` and the like come from the data, the others are outcomes.
+        `row` is the natural row number (int64), `label` and the like come from the data, `slice.name` its slices, the
+        others are outcomes.
         Where only some rows were evaluated, only these are there.
         """
         row = find(self.checkpoints(), str(address))
@@ -87,11 +94,11 @@ class StoreReader:
         chosen = max(opened, key=lambda held: held[0].stop if held else 0)
         if not chosen:
             raise UsageError(f"{address}: no outcomes on {name} are kept")
-        return _natural(chosen)
+        return _natural(chosen, slices_of(self._store, chosen[0].digest, chosen[0].stop))
 
     def to_pandas(self) -> Any:
         """Return the records as a DataFrame, one row a value; MissingExtra where pandas is not installed."""
-        return frame(self.records())
+        return frame(self.records(part=None))
 
     def _run(self, run: str | None) -> str | None:
         return None if run is None else run_id(self._store, run)
@@ -130,7 +137,7 @@ class StoreReader:
         return table_html(*self._results())
 
 
-def _natural(opened: list[Scored]) -> dict[str, Array]:
+def _natural(opened: list[Scored], slices: Mapping[str, Array]) -> dict[str, Array]:
     """Return the columns of sets over the same rows, in the natural order of these."""
     first = opened[0]
     rows = first.order.rows(np.arange(first.stop))
@@ -140,4 +147,4 @@ def _natural(opened: list[Scored]) -> dict[str, Array]:
         for name in reader.names:
             if name not in found:
                 found[name] = reader.slice(name, 0, first.stop)[order]
-    return found
+    return found | {f"slice.{name}": values[order] for name, values in slices.items()}

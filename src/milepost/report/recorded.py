@@ -6,6 +6,7 @@ from milepost.errors import UsageError
 from milepost.registry import load
 
 _DIRECTIONS = ("higher", "lower")
+_SHOWN = 20
 
 
 def recorded(store: Any, metric: str, weights: str | None = None) -> dict[str, Any]:
@@ -28,6 +29,15 @@ def recorded(store: Any, metric: str, weights: str | None = None) -> dict[str, A
         f"no value {metric!r} is on record; there are: {', '.join(sorted(names)) or 'none'}; `milepost score` computes "
         "further ones from kept outcomes"
     )
+
+
+def check_slice(index: Any, wanted: str) -> None:
+    """Raise a UsageError for a slice (`all`, a name, `name=value`) that is not on record; it lists those that are."""
+    there = index.slices()
+    if wanted == "all" or wanted in there or any(item.startswith(f"{wanted}=") for item in there):
+        return
+    listed = ", ".join(there[:_SHOWN]) + (f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else "")
+    raise UsageError(f"--slice {wanted}: no such slice is on record; there are: {listed or 'none'}")
 
 
 def direction_of(payload: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from milepost.metrics.top_k import TopK
 from milepost.outcomes.classification import Classification
 from milepost.report.best import best_of
 from milepost.report.compare import compare_two
+from milepost.score import batch_means, score_kept
 from milepost.store.store import Store
 
 ROWS = 300
@@ -81,7 +82,8 @@ def statuses(told: Any) -> dict[int, str]:
 def test_without_it_nothing_is_restored_in_part(folder: Path, store: Path) -> None:
     told = go(evaluation(), folder, store=store)
     assert told.done == (1, 0, 1)
-    assert re.search(r"mismatch: .*2 of 4 variables are missing: head.weight, head.bias", told.failures["step-200.pt"])
+    said = r"mismatch: .*2 of 4 variables are missing: head.weight, head.bias; --allow-missing would keep"
+    assert re.search(said, told.failures["step-200.pt"])
 
 
 def test_what_is_missing_keeps_the_built_values_and_is_marked(folder: Path, store: Path) -> None:
@@ -130,6 +132,13 @@ def test_it_is_no_content_of_a_whole_checkpoint(folder: Path, store: Path) -> No
 def test_rows_that_are_missing_too_are_told_as_well(folder: Path, store: Path) -> None:
     told = go(evaluation(), folder, store=store, allow_missing=True, limit=256)
     assert statuses(told) == {100: "partial 256/300", 200: f"{MARK}; partial 256/300"}
+
+
+def test_new_metrics_and_other_batch_means_are_marked_too(folder: Path, store: Path) -> None:
+    told = go(evaluation(), folder, store=store, allow_missing=True)
+    (digest,) = {item["checkpoint"]["digest"] for item in told.of("record") if item["status"] == MARK}
+    made = score_kept(Store.open(store), digest, [TopK(3)]) + batch_means(Store.open(store), digest, [7])
+    assert {(payload["estimator"], payload["status"]) for payload in made} == {("exact", MARK), ("batch_mean", MARK)}
 
 
 def test_all_else_stays_strict(folder: Path, store: Path) -> None:

@@ -222,6 +222,8 @@ def _refusal(sets: Sequence[Candidate], variables: Sequence[Variable], *, partia
         said = [f"none of the {len(_families(variables))} variables is there", *_unfit(nearest, variables)]
     else:
         said = (_unfit if partial else _differences)(nearest, variables)
+        if not partial and _restored(nearest, variables) and not _unfit(nearest, variables):
+            said.append("--allow-missing would keep the built model's values there, and mark the result PARTIAL")
     return f"the weights {where}{taken} do not fit the model: " + "; ".join(said)
 
 

@@ -1,16 +1,23 @@
 """Finding: what is claimed, what becomes a failed row, what is passed over; and links, stores, orders."""
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import pickle
 import struct
 import tarfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from socket import AF_UNIX, socket
 
 import numpy as np
 import pytest
 
 from milepost.checkpoints.find import find, looked_for
+from milepost.checkpoints.npz import Npz
+from milepost.core import Entry, Found
 from milepost.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "checkpoints"
@@ -72,11 +79,15 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "run" / "broken.npz").symlink_to(tmp_path / "gone")
     found = find([str(tmp_path / "run")])
     assert [os.path.relpath(one.path, tmp_path / "run") for one in found] == [
+        "broken.npz",
         "last.npz",
         "latest/w.npz",
         "step-900/w.npz",
     ]
-    assert len({one.identity for one in found}) == 1
+    assert len({one.identity for one in found[1:]}) == 1
+    assert found[0].failure is not None
+    assert found[0].failure[0] == "vanished"
+    assert f"a symbolic link to {tmp_path / 'gone'}, which is not there" in found[0].failure[1]
 
 
 def test_nothing_found_is_an_empty_list_and_the_sentence_names_the_formats(tmp_path: Path) -> None:
@@ -87,12 +98,29 @@ def test_nothing_found_is_an_empty_list_and_the_sentence_names_the_formats(tmp_p
 def test_a_path_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         find([str(tmp_path / "gone")])
+    (tmp_path / "last.pt").symlink_to("gone.pt")
+    with pytest.raises(UsageError, match=r"last\.pt: a symbolic link to gone\.pt, which is not there"):
+        find([str(tmp_path / "last.pt")])
 
 
-def test_pipes_and_folders_with_checkpoint_names_do_not_hang(tmp_path: Path) -> None:
+def test_what_is_named_like_a_checkpoint_and_is_no_file_is_a_row_and_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pt")
+    os.mkfifo(tmp_path / "log")
+    os.mkfifo(tmp_path / "optimizer.pt")
     (tmp_path / "folder.pt").mkdir()
-    assert find([str(tmp_path)]) == []
+    (tmp_path / "loop.ckpt").symlink_to("loop.ckpt")
+    (tmp_path / "device.bin").symlink_to("/dev/zero")
+    with socket(AF_UNIX) as there:
+        there.bind(str(tmp_path / "s.ckpt"))
+        found = find([str(tmp_path)])
+    said = {os.path.basename(one.path): one.failure or ("", "") for one in found}
+    assert {name: kind for name, (kind, _) in said.items()} == dict.fromkeys(
+        ("device.bin", "loop.ckpt", "pipe.pt", "s.ckpt"), "corrupt"
+    )
+    for name, words in (("pipe.pt", "a named pipe"), ("s.ckpt", "a socket"), ("device.bin", "a device")):
+        assert f"{words}, not a file" in said[name][1]
+    assert "cannot be read" in said["loop.ckpt"][1]
+    assert (find([str(tmp_path / "log")])[0].failure or ("", ""))[1].endswith("a named pipe, not a file")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +152,22 @@ def test_bare_pickles_are_unsafe(protocol: int, tmp_path: Path) -> None:
         (b"GGUF" + bytes(90), "unsupported", "GGUF"),
         (bytes(40) + bytes.fromhex("57fb808b247547db"), "unsupported", "TensorFlow checkpoint"),
         (bytes(5000), "corrupt", "all zero"),
-        (b"<html>404 Not Found", "corrupt", "3c 68 74 6d 6c"),
+        (b"\n <html>404 Not Found", "corrupt", "an HTML page, not a checkpoint"),
+        (b"<!doctype HTML><title>\nSign in </title>", "corrupt", "an HTML page, titled 'Sign in', not a checkpoint"),
+        (
+            "Fehler: Datei nicht gefunden: Größe\n".encode(),
+            "corrupt",
+            "plain text, not a checkpoint: it begins with 'Fehler",
+        ),
+        (b'{"weight_map": {}}', "corrupt", "plain text"),
+        ("é".encode() * 3000, "corrupt", "plain text"),
+        (b"\xc3(not text\xff", "corrupt", "c3 28 6e 6f"),
+        (b"text, then a control\x1b[2J", "corrupt", "no format knows"),
+        (struct.pack("<Q", 1 << 62) + b"{}", "corrupt", "its header declares 4,611,686,018,427,387,904 bytes"),
+        (gzip.compress(b"x"), "unsupported", "compressed as a whole with gzip: unpack it first"),
+        (bz2.compress(b"x"), "unsupported", "bzip2"),
+        (lzma.compress(b"x"), "unsupported", "xz"),
+        (b"\n\x30\n\x0dconv1.weight1\x12\x20" + bytes(60), "unsupported", "a MindSpore checkpoint"),
         (b"PK\x03\x04" + b"x" * 40, "torn", "without its directory, which is written last"),
         (b"PK\x03\x04" + b"x" * 40 + bytes(70_000), "torn", "its last 65,577 bytes are all zero"),
         (b"PK\x05\x06" + bytes(18), "corrupt", "a zip archive, but neither"),
@@ -176,6 +219,25 @@ def test_an_unreadable_file_says_its_mode_and_what_to_do(tmp_path: Path, monkeyp
     assert found.failure[0] == "corrupt"
     assert "mode 0600" in found.failure[1]
     assert "chmod g+r" in found.failure[1]
+
+
+def test_a_file_that_a_format_stumbles_over_is_a_row_beside_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npz(tmp_path / "a.npz")
+    npz(tmp_path / "b.npz")
+    honest = Npz.find
+
+    def stumbling(self: Npz, entries: Sequence[Entry]) -> Iterable[Found]:
+        if any(entry.path.endswith("b.npz") for entry in entries):
+            raise ZeroDivisionError("of no use")
+        return honest(self, entries)
+
+    monkeypatch.setattr(Npz, "find", stumbling)
+    fine, odd = find([str(tmp_path)])
+    assert (fine.format, odd.format) == ("npz", None)
+    assert odd.failure is not None
+    assert "b.npz: format npz could not make sense of it: ZeroDivisionError: of no use" in odd.failure[1]
 
 
 def test_a_folder_that_may_not_be_listed_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,11 +149,25 @@ def test_what_is_no_step(value: np.ndarray, tmp_path: Path) -> None:
     assert read(path).step is None
 
 
-def test_object_arrays_are_unsafe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_object_arrays_are_unsafe_where_they_are_needed(save: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    np.savez(path, w=np.zeros(2), o=np.array([{}], object))
-    with pytest.raises(Unsafe, match="array 'o'"):
+    save(path, w=np.zeros(2), o=np.array([{}], object))
+    table = {item.name: item for item in read(path).tensors}
+    assert (table["w"].role, table["o"].role) == ("weights", "bookkeeping")
+    for refuse in (map_tensor, Npz().fetch):
+        with pytest.raises(Unsafe, match=r"(array|tensor) 'o'"):
+            refuse(table["o"])
+    save(path, o=np.array([{}], object))
+    with pytest.raises(Unsafe, match="Python objects"):
         read(path)
+
+
+def test_text_beside_the_weights_is_no_weight(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, w=np.zeros(2), name=np.array("lenet"), raw=np.array(b"x"), made=np.array("2026-01-01", "M8[D]"))
+    roles = {item.name: item.role for item in read(path).tensors}
+    assert roles == {"w": "weights"} | dict.fromkeys(("name", "raw", "made"), "bookkeeping")
 
 
 def test_other_kinds_are_listed_and_refused_only_when_needed(tmp_path: Path) -> None:

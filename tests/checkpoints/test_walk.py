@@ -56,3 +56,11 @@ def test_a_table_that_doubles_at_each_level_is_corrupt(monkeypatch: pytest.Monke
     with pytest.raises(Corrupt, match="more than 1,000 tensors"):
         for _ in walk(level, "x"):
             pass
+
+
+def test_what_is_called_among_tensors_is_refused_where_it_is_needed() -> None:
+    call = Placeholder("posix.system", ("touch x",))
+    (_, _, first), (group, name, second) = walk({"net": {"w": VIEW, "b": call}, "hook": call}, "x")
+    assert first is VIEW
+    assert (group, name, second.unsafe) == ("net", "b", True)
+    assert "posix.system" in (second.odd or "")

@@ -17,6 +17,10 @@ HEADER_LIMIT = 100_000_000
 COUNT_LIMIT = 1_000_000
 """Most tensors, or archive entries, of one file."""
 
+CUT = "still being written, or was cut off"
+AGAIN = "; the next run looks again; if nothing writes it any more, copy it anew"
+"""How messages about a file that is too short end."""
+
 _CHUNK = 1 << 20
 
 
@@ -77,12 +81,28 @@ def opened(path: str) -> Iterator[OpenFile]:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise Corrupt(f"{path}: not a regular file")
+            raise Corrupt(f"{path}: {kind_of(status)}, not a file")
         yield OpenFile(path, descriptor, status.st_size)
     except OSError as error:
         raise unreadable(path, error) from error
     finally:
         os.close(descriptor)
+
+
+def kind_of(status: os.stat_result) -> str:
+    """Return in words what something that is no regular file is.
+
+    >>> kind_of(os.stat("/"))
+    'a folder'
+    """
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((text for test, text in kinds if test(status.st_mode)), "something unknown")
 
 
 def unreadable(path: str, error: OSError) -> CheckpointError:
@@ -107,8 +127,13 @@ def _permission(path: str) -> str:
     )
     return (
         f"{path}: may not be read: mode {mode:04o}, owner uid {status.st_uid}, this process is uid {os.geteuid()}"
-        f"{hint}; as the owner: chmod g+r (or a+r)"
+        f"{hint}; {_remedy(status)}"
     )
+
+
+def _remedy(status: os.stat_result) -> str:
+    ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_IRUSR
+    return "chmod u+r" if ours else "as the owner: chmod g+r (or a+r)"
 
 
 def identity_of(path: str) -> Identity:

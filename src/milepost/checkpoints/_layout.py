@@ -7,11 +7,14 @@ from functools import cache
 import ml_dtypes
 import numpy as np
 
-from milepost.core import Extent
-from milepost.errors import Corrupt, Unsupported
+from milepost.core import Extent, Tensor
+from milepost.errors import CheckpointError, Corrupt, Unsafe, Unsupported
 
 UNSUPPORTED = "unsupported: "
 """How the `encoding` of an extent that cannot be read begins, then the reason.  Fatal only if a variable needs it."""
+
+UNSAFE = "unsafe: "
+"""The same where reading it would mean running code."""
 
 EXPANSION = 20
 EXPANSION_FLOOR = 256 << 20
@@ -52,17 +55,40 @@ def missing(reason: str, file: str) -> Extent:
     return Extent(file, 0, 0, UNSUPPORTED + reason)
 
 
+def unsafe(reason: str, file: str) -> Extent:
+    """Return the extent of something that only code of the file's could make, with the reason."""
+    return Extent(file, 0, 0, UNSAFE + reason)
+
+
+def is_readable(where: Extent) -> bool:
+    """Tell whether there are bytes to read: raw ones, or compressed ones that `fetch` undoes."""
+    return not where.encoding.startswith((UNSUPPORTED, UNSAFE))
+
+
+def refused(tensor: Tensor) -> CheckpointError:
+    """Return the error for a tensor that cannot be read: `Unsafe` or `Unsupported`, with its extent's reason.
+
+    >>> refused(Tensor("w", "void", (), missing("a sparse tensor", "a.pt")))
+    Unsupported("a.pt: tensor 'w': a sparse tensor")
+    """
+    encoding = tensor.where.encoding
+    kind = Unsafe if encoding.startswith(UNSAFE) else Unsupported
+    return kind(
+        f"{tensor.where.file}: tensor {tensor.name!r}: {encoding.removeprefix(UNSUPPORTED).removeprefix(UNSAFE)}"
+    )
+
+
 def affordable(nbytes: int, file_size: int) -> bool:
     """Tell whether data may grow from a file of this size to `nbytes` once unpacked or broadcast."""
     return nbytes <= max(EXPANSION * file_size, EXPANSION_FLOOR)
 
 
-def checked_shape(shape: object, where: str) -> tuple[int, ...]:
-    """Return a shape as a tuple of plain integers from 0; `Corrupt` where it is not one."""
+def checked_shape(shape: object, where: str, what: str = "the shape") -> tuple[int, ...]:
+    """Return a shape, or other numbers, as a tuple of plain integers from 0; `Corrupt` where it is not one."""
     if not isinstance(shape, list | tuple) or len(shape) > _DIMENSIONS:
-        raise Corrupt(f"{where}: the shape is not a list of at most {_DIMENSIONS} integers")
+        raise Corrupt(f"{where}: {what} is not a list of at most {_DIMENSIONS} integers")
     if any(type(size) is not int or not 0 <= size < 1 << 62 for size in shape):
-        raise Corrupt(f"{where}: the shape {shown(shape)} holds something else than integers from 0")
+        raise Corrupt(f"{where}: {what} {shown(shape)} holds something else than integers from 0 to 2**62")
     return tuple(shape)
 
 

@@ -80,7 +80,10 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A tensor: a strided view on a storage; offset and strides in items.  `odd` says why it cannot be read, if so."""
+    """A tensor: a strided view on a storage; offset and strides in items.  `odd` says why it cannot be read, if so.
+
+    `unsafe` marks what stands in a tensor's place and would be made by calling something that the file names.
+    """
 
     storage: Storage | None
     dtype: str
@@ -88,14 +91,15 @@ class View:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     odd: str | None = None
+    unsafe: bool = False
 
 
 def _view(storage: Any, dtype: str, offset: Any, shape: Any, strides: Any, odd: str | None = None) -> View:
     if not isinstance(storage, Storage):
         raise Corrupt("a tensor is built on something that is no storage")
     where = f"a tensor on storage {storage.key[:40]!r}"
-    sizes, steps = checked_shape(shape, where), checked_shape(strides, f"{where}: strides")
-    (start,) = checked_shape((offset,), f"{where}: offset")
+    sizes, steps = checked_shape(shape, where), checked_shape(strides, where, "the strides")
+    (start,) = checked_shape((offset,), where, "the offset")
     if len(sizes) != len(steps):
         raise Corrupt(f"{where}: {len(sizes)} sizes and {len(steps)} strides")
     itemsize = storage.kind.itemsize if odd else dtype_of(dtype).itemsize

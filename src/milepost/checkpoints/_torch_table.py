@@ -1,18 +1,20 @@
 """From what a torch pickle holds to rows of a table: the same for every container that torch has used."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from milepost.checkpoints._io import OpenFile
-from milepost.checkpoints._layout import UNSUPPORTED, affordable, dtype_of, is_contiguous, missing, span, total
+from milepost.checkpoints._layout import affordable, dtype_of, is_contiguous, missing, span, total, unsafe
 from milepost.checkpoints._roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
 from milepost.checkpoints._torch import View
 from milepost.checkpoints._walk import top, walk
 from milepost.core import Extent, Tensor
-from milepost.errors import Corrupt, Unsupported
+from milepost.errors import Corrupt, Unsafe
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,21 @@ class Ground:
     big: bool = False
 
 
-def tensors_of(ground: Ground, value: Any) -> tuple[Tensor, ...]:
-    """Return the tensors of an unpickled object in the file's order; raises as `walk`, and `Corrupt` for bombs."""
-    return scalars_beside([_tensor(ground, *row) for row in walk(value, ground.file.path)])
+def tensors_of(ground: Ground, value: Any, foreign: Sequence[str] = ()) -> tuple[Tensor, ...]:
+    """Return the tensors of an unpickled object in the file's order.
+
+    `foreign` are the names that were not imported.  Raises as `walk`, `Corrupt` for bombs, and `Unsafe` where there is
+    no tensor at all but something that only foreign code could make.
+    """
+    tensors = scalars_beside([_tensor(ground, *row) for row in walk(value, ground.file.path)])
+    if foreign and not tensors:
+        more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
+        raise Unsafe(
+            f"{ground.file.path}: holds no tensors that can be read without running code: it names "
+            f"{', '.join(foreign[:_SHOWN])}{more}, which was not run; save the weights with "
+            "torch.save(model.state_dict())"
+        )
+    return tensors
 
 
 def step_of(ground: Ground, value: Any) -> tuple[int | None, str | None]:
@@ -49,21 +63,19 @@ def named_by(value: Any, key: str) -> str:
     return "unnamed"
 
 
-def refusal(tensor: Tensor) -> Unsupported:
-    """Return the error for a tensor that torch writes in a way that is not read, with the reason."""
-    reason = tensor.where.encoding.removeprefix(UNSUPPORTED)
-    return Unsupported(f"{tensor.where.file}: tensor {tensor.name!r}: {reason}")
-
-
 def _tensor(ground: Ground, group: str, name: str, view: View) -> Tensor:
     where, dtype = _place(ground, view)
-    return Tensor(name, dtype, view.shape, where, role_of(group, name), group)
+    role = role_of(group, name)
+    if view.unsafe and role == "weights":
+        role = "bookkeeping"  # to be looked at only if the model has a variable of that very name
+    return Tensor(name, dtype, view.shape, where, role, group)
 
 
 def _place(ground: Ground, view: View) -> tuple[Extent, str]:
     path = ground.file.path
     if view.odd or view.storage is None:
-        return missing(view.odd or "no storage", path), view.dtype
+        place = unsafe if view.unsafe else missing
+        return place(view.odd or "no storage", path), view.dtype
     dtype = dtype_of(view.dtype)
     name = view.dtype
     if ground.big and dtype.itemsize > 1:

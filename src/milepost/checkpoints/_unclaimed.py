@@ -2,6 +2,8 @@
 
 import re
 
+from milepost.checkpoints._io import AGAIN, HEADER_LIMIT
+
 _SUFFIXES = (
     ".pt",
     ".pth",
@@ -34,6 +36,9 @@ _OLD_PICKLE = re.compile(
     rb"c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n|\(i?[dl]p\d+\n|[\]}]q[\x00-\x10]|\((?:[dl]|c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n)|[IL]\d+L?\n\.|\(S'"
 )
 _TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
+_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+_MINDSPORE = re.compile(rb"\n[\x80-\xff]{0,9}[\x00-\x7f]\n[\x01-\x7f][\w./-]+\x12")
+_HEAD, _LENGTH = 4096, 8
 _LFS_SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
 
 Verdict = tuple[str, str]
@@ -60,7 +65,7 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
     `head` are its first 4096 bytes at most, `tail` its last 8.
     """
     if size == 0:
-        return "torn", f"{path}: 0 bytes: nothing was written yet, or writing it failed"
+        return "torn", f"{path}: 0 bytes: nothing was written yet, or writing it failed{AGAIN}"
     if head.startswith(b"version https://git-lfs"):
         found = _LFS_SIZE.search(head)
         expected = f" ({int(found[1]):,} bytes expected)" if found else ""
@@ -71,7 +76,7 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
         return None
     if head[257:262] == b"ustar" or _old_torch(head):
         return _tar(path, head)
-    for known in (_other_formats, _pickled, _zipped):
+    for known in (_other_formats, _pickled, _zipped, _packed, _text, _long_header):
         found_out = known(path, head)
         if found_out:
             return found_out
@@ -97,11 +102,54 @@ def _other_formats(path: str, head: bytes) -> Verdict | None:
             "a Keras archive",
         ),
         (head.startswith(b"PK\x03\x04") and head[30:43] == b"metadata.json", "a Keras archive"),
+        (path.endswith(".ckpt") and _MINDSPORE.match(head), "a MindSpore checkpoint"),
         (path.endswith(".onnx") and head[:1] == b"\x08", "an ONNX model"),
         (head.startswith(b"\x93NUMPY"), "a single NumPy array (.npy), without names"),
     )
     way_out = "not read yet; save the weights as .npz, safetensors or with torch.save"
     return next((("unsupported", f"{path}: {what}: {way_out}") for true, what in kinds if true), None)
+
+
+def _long_header(path: str, head: bytes) -> Verdict | None:
+    """Name a safetensors header that declares more than any may have, which no format claims."""
+    length = int.from_bytes(head[:8], "little")
+    if len(head) <= _LENGTH or length <= HEADER_LIMIT or not (head[8:9] == b"{" or path.endswith(".safetensors")):
+        return None
+    return "corrupt", (
+        f"{path}: if it is safetensors, its header declares {length:,} bytes, at most {HEADER_LIMIT:,} are allowed: "
+        "damaged, or made to exhaust memory"
+    )
+
+
+def _packed(path: str, head: bytes) -> Verdict | None:
+    kinds = (
+        (b"\x1f\x8b", "gzip"),
+        (b"BZh", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"7z\xbc\xaf", "7-zip"),
+    )
+    found = next((name for magic, name in kinds if head.startswith(magic)), None)
+    return ("unsupported", f"{path}: compressed as a whole with {found}: unpack it first") if found else None
+
+
+def _text(path: str, head: bytes) -> Verdict | None:
+    """Name what is text: web pages that a download saved in a checkpoint's place, error messages, notes."""
+    try:
+        shown = head.decode("utf-8") if len(head) < _HEAD else head.decode("utf-8", "ignore")
+    except UnicodeDecodeError:
+        return None
+    if not all(sign.isprintable() or sign.isspace() for sign in shown):
+        return None
+    line = " ".join(shown.split())[:60]
+    if shown.lstrip().lower().startswith(("<!doctype html", "<html")):
+        title = _TITLE.search(shown)
+        said = f", titled {' '.join(title[1].split())[:60]!r}" if title else ""
+        return (
+            "corrupt",
+            f"{path}: an HTML page{said}, not a checkpoint: the download failed or asked to log in; download it anew",
+        )
+    return "corrupt", f"{path}: plain text, not a checkpoint: it begins with {line!r}"
 
 
 def _pickled(path: str, head: bytes) -> Verdict | None:

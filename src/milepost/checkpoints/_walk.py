@@ -15,8 +15,9 @@ _NODES = 8 * COUNT_LIMIT
 def walk(value: Any, where: str) -> Iterator[tuple[str, str, View]]:
     """Yield (group, name, view) for each tensor, in the file's order.
 
-    A pickled module is walked as its own `state_dict` would be: dotted names, persistent buffers only.  Raises
-    `Corrupt` for nesting without end and for more than a million tensors.
+    An object that is no tensor but stands among some is yielded as a view that is `unsafe`.  A pickled module is walked
+    as its own `state_dict` would be: dotted names, persistent buffers only.  Raises `Corrupt` for nesting without end
+    and for more than a million tensors.
     """
     # Each waiting item: group path, own key, value, ids of the containers around it.
     waiting: list[tuple[tuple[str, ...], str, Any, tuple[int, ...]]] = [((), "", value, ())]
@@ -49,7 +50,9 @@ def top(value: Any) -> Mapping[Any, Any]:
 
 def _children(item: Any) -> list[tuple[str, Any]]:
     if isinstance(item, dict):
-        return [(_text(key), child) for key, child in item.items() if _holds(child)]
+        held = [(_text(key), child) for key, child in item.items() if _holds(child)]
+        beside = any(isinstance(child, View) for _, child in held)
+        return held + [(key, _made(child)) for key, child in held if beside and isinstance(child, Placeholder)]
     if isinstance(item, list | tuple):
         return [(str(index), child) for index, child in enumerate(item) if _holds(child)]
     if isinstance(item, Placeholder):
@@ -60,6 +63,13 @@ def _children(item: Any) -> list[tuple[str, Any]]:
         parts = [*inline, *_children(item.items), *_children(item.entries)]
         return parts + [(f"argument {index}", child) for index, child in enumerate(item.arguments) if _holds(child)]
     return []
+
+
+def _made(child: Placeholder) -> View:
+    """Return what stands for an object among tensors: where the model needs a tensor of that name, it is refused."""
+    called = child.address[:200].encode("ascii", "backslashreplace").decode("ascii")
+    reason = f"reading it would run {called}, which was not done; save plain tensors: torch.save(model.state_dict())"
+    return View(None, "void", 0, (), (), reason, unsafe=True)
 
 
 def _holds(child: Any) -> bool:

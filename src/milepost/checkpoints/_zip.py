@@ -8,7 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from milepost.checkpoints._io import COUNT_LIMIT, HEADER_LIMIT, OpenFile
+from milepost.checkpoints._io import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile
 from milepost.errors import Corrupt, Torn, Unsupported
 
 MAGIC = b"PK\x03\x04"
@@ -83,10 +83,10 @@ def verify(file: OpenFile, item: Member) -> None:
         raise damaged(file, item, crc)
 
 
-def damaged(file: OpenFile, item: Member, crc: int) -> Corrupt:
-    """Say that an entry's bytes are not those that were written."""
+def damaged(file: OpenFile, item: Member, crc: int, holds: str = "") -> Corrupt:
+    """Say that an entry's bytes are not those that were written, and what it `holds`."""
     return Corrupt(
-        f"{file.path}: damaged: entry {item.name!r}: CRC-32 stored {item.crc:08x}, computed {crc:08x} "
+        f"{file.path}: damaged: entry {item.name!r}{holds}: CRC-32 stored {item.crc:08x}, computed {crc:08x} "
         f"over {item.size:,} bytes; restore the file from another copy"
     )
 
@@ -154,7 +154,7 @@ def _end(file: OpenFile) -> tuple[int, int, int]:
     zeros = "" if any(tail) else f"; its last {len(tail):,} bytes are all zero, as after a crash of the machine"
     raise Torn(
         f"{file.path}: the zip archive ends after {file.size:,} bytes without its directory, which is written last: "
-        f"it is still being written, or was cut off{zeros}"
+        f"{CUT}{zeros}{AGAIN}"
     )
 
 
@@ -188,7 +188,12 @@ def _central(file: OpenFile, raw: bytes, position: int) -> tuple[Member, int]:
         raise Corrupt(f"{file.path}: the archive's directory is damaged at its byte {position:,}")
     name = _name(file, raw[begin : begin + name_length], flags)
     if flags & 1:
-        raise Unsupported(f"{file.path}: entry {name!r} is encrypted")
+        raise Unsupported(f"{file.path}: entry {name!r} is encrypted; save the file without a password")
+    if ".." in name.replace("\\", "/").split("/"):
+        raise Corrupt(
+            f"{file.path}: entry {name!r}: the name leaves the archive, as no writer of checkpoints does; nothing was "
+            "unpacked"
+        )
     extra = raw[begin + name_length : begin + name_length + extra_length]
     size, packed, header = _wide(file, extra, [size, packed, header])
     if (method == STORED and packed != size) or size > packed * _DEFLATE_MOST + _DEFLATE_MOST:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
 from milepost.checkpoints import _zip
-from milepost.checkpoints._io import identity, opened, unreadable
+from milepost.checkpoints._io import identity, kind_of, opened, unreadable
 from milepost.checkpoints._unclaimed import Verdict, is_companion, is_named_so, verdict
 from milepost.core import Format, Found
-from milepost.errors import CheckpointError, Corrupt, Torn, UsageError, Vanished
+from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
 from milepost.registry import classes
 
 _HEAD = 4096
@@ -85,7 +85,8 @@ def _under(path: str, given: str, formats: Sequence[Format]) -> Iterator[Found]:
         status = os.stat(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise UsageError(f"{given}: no such file or folder{_prefix_hint(path)}") from error
+            what = _points(path) if os.path.islink(path) else f"no such file or folder{_prefix_hint(path)}"
+            raise UsageError(f"{given}: {what}") from error
         raise UsageError(f"{given}: {error.strerror or error}") from error
     if not stat.S_ISDIR(status.st_mode):
         yield from _claimed([entry_of(path, asked=True)], formats)
@@ -116,6 +117,7 @@ def _folder(
     items = list(_items(entries))
     claimed = list(_claimed(items, formats))
     yield from claimed
+    yield from _strange(entries)
     taken = {one.path for one in claimed}
     for item in items:
         if item.is_dir and item.path not in taken and item.status is not None:
@@ -135,6 +137,36 @@ def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[Item]:
             yield Item(entry.path, is_dir=True, status=status)
         elif stat.S_ISREG(status.st_mode) and not is_companion(entry.name):
             yield entry_of(entry.path)
+
+
+def _strange(entries: Sequence[os.DirEntry[str]]) -> Iterator[Found]:
+    """Return the rows of what is named like a checkpoint and is no file: links to nothing, pipes, sockets, devices."""
+    for entry in entries:
+        if is_named_so(entry.name):
+            why = _no_file(entry.path)
+            try:
+                now = identity(os.lstat(entry.path))
+            except OSError:  # gone since it was listed
+                continue
+            if why is not None:
+                yield Found(entry.path, None, (entry.path,), now, "failed", (why.kind, str(why)))
+
+
+def _no_file(path: str) -> CheckpointError | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            return Vanished(f"{path}: {_points(path)}: keep that checkpoint, or remove the link")
+        return None
+    except OSError as error:
+        return unreadable(path, error)
+    ordinary = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    return None if ordinary else Corrupt(f"{path}: {kind_of(status)}, not a file")
+
+
+def _points(path: str) -> str:
+    return f"a symbolic link to {os.readlink(path)}, which is not there"
 
 
 def _shut(path: str, error: OSError) -> Found | None:
@@ -180,10 +212,10 @@ def _claimed(items: Sequence[Item], formats: Sequence[Format]) -> Iterator[Found
 
 
 def _asked(one: Format, items: Sequence[Item]) -> list[Found]:
-    """Ask a format about a folder at once; should a file vanish meanwhile, ask about each by itself."""
+    """Ask a format about a folder at once; should it stumble over one, or one vanish, ask about each by itself."""
     try:
         return list(one.find(items))
-    except (OSError, CheckpointError):
+    except Exception:  # noqa: BLE001 - the second asking says which file it was, or raises
         found: list[Found] = []
         for item in items:
             try:
@@ -192,6 +224,11 @@ def _asked(one: Format, items: Sequence[Item]) -> list[Found]:
                 item.problem = unreadable(item.path, error)
             except CheckpointError as error:
                 item.problem = error
+            except MilepostError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one strange file is a row, never the end of a run
+                why = f"format {one.name} could not make sense of it: {type(error).__name__}: {error}"
+                item.problem = Corrupt(f"{item.path}: {why}")
         return found
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from milepost.checkpoints import _npy
 from milepost.checkpoints._io import OpenFile, identity_of, opened
-from milepost.checkpoints._layout import UNSUPPORTED, affordable, contiguous, missing, name_of, total
+from milepost.checkpoints._layout import affordable, contiguous, is_readable, missing, name_of, refused, total, unsafe
 from milepost.checkpoints._roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
 from milepost.checkpoints._zip import DEFLATED, MAGIC, STORED, Member, first_name, members, names, peek, unpack, verify
 from milepost.core import Entry, Extent, Found, Identity, Table, Tensor
-from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
+from milepost.errors import CheckpointError, Corrupt, Torn
 
 
 class Npz:
@@ -34,13 +34,18 @@ class Npz:
                     yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
 
     def read(self, found: Found) -> Table:
-        """Return the arrays, named without ".npy"; CRC-32 of stored arrays is checked here, of others in `fetch`."""
+        """Return the arrays, named without ".npy"; CRC-32 of stored arrays is checked here, of others in `fetch`.
+
+        Arrays of Python objects are pickles and listed as bookkeeping; `Unsafe` where there are no others.
+        """
         with opened(found.path) as file:
             entries = members(file)
             tensors = [_tensor(file, item) for item in entries.values()]
             declared = sum(item.where.nbytes for item in tensors if item.where.encoding != "raw")
+            if tensors and not any(is_readable(item.where) for item in tensors):
+                raise refused(tensors[0])
             if not affordable(declared, file.size):
-                raise Corrupt(f"{file.path}: {file.size:,} bytes declare {declared:,} unpacked: refused as a bomb")
+                raise Corrupt(f"{file.path}: {file.size:,} bytes would unpack to {declared:,}: a zip bomb, not read")
             step, source = _step(file, tensors, entries)
         return Table(self.name, scalars_beside(tensors), step, source)
 
@@ -48,7 +53,7 @@ class Npz:
         """Return a deflated array's bytes in C order, checked against size and CRC-32."""
         where = tensor.where
         if where.encoding != "deflate":
-            raise Unsupported(f"{where.file}: array {tensor.name!r}: {where.encoding.removeprefix(UNSUPPORTED)}")
+            raise refused(tensor)
         with opened(where.file) as file:
             item = _by_offset(file.path, identity_of(file.path)).get(where.offset)
             if item is None:
@@ -90,6 +95,10 @@ def _tensor(file: OpenFile, item: Member) -> Tensor:
         verify(file, item)
     array = _npy.header(peek(file, item, _npy.LIMIT), where)
     role = role_of("", name)
+    if array.holds != "numbers" and role == "weights":
+        role = "bookkeeping"  # settings beside the weights; refused only if the model has a variable of that very name
+    if array.holds == "objects":
+        return Tensor(name, "void", array.shape, unsafe(array.descr, file.path), role)
     if array.dtype is None:
         return Tensor(name, "void", array.shape, missing(array.descr, file.path), role)
     nbytes = total(array.shape) * array.dtype.itemsize
@@ -111,7 +120,7 @@ def _step(file: OpenFile, tensors: Iterable[Tensor], entries: dict[str, Member])
     by_name = {item.name: item for item in tensors}
     for name in STEP_NAMES:
         item = by_name.get(name)
-        if item is None or total(item.shape) != 1 or item.where.encoding.startswith(UNSUPPORTED):
+        if item is None or total(item.shape) != 1 or not is_readable(item.where):
             continue
         dtype = np.dtype(item.dtype)
         if dtype.kind in "iu":

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from milepost.checkpoints._io import identity_of, unreadable
-from milepost.checkpoints._layout import UNSUPPORTED
+from milepost.checkpoints._layout import is_readable
 from milepost.checkpoints.find import find, looked_for
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Extent, Format, Found, Identity, Json, Table, Tensor
@@ -89,7 +89,7 @@ def materialise(form: Format, table: Table, spool: str) -> Table:
 
 
 def _mappable(tensor: Tensor) -> bool:
-    return tensor.where.encoding == "raw" or tensor.where.encoding.startswith(UNSUPPORTED)
+    return tensor.where.encoding == "raw" or not is_readable(tensor.where)
 
 
 def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:

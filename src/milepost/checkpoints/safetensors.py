@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from milepost.checkpoints._io import COUNT_LIMIT, HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._layout import checked_shape, dtype_of, missing, total
+from milepost.checkpoints._io import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, identity_of, opened
+from milepost.checkpoints._layout import checked_shape, dtype_of, missing, refused, total
 from milepost.checkpoints._roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
 from milepost.core import Entry, Extent, Found, Json, Table, Tensor
-from milepost.errors import Corrupt, Torn, Unsupported
+from milepost.errors import Corrupt, Torn
 
 _TYPES = {
     "BOOL": "bool",
@@ -72,7 +72,7 @@ class Safetensors:
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this format is compressed, and number types of less than a byte are not read."""
-        raise Unsupported(f"{tensor.where.file}: tensor {tensor.name!r}: {tensor.where.encoding}")
+        raise refused(tensor)
 
 
 def _plausible(head: bytes) -> bool:
@@ -103,12 +103,14 @@ def _header(file: OpenFile) -> tuple[dict[str, Json], int]:
         )
     if 8 + length > file.size:
         raise Torn(
-            f"{file.path}: the safetensors header declares {length:,} bytes, the file has {file.size - 8:,} after it"
+            f"{file.path}: {CUT}: the safetensors header declares {length:,} bytes, {file.size - 8:,} are there{AGAIN}"
         )
     raw = file.at(8, length, "the header")
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise Corrupt(f"{file.path}: the safetensors header is not proper JSON: it is nested too deeply") from error
+    except ValueError as error:
         raise Corrupt(f"{file.path}: the safetensors header is not proper JSON: {str(error)[:120]}") from error
     if not isinstance(header, dict) or len(header) > COUNT_LIMIT:
         raise Corrupt(f"{file.path}: the safetensors header must be one JSON object of at most {COUNT_LIMIT:,} tensors")
@@ -129,7 +131,7 @@ def _tensor(file: OpenFile, name: str, item: Json, begin: int) -> Tensor:
     if not isinstance(item, dict) or set(item) != {"dtype", "shape", "data_offsets"}:
         raise Corrupt(f"{where}: the header must give exactly dtype, shape and data_offsets")
     shape = checked_shape(item["shape"], where)
-    offsets = checked_shape(item["data_offsets"], f"{where}: data_offsets")
+    offsets = checked_shape(item["data_offsets"], where, "data_offsets")
     if len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004 - begin and end
         raise Corrupt(f"{where}: data_offsets must be two integers, the first not above the second")
     kind, declared = item["dtype"], offsets[1] - offsets[0]
@@ -157,8 +159,8 @@ def _cover(file: OpenFile, tensors: Sequence[Tensor], header: dict[str, Json], b
         position = end
     if begin + position > file.size:
         raise Torn(
-            f"{file.path}: still being written, or was cut off: {len(tensors):,} tensors need {begin + position:,} "
-            f"bytes, the file has {file.size:,}: {begin + position - file.size:,} are missing"
+            f"{file.path}: {CUT}: it has {file.size:,} of {begin + position:,} bytes that its {len(tensors):,} tensors "
+            f"need, {begin + position - file.size:,} missing{AGAIN}"
         )
     if begin + position < file.size:
         raise Corrupt(f"{file.path}: {file.size - begin - position:,} bytes after the last tensor belong to none")

@@ -5,16 +5,16 @@ import os
 import numpy as np
 
 from milepost.checkpoints._io import unreadable
-from milepost.checkpoints._layout import UNSUPPORTED, contiguous, dtype_of, span, total
+from milepost.checkpoints._layout import contiguous, dtype_of, refused, span, total
 from milepost.core import Array, Tensor
-from milepost.errors import Corrupt, Torn, Unsupported
+from milepost.errors import Corrupt, Torn
 
 
 def map_tensor(tensor: Tensor) -> Array:
     """Return the tensor as a read-only memory-mapped array of its own shape and dtype (byte order kept).
 
-    Raises `Unsupported` for a tensor that the reader could not read, `Torn` where the file has become shorter,
-    `Vanished` where it is gone, and `Corrupt` for places and strides that do not fit.
+    Raises `Unsupported` or `Unsafe` for a tensor that the reader could not read, `Torn` where the file has become
+    shorter, `Vanished` where it is gone, and `Corrupt` for places and strides that do not fit.
 
     >>> import tempfile
     >>> from milepost.core import Extent
@@ -27,7 +27,7 @@ def map_tensor(tensor: Tensor) -> Array:
     where = tensor.where
     name = f"{where.file}: tensor {tensor.name!r}"
     if where.encoding != "raw":
-        raise Unsupported(f"{name}: {where.encoding.removeprefix(UNSUPPORTED)}: cannot be mapped")
+        raise refused(tensor)
     dtype = dtype_of(tensor.dtype)
     strides = where.strides if where.strides is not None else contiguous(tensor.shape, dtype.itemsize)
     _check(tensor, strides, dtype.itemsize, name)

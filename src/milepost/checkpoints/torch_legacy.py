@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from milepost.checkpoints._io import COUNT_LIMIT, HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._layout import checked_shape, shown
+from milepost.checkpoints._io import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, identity_of, opened
+from milepost.checkpoints._layout import checked_shape, refused, shown
 from milepost.checkpoints._pickle import Ended, Unpickled, unpickle_start
 from milepost.checkpoints._torch import KNOWN, Storage, StorageType
-from milepost.checkpoints._torch_table import Ground, named_by, refusal, step_of, tensors_of
+from milepost.checkpoints._torch_table import Ground, named_by, step_of, tensors_of
 from milepost.core import Entry, Found, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
@@ -58,7 +58,7 @@ class TorchLegacy:
         with opened(found.path) as file:
             contents = _contents(file, HEADER_LIMIT)
             ground = Ground(file, contents.begins)
-            tensors = tensors_of(ground, contents.value)
+            tensors = tensors_of(ground, contents.value, contents.foreign)
             step, source = step_of(ground, contents.value)
             notes = ["the format holds no checksums"]
             if file.size > contents.end:
@@ -69,7 +69,7 @@ class TorchLegacy:
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the reason stands in the extent."""
-        raise refusal(tensor)
+        raise refused(tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,8 @@ class _Pickles:
             raise Corrupt(f"{error}; at most {self.limit:,} bytes are read") from error
         if self.at + size >= self.file.size:
             raise Torn(
-                f"{self.file.path}: still being written, or was cut off: it ends in its {what}, after "
-                f"{self.file.size:,} bytes; at least {error.lacking + following:,} are missing"
+                f"{self.file.path}: {CUT}: it ends in its {what}, after "
+                f"{self.file.size:,} bytes; at least {error.lacking + following:,} missing{AGAIN}"
             ) from error
 
 
@@ -165,7 +165,7 @@ def _storage(storages: dict[str, Storage], fields: list[Any]) -> Storage:
     if not isinstance(kind, StorageType) or not isinstance(key, str):
         raise Corrupt(f"the description of storage {shown(key)} makes no sense")
     where = f"storage {key[:40]!r}"
-    (count,) = checked_shape((count,), where)
+    (count,) = checked_shape((count,), where, "its count of items")
     whole = Storage(key, kind, count * kind.itemsize)
     if storages.setdefault(key, whole) != whole:
         raise Corrupt(f"{where} is described twice, not alike")
@@ -173,7 +173,7 @@ def _storage(storages: dict[str, Storage], fields: list[Any]) -> Storage:
         return whole
     if not isinstance(view, tuple) or len(view) != 3:  # noqa: PLR2004 - key, offset, items
         raise Corrupt(f"{where}: a view on it is not described by key, offset and length")
-    offset, items = checked_shape(view[1:], f"{where}: a view on it")
+    offset, items = checked_shape(view[1:], where, "a view on it")
     if offset + items > count:
         raise Corrupt(f"{where}: a view reaches item {offset + items:,}, the storage has {count:,}")
     return Storage(key, kind, items * kind.itemsize, offset * kind.itemsize)
@@ -214,7 +214,7 @@ def _laid_out(
             first_cut = key
     if first_cut is not None:
         raise Torn(
-            f"{file.path}: still being written, or was cut off: it has {file.size:,} of {at:,} bytes, "
-            f"{at - file.size:,} are missing, from tensor {named_by(value, first_cut)!r} on"
+            f"{file.path}: {CUT}: it has {file.size:,} of {at:,} bytes, "
+            f"{at - file.size:,} missing, from tensor {named_by(value, first_cut)!r} on{AGAIN}"
         )
     return begins, at

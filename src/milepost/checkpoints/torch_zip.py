@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from milepost.checkpoints._io import HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._layout import shown
+from milepost.checkpoints._layout import refused, shown
 from milepost.checkpoints._pickle import unpickle
 from milepost.checkpoints._torch import KNOWN, Storage, StorageType
-from milepost.checkpoints._torch_table import Ground, refusal, step_of, tensors_of
-from milepost.checkpoints._zip import STORED, Member, first_name, members, names, unpack, verify
+from milepost.checkpoints._torch_table import Ground, step_of, tensors_of
+from milepost.checkpoints._zip import STORED, Member, damaged, first_name, members, names, unpack
 from milepost.core import Entry, Found, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Program, Torn, Unsupported
 
@@ -51,7 +51,7 @@ class TorchZip:
                 _small(archive, "data.pkl"), KNOWN, _persistent(archive, storages), f"{file.path}: data.pkl"
             )
             ground = Ground(file, {key: archive.data(key).offset for key in storages}, archive.big)
-            tensors = tensors_of(ground, made.value)
+            tensors = tensors_of(ground, made.value, made.foreign)
             _verify(archive, storages, tensors)
             step, source = step_of(ground, made.value)
             notes = _notes(archive, tensors)
@@ -59,7 +59,7 @@ class TorchZip:
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the reason stands in the extent."""
-        raise refusal(tensor)
+        raise refused(tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +175,11 @@ def _verify(archive: _Archive, storages: dict[str, Storage], tensors: Sequence[T
         item = archive.data(key)
         if _any_in(others, item) and not _any_in(starts, item):
             continue
-        try:
-            verify(archive.file, item)
-        except Corrupt as error:
+        crc = archive.file.crc32(item.offset, item.packed, f"entry {item.name!r}")
+        if crc != item.crc:
             held = [one for one in tensors if item.offset <= one.where.offset < item.offset + item.size]
             label = "/".join(part for part in (held[0].group, held[0].name) if part) if held else "unnamed"
-            raise Corrupt(f"{error} (tensor {label!r})") from error
+            raise damaged(archive.file, item, crc, f" (tensor {label!r})")
 
 
 def _any_in(starts: np.ndarray[Any, np.dtype[np.int64]], item: Member) -> bool:

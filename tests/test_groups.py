@@ -182,3 +182,8 @@ def test_one_group_is_one_part() -> None:
     assert parts_of(source, 100, 600) == []
     parting = Parting(0, 100, grouped=True, size=600)
     assert parting.asked == (0, 600)
+
+
+def test_a_range_that_begins_with_a_batch_and_a_group() -> None:
+    source = Arrays(*examples(640), groups=np.repeat(np.arange(10), 64))
+    assert [(part.start, part.stop) for part in parts_of(source, 128, 640)] == [(128, 640)]

@@ -41,8 +41,10 @@ def columns(source: Any, batch_size: int = 6) -> dict[str, list[Any]]:
 def test_arrays_with_slices_and_groups_keep_the_laws(order: Any) -> None:
     groups = PATIENTS if order == "seeded" else TOGETHER
     moved = groups.copy()
-    moved[-1] = "p-new"
-    mask = np.arange(N) % 9 != 3
+    # As many groups as before: the first row of the second goes to the first.
+    moved[np.flatnonzero(groups != groups[0])[0]] = groups[0]
+    assert len(set(moved)) == len(set(groups))
+    mask = np.arange(N) != 40
     changed: list[Any] = [
         lambda: Arrays(X, Y, slices=SLICES, mask=mask, order=order),
         lambda: Arrays(X, Y, slices=SLICES, mask=mask, order=order, groups=moved),
@@ -126,7 +128,8 @@ def test_values_an_item_are_slices_and_groups_in_seeded_order() -> None:
         return TorchLoader(items, **{"slices": SLICES, "groups": PATIENTS.tolist()} | more)
 
     moved = PATIENTS.copy()
-    moved[3] = "p-new"
+    moved[3] = PATIENTS[4]
+    assert len(set(moved)) == len(set(PATIENTS))
     check_source(make, [lambda: make(groups=None), lambda: make(groups=moved), lambda: make(version="toy@1")])
     assert columns(make()) == columns(Arrays(X, Y, slices=SLICES, groups=PATIENTS))
     assert make().described() == {"slices": ["country", "big", "age-group"], "groups": 9}
@@ -148,7 +151,7 @@ def test_a_function_of_the_path_gives_slices_and_groups(tmp_path: Path) -> None:
         return path.split("/")[1]
 
     def parted(path: str) -> str:
-        return "one" if path.endswith("03.png") else patient(path)
+        return "patient2" if path.endswith("03.png") else patient(path)
 
     changed = [lambda: make(slices=camera), lambda: make(groups=parted), lambda: make(groups=patient, version="a@1")]
     check_source(lambda: make(slices=camera, groups=patient), [*changed, lambda: make(groups=parted, version="a@1")])

@@ -72,10 +72,11 @@ def _values(value: object, what: str, kinds: str) -> Array:
         listed = found.tolist()
     if not isinstance(listed, list | tuple):
         raise DataError(f"{what}: expected {expected}; found {_kind(value)}")
-    types = {type(item): row for row, item in reversed(list(enumerate(listed)))}
-    for kind, row in sorted(types.items(), key=lambda item: item[1]):
-        if not issubclass(kind, int | np.integer | str | np.bool_):
-            raise DataError(f"{what}: expected {expected}; found {_kind(listed[row])} ({listed[row]!r}) at row {row}")
+    types = set(map(type, listed))
+    wrong = {kind for kind in types if not issubclass(kind, int | np.integer | str | np.bool_)}
+    if wrong:
+        row, item = next((row, item) for row, item in enumerate(listed) if type(item) in wrong)
+        raise DataError(f"{what}: expected {expected}; found {_kind(item)} ({item!r}) at row {row}")
     if len({_family(kind) for kind in types}) > 1:
         mixed = sorted(kind.__name__ for kind in types)
         raise DataError(f"{what}: expected values of one kind; found {', '.join(mixed)} mixed")

@@ -16,6 +16,7 @@ from milepost.data._content import content_digest
 from milepost.data.order import Order, Seeded, checked_numbers, make_order
 from milepost.errors import DataError
 
+_BLOCK = 1 << 16  # groups that are Python objects at once
 ADVICE = (
     'the rows of a group stand together: sort the data by group, or let order="seeded" of a source with random access '
     "bring them together"
@@ -92,11 +93,12 @@ def count(order: Order) -> int | None:
 
 def _codes(groups: Array) -> tuple[Array, int]:
     """Return the number of each row's group, in order of first appearance, and how many groups there are."""
-    _, first, sorted_codes = np.unique(groups, return_index=True, return_inverse=True)
-    numbers = np.empty(len(first), np.int64)
-    numbers[np.argsort(first)] = np.arange(len(first))
-    codes: Array = numbers[sorted_codes.reshape(-1)]
-    return codes, len(first)
+    numbers: dict[Any, int] = {}
+    codes = np.empty(len(groups), np.int64)
+    for first in range(0, len(groups), _BLOCK):
+        block = groups[first : first + _BLOCK].tolist()
+        codes[first : first + _BLOCK] = [numbers.setdefault(group, len(numbers)) for group in block]
+    return codes, len(numbers)
 
 
 class Runs:

@@ -29,6 +29,8 @@ A message says where, what was expected, what was found, and what to do.
 
 from typing import ClassVar
 
+_LONGEST = 10_000  # characters of a message
+
 
 class MilepostError(Exception):
     """The root: catch this to catch all of Milepost's own errors."""
@@ -72,6 +74,12 @@ class CheckpointError(MilepostError):
 
     kind: ClassVar[str] = "failed"
     retry: ClassVar[bool] = False
+
+    def __init__(self, message: str = "") -> None:
+        """Keep the message as far as it is fit to print: names in it come from files, and must not steer a terminal."""
+        more = f" [{len(message) - _LONGEST:,} characters more]" if len(message) > _LONGEST else ""
+        text = "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in message[:_LONGEST])
+        super().__init__(text + more)
 
 
 class Torn(CheckpointError):  # noqa: N818 - as in the tree

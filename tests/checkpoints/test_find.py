@@ -264,3 +264,31 @@ def test_the_real_pointers_say_so() -> None:
     (found,) = find([str(folder)])
     assert found.failure is not None
     assert "267,832,560 bytes expected" in found.failure[1]
+
+
+@pytest.mark.parametrize(
+    ("files", "kind", "words"),
+    [
+        (("__0_0.distcp", ".metadata"), "unsupported", "dcp_to_torch"),
+        (("__0_0.distcp", "__1_0.distcp"), "torn", "without .metadata, which is written last"),
+        (("saved_model.pb", "variables.index"), "program", "a TensorFlow SavedModel"),
+        (("_CHECKPOINT_METADATA", "manifest.ocdbt"), "unsupported", "an Orbax checkpoint"),
+    ],
+)
+def test_a_folder_that_is_a_checkpoint_of_another_kind_is_one_row(
+    files: tuple[str, ...], kind: str, words: str, tmp_path: Path
+) -> None:
+    npz(tmp_path / "step-1.npz")
+    (tmp_path / "step-2").mkdir()
+    for name in files:
+        (tmp_path / "step-2" / name).write_bytes(b"x" * 99)
+    fine, whole = find([str(tmp_path)])
+    assert (fine.format, whole.path) == ("npz", str(tmp_path / "step-2"))
+    assert whole.failure is not None
+    assert whole.failure[0] == kind
+    assert words in whole.failure[1]
+    assert find([str(tmp_path / "step-2")]) == [whole]
+
+
+def test_a_safetensors_file_that_has_just_begun_is_being_written(tmp_path: Path) -> None:
+    assert verdict(tmp_path / "a.safetensors", struct.pack("<Q", 900)[:5])[0] == "torn"

@@ -154,3 +154,16 @@ def test_duplicate_keys_are_corrupt(tmp_path: Path) -> None:
     path.write_bytes(HOSTILE[16])
     with pytest.raises(Corrupt, match="a key stands twice"):
         read(path)
+
+
+def test_names_of_a_file_neither_fill_nor_steer_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    entry = b'{"dtype":"F32","shape":[2],"data_offsets":[0,4]}'
+    path.write_bytes(raw(b'{"\\u001b[2J":' + entry + b"}", bytes(4)))
+    with pytest.raises(Corrupt, match=r"needs 8 bytes") as caught:
+        Safetensors().read(find([str(path)])[0])
+    assert str(caught.value).isprintable()
+    path.write_bytes(raw(b'{"' + b"n" * 100_000 + b'":' + entry + b"}", bytes(4)))
+    with pytest.raises(Corrupt, match="at most 4,096 characters") as caught:
+        Safetensors().read(find([str(path)])[0])
+    assert len(str(caught.value)) < 1000

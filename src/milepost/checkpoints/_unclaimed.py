@@ -1,8 +1,9 @@
 """Files that are named like a checkpoint but that no format claims: what they are, said so that the user can act."""
 
 import re
+from collections.abc import Sequence
 
-from milepost.checkpoints._io import AGAIN, HEADER_LIMIT
+from milepost.checkpoints._io import AGAIN, CUT, HEADER_LIMIT
 
 _SUFFIXES = (
     ".pt",
@@ -38,6 +39,7 @@ _OLD_PICKLE = re.compile(
 _TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _MINDSPORE = re.compile(rb"\n[\x80-\xff]{0,9}[\x00-\x7f]\n[\x01-\x7f][\w./-]+\x12")
+_WAY_OUT = "not read yet; save the weights as .npz, safetensors or with torch.save"
 _HEAD, _LENGTH = 4096, 8
 _LFS_SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
 
@@ -66,6 +68,8 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
     """
     if size == 0:
         return "torn", f"{path}: 0 bytes: nothing was written yet, or writing it failed{AGAIN}"
+    if path.endswith(".safetensors") and size <= _LENGTH:
+        return "torn", f"{path}: {CUT}: {size} bytes, and the length of its header alone takes {_LENGTH}{AGAIN}"
     if head.startswith(b"version https://git-lfs"):
         found = _LFS_SIZE.search(head)
         expected = f" ({int(found[1]):,} bytes expected)" if found else ""
@@ -92,6 +96,29 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
     )
 
 
+def folder_verdict(path: str, names: Sequence[str]) -> Verdict | None:
+    """Say why a folder that is a checkpoint as a whole is none that we read; None for an ordinary folder.
+
+    >>> folder_verdict("step-100", ["__0_0.distcp", ".metadata"])[0], folder_verdict("export", ["saved_model.pb"])[0]
+    ('unsupported', 'program')
+    """
+    if any(name.endswith(".distcp") for name in names):
+        if ".metadata" not in names:
+            return (
+                "torn",
+                f"{path}: {CUT}: a torch distributed checkpoint without .metadata, which is written last{AGAIN}",
+            )
+        return "unsupported", (
+            f"{path}: a torch distributed checkpoint: not read yet; make one file of it with python -m "
+            "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pt"
+        )
+    if "saved_model.pb" in names:
+        return "program", f"{path}: a TensorFlow SavedModel: a program, not a table of tensors; {_WAY_OUT}"
+    if "_CHECKPOINT_METADATA" in names or "manifest.ocdbt" in names:
+        return "unsupported", f"{path}: an Orbax checkpoint: {_WAY_OUT}"
+    return None
+
+
 def _other_formats(path: str, head: bytes) -> Verdict | None:
     kinds = (
         (head.startswith(b"\x89HDF\r\n\x1a\n"), "an HDF5 file (Keras .h5 or .weights.h5)"),
@@ -106,8 +133,7 @@ def _other_formats(path: str, head: bytes) -> Verdict | None:
         (path.endswith(".onnx") and head[:1] == b"\x08", "an ONNX model"),
         (head.startswith(b"\x93NUMPY"), "a single NumPy array (.npy), without names"),
     )
-    way_out = "not read yet; save the weights as .npz, safetensors or with torch.save"
-    return next((("unsupported", f"{path}: {what}: {way_out}") for true, what in kinds if true), None)
+    return next((("unsupported", f"{path}: {what}: {_WAY_OUT}") for true, what in kinds if true), None)
 
 
 def _long_header(path: str, head: bytes) -> Verdict | None:

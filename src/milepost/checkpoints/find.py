@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 
 from milepost.checkpoints import _zip
 from milepost.checkpoints._io import identity, kind_of, opened, unreadable
-from milepost.checkpoints._unclaimed import Verdict, is_companion, is_named_so, verdict
+from milepost.checkpoints._unclaimed import Verdict, folder_verdict, is_companion, is_named_so, verdict
 from milepost.core import Format, Found
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
 from milepost.registry import classes
@@ -104,16 +104,19 @@ def _folder(
 ) -> Iterator[Found]:
     try:
         with os.scandir(path) as listing:
-            entries = sorted(
-                (entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name
-            )
+            every = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
         shut = _shut(path, error)
         if shut:
             yield shut
         return
-    if any(entry.name == _STORE_MARK for entry in entries):
+    if any(entry.name == _STORE_MARK for entry in every):
         return
+    why = folder_verdict(path, [entry.name for entry in every])
+    if why:
+        yield Found(path, None, (), identity(os.stat(path)), "writing" if why[0] == Torn.kind else "failed", why)
+        return
+    entries = [entry for entry in every if not entry.name.startswith(".")]
     items = list(_items(entries))
     claimed = list(_claimed(items, formats))
     yield from claimed

@@ -37,6 +37,7 @@ _TYPES = {
 }
 _PACKED_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 _METADATA = "__metadata__"
+_LONGEST = 4096
 
 
 class Safetensors:
@@ -126,8 +127,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tensor(file: OpenFile, name: str, item: Json, begin: int) -> Tensor:
     where = f"{file.path}: tensor {name[:200]!r}"
-    if any("\ud800" <= sign <= "\udfff" for sign in name):
-        raise Corrupt(f"{where}: the name is no Unicode text")
+    if len(name) > _LONGEST or any("\ud800" <= sign <= "\udfff" for sign in name):
+        raise Corrupt(f"{where}: the name is no Unicode text of at most {_LONGEST:,} characters")
     if not isinstance(item, dict) or set(item) != {"dtype", "shape", "data_offsets"}:
         raise Corrupt(f"{where}: the header must give exactly dtype, shape and data_offsets")
     shape = checked_shape(item["shape"], where)

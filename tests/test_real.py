@@ -1,7 +1,10 @@
 """Real checkpoints of other people's making, whose counts of right images are known."""
 
+import gzip
+import re
 from pathlib import Path
 
+import pytest
 from tests._material import columns_of, command, lines_of, same_columns
 
 ENGINES = ["local", "inprocess"]
@@ -10,7 +13,11 @@ READ_IDX = """
 import gzip
 import math
 import numpy as np
+import gzip
+import re
 from pathlib import Path
+
+import pytest
 from torch import nn
 from milepost import Evaluation
 from milepost.data import Arrays
@@ -122,3 +129,63 @@ def test_pointers_of_git_lfs_are_said_to_be_such(shared_data: Path) -> None:
     )
     assert ended.returncode == 3
     assert "LFS" in ended.stderr
+
+
+SCALED = 'images = (idx(folder / "t10k-images-idx3-ubyte.gz") / np.float32(255))[:, None].astype(np.float32)'
+RAW = 'images = idx(folder / "t10k-images-idx3-ubyte.gz")[:, None].astype(np.float32)'
+
+
+@pytest.mark.parametrize(
+    ("which", "change", "correct", "seen"),
+    [
+        ("mnist", "images = (images - np.float32(.1307)) / np.float32(.3081)", 9830, "from -0.4242 to 2.821"),
+        ("fashion", RAW, 8280, "from 0 to 255, mean"),
+        ("fashion", "images = (images - np.float32(.5)) / np.float32(.5)", 5976, "from -1 to 1"),
+    ],
+)
+def test_wrong_preprocessing_gives_the_known_wrong_count_and_show_tells_the_range(
+    shared_data: Path, request: pytest.FixtureRequest, tmp_path: Path, which: str, change: str, correct: int, seen: str
+) -> None:
+    if which == "mnist":
+        folder, name, layers, forward = shared_data / "mnist", "mnist_cnn", MNIST_LAYERS, MNIST_FORWARD
+    else:
+        folder, name, layers, forward = (
+            request.getfixturevalue("fashion_mnist"),
+            "fashion_lenet5",
+            FASHION_LAYERS,
+            FASHION_FORWARD,
+        )
+    file = written(tmp_path / "ev.py", folder, layers, forward)
+    file.write_text(file.read_text().replace(SCALED, f"{SCALED}\n{change}"))
+    checkpoint = shared_data / "checkpoints" / f"{name}_torch_zip"
+    ended = command("run", file, checkpoint, "--store", tmp_path / "store", "--json")
+    assert ended.returncode == 0, ended.stderr
+    told = lines_of(ended.stdout)
+    assert told.value("top1") == correct / 10_000
+    digest = told.of("record")[0]["checkpoint"]["digest"]
+    shown = command("show", digest[:12], "--store", tmp_path / "store").stdout
+    assert re.search(rf"first batch +float32 \[1, 28, 28\], 256 rows, {seen}", shown), shown
+
+
+def test_show_prints_a_declared_preset(shared_data: Path, fashion_mnist: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    pixels = gzip.decompress((fashion_mnist / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+    labels = gzip.decompress((fashion_mnist / "t10k-labels-idx1-ubyte.gz").read_bytes())[8:]
+    for name in map(str, range(10)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    for row, label in enumerate(labels):
+        image = Image.frombytes("L", (28, 28), pixels[784 * row : 784 * (row + 1)])
+        image.save(tmp_path / "images" / str(label) / f"{row}.pgm")
+    file = written(tmp_path / "ev.py", fashion_mnist, FASHION_LAYERS, FASHION_FORWARD)
+    text = file.read_text().replace("Arrays(images, labels)", 'Images("images", preset="unit", mode="L")')
+    file.write_text(f"from milepost.data.images import Images\n{text}")
+    checkpoint = shared_data / "checkpoints" / "fashion_lenet5_torch_zip"
+    ended = command("run", file, checkpoint, "--store", tmp_path / "store", "--json", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    told = lines_of(ended.stdout)
+    assert told.value("top1") == 0.8785
+    digest = told.of("record")[0]["checkpoint"]["digest"]
+    shown = command("show", digest[:12], "--store", tmp_path / "store").stdout
+    assert re.search(r"preset +unit, interpolation bilinear, layout NCHW, mode L, values unit", shown), shown
+    assert "from 0 to 1, mean" in shown

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from tests._material import checkpoints, contents, evaluation_of, go, planned, request_of
 
 from milepost.core import Found, Identity, Target
-from milepost.plan import covered, evaluation_key, missing, units, wanted_rows
+from milepost.plan import covered, evaluation_key, missing, subject, units, wanted_rows
 from milepost.run import plan
 
 Ranges = list[tuple[int, int]]
@@ -52,6 +53,23 @@ def test_the_key_depends_on_all_that_outcomes_depend_on() -> None:
     assert len(keys) == 6
     # Golden: a change of what a key means is a change of SCHEMA.
     assert evaluation_key(*base) == "7c256e3bb469011f892d8122daab8cb7"
+
+
+def test_the_subject_is_the_task_and_what_else_was_declared() -> None:
+    task = {"name": "classification"}
+    plain: dict[str, Any] = {"task": task, "model": {}, "settings": {}, "entry": None, "batch_size": 8}
+    assert subject(plain) == task  # so that keys stay what they were
+    more: list[dict[str, Any]] = [
+        {"model": {"name": "torch", "dtype": "bfloat16"}},
+        {"settings": {"WIDTH": 3}},
+        {"entry": "clean"},
+    ]
+    subjects = [subject({**plain, **item}) for item in more]
+    assert subjects == [{"task": task, **item} for item in more]
+    keys = [evaluation_key("weights", "data", item, "code") for item in (task, *subjects)]
+    assert len(set(keys)) == 4
+    # Golden: a change of what a key means is a change of SCHEMA.
+    assert keys[1] == "e4f29d776b5c2ca73cd2ce36829d2ee7"
 
 
 @pytest.mark.parametrize(("size", "limit", "rows"), [(10, None, 10), (10, 3, 3), (10, 10, 10), (10, 99, 10)])

@@ -91,7 +91,7 @@ class Items(data.Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         extras = {name: values[index].item() for name, values in SLICES.items()}
         patient, number = str(TOGETHER[index]), torch.from_numpy(X[index].copy())
-        return {"image": number, "label": int(Y[index]), "patient": patient, **extras}
+        return {"image": number, "label": int(Y[index]), "patient": patient, "site": patient[:1], **extras}
 
 
 class Rows(data.IterableDataset[Any]):
@@ -109,7 +109,7 @@ def test_entries_of_dict_items_are_slices_and_groups() -> None:
     def make(**more: Any) -> TorchLoader:
         return TorchLoader(Items(), **ENTRIES, **{"groups": "patient", "order": "natural"} | more)
 
-    check_source(make, [lambda: make(groups=None), lambda: make(groups=TOGETHER), lambda: make(version="toy@1")])
+    check_source(make, [lambda: make(groups=None), lambda: make(groups=TOGETHER), lambda: make(groups="site")])
     expected = columns(Arrays(X, Y, slices=SLICES, groups=TOGETHER, order="natural"))
     assert columns(make()) == expected
     assert columns(TorchLoader(Rows(), **ENTRIES, groups="patient")) == expected

@@ -14,6 +14,7 @@ from milepost import setting
 from milepost.core import Array, Job
 from milepost.errors import UsageError
 from milepost.loading import load, settings_of
+from milepost.report.detail import Evaluated, describe
 from milepost.settings import settings_read
 from milepost.store.store import Store
 
@@ -214,3 +215,9 @@ def test_a_setting_that_is_read_too_late_for_the_key_ends_the_run(predict: Any, 
         go(evaluation_of(predict=predict), folder, store=tmp_path / "evals")
     assert not list((tmp_path / "evals").rglob("*.npz"))
     assert not json.dumps(specs(tmp_path / "evals")).count("READ_LATE")
+
+
+def test_show_has_a_word_for_settings_that_are_not_set_or_empty() -> None:
+    spec = {"settings": {"A": None, "B": "", "C": False, "D": 0}}
+    lines = dict(describe({"digest": "d1"}, [], [Evaluated("k", spec)])[-1].lines)
+    assert lines == {"settings.A": "(not set)", "settings.B": "(empty)", "settings.C": "False", "settings.D": "0"}

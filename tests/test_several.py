@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests._material import (
     weights_of,
 )
 
-from milepost.core import Job
+from milepost.core import Array, Job
 from milepost.data.arrays import Arrays
 from milepost.errors import EvaluationFileError, UsageError
 from milepost.evaluation import Evaluation
@@ -80,6 +81,10 @@ def right(step: int, shift: float) -> int:
     (inputs, labels), weights = examples(700), weights_of(step)
     scores = (inputs + np.float32(shift)) @ weights["w"] + weights["b"]
     return int((scores.argmax(axis=1) == labels).sum())
+
+
+def shifted(by: float, weights: dict[str, Array], inputs: Array) -> Array:
+    return np.asarray((inputs + np.float32(by)) @ weights["w"] + weights["b"])
 
 
 def specs(store: Path) -> dict[str, dict[str, Any]]:
@@ -192,6 +197,16 @@ def test_another_process_cannot_find_an_evaluation_without_a_name(tmp_path: Path
     folder = checkpoints(tmp_path / "lenet", 100)
     with pytest.raises(UsageError, match=r"engine='local': another process would import .* under no name"):
         evaluation_of().run(str(folder), store=str(tmp_path / "evals"), engine="local")
+
+
+def test_evaluations_of_a_loop_are_told_apart_by_a_name_of_their_own(tmp_path: Path) -> None:
+    folder = checkpoints(tmp_path / "lenet", 100)
+    for shift in (0.0, 0.5):
+        evaluation = evaluation_of(predict=partial(shifted, shift), entry=f"by-{shift}")
+        told = go(evaluation, folder, store=tmp_path / "evals")
+        assert told.value("top1", data=f"by-{shift}/test") == right(100, shift) / 700
+    with pytest.raises(UsageError, match=r"entry='a/b'\): expected None or a name"):
+        evaluation_of(entry="a/b")
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals

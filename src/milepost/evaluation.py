@@ -58,6 +58,8 @@ class Evaluation:
         """Check what can be checked without touching model or data."""
         _check_settings(self.batch_size, self.data, self.variants, self.keep)
         self._check_metrics()
+        if self.entry is not None and (not isinstance(self.entry, str) or not self.entry or "/" in self.entry):
+            raise UsageError(f"Evaluation(entry={self.entry!r}): expected None or a name of text without '/'")
         if self.file is None:
             object.__setattr__(self, "file", _script())
 

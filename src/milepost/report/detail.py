@@ -48,7 +48,7 @@ def describe(
     sections += [_results(data, group) for (data, part), group in groups.items() if part == "all"]
     sections += _slices(groups)
     for evaluated in evaluations:
-        sections.append(Section(f"evaluation {evaluated.key}", tuple(_flat(evaluated.spec))))
+        sections.append(Section(f"evaluation {evaluated.key}", tuple(_flat(_spelled(evaluated.spec)))))
         sections += [Section("data set", tuple(_flat(evaluated.data)))] if evaluated.data else []
         given = inputs_lines(evaluated.data, evaluated.environments)
         sections += [Section("inputs", tuple(given))] if given else []
@@ -162,6 +162,13 @@ def proof_text(certificate: Plain) -> str:
         f"{count(certificate['rows'])} rows predicted twice differ by {certificate['repeat']:.3g}, {parted}; "
         f"the scores span {certificate['spread']:.3g}{constant}"
     )
+
+
+def _spelled(spec: Plain) -> Plain:
+    """Return a spec with a word for the settings that are not set or empty, which `_flat` would leave out."""
+    words = {None: "(not set)", "": "(empty)"}
+    settings = {name: words.get(value, value) for name, value in (spec.get("settings") or {}).items()}
+    return {**spec, "settings": settings} if settings else spec
 
 
 def _flat(value: Plain, prefix: str = "") -> list[tuple[str, str]]:

@@ -296,8 +296,10 @@ def test_a_declared_version_reads_nothing_to_find_groups() -> None:
 
     assert Batches(never, version="a@1", groups=True).fingerprint()["order"] == {"kind": "natural", "groups": True}
     assert Batches(never, version="a@1").fingerprint()["order"] == {"kind": "natural"}
-    with pytest.raises(UsageError, match="groups of a stream come with its batches"):
+    with pytest.raises(UsageError, match="groups of a stream come with it: yield Batch"):
         Batches(never, groups=PATIENTS)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="slices and groups of a stream come with it"):
+        Batches(never, slices=SLICES)  # type: ignore[call-arg]
 
 
 def test_torch_data_that_cannot_be_grouped_or_sliced_as_asked_is_refused() -> None:

@@ -107,9 +107,9 @@ class Batches:
         **more: Unpack[LabelOptions],
     ) -> None:
         """Keep the function; nothing is read yet."""
+        if "slices" in more or not (groups is None or isinstance(groups, bool)):
+            raise UsageError("slices and groups of a stream come with it: yield Batch(..., slices={...}, groups=[...])")
         refuse_unknown(more, LabelOptions, "Batches")
-        if groups is not None and not isinstance(groups, bool):
-            raise UsageError("groups of a stream come with its batches: yield Batch(..., groups=one value a row)")
         if not callable(function):
             raise UsageError(
                 f"Batches takes a function that is called once a pass; found a {type(function).__name__}; "

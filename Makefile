@@ -34,6 +34,7 @@ bench: setup
 docs: setup
 	$(BIN)/python scripts/make_stubs.py
 	$(BIN)/python scripts/make_cli_reference.py
+	$(BIN)/python -m scripts.mistakes
 
 format: setup
 	$(BIN)/ruff check --fix-only --quiet

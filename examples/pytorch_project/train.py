@@ -30,7 +30,7 @@ def train_one_epoch(model, loader, optimizer):
         optimizer.step()
 
 
-def main(epochs=8):
+def main(epochs=6):
     """Train, validate and save; `last.pt` and `best.pt` are copies, as many trainers make them."""
     torch.manual_seed(0)
     RUN.mkdir(parents=True, exist_ok=True)

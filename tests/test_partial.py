@@ -153,6 +153,27 @@ def test_all_else_stays_strict(folder: Path, store: Path) -> None:
     assert "none of the 4 variables is there; 1 tensors are unexpected: other" in told.failures["foreign.pt"]
 
 
+def test_bookkeeping_alone_is_nothing_restored(folder: Path, store: Path) -> None:
+    def build() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.BatchNorm1d(4))
+
+    torch.save({"1.num_batches_tracked": torch.tensor(3)}, folder / "counts.pt")
+    told = go(evaluation(build), folder / "counts.pt", store=store, allow_missing=True)
+    assert re.search("mismatch: .* none of the 6 variables is there$", told.failures["counts.pt"])
+
+
+def test_two_sets_that_hold_as_much_are_refused(folder: Path, store: Path) -> None:
+    file = folder / "both.pt"
+    torch.save({"student": body_of(1), "teacher": body_of(2)}, file)
+    told = go(evaluation(), file, store=store, allow_missing=True)
+    assert "two sets of tensors could be variant 'raw': 'student' and 'teacher'" in told.failures["both.pt"]
+    torch.save({"student": trained(1), "teacher": body_of(2)}, file)
+    whole = go(evaluation(), file, store=store, allow_missing=True)
+    assert {record["status"] for record in whole.of("record")} == {"ok"}
+    torch.save({"student": {"body.bias": torch.zeros(6)}, "teacher": body_of(2)}, file)
+    assert {item["status"] for item in go(evaluation(), file, store=store, allow_missing=True).of("record")} == {MARK}
+
+
 def test_prefixes_come_off_what_is_there(folder: Path, store: Path) -> None:
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in body_of(2).items()}
     torch.save({"state_dict": wrapped, "optimizer": {}}, folder / "wrapped.pt")

@@ -197,10 +197,12 @@ class Driver:
     def _serve(self, items: Iterable[Item]) -> None:
         lacking = []
         for item in items:
-            failures = self.store.evaluation(item.key).failures.list() if item.gaps else []
+            known = self.store.evaluation(item.key).failures
+            failures = known.list() if item.gaps else []
+            settled = failures and not (self._wish.again or retried(failures[-1]["kind"]) or known.asked_again())
             if not item.gaps:
                 self._finish(item, new=False)
-            elif failures and not self._wish.again and not retried(failures[-1]["kind"]):
+            elif settled:
                 self.failed(item.sighting, failures[-1]["kind"], failures[-1]["message"], len(failures))
             else:
                 lacking.append(item)

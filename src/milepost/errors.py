@@ -69,11 +69,12 @@ class UnstableData(DataError):  # noqa: N818 - as in the tree
 class CheckpointError(MilepostError):
     """One checkpoint failed; it becomes a row of its kind.
 
-    `retry` tells whether a later run tries the same file again without being asked.
+    `retry` tells whether a later run tries the same file again without being asked; `advice` what to do, in a line.
     """
 
     kind: ClassVar[str] = "failed"
     retry: ClassVar[bool] = False
+    advice: ClassVar[str] = "read the message; `milepost failures --retry` has it tried again once its cause is gone"
 
     def __init__(self, message: str = "") -> None:
         """Keep the message as far as it is fit to print: names in it come from files, and must not steer a terminal."""
@@ -87,48 +88,56 @@ class Torn(CheckpointError):  # noqa: N818 - as in the tree
 
     kind = "torn"
     retry = True
+    advice = "nothing while it is being written: the next run tries it again; else delete it, its writer was cut off"
 
 
 class Corrupt(CheckpointError):  # noqa: N818 - as in the tree
     """A checksum or the structure is wrong."""
 
     kind = "corrupt"
+    advice = "copy it again from where it is whole, or delete it: the bytes are not what was written"
 
 
 class Unsafe(CheckpointError):  # noqa: N818 - as in the tree
     """Reading it would mean running code from it."""
 
     kind = "unsafe"
+    advice = "save it as plain tensors (a state_dict, safetensors): nothing of it was run"
 
 
 class Program(CheckpointError):  # noqa: N818 - as in the tree
     """It is a program (TorchScript, an exported graph), not a table of tensors."""
 
     kind = "program"
+    advice = "save the weights (a state_dict) beside the exported program, and evaluate those"
 
 
 class Unsupported(CheckpointError):  # noqa: N818 - as in the tree
     """It holds a kind of tensor that Milepost does not read, and the model needs it."""
 
     kind = "unsupported"
+    advice = "save the named tensors in an ordinary dtype and layout"
 
 
 class Mismatch(CheckpointError):  # noqa: N818 - as in the tree
     """Its tensors do not fit the model's variables one to one."""
 
     kind = "mismatch"
+    advice = "build the very model that was trained, or map the names: `milepost inspect` lists what the file holds"
 
 
 class NonfiniteWeights(CheckpointError):  # noqa: N818 - as in the tree
     """NaN or infinity among the restored weights."""
 
     kind = "nonfinite weights"
+    advice = "look at training before this step: it diverged, and the checkpoint has nothing to tell"
 
 
 class StochasticModel(CheckpointError):  # noqa: N818 - as in the tree
     """Two predictions of the same batch differ, or depend on the batch."""
 
     kind = "stochastic model"
+    advice = "put the model into evaluation mode: no dropout, no batch statistics, no random numbers"
 
 
 class OutOfMemory(CheckpointError):  # noqa: N818 - as in the tree
@@ -136,6 +145,7 @@ class OutOfMemory(CheckpointError):  # noqa: N818 - as in the tree
 
     kind = "out of memory"
     retry = True
+    advice = "a smaller batch_size or fewer --residents; the next run tries it again"
 
 
 class Crashed(CheckpointError):  # noqa: N818 - as in the tree
@@ -143,6 +153,7 @@ class Crashed(CheckpointError):  # noqa: N818 - as in the tree
 
     kind = "crashed"
     retry = True
+    advice = "read the last lines above; the next run tries it again, alone"
 
 
 class TimedOut(CheckpointError):  # noqa: N818 - as in the tree
@@ -150,12 +161,14 @@ class TimedOut(CheckpointError):  # noqa: N818 - as in the tree
 
     kind = "timeout"
     retry = True
+    advice = "a longer --timeout, or find what hangs; the next run tries it again"
 
 
 class ModelFailed(CheckpointError):  # noqa: N818 - as in the tree
     """The user's model, or its framework, raised an error of its own."""
 
     kind = "model error"
+    advice = "mend the evaluation file: the error above is its own, or its framework's"
 
 
 class Vanished(CheckpointError):  # noqa: N818 - as in the tree
@@ -163,6 +176,7 @@ class Vanished(CheckpointError):  # noqa: N818 - as in the tree
 
     kind = "vanished"
     retry = True
+    advice = "let training keep more checkpoints, or start the watch before training"
 
 
 def _kinds(root: type[CheckpointError]) -> dict[str, type[CheckpointError]]:
@@ -184,3 +198,12 @@ def checkpoint_error(kind: str, message: str) -> CheckpointError:
 def retried(kind: str) -> bool:
     """Tell whether a later run tries a failure of this kind again without being asked."""
     return _kinds(CheckpointError).get(kind, CheckpointError).retry
+
+
+def advice(kind: str) -> str:
+    """Return what to do about a failure of this kind, in a line.
+
+    >>> advice("nonfinite weights").partition(":")[0]
+    'look at training before this step'
+    """
+    return _kinds(CheckpointError).get(kind, CheckpointError).advice

@@ -41,7 +41,10 @@ class Sighter:
         run = self._store.run_of(os.path.dirname(found.path), note=self._publish)
         if found.format is None and found.failure is not None:
             known = self._store.sighting(run, found.path, found.identity)
-            return [known or self._add(run, found, {"variant": "raw", "failure": found.failure}, "")]
+            if known is not None and not (known.failure and self._store.asked_again(known)):
+                return [known]
+            attempt = known.attempt + 1 if known else 1
+            return [self._add(run, found, {"variant": "raw", "failure": found.failure}, "", attempt)]
         signature = self._spec["signature"]
         cached = {
             variant: self._store.sighting(run, found.path, found.identity, variant, signature)
@@ -56,7 +59,9 @@ class Sighter:
         return [settled[variant] for variant in self._spec["variants"]]
 
     def _retry(self, sighting: Sighting) -> bool:
-        return sighting.failure is not None and (self._again or retried(sighting.failure[0]))
+        if sighting.failure is None:
+            return False
+        return self._again or retried(sighting.failure[0]) or self._store.asked_again(sighting)
 
     def _add(self, run: str, found: Found, row: dict[str, Any], signature: str, attempt: int = 1) -> Sighting:
         name = _SUFFIX.sub("", os.path.basename(found.path))

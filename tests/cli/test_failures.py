@@ -1,6 +1,7 @@
 """`failures`: one line a failed checkpoint, whether its file failed or its evaluation."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,9 @@ def test_the_table_has_whole_messages(store: Path, capsys: Shown) -> None:
     assert head.split() == ["run", "step", "class", "attempts", "path"]
     assert row.split()[:4] == ["lenet", "200", "corrupt", "1"]
     assert title.endswith("step-200.pt: corrupt")
-    assert message == ["  step-200.pt: checksum of fc.weight", "  second line"]
+    assert message[:2] == ["  step-200.pt: checksum of fc.weight", "  second line"]
+    assert message[2].startswith("  next: copy it again from where it is whole")
+    assert message[2].endswith("then: milepost failures --retry")
 
 
 def test_one_run_only(store: Path, tmp_path: Path, capsys: Shown) -> None:
@@ -77,3 +80,38 @@ def test_one_run_only(store: Path, tmp_path: Path, capsys: Shown) -> None:
     assert len(told(capsys)) == 1
     assert main(["failures", "--store", str(store), "--run", "nowhere"]) == 2
     assert "'nowhere' is no run of this store; expected one of: lenet, other" in capsys.readouterr().err
+
+
+def test_a_failed_file_is_asked_for_again_once(store: Path, capsys: Shown) -> None:
+    made = Store.open(store)
+    (failed,) = [seen for seen in made.sightings() if seen.failure]
+    assert not made.asked_again(failed)
+    assert main(["failures", "--store", str(store), "--retry", "200"]) == 0
+    assert "1 will be tried again by the next `milepost run`" in capsys.readouterr().out
+    assert made.asked_again(failed)
+    second = replace(failed, attempt=2)
+    made.add_sighting(second)
+    assert not made.asked_again(second)  # the wish was for the first failure, not for every later one
+    assert len(list(made.sightings())) == 6  # a wish is no sighting
+
+
+def test_a_failed_evaluation_is_asked_for_again_once(store: Path, tmp_path: Path, capsys: Shown) -> None:
+    made = Store.open(store)
+    digest = "abcd" * 8
+    path = str(tmp_path / "lenet" / "step-400.pt")
+    made.add_sighting(Sighting("lenet", path, Identity(1, 60, 1, 1, 1), "step-400", step=400, digest=digest))
+    folder = made.evaluation("ab" * 16)
+    folder.write_spec({"weights": digest})
+    folder.failures.publish(1, {"kind": "model error", "message": "no"})
+    assert main(["failures", "--store", str(store), "--retry", "--json", "step-400"]) == 0
+    assert [line["step"] for line in told(capsys)] == [400]
+    assert folder.failures.asked_again()
+    assert len(folder.failures.list()) == 1
+    folder.failures.publish(2, {"kind": "model error", "message": "no"})
+    assert not folder.failures.asked_again()
+    assert not any(made.asked_again(seen) for seen in made.sightings() if seen.failure)  # only the one that was named
+
+
+def test_an_address_that_did_not_fail_is_refused(store: Path, capsys: Shown) -> None:
+    assert main(["failures", "--store", str(store), "--retry", "900"]) == 2
+    assert "no checkpoint is at '900'" in capsys.readouterr().err

@@ -1,18 +1,21 @@
-"""List the checkpoints that failed: what was expected, what was found, how often it was tried.
+"""List the checkpoints that failed: class, reason, how often it was tried, what to do next.
 
-The exit code is 0 also where there are some: the listing itself is complete.
+With --retry those named (by step, run:step, name or path), or all, are tried again by the next run or watch, whatever
+their class.  The exit code is 0 also where there are failures: the listing itself is complete.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from milepost.cli._arguments import add_json, add_run, add_store
 from milepost.cli._output import json_lines
 from milepost.cli._store import failures, open_store
-from milepost.report.address import run_id
+from milepost.errors import UsageError, advice, retried
+from milepost.report.address import find, run_id
 from milepost.report.numbers import count
+from milepost.report.table import Plain, failure_of
 from milepost.report.text import align
 
 _KEYS = ("event", "run", "path", "step", "class", "message", "attempts")
@@ -22,31 +25,68 @@ _RIGHT = (False, True, False, True, False)
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    parser.add_argument("checkpoints", metavar="CKPT", nargs="*", help="only these: step, run:step, name or path")
+    parser.add_argument("--retry", action="store_true", help="have them tried again by the next run or watch")
     add_run(parser)
     add_store(parser)
     add_json(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print one line a failed checkpoint, or a table with the messages below it."""
+    """Print one line a failed checkpoint, or a table with the messages below it; note what is to be tried again."""
     store = open_store(args.store)
     run = run_id(store, args.run) if args.run else None
-    found = list(failures(store.index().checkpoints(run)))
+    rows = _named([row for row in store.index().checkpoints(run) if failure_of(row)], args.checkpoints)
+    if args.retry:
+        _ask_again(store, rows)
+    found = list(failures(rows))
     if args.json:
         with json_lines() as out:
             out.write_all({key: failure[key] for key in _KEYS} for failure in found)
         return 0
     sys.stderr.write(f"store {args.store}\n")
     sys.stdout.write("\n".join(_lines(found) if found else ["no failures"]) + "\n")
+    if args.retry and found:
+        sys.stdout.write(f"\n{count(len(found))} will be tried again by the next `milepost run` or `milepost watch`\n")
     return 0
+
+
+def _named(rows: Sequence[Plain], addresses: Sequence[str]) -> list[Plain]:
+    if not addresses:
+        return list(rows)
+    if not rows:
+        raise UsageError(f"{addresses[0]!r}: expected a failed checkpoint; no checkpoint failed")
+    by_path = {row["path"]: row for row in rows}  # a file that failed in all its variants is one checkpoint
+    wanted = {find(by_path.values(), address)["path"] for address in addresses}
+    return [row for row in rows if row["path"] in wanted]
+
+
+def _ask_again(store: Any, rows: Sequence[Plain]) -> None:
+    """Put the wish into the store: for a file that failed beside its sighting, else beside its evaluations."""
+    paths = {(row["run"], row["path"], row["variant"]) for row in rows if row["digest"] is None}
+    for run in {str(row["run"]) for row in rows if row["digest"] is None}:
+        for sighting in store.sightings(run):
+            if sighting.failure is not None and (run, sighting.path, sighting.variant) in paths:
+                store.ask_again(sighting)
+    digests = {row["digest"] for row in rows} - {None}
+    for key in store.evaluations() if digests else ():
+        folder = store.evaluation(key)
+        if (folder.spec() or {}).get("weights") in digests and folder.failures.list():
+            folder.failures.ask_again()
 
 
 def _lines(found: list[dict[str, Any]]) -> list[str]:
     lines = align(_HEADS, [_cells(failure) for failure in found], _RIGHT)
     for failure in found:
         text = [f"  {line}".rstrip() for line in failure["message"].strip().splitlines()]
-        lines += ["", f"{failure['path']}: {failure['class']}", *text]
+        lines += ["", f"{failure['path']}: {failure['class']}", *text, f"  next: {_next(failure['class'])}"]
     return lines
+
+
+def _next(kind: str) -> str:
+    """Return what to do next; kinds that no run tries again by itself say how it is asked to."""
+    told = advice(kind)
+    return told if retried(kind) or "--retry" in told else f"{told}; then: milepost failures --retry"
 
 
 def _cells(failure: Mapping[str, Any]) -> list[str]:

@@ -154,3 +154,19 @@ class Failures:
             except FileNotFoundError:
                 continue
         return sorted(found, key=lambda failure: int(failure.get("attempt", 0)))
+
+    def ask_again(self) -> bool:
+        """Put the wish that the latest failure be tried once more, whatever its kind; False where it is there."""
+        return self._storage.put(self._wish(len(self.list())), json_bytes({"schema": 1}))
+
+    def asked_again(self) -> bool:
+        """Tell whether the latest failure is to be tried once more."""
+        try:
+            self._storage.get(self._wish(len(self.list())))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _wish(self, attempt: int) -> str:
+        # Beside the failures, where every file is one.
+        return f"{self._folder.removesuffix('failures')}retries/{attempt}.json"

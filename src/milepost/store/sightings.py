@@ -77,6 +77,19 @@ class Sightings:
                 if found is not None:
                     yield found
 
+    def ask_again(self, sighting: Sighting) -> bool:
+        """Put the wish that a failure be tried once more, whatever its kind; False where it is there."""
+        wish = json_bytes({"schema": 1, "path": sighting.path, "attempt": sighting.attempt})
+        return self._storage.put(_wish(sighting), wish)
+
+    def asked_again(self, sighting: Sighting) -> bool:
+        """Tell whether this very failure, of this attempt, is to be tried once more."""
+        try:
+            self._storage.get(_wish(sighting))
+        except FileNotFoundError:
+            return False
+        return True
+
     def _read(self, name: str) -> Sighting | None:
         try:
             path = self._storage.get(name)
@@ -93,7 +106,12 @@ class Sightings:
 
 
 def _stem(run: str, path: str, identity: Identity, variant: str, signature: str) -> str:
-    return f"runs/{run}/sightings/{digest([path, _numbers(identity), variant, signature])}"
+    return f"runs/{run}/sightings/{digest([path, list(identity.content), variant, signature])}"
+
+
+def _wish(sighting: Sighting) -> str:
+    stem = _stem(sighting.run, sighting.path, sighting.identity, sighting.variant, sighting.signature)
+    return f"{stem.replace('/sightings/', '/retries/')}.f{sighting.attempt}.json"
 
 
 def _numbers(identity: Identity) -> list[int]:

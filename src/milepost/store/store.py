@@ -134,6 +134,18 @@ class Store:
 
         return Sightings(self.storage).all(run)
 
+    def ask_again(self, sighting: "Sighting") -> bool:
+        """Put the wish that a failed sighting be tried once more by the next run or watch; False where it is there."""
+        from milepost.store.sightings import Sightings  # noqa: PLC0415
+
+        return Sightings(self.storage).ask_again(sighting)
+
+    def asked_again(self, sighting: "Sighting") -> bool:
+        """Tell whether a failed sighting is to be tried once more."""
+        from milepost.store.sightings import Sightings  # noqa: PLC0415
+
+        return Sightings(self.storage).asked_again(sighting)
+
     # ---------------------------------------------------------------------------------------- data and evaluations
 
     def dataset(self, digest: str) -> "Dataset":

@@ -1,0 +1,85 @@
+"""What a confined reader may open, as its driver keeps it; and that what it answers names nothing else.
+
+A process under Landlock cannot be given more rights, so that a place that is new, or that is another file or folder
+than it was, asks for a new reader.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from milepost.errors import Crashed
+
+_Target = tuple[str, int, int] | None
+_LATEST = 4096
+"""Places that were added one by one and are remembered; more are forgotten from the oldest on."""
+
+
+class Places:
+    """The places that the present reader was started with.
+
+    >>> places = Places("/tmp")
+    >>> places.need(["/usr/share"]), places.need(["/usr/share/doc"]), places.need(["/usr/bin"])
+    (True, False, True)
+    """
+
+    def __init__(self, spool: str, named: Sequence[str] = ()) -> None:
+        """Begin with the spool, and with the places that are known from the start."""
+        self.spool = spool
+        self._targets: dict[str, _Target] = {}
+        self.need(named)
+
+    @property
+    def named(self) -> list[str]:
+        """The places to be read."""
+        return list(self._targets)
+
+    def need(self, paths: Iterable[str]) -> bool:
+        """Add what is not covered; True where a reader that was started before may not read it."""
+        changed = False
+        for path in dict.fromkeys(map(os.path.abspath, paths)):
+            target = _target(path)
+            if path in self._targets:
+                changed |= self._targets[path] != target
+            elif target is None or self._covered(target[0]):
+                continue
+            else:
+                changed = True
+            self._targets[path] = target
+        for old in list(self._targets)[: max(0, len(self._targets) - _LATEST)]:
+            del self._targets[old]
+        return changed
+
+    def _covered(self, real: str) -> bool:
+        return any(target is not None and _beneath(real, target[0]) for target in self._targets.values())
+
+
+def check_found(founds: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> None:
+    """Raise `Crashed` where a reader says that it found something that lies nowhere under what it was asked for."""
+    asked = [os.path.abspath(path) for path in paths]
+    for found in founds:
+        for path in (found["path"], *found["files"]):
+            if not any(_beneath(os.path.abspath(path), root) for root in asked):
+                raise Crashed(f"the reader process answered with {path!r}, which it was not asked for, and was ended")
+
+
+def check_table(table: Mapping[str, Any], found: Mapping[str, Any], spool: str) -> None:
+    """Raise `Crashed` where a table points at a file that is neither the checkpoint's nor in its own spool."""
+    own = {os.path.abspath(path) for path in (found["path"], *found["files"])}
+    for file in {tensor["where"]["file"] for tensor in table["tensors"]}:
+        path = os.path.abspath(file)
+        if path not in own and not any(_beneath(path, root) for root in (found["path"], spool)):
+            raise Crashed(f"the reader process points at {file!r} for {found['path']}, and was ended")
+
+
+def _beneath(path: str, root: str) -> bool:
+    root = os.path.abspath(root)
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _target(path: str) -> _Target:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return os.path.realpath(path), status.st_dev, status.st_ino

@@ -34,6 +34,11 @@ class Identity:
     mtime_ns: int
     ctime_ns: int
 
+    @property
+    def content(self) -> tuple[int, int, int, int]:
+        """What changes where the content does: all but ctime, which a hard link to the file or a chmod changes too."""
+        return self.device, self.inode, self.size, self.mtime_ns
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

@@ -12,11 +12,10 @@ from typing import Any
 
 from milepost.core import Failure, Found, Json, Part, Session, Target
 from milepost.errors import Crashed, OutOfMemory, retried
-from milepost.events import record_events
+from milepost.events import constant_note, missing_note, record_events
 from milepost.plain import now
 from milepost.plan import BESIDES, covered, evaluation_key, missing, subject, units, wanted_rows
 from milepost.sighter import Sighter
-from milepost.store.evaluation import partial_of
 from milepost.store.leases import Lease, Worker
 from milepost.store.sightings import Sighting
 from milepost.store.store import Store
@@ -24,7 +23,6 @@ from milepost.store.store import Store
 Listen = Callable[[dict[str, Json]], None]
 
 _POLL_SECONDS = 0.25
-_SHOWN = 5
 _SHARED = frozenset({Crashed.kind, OutOfMemory.kind})
 """Failures of a whole process, which say nothing of a single checkpoint where several were resident."""
 
@@ -34,6 +32,7 @@ class Item:
     """One content on one data set: what is asked for, and what of it is missing."""
 
     sighting: Sighting
+    found: Found
     target: Target
     data: str
     key: str
@@ -78,6 +77,10 @@ class Driver:
         self._deferred: list[Item] = []
         self._sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
 
+    def read_at(self, place: Callable[[Found], Found]) -> None:
+        """Read checkpoints at other places than their own: `place` tells where each one is pinned."""
+        self._sighter.place = place
+
     @property
     def data(self) -> dict[str, dict[str, Any]]:
         """The data sets that are asked for, by full name or by that behind the entry's: size, digest, fingerprint."""
@@ -110,8 +113,8 @@ class Driver:
         self._repetitions[weights, data] = repetition
         whole = not missing(have, size)
         stop = size if whole else wanted_rows(size, self._wish.limit)
-        target = Target(found, sighting.variant, weights)
-        return self._to_group_end(Item(sighting, target, data, key, column_set, tuple(have), stop))
+        target = Target(self._sighter.place(found), sighting.variant, weights)
+        return self._to_group_end(Item(sighting, found, target, data, key, column_set, tuple(have), stop))
 
     def _to_group_end(self, item: Item) -> Item:
         """Return an item of grouped data that is there as far as its last group goes: a limit may lie within one."""
@@ -175,12 +178,26 @@ class Driver:
     def wait(self) -> None:
         """Finish what other processes were working on: with their results, or in their place once they are gone."""
         while self._deferred:
-            items, self._deferred = self._deferred, []
-            before = [item.gaps for item in items]
-            items = [self.item(item.sighting, item.target.found, item.data) for item in items]
-            self._serve(items)
-            if self._deferred and [item.gaps for item in self._deferred] == before:
+            if not self.resume():
                 time.sleep(_POLL_SECONDS)
+
+    def resume(self) -> bool:
+        """Look once at what others work on, and take over what the dead left; False where all stands still."""
+        items, self._deferred = self._deferred, []
+        before = [item.gaps for item in items]
+        self._serve([self.item(item.sighting, item.found, item.data) for item in items])
+        return [item.gaps for item in self._deferred] != before
+
+    @property
+    def deferred(self) -> set[str]:
+        """The paths of what other processes are working on."""
+        return {item.sighting.path for item in self._deferred}
+
+    def forget(self, path: str) -> None:
+        """Take a checkpoint's end back: its content has not been served by what was under this path."""
+        self.outcomes.pop(path, None)
+        self._sighter.forget(path)
+        self._seen = {key: place for key, place in self._seen.items() if not place[0].startswith(path)}
 
     def _first_of(self, sighting: Sighting, found: Found, data: str) -> Item | None:
         """Return the item unless the same content came under another name already."""
@@ -237,7 +254,7 @@ class Driver:
             rows = covered(item.have, item.stop)
             if rows:
                 self.note(f"resuming {item.sighting.name}: {rows:,} of {item.stop:,} rows are there")
-            self._warn_of_missing(item)
+            self.note(missing_note(item.sighting))
             self.state(item.sighting, "claimed")
         by_target = {item.target: item for item in items}
         alive = dict(by_target)
@@ -317,7 +334,7 @@ class Driver:
                     "slices": self.slices(item),
                 },
             )
-            self._warn_of_constant(item, payloads)
+            self.note(constant_note(item.sighting.name, item.stop, item.data, payloads))
             for payload in payloads:
                 for event in record_events(item.sighting, payload):
                     self.records.append(event)
@@ -327,27 +344,12 @@ class Driver:
         else:
             self.state(item.sighting, "skipped", "scored from kept columns" if lacking else "nothing is missing")
 
-    def _warn_of_missing(self, item: Item) -> None:
-        partial = partial_of(item.sighting.notes)
-        if partial:
-            names = item.sighting.notes["missing"]["names"]
-            listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-            self.note(f"{item.sighting.name}: {partial}; they keep the values that the model was built with: {listed}")
-
-    def _warn_of_constant(self, item: Item, payloads: list[dict[str, Any]]) -> None:
-        constant = payloads[0]["values"][0].get("constant") if payloads else None
-        if constant is not None:
-            said = f"class {constant}" if constant >= 0 else "no class (every row is spoiled)"
-            self.note(
-                f"{item.sighting.name}: all {item.stop:,} rows of {item.data} are predicted as {said}: is it "
-                "untrained, or do the inputs not reach the model as they did in training?"
-            )
-
     # ------------------------------------------------------------------------------------------------------- telling
 
-    def note(self, message: str) -> None:
-        """Tell the user something in a line."""
-        self.listen({"event": "note", "message": message})
+    def note(self, message: str | None) -> None:
+        """Tell the user something in a line, if there is something to tell."""
+        if message:
+            self.listen({"event": "note", "message": message})
 
     def state(self, sighting: Sighting, state: str, reason: str | None = None) -> None:
         """Tell in what state a checkpoint is, and keep count of how it ended."""
@@ -374,9 +376,9 @@ class Driver:
     def _record_failure(self, item: Item, failure: Failure) -> None:
         failures = self.store.evaluation(item.key).failures
         attempt = len(failures.list()) + 1
-        described = {"kind": failure.kind, "message": failure.message, "path": item.sighting.path, "at": now()}
-        failures.publish(attempt, described)
-        self.failed(item.sighting, failure.kind, failure.message, attempt)
+        message = failure.message.replace(item.target.found.path, item.sighting.path)
+        failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.sighting.path, "at": now()})
+        self.failed(item.sighting, failure.kind, message, attempt)
 
     def _progress(self, item: Item, part: Part, items: list[Item], started: float) -> None:
         if item is not items[-1]:

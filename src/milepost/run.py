@@ -10,7 +10,7 @@ from typing import Any
 
 from milepost.checkpoints.find import looked_for
 from milepost.checkpoints.steps import step_of_name
-from milepost.core import Found, Job, Json
+from milepost.core import Found, Job, Json, Session
 from milepost.driver import Driver, Listen, Wish
 from milepost.errors import UsageError
 from milepost.evaluation import Evaluation
@@ -203,17 +203,10 @@ def _each(
 @contextmanager
 def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> Iterator[tuple[Driver, list[Found]]]:
     """Open engine, store and worker, and find the checkpoints; the store is made only once something was found."""
-    check_not_loading()
-    _check(request)
-    options: dict[str, Json] = {"device": request.device} if request.device else {}
-    if request.allow_missing:
-        options["allow_missing"] = True
-    job = Job(request.file, request.attribute, options, request.live)
-    engine = load("engines", request.engine)()
-    session = engine.open(job)
+    session = open_session(request)
     try:
         founds = _found(request, session.call("discover", {"paths": list(request.checkpoints), "match": request.match}))
-        _check_place(place, founds)
+        check_place(place, founds)
         store = Store.create(place)
         if publish:
             store.sweep()
@@ -222,6 +215,18 @@ def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> I
             yield Driver(store, session, worker, wish, listen), founds
     finally:
         session.close()
+
+
+def open_session(request: Request) -> Session:
+    """Check a request and open the engine that it names; raises UsageError for what is off."""
+    check_not_loading()
+    _check(request)
+    options: dict[str, Json] = {"device": request.device} if request.device else {}
+    if request.allow_missing:
+        options["allow_missing"] = True
+    job = Job(request.file, request.attribute, options, request.live)
+    session: Session = load("engines", request.engine)().open(job)
+    return session
 
 
 def _check(request: Request) -> None:
@@ -248,7 +253,7 @@ def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[Found]
     return sorted(founds, key=order)
 
 
-def _check_place(store: str, founds: Sequence[Found]) -> None:
+def check_place(store: str, founds: Sequence[Found]) -> None:
     """Refuse a store that lies in a training folder: training deletes and rotates there."""
     above = {str(folder) for folder in Path(store).resolve().parents}
     for found in founds:

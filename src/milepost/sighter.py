@@ -6,6 +6,7 @@ pass are tried again by the next run, the others when the file, or the model, ch
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from milepost.checkpoints.steps import step_of_name
@@ -29,12 +30,17 @@ class Sighter:
         self._publish = publish
         self._again = again
         self._known: dict[Found, list[Sighting]] = {}
+        self.place: Callable[[Found], Found] = lambda found: found
 
     def sight(self, found: Found) -> list[Sighting]:
         """Return one sighting a variant of the evaluation."""
         if found not in self._known:
             self._known[found] = self._sight(found)
         return self._known[found]
+
+    def forget(self, path: str) -> None:
+        """Look anew at what lies under a path when next asked."""
+        self._known = {found: known for found, known in self._known.items() if found.path != path}
 
     def _sight(self, found: Found) -> list[Sighting]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
@@ -53,7 +59,9 @@ class Sighter:
         settled = {name: item for name, item in cached.items() if item is not None and not self._retry(item)}
         asked = [variant for variant in cached if variant not in settled]
         if asked:
-            for row in self._session.call("identify", {"found": to_plain(found), "variants": asked}):
+            place = self.place(found)
+            for row in self._session.call("identify", {"found": to_plain(place), "variants": asked}):
+                row["failure"] = _under(found.path, place.path, row["failure"])
                 earlier = cached[row["variant"]]
                 settled[row["variant"]] = self._add(run, found, row, signature, earlier.attempt + 1 if earlier else 1)
         return [settled[variant] for variant in self._spec["variants"]]
@@ -69,8 +77,6 @@ class Sighter:
         if step is None and (step := step_of_name(found.path)) is not None:
             source = "name"
         failure = row["failure"]
-        if isinstance(failure, dict):
-            failure = failure["kind"], failure["message"]
         if failure:
             failure = failure[0], failure[1].removeprefix(f"{found.path}: ")
         sighting = Sighting(
@@ -91,3 +97,8 @@ class Sighter:
         if self._publish:
             self._store.add_sighting(sighting)
         return sighting
+
+
+def _under(path: str, place: str, failure: Any) -> tuple[str, str] | None:
+    """Return a failure as (kind, message), worded with the checkpoint's own path and not with that of its pin."""
+    return (failure["kind"], failure["message"].replace(place, path)) if failure else None

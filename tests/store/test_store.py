@@ -74,7 +74,7 @@ def test_sightings_success_supersedes_failures(tmp_path: Path) -> None:
     assert store.add_sighting(success)
     assert not store.add_sighting(success)
     assert store.sighting(*where) == success
-    assert store.sighting("r", "/c/a.pt", Identity(1, 2, 3, 4, 6), "raw", "sig") is None
+    assert store.sighting("r", "/c/a.pt", Identity(1, 2, 3, 5, 5), "raw", "sig") is None
     assert store.sighting("r", "/c/a.pt", IDENTITY, "raw", "other model") is None
     assert len(list(store.sightings("r"))) == len(list(store.sightings())) == 3
 

@@ -109,7 +109,7 @@ def _unchanged(found: Found, when: str) -> None:
         now: Identity = identity_of(found.path)
     except OSError as error:
         raise unreadable(found.path, error) from error
-    if now != found.identity:
+    if now.content != found.identity.content:
         raise Torn(
             f"{found.path}: changed {when}: it had {found.identity.size:,} bytes, now {now.size:,}; it is "
             "evaluated anew once it keeps still"

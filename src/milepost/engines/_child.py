@@ -10,25 +10,38 @@ import site
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
-_TAIL_CHARACTERS = 8192
+from milepost.engines._leash import WHERE_SIGNAL
+
+_TAIL_CHARACTERS = 16384
 _TAIL_LINES = 10
 _GRACE_SECONDS = 5.0
 _LOOK_MILLISECONDS = 200
+_LINE_CHARACTERS = 300
+_STACK = "(most recent call first):"
+_STACK_LINES = 12
+_STACK_SECONDS = 2.0
+
+
+class Silence(Exception):  # noqa: N818 - no error of ours to show: whoever listens turns it into one
+    """The child was waited for longer than its patience allows."""
 
 
 class Child:
     """One process: `requests` is its standard input, `replies` its standard output.
 
     What it writes on standard error goes to ours as it comes; the last lines are kept for the message about its death.
-    It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone.
+    It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone.  `patience` is how many seconds
+    it may be silent while it is read from, or leave unread what it was sent: then `Silence` is raised; None waits.
     """
 
     def __init__(self, role: str, *module: str) -> None:
         """Start `python -m MODULE ARGUMENT...`; `role` names the process in messages."""
         self.role = role
+        self.patience: float | None = None
         self._command = [sys.executable, "-P", "-m", *module]
         self._tail = ""
         self._ended = False
@@ -54,9 +67,8 @@ class Child:
 
     @property
     def requests(self) -> IO[bytes]:
-        """What the child reads."""
-        assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
-        return self._process.stdin
+        """What the child reads; whatever is written goes out whole, and at once."""
+        return cast("IO[bytes]", self._requests)
 
     @property
     def replies(self) -> io.BufferedIOBase:
@@ -68,11 +80,16 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_SECONDS)
         self.kill()
-        code = self._process.returncode
-        how = f"signal {-code} ({_signal_name(-code)})" if code < 0 else f"exit code {code}"
-        lines = self._tail.rstrip().splitlines()[-_TAIL_LINES:]
-        said = "\n".join(["; the last lines it wrote:", *lines]) if lines else "; it wrote nothing"
-        return f"the {self.role} process {self.pid} died with {how}{said}"
+        return f"the {self.role} process {self.pid} died with {_ending(self._process.returncode)}{self._said()}"
+
+    def hung(self) -> str:
+        """Have the process say where it is, end it, and say so."""
+        self._ask_where()
+        self.kill()
+        return (
+            f"the {self.role} process {self.pid} gave no sign of life for {self.patience:g} s and was ended "
+            f"(--timeout){self._said()}"
+        )
 
     def close(self) -> None:
         """End the process: ask it by the end of its input, then kill it and what it started."""
@@ -90,7 +107,9 @@ class Child:
         # Its group outlives it where it left children, and its number is not given away while the group exists.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        # One that hangs in the kernel (a file system that does not answer) dies when that lets it go.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
         with contextlib.suppress(OSError):
             self.requests.close()
         self._replies.close()
@@ -104,13 +123,15 @@ class Child:
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 self._command,
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=_environment(),
                 start_new_session=True,
             )
-            self._replies: io.BufferedIOBase = io.BufferedReader(_Replies(self), 1 << 16)
+            self._requests = _Requests(self, self._process.stdin)
+            self._replies: io.BufferedIOBase = io.BufferedReader(_Replies(self, self._process.stdout), 1 << 16)
         except OSError as error:
             self._error = error
             return
@@ -131,14 +152,61 @@ class Child:
                     sys.stderr.write(text)
                     sys.stderr.flush()
 
+    def _ask_where(self) -> None:
+        """Ask for the stack of the process, and wait until it has come, or too long."""
+        before = self._tail.count(_STACK)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self._process.pid, WHERE_SIGNAL)
+        seen, end = "", time.monotonic() + _STACK_SECONDS
+        while time.monotonic() < end and self.alive():
+            time.sleep(_LOOK_MILLISECONDS / 1000)
+            if self._tail.count(_STACK) > before and seen == self._tail:
+                return
+            seen = self._tail
+
+    def _said(self) -> str:
+        lines = [_short(line) for line in _telling(self._tail.rstrip().splitlines())]
+        return "\n".join(["; the last lines it wrote:", *lines]) if lines else "; it wrote nothing"
+
+
+class _Requests(io.RawIOBase):
+    """The child's standard input: writes everything, and waits no longer than the child's patience."""
+
+    def __init__(self, child: Child, stream: IO[bytes] | None) -> None:
+        assert stream is not None  # noqa: S101 - it was opened as a pipe
+        self._child = child
+        self._stream = stream
+        os.set_blocking(stream.fileno(), False)
+        self._poll = select.poll()
+        self._poll.register(stream.fileno(), select.POLLOUT)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        left = memoryview(data).cast("B")
+        begun = time.monotonic()
+        while left:
+            try:
+                written = os.write(self._stream.fileno(), left)
+            except BlockingIOError:
+                self._poll.poll(_LOOK_MILLISECONDS)
+                _check_patience(self._child, begun)
+                continue
+            left, begun = left[written:], time.monotonic()
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
 
 class _Replies(io.RawIOBase):
     """The child's standard output, which also ends when the child does."""
 
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        stream = child._process.stdout  # noqa: SLF001 - the two are one
+    def __init__(self, child: Child, stream: IO[bytes] | None) -> None:
         assert stream is not None  # noqa: S101 - it was opened as a pipe
+        self._child = child
         self._stream = stream
         self._poll = select.poll()
         self._poll.register(stream.fileno(), select.POLLIN)
@@ -147,14 +215,45 @@ class _Replies(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        begun = time.monotonic()
         while not self._poll.poll(_LOOK_MILLISECONDS):
             if not self._child.alive() and not self._poll.poll(0):
                 return 0
+            _check_patience(self._child, begun)
         return os.readv(self._stream.fileno(), [buffer])
 
     def close(self) -> None:
         self._stream.close()
         super().close()
+
+
+def _check_patience(child: Child, begun: float) -> None:
+    if child.patience is not None and time.monotonic() - begun > child.patience:
+        raise Silence
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """Return the last lines; of a process that told its stack, which begins where it was, the stack's first ones."""
+    begin = next((number for number in reversed(range(len(lines))) if _STACK in lines[number]), None)
+    if begin is None:
+        return lines[-_TAIL_LINES:]
+    stack = [line for line in lines[begin + 1 : begin + 1 + _STACK_LINES] if line.startswith("  ")]
+    return [*lines[max(0, begin - 4) : begin + 1], *stack]
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]} ..."
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "no end: it does not even react to being killed"
+    if code >= 0:
+        return f"exit code {code}"
+    known = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
+    # Nobody is told who sent it: the kernel's log names whom it killed for want of memory.
+    hint = ", killed from outside: perhaps memory ran out" if -code == signal.SIGKILL else ""
+    return f"signal {-code} ({known}){hint}"
 
 
 def _environment() -> dict[str, str]:
@@ -165,10 +264,3 @@ def _environment() -> dict[str, str]:
         paths = [*environment.get("PYTHONPATH", "").split(os.pathsep), root]
         environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
     return environment
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

@@ -4,6 +4,7 @@
 """
 
 import ctypes
+import faulthandler
 import os
 import queue
 import runpy
@@ -18,11 +19,20 @@ Item = TypeVar("Item")
 _PR_SET_PDEATHSIG = 1
 _LINGER_SECONDS = 2.0
 
+WHERE_SIGNAL = signal.SIGUSR2
+"""Asks a child to write its stack to standard error."""
+
 
 def die_with_parent() -> None:
     """Ask Linux to kill this process when the thread that started it ends; elsewhere do nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def tell_where() -> None:
+    """Write the stack to standard error when the process crashes, and when it is asked where it hangs."""
+    faulthandler.enable(all_threads=False)
+    faulthandler.register(WHERE_SIGNAL, all_threads=False)
 
 
 class Inbox(Generic[Item]):
@@ -65,6 +75,7 @@ class Inbox(Generic[Item]):
 def main() -> None:
     """Run the module named by the first argument."""
     die_with_parent()
+    tell_where()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -6,22 +6,29 @@ from typing import Any
 
 from milepost.core import Failure, Found, Job, Json, Table, Target, Unit
 from milepost.engines import _wire
-from milepost.engines._child import Child
+from milepost.engines._child import Child, Silence
 from milepost.engines._errors import raised
 from milepost.engines._roles import Outcome
-from milepost.errors import Crashed, EvaluationFileError, MilepostError, UsageError
+from milepost.errors import Crashed, EvaluationFileError, MilepostError, TimedOut, UsageError
 from milepost.plain import from_plain, to_plain
 
 _MAX_LINE = 1 << 28
 """Bytes of the longest answer of a reader."""
 
+OPENING_SECONDS = 120.0
+"""Importing frameworks and building a model is given this time, however short the timeout."""
+
 
 class RemoteEvaluator:
-    """An evaluator in a process of its own; started anew, when next needed, after it died."""
+    """An evaluator in a process of its own; started anew, when next needed, after it died or was ended.
+
+    The job's option `timeout` is how many seconds it may give no sign of life; then it is ended (`TimedOut`).
+    """
 
     def __init__(self, job: Job) -> None:
         """Start the process; `ready` waits for it."""
         self._job = job
+        self._timeout = patience_of(job)
         self._child: Child | None = None
         self._streaming = False
         self._start()
@@ -30,11 +37,13 @@ class RemoteEvaluator:
         """Wait until the evaluation is open; raise what its file raised as an `EvaluationFileError`."""
         try:
             self._answer()
-        except Crashed as error:
+        except (Crashed, TimedOut) as error:
             raise EvaluationFileError(f"{self._job.file} cannot be used: while it was opened, {error}") from error
         except MilepostError:
             self.kill()
             raise
+        if self._child is not None:
+            self._child.patience = self._timeout
 
     def describe(self) -> dict[str, Json]:
         """Return the evaluation's specification."""
@@ -53,7 +62,7 @@ class RemoteEvaluator:
         return rows
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
-        """Yield the unit's parts as they come; raise `Crashed` where the process dies."""
+        """Yield the unit's parts as they come; raise `Crashed` or `TimedOut` where the process dies or hangs."""
         plain = {path: to_plain(table) for path, table in tables.items()}
         self._send({"method": "evaluate", "unit": to_plain(unit), "tables": plain})
         self._streaming = True
@@ -84,6 +93,8 @@ class RemoteEvaluator:
 
     def _start(self) -> Child:
         self._child = Child("evaluator", "milepost.engines._worker")
+        if self._timeout is not None:
+            self._child.patience = max(self._timeout, OPENING_SECONDS)
         job = {"file": self._job.file, "attribute": self._job.attribute, "options": dict(self._job.options)}
         self._write(self._child, {"method": "open", "job": job})
         return self._child
@@ -106,6 +117,8 @@ class RemoteEvaluator:
             _wire.send(child.requests, head)
         except _wire.WireError as error:
             raise UsageError(f"the evaluator cannot be asked: {error}") from error
+        except Silence as error:
+            raise self._hung(child) from error
         except (BrokenPipeError, ConnectionResetError):
             pass  # It died; reading its answer tells how.
 
@@ -122,9 +135,12 @@ class RemoteEvaluator:
         if child is None:
             raise UsageError("the evaluator was closed in the middle of a unit")
         try:
-            frame = _wire.receive(child.replies.readinto)
+            while (frame := _wire.receive(child.replies.readinto)) is not None and frame[0]["kind"] == "beat":
+                pass
         except _wire.WireError as error:
             raise self._garbled(error) from error
+        except Silence as error:
+            raise self._hung(child) from error
         except (EOFError, OSError) as error:
             raise self._died(child) from error
         if frame is None:
@@ -136,6 +152,10 @@ class RemoteEvaluator:
     def _died(self, child: Child) -> Crashed:
         self._child = None
         return Crashed(child.obituary())
+
+    def _hung(self, child: Child) -> TimedOut:
+        self._child = None
+        return TimedOut(child.hung())
 
     def _garbled(self, error: _wire.WireError) -> Crashed:
         self.kill()
@@ -154,11 +174,12 @@ class RemoteEvaluator:
 class RemoteReader:
     """A reader in a process of its own: one JSON object a line; started anew, when next needed, after it died."""
 
-    def __init__(self, module: str) -> None:
-        """Start the process."""
+    def __init__(self, module: str, timeout: float | None = None) -> None:
+        """Start nothing before the first question; `timeout` is how many seconds an answer may take."""
         self._module = module
+        self._timeout = timeout
         self._number = 0
-        self._child: Child | None = self._spawn()
+        self._child: Child | None = None
 
     def discover(self, paths: list[str], match: str | None) -> list[dict[str, Json]]:
         """Return what lies under the paths, as plain `Found`."""
@@ -182,7 +203,9 @@ class RemoteReader:
             self._child = None
 
     def _spawn(self) -> Child:
-        return Child("reader", "milepost.engines._leash", self._module)
+        child = Child("reader", "milepost.engines._leash", self._module)
+        child.patience = self._timeout
+        return child
 
     def _ask(self, method: str, arguments: dict[str, Json]) -> Any:
         if self._child is None:
@@ -191,6 +214,9 @@ class RemoteReader:
         request = {"id": self._number, "method": method, "arguments": arguments}
         try:
             answer = self._exchange(self._child, json.dumps(request).encode() + b"\n")
+        except Silence as error:
+            child, self._child = self._child, None
+            raise TimedOut(child.hung()) from error
         except BaseException:
             # Half an answer may be in the pipe: the next question needs a fresh process.
             if self._child is not None:
@@ -218,3 +244,13 @@ class RemoteReader:
         if not isinstance(answer, dict) or answer.get("id") != self._number:
             raise Crashed(f"the reader process answered {text[:80]!r}, which is no answer, and was ended")
         return answer
+
+
+def patience_of(job: Job) -> float | None:
+    """Return a job's timeout in seconds; None waits for ever."""
+    found = job.options.get("timeout")
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not found > 0:
+        raise UsageError(f"the option 'timeout' should be seconds above 0; it is {found!r}")
+    return float(found)

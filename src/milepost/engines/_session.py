@@ -1,17 +1,18 @@
 """A session: the driver's three calls, the same whichever processes play the other roles."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from milepost.core import Found, Json, Part, Target, Unit
+from milepost.core import Failure, Found, Json, Part, Table, Target, Unit
 from milepost.engines._errors import failure_of
 from milepost.engines._roles import Evaluator, Outcome, Reader
 from milepost.engines._spool import Spool
 from milepost.engines._tables import Tables
-from milepost.errors import CheckpointError, UsageError
+from milepost.errors import CheckpointError, Crashed, Torn, UsageError
 from milepost.plain import from_plain, to_plain
 
 
@@ -86,13 +87,21 @@ class RoleSession:
     def _identify(self, argument: dict[str, Any]) -> list[dict[str, Json]]:
         found, variants = from_plain(Found, argument["found"]), list(argument["variants"])
         try:
-            return self._evaluator.identify(found, self._tables.get(found), variants)
+            return self._identified(found, variants)
         except CheckpointError as error:
             failure = dataclasses.asdict(failure_of(error))
             return [
                 {"variant": item, "digest": None, "failure": failure, "step": None, "step_source": None}
                 for item in variants
             ]
+
+    def _identified(self, found: Found, variants: list[str]) -> list[dict[str, Json]]:
+        """Ask the evaluator; once more where a process died, since anything may have killed it the first time."""
+        try:
+            return self._evaluator.identify(found, self._tables.get(found), variants)
+        except Crashed as error:
+            _check_whole(found, self._tables.known(found), error)
+        return self._evaluator.identify(found, self._tables.get(found), variants)
 
     def _unit(self, unit: Unit) -> Iterator[Outcome]:
         needed = {target.found for target in unit.targets}
@@ -116,4 +125,32 @@ class RoleSession:
             # One whose rows all came, or which failed already, has its row.
             for target in readable:
                 if open_rows[target.found, target.variant] > 0:
-                    yield target, failure_of(error)
+                    yield target, _own_failure(target.found, tables[target.found.path], error)
+
+
+def _own_failure(found: Found, table: Table, error: CheckpointError) -> Failure:
+    """Return the row of one checkpoint where the process of several died."""
+    if isinstance(error, Crashed):
+        try:
+            _check_whole(found, table, error)
+        except Torn as torn:
+            return failure_of(torn)
+    return failure_of(error)
+
+
+def _check_whole(found: Found, table: Table | None, error: Crashed) -> None:
+    """Raise `Torn` where a file was cut off since it was read: whoever had it mapped died of that."""
+    ends = {found.files[0]: found.identity.size} if len(found.files) == 1 and table is None else dict[str, int]()
+    for tensor in table.tensors if table is not None else ():
+        where = tensor.where
+        ends[where.file] = max(ends.get(where.file, 0), where.offset + where.nbytes)
+    for file, end in ends.items():
+        try:
+            size = os.stat(file).st_size
+        except OSError:
+            continue  # A file that was deleted is still mapped whole.
+        if size < end:
+            raise Torn(
+                f"{file}: cut off while it was read: {end:,} bytes of it were needed, {size:,} are left; the next run "
+                f"tries it again ({str(error).splitlines()[0]})"
+            ) from error

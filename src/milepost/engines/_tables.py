@@ -33,6 +33,11 @@ class Tables:
                 shutil.rmtree(self._kept.pop(other)[1], ignore_errors=True)
         return kept[0]
 
+    def known(self, found: Found) -> Table | None:
+        """Return the table of a checkpoint if it is kept."""
+        kept = self._kept.get(found)
+        return None if kept is None else kept[0]
+
     def _read(self, found: Found) -> tuple[Table, Path]:
         folder = self._spool.folder()
         try:

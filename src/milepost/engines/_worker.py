@@ -1,24 +1,31 @@
 """The evaluator's process: `python -m milepost.engines._worker`, spoken to by frames on standard input and output.
 
 Requests are `open`, then any number of `describe`, `score`, `identify` and `evaluate`.  The answer is a frame of kind
-`done` with a `value`, or of kind `error`; an `evaluate` sends frames of kind `part` and `failure` before it.
+`done` with a `value`, or of kind `error`; an `evaluate` sends frames of kind `part` and `failure` before it, and
+whatever takes long frames of kind `beat`: signs of life.
 """
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, BinaryIO
 
+from milepost import pulse
 from milepost.core import Found, Job, Json, Part, Table, Unit
 from milepost.engines import _wire
 from milepost.engines._errors import as_checkpoint_error, plain_error
-from milepost.engines._leash import Inbox, die_with_parent
+from milepost.engines._leash import Inbox, die_with_parent, tell_where
 from milepost.engines._roles import Guarded
 from milepost.errors import MilepostError
 from milepost.plain import from_plain, to_plain
 
 Message = tuple[dict[str, Json], list[_wire.Buffer]]
+
+_BEAT_SECONDS = 1.0
+_BEATS = 5
+"""Signs of life within a timeout, at least."""
 
 
 class _Worker:
@@ -75,6 +82,27 @@ class _Worker:
         return self._evaluator
 
 
+class _Heart:
+    """Sends a sign of life when the evaluation goes on, but not more often than is of use."""
+
+    def __init__(self, replies: BinaryIO) -> None:
+        self._replies = replies
+        self._pause = _BEAT_SECONDS
+        self._last = 0.0
+
+    def within(self, timeout: float | None) -> None:
+        """Beat often enough for a timeout."""
+        if timeout is not None:
+            self._pause = min(_BEAT_SECONDS, timeout / _BEATS)
+
+    def beat(self) -> None:
+        """Send a sign of life; called by the thread that sends everything else."""
+        now = time.monotonic()
+        if now - self._last >= self._pause:
+            self._last = now
+            _wire.send(self._replies, {"kind": "beat"})
+
+
 def _private_streams() -> tuple[BinaryIO, BinaryIO]:
     """Move the protocol off descriptors 0 and 1, so that a print or input of the user's cannot touch it."""
     requests = os.fdopen(os.dup(0), "rb", buffering=1 << 16)
@@ -92,10 +120,15 @@ def _private_streams() -> tuple[BinaryIO, BinaryIO]:
 def main() -> None:
     """Serve until the driver closes its end, or dies."""
     die_with_parent()
+    tell_where()
     requests, replies = _private_streams()
+    heart = _Heart(replies)
+    pulse.listen(heart.beat)
     inbox: Inbox[_wire.Frame] = Inbox(partial(_wire.receive, requests.readinto))  # type: ignore[attr-defined]
     worker = _Worker()
     while (frame := inbox.take()) is not None:
+        if frame[0]["method"] == "open":
+            heart.within(frame[0]["job"]["options"].get("timeout"))
         for head, blobs in worker.answers(frame[0]):
             _wire.send(replies, head, blobs)
     worker.close()

@@ -3,6 +3,9 @@
 ```python
 def test_my_engine() -> None:
     check_engine(MyEngine, Job("eval.py", "evaluation"), Unit(0, 1000, targets, "test"))
+
+def test_my_engine_survives() -> None:
+    check_survival(MyEngine, job, good, [("crashed", unit_that_kills)], [("timeout", target_that_hangs)])
 ```
 """
 
@@ -26,6 +29,9 @@ from milepost.plain import to_plain
 Make = Callable[[], Engine]
 Key = tuple[str, str, int, int]
 
+_LONGEST_MESSAGE = 20_000
+"""Characters of a failure's message: a row, not a log."""
+
 
 def check_engine(make: Make, job: Job, *units: Unit) -> None:
     """Check an engine against every law, on one job and the units given; raise `AssertionError` where it fails.
@@ -35,6 +41,54 @@ def check_engine(make: Make, job: Job, *units: Unit) -> None:
     """
     for law in (_gives_the_same, _repeats, _answers_plainly, _cleans_up, _cleans_up_when_left, _refuses_when_closed):
         law(make, job, units)
+
+
+def check_survival(
+    make: Make,
+    job: Job,
+    good: Unit,
+    units: Iterable[tuple[str, Unit]],
+    loads: Iterable[tuple[str, Target]] = (),
+) -> None:
+    """Check that an engine with processes of its own outlives them; raise `AssertionError` where it does not.
+
+    `units` kill, hang or flood the process that evaluates them, and `loads` that which loads them, each with the kind
+    of row that has to come of it (`crashed`, `timeout`). Afterwards the unit `good` has to come out as before, and once
+    the session is closed nothing may be left. For a hang the job needs the option `timeout`.
+    """
+    before = _processes(), _spools()
+    with closing(make().open(job)) as session:
+        expected = _outcome_of(session, good)
+        for kind, unit in units:
+            _check_rows(session, unit, kind)
+            assert _outcome_of(session, good) == expected, f"after unit {unit.data!r} another comes out differently"
+        for kind, target in loads:
+            asked = {"found": to_plain(target.found), "variants": [target.variant]}
+            (row,) = session.call("identify", asked)
+            _check_failure(Failure(**(row["failure"] or {"kind": "ok", "message": ""})), kind, target.found.path)
+            assert _outcome_of(session, good) == expected, f"after {target.found.path} a unit comes out differently"
+    assert (_processes(), _spools()) == before, "processes that died or hung leave processes or spool folders"
+
+
+def _check_rows(session: Session, unit: Unit, kind: str) -> None:
+    """Check that each target has all its rows, or one failure of the kind, and that there is such a failure."""
+    rows, failed = dict.fromkeys(unit.targets, 0), set[Target]()
+    for target, outcome in session.run([unit]):
+        if isinstance(outcome, Part):
+            rows[target] += outcome.stop - outcome.start
+            continue
+        assert target not in failed, f"unit {unit.data!r}: two failures of one checkpoint"
+        failed.add(target)
+        _check_failure(outcome, kind, unit.data)
+    assert failed, f"unit {unit.data!r}: expected a failure of kind {kind!r}, found none"
+    whole = {target for target, count in rows.items() if count >= unit.stop - unit.start}
+    assert whole | failed == set(unit.targets), f"unit {unit.data!r}: a checkpoint has neither its rows nor a failure"
+
+
+def _check_failure(failure: Failure, kind: str, what: str) -> None:
+    assert failure.kind == kind, f"{what!r}: expected a failure of kind {kind!r}, found {failure}"
+    assert failure.message.strip(), f"{what!r}: the failure says nothing"
+    assert len(failure.message) <= _LONGEST_MESSAGE, f"{what!r}: the failure has {len(failure.message)} characters"
 
 
 def _outcome_of(session: Session, unit: Unit) -> dict[Any, Any]:

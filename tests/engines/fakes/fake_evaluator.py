@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from milepost import errors
+from milepost import errors, pulse
 from milepost.core import Failure, Found, Job, Part, Table, Target, Unit
 
 Outcome = tuple[Target, Part | Failure]
@@ -48,6 +48,11 @@ class Evaluator:
 
     def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Any]]:
         if "killer" in found.path:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "sleeper" in found.path:
+            threading.Event().wait(600)
+        if "once" in found.path and not Path(os.environ["FAKE_MARK"]).exists():
+            Path(os.environ["FAKE_MARK"]).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if "bug" in found.path:
             raise ValueError("bad weights")
@@ -106,6 +111,37 @@ def _hard_exit(_: Unit) -> Iterable[Outcome]:
     return ()
 
 
+def _flood(_: Unit) -> Iterable[Outcome]:
+    for number in range(200):
+        os.write(2, f"{number}: {'x' * 100_000}".encode())
+    os.write(2, b"\nthe last line\n")
+    os._exit(3)
+    return ()
+
+
+def _deaf(_: Unit) -> Iterable[Outcome]:
+    # Not even the signal that asks where it is gets an answer.
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+    threading.Event().wait(600)
+    return ()
+
+
+def _slow(unit: Unit) -> Iterator[Outcome]:
+    # Slower than any timeout of the tests as a whole, but it goes on.
+    for _ in range(28):
+        threading.Event().wait(0.1)
+        pulse.beat()
+    yield unit.targets[0], Failure("mismatch", "as slow as it is")
+
+
+def _cut_off(unit: Unit) -> Iterable[Outcome]:
+    path = unit.targets[0].found.path
+    mapped = np.memmap(path, np.uint8, "r")
+    os.truncate(path, 10)
+    int(mapped[-1])
+    return ()
+
+
 def _print(_: Unit) -> Iterable[Outcome]:
     print("printed by the user" * 10_000)
     os.write(1, b"written to descriptor 1\n")
@@ -158,6 +194,10 @@ ACTIONS: dict[str, Callable[[Unit], Iterable[Outcome]]] = {
     "segfault": _segfault,
     "exit": _exit,
     "hard exit": _hard_exit,
+    "flood": _flood,
+    "deaf": _deaf,
+    "slow": _slow,
+    "cut off": _cut_off,
     "print": _print,
     "huge": _huge,
     "fail": _fail,

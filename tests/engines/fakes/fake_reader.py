@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,20 @@ class Reader:
         if "die" in path:
             print("about to die", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        if "drowsy" in path:
+            threading.Event().wait(600)
         if "garbage" in path:
             sys.stdout.write("no JSON\n")
         if "bug" in path and "-" in path:
             raise KeyError(path)
         if "torn" in path:
             raise checkpoint_error("torn", f"{path}: 12 bytes are missing")
-        Path(spool, "w.bin").write_bytes(b"1234")
-        where = {"file": str(Path(spool, "w.bin")), "offset": 0, "nbytes": 4, "encoding": "raw", "strides": None}
+        if os.path.isabs(path):
+            file, size = path, os.path.getsize(path)
+        else:
+            file, size = str(Path(spool, "w.bin")), 4
+            Path(file).write_bytes(b"1234")
+        where = {"file": file, "offset": 0, "nbytes": size, "encoding": "raw", "strides": None}
         tensor = {"name": "w", "dtype": "float32", "shape": [1], "where": where, "role": "weights", "group": ""}
         return {"format": "fake", "tensors": [tensor], "step": 7, "step_source": "x", "foreign": [], "notes": []}
 

@@ -1,0 +1,33 @@
+"""Signs of life: long work calls `beat` as it goes on, and who watches over the process listens.
+
+A hang is told from slow work by them: a pass may take hours before its first part, but a batch has its end.
+"""
+
+from collections.abc import Callable
+
+
+def _nobody() -> None:
+    """Do nothing: nobody watches over this process."""
+
+
+_listener: Callable[[], None] = _nobody
+
+
+def beat() -> None:
+    """Say that the work goes on; called from the process's main thread of work, as often as it likes."""
+    _listener()
+
+
+def listen(to: Callable[[], None] | None) -> None:
+    """Have `to` called at every beat from now on; None for nobody.
+
+    >>> heard = []
+    >>> listen(lambda: heard.append("beat"))
+    >>> beat()
+    >>> listen(None)
+    >>> beat()
+    >>> heard
+    ['beat']
+    """
+    global _listener  # noqa: PLW0603 - one process, one who watches over it
+    _listener = to or _nobody

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from milepost import pulse
 from milepost.behind import Behind
 from milepost.core import Array, Batch, Failure, Json, Metric, Model, Part, Source, Task
 from milepost.data.ahead import ahead
-from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, OutOfMemory
+from milepost.errors import CheckpointError, DataError, MilepostError, Mismatch, ModelFailed, OutOfMemory
 from milepost.firstlook import look
 from milepost.parting import Parting, is_grouped
 from milepost.plain import digest, spec_of
@@ -32,6 +33,8 @@ TOGETHER_ROWS = 1 << 12
 
 TOGETHER_BYTES = 1 << 17
 """Or from this many bytes of outputs on; larger ones wait for nothing."""
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
 _Held = tuple[Array, "_Rows", int, int]
 
@@ -97,16 +100,12 @@ def _passed(
             continue
         rows = _rows_of(batch, cells)
         for name in list(buffers):
-            clocks = buffers[name].clocks
-            clocks["data"] += waited / len(buffers)
-            try:
-                outputs = _predict(work, residents[name], batch)
-                mark = _tick(clocks, "model", mark)
-                _check_model(work, residents[name], batch, outputs)
-                buffers[name].take(outputs, rows, (low, high), behind)
-            except CheckpointError as error:
-                yield name, Failure(error.kind, str(error))
-            mark = _tick(clocks, "metrics", mark)
+            buffers[name].clocks["data"] += waited / len(buffers)
+            failure = _take(work, residents[name], batch, rows, (low, high), buffers[name], behind)
+            if failure is not None:
+                yield name, failure
+            pulse.beat()
+        mark = time.perf_counter()
         if not buffers:
             return
         if parting.over(high):
@@ -119,6 +118,30 @@ def _passed(
             f"the source ended at row {done}, but {parting.stop} rows were expected: it holds fewer than it said"
         )
     yield from _cut(buffers, done if not parting.over(done) else parting.done(done), behind)
+
+
+def _take(  # noqa: PLR0917 - one row of a table of residents and batches
+    work: Pass,
+    weights: Any,
+    batch: Batch,
+    rows: "_Rows",
+    bounds: tuple[int, int],
+    buffer: "_Buffer",
+    behind: Behind,
+) -> Failure | None:
+    """Predict a batch with one resident and hand its outputs to the buffer; return what it failed of."""
+    mark = time.perf_counter()
+    try:
+        outputs = _predict(work, weights, batch)
+        mark = _tick(buffer.clocks, "model", mark)
+        _check_model(work, weights, batch, outputs)
+        buffer.take(outputs, rows, bounds, behind)
+    except CheckpointError as error:
+        # The error ends here: its traceback holds what may be large.
+        return Failure(error.kind, str(error))
+    finally:
+        _tick(buffer.clocks, "metrics", mark)
+    return None
 
 
 def _cut(buffers: dict[str, "_Buffer"], stop: int, behind: Behind) -> Iterator[tuple[str, Part | Failure]]:
@@ -142,16 +165,25 @@ def _predict(work: Pass, weights: Any, batch: Batch) -> Any:
         return work.model.predict(weights, batch.inputs)
     except (CheckpointError, DataError):
         raise
-    except MemoryError as error:
-        raise OutOfMemory(f"at rows {batch.start} to {batch.start + len(batch.labels)}: {error}") from error
     except Exception as error:
         last = error.__traceback__
         while last is not None and last.tb_next is not None:
             last = last.tb_next
         place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last else "unknown"
         stop = batch.start + len(batch.labels)
-        kind = OutOfMemory if "out of memory" in str(error).lower() else ModelFailed
+        kind = OutOfMemory if ran_out(error) else ModelFailed
         raise kind(f"rows {batch.start} to {stop}: {type(error).__name__}: {error} (raised at {place})") from error
+
+
+def ran_out(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out, in the words of any framework.
+
+    >>> ran_out(MemoryError()), ran_out(RuntimeError("CUDA out of memory.")), ran_out(ValueError("out of range"))
+    (True, True, False)
+    """
+    if isinstance(error, MilepostError):
+        return isinstance(error, OutOfMemory)
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
 
 
 def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:

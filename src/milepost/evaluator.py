@@ -4,8 +4,8 @@ It is the user's trusted code: it imports their file.  It is handed tables of te
 the bytes itself, and never parses a checkpoint.
 """
 
+import gc
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit
-from milepost.errors import CheckpointError, ModelFailed, Torn, UsageError
-from milepost.evaluate import Pass, evaluate
+from milepost import pulse
+from milepost.core import Batch, Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit
+from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
+from milepost.evaluate import Pass, ran_out
 from milepost.evaluation import Evaluation
+from milepost.fitting import Fitting
 from milepost.kept import scored_of
 from milepost.loading import code_version, entries, load, settings_of
 from milepost.plain import digest, spec_of
@@ -54,7 +56,8 @@ class Evaluator:
                 raise UsageError(f"--device {device}: {type(self._model).__name__} has no devices to choose from")
             self._model = self._model.on(device)
         self._initial = _initial_of(self._model) if options.get("allow_missing") else None
-        self._passes: dict[str, Pass] = {}
+        self._fittings: dict[str, Fitting] = {}
+        self._tables: Mapping[str, Table] = {}
         self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
 
     def describe(self) -> dict[str, Json]:
@@ -91,7 +94,7 @@ class Evaluator:
         for variant in variants:
             row: dict[str, Json] = {"variant": variant, "step": table.step, "step_source": table.step_source}
             try:
-                restored = restore(table, self._model.variables(), variant, self._initial)
+                restored = self._restore(table, variant)
                 _check_same(found)
             except CheckpointError as error:
                 rows.append({**row, "digest": None, "failure": {"kind": error.kind, "message": str(error)}})
@@ -107,21 +110,11 @@ class Evaluator:
         return rows
 
     def evaluate(self, unit: Unit, tables: Mapping[str, Table]) -> Iterator[tuple[Target, Part | Failure]]:
-        """Take a unit's checkpoints through one pass over its range of the data."""
-        work = self._pass(unit.data)
-        targets, residents, loading = dict[str, Target](), dict[str, Any](), dict[str, float]()
-        for target in unit.targets:
-            name = f"{target.found.path}\0{target.variant}"
-            began = time.perf_counter()
-            try:
-                residents[name] = self._load(target, tables)
-                targets[name], loading[name] = target, time.perf_counter() - began
-            except CheckpointError as error:
-                yield target, Failure(error.kind, str(error))
-        if residents:
-            for name, outcome in evaluate(work, residents, unit.start, unit.stop, loading):
-                self._check_settings()
-                yield targets[name], outcome
+        """Take a unit's checkpoints through one pass over its range of the data, or through several if memory ends."""
+        self._tables = tables
+        for outcome in self._fitting(unit.data).run(unit.targets, unit.start, unit.stop):
+            self._check_settings()
+            yield outcome
 
     def score(self, argument: Mapping[str, Json]) -> list[dict[str, Json]]:
         """Compute and publish the records of an evaluation that are not in the store yet; return the new ones.
@@ -140,23 +133,45 @@ class Evaluator:
             made.append(payload)
         return made
 
-    def _load(self, target: Target, tables: Mapping[str, Table]) -> Any:
+    def _load(self, target: Target) -> Any:
         """Make a checkpoint resident, and see to it that what is resident is what was identified."""
-        restored = self._restored.pop((target.found.path, target.variant), None)
+        pulse.beat()
+        path = target.found.path
+        restored = self._restored.pop((path, target.variant), None)
         if restored is None or restored.digest != target.digest:
-            restored = restore(tables[target.found.path], self._model.variables(), target.variant, self._initial)
+            restored = self._restore(self._tables[path], target.variant)
             if target.digest is not None and restored.digest != target.digest:
-                raise Torn(
-                    f"{target.found.path} was overwritten after it was identified; the next run evaluates it anew"
-                )
+                raise Torn(f"{path} was overwritten after it was identified; the next run evaluates it anew")
         try:
             weights = self._model.load(restored.arrays)
         except CheckpointError:
             raise
         except Exception as error:
-            raise ModelFailed(f"the model cannot take the weights: {type(error).__name__}: {error}") from error
+            kind = OutOfMemory if ran_out(error) else ModelFailed
+            raise kind(f"the model cannot take the weights: {type(error).__name__}: {error}") from error
         _check_unchanged(target.found)
         return weights
+
+    def _restore(self, table: Table, variant: str) -> Restored:
+        """Restore one variant; where memory runs out, once more without what is kept for speed only."""
+        for last in (False, True):
+            pulse.beat()
+            try:
+                return restore(table, self._model.variables(), variant, self._initial)
+            except MemoryError as error:
+                said = f"the weights do not fit into memory: {error}"
+            if last:
+                break
+            self._free()
+        raise OutOfMemory(said)
+
+    def _free(self) -> None:
+        """Let go of everything that can be had again."""
+        self._restored.clear()
+        release = getattr(self._model, "release", None)
+        if release is not None:
+            release()
+        gc.collect()
 
     def _remember(self, path: str, variant: str, restored: Restored) -> None:
         """Keep the mapped arrays of what was identified last: it is evaluated next."""
@@ -164,10 +179,10 @@ class Evaluator:
         while len(self._restored) > _CACHED:
             self._restored.popitem(last=False)
 
-    def _pass(self, data: str) -> Pass:
-        if data not in self._passes:
+    def _fitting(self, data: str) -> Fitting:
+        if data not in self._fittings:
             evaluation = self._evaluation
-            self._passes[data] = Pass(
+            work = Pass(
                 model=self._model,
                 source=self._sources[data],
                 task=evaluation.task,
@@ -176,7 +191,8 @@ class Evaluator:
                 folded=evaluation.folded,
                 environment=self._environment(),
             )
-        return self._passes[data]
+            self._fittings[data] = Fitting(work, self._load, self._free)
+        return self._fittings[data]
 
     def _check_settings(self) -> None:
         """Refuse settings that are read for the first time, or with another value, once the key is made."""
@@ -222,10 +238,15 @@ def _described_source(source: Source) -> dict[str, Json]:
     fingerprint = source.fingerprint()
     size = source.size
     if size is None:
-        size = sum(len(batch.labels) for batch in source.batches(0, _ENDLESS, 4096))
+        size = sum(_counted(batch) for batch in source.batches(0, _ENDLESS, 4096))
     shown = getattr(source, "described", None)
     described = {"described": shown()} if shown is not None else {}
     return {"size": size, "fingerprint": fingerprint, "digest": digest([fingerprint, size]), **described}
+
+
+def _counted(batch: Batch) -> int:
+    pulse.beat()
+    return len(batch.labels)
 
 
 def _check_same(found: Found) -> None:

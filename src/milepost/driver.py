@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost.core import Failure, Found, Json, Part, Session, Target
-from milepost.errors import Crashed, OutOfMemory, retried
-from milepost.events import constant_note, missing_note, record_events
+from milepost.errors import Crashed, OutOfMemory, TimedOut, retried
+from milepost.events import constant_note, memory_note, missing_note, progress_event, record_events
 from milepost.plain import now
 from milepost.plan import BESIDES, covered, evaluation_key, missing, subject, units, wanted_rows
 from milepost.sighter import Sighter
@@ -23,7 +23,7 @@ from milepost.store.store import Store
 Listen = Callable[[dict[str, Json]], None]
 
 _POLL_SECONDS = 0.25
-_SHARED = frozenset({Crashed.kind, OutOfMemory.kind})
+_SHARED = frozenset({Crashed.kind, OutOfMemory.kind, TimedOut.kind})
 """Failures of a whole process, which say nothing of a single checkpoint where several were resident."""
 
 
@@ -75,6 +75,7 @@ class Driver:
         self._repetitions: dict[tuple[str, str], int] = {}
         self._sealed: set[str] = set()
         self._deferred: list[Item] = []
+        self._said: set[str | None] = set()
         self._sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
 
     def read_at(self, place: Callable[[Found], Found]) -> None:
@@ -248,7 +249,8 @@ class Driver:
                 self._finish(fresh, new=False)
         return held
 
-    def _evaluate(self, items: list[Item], data: str) -> None:
+    def _evaluate(self, items: list[Item], data: str, *, last: bool = False) -> None:
+        """Take items through the data; what a dead process tells nothing of is taken alone, for the `last` time."""
         for item in items:
             self._describe(item)
             rows = covered(item.have, item.stop)
@@ -267,7 +269,8 @@ class Driver:
             for target, outcome in self.session.run([left]):
                 if isinstance(outcome, Failure):
                     alive.pop(target, None)
-                    if outcome.kind in _SHARED and len(left.targets) > 1:
+                    alone = len(left.targets) == 1
+                    if outcome.kind in _SHARED and not last and not (alone and outcome.kind != Crashed.kind):
                         shaken.append(by_target[target])
                     else:
                         self._record_failure(by_target[target], outcome)
@@ -276,8 +279,9 @@ class Driver:
                     self._progress(by_target[target], outcome, items, started)
         for item in alive.values():
             self._finish(item, new=True)
-        for item in shaken:  # one of them brought the others down: each by itself, and the culprit is known
-            self._evaluate([replace(item, have=tuple(self.coverage(item.key)[1]))], data)
+        # One of them brought the others down, or something the process: each by itself, and the culprit is known.
+        for item in shaken:
+            self._evaluate([replace(item, have=tuple(self.coverage(item.key)[1]))], data, last=True)
 
     def _describe(self, item: Item) -> None:
         described = self.data[item.data]
@@ -307,6 +311,10 @@ class Driver:
             dataset.slice(name[6:]).add(part.start, part.stop, {"value": shared.pop(name)})
         dataset.add(part.start, part.stop, shared)
         environment = {**part.environment, "engine_host": os.uname().nodename}
+        said = memory_note(part.environment)
+        if said not in self._said:
+            self._said.add(said)
+            self.note(said)
         parts = self.store.evaluation(item.key).parts(item.column_set)
         parts.publish(replace(part, columns=own, environment=environment))
 
@@ -383,16 +391,6 @@ class Driver:
     def _progress(self, item: Item, part: Part, items: list[Item], started: float) -> None:
         if item is not items[-1]:
             return
-        seconds = time.monotonic() - started
+        names, seconds = [one.sighting.name for one in items], time.monotonic() - started
         rows = part.stop - min(start for start, _ in item.gaps)
-        self.listen(
-            {
-                "event": "progress",
-                "data": item.data,
-                "names": [one.sighting.name for one in items],
-                "done": part.stop,
-                "size": item.stop,
-                "examples_per_second": rows * len(items) / seconds if seconds else 0.0,
-                "seconds": dict(part.environment.get("timings", {})),
-            }
-        )
+        self.listen(progress_event(item.data, names, rows, item.stop, seconds, part))

@@ -1,8 +1,9 @@
 """What a run tells while it goes on: plain dictionaries, the same in `--json`, in tables and in tests."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from milepost.core import Json
+from milepost.core import Json, Part
 from milepost.store.evaluation import partial_of
 from milepost.store.records import OPTIONAL, by_slice
 from milepost.store.sightings import Sighting
@@ -51,3 +52,33 @@ def constant_note(name: str, rows: int, data: str, payloads: list[dict[str, Any]
         f"{name}: all {rows:,} rows of {data} are predicted as {said}: is it "
         "untrained, or do the inputs not reach the model as they did in training?"
     )
+
+
+def memory_note(environment: Mapping[str, Json]) -> str | None:
+    """Say with what a part was made where memory held less than was asked for; None where it held all.
+
+    >>> memory_note({"memory": {"residents": 2, "batch_size": 64, "asked": 256}})
+    'memory ran out: from here on at most 2 checkpoints at once, 64 rows a batch instead of 256'
+    """
+    memory = environment.get("memory")
+    if not memory:
+        return None
+    most, rows, asked = memory["residents"], memory["batch_size"], memory["asked"]
+    said = [f"at most {most} checkpoint{'s' if most > 1 else ''} at once"] if most else []
+    said += [f"{rows:,} rows a batch instead of {asked:,}"] if rows != asked else []
+    return f"memory ran out: from here on {', '.join(said)}"
+
+
+def progress_event(
+    data: str, names: Sequence[str], rows: int, size: int, seconds: float, part: Part
+) -> dict[str, Json]:
+    """Return how far a pass is: `rows` done of each checkpoint in `seconds`, up to where the part ends of `size`."""
+    return {
+        "event": "progress",
+        "data": data,
+        "names": list(names),
+        "done": part.stop,
+        "size": size,
+        "examples_per_second": rows * len(names) / seconds if seconds else 0.0,
+        "seconds": dict(part.environment.get("timings", {})),
+    }

@@ -25,7 +25,10 @@ from milepost.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to run: checkpoints (files or folders), a store, an evaluation by file or live, and how."""
+    """What to run: checkpoints (files or folders), a store, an evaluation by file or live, and how.
+
+    `timeout` is how many seconds a process may give no sign of life; None waits for ever, as this process does.
+    """
 
     checkpoints: tuple[str, ...]
     store: str
@@ -40,6 +43,7 @@ class Request:
     again: bool = False
     residents: int = 4
     allow_missing: bool = False
+    timeout: float | None = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +228,8 @@ def open_session(request: Request) -> Session:
     options: dict[str, Json] = {"device": request.device} if request.device else {}
     if request.allow_missing:
         options["allow_missing"] = True
+    if request.timeout is not None:
+        options["timeout"] = request.timeout
     job = Job(request.file, request.attribute, options, request.live)
     session: Session = load("engines", request.engine)().open(job)
     return session
@@ -234,6 +240,8 @@ def _check(request: Request) -> None:
         raise UsageError(f"--limit {request.limit}: expected 1 or more rows")
     if request.residents < 1:
         raise UsageError(f"--residents {request.residents}: expected 1 or more checkpoints")
+    if request.timeout is not None and not request.timeout > 0:
+        raise UsageError(f"timeout={request.timeout}: expected seconds above 0, or None to wait for ever")
     if not request.checkpoints:
         raise UsageError("no checkpoints were named; expected files or folders")
 

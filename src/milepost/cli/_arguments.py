@@ -48,8 +48,34 @@ def add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--residents", metavar="N", type=positive, default=4, help="checkpoints that share one pass over the data (4)"
     )
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=patience,
+        default="30m",
+        help="how long an evaluator or reader may give no sign of life (a batch done, a file read) before it is ended "
+        "and its checkpoint is a `timeout`: 90s, 30m (default), 2h; none waits for ever, as --engine inprocess does",
+    )
     add_store(parser)
     add_json(parser)
+
+
+def seconds(text: str) -> float:
+    """Turn a time above 0 (`90`, `90s`, `30m`, `2h`, `1d`) into seconds; argparse words the error.
+
+    >>> seconds("90"), seconds("30m"), seconds("1.5h")
+    (90.0, 1800.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected a time above 0 such as 90s, 30m or 2h, found {text!r}")
+    return value
+
+
+def patience(text: str) -> float | None:
+    """Turn a time into seconds, and `none` into None."""
+    return None if text == "none" else seconds(text)
 
 
 def positive(text: str) -> int:

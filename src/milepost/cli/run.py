@@ -40,6 +40,7 @@ def request_of(args: argparse.Namespace) -> Any:
         again=args.again,
         residents=args.residents,
         allow_missing=args.allow_missing,
+        timeout=args.timeout,
     )
 
 

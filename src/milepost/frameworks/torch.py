@@ -133,6 +133,16 @@ class TorchModel:
                 return module(**{name: self._input(value) for name, value in inputs.items()})
             return module(self._input(inputs))
 
+    def release(self) -> None:
+        """Let go of the weights that were predicted with last, and of what PyTorch keeps of a device's memory."""
+        self._current = None
+        for slot in self._slots:
+            for holder in slot.holders:
+                # One number that looks like a whole tensor: `load` reads shape, dtype and device from it.
+                holder.data = torch.zeros((), dtype=holder.dtype, device=holder.device).expand(holder.shape)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def suspects(self, weights: Resident, inputs: Any) -> list[str]:
         """Watch one more prediction and name what in it depends on chance, on the batch or on earlier calls."""
         module = self._built()

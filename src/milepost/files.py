@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,18 @@ PREFIX = ".tmp-"
 JSON_LIMIT = 64 * 2**20
 """Largest JSON file that is read; ours are a few kilobytes."""
 
+_FULL = "free some room and run it again: nothing that was finished is lost"
+_SHUT = "have its owner let you, or name another place with --store"
+_REMEDIES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+    errno.EROFS: "mount it for writing, or name another place with --store",
+    errno.EACCES: _SHUT,
+    errno.EPERM: _SHUT,
+    errno.EIO: "look at the disk or network behind it, then run it again: nothing that was finished is lost",
+    errno.ESTALE: "the network file system lost it for a moment: run it again, nothing that was finished is lost",
+}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 _DEAD_CLAIM_SECONDS = 60
 _FIELDS = 4  # of an owner's text
@@ -149,9 +161,10 @@ def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> bool:
     (True, False, b'first')
     """
     final = Path(path)
-    with suppress(OSError):
-        if final.stat().st_size:
-            return False
+    if _is_filled(final):
+        # Its writer may have been killed before it forced the name to disk: who relies on it must.
+        sync_folder(final.parent)
+        return False
     temporary = final.parent / f"{PREFIX}{Owner.me().text()}-{next(_numbers)}"
     try:
         with temporary.open("xb") as stream:
@@ -163,10 +176,18 @@ def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> bool:
             os.fsync(stream.fileno())
         won = _put(temporary, final)
     finally:
-        temporary.unlink(missing_ok=True)
-    if won:
-        sync_folder(final.parent)
+        # What cannot be removed now is swept once this process is gone; it must not hide what went wrong before.
+        with suppress(OSError):
+            temporary.unlink()
+    sync_folder(final.parent)
     return won
+
+
+def _is_filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _put(temporary: Path, final: Path) -> bool:
@@ -211,6 +232,18 @@ def _replace_dead_claim(temporary: Path, final: Path) -> bool:
     return _claim(temporary, final)
 
 
+def make_folder(folder: str | Path) -> None:
+    """Make a folder with all that lead to it, each name forced to disk; one that is there is left as it is."""
+    path = Path(folder)
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folder(path.parent)
+    with suppress(FileExistsError):
+        path.mkdir()
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: str | Path) -> None:
     """Force a folder's entries to disk, where the file system can."""
     handle = os.open(folder, os.O_RDONLY)
@@ -232,7 +265,7 @@ def sweep(folder: str | Path) -> int:
     for path in _temporaries(os.fspath(folder)):
         owner = Owner.parse(path.name[len(PREFIX) :].rpartition("-")[0])
         if owner is not None and owner.alive() is False:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # rubbish that cannot be removed is no reason to stop
                 path.unlink()
                 removed += 1
     return removed
@@ -243,7 +276,7 @@ def _temporaries(folder: str) -> Iterator[Path]:
     while waiting:
         try:
             entries = os.scandir(waiting.pop())
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
             continue
         with entries:
             for entry in entries:
@@ -256,12 +289,33 @@ def _temporaries(folder: str) -> Iterator[Path]:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
+@contextmanager
+def readable(path: str | Path) -> Iterator[None]:
+    """Turn what the system says while a file is read into a `StoreError`; that it is absent passes as it is."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise disk_error(path, "cannot be read", error) from error
+
+
+def disk_error(path: str | Path, what: str, error: OSError) -> StoreError:
+    """Return the error that says where, what the system said, and what to do.
+
+    >>> str(disk_error("/evals/a", "could not be written", OSError(errno.EROFS, "Read-only file system")))
+    '/evals/a: could not be written (Read-only file system); mount it for writing, or name another place with --store'
+    """
+    todo = _REMEDIES.get(error.errno or 0, "what was finished before is kept")
+    return StoreError(f"{path}: {what} ({error.strerror or error}); {todo}")
+
+
 def read_bounded(path: str | Path, limit: int) -> bytes:
     """Read a regular file of at most `limit` bytes whole; a larger one, or none at all, is a `StoreError`.
 
-    A file that is not there is the ordinary `FileNotFoundError`.
+    A file that is not there is the ordinary `FileNotFoundError` (or `NotADirectoryError`).
     """
-    with Path(path).open("rb") as stream:
+    with readable(path), Path(path).open("rb") as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{path}: expected a regular file, found something else; move it away")

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from milepost.errors import StoreError
-from milepost.files import publish, sync_folder
+from milepost.files import disk_error, publish, readable, sync_folder
 
 _SAFE = re.compile(r"[A-Za-z0-9_+@=,.~-]+(/[A-Za-z0-9_+@=,.~-]+)*")
 _TRIES = 10
+_REMEMBERED = 4096
 
 
 class Storage(Protocol):
     """The four operations.  Names are relative, slashed, of safe characters; objects never change once there."""
 
     def put(self, name: str, data: bytes | Callable[[BinaryIO], None]) -> bool:
-        """Put an object, whole and durable, if its name is free; False where it is taken."""
+        """Put an object, whole and durable, if its name is free; False where it is taken, by now durably."""
 
     def get(self, name: str) -> Path:
         """Return a local file with the object's content, to be read or mapped; `FileNotFoundError` where absent."""
@@ -44,34 +45,36 @@ class FolderStorage:
     def __init__(self, root: str | Path) -> None:
         """Use a folder that exists."""
         self.root = Path(root)
+        self._forced: set[Path] = set()
 
     def put(self, name: str, data: bytes | Callable[[BinaryIO], None]) -> bool:
         """Put an object, whole and durable, if its name is free; a `StoreError` where the folder cannot be written."""
         path = self._path(name)
         try:
             for _ in range(_TRIES):
-                self._make(path.parent)
-                # Another process may remove the folder, empty at that moment, between the two steps.
+                # Another process may remove a folder, empty at that moment, between the steps.
                 with suppress(FileNotFoundError):
+                    self._make(path.parent)
                     return publish(path, data)
         except OSError as error:
-            raise StoreError(
-                f"{path}: could not be written ({error.strerror or error}); the store needs a folder that can be "
-                "written and has room"
-            ) from error
+            raise disk_error(path, "could not be written", error) from error
         raise StoreError(f"{path.parent}: vanishes whenever it is made; is something cleaning the store's folder?")
 
     def get(self, name: str) -> Path:
         """Return the object's file; `FileNotFoundError` where it is absent, or claimed but never filled."""
         path = self._path(name)
-        if not path.stat().st_size:
+        with readable(path):
+            size = path.stat().st_size
+        if not size:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return path
 
     def list(self, folder: str) -> list[str]:
         """Return the names in a folder, sorted, temporary files aside."""
+        path = self._path(folder)
         try:
-            names = os.listdir(self._path(folder))
+            with readable(path):
+                names = os.listdir(path)
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(name for name in names if not name.startswith("."))
@@ -79,7 +82,10 @@ class FolderStorage:
     def delete(self, name: str) -> None:
         """Remove an object and the folders that it leaves empty."""
         path = self._path(name)
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error(path, "could not be removed", error) from error
         for parent in path.parents:
             if parent == self.root:
                 return
@@ -94,11 +100,13 @@ class FolderStorage:
         return self.root / name
 
     def _make(self, folder: Path) -> None:
-        missing = []
-        while not folder.is_dir():
-            missing.append(folder)
-            folder = folder.parent
-        for item in reversed(missing):
-            with suppress(FileExistsError):
-                item.mkdir()
-                sync_folder(item.parent)
+        """Make a folder below the root, and force its name to disk even where another process made it."""
+        if folder == self.root or (folder in self._forced and folder.is_dir()):
+            return
+        self._make(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir()
+        sync_folder(folder.parent)
+        if len(self._forced) >= _REMEMBERED:
+            self._forced.clear()
+        self._forced.add(folder)

@@ -37,7 +37,7 @@ def connect(root: Path, store_id: str) -> tuple[sqlite3.Connection, str]:
             if place == cache:
                 place.parent.mkdir(parents=True, exist_ok=True)
             return _open(str(place)), str(place)
-    return _open(":memory:"), ":memory:"
+    return in_memory()
 
 
 def drop(place: str) -> None:
@@ -70,6 +70,18 @@ def damaged(error: sqlite3.DatabaseError) -> bool:
     if code is None:
         return not isinstance(error, sqlite3.OperationalError)
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_ERROR)
+
+
+def unwritable(error: sqlite3.DatabaseError) -> bool:
+    """Tell whether an error means that the place of the index is full, failing or read-only: memory will do."""
+    code = getattr(error, "sqlite_errorcode", None)
+    bad = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+    return code is not None and code & 0xFF in bad
+
+
+def in_memory() -> tuple[sqlite3.Connection, str]:
+    """Open an index that is nowhere on disk."""
+    return _open(":memory:"), ":memory:"
 
 
 def _open(place: str) -> sqlite3.Connection:

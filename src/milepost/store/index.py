@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from milepost.files import readable
 from milepost.store import _index_place, _index_scan
 
 _Result = TypeVar("_Result")
@@ -50,7 +51,8 @@ class Index:
 
     def refresh(self) -> int:
         """Take in what changed in the store; return how many folders did."""
-        return self._mended(lambda: _index_scan.refresh(self._connection, self._root))
+        with readable(self._root):
+            return self._mended(lambda: _index_scan.refresh(self._connection, self._root))
 
     def records(
         self,
@@ -185,11 +187,15 @@ class Index:
         try:
             return call()
         except sqlite3.DatabaseError as error:
-            if not _index_place.damaged(error):
+            memory = _index_place.unwritable(error) and self.place != ":memory:"
+            if not memory and not _index_place.damaged(error):
                 raise
         self.close()
-        _index_place.drop(self.place)
-        self._connection, self.place = _index_place.connect(self._root, self._id)
+        if memory:
+            self._connection, self.place = _index_place.in_memory()
+        else:
+            _index_place.drop(self.place)
+            self._connection, self.place = _index_place.connect(self._root, self._id)
         _index_scan.refresh(self._connection, self._root)
         return call()
 

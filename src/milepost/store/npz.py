@@ -23,7 +23,7 @@ import numpy as np
 
 from milepost.core import Array
 from milepost.errors import StoreError
-from milepost.files import json_bytes
+from milepost.files import json_bytes, readable
 
 HEADER = "header.json"
 CHUNK = 1 << 20
@@ -49,9 +49,12 @@ class Writer:
         """Return the writer."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Write the directory; the file is whole from here on."""
-        self._zip.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the directory; the file is whole from here on.  After an error it never will be, so nothing is."""
+        if kind is None:
+            self._zip.close()
+        else:
+            self._zip.fp = None  # no directory, neither now nor when it is collected
 
     def header(self, value: Any) -> None:
         """Write the plain-data header."""
@@ -116,7 +119,7 @@ class Archive:
         """Read the directory; a `StoreError` says what is damaged, `FileNotFoundError` that there is no such file."""
         self.path = Path(path)
         try:
-            with self.path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            with readable(self.path), self.path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
                 size = os.fstat(stream.fileno()).st_size
                 infos = {info.filename: info for info in archive.infolist()}
                 self.header: dict[str, Any] = _read_header(archive, infos)
@@ -147,7 +150,7 @@ class Archive:
         if not 0 <= start <= stop <= rows:
             raise IndexError(f"{self.path}: {name}: rows {start} to {stop} of {rows}")
         shape = (stop - start, *member.shape[1:]) if member.shape else ()
-        with self.path.open("rb") as stream:
+        with readable(self.path), self.path.open("rb") as stream:
             data = _exactly(stream, member.offset + start * member.row, (stop - start) * member.row)
         return np.frombuffer(bytearray(data), member.dtype).reshape(shape)
 
@@ -159,7 +162,7 @@ class Archive:
 
     def verify(self) -> None:
         """Check every array against its CRC-32; a `StoreError` names the first that differs."""
-        with self.path.open("rb") as stream:
+        with readable(self.path), self.path.open("rb") as stream:
             for name, member in self.members.items():
                 stream.seek(member.at)
                 crc, left = 0, member.stored

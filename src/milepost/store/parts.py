@@ -81,6 +81,9 @@ class Parts:
         names = self._storage.list(self._folder)
         if not names or self._archive(self._sealed) is None:
             return 0
+        # Its writer may have failed, or been killed, between naming it and forcing the name to disk: a name that is
+        # taken is forced by whoever puts it.  Only then may the parts go.
+        self._storage.put(self._sealed, self._never)
         for name in names:
             self._storage.delete(f"{self._folder}/{name}")
         return len(names)
@@ -88,6 +91,9 @@ class Parts:
     def read(self) -> ColumnsReader:
         """Return a reader of what is covered now."""
         return ColumnsReader(self._spans)
+
+    def _never(self, _: BinaryIO) -> None:
+        raise StoreError(f"{self._sealed}: was removed while its parts were tidied; run it again")
 
     def _ranges(self) -> list[tuple[int, int]]:
         matches = (_FILE.fullmatch(name) for name in self._storage.list(self._folder))

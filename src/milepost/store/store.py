@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from milepost.core import Identity
     from milepost.store.datasets import Dataset
+    from milepost.store.pins import Pins
     from milepost.store.sightings import Sighting
 
 FORMAT = 1
@@ -58,7 +59,7 @@ class Store:
                 "one by 'milepost run' (from Python: Store.create(path))"
             ) from None
         except OSError as error:
-            raise StoreError(f"{folder}: the store cannot be read ({error.strerror or error})") from error
+            raise files.disk_error(folder, "the store cannot be read", error) from error
         if not isinstance(described, dict) or not isinstance(described.get("id"), str):
             raise StoreError(f"{folder / 'store.json'}: expected a format and an id; it is not a store's description")
         if described.get("format") != FORMAT:
@@ -73,7 +74,7 @@ class Store:
         """Open a store, made if absent; a folder with other things in it is refused."""
         folder = Path(path)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            files.make_folder(folder)
             names = [name for name in os.listdir(folder) if not name.startswith(files.PREFIX)]
             if not (folder / "store.json").exists():
                 if names:
@@ -81,9 +82,11 @@ class Store:
                         f"{folder}: expected a store or an empty folder, found {min(names)!r} and no store.json; "
                         "name another folder for the store"
                     )
+                # The folder may be the rest of a creation that failed before its name was forced to disk.
+                files.sync_folder(folder.parent)
                 files.publish_json(folder / "store.json", {"format": FORMAT, "id": os.urandom(16).hex()})
         except OSError as error:
-            raise StoreError(f"{folder}: no store can be made here ({error.strerror or error})") from error
+            raise files.disk_error(folder, "no store can be made here", error) from error
         return cls.open(folder)
 
     # ------------------------------------------------------------------------------------------ runs and sightings
@@ -201,9 +204,15 @@ class Store:
         index.refresh()
         return index
 
+    def pins(self) -> "Pins":
+        """Return the checkpoints that are pinned until their turn."""
+        from milepost.store.pins import Pins  # noqa: PLC0415
+
+        return Pins(self.path)
+
     def sweep(self) -> int:
-        """Remove what the dead left: temporary files, leases, heartbeats, parts under a seal; return how many."""
-        removed = files.sweep(self.path) + leases.sweep(self.storage)
+        """Remove what the dead left: temporary files, leases, heartbeats, pins, parts under a seal; return how many."""
+        removed = files.sweep(self.path) + leases.sweep(self.storage) + self.pins().sweep()
         removed += sum(self.evaluation(key).tidy() for key in self.evaluations())
         for digest in self.storage.list("datasets"):
             if {"pieces", "slices"} & set(self.storage.list(f"datasets/{digest}")):

@@ -1,0 +1,224 @@
+"""Faults of the disk under the store: full, read-only, failing, and cut from power, at every single operation.
+
+The store opens afterwards, what was finished stays as it was, nothing half is taken for whole, a second run ends as an
+undisturbed one, and what the user reads says what happened.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.store._disk import FAULTS, SYNCS, Disk, after_power_cut, always, once
+
+from milepost.core import Identity
+from milepost.errors import StoreError
+from milepost.files import PREFIX
+from milepost.store._folder import FolderStorage
+from milepost.store.index import Index
+from milepost.store.sightings import Sighting
+from milepost.store.store import Store
+from milepost.testing.stores import KEY, check_whole, contents, made_part, made_record
+
+SEEN = Sighting("lenet", "/models/lenet/1", Identity(1, 1, 1, 1, 1), "1", failure=("torn", "7 bytes missing"))
+_MENDED: set[str] = set()
+Promise = tuple[int, str, bytes | None]
+
+
+def work(folder: Path) -> None:
+    """Do once, in little, each thing that is done to a store; what is there is left."""
+    store = Store.create(folder)
+    run = store.run_of("/models/lenet")
+    store.add_sighting(SEEN)
+    store.ask_again(SEEN)
+    store.add_sighting(replace(SEEN, failure=None, digest=f"{1:032}"))
+    dataset, evaluation = store.dataset("d" * 32), store.evaluation(KEY)
+    evaluation.write_spec({"weights": f"{1:032}", "run": run})
+    evaluation.failures.publish(1, {"kind": "crashed", "message": "signal 9"})
+    parts = evaluation.parts("kept")
+    for start, stop in ((0, 256), (256, 400)):
+        dataset.add(start, stop, {"labels": np.arange(start, stop) % 10})
+        if not any(first <= start and stop <= last for first, last in parts.coverage()):
+            parts.publish(made_part(start, stop))
+    dataset.seal(400)
+    parts.seal(400)
+    evaluation.records.publish(made_record(), {"confusion": np.eye(3)})
+
+
+@contextmanager
+def promises(disk: Disk, folder: Path) -> Iterator[list[Promise]]:
+    """Note what a put that came back, and so is finished, holds; None from the moment its deletion was begun."""
+    made: list[Promise] = []
+    put, delete = FolderStorage.put, FolderStorage.delete
+
+    def noted_put(self: FolderStorage, name: str, data: Any) -> bool:
+        won = put(self, name, data)
+        with open(folder / name, "rb") as stream:  # unwatched, as the builtin is
+            made.append((len(disk.log), name, stream.read()))
+        return won
+
+    def noted_delete(self: FolderStorage, name: str) -> None:
+        made.append((len(disk.log), name, None))
+        delete(self, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderStorage, "put", noted_put)
+        patch.setattr(FolderStorage, "delete", noted_delete)
+        yield made
+
+
+def standing(made: list[Promise], until: int) -> dict[str, bytes]:
+    """Return what was finished, and not deleted, by an operation."""
+    found: dict[str, bytes] = {}
+    for at, name, data in made:
+        if at <= until and data:
+            found[name] = data
+        elif at <= until:
+            found.pop(name, None)
+    return found
+
+
+def sound(folder: Path, finished: dict[str, bytes], calm: dict[str, bytes], where: str) -> None:
+    """Check a folder after a fault: finished files unchanged, nothing half, and a second run mends the rest."""
+    for name, data in finished.items():
+        assert (folder / name).exists(), f"{where}: {name} is lost"
+        assert (folder / name).read_bytes() == data, f"{where}: {name} has changed"
+    check_whole(folder)
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.stat().st_size and not path.name.startswith("."):
+            os.utime(path, (0, 0))  # an empty claim: taken over once it is old
+    if (folder / "store.json").exists() and (folder / "store.json").stat().st_size:
+        Store.open(folder).sweep()
+    if not _is_new(folder):
+        return
+    work(folder)
+    check_whole(folder)
+    # This process is alive, and so its rubbish is not swept yet.
+    left = {name: data for name, data in contents(folder).items() if PREFIX not in name}
+    assert left == calm, where
+
+
+def _is_new(folder: Path) -> bool:
+    """Tell whether a second run has to be tried: many faults leave the very same folder."""
+    left = [(re.sub(r"-\d+-\d+-\d+$", "", name), data) for name, data in contents(folder).items()]
+    state = str((sorted(left), sorted(path.is_dir() for path in folder.rglob("*"))))
+    known = state in _MENDED
+    _MENDED.add(state)
+    return not known
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("calm") / "store"
+    work(folder)
+    return contents(folder)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What matters is that it is asked for; in earnest it would take minutes."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+def operations(folder: Path) -> list[str]:
+    folder.parent.mkdir()
+    disk = Disk(folder.parent)
+    with disk.watched():
+        work(folder)
+    return disk.kinds
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_a_disk_that_fails_at_any_operation(fault: str, tmp_path: Path, calm: dict[str, bytes]) -> None:
+    strikes, from_nth = FAULTS[fault]
+    kinds = operations(tmp_path / "counted" / "store")
+    chosen = [number for number, kind in enumerate(kinds, 1) if strikes is None or kind in strikes]
+    assert len(chosen) > 100
+    said: list[str] = []
+    for at in chosen:
+        place = tmp_path / str(at)
+        folder = place / "store"
+        place.mkdir()
+        disk = Disk(place)
+        disk.fault = from_nth(at)
+        with disk.watched(), promises(disk, folder) as made:
+            try:
+                work(folder)
+            except StoreError as error:
+                said.append(str(error))
+        sound(folder, standing(made, len(disk.log)), calm, f"{fault} at operation {at}, {kinds[at - 1]}")
+    assert len(said) > len(chosen) // 3
+    assert [
+        text for text in said if not re.search(rf"{tmp_path}.*\(.*\); [a-z]", text)
+    ] == []  # where, what, what to do
+
+
+def test_what_the_user_reads(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    said = {
+        errno.ENOSPC: "No space left on device.*free some.*run it again",
+        errno.EROFS: "Read-only file system.*--store",
+        errno.EIO: "Input/output error.*nothing that was finished is lost",
+    }
+    for code, words in said.items():
+        disk = Disk(tmp_path)
+        disk.fault = always(code, 1, {"create"})
+        with disk.watched(), pytest.raises(StoreError, match=words):
+            store.storage.put("a/b", b"1")
+
+
+@pytest.mark.parametrize(("names", "content"), [("forced", "nothing"), ("all", "half")])
+def test_a_power_cut_after_any_operation(names: str, content: str, tmp_path: Path, calm: dict[str, bytes]) -> None:
+    disk = Disk(tmp_path)
+    folder = tmp_path / "store"
+    with disk.watched(), promises(disk, folder) as made:
+        work(folder)
+    for cut in range(len(disk.log) + 1):
+        place = tmp_path / f"cut-{cut}"
+        after_power_cut(disk.log[:cut], place, names=names, content=content)
+        sound(place / "store", standing(made, cut), calm, f"cut after {cut} operations: {disk.log[cut - 1][:2]}")
+
+
+def test_what_a_failed_run_left_is_forced_by_the_next(tmp_path: Path, calm: dict[str, bytes]) -> None:
+    kinds = operations(tmp_path / "counted" / "store")
+    chosen = [number for number, kind in enumerate(kinds, 1) if kind in SYNCS]
+    assert len(chosen) > 20
+    for at in chosen:
+        place = tmp_path / str(at)
+        place.mkdir()
+        disk = Disk(place)
+        disk.fault = once(errno.EIO, at)
+        with disk.watched(), promises(disk, place / "store") as made:
+            with suppress(StoreError):  # not where a seal was named and then asked for again
+                work(place / "store")
+            assert disk.count >= at
+            disk.fault = once(errno.EIO, 0)
+            work(place / "store")
+        after_power_cut(disk.log, place / "cut", names="forced", content="nothing")
+        sound(place / "cut" / "store", standing(made, len(disk.log)), calm, f"error at operation {at}, then a cut")
+
+
+def test_a_full_disk_under_the_index_costs_nothing_but_the_cache(tmp_path: Path) -> None:
+    work(tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    store.add_sighting(replace(SEEN, failure=("torn", "long " * 20_000), attempt=2))
+    index = Index(store.path, store.id)
+    index._connection.execute("PRAGMA max_page_count=12")  # SQLite's own full disk
+    index.refresh()
+    assert index.place == ":memory:"
+    assert [record["value"] for record in index.records(digest=f"{1:032}")] == [0.5]
+
+
+def test_a_folder_that_cannot_be_listed_is_said(tmp_path: Path) -> None:
+    work(tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    disk = Disk(tmp_path)
+    disk.fault = always(errno.EIO, 1, {"listdir"})
+    with disk.watched(), pytest.raises(StoreError, match=r"store: cannot be read \(Input/output error\); look at"):
+        store.index()

@@ -1,4 +1,4 @@
-"""Without memory: fewer residents, then smaller batches, with the same integers; and nothing that is not needed stays."""
+"""Without memory: fewer residents, then smaller batches, with the same integers; and nothing idle stays."""
 
 import gc
 import os

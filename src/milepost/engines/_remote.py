@@ -16,7 +16,7 @@ _MAX_LINE = 1 << 28
 """Bytes of the longest answer of a reader."""
 
 OPENING_SECONDS = 120.0
-"""Importing frameworks and building a model is given this time, however short the timeout."""
+"""Importing frameworks, building a model or computing metrics is given this time, however short the timeout."""
 
 
 class RemoteEvaluator:
@@ -47,12 +47,12 @@ class RemoteEvaluator:
 
     def describe(self) -> dict[str, Json]:
         """Return the evaluation's specification."""
-        described: dict[str, Json] = self._ask({"method": "describe"})
+        described: dict[str, Json] = self._ask({"method": "describe"}, OPENING_SECONDS)
         return described
 
     def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
         """Publish and return the records that are missing."""
-        made: list[dict[str, Json]] = self._ask({"method": "score", "argument": argument})
+        made: list[dict[str, Json]] = self._ask({"method": "score", "argument": argument}, OPENING_SECONDS)
         return made
 
     def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
@@ -99,9 +99,17 @@ class RemoteEvaluator:
         self._write(self._child, {"method": "open", "job": job})
         return self._child
 
-    def _ask(self, head: dict[str, Json]) -> Json:
+    def _ask(self, head: dict[str, Json], at_least: float = 0.0) -> Json:
+        """Ask, and wait for the answer; `at_least` is the patience for work that gives no sign of life by itself."""
         self._send(head)
-        return self._answer()
+        child = self._child
+        if child is not None and self._timeout is not None:
+            child.patience = max(self._timeout, at_least)
+        try:
+            return self._answer()
+        finally:
+            if child is not None:
+                child.patience = self._timeout
 
     def _send(self, head: dict[str, Json]) -> None:
         if self._streaming:

@@ -1,7 +1,6 @@
 """The nouns of Milepost and the seams between its rooms.
 
-Everything here is plain data or a Protocol of one to three methods; nothing here does any work.  A room (formats,
-frameworks, data, tasks, metrics, engines, stores) knows these nouns and none of the other rooms.
+Plain data and Protocols of one to three methods; nothing here does any work.  The rooms know these, not each other.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ GRID = 256
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]
 Json = Any
-
 Role = Literal["weights", "optimizer", "bookkeeping"]
 
 
@@ -139,8 +137,7 @@ class Variable:
     """A variable of the model that a checkpoint must restore; `tied_to` names the owner of a shared one.
 
     `dtype` and `shape` are None where the model does not say (a function of named arrays): any will do.  `optional`
-    marks bookkeeping that does not change a prediction (such as a count of batches seen): it may be missing, and of one
-    number any shape will do.
+    marks bookkeeping that changes no prediction (a count of batches): it may be missing; one number may have any shape.
     """
 
     name: str
@@ -178,8 +175,8 @@ class Batch:
     """Rows that go through the model together.
 
     `inputs` is an array, a dict of arrays or the framework's own objects; `labels` has a row an example.  `slices` are
-    values a row by the slice's name; rows of one value in `groups` stand together and are never parted.  `start` is the
-    position of the first row in the order; `rows` are the rows' natural numbers (their index in the source), int64.
+    values a row by the slice's name; rows of one value in `groups` stand together.  `start` is the first row's position
+    in the order; `rows` are the rows' natural numbers (their index in the source), int64.
     """
 
     inputs: Any
@@ -228,8 +225,7 @@ class Sliced(Protocol):
 class Column:
     """A named column of outcomes: one row an example.  `shape` is the row's shape, None where it is ragged.
 
-    `nbytes` a row decides whether it is kept (`KEEP_BYTES`); `doc` says what it holds.  A ragged column is an array of
-    arrays (dtype object) within a batch, and never kept.
+    `nbytes` a row decides whether it is kept; `doc` says what it holds.  Ragged: an array of arrays, not kept.
     """
 
     name: str
@@ -330,8 +326,7 @@ class MeanMetric(Protocol):
 class Part:
     """The outcomes of one checkpoint on rows [start, stop) of the order.
 
-    `states` holds the states of metrics whose columns are not kept, by the digest of the metric's spec; `environment`
-    tells device, threads, batch, versions, timings and certificate.
+    `states` holds those of metrics without kept columns, by the digest of the metric's spec; `environment` is recorded.
     """
 
     start: int

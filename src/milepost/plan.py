@@ -1,5 +1,6 @@
 """What to do next: pure functions of what is wanted and what the store has."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from milepost.core import SCHEMA, Json, Target, Unit
@@ -89,3 +90,63 @@ def wanted_rows(size: int, limit: int | None) -> int:
     (10000, 1000, 100)
     """
     return size if limit is None else min(size, limit)
+
+
+def watch_order(
+    steps: Sequence[int | None], order: str, done: Iterable[int] = (), count: int | None = None
+) -> list[int]:
+    """Return the places of waiting checkpoints in the order in which a watch takes them, the first `count` of them.
+
+    `oldest`: by step.  `latest`: the newest first, then backwards.  `bisect`: the newest and the oldest, then ever the
+    one that lies farthest from all that is `done` or was taken: a coarse curve first, refined as time allows.  Those
+    without a step come first in `latest` and last otherwise.
+
+    >>> watch_order([100, 900, None, 500, 300], "oldest"), watch_order([100, 900, None, 500, 300], "latest")
+    ([0, 4, 3, 1, 2], [2, 1, 3, 4, 0])
+    >>> watch_order([100, 200, 300, 400, 500], "bisect"), watch_order([100, 200, 300], "bisect", done=[90])
+    ([4, 0, 2, 3, 1], [2, 1, 0])
+    """
+    known = sorted((step, place) for place, step in enumerate(steps) if step is not None)
+    loose = [place for place, step in enumerate(steps) if step is None]
+    if order == "latest":
+        return [*loose, *(place for _, place in reversed(known))][:count]
+    if order == "bisect":
+        return [*_bisected(known, done, count), *loose][:count]
+    return [*(place for _, place in known), *loose][:count]
+
+
+def _bisected(known: Sequence[tuple[int, int]], done: Iterable[int], count: int | None) -> list[int]:
+    taken = sorted(set(done))
+    waiting = {place: step for step, place in known}
+    distance = {place: _nearest(step, taken) for place, step in waiting.items()}
+    order: list[int] = []
+    while waiting and (count is None or len(order) < count):
+        # Of equal distances, and where nothing was taken yet, the newest: it is asked for most.
+        place = max(waiting, key=lambda at: (distance[at], waiting[at]))
+        order.append(place)
+        step = waiting.pop(place)
+        for other, its in waiting.items():
+            distance[other] = min(distance[other], abs(its - step))
+    return order
+
+
+def _nearest(step: int, taken: Sequence[int]) -> float:
+    """Return how far the nearest of the sorted steps is, infinity where there is none."""
+    at = bisect_left(taken, step)
+    return min((abs(step - other) for other in taken[max(0, at - 1) : at + 1]), default=float("inf"))
+
+
+def thinned(steps: Iterable[int], every: int, kept: Iterable[int] = ()) -> set[int]:
+    """Return the steps that thinning leaves out: of each `every` steps the first is kept, and what is `kept` already.
+
+    >>> sorted(thinned([0, 937, 1874, 5100, 5200, 9999], 5000)), sorted(thinned([100, 200], 5000, kept=[200]))
+    ([937, 1874, 5200, 9999], [100])
+    """
+    have = set(kept)
+    taken = {step // every for step in have}
+    out = set()
+    for step in sorted(set(steps) - have):
+        if step // every in taken:
+            out.add(step)
+        taken.add(step // every)
+    return out

@@ -19,6 +19,15 @@ from milepost.store.store import Store
 _SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras)$", re.IGNORECASE)
 
 
+def short_name(path: str) -> str:
+    """Return a checkpoint's short name.
+
+    >>> short_name("/runs/a/step-900.pt")
+    'step-900'
+    """
+    return _SUFFIX.sub("", os.path.basename(path))
+
+
 class Sighter:
     """Sights each checkpoint at most once a run."""
 
@@ -72,7 +81,7 @@ class Sighter:
         return self._again or retried(sighting.failure[0]) or self._store.asked_again(sighting)
 
     def _add(self, run: str, found: Found, row: dict[str, Any], signature: str, attempt: int = 1) -> Sighting:
-        name = _SUFFIX.sub("", os.path.basename(found.path))
+        name = short_name(found.path)
         step, source = row.get("step"), row.get("step_source")
         if step is None and (step := step_of_name(found.path)) is not None:
             source = "name"

@@ -17,6 +17,7 @@ from milepost.registry import classes
 _HEAD = 4096
 _DEPTH = 64
 _STORE_MARK = "store.json"
+_UNKNOWN = "not a checkpoint that any format knows"
 
 
 @dataclass(slots=True)
@@ -69,6 +70,45 @@ def looked_for() -> str:
     )
 
 
+def would_search(found: Found) -> bool:
+    """Tell whether a search of its folder would return what was returned for a file that was named by itself.
+
+    A file that is asked for is always answered; one that merely lies in a folder only if it is a checkpoint or is named
+    like one.
+    """
+    return found.format is not None or (
+        is_named_so(os.path.basename(found.path)) and not (found.failure and found.failure[1].endswith(_UNKNOWN))
+    )
+
+
+def is_passed_over(name: str) -> bool:
+    """Tell whether a search passes an entry over by its name: hidden ones, and companions of checkpoints.
+
+    >>> is_passed_over(".tmp-1.npz"), is_passed_over("optimizer.pt"), is_passed_over("model.pt")
+    (True, True, False)
+    """
+    return name.startswith(".") or is_companion(name)
+
+
+def is_candidate(name: str) -> bool:
+    """Tell whether a file's name is one that trainers give to checkpoints.
+
+    >>> is_candidate("step-9.npz"), is_candidate("events.out.tfevents.1")
+    (True, False)
+    """
+    return is_named_so(name)
+
+
+def is_store(names: Sequence[str]) -> bool:
+    """Tell by its entries whether a folder is one of Milepost's own stores, which are not searched."""
+    return _STORE_MARK in names
+
+
+def is_whole(path: str, names: Sequence[str]) -> bool:
+    """Tell by its entries whether a folder is one checkpoint as a whole."""
+    return folder_verdict(path, names) is not None
+
+
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sorting key in which numbers count as numbers.
 
@@ -110,9 +150,10 @@ def _folder(
         if shut:
             yield shut
         return
-    if any(entry.name == _STORE_MARK for entry in every):
+    names = [entry.name for entry in every]
+    if is_store(names):
         return
-    why = folder_verdict(path, [entry.name for entry in every])
+    why = folder_verdict(path, names)
     if why:
         yield Found(path, None, (), identity(os.stat(path)), "writing" if why[0] == Torn.kind else "failed", why)
         return
@@ -246,7 +287,7 @@ def _failed(item: Item) -> Found | None:
     else:
         why = _torn_zip(item) or verdict(item.path, item.head, item.tail, item.status.st_size)
     if why is None and item.asked:
-        why = "corrupt", f"{item.path}: not a checkpoint that any format knows"
+        why = "corrupt", f"{item.path}: {_UNKNOWN}"
     if why is None:
         return None
     files, now = (item.path,), identity(item.status)

@@ -1,0 +1,119 @@
+"""The lookout: a thread that scans the folders each second and pins what is new, whatever else goes on."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+from milepost.checkpoints.find import is_candidate
+from milepost.inventory import Changes, Inventory, Seen
+from milepost.store.pins import Pin, Pins
+
+INTERVAL = 1.0
+"""Seconds between two scans."""
+
+
+class Lookout:
+    """Scans in a thread of its own between its entry and its exit; `take` hands over what it saw since.
+
+    A file that is named like a checkpoint is pinned as soon as it is seen, before anybody has read it: training may
+    delete it at any moment.  `settled` tells which ones need no pin, since the store has their results.
+    """
+
+    def __init__(
+        self, inventory: Inventory, pins: Pins, settled: Callable[[Seen], bool], interval: float = INTERVAL
+    ) -> None:
+        """Take over the inventory: only the lookout scans it from now on."""
+        self.scans = 0
+        self._inventory = inventory
+        self._pins = pins
+        self._settled = settled
+        self._interval = interval
+        self._pending: tuple[str, ...] = ()
+        self._changes: list[Changes] = []
+        self._held: dict[tuple[str, int, int], Pin] = {}
+        self._error: BaseException | None = None
+        self._scanning = threading.Lock()
+        self._news = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._go, name="milepost-lookout", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End; a scan that is under way is waited for."""
+        self._stop.set()
+        self._thread.join()
+
+    def scan(self, *, full: bool = False) -> None:
+        """Look now; `full` looks at every file."""
+        with self._scanning:
+            changes = self._inventory.scan(self._pending, full=full)
+            for seen in changes.new:
+                if is_candidate(os.path.basename(seen.path)) and not self._settled(seen):
+                    self.pin(seen)
+            if changes.new or changes.gone:
+                self._changes.append(changes)
+            self.scans += 1
+            self._news.set()
+
+    def pin(self, seen: Seen) -> Pin | None:
+        """Pin a file that was seen, if it can be."""
+        key = (seen.path, seen.identity.device, seen.identity.inode)
+        pin = self._held.get(key) or self._pins.hold(seen.path)
+        if pin is not None:
+            self._held[key] = pin
+        return pin
+
+    def take_over(self, seen: Seen, pin: Pin) -> None:
+        """Hold a pin that an earlier watch made."""
+        self._held[seen.path, seen.identity.device, seen.identity.inode] = pin
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be pinned, None as long as it can."""
+        return self._pins.trouble
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there are changes that nobody has taken."""
+        return bool(self._changes)
+
+    def held(self, seen: Seen) -> Pin | None:
+        """Return the pin of what was seen, None where it has none."""
+        return self._held.get((seen.path, seen.identity.device, seen.identity.inode))
+
+    def release(self, seen: Seen) -> None:
+        """Remove the pin of what was seen, if it has one."""
+        pin = self._held.pop((seen.path, seen.identity.device, seen.identity.inode), None)
+        if pin is not None:
+            self._pins.release(pin)
+
+    def take(self, pending: Iterable[str]) -> list[Changes]:
+        """Return what changed since this was last asked; `pending` are looked at in every scan from now on."""
+        with self._scanning:
+            if self._error is not None:
+                raise self._error
+            self._pending = tuple(pending)
+            changes, self._changes = self._changes, []
+            self._news.clear()
+            return changes
+
+    def wait(self) -> None:
+        """Wait for the next scan."""
+        self._news.wait(10 * self._interval + 1)
+
+    def _go(self) -> None:
+        while not self._stop.wait(self._interval):
+            try:
+                self.scan()
+            except BaseException as error:  # noqa: BLE001 - the watch raises it
+                self._error = error
+                self._news.set()
+                return

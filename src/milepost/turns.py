@@ -1,0 +1,191 @@
+"""Taking turns: which sightings come next, their evaluation by the drivers, and how each of them ended.
+
+The driver's failures are not yet the ends: a file that changed since it was looked into is looked into anew.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from milepost.core import Found, Json
+from milepost.driver import Driver, Listen
+from milepost.errors import CheckpointError, Torn, Vanished
+from milepost.inventory import identity_of
+from milepost.ledger import Entry, Ledger
+from milepost.plan import watch_order
+
+
+@dataclass(slots=True)
+class Ear:
+    """Hears the driver: passes on what is final, keeps what the ledger decides about."""
+
+    listen: Listen
+    failures: dict[str, list[dict[str, Json]]] = field(default_factory=dict)
+    evaluated: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+    on_claim: Callable[[str], None] = lambda _: None
+
+    def hear(self, event: dict[str, Json]) -> None:
+        """Take one event of the driver."""
+        kind = event["event"]
+        if kind == "failure":
+            self.failures.setdefault(event["path"], []).append(event)
+        elif kind == "checkpoint":
+            path = event["path"]
+            if event["state"] == "claimed":
+                self.on_claim(path)
+            elif event["state"] == "done":
+                self.evaluated.add(path)
+            else:
+                self.reasons[path] = event["reason"]
+        else:
+            self.listen(event)
+
+    def forget(self, path: str) -> None:
+        """Begin anew with a path."""
+        self.failures.pop(path, None)
+        self.evaluated.discard(path)
+        self.reasons.pop(path, None)
+
+
+class Turns:
+    """Works through what is ready in the ledger."""
+
+    def __init__(self, drivers: Sequence[Driver], ledger: Ledger, ear: Ear, order: str, residents: int) -> None:
+        """Have the drivers, one for each evaluation, read checkpoints where they are pinned."""
+        self.ends: Counter[str] = Counter()
+        self._drivers = drivers
+        self._store = drivers[0].store
+        self._ledger = ledger
+        self._ear = ear
+        self._order = order
+        self._residents = residents
+        self._done_steps: set[int] = set()
+        ear.on_claim = ledger.started
+        for driver in drivers:
+            driver.read_at(self._at)
+
+    def chunk(self) -> list[Entry]:
+        """Return the sightings whose turn it is, as many as share a pass."""
+        waiting = list(self._ledger.ready.values())
+        steps = [entry.step for entry in waiting]
+        order = watch_order(steps, self._order, self._done_steps, self._residents)
+        return [waiting[place] for place in order]
+
+    def work(self, chunk: Sequence[Entry]) -> None:
+        """Have a few checkpoints evaluated together, and note how each ended."""
+        fresh = [entry for entry in chunk if self._unchanged(entry)]
+        paths = set()
+        alone = []
+        for entry in fresh:
+            if entry.path in paths:  # two contents under one path, the older one pinned: one after the other
+                continue
+            paths.add(entry.path)
+            alone.append(entry)
+            self._ear.forget(entry.path)
+            self._ledger.claim(entry)
+        for driver in self._drivers:
+            for entry in alone:
+                driver.forget(entry.path)
+            self._evaluate(driver, [entry.found for entry in alone if entry.found is not None])
+        self._conclude(alone)
+
+    def _evaluate(self, driver: Driver, founds: list[Found]) -> None:
+        try:
+            driver.work(founds)
+        except CheckpointError as error:
+            if len(founds) > 1:
+                for found in founds:
+                    self._evaluate(driver, [found])
+            else:
+                self._ear.hear(failure_event(self._run_of(founds[0].path), founds[0].path, error.kind, str(error)))
+
+    def resume(self) -> None:
+        """Look after what other watchers were working on."""
+        shared = list(self._ledger.claimed.values())
+        if shared:
+            for driver in self._drivers:
+                driver.resume()
+            self._conclude(shared)
+
+    def _conclude(self, entries: Sequence[Entry]) -> None:
+        deferred = set().union(*(driver.deferred for driver in self._drivers))
+        for entry in entries:
+            if entry.path in deferred:
+                continue
+            failures = self._ear.failures.get(entry.path, [])
+            if failures:
+                self._failed(entry, failures)
+            else:
+                evaluated = entry.path in self._ear.evaluated
+                self.ends["evaluated" if evaluated else "skipped"] += 1
+                if entry.step is not None:
+                    self._done_steps.add(entry.step)
+                self._ledger.end(entry, "done", None if evaluated else self._ear.reasons.get(entry.path))
+
+    def _failed(self, entry: Entry, failures: Sequence[dict[str, Json]]) -> None:
+        kinds = {event["class"] for event in failures}
+        if kinds <= {Torn.kind, Vanished.kind}:
+            if not self._unchanged(entry):
+                return
+            if kinds == {Torn.kind} and not entry.last:
+                self._ledger.back(entry)
+                return
+        for event in failures:
+            self._ear.listen(event)
+        self._ledger.end(entry, "failed", failures[-1]["class"])
+
+    def _unchanged(self, entry: Entry) -> bool:
+        """Tell whether an entry's file is as it was looked into; if not, it is looked into anew, or has vanished."""
+        at = entry.at
+        if at is None:
+            return False
+        try:
+            same = identity_of(os.stat(at.path)).content == at.identity.content
+        except OSError:
+            if at.path != entry.path and self._known_now(entry):
+                return True  # another watcher has its result, and released the pin
+            self._ledger.lookout.release(entry.seen)
+            if _content(entry.path) == at.identity.content:
+                self._ledger.again(entry)
+            else:
+                self._ledger.lose(entry, "deleted")
+            return False
+        if not same:
+            self._ledger.lose(entry, "overwritten")
+        return same
+
+    def _known_now(self, entry: Entry) -> bool:
+        found = entry.found
+        if found is None:
+            return False
+        run = self._run_of(entry.path)
+        return any(
+            self._store.sighting(run, found.path, found.identity, variant, driver.spec["signature"]) is not None
+            for driver in self._drivers
+            for variant in driver.spec["variants"]
+        )
+
+    def _at(self, found: Found) -> Found:
+        """Return where a checkpoint is to be read: at its pin, as long as that is there."""
+        for entry in self._ledger.claimed.values():
+            if entry.found == found and entry.at is not None and os.path.exists(entry.at.path):
+                return entry.at
+        return found
+
+    def _run_of(self, path: str) -> str:
+        return self._store.run_of(os.path.dirname(path))
+
+
+def failure_event(run: str, path: str, kind: str, message: str, step: int | None = None) -> dict[str, Json]:
+    """Return the event of a failure that the driver does not tell of itself."""
+    shown = {"run": run, "path": path, "step": step, "class": kind, "message": message, "attempts": 1}
+    return {"event": "failure", **shown}
+
+
+def _content(path: str) -> tuple[int, int, int, int] | None:
+    try:
+        return identity_of(os.stat(path)).content
+    except OSError:
+        return None

@@ -1,0 +1,304 @@
+"""The sidecar: evaluates every checkpoint of a training run beside it, before, during or after training.
+
+The lookout scans the folders and pins what is new, the ledger keeps the states, the driver evaluates; here is the loop
+that holds them together.  The watch itself loads no framework and reads no checkpoint.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from milepost.core import Found
+from milepost.driver import Driver, Listen, Wish
+from milepost.endings import Ending, Producer
+from milepost.errors import CheckpointError, UsageError, Vanished
+from milepost.inventory import Inventory, Seen, identity_of
+from milepost.ledger import Entry, Ledger, described
+from milepost.lookout import INTERVAL, Lookout
+from milepost.plain import from_plain, now
+from milepost.probe import settle_code
+from milepost.run import Request, check_place, open_session
+from milepost.sighter import short_name
+from milepost.store.leases import Worker
+from milepost.store.sightings import Sighting
+from milepost.store.store import Store
+from milepost.turns import Ear, Turns, failure_event
+
+ORDERS = ("oldest", "latest", "bisect")
+_BATCH = 500
+"""Files that the reader is asked about at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How to watch.
+
+    `torn_after`: seconds after its last change for which an incomplete file is waited for.  `every`: evaluate one
+    checkpoint of each so many steps.  `order`: one of `ORDERS`.  `interval`: seconds between two scans.
+    """
+
+    ending: Ending = field(default_factory=Ending)
+    order: str = "oldest"
+    every: int | None = None
+    torn_after: float = 600.0
+    interval: float = INTERVAL
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How a watch ended, counted in sightings: one content under one path.
+
+    `evaluated` and `skipped` are done: the latter had nothing missing, or the content of another one.
+    """
+
+    evaluated: int
+    skipped: int
+    failed: int
+    vanished: int
+    thinned: int
+    reasons: tuple[str, ...] = ()
+
+
+def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
+    """Watch the request's folders, which need not exist yet, until the terms' ending; then evaluate what is left.
+
+    `listen` is told of everything as it happens.  A checkpoint that fails or vanishes is a row and never the end;
+    UsageError and DataError, which the evaluation file's own errors are, end the watch.
+    """
+    if terms.order not in ORDERS:
+        raise UsageError(f"--order {terms.order}: expected one of {', '.join(ORDERS)}")
+    inventory = Inventory(request.checkpoints, request.match)
+    ear = Ear(listen)
+    with ExitStack() as stack:
+        sessions = _sessions(request, stack)
+        check_place(request.store, [_place(root) for root in inventory.roots if os.path.isdir(root)])
+        store = Store.create(request.store)
+        store.sweep()
+        worker = stack.enter_context(store.worker())
+        drivers = _drivers(request, sessions, store, worker, ear)
+        watcher = _Watcher(request, terms, drivers, inventory, ear)
+        return watcher.run()
+
+
+def _sessions(request: Request, stack: ExitStack) -> list[Any]:
+    """Open a session for each evaluation of the file."""
+    sessions = []
+    waiting = [request]
+    while waiting:
+        session = open_session(waiting.pop(0))
+        stack.callback(session.close)
+        sessions.append(session)
+        waiting += [replace(request, attribute=name) for name in session.call("describe", None).get("entries", ())[1:]]
+    return sessions
+
+
+def _drivers(request: Request, sessions: list[Any], store: Store, worker: Worker, ear: "Ear") -> list[Driver]:
+    wish = Wish(request.data, request.limit, request.again)
+    every = [Driver(store, session, worker, wish, ear.hear) for session in sessions]
+    drivers = [driver for driver in every if driver.data]
+    if not drivers:
+        have = ", ".join(name for driver in every for name in driver.spec["data"])
+        raise UsageError(f"--data {request.data}: the evaluation has no such data set; it has: {have}")
+    return drivers
+
+
+def _place(folder: str) -> Found:
+    """Return what stands for any checkpoint of a folder."""
+    return Found(os.path.join(folder, "checkpoint"), None, (), identity_of(os.stat(folder)))
+
+
+class _Watcher:
+    """The loop."""
+
+    def __init__(self, request: Request, terms: Terms, drivers: list[Driver], inventory: Inventory, ear: Ear) -> None:
+        self._request = request
+        self._terms = terms
+        self._drivers = drivers
+        self._store = drivers[0].store
+        self._inventory = inventory
+        self._ear = ear
+        self._known = {(item.path, item.identity.content) for item in self._store.sightings() if item.digest}
+        self._lookout = Lookout(inventory, self._store.pins(), self._settled, terms.interval)
+        self._ledger = Ledger(self._lookout, self._look, self._tell, terms.torn_after, terms.every)
+        self._producers: dict[str, Producer] = {}
+        self._turns = Turns(drivers, self._ledger, ear, terms.order, request.residents)
+        self._places: set[str] = set()
+        self._told_of_pins = False
+
+    def run(self) -> Watched:
+        """Watch to the end."""
+        first = self._drivers[0]
+        self._ear.listen({"event": "start", "store": str(self._store.path), "code": first.spec["code"]["version"]})
+        self._seed_kept()
+        self._lookout.scan(full=True)
+        self._adopt()
+        self._absorb()
+        for driver in self._drivers:
+            founds = [entry.found for entry in self._ledger.ready.values() if entry.found is not None]
+            settle_code(driver, founds)
+        ending: str | None = None
+        swept = False
+        with self._lookout:
+            while True:
+                worked = self._step(ending=ending is not None)
+                if worked:
+                    swept = False
+                    continue
+                if ending is None:
+                    ending = self._ended()
+                    if ending is not None:
+                        self._note(f"{ending}: what is left is evaluated, then the watch ends")
+                elif not self._ledger.busy and not self._lookout.fresh:
+                    if swept:
+                        break
+                    self._lookout.scan(full=True)
+                    swept = True
+                    continue
+                self._lookout.wait()
+        return self._summary(ending or "")
+
+    def _step(self, *, ending: bool) -> bool:
+        """Take in what changed and evaluate one chunk; False where there was nothing to evaluate."""
+        self._absorb()
+        self._ledger.patience(ending=ending)
+        self._turns.resume()
+        chunk = self._turns.chunk()
+        if chunk:
+            self._turns.work(chunk)
+        return bool(chunk)
+
+    # ------------------------------------------------------------------------------------------------------- looking
+
+    def _absorb(self) -> None:
+        changes = self._lookout.take(self._ledger.pending())
+        for change in changes:
+            for seen in (*change.new, *change.gone):
+                self._producer(seen.root).changed()
+        before = set(self._ledger.ready)
+        self._ledger.absorb(changes)
+        for key in self._ledger.ready.keys() - before:
+            self._welcome(self._ledger.ready[key])
+        trouble = self._lookout.trouble
+        if trouble and not self._told_of_pins:
+            self._told_of_pins = True
+            self._note(
+                f"checkpoints cannot be pinned ({trouble}): one that is deleted before its turn is lost; put the "
+                "store on the file system of the checkpoints, or have training keep more of them"
+            )
+
+    def _welcome(self, entry: Entry) -> None:
+        """Note a checkpoint's step, refuse a store in its folder, and pin it unless nothing is missing of it."""
+        self._producer(entry.seen.root).step(entry.step)
+        folder = os.path.dirname(entry.path)
+        if folder not in self._places and entry.found is not None:
+            check_place(str(self._store.path), [entry.found])
+            self._places.add(folder)
+        if self._lookout.held(entry.seen) is None and self._lacking(entry):
+            self._lookout.pin(entry.seen)
+
+    def _lacking(self, entry: Entry) -> bool:
+        """Tell whether anything is missing of a checkpoint, as far as that is known without reading it."""
+        found = entry.found
+        if found is None or (entry.path, found.identity.content) not in self._known:
+            return True
+        return any(
+            driver.item(sighting, found, data).gaps
+            for driver in self._drivers
+            for sighting in driver.sight(found)
+            if sighting.failure is None
+            for data in driver.data
+        )
+
+    def _look(self, paths: Sequence[str]) -> dict[str, Found]:
+        """Ask the reader what lies under these paths; what is gone is left out."""
+        found: dict[str, Found] = {}
+        for begin in range(0, len(paths), _BATCH):
+            found.update(self._discover(list(paths[begin : begin + _BATCH])))
+        return found
+
+    def _discover(self, paths: list[str]) -> dict[str, Found]:
+        try:
+            rows = self._drivers[0].session.call("discover", {"paths": paths, "match": None})
+        except (UsageError, CheckpointError) as error:
+            if len(paths) > 1:  # one of them is gone, or brought the reader down
+                return {path: one for item in paths for path, one in self._discover([item]).items()}
+            if isinstance(error, UsageError) or not os.path.exists(paths[0]):
+                return {}
+            status = os.stat(paths[0])
+            why = (error.kind, str(error))
+            return {paths[0]: Found(paths[0], None, (paths[0],), identity_of(status), "failed", why)}
+        return {one.path: one for one in (from_plain(Found, row) for row in rows)}
+
+    def _adopt(self) -> None:
+        """Go on with what an earlier watch had pinned under these roots and training has deleted since."""
+        for pin in self._store.pins().held():
+            root = next((root for root in self._inventory.roots if _below(pin.path, root)), None)
+            known = self._inventory.file(pin.path)
+            identity = identity_of(os.stat(pin.link))
+            if root is None or (known is not None and known.content == identity.content):
+                continue
+            seen = Seen(pin.path, identity, root)
+            self._lookout.take_over(seen, pin)
+            self._ledger.adopt(seen)
+
+    def _settled(self, seen: Seen) -> bool:
+        return (seen.path, seen.content) in self._known
+
+    # ------------------------------------------------------------------------------------------------------- telling
+
+    def _tell(self, entry: Entry, state: str, reason: str | None) -> None:
+        run = self._run_of(entry.path)
+        if state == "vanished":
+            self._publish_vanished(entry, run, str(reason))
+        self._ear.listen({"event": "checkpoint", **described(entry, run), "state": state, "reason": reason})
+
+    def _publish_vanished(self, entry: Entry, run: str, message: str) -> None:
+        identity = entry.found.identity if entry.found is not None else entry.seen.identity
+        message = message.removeprefix(f"{entry.path}: ")
+        name = short_name(entry.path)
+        failure = (Vanished.kind, message)
+        source = None if entry.step is None else "name"
+        self._store.add_sighting(
+            Sighting(run, entry.path, identity, name, step=entry.step, step_source=source, failure=failure, seen=now())
+        )
+        self._ear.listen(failure_event(run, entry.path, Vanished.kind, message, entry.step))
+
+    def _note(self, message: str) -> None:
+        self._ear.listen({"event": "note", "message": message})
+
+    def _run_of(self, path: str) -> str:
+        return self._store.run_of(os.path.dirname(path))
+
+    # -------------------------------------------------------------------------------------------------------- ending
+
+    def _producer(self, root: str) -> Producer:
+        if root not in self._producers:
+            self._producers[root] = Producer(root, self._terms.ending)
+        return self._producers[root]
+
+    def _ended(self) -> str | None:
+        """Say why the watch ends, once every root's producer has ended."""
+        if self._terms.ending.open:
+            return None
+        reasons = [self._producer(root).ended() for root in self._inventory.present()]
+        return None if not reasons or None in reasons else "; ".join(dict.fromkeys(map(str, reasons)))
+
+    def _seed_kept(self) -> None:
+        """Thin as an earlier watch did: what it kept of a run is kept."""
+        for sighting in self._store.sightings() if self._terms.every else ():
+            for root in self._inventory.roots:
+                if sighting.failure is None and sighting.step is not None and _below(sighting.path, root):
+                    self._ledger.kept.setdefault(root, set()).add(sighting.step)
+
+    def _summary(self, reason: str) -> Watched:
+        counts = self._ledger.counts
+        ended = {name: self._turns.ends[name] for name in ("evaluated", "skipped")}
+        lost = {name: counts[name] for name in ("failed", "vanished", "thinned")}
+        self._ear.listen({"event": "done", **ended, **lost})
+        return Watched(**ended, **lost, reasons=(reason,))
+
+
+def _below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")

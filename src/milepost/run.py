@@ -19,6 +19,7 @@ from milepost.plain import from_plain
 from milepost.plan import covered
 from milepost.probe import settle_code
 from milepost.registry import load, resolve
+from milepost.sandbox import lacking
 from milepost.store.evaluation import partial_of
 from milepost.store.store import Store
 
@@ -194,6 +195,8 @@ def _each(
     waiting, have, served = [request], list[str](), False
     while waiting:
         with _opened(waiting.pop(0), place, listen, publish=publish) as (driver, founds):
+            if not have:
+                tell_sandbox(driver.session, listen)
             # The first session took the first entry, and told the names of all.
             waiting += [replace(request, attribute=name) for name in driver.spec.get("entries", ())[1:]]
             have += driver.spec["data"]
@@ -221,6 +224,13 @@ def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> I
         session.close()
 
 
+def tell_sandbox(session: Session, listen: Listen) -> None:
+    """Tell what the process that reads checkpoints lacks of its sandbox, if anything."""
+    said = lacking(session.call("sandbox", None))
+    if said:
+        listen({"event": "note", "message": said})
+
+
 def open_session(request: Request) -> Session:
     """Check a request and open the engine that it names; raises UsageError for what is off."""
     check_not_loading()
@@ -230,6 +240,8 @@ def open_session(request: Request) -> Session:
         options["allow_missing"] = True
     if request.timeout is not None:
         options["timeout"] = request.timeout
+    if request.file is not None:
+        options["readable"] = [*request.checkpoints, os.path.join(request.store, "pins")]
     job = Job(request.file, request.attribute, options, request.live)
     session: Session = load("engines", request.engine)().open(job)
     return session

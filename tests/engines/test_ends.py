@@ -27,7 +27,7 @@ options = {"evaluator": "fake_evaluator:open_evaluator", "reader": "fake_reader:
 found = Found("a", "fake", ("a",), Identity(1, 2, 3, 4, 5))
 unit = Unit(0, 600, (Target(found, "raw"),), sys.argv[2])
 with Local().open(Job("eval.py", "evaluation", options)) as session:
-    print(session.call("describe", None)["pid"], session.call("inspect", {"path": "x"})["pid"], flush=True)
+    print(session.call("describe", None)["pid"], session.call("inspect", {"path": "."})["pid"], flush=True)
     for target, part in session.run([unit]):
         print("part", flush=True)
 """

@@ -1,10 +1,12 @@
 """The child's side of being a child: it ends when its driver does.
 
-`python -m milepost.engines._leash MODULE` runs a module as `python -m MODULE` would, on the leash.
+`python -m milepost.engines._leash MODULE` runs a module as `python -m MODULE` would, on the leash; with `--confined`
+before the module, the process locks itself in first (_confined.py).
 """
 
 import ctypes
 import faulthandler
+import importlib
 import os
 import queue
 import runpy
@@ -18,6 +20,8 @@ Item = TypeVar("Item")
 
 _PR_SET_PDEATHSIG = 1
 _LINGER_SECONDS = 2.0
+
+CONFINED = "--confined"
 
 WHERE_SIGNAL = signal.SIGUSR2
 """Asks a child to write its stack to standard error."""
@@ -77,6 +81,9 @@ def main() -> None:
     die_with_parent()
     tell_where()
     del sys.argv[0]
+    if sys.argv[0] == CONFINED:
+        del sys.argv[0]
+        importlib.import_module("milepost.engines._confinement").confine_self()
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 

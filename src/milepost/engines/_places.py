@@ -35,20 +35,31 @@ class Places:
         return list(self._targets)
 
     def need(self, paths: Iterable[str]) -> bool:
-        """Add what is not covered; True where a reader that was started before may not read it."""
+        """Add what was named and is not covered; True where a reader that was started before may not read it."""
         changed = False
         for path in dict.fromkeys(map(os.path.abspath, paths)):
             target = _target(path)
             if path in self._targets:
                 changed |= self._targets[path] != target
-            elif target is None or self._covered(target[0]):
+            elif target is not None and self._covered(target[0]):
                 continue
             else:
-                changed = True
+                changed |= target is not None
             self._targets[path] = target
         for old in list(self._targets)[: max(0, len(self._targets) - _LATEST)]:
             del self._targets[old]
         return changed
+
+    def need_within(self, paths: Iterable[str]) -> bool:
+        """Add, as `need`, those that lie under no named place.
+
+        What lies under one is never added: a symbolic link there leads where nobody named anything.
+        """
+        wanted: dict[str, None] = {}
+        for path in map(os.path.abspath, paths):
+            around = [place for place in self._targets if _beneath(path, place)]
+            wanted.update(dict.fromkeys(around or [path]))
+        return self.need(wanted)
 
     def _covered(self, real: str) -> bool:
         return any(target is not None and _beneath(real, target[0]) for target in self._targets.values())

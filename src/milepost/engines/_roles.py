@@ -1,7 +1,7 @@
 """The two roles that a session plays against, however far away they are."""
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from milepost.core import Failure, Found, Job, Json, Part, Table, Target, Unit
 from milepost.engines._errors import as_checkpoint_error, as_file_error
@@ -26,6 +26,14 @@ class Reader(Protocol):
 
     def inspect(self, path: str) -> dict[str, Json]:
         """Return what `milepost inspect` shows."""
+
+
+@runtime_checkable
+class Confined(Protocol):
+    """A reader in a process of its own, under a sandbox."""
+
+    def sandbox(self) -> list[dict[str, Json]]:
+        """Return the parts of the sandbox, as plain `sandbox.Part`."""
 
 
 class Evaluator(Protocol):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from milepost.core import Failure, Found, Json, Part, Table, Target, Unit
 from milepost.engines._errors import failure_of
-from milepost.engines._roles import Evaluator, Outcome, Reader
+from milepost.engines._roles import Confined, Evaluator, Outcome, Reader
 from milepost.engines._spool import Spool
 from milepost.engines._tables import Tables
 from milepost.errors import CheckpointError, Crashed, Torn, UsageError
@@ -47,6 +47,7 @@ class RoleSession:
         - `score`, the evaluator's own argument: the records that were missing
         - `identify` `{"found": plain Found, "variants": [...]}`: a row a variant, `{"variant", "digest", "failure",
           "step"}`; a checkpoint that cannot be read or restored is a row with a failure, never an error
+        - `sandbox` None: the parts of the reader's sandbox, as plain `sandbox.Part`; none where there is no process
         """
         self._check_open()
         match method:
@@ -62,8 +63,10 @@ class RoleSession:
                 return self._evaluator.score(argument)
             case "identify":
                 return self._identify(argument)
+            case "sandbox":
+                return self._reader.sandbox() if isinstance(self._reader, Confined) else []
         raise UsageError(
-            f"a session is not asked for {method!r}: only discover, table, inspect, describe, score, identify"
+            f"a session is not asked for {method!r}: only discover, table, inspect, describe, score, identify, sandbox"
         )
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:

@@ -4,7 +4,8 @@ from contextlib import ExitStack
 from typing import ClassVar
 
 from milepost.core import Job
-from milepost.engines._remote import RemoteEvaluator, RemoteReader, patience_of
+from milepost.engines._confined import ConfinedReader, readable_of
+from milepost.engines._remote import RemoteEvaluator, patience_of
 from milepost.engines._roles import READER, address
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool
@@ -37,7 +38,7 @@ class Local:
         with stack:
             spool = Spool()
             stack.callback(spool.close)
-            reader = RemoteReader(module, patience_of(job))
+            reader = ConfinedReader(module, patience_of(job), str(spool.path), readable_of(job))
             stack.callback(reader.close)
             evaluator = RemoteEvaluator(job)
             stack.callback(evaluator.close)

@@ -1,0 +1,340 @@
+"""The watch beside real trainers: nothing that was claimed is lost or done twice, whatever happens to either of them.
+
+No moment is chosen by the clock: the trainer waits for what it is told to wait for, and a watcher is killed when it has
+come so far.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests._material import ENVIRONMENT, MILEPOST, Told, evaluation_of, lines_of, request_of, save, weights_of
+
+from milepost.endings import Ending
+from milepost.store.store import Store
+from milepost.watch import Terms, watch
+
+DONE = Ending(done=True)
+FAST = Terms(DONE, interval=0.05)
+ROWS = 300
+
+EVALUATION = """
+import os, sys
+sys.path.insert(0, os.environ["TEST_ROOT"])
+import numpy as np
+from tests._material import evaluation_of
+
+
+def predict(weights, x):
+    with open(os.environ["TEST_LOG"], "a") as log:
+        log.write(f"{int(weights['mark'])}\\n")
+    return x @ weights["w"] + weights["b"]
+
+
+evaluation = evaluation_of(300, predict, batch_size=300)
+"""
+
+TRAINER = """
+import os, sys, time
+import numpy as np
+
+folder, steps, keep, gate, how = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
+os.makedirs(folder, exist_ok=True)
+
+
+def made(step):
+    rng = np.random.default_rng(step)
+    return {"w": rng.normal(size=(8, 10)).astype("f4"), "b": rng.normal(size=10).astype("f4"), "mark": np.int64(step)}
+
+
+def whole(step, name):
+    with open(f"{folder}/.tmp", "wb") as file:
+        np.savez(file, **made(step))
+    os.replace(f"{folder}/.tmp", f"{folder}/{name}")
+
+
+def slow(step, name):
+    whole(step, ".whole")
+    data = open(f"{folder}/.whole", "rb").read()
+    with open(f"{folder}/{name}", "wb", buffering=0) as file:
+        for at in range(0, len(data), 200):
+            file.write(data[at : at + 200])
+            time.sleep(0.002)
+
+
+written = []
+for step in range(1, steps + 1):
+    (slow if how == "slow" else whole)(step, f"step-{step}.npz")
+    whole(step, "last.npz")
+    written.append(step)
+    for old in written[:-keep]:
+        os.unlink(f"{folder}/step-{old}.npz")
+    written = written[-keep:]
+    while gate != "-" and not os.path.exists(f"{gate}/{step}"):
+        time.sleep(0.005)
+open(f"{folder}/DONE", "w").close()
+"""
+
+
+def go(folder: Path, *runs: Path, terms: Terms = FAST, **options: Any) -> Told:
+    """Watch in this process, and return what was told."""
+    told = Told()
+    chosen = options.pop("evaluation", evaluation_of(ROWS))
+    watch(request_of(chosen, *runs, store=folder / "store", **options), terms, told.append)
+    return told
+
+
+def states(told: Told, name: str) -> list[str]:
+    """Return the states that a checkpoint went through."""
+    return [item["state"] for item in told.of("checkpoint") if Path(item["path"]).name == name]
+
+
+def counts(told: Told) -> dict[str, int]:
+    """Return the numbers of the last line that are not zero."""
+    assert told[-1]["event"] == "done"
+    return {name: number for name, number in told[-1].items() if name != "event" and number}
+
+
+def made(step: int, **more: Any) -> dict[str, Any]:
+    return {**weights_of(step), **more}
+
+
+def values(store: Path) -> dict[int, list[tuple[str, Any]]]:
+    """Return the exact values that a store has by step."""
+    found: dict[int, list[tuple[str, Any]]] = {}
+    with Store.open(store).index() as index:
+        for line in index.lines():
+            item = json.loads(line)
+            if item["estimator"] == "exact" and item["checkpoint"]["step"] is not None:
+                found.setdefault(item["checkpoint"]["step"], []).append((item["metric"], item["value"], item["n"]))
+    return {step: sorted(each) for step, each in found.items()}
+
+
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> bool:
+    """Look until something is reached; False where the process ended before."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        if reached():
+            return True
+        if process.poll() is not None:
+            return reached()
+        time.sleep(0.005)
+    raise AssertionError("nothing happened")
+
+
+# ------------------------------------------------------------------------------------------------------------ endings
+
+
+def test_everything_that_is_there_goes_through_the_states(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for step in (1, 2, 3):
+        save(run / f"step-{step}.npz", made(step))
+    whole = (run / "step-1.npz").read_bytes()
+    (run / "step-9.npz").write_bytes(whole[: len(whole) // 2])
+    (run / "log.txt").write_text("no checkpoint")
+    (run / "DONE").touch()
+    told = go(tmp_path, run)
+    assert counts(told) == {"evaluated": 3, "failed": 1}
+    for step in (1, 2, 3):
+        assert states(told, f"step-{step}.npz") == ["seen", "complete", "claimed", "done"]
+    assert states(told, "step-9.npz") == ["seen", "writing", "failed"]
+    assert told.failures["step-9.npz"].startswith("torn: the zip archive ends after")
+    assert states(told, "log.txt") == []
+    assert not (tmp_path / "store" / "pins").exists()
+    again = go(tmp_path, run)
+    assert counts(again) == {"skipped": 3, "failed": 1}
+    assert again.of("record") == []
+
+
+def test_what_comes_later_is_evaluated_and_done_ends_the_watch(tmp_path: Path) -> None:
+    runs = [tmp_path / "a", tmp_path / "b"]  # neither is there yet
+    told = Told()
+
+    def listen(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event["event"] == "start":
+            runs[0].mkdir()
+            save(runs[0] / "step-1.npz", made(1))
+        if event.get("state") == "done" and event["name"] == "step-1" and event["run"] == "a":
+            (runs[1] / "deep").mkdir(parents=True)
+            save(runs[1] / "deep" / "step-2.npz", made(2))
+            (runs[0] / "DONE").touch()  # one run's end is not the other's
+        if event.get("state") == "done" and event["name"] == "step-2":
+            save(runs[0] / "step-3.npz", made(3))
+            (runs[1] / "DONE").touch()
+
+    watch(request_of(evaluation_of(ROWS), *runs, store=tmp_path / "store"), FAST, listen)
+    assert counts(told) == {"evaluated": 3}
+    assert [item["run"] for item in told.of("checkpoint") if item["state"] == "done"] == ["a", "deep", "a"]
+
+
+def test_a_step_ends_the_watch_and_what_is_left_is_evaluated_in_order(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for step in (100, 200, 300, 400, 500):
+        save(run / f"step-{step}.npz", made(step))
+
+    def taken(order: str) -> list[int]:
+        terms = Terms(Ending(max_steps=500), order, interval=0.05)
+        told = Told()
+        request = request_of(evaluation_of(ROWS), run, store=tmp_path / order, residents=1)
+        watch(request, terms, told.append)
+        return [item["step"] for item in told.of("checkpoint") if item["state"] == "done"]
+
+    assert taken("oldest") == [100, 200, 300, 400, 500]
+    assert taken("latest") == [500, 400, 300, 200, 100]
+    assert taken("bisect") == [500, 100, 300, 400, 200]
+
+
+def test_thinning_keeps_the_first_of_so_many_steps_also_after_a_restart(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    terms = Terms(DONE, every=100, interval=0.05)
+    for step in (10, 90, 130, 160):
+        save(run / f"step-{step}.npz", made(step))
+    save(run / "best.npz", made(0))
+    (run / "DONE").touch()
+    assert counts(go(tmp_path, run, terms=terms)) == {"evaluated": 3, "thinned": 2}
+    (run / "step-10.npz").unlink()
+    save(run / "step-210.npz", made(210))
+    told = go(tmp_path, run, terms=terms)
+    assert counts(told) == {"evaluated": 1, "skipped": 2, "thinned": 2}
+    assert states(told, "step-90.npz") == ["seen", "complete", "thinned"]
+    assert sorted(values(tmp_path / "store")) == [10, 130, 210]
+
+
+# ----------------------------------------------------------------------------------------- claimed against deletion
+
+
+def deleting(run: Path, told: Told, *names: str) -> Callable[[dict[str, Any]], None]:
+    """Return a listener that deletes checkpoints as soon as they are seen."""
+
+    def listen(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event.get("state") == "complete" and Path(event["path"]).name in names:
+            (run / Path(event["path"]).name).unlink()
+
+    return listen
+
+
+def test_what_is_deleted_before_its_turn_is_evaluated_from_its_pin(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for step in range(1, 7):
+        save(run / f"step-{step}.npz", made(step))
+    (run / "DONE").touch()
+    told = Told()
+    names = [f"step-{step}.npz" for step in (1, 2, 5, 6)]
+    request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", residents=2)
+    watch(request, FAST, deleting(run, told, *names))
+    assert counts(told) == {"evaluated": 6}
+    assert sorted(os.listdir(run)) == ["DONE", "step-3.npz", "step-4.npz"]
+    assert {str(run)} == {os.path.dirname(item["checkpoint"]["path"]) for item in told.of("record")}
+    assert not (tmp_path / "store" / "pins").exists()
+
+
+def test_without_links_it_is_said_once_and_what_is_deleted_has_vanished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for step in range(1, 7):
+        save(run / f"step-{step}.npz", made(step))
+    (run / "DONE").touch()
+    real = os.link
+
+    def link(source: Any, target: Any, **options: Any) -> None:
+        if str(run) in str(source):
+            raise OSError(18, "Invalid cross-device link")
+        real(source, target, **options)
+
+    monkeypatch.setattr(os, "link", link)
+    told = Told()
+    request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", residents=2)
+    watch(request, FAST, deleting(run, told, "step-5.npz", "step-6.npz"))
+    assert counts(told) == {"evaluated": 4, "vanished": 2}
+    assert told.notes.count("cannot be pinned") == 1
+    assert told.failures["step-5.npz"].startswith("vanished: deleted before it could be evaluated")
+    assert "raise keep-last (max_to_keep)" in told.failures["step-6.npz"]
+    assert states(told, "step-5.npz") == ["seen", "complete", "vanished"]
+    with Store.open(tmp_path / "store").index() as index:
+        failed = {row["name"]: row["failure"]["kind"] for row in index.checkpoints() if row["failure"]}
+    assert failed == {"step-5": "vanished", "step-6": "vanished"}
+
+
+def test_an_overwritten_name_is_evaluated_each_time(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    save(run / "last.npz", made(0))
+    told = Told()
+    step = 0
+
+    def listen(event: dict[str, Any]) -> None:
+        nonlocal step
+        told.append(event)
+        if event.get("state") == "done":
+            step += 1
+            if step == 5:
+                (run / "DONE").touch()
+            elif step % 2:
+                save(run / "last.npz", made(step))  # in place
+            else:
+                save(run / ".next.npz", made(step))
+                os.replace(run / ".next.npz", run / "last.npz")
+
+    watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
+    assert counts(told) == {"evaluated": 5}
+    assert len({item["checkpoint"]["digest"] for item in told.of("record")}) == 5
+
+
+def test_a_trainer_that_goes_back_in_step_is_followed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for step in (1, 2, 3):
+        save(run / f"step-{step}.npz", made(step))
+    told = Told()
+
+    def listen(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event.get("state") == "done" and event["step"] == 3 and not (run / "DONE").exists():
+            for step in (2, 3):  # from another seed: new content under old names
+                save(run / f"step-{step}.npz", made(10 + step))
+            (run / "DONE").touch()
+
+    watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
+    assert counts(told) == {"evaluated": 5}
+    assert states(told, "step-2.npz") == 2 * ["seen", "complete", "claimed", "done"]
+    assert states(told, "step-1.npz") == ["seen", "complete", "claimed", "done"]
+
+
+def test_a_renamed_temporary_file_is_one_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    save(run / "step-1.npz", made(1))
+    whole = (run / "step-1.npz").read_bytes()
+    (run / "step-2.part").write_bytes(whole[:400])
+    told = Told()
+
+    def listen(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event.get("state") == "done" and event["step"] == 1:
+            with open(run / "step-2.part", "ab") as file:
+                file.write(whole[400:])
+            os.replace(run / "step-2.part", run / "step-2.npz")
+            (run / "DONE").touch()
+
+    watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
+    assert counts(told) == {"evaluated": 1, "skipped": 1}  # of the same content
+    assert states(told, "step-2.part")[:2] == ["seen", "writing"]

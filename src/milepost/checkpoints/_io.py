@@ -17,6 +17,9 @@ HEADER_LIMIT = 100_000_000
 COUNT_LIMIT = 1_000_000
 """Most tensors, or archive entries, of one file."""
 
+CONFINED = "MILEPOST_CONFINED"
+"""Stands in the environment of a reader that is under Landlock."""
+
 CUT = "still being written, or was cut off"
 AGAIN = "; the next run looks again; if nothing writes it any more, copy it anew"
 """How messages about a file that is too short end."""
@@ -119,6 +122,11 @@ def _permission(path: str) -> str:
         status = os.stat(path)
     except OSError:
         return f"{path}: a folder on the way to it may not be entered by this user (uid {os.geteuid()})"
+    if CONFINED in os.environ and os.access(path, os.R_OK):
+        return (
+            f"{path}: it is {os.path.realpath(path)}, outside of what was named: the reader's sandbox refuses it; if "
+            "it is to be read, name it, or its folder, beside the others"
+        )
     mode = stat.S_IMODE(status.st_mode)
     hint = (
         "; safetensors 0.8 and later writes files that only their owner can read"

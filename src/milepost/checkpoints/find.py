@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 
 from milepost.checkpoints import _zip
 from milepost.checkpoints._io import identity, kind_of, opened, unreadable
+from milepost.checkpoints._links import leads_out, refused, roots_of
 from milepost.checkpoints._unclaimed import Verdict, folder_verdict, is_companion, is_named_so, verdict
 from milepost.core import Format, Found
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
@@ -37,7 +38,8 @@ def find(paths: Sequence[str], match: str | None = None) -> list[Found]:
     """Return every checkpoint under the paths, in natural order of path (`step-9` before `step-10`).
 
     A path is a file or a folder.  Folders are searched recursively; hidden ones and Milepost's own stores are skipped.
-    Symbolic links are followed, a folder's at most once on the way, so that no circle is walked.  `match` narrows by
+    Symbolic links are followed, a folder's at most once on the way, so that no circle is walked; one that leads out of
+    all that was named is a failed row, unless it was named itself.  `match` narrows by
     a pattern on the file's name or its path within the folder.  A file that is named like a checkpoint and that no
     format claims is returned with `format` None and why.  Raises `UsageError` for a path that does not exist.
 
@@ -48,8 +50,9 @@ def find(paths: Sequence[str], match: str | None = None) -> list[Found]:
     """
     formats = [kind() for _, kind in sorted(classes("checkpoints").items())]
     found: dict[str, Found] = {}
+    roots = roots_of(paths)
     for path in paths:
-        for one in _under(os.path.abspath(path), path, formats):
+        for one in _under(os.path.abspath(path), path, formats, roots):
             relative = os.path.relpath(one.path, os.path.abspath(path))
             if match is None or fnmatch(os.path.basename(one.path), match) or fnmatch(relative, match):
                 found.setdefault(one.path, one)
@@ -120,7 +123,7 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     return (*key, (2, 0, text))
 
 
-def _under(path: str, given: str, formats: Sequence[Format]) -> Iterator[Found]:
+def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str]) -> Iterator[Found]:
     try:
         status = os.stat(path)
     except OSError as error:
@@ -132,7 +135,7 @@ def _under(path: str, given: str, formats: Sequence[Format]) -> Iterator[Found]:
         yield from _claimed([entry_of(path, asked=True)], formats)
         return
     whole = list(_claimed([Item(path, is_dir=True, status=status)], formats))
-    yield from whole or _folder(path, formats, ((status.st_dev, status.st_ino),), linked=False)
+    yield from whole or _folder(path, formats, roots, ((status.st_dev, status.st_ino),), linked=False)
 
 
 def _prefix_hint(path: str) -> str:
@@ -140,7 +143,7 @@ def _prefix_hint(path: str) -> str:
 
 
 def _folder(
-    path: str, formats: Sequence[Format], around: tuple[tuple[int, int], ...], *, linked: bool
+    path: str, formats: Sequence[Format], roots: Sequence[str], around: tuple[tuple[int, int], ...], *, linked: bool
 ) -> Iterator[Found]:
     try:
         with os.scandir(path) as listing:
@@ -158,6 +161,10 @@ def _folder(
         yield Found(path, None, (), identity(os.stat(path)), "writing" if why[0] == Torn.kind else "failed", why)
         return
     entries = [entry for entry in every if not entry.name.startswith(".")]
+    links = [entry.path for entry in entries if entry.is_symlink() and _is_ordinary(entry)]
+    out = [path for path in links if leads_out(path, roots)]
+    yield from refused(out, roots)
+    entries = [entry for entry in entries if entry.path not in out]
     items = list(_items(entries))
     claimed = list(_claimed(items, formats))
     yield from claimed
@@ -168,7 +175,14 @@ def _folder(
             key = (item.status.st_dev, item.status.st_ino)
             link = os.path.islink(item.path)
             if key not in around and not (link and linked) and len(around) < _DEPTH:
-                yield from _folder(item.path, formats, (*around, key), linked=linked or link)
+                yield from _folder(item.path, formats, roots, (*around, key), linked=linked or link)
+
+
+def _is_ordinary(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() or entry.is_dir()
+    except OSError:
+        return False
 
 
 def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[Item]:

@@ -4,6 +4,7 @@ As a process (`python -m milepost.checkpoints.reader`) it answers one JSON objec
 "arguments", with "id" and "result", or "id" and "error" (of "kind", "type" and "message"), until its input ends.
 """
 
+import errno
 import json
 import os
 import sys
@@ -22,6 +23,7 @@ from milepost.plain import from_plain, to_plain
 from milepost.registry import load
 
 _ALIGNMENT = 64
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Reader:
@@ -54,6 +56,11 @@ class Reader:
         except MemoryError as error:
             raise OutOfMemory(f"{sighting.path}: reading its table needs more memory than there is") from error
         except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise OutOfMemory(
+                    f"{sighting.path}: unpacking it needs more room than the temporary folder has ({error.strerror}); "
+                    "set TMPDIR to a folder with more, or save it uncompressed"
+                ) from error
             raise unreadable(sighting.path, error) from error
         _unchanged(sighting, "while it was read")
         return to_plain(table)

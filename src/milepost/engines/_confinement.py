@@ -21,6 +21,8 @@ def confine_self() -> None:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     parts = sandbox.confine(**json.loads(told))
+    if any(part.name == "landlock" and part.active for part in parts):
+        os.environ["MILEPOST_CONFINED"] = "1"  # messages about what may not be read say why
     os.write(1, json.dumps({"sandbox": [part.plain() for part in parts]}).encode() + b"\n")
 
 

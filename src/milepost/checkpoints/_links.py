@@ -1,0 +1,55 @@
+"""Symbolic links in a folder of checkpoints: followed within what was named, a failed row where they lead out of it.
+
+Whoever may write into the folder could otherwise have any file of ours read.  A link that the user names is followed.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from milepost.checkpoints._io import identity
+from milepost.checkpoints._unclaimed import is_named_so
+from milepost.checkpoints.steps import step_of_name
+from milepost.core import Found
+from milepost.errors import Corrupt
+
+_FOLDERS = re.compile(r"ckpt|checkpoint|weights|snapshot|model|last|latest|best", re.IGNORECASE)
+
+
+def roots_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return where the named paths really are.
+
+    >>> roots_of(["/", "/usr/.."])
+    ('/',)
+    """
+    return tuple(dict.fromkeys(map(os.path.realpath, paths)))
+
+
+def leads_out(path: str, roots: Sequence[str]) -> bool:
+    """Tell whether something in a folder lies, links followed, outside of all that was named."""
+    real = os.path.realpath(path)
+    return os.path.exists(real) and not any(_beneath(real, root) for root in roots)
+
+
+def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[Found]:
+    """Return the rows of links that lead out, as far as they are named like checkpoints or folders of them.
+
+    One to a folder above is passed over: it leads back.
+    """
+    for path in links:
+        name, real = os.path.basename(path), os.path.realpath(path)
+        if os.path.isdir(path):
+            missed = bool(_FOLDERS.search(name)) or step_of_name(path) is not None
+            missed = missed and not any(_beneath(root, real) for root in roots)
+        else:
+            missed = is_named_so(name)
+        if missed:
+            why = (
+                f"{path}: a symbolic link to {real}, outside of the folders that were named, was not followed; if it "
+                "is to be, name the link itself, or the folder of its target, beside the others"
+            )
+            yield Found(path, None, (path,), identity(os.lstat(path)), "failed", (Corrupt.kind, why))
+
+
+def _beneath(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)

@@ -66,7 +66,6 @@ class Driver:
         self.spec: dict[str, Any] = session.call("describe", None)
         self.subject = subject(self.spec)
         self.outcomes: dict[str, set[str]] = {}
-        self.records: list[dict[str, Json]] = []
         self.contents: list[str] = []
         self.codes: dict[str, str] = {}
         self._worker = worker
@@ -345,7 +344,6 @@ class Driver:
             self.note(constant_note(item.sighting.name, item.stop, item.data, payloads))
             for payload in payloads:
                 for event in record_events(item.sighting, payload):
-                    self.records.append(event)
                     self.listen(event)
         if new:
             self.state(item.sighting, "done")

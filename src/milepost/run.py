@@ -45,11 +45,12 @@ class Request:
     residents: int = 4
     allow_missing: bool = False
     timeout: float | None = 1800.0
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run ended, counted in checkpoints (files or folders); `records` are the new ones.
+    """How a run ended, counted in checkpoints (files or folders); what came out is in the store.
 
     A checkpoint counts once, however many data sets and evaluations of one file it was taken through.
     """
@@ -57,7 +58,6 @@ class Summary:
     evaluated: int
     skipped: int
     failed: int
-    records: list[dict[str, Json]] = field(default_factory=list)
     contents: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
@@ -69,7 +69,6 @@ def run(request: Request, listen: Listen) -> Summary:
     run.  A file's dict `evaluations` is worked off one after the other, each in a session of its own.
     """
     outcomes: dict[str, set[str]] = {}
-    records: list[dict[str, Json]] = []
     contents: dict[str, None] = {}
     told = _Told(listen)
     with closing(_each(request, request.store, told, publish=True)) as every:
@@ -77,13 +76,12 @@ def run(request: Request, listen: Listen) -> Summary:
             _work(request, driver, founds, told)
             for path, ends in driver.outcomes.items():
                 outcomes.setdefault(path, set()).update(ends)
-            records += driver.records
             contents.update(dict.fromkeys(driver.contents))
     failed = sum("failed" in ends for ends in outcomes.values())
     evaluated = sum("done" in ends and "failed" not in ends for ends in outcomes.values())
     skipped = len(outcomes) - failed - evaluated
     listen({"event": "done", "evaluated": evaluated, "skipped": skipped, "failed": failed})
-    return Summary(evaluated, skipped, failed, records, list(contents), list(outcomes))
+    return Summary(evaluated, skipped, failed, list(contents), list(outcomes))
 
 
 def _work(request: Request, driver: Driver, founds: Sequence[Found], listen: Listen) -> None:
@@ -92,8 +90,9 @@ def _work(request: Request, driver: Driver, founds: Sequence[Found], listen: Lis
     if driver.spec.get("entry"):
         listen({"event": "note", "message": f"evaluation {driver.spec['entry']}"})
     settle_code(driver, founds)
-    for begin in range(0, len(founds), request.residents):
-        driver.work(founds[begin : begin + request.residents])
+    together = request.residents * request.workers
+    for begin in range(0, len(founds), together):
+        driver.work(founds[begin : begin + together])
     driver.wait()
 
 
@@ -240,6 +239,8 @@ def open_session(request: Request) -> Session:
         options["allow_missing"] = True
     if request.timeout is not None:
         options["timeout"] = request.timeout
+    if request.workers > 1:
+        options["workers"] = request.workers
     if request.file is not None:
         options["readable"] = [*request.checkpoints, os.path.join(request.store, "pins")]
     job = Job(request.file, request.attribute, options, request.live)
@@ -252,6 +253,10 @@ def _check(request: Request) -> None:
         raise UsageError(f"--limit {request.limit}: expected 1 or more rows")
     if request.residents < 1:
         raise UsageError(f"--residents {request.residents}: expected 1 or more checkpoints")
+    if request.workers < 1 or (request.workers > 1 and request.engine == "inprocess"):
+        raise UsageError(
+            f"--workers {request.workers}: expected 1 or more processes, and 1 where the evaluation runs in this one"
+        )
     if request.timeout is not None and not request.timeout > 0:
         raise UsageError(f"timeout={request.timeout}: expected seconds above 0, or None to wait for ever")
     if not request.checkpoints:

@@ -49,6 +49,13 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         "--residents", metavar="N", type=positive, default=4, help="checkpoints that share one pass over the data (4)"
     )
     parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive,
+        default=1,
+        help="evaluator processes side by side, each with model, data and --residents checkpoints of its own (1)",
+    )
+    parser.add_argument(
         "--timeout",
         metavar="TIME",
         type=patience,

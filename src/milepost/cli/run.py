@@ -41,6 +41,7 @@ def request_of(args: argparse.Namespace) -> Any:
         residents=args.residents,
         allow_missing=args.allow_missing,
         timeout=args.timeout,
+        workers=args.workers,
     )
 
 

@@ -91,6 +91,12 @@ class RemoteEvaluator:
             self._child.kill()
             self._child = None
 
+    def interrupt(self) -> None:
+        """End the process while another thread may be reading from it, which then meets the end of the stream."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+
     def _start(self) -> Child:
         self._child = Child("evaluator", "milepost.engines._worker")
         if self._timeout is not None:

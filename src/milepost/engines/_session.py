@@ -1,18 +1,18 @@
 """A session: the driver's three calls, the same whichever processes play the other roles."""
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from milepost.core import Failure, Found, Json, Part, Table, Target, Unit
+from milepost.core import Found, Json, Target, Unit
 from milepost.engines._errors import failure_of
 from milepost.engines._roles import Confined, Evaluator, Outcome, Reader
+from milepost.engines._rows import check_whole, rows, share
 from milepost.engines._spool import Spool
 from milepost.engines._tables import Tables
-from milepost.errors import CheckpointError, Crashed, Torn, UsageError
+from milepost.errors import CheckpointError, Crashed, UsageError
 from milepost.plain import from_plain, to_plain
 
 
@@ -103,7 +103,7 @@ class RoleSession:
         try:
             return self._evaluator.identify(found, self._tables.get(found), variants)
         except Crashed as error:
-            _check_whole(found, self._tables.known(found), error)
+            check_whole(found, self._tables.known(found), error)
         return self._evaluator.identify(found, self._tables.get(found), variants)
 
     def _unit(self, unit: Unit) -> Iterator[Outcome]:
@@ -118,42 +118,4 @@ class RoleSession:
                 readable.append(target)
         if not readable:
             return
-        open_rows = {(target.found, target.variant): unit.stop - unit.start for target in readable}
-        try:
-            for target, outcome in self._evaluator.evaluate(dataclasses.replace(unit, targets=tuple(readable)), tables):
-                rows = outcome.stop - outcome.start if isinstance(outcome, Part) else unit.stop - unit.start
-                open_rows[target.found, target.variant] = open_rows.get((target.found, target.variant), 0) - rows
-                yield target, outcome
-        except CheckpointError as error:
-            # One whose rows all came, or which failed already, has its row.
-            for target in readable:
-                if open_rows[target.found, target.variant] > 0:
-                    yield target, _own_failure(target.found, tables[target.found.path], error)
-
-
-def _own_failure(found: Found, table: Table, error: CheckpointError) -> Failure:
-    """Return the row of one checkpoint where the process of several died."""
-    if isinstance(error, Crashed):
-        try:
-            _check_whole(found, table, error)
-        except Torn as torn:
-            return failure_of(torn)
-    return failure_of(error)
-
-
-def _check_whole(found: Found, table: Table | None, error: Crashed) -> None:
-    """Raise `Torn` where a file was cut off since it was read: whoever had it mapped died of that."""
-    ends = {found.files[0]: found.identity.size} if len(found.files) == 1 and table is None else dict[str, int]()
-    for tensor in table.tensors if table is not None else ():
-        where = tensor.where
-        ends[where.file] = max(ends.get(where.file, 0), where.offset + where.nbytes)
-    for file, end in ends.items():
-        try:
-            size = os.stat(file).st_size
-        except OSError:
-            continue  # A file that was deleted is still mapped whole.
-        if size < end:
-            raise Torn(
-                f"{file}: cut off while it was read: {end:,} bytes of it were needed, {size:,} are left; the next run "
-                f"tries it again ({str(error).splitlines()[0]})"
-            ) from error
+        yield from rows(self._evaluator.evaluate, share(unit, readable), tables)

@@ -1,10 +1,11 @@
-"""The default engine: one evaluator and one reader, each in a process of its own on this machine."""
+"""The default engine: evaluators (one, or as many as asked for) and a reader, each a process on this machine."""
 
 from contextlib import ExitStack
 from typing import ClassVar
 
 from milepost.core import Job
 from milepost.engines._confined import ConfinedReader, readable_of
+from milepost.engines._pool import Pool, workers_of
 from milepost.engines._remote import RemoteEvaluator, patience_of
 from milepost.engines._roles import READER, address
 from milepost.engines._session import RoleSession
@@ -40,7 +41,8 @@ class Local:
             stack.callback(spool.close)
             reader = ConfinedReader(module, patience_of(job), str(spool.path), readable_of(job))
             stack.callback(reader.close)
-            evaluator = RemoteEvaluator(job)
+            workers = workers_of(job)
+            evaluator = RemoteEvaluator(job) if workers == 1 else Pool(job, workers)
             stack.callback(evaluator.close)
             evaluator.ready()
             return RoleSession(reader, evaluator, spool, stack.pop_all())

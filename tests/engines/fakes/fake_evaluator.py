@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Evaluator:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.identified: set[str] = set()
 
     def describe(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "options": dict(self.job.options), "live": repr(self.job.live)}
@@ -51,11 +53,11 @@ class Evaluator:
             os.kill(os.getpid(), signal.SIGKILL)
         if "sleeper" in found.path:
             threading.Event().wait(600)
-        if "once" in found.path and not Path(os.environ["FAKE_MARK"]).exists():
-            Path(os.environ["FAKE_MARK"]).touch()
+        if "once" in found.path and _first():
             os.kill(os.getpid(), signal.SIGKILL)
         if "bug" in found.path:
             raise ValueError("bad weights")
+        self.identified.add(found.path)
         size = Path(table.tensors[0].where.file).stat().st_size
         return [
             {"variant": v, "digest": f"{found.path}-{v}-{size}", "failure": None, "step": table.step} for v in variants
@@ -66,7 +68,10 @@ class Evaluator:
             stop = min(start + 256, unit.stop)
             for index, target in enumerate(unit.targets):
                 assert tables[target.found.path].step == 7
-                yield target, _part(target, start, stop)
+                part = _part(target, start, stop)
+                if unit.data == "who":
+                    part = replace(part, environment={"identified": target.found.path in self.identified})
+                yield target, part
                 if start == unit.start and index == 0:
                     yield from ACTIONS[unit.data](unit)
 
@@ -95,6 +100,20 @@ def _kill(_: Unit) -> Iterable[Outcome]:
     print("last words", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     return ()
+
+
+def _kill_once(_: Unit) -> Iterable[Outcome]:
+    if _first():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ()
+
+
+def _first() -> bool:
+    try:
+        Path(os.environ["FAKE_MARK"]).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _segfault(_: Unit) -> Iterable[Outcome]:
@@ -191,6 +210,8 @@ def _quiet(_: Unit) -> Iterable[Outcome]:
 ACTIONS: dict[str, Callable[[Unit], Iterable[Outcome]]] = {
     "quiet": _quiet,
     "kill": _kill,
+    "kill once": _kill_once,
+    "who": _quiet,
     "segfault": _segfault,
     "exit": _exit,
     "hard exit": _hard_exit,

@@ -138,18 +138,17 @@ class Ledger:
         """Return the entry of new content under a path, to be looked into; None where looking is of no use."""
         known = self._current.get(seen.path)
         if known is not None and key_of(known.seen) == key_of(seen):
+            if known.found is not None and known.found.identity.content == seen.content:
+                known.seen = seen  # it was looked into after it had changed
+                return None
             if known.state == "ignored" and known.seen.identity.size >= _HEAD <= seen.identity.size:
                 known.seen = seen  # it grew, and its beginning was no checkpoint's
                 return None
             if known.state in ("", "seen", "writing"):
                 known.seen, known.still, known.changed = seen, self.lookout.scans, time.monotonic()
                 return known
-            if known.state in ("complete", "claimed"):
-                if known.found is not None and known.found.identity.content == seen.content:
-                    known.seen = seen  # it was looked into after it had changed
-                    return None
-                if known.state == "complete":
-                    self.lose(known, "overwritten")
+            if known.state == "complete":
+                self.lose(known, "overwritten")
         elif known is not None:
             self._leave(known, "replaced")
         age = max(0.0, time.time() - seen.identity.mtime_ns / 1e9)

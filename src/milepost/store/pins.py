@@ -8,9 +8,9 @@ the checkpoint's result in the store releases it, and a watch that was killed fi
 """
 
 import errno
+import itertools
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +19,9 @@ from pathlib import Path
 from milepost.files import Owner, digest_json, publish_json, read_json
 
 _NOTE = "@pin.json"
-_OLD_SECONDS = 60.0
+_NEW = "new-"
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +61,39 @@ class Pins:
             return None
         folder = self._folder / digest_json([path, status.st_dev, status.st_ino])
         pin = Pin(path, str(folder / os.path.basename(path)))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                os.link(os.path.realpath(path), pin.link)
-            publish_json(folder / _NOTE, {"path": path, "owner": Owner.me().text()})
-        except OSError as error:
-            if error.errno not in _GONE:
-                self.trouble = self.trouble or f"{path}: {error.strerror or error}"
-            with suppress(OSError):
-                folder.rmdir()
-            return None
+        if not os.path.exists(pin.link):
+            try:
+                self._make(path, folder)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    self.trouble = self.trouble or f"{path}: {error.strerror or error}"
+                return None
         if not _same(pin.link, status):  # replaced between the look and the link
             self.release(pin)
             return None
         return pin
 
+    def _make(self, path: str, folder: Path) -> None:
+        """Make a pin under a name that tells its maker, and move it into its place as a whole."""
+        me = Owner.me().text()
+        new = self._folder / f"{_NEW}{me}-{next(_numbers)}"
+        new.mkdir(parents=True)
+        try:
+            os.link(os.path.realpath(path), new / os.path.basename(path))
+            publish_json(new / _NOTE, {"path": path, "owner": me})
+            with suppress(FileExistsError):
+                new.rename(folder)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # another process was faster
+                raise
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
     def held(self) -> Iterator[Pin]:
         """Yield every whole pin, whoever made it."""
         for folder in self._folders():
+            if folder.name.startswith(_NEW):
+                continue
             with suppress(OSError, KeyError, TypeError):
                 pin = Pin(*_described(folder))
                 if os.path.exists(pin.link):
@@ -97,16 +112,7 @@ class Pins:
         """
         removed = 0
         for folder in self._folders():
-            try:
-                path, link = _described(folder)
-                owner = Owner.parse(str(read_json(folder / _NOTE)["owner"]))
-                dead = owner is not None and owner.alive() is False
-                useless = dead and (not os.path.exists(link) or _same(link, os.stat(path)))
-            except FileNotFoundError:
-                useless = not (folder / _NOTE).exists() and _old(folder)
-            except (OSError, KeyError, TypeError):
-                continue
-            if useless:
+            if _useless(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 removed += 1
         with suppress(OSError):
@@ -125,15 +131,23 @@ def _described(folder: Path) -> tuple[str, str]:
     return path, str(folder / os.path.basename(path))
 
 
+def _useless(folder: Path) -> bool:
+    if folder.name.startswith(_NEW):
+        return _dead(folder.name.removeprefix(_NEW).rpartition("-")[0])
+    try:
+        path, link = _described(folder)
+        return _dead(str(read_json(folder / _NOTE)["owner"])) and _same(link, os.stat(path))
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def _dead(text: str) -> bool:
+    owner = Owner.parse(text)
+    return owner is not None and owner.alive() is False
+
+
 def _same(link: str, status: os.stat_result) -> bool:
     try:
         return os.path.samestat(os.stat(link), status)
     except OSError:
         return False
-
-
-def _old(folder: Path) -> bool:
-    """Tell whether a pin without its note is no longer being made."""
-    with suppress(OSError):
-        return time.time() - folder.stat().st_mtime > _OLD_SECONDS
-    return False

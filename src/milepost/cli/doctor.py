@@ -1,0 +1,187 @@
+"""Say what works here: Python, extras, the reader's sandbox, and the file systems of the store and of checkpoints.
+
+Nothing is changed; in the store's folder a file and a link are tried and removed.  The exit code is 1 where something
+that was asked for does not work: a store that cannot be written, a folder that cannot be read, a sandbox that leaks.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+
+from milepost import sandbox
+from milepost._sandbox_trial import try_out
+from milepost.cli import _places
+from milepost.cli._arguments import STORE, add_json
+from milepost.cli._output import json_lines
+from milepost.report.numbers import size
+
+_ALLOWED = ("read a checkpoint", "write into the spool")
+_LITTLE = 1 << 30
+_REQUIREMENT = re.compile(r"""^([\w.-]+)[^;]*;\s*extra\s*==\s*["']([\w-]+)["']""")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One finding: `state` is ok, warning or failed; `advice` says what to do, "" where nothing is to be done."""
+
+    check: str
+    state: str
+    message: str
+    advice: str = ""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("checkpoints", metavar="CKPTS", nargs="*", help="folders of checkpoints to look at as well")
+    parser.add_argument(
+        "--store", metavar="DIR", help=f"the store to look at (default: ./{STORE}, which may be absent)"
+    )
+    add_json(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print one line a finding; 1 where one failed."""
+    lines = []
+    if args.json:
+        with json_lines() as out:
+            for line in _examined(args):
+                lines.append(line)
+                out.write({"event": "doctor", **asdict(line)})
+    else:
+        for line in _examined(args):
+            lines.append(line)
+            sys.stdout.write(f"{line.state:<8} {line.check}: {line.message}\n")
+            if line.advice:
+                sys.stdout.write(f"{'':<8} -> {line.advice}\n")
+    return int(any(line.state == "failed" for line in lines))
+
+
+def _examined(args: argparse.Namespace) -> Iterator[Line]:
+    yield from _machine()
+    yield from _extras()
+    yield from _sandbox()
+    yield from _store(args.store or STORE, asked=args.store is not None)
+    for path in args.checkpoints:
+        yield from _folder(path, _places.existing(args.store or STORE))
+
+
+def _machine() -> Iterator[Line]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Line("python", "ok", f"{version} ({sys.executable})")
+    yield Line("platform", "ok", f"{platform.system()} {platform.release()}, {platform.machine()}")
+    yield Line("milepost", "ok", importlib.metadata.version("milepost"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Line("processors", "ok", str(cores))
+    yield Line("memory", "ok", size(sandbox.memory()))
+    spool = tempfile.gettempdir()
+    left = _places.free(spool)
+    advice = "set TMPDIR to a folder with more: compressed checkpoints are unpacked there" if left < _LITTLE else ""
+    yield Line("temporary folder", "warning" if advice else "ok", f"{spool}: {size(left)} free", advice)
+
+
+def _extras() -> Iterator[Line]:
+    """Yield each extra with the versions of its packages, or the line that installs it."""
+    needed: dict[str, list[str]] = {}
+    for text in importlib.metadata.requires("milepost") or []:
+        match = _REQUIREMENT.match(text)
+        if match and match[2] != "dev":
+            needed.setdefault(match[2], []).append(match[1])
+    for extra, packages in sorted(needed.items()):
+        versions = {package: _version(package) for package in packages}
+        missing = [package for package, version in versions.items() if version is None]
+        if missing:
+            yield Line(f"extra {extra}", "ok", "not installed", f"if you need it: pip install 'milepost[{extra}]'")
+        else:
+            yield Line(f"extra {extra}", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _sandbox() -> Iterator[Line]:
+    """Yield what holds in a process that locked itself in just now, and what it could still do."""
+    try:
+        told = try_out()
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        advice = f"as a last resort, {sandbox.SWITCH}=off reads checkpoints without it"
+        yield Line("sandbox", "failed", f"a process that locks itself in could not be tried: {error}", advice)
+        return
+    whole = all(part["active"] for part in told["parts"])
+    for part in told["parts"]:
+        advice = "" if part["active"] else "without it, read only checkpoints of people whom you trust"
+        yield Line(f"sandbox {part['name']}", "ok" if part["active"] else "warning", part["detail"], advice)
+    for what, how in told["tried"].items():
+        allowed = what in _ALLOWED
+        if (how == "done") == allowed:
+            yield Line("sandbox trial", "ok", f"to {what}: {'works' if allowed else 'refused'}")
+        else:
+            advice = (
+                "please report it, with this output" if whole or allowed else "see the parts that are missing above"
+            )
+            state = "failed" if whole or allowed else "warning"
+            yield Line("sandbox trial", state, f"to {what}: {'refused' if allowed else 'NOT refused'}", advice)
+
+
+def _store(path: str, *, asked: bool) -> Iterator[Line]:
+    place = _places.existing(path)
+    there = "" if os.path.exists(path) else f", not there yet; looked at {place}"
+    if not os.path.isdir(place):
+        yield Line("store", "failed" if asked else "warning", f"{path}: not a folder", "name another with --store")
+        return
+    trouble, kind = _places.trouble_with_links(place), _places.kind_of(place)
+    left = _places.free(place)
+    about = f"{path}{there}: {kind or 'file system unknown'}, {size(left)} free"
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield Line(
+            "store", "failed" if asked else "warning", f"{about}; cannot be written", "name another with --store"
+        )
+    elif trouble:
+        advice = "files are put by exclusive creation instead; checkpoints cannot be pinned against deletion"
+        yield Line("store", "warning", f"{about}; hard links do not work: {trouble}", advice)
+    elif left < _LITTLE:
+        yield Line("store", "warning", f"{about}; hard links work", "make room: less than 1 GiB is left")
+    else:
+        yield Line("store", "ok", f"{about}; hard links work")
+
+
+def _folder(path: str, store: str) -> Iterator[Line]:
+    check = f"checkpoints {path}"
+    if not os.path.exists(path):
+        yield Line(check, "failed", "no such file or folder", "name what training writes, or its folder")
+        return
+    if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
+        yield Line(check, "failed", "cannot be read by this user", "as the owner: chmod g+rX (or a+rX)")
+        return
+    kind, status = _places.kind_of(path), os.stat(path)
+    yield Line(check, "ok", f"readable; {kind or 'file system unknown'}, {size(_places.free(path))} free")
+    yield _notification(check, kind)
+    if status.st_dev == os.stat(store).st_dev:
+        yield Line(check, "ok", "on the store's file system: waiting checkpoints can be pinned by hard link")
+    else:
+        advice = "have training keep more checkpoints, or put the store (--store) on the same file system"
+        yield Line(check, "warning", "not on the store's file system: a deleted checkpoint is lost", advice)
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        yield Line(check, "warning", f"anybody may write here (owner uid {status.st_uid})", "chmod o-w")
+
+
+def _notification(check: str, kind: str) -> Line:
+    if _places.is_remote(kind):
+        return Line(check, "ok", f"watched by polling: {kind} does not tell what other machines do")
+    if find_spec("watchfiles") is None:
+        return Line(
+            check, "ok", "watched by polling: watchfiles is not installed", "for sooner news: pip install watchfiles"
+        )
+    return Line(check, "ok", "watched by notification (watchfiles)")

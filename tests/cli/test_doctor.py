@@ -1,0 +1,114 @@
+"""`milepost doctor`: what works is told line by line; 1 where something that was asked for does not."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from tests._material import ENVIRONMENT, Told, command, lines_of
+
+from milepost import _landlock, _seccomp, sandbox
+from milepost.cli import _places, doctor
+
+whole = pytest.mark.skipif(
+    not _landlock.abi() or _seccomp.lacking() is not None, reason="this kernel lacks a part of the sandbox"
+)
+
+
+def examined(place: Path, *words: str, code: int = 0, **env: str) -> Told:
+    done = command("doctor", *words, "--json", cwd=place, env={**ENVIRONMENT, **env})
+    assert done.returncode == code, done.stdout + done.stderr
+    told = lines_of(done.stdout)
+    assert {item["event"] for item in told} == {"doctor"}
+    assert {item["state"] for item in told} <= {"ok", "warning", "failed"}
+    return told
+
+
+def states(told: Told, check: str) -> list[str]:
+    return [item["state"] for item in told if item["check"] == check]
+
+
+def messages(told: Told, check: str) -> str:
+    return "\n".join(item["message"] for item in told if item["check"] == check)
+
+
+def test_everything_is_examined_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    told = examined(tmp_path, "runs", "--store", "evals")
+    checks = [item["check"] for item in told]
+    assert checks[:6] == ["python", "platform", "milepost", "processors", "memory", "temporary folder"]
+    assert {"extra torch", "extra images", "store", "checkpoints runs"} < set(checks)
+    assert [check for check in checks if check.startswith("sandbox ")][: len(sandbox.PARTS)] == [
+        f"sandbox {name}" for name in sandbox.PARTS
+    ]
+    assert "hard links work" in messages(told, "store")
+    assert "pinned by hard link" in messages(told, "checkpoints runs")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@whole
+def test_the_sandbox_is_tried_and_its_version_told(tmp_path: Path) -> None:
+    told = examined(tmp_path)
+    assert f"ABI {_landlock.abi()}:" in messages(told, "sandbox landlock")
+    assert messages(told, "sandbox trial").splitlines() == [
+        "to read a checkpoint: works",
+        "to write into the spool: works",
+        "to read a foreign file: refused",
+        "to write into the checkpoints' folder: refused",
+        "to open a network connection: refused",
+        "to start a program: refused",
+    ]
+
+
+def test_a_sandbox_that_is_switched_off_is_a_warning_with_what_could_happen(tmp_path: Path) -> None:
+    told = examined(tmp_path, MILEPOST_SANDBOX="off")
+    assert "switched off by the environment variable" in messages(told, "sandbox sandbox")
+    assert states(told, "sandbox sandbox") == ["warning"]
+    assert states(told, "sandbox trial") == ["ok", "ok", "warning", "warning", "warning", "warning"]
+    assert "to start a program: NOT refused" in messages(told, "sandbox trial")
+
+
+def test_what_was_asked_for_and_does_not_work_fails(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = examined(tmp_path, "gone", code=1)
+    assert messages(told, "checkpoints gone") == "no such file or folder"
+    told = examined(tmp_path, "--store", "file", code=1)
+    assert states(told, "store") == ["failed"]
+
+
+def test_a_leak_of_a_whole_sandbox_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [sandbox.Part("landlock", active=True, detail="ABI 7").plain()]
+    tried = {"read a checkpoint": "refused", "read a foreign file": "done", "start a program": "refused"}
+    monkeypatch.setattr(doctor, "try_out", lambda: {"parts": parts, "tried": tried})
+    assert [(line.check, line.state) for line in doctor._sandbox()] == [
+        ("sandbox landlock", "ok"),
+        ("sandbox trial", "failed"),
+        ("sandbox trial", "failed"),
+        ("sandbox trial", "ok"),
+    ]
+
+
+def test_lines_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda package: None)
+    lines = {line.check: line for line in doctor._extras()}
+    assert lines["extra torch"].advice == "if you need it: pip install 'milepost[torch]'"
+    assert "extra dev" not in lines
+    monkeypatch.setattr(_places, "trouble_with_links", lambda folder: "Operation not permitted")
+    (store,) = doctor._store(str(tmp_path), asked=True)
+    assert store.state == "warning"
+    assert "hard links do not work: Operation not permitted" in store.message
+    (tmp_path / "open").mkdir()
+    os.chmod(tmp_path / "open", stat.S_IRWXU | stat.S_IRWXO)  # noqa: S103 - what is warned of
+    assert ("warning", "chmod o-w") in [
+        (line.state, line.advice) for line in doctor._folder(str(tmp_path / "open"), str(tmp_path))
+    ]
+    assert "polling: nfs4" in doctor._notification("x", "nfs4").message
+
+
+def test_without_json_one_line_a_finding(tmp_path: Path) -> None:
+    done = command("doctor", cwd=tmp_path)
+    assert done.returncode == 0
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("ok       python: 3.")
+    assert all(line.split()[0] in ("ok", "warning", "->") for line in rest)

@@ -1,0 +1,125 @@
+"""Which checkpoints of a folder to keep, and why: a pure function of what is there and what was measured."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A checkpoint in the folder: its step, the digests of its contents (one a variant), and what forbids touching it.
+
+    `contents` is empty where it was not evaluated; `barred` is "" where nothing forbids it.
+    """
+
+    path: str
+    name: str
+    step: int | None
+    contents: tuple[str, ...]
+    barred: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The exact value of a content over the whole data set, and its interval where the metric has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a checkpoint is kept, and why (or why not)."""
+
+    held: Held
+    value: float | None
+    keep: bool
+    reason: str
+
+
+def keep(
+    every: Sequence[Held], measured: Mapping[str, Measured], *, higher: bool, best: int, last: int
+) -> list[Verdict]:
+    """Decide about each checkpoint of a folder.
+
+    Kept are: what is barred; what lacks a whole value or a step; the `best` best values with their ties; every one
+    whose interval meets the best's; the `last` highest steps; and every name of a content that is kept under another.
+
+    >>> every = [Held(f"/r/{step}", f"step-{step}", step, (str(step),)) for step in (1, 2, 3)]
+    >>> measured = {"1": Measured(0.9), "2": Measured(0.5), "3": Measured(0.4)}
+    >>> [(one.keep, one.reason) for one in keep(every, measured, higher=True, best=1, last=1)]
+    [(True, 'best 1'), (False, 'below the best 1, not among the last 1'), (True, 'last 1')]
+    """
+    there = {content: measured[content] for one in every for content in one.contents if content in measured}
+    steps = _steps(every)
+    kept = {**_meeting(there, higher=higher), **_last(steps, there, last), **_best(there, best, higher=higher)}
+    standing = {one.path: why for one in every if (why := _untouchable(one, there, steps))}
+    for one in every:
+        if one.path in standing:
+            for content in one.contents:
+                kept.setdefault(content, f"same content as {one.name}, which stays")
+    return [_verdict(one, standing, kept, there, f"below the best {best}, not among the last {last}") for one in every]
+
+
+def _verdict(
+    one: Held,
+    standing: Mapping[str, str],
+    kept: Mapping[str, str],
+    there: Mapping[str, Measured],
+    below: str,
+) -> Verdict:
+    values = [there[content].value for content in one.contents if content in there]
+    why = standing.get(one.path) or next((kept[content] for content in one.contents if content in kept), "")
+    return Verdict(one, values[0] if values else None, bool(why), why or below)
+
+
+def _untouchable(one: Held, there: Mapping[str, Measured], steps: Mapping[str, int]) -> str:
+    if one.barred:
+        return one.barred
+    if not one.contents:
+        return "not evaluated yet"
+    if not all(content in there for content in one.contents):
+        return "no whole value yet"
+    return "" if all(content in steps for content in one.contents) else "its step is not known"
+
+
+def _best(there: Mapping[str, Measured], count: int, *, higher: bool) -> dict[str, str]:
+    values = sorted((one.value for one in there.values()), reverse=higher)[:count]
+    return {content: f"best {count}" for content, one in there.items() if one.value in values}
+
+
+def _meeting(there: Mapping[str, Measured], *, higher: bool) -> dict[str, str]:
+    """Return those that cannot be told from the best by their intervals."""
+    top = _extreme((one.value for one in there.values()), higher=higher)
+    tops = [one for one in there.values() if one.value == top]
+    return {
+        content: "its interval meets the best's"
+        for content, one in there.items()
+        if any(one is first or one.value == first.value or _meet(one, first) for first in tops)
+    }
+
+
+def _extreme(values: Iterable[float], *, higher: bool) -> float | None:
+    return max(values, default=None) if higher else min(values, default=None)
+
+
+def _meet(left: Measured, right: Measured) -> bool:
+    if left.low is None or left.high is None or right.low is None or right.high is None:
+        return False
+    return left.low <= right.high and right.low <= left.high
+
+
+def _steps(every: Sequence[Held]) -> dict[str, int]:
+    """Return the step of each content, which any of its names may tell."""
+    steps: dict[str, int] = {}
+    for one in every:
+        for content in one.contents:
+            if one.step is not None:
+                steps[content] = max(steps.get(content, one.step), one.step)
+    return steps
+
+
+def _last(steps: Mapping[str, int], there: Mapping[str, Measured], count: int) -> dict[str, str]:
+    """Return the last by step, counted among those with a value: what waits for one is kept besides."""
+    chosen = sorted({step for content, step in steps.items() if content in there})[-count:] if count else []
+    return {content: f"last {count}" for content, step in steps.items() if content in there and step in chosen}

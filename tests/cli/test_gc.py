@@ -1,0 +1,198 @@
+"""`gc` on real files: what goes, and all that must not."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests._material import checkpoints, evaluation_of, go, save, weights_of
+
+from milepost.cli import main
+from milepost.core import Identity
+from milepost.store.deletions import Deletions
+from milepost.store.store import Store
+
+Shown = pytest.CaptureFixture[str]
+STEPS = tuple(range(100, 1000, 100))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power fails here, and forcing a store to disk is most of what these tests would do."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make nine checkpoints of random weights."""
+    return checkpoints(tmp_path / "lenet", *STEPS)
+
+
+@pytest.fixture
+def store(tmp_path: Path, folder: Path) -> Path:
+    """Evaluate them, the first under two names."""
+    shutil.copy(folder / "step-100.npz", folder / "first.npz")
+    evaluate(folder, tmp_path / "evals")
+    return tmp_path / "evals"
+
+
+def evaluate(folder: Path, store: Path, **options: Any) -> None:
+    go(evaluation_of(), folder, store=store, **options)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def gc(folder: Path, store: Path, capsys: Shown, *words: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Run it; return the lines by file name, and the last one."""
+    capsys.readouterr()
+    code = main(["gc", str(folder), "--store", str(store), "--metric", "cross_entropy", "--json", *words])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert code == (3 if any(line.get("problem") for line in lines) else 0)
+    return {os.path.basename(line["path"]): line for line in lines[:-1]}, lines[-1]
+
+
+FEW = ("--keep-best", "1", "--keep-last", "1")
+
+
+def test_a_dry_run_touches_nothing_and_a_real_one_deletes_just_that(folder: Path, store: Path, capsys: Shown) -> None:
+    before = names(folder)
+    told, last = gc(folder, store, capsys, *FEW)
+    assert names(folder) == before
+    assert set(told) == before
+    going = {name for name, line in told.items() if not line["keep"]}
+    assert 0 < len(going) < len(before)
+    values = {name: line["value"] for name, line in told.items()}
+    best = min(values, key=lambda name: values[name])
+    assert told[best]["keep"]
+    assert told["step-900.npz"]["keep"]
+    freed = sum((folder / name).stat().st_size for name in going)
+    assert (last["dry_run"], last["deleted"], last["bytes"]) == (True, 0, freed)
+    _, last = gc(folder, store, capsys, *FEW, "--delete")
+    assert names(folder) == before - going
+    assert (last["dry_run"], last["deleted"], last["bytes"]) == (False, len(going), freed)
+    _, last = gc(folder, store, capsys, *FEW, "--delete")
+    assert last["deleted"] == 0
+    facts = Deletions(Store.open(store).storage)
+    assert {os.path.basename(fact["path"]) for fact in facts.all("lenet")} == going
+    assert main(["ls", "--store", str(store)]) == 0
+    assert "step-200" in capsys.readouterr().out  # its record stays
+
+
+def test_intervals_that_meet_the_best_keep_a_checkpoint(folder: Path, store: Path, capsys: Shown) -> None:
+    capsys.readouterr()
+    words = ["gc", str(folder), "--store", str(store), "--metric", "top1", *FEW]
+    assert main([*words, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
+    best = max(line["value"] for line in lines)
+    reasons = {line["reason"] for line in lines if line["value"] < best and line["step"] != 900}
+    near = [line for line in lines if line["value"] < best and best - line["value"] < 0.02]
+    assert all(line["keep"] for line in near)
+    assert reasons <= {"its interval meets the best's", "below the best 1, not among the last 1"}
+    assert main(words) == 0
+    table = capsys.readouterr().out
+    assert table.splitlines()[0].split() == ["verdict", "run", "step", "name", "value", "bytes", "reason"]
+    assert "--delete does it" in table
+
+
+def test_what_must_stay(folder: Path, store: Path, tmp_path: Path, capsys: Shown) -> None:
+    going = {name for name, line in gc(folder, store, capsys, *FEW)[0].items() if not line["keep"]}
+    assert len(going) >= 4, "the test needs more losers"
+    linked, changed, pinned, touched = sorted(going - {"first.npz", "step-100.npz"})[:4]
+    (folder / "latest.npz").symlink_to(linked)
+    save(folder / changed, weights_of(7))
+    (store / "pins" / "x").mkdir(parents=True)
+    os.link(folder / pinned, store / "pins" / "x" / pinned)
+    os.utime(folder / touched, (1, 1))
+    (folder / "broken.npz").write_bytes(b"PK\3\4 and nothing more")
+    save(folder / "step-7000.npz", weights_of(7000))
+    before = names(folder)
+    told, _ = gc(folder, store, capsys, *FEW, "--delete")
+    assert told["latest.npz"]["reason"] == "a symbolic link"
+    assert told[linked]["reason"] == "the symbolic link latest.npz points to it"
+    assert told[changed]["reason"] == "changed since it was evaluated"
+    assert told[touched]["reason"] == "changed since it was evaluated"
+    assert told[pinned]["reason"] == "pinned: it waits for its evaluation"
+    assert told["broken.npz"]["reason"].startswith("failed: ")
+    assert told["step-7000.npz"]["reason"] == "not evaluated yet"
+    assert {linked, changed, touched, pinned, "latest.npz", "broken.npz", "step-7000.npz"} <= names(folder)
+    assert names(folder) == before - {name for name, line in told.items() if not line["keep"]}
+
+
+def test_a_claimed_content_stays_under_all_its_names(folder: Path, store: Path, capsys: Shown) -> None:
+    told, _ = gc(folder, store, capsys, *FEW)
+    going = {name for name, line in told.items() if not line["keep"]}
+    assert {"first.npz", "step-100.npz"} <= going or {"first.npz", "step-100.npz"}.isdisjoint(going)
+    opened = Store.open(store)
+    digests = {os.path.basename(one.path): one.digest for one in opened.sightings()}
+    chosen = min(going)
+    key = next(
+        key for key in opened.evaluations() if (opened.evaluation(key).spec() or {})["weights"] == digests[chosen]
+    )
+    with opened.worker() as worker:
+        lease = opened.lease(key, "again-700", worker)
+        assert lease.acquire()
+        told, _ = gc(folder, store, capsys, *FEW, "--delete")
+        assert told[chosen]["reason"] == "claimed: it is being evaluated"
+        same = {name for name, digest in digests.items() if digest == digests[chosen]}
+        assert same <= names(folder)
+        lease.release()
+    assert not gc(folder, store, capsys, *FEW)[0][chosen]["keep"]
+
+
+def test_part_of_the_rows_is_no_value(folder: Path, tmp_path: Path, capsys: Shown) -> None:
+    evaluate(folder, tmp_path / "evals", limit=256)
+    before = names(folder)
+    words = ["gc", str(folder), "--store", str(tmp_path / "evals"), "--metric", "top1", "--delete"]
+    assert main(words) == 2
+    assert "no checkpoint in it has a whole top1" in capsys.readouterr().err
+    assert names(folder) == before
+
+
+def test_refusals(folder: Path, store: Path, tmp_path: Path, capsys: Shown) -> None:
+    other = checkpoints(tmp_path / "other", 100)
+    for words, said in (
+        ([str(folder), "--metric", "nope"], "no value 'nope' is on record"),
+        ([str(folder), "--metric", "top1", "--data", "nope"], "nothing is on record on it; there are: test"),
+        ([str(other), "--metric", "top1"], "is on record in"),
+        ([str(tmp_path / "nowhere"), "--metric", "top1"], "no such folder"),
+    ):
+        assert main(["gc", *words, "--store", str(store), "--delete"]) == 2
+        assert said in capsys.readouterr().err
+    assert (other / "step-100.npz").exists()
+
+
+def test_a_folder_behind_a_link_is_not_entered_for_deleting(
+    folder: Path, store: Path, tmp_path: Path, capsys: Shown
+) -> None:
+    outside = checkpoints(tmp_path / "outside", *STEPS)
+    (folder / "archive").symlink_to(outside)
+    evaluate(folder, store)
+    told, _ = gc(folder, store, capsys, *FEW, "--delete")
+    assert len(list(outside.iterdir())) == len(STEPS)
+    assert any(line["deleted"] for line in told.values())
+
+
+def test_what_changes_at_the_last_moment_stays(
+    folder: Path, store: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going = {name for name, line in gc(folder, store, capsys, *FEW)[0].items() if not line["keep"]}
+    real = Deletions.add
+    swapped: list[str] = []
+
+    def replaced(self: Deletions, run: str, path: str, identity: Identity, fact: dict[str, Any]) -> bool:
+        done = real(self, run, path, identity, fact)
+        save(Path(path + ".new.npz"), weights_of(1))
+        Path(path + ".new.npz").replace(path)
+        swapped.append(os.path.basename(path))
+        return done
+
+    monkeypatch.setattr(Deletions, "add", replaced)
+    told, last = gc(folder, store, capsys, *FEW, "--delete")
+    assert set(swapped) == going, {name: told[name]["reason"] for name in going}
+    assert going <= names(folder)
+    assert last["deleted"] == 0
+    assert {told[name]["reason"] for name in going} == {"changed while it was deleted: the rest is kept"}

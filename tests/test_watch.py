@@ -56,7 +56,8 @@ os.makedirs(folder, exist_ok=True)
 
 def made(step):
     rng = np.random.default_rng([step, life])
-    return {"w": rng.normal(size=(8, 10)).astype("f4"), "b": rng.normal(size=10).astype("f4"), "mark": np.int64(step + 1000 * life)}
+    w, b = rng.normal(size=(8, 10)).astype("f4"), rng.normal(size=10).astype("f4")
+    return {"w": w, "b": b, "mark": np.int64(step + 1000 * life)}
 
 
 def whole(step, name):
@@ -114,9 +115,9 @@ def made(step: int, **more: Any) -> dict[str, Any]:
     return {**weights_of(step), **more}
 
 
-def values(store: Path) -> dict[int, list[tuple[str, Any]]]:
+def values(store: Path) -> dict[int, list[tuple[str, Any, int]]]:
     """Return the exact values that a store has by step."""
-    found: dict[int, list[tuple[str, Any]]] = {}
+    found: dict[int, list[tuple[str, Any, int]]] = {}
     with Store.open(store).index() as index:
         for line in index.lines():
             item = json.loads(line)
@@ -344,7 +345,7 @@ def test_a_renamed_temporary_file_is_one_checkpoint(tmp_path: Path) -> None:
     assert states(told, "step-2.part")[:2] == ["seen", "writing"]
 
 
-# ------------------------------------------------------------------------------------------------- real processes, killed
+# ----------------------------------------------------------------------------------------- real processes, killed
 
 
 class World:
@@ -508,7 +509,10 @@ def test_four_watchers_share_a_folder_and_one_is_killed_now_and_then(how: str, w
             watchers.append(world.watcher())
         world.open_gate(step, life)
     ended = [world.finish(process) for process in watchers]
-    assert [code for code, _ in ended] == [0] * 4, [told.failures for told in world.told]
+    assert {code for code, _ in ended} <= {0, 3}, ended
+    # `last` is overwritten all the time: it may be replaced within the very moment in which it was seen.
+    failed = {(name, text.partition(":")[0]) for told in world.told for name, text in told.failures.items()}
+    assert failed <= {("last.npz", "vanished")}
     by: dict[int, set[int]] = {}
     for pid, mark in world.marks():
         by.setdefault(mark, set()).add(pid)

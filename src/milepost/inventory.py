@@ -1,8 +1,8 @@
 """What lies in the folders of checkpoints, by name, size and times alone: cheap to ask again every second.
 
 A folder is listed when its own time changed.  Single files are looked at every time where something is expected of
-them: those that wait for their turn, and those whose names tell no step (`last`, `best`), which trainers overwrite.  All
-are looked at in a sweep every 30 seconds: a file that is overwritten in place leaves its folder's time as it was.
+them: those that wait for their turn, and those whose names tell no step (`last`, `best`), which trainers overwrite.
+All are looked at in a sweep every 30 seconds: a file that is overwritten in place leaves its folder's time as it was.
 Nothing is opened here.
 """
 
@@ -44,6 +44,15 @@ class Seen:
     def content(self) -> tuple[int, int, int, int]:
         """What changes where the content does."""
         return self.identity.content
+
+
+Key = tuple[str, int, int]
+"""What tells sightings apart while they last: the path, and device and inode of the file behind it."""
+
+
+def key_of(seen: Seen) -> Key:
+    """Return the key of what was seen."""
+    return seen.path, seen.identity.device, seen.identity.inode
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from milepost.checkpoints.find import is_candidate, would_search
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Found, Json
-from milepost.inventory import Changes, Seen
+from milepost.inventory import Changes, Key, Seen, key_of
 from milepost.lookout import Lookout
 from milepost.plan import thinned
 from milepost.sighter import short_name
@@ -27,8 +27,6 @@ _LOST = (
     "{how} before it could be evaluated, and it was not pinned; raise keep-last (max_to_keep), or put the store on the "
     "same file system as the checkpoints so that they can be pinned"
 )
-
-Key = tuple[str, int, int]
 
 
 @dataclass(slots=True, eq=False)
@@ -62,16 +60,21 @@ class Ledger:
         lookout: Lookout,
         look: Callable[[Sequence[str]], dict[str, Found]],
         tell: Callable[[Entry, str, str | None], None],
+        elsewhere: Callable[[Entry], bool],
         torn_after: float,
         every: int | None = None,
     ) -> None:
-        """`look` reads the beginnings of files, `tell` is told of each new state and the reason for it."""
+        """`look` reads the beginnings of files, `tell` is told of each new state and the reason for it.
+
+        `elsewhere` says whether the store has the result from another watcher.
+        """
         self.lookout = lookout
         self.counts: Counter[str] = Counter()
         self.ready: dict[Key, Entry] = {}
         self.writing: dict[Key, Entry] = {}
         self.claimed: dict[Key, Entry] = {}
         self.kept: dict[str, set[int]] = {}
+        self.elsewhere = elsewhere
         self._look = look
         self._tell = tell
         self._torn_after = torn_after
@@ -227,7 +230,11 @@ class Ledger:
         entry.at = None
 
     def lose(self, entry: Entry, how: str) -> None:
-        """Note that an entry's content is gone for good."""
+        """Note that an entry's content is gone for good, unless another watcher was in time."""
+        if self.elsewhere(entry):
+            self.counts["elsewhere"] += 1
+            self.end(entry, "done", "another watcher evaluated it")
+            return
         self.end(entry, "vanished", _LOST.format(how=how))
 
     def drop(self, entry: Entry) -> None:
@@ -274,11 +281,6 @@ class Ledger:
 
 
 _HEAD = 4096
-
-
-def key_of(seen: Seen) -> Key:
-    """Return what tells sightings apart while they last: the path and the file behind it."""
-    return seen.path, seen.identity.device, seen.identity.inode
 
 
 def described(entry: Entry, run: str) -> dict[str, Json]:

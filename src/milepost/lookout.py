@@ -2,12 +2,12 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
 from milepost.checkpoints.find import is_candidate
-from milepost.inventory import Changes, Inventory, Seen
+from milepost.inventory import Changes, Inventory, Key, Seen, key_of
 from milepost.store.pins import Pin, Pins
 
 INTERVAL = 1.0
@@ -32,7 +32,7 @@ class Lookout:
         self._interval = interval
         self._pending: tuple[str, ...] = ()
         self._changes: list[Changes] = []
-        self._held: dict[tuple[str, int, int], Pin] = {}
+        self._held: dict[Key, Pin] = {}
         self._error: BaseException | None = None
         self._scanning = threading.Lock()
         self._news = threading.Event()
@@ -55,25 +55,22 @@ class Lookout:
         """Look now; `full` looks at every file."""
         with self._scanning:
             changes = self._inventory.scan(self._pending, full=full)
-            for seen in changes.new:
-                if is_candidate(os.path.basename(seen.path)) and not self._settled(seen):
-                    self.pin(seen)
+            self.pin([s for s in changes.new if is_candidate(os.path.basename(s.path)) and not self._settled(s)])
             if changes.new or changes.gone:
                 self._changes.append(changes)
             self.scans += 1
             self._news.set()
 
-    def pin(self, seen: Seen) -> Pin | None:
-        """Pin a file that was seen, if it can be."""
-        key = (seen.path, seen.identity.device, seen.identity.inode)
-        pin = self._held.get(key) or self._pins.hold(seen.path)
-        if pin is not None:
-            self._held[key] = pin
-        return pin
+    def pin(self, every: Sequence[Seen]) -> None:
+        """Pin files that were seen, as far as they can be."""
+        keys = [key for seen in every if (key := key_of(seen)) not in self._held]
+        for key, pin in zip(keys, self._pins.hold(keys), strict=True):
+            if pin is not None:
+                self._held[key] = pin
 
     def take_over(self, seen: Seen, pin: Pin) -> None:
         """Hold a pin that an earlier watch made."""
-        self._held[seen.path, seen.identity.device, seen.identity.inode] = pin
+        self._held[key_of(seen)] = pin
 
     @property
     def trouble(self) -> str | None:
@@ -87,11 +84,11 @@ class Lookout:
 
     def held(self, seen: Seen) -> Pin | None:
         """Return the pin of what was seen, None where it has none."""
-        return self._held.get((seen.path, seen.identity.device, seen.identity.inode))
+        return self._held.get(key_of(seen))
 
     def release(self, seen: Seen) -> None:
         """Remove the pin of what was seen, if it has one."""
-        pin = self._held.pop((seen.path, seen.identity.device, seen.identity.inode), None)
+        pin = self._held.pop(key_of(seen), None)
         if pin is not None:
             self._pins.release(pin)
 

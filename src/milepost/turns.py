@@ -144,7 +144,7 @@ class Turns:
         try:
             same = identity_of(os.stat(at.path)).content == at.identity.content
         except OSError:
-            if at.path != entry.path and self._known_now(entry):
+            if at.path != entry.path and self._ledger.elsewhere(entry):
                 return True  # another watcher has its result, and released the pin
             self._ledger.lookout.release(entry.seen)
             if _content(entry.path) == at.identity.content:
@@ -155,17 +155,6 @@ class Turns:
         if not same:
             self._ledger.lose(entry, "overwritten")
         return same
-
-    def _known_now(self, entry: Entry) -> bool:
-        found = entry.found
-        if found is None:
-            return False
-        run = self._run_of(entry.path)
-        return any(
-            self._store.sighting(run, found.path, found.identity, variant, driver.spec["signature"]) is not None
-            for driver in self._drivers
-            for variant in driver.spec["variants"]
-        )
 
     def _at(self, found: Found) -> Found:
         """Return where a checkpoint is to be read: at its pin, as long as that is there."""

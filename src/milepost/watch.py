@@ -5,6 +5,7 @@ that holds them together.  The watch itself loads no framework and reads no chec
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -121,7 +122,7 @@ class _Watcher:
         self._ear = ear
         self._known = {(item.path, item.identity.content) for item in self._store.sightings() if item.digest}
         self._lookout = Lookout(inventory, self._store.pins(), self._settled, terms.interval)
-        self._ledger = Ledger(self._lookout, self._look, self._tell, terms.torn_after, terms.every)
+        self._ledger = Ledger(self._lookout, self._look, self._tell, self._elsewhere, terms.torn_after, terms.every)
         self._producers: dict[str, Producer] = {}
         self._turns = Turns(drivers, self._ledger, ear, terms.order, request.residents)
         self._places: set[str] = set()
@@ -196,7 +197,7 @@ class _Watcher:
             check_place(str(self._store.path), [entry.found])
             self._places.add(folder)
         if self._lookout.held(entry.seen) is None and self._lacking(entry):
-            self._lookout.pin(entry.seen)
+            self._lookout.pin([entry.seen])
 
     def _lacking(self, entry: Entry) -> bool:
         """Tell whether anything is missing of a checkpoint, as far as that is known without reading it."""
@@ -242,6 +243,16 @@ class _Watcher:
             seen = Seen(pin.path, identity, root)
             self._lookout.take_over(seen, pin)
             self._ledger.adopt(seen)
+
+    def _elsewhere(self, entry: Entry) -> bool:
+        """Tell whether another watcher has this very content's result."""
+        run = self._run_of(entry.path)
+        found = [
+            self._store.sighting(run, entry.path, entry.seen.identity, variant, driver.spec["signature"])
+            for driver in self._drivers
+            for variant in driver.spec["variants"]
+        ]
+        return all(item is not None and item.digest for item in found)
 
     def _settled(self, seen: Seen) -> bool:
         return (seen.path, seen.content) in self._known
@@ -294,7 +305,8 @@ class _Watcher:
 
     def _summary(self, reason: str) -> Watched:
         counts = self._ledger.counts
-        ended = {name: self._turns.ends[name] for name in ("evaluated", "skipped")}
+        ends = self._turns.ends + Counter(skipped=counts["elsewhere"])
+        ended = {name: ends[name] for name in ("evaluated", "skipped")}
         lost = {name: counts[name] for name in ("failed", "vanished", "thinned")}
         self._ear.listen({"event": "done", **ended, **lost})
         return Watched(**ended, **lost, reasons=(reason,))

@@ -11,7 +11,7 @@ import errno
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,8 @@ class Pins:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "a.npz").write_bytes(b"weights")
     ...     pins = Pins(Path(folder, "store"))
-    ...     pin = pins.hold(f"{folder}/a.npz")
+    ...     status = os.stat(f"{folder}/a.npz")
+    ...     (pin,) = pins.hold([(f"{folder}/a.npz", status.st_dev, status.st_ino)])
     ...     Path(folder, "a.npz").unlink()
     ...     Path(pin.link).read_bytes(), pins.release(pin), list(pins.held())
     (b'weights', None, [])
@@ -50,44 +51,51 @@ class Pins:
         self._folder = Path(os.path.abspath(store), "pins")
         self.trouble: str | None = None
 
-    def hold(self, path: str) -> Pin | None:
-        """Pin a file, symbolic links followed; the pin that is there is returned as it is.
+    def hold(self, wanted: Sequence[tuple[str, int, int]]) -> list[Pin | None]:
+        """Pin files, each given by path, device and inode, symbolic links followed; what is pinned already stays so.
 
-        None where the file is gone, or where this file system, or its owner's rights, do not allow a link.
+        All are linked before any is noted, which takes longer.  None stands for a file that is gone or was replaced,
+        or that this file system, or its owner's rights, do not allow to be linked.
         """
-        try:
-            status = os.stat(path)
-        except OSError:
-            return None
-        folder = self._folder / digest_json([path, status.st_dev, status.st_ino])
-        pin = Pin(path, str(folder / os.path.basename(path)))
-        if not os.path.exists(pin.link):
-            try:
-                self._make(path, folder)
-            except OSError as error:
-                if error.errno not in _GONE:
-                    self.trouble = self.trouble or f"{path}: {error.strerror or error}"
-                return None
-        if not _same(pin.link, status):  # replaced between the look and the link
-            self.release(pin)
-            return None
-        return pin
+        made = [self._link(*item) for item in wanted]
+        return [None if new is None else self._note(new, *item) for new, item in zip(made, wanted, strict=True)]
 
-    def _make(self, path: str, folder: Path) -> None:
-        """Make a pin under a name that tells its maker, and move it into its place as a whole."""
-        me = Owner.me().text()
-        new = self._folder / f"{_NEW}{me}-{next(_numbers)}"
-        new.mkdir(parents=True)
+    def _link(self, path: str, device: int, inode: int) -> str | None:
+        """Link a file under a name that tells the maker of the pin; "" where its pin is there."""
+        if os.path.exists(self._pin(path, device, inode).link):
+            return ""
+        new = self._folder / f"{_NEW}{Owner.me().text()}-{next(_numbers)}"
+        link = new / os.path.basename(path)
         try:
-            os.link(os.path.realpath(path), new / os.path.basename(path))
-            publish_json(new / _NOTE, {"path": path, "owner": me})
-            with suppress(FileExistsError):
-                new.rename(folder)
+            new.mkdir(parents=True)
+            os.link(os.path.realpath(path), link)
+            status = os.stat(link)
+            if (status.st_dev, status.st_ino) == (device, inode):
+                return str(new)
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY:  # another process was faster
-                raise
+            if error.errno not in _GONE:
+                self.trouble = self.trouble or f"{path}: {error.strerror or error}"
+        shutil.rmtree(new, ignore_errors=True)
+        return None
+
+    def _note(self, new: str, path: str, device: int, inode: int) -> Pin | None:
+        """Note what a link is for, and move both into their place as a whole."""
+        pin = self._pin(path, device, inode)
+        if not new:
+            return pin
+        try:
+            publish_json(Path(new, _NOTE), {"path": path, "owner": Owner.me().text()})
+            os.rename(new, os.path.dirname(pin.link))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
+                self.trouble = self.trouble or f"{path}: {error.strerror or error}"
+                return None
         finally:
             shutil.rmtree(new, ignore_errors=True)
+        return pin
+
+    def _pin(self, path: str, device: int, inode: int) -> Pin:
+        return Pin(path, str(self._folder / digest_json([path, device, inode]) / os.path.basename(path)))
 
     def held(self) -> Iterator[Pin]:
         """Yield every whole pin, whoever made it."""

@@ -1,0 +1,154 @@
+"""Damaged and hostile files in any number, for the test and for benchmarks/hostile.py; every one is to be a failed row.
+
+Forty are those of tests/sixty; the rest are made from whole files of every format: cut off, flipped where a checksum
+watches, headers that declare too much, pickles that would call, links that lead out, names that leave the archive.
+"""
+
+import itertools
+import json
+import os
+import pickle
+import posix
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save as safe
+from tests.sixty import bad
+from tests.sixty.pieces import Part, archive, arrays_of, flipped, npy, npz, saved, weights_of, write
+
+Make = bytes | Callable[[Path], object]
+
+WHOLE: dict[str, bytes] = {
+    "zip.pt": saved(weights_of(1)),
+    "legacy.pth": saved(weights_of(1), _use_new_zipfile_serialization=False),
+    "a.safetensors": safe(weights_of(1)),
+    "a.npz": npz(arrays_of(1)),
+    "packed.npz": npz(arrays_of(1), packed=True),
+}
+BESIDE = "weights"
+
+
+class Call:
+    """Pickles as a call of a function that would leave the marker."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        """Keep what would be called."""
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        """Ask for the call."""
+        return self.call
+
+
+def calls(marker: Path) -> list[Call]:
+    """Return calls of what a payload is likely to call."""
+    text = f"__import__('pathlib').Path({str(marker)!r}).touch()"
+    return [
+        Call(posix.system, f"touch {marker}"),
+        Call(os.popen, f"touch {marker}"),
+        Call(exec, text),
+        Call(eval, text),
+        Call(subprocess.check_output, ["touch", str(marker)]),
+        Call(shutil.copy, "/etc/passwd", str(marker)),
+        Call(Path.touch, marker),
+        Call(open, str(marker), "w"),
+    ]
+
+
+def make(folder: Path, marker: Path, count: int) -> list[str]:
+    """Write `count` bad files (at least fifty) into a folder, with what they link to beside it; return their names."""
+    bad.make(folder, marker)
+    outside = folder.parent / "outside"
+    outside.mkdir()
+    write(outside / BESIDE, WHOLE["zip.pt"])
+    names = [one.file for one in bad.BAD]
+    for number, (name, made) in enumerate(itertools.islice(_more(outside, marker), count - len(names))):
+        path = folder / f"bad-{number:03}-{name}"
+        if callable(made):
+            made(path)
+        else:
+            write(path, made)
+        names.append(path.name)
+    assert len(names) == count
+    return names
+
+
+def _more(outside: Path, marker: Path) -> Iterator[tuple[str, Make]]:
+    """Yield one of each sort in turn, without end."""
+    sorts = [_links(outside), _pickles(marker), _cut(), _flipped(), _headers(), _names()]
+    while True:
+        for sort in sorts:
+            yield next(sort)
+
+
+def _links(outside: Path) -> Iterator[tuple[str, Make]]:
+    for number in itertools.count():
+        target = (outside / BESIDE, Path("/etc/passwd"), outside, Path("../outside") / BESIDE)[number % 4]
+        name = "checkpoints" if target == outside else "link.pt"
+        yield name, lambda path, target=target: path.symlink_to(target)  # type: ignore[misc]
+
+
+def _pickles(marker: Path) -> Iterator[tuple[str, Make]]:
+    while True:
+        for call in calls(marker):
+            yield "whole.pt", saved(call)
+            yield "whole.pth", saved(call, _use_new_zipfile_serialization=False)
+            yield "needed.ckpt", saved({"state_dict": {**weights_of(1), "fc1.weight": call}})
+            yield "bare.pkl", pickle.dumps({"coef": call})
+            yield "objects.npz", npz({**arrays_of(1), "fc2.bias": _objects(call)})
+
+
+def _objects(call: Call) -> Any:
+    return np.array([call] * 10, dtype=object)
+
+
+def _cut() -> Iterator[tuple[str, Make]]:
+    for number in itertools.count():
+        for name, whole in WHOLE.items():
+            left = len(whole) * (1 + 37 * number % 97) // 98
+            yield f"cut-{name}", whole[:left]
+
+
+def _flipped() -> Iterator[tuple[str, Make]]:
+    data = arrays_of(1)["fc1.weight"].tobytes()
+    for number in itertools.count():
+        for name in ("zip.pt", "a.npz"):
+            place = WHOLE[name].index(data) + 997 * number % len(data)
+            yield f"flipped-{name}", flipped(WHOLE[name], place)
+
+
+def _headers() -> Iterator[tuple[str, Make]]:
+    for number in itertools.count():
+        size = 1 << (20 + number % 43)
+        declared = {"fc1.weight": {"dtype": "F32", "shape": [size], "data_offsets": [0, 4 * size]}}
+        header = json.dumps(declared).encode()
+        yield "declared.safetensors", struct.pack("<Q", len(header)) + header + bytes(64)
+        yield "bomb.safetensors", struct.pack("<Q", 100_000_001 + size) + b"{}"
+        shape = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({size}, {1 + number}), }}"
+        yield "declared.npz", archive([Part("fc1.weight.npy", _npy(shape))])
+        strides = bad._tensor((2048,), (2 + number,))
+        yield "strides.pt", bad._pickled(strides)
+
+
+def _npy(header: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + bytes(64)
+
+
+def _names() -> Iterator[tuple[str, Make]]:
+    for number in itertools.count(1):
+        parts = [Part(f"{'../' * number}etc/{name}.npy", npy(array)) for name, array in arrays_of(1).items()]
+        yield "names.npz", archive(parts)
+        yield "names.pt", _renamed(number)
+        twice = [Part("w.npy", npy(arrays_of(1)["fc2.bias"]))] * (1 + number)
+        yield "twice.npz", archive(twice)
+
+
+def _renamed(number: int) -> bytes:
+    made = WHOLE["zip.pt"]
+    name = b"archive/data/0" if b"archive/data/0" in made else b"/data/0"
+    return made.replace(name, (b"../" * (1 + number))[: len(name) - 1] + b"0")

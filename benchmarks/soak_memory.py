@@ -2,8 +2,8 @@
 
 One `milepost run` takes 1,000 checkpoints of 400 KB (half of them compressed, so that they go through the spool)
 through 512 examples.  Every 50 of them each process is looked at: `RssAnon`, memory of its own without mapped files,
-and open descriptors.  Growth is from the least at 50 to 150 to the least of the last three looks: the dips of a
-garbage-collected process, not its peaks.  `--all` prints every look.
+and open descriptors.  Growth is from the least of the first three looks to the least of the last three: a file that
+is open at the moment, or garbage that is collected a little later, is none.  `--all` prints every look.
 """
 
 import json
@@ -96,7 +96,7 @@ def measure() -> list[Figure]:
     figures = []
     for role in ("driver", "reader", "evaluator"):
         begin, end = (min(item[role][0] for item in part) for part in (first, last))
-        files = [max(item[role][1] for item in part) for part in (first, last)]
+        files = [min(item[role][1] for item in part) for part in (first, last)]
         limit = 8 if role == "driver" else 4
         figures.append(told(f"{role}: own memory at the end", end, "MiB", 1))
         figures.append(at_most(f"{role}: growth over {CHECKPOINTS:,} checkpoints", end - begin, limit, "MiB", 1))

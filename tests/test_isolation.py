@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests._material import ENVIRONMENT, Told, command, lines_of, save
+from tests._material import ENVIRONMENT, Told, command, leftovers, lines_of, save
 
 EVALUATION = """
 import ctypes, os, signal, sys, time
@@ -139,3 +139,18 @@ def test_a_timeout_that_is_no_time_is_refused(world: Path) -> None:
     ended = command("run", world / "ev.py", world / "run", "--timeout", "soon")
     assert ended.returncode == 2
     assert "expected a time above 0 such as 90s, 30m or 2h, found 'soon'" in ended.stderr
+
+
+def test_several_workers_give_the_same_and_one_kill_costs_nothing(world: Path) -> None:
+    single = world / "single"
+    deeds = [GOOD] * 5
+    first, _ = told_of(world, *deeds, code=0, words=("--store", single))
+    told, _ = told_of(world, *deeds, KILLED_ONCE, code=0, words=("--workers", "2", "--residents", "2"))
+    assert first.done == (5, 0, 0)
+    assert told.done == (6, 0, 0)
+    assert (world / "mark").exists()
+    for step in range(1, 6):
+        for estimator in ("exact", "batch_mean"):
+            assert told.value("top1", estimator, step=step) == first.value("top1", estimator, step=step)
+    assert len(told.of("record")) == len(first.of("record")) * 6 // 5
+    assert leftovers(world / "store") == []

@@ -359,23 +359,31 @@ class World:
         self.gate.mkdir()
         self.killed: set[int] = set()
         self.environment = {**ENVIRONMENT, "TEST_LOG": str(self.log), "TEST_ROOT": str(Path(__file__).parents[1])}
-        self.told: list[Told] = []
+        self.outputs = folder / "outputs"
+        self.outputs.mkdir()
         self.processes: list[subprocess.Popen[str]] = []
         words = [self.run, steps, keep, self.gate, how, back]
         self.trainer = self._start([sys.executable, "-c", TRAINER, *map(str, words)])
 
     def _start(self, words: list[str]) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(words, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+        # Into files: a pipe that nobody reads is full one day, and its writer waits.
+        place = self.outputs / str(len(self.processes))
+        with open(f"{place}.out", "w") as out, open(f"{place}.err", "w") as said:
+            process = subprocess.Popen(words, env=self.environment, stdout=out, stderr=said, text=True)
         self.processes.append(process)
         return process
+
+    def told(self) -> list[Told]:
+        """Return what each watcher told, as far as whole lines go."""
+        texts = [path.read_text() for path in sorted(self.outputs.glob("*.out"))]
+        return [lines_of(text[: text.rfind("\n") + 1]) for text in texts]
 
     def close(self) -> None:
         """End what still runs."""
         for process in self.processes:
             if process.returncode is None:
                 process.kill()
-                process.communicate()
+                process.wait()
 
     def watcher(self, *words: str) -> subprocess.Popen[str]:
         """Start a watcher."""
@@ -383,17 +391,14 @@ class World:
         return self._start([*MILEPOST, *named, "--engine", "inprocess", "--poll", "0.02s", *words])
 
     def kill(self, process: subprocess.Popen[str]) -> None:
-        """Kill a watcher, and remember what it told."""
+        """Kill a watcher."""
         process.kill()
         self.killed.add(process.pid)
-        out, _ = process.communicate()
-        self.told.append(lines_of(out[: out.rfind("\n") + 1]))
+        process.wait()
 
-    def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
-        """Wait for a watcher's end; return its exit code and what it said on standard error."""
-        out, said = process.communicate(timeout=60)
-        self.told.append(lines_of(out))
-        return process.returncode, said
+    def finish(self, process: subprocess.Popen[str]) -> int:
+        """Wait for a watcher's end and return its exit code."""
+        return process.wait(timeout=60)
 
     def pinned(self) -> set[int]:
         """Return the steps that are pinned."""
@@ -456,15 +461,13 @@ def test_a_watcher_killed_again_and_again_evaluates_all_that_it_had_claimed_once
             blind |= set(range(step, step + 7))
             process = world.watcher()
         world.open_gate(step)
-    code, said = world.finish(process)
-    world.trainer.communicate(timeout=10)
-    assert code in (0, 3), said
+    assert world.finish(process) in (0, 3)
     assert claimed <= world.complete()
     assert len(claimed) >= steps // 3
     for begin, before in done:  # what was whole when a watcher died is never predicted again
         assert not before & {mark for _, mark in world.marks()[begin:]}
-    seen = {item["step"] for told in world.told for item in told.of("checkpoint") if item["step"] is not None}
-    vanished = {item["step"] for told in world.told for item in told.of("failure") if item["class"] == "vanished"}
+    seen = {item["step"] for told in world.told() for item in told.of("checkpoint") if item["step"] is not None}
+    vanished = {item["step"] for told in world.told() for item in told.of("failure") if item["class"] == "vanished"}
     assert seen <= world.complete() | vanished
     assert not list(world.store.glob("pins/*"))
     assert_same_as_clean(world, tmp_path)
@@ -492,13 +495,13 @@ def assert_same_as_clean(world: World, folder: Path) -> None:
     assert values(store) == values(world.store)
 
 
-@pytest.mark.parametrize("how", ["whole", "slow"])
-def test_four_watchers_share_a_folder_and_one_is_killed_now_and_then(how: str, world_of: Callable[..., World]) -> None:
-    steps, chance = 24, random.Random(how)
-    world = world_of(steps, how, back=16)
+def test_four_watchers_share_a_folder_and_one_is_killed_now_and_then(world_of: Callable[..., World]) -> None:
+    """The trainer writes slowly in place, and starts again from an older step."""
+    steps, chance = 16, random.Random(1)
+    world = world_of(steps, "slow", back=10)
     watchers = [world.watcher() for _ in range(4)]
-    kills = set(chance.sample(range(3, steps), 3))
-    order = [*((0, step) for step in range(1, 17)), *((1, step) for step in range(9, steps + 1))]
+    kills = set(chance.sample(range(3, steps), 2))
+    order = [*((0, step) for step in range(1, 11)), *((1, step) for step in range(6, steps + 1))]
     for life, step in order:
         mark = step + 1000 * life
         wait_for(lambda mark=mark: mark in world.predicted(), watchers[0])  # type: ignore[misc]
@@ -508,10 +511,9 @@ def test_four_watchers_share_a_folder_and_one_is_killed_now_and_then(how: str, w
             world.kill(victim)
             watchers.append(world.watcher())
         world.open_gate(step, life)
-    ended = [world.finish(process) for process in watchers]
-    assert {code for code, _ in ended} <= {0, 3}, ended
+    assert {world.finish(process) for process in watchers} <= {0, 3}
     # `last` is overwritten all the time: it may be replaced within the very moment in which it was seen.
-    failed = {(name, text.partition(":")[0]) for told in world.told for name, text in told.failures.items()}
+    failed = {(name, text.partition(":")[0]) for told in world.told() for name, text in told.failures.items()}
     assert failed <= {("last.npz", "vanished")}
     by: dict[int, set[int]] = {}
     for pid, mark in world.marks():

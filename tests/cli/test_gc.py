@@ -171,9 +171,14 @@ def test_a_folder_behind_a_link_is_not_entered_for_deleting(
     outside = checkpoints(tmp_path / "outside", *STEPS)
     (folder / "archive").symlink_to(outside)
     evaluate(folder, store)
-    told, _ = gc(folder, store, capsys, *FEW, "--delete")
+    capsys.readouterr()
+    assert (
+        main(["gc", str(folder), "--store", str(store), "--metric", "cross_entropy", *FEW, "--delete", "--json"]) == 0
+    )
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
     assert len(list(outside.iterdir())) == len(STEPS)
-    assert any(line["deleted"] for line in told.values())
+    assert any(line["deleted"] for line in lines)
+    assert {line["reason"] for line in lines if "/archive/" in line["path"]} <= {"outside of the folder"}
 
 
 def test_what_changes_at_the_last_moment_stays(

@@ -187,8 +187,9 @@ _NAMES = ("open", "close", "fsync", "link", "replace", "rename", "unlink", "remo
 def after_power_cut(log: list[tuple[Any, ...]], target: Path, *, names: str, content: str) -> None:
     """Make the folder that a cut after these operations leaves.
 
-    `names` "forced" keeps the names of folders as last forced to disk, "all" as they were at the cut; `content` says
-    what a file that was never forced holds: "nothing" or "half".
+    `names` "forced" keeps the names of folders as last forced to disk, "all" as they were at the cut, and "worst" those
+    that were forced, less what was removed since; `content` says what a file that was never forced holds: "nothing" or
+    "half".
     """
     top = Node()
     for entry in log:
@@ -241,7 +242,10 @@ def _at(top: Node, path: str) -> Node:
 
 
 def _write(node: Node, path: Path, names: str, content: str) -> None:
-    for name, child in (node.kept_entries if names == "forced" else node.entries).items():
+    chosen = node.entries if names == "all" else node.kept_entries
+    for name, child in chosen.items():
+        if names == "worst" and name not in node.entries:
+            continue
         if child.data is None:
             (path / name).mkdir()
             _write(child, path / name, names, content)

@@ -173,7 +173,7 @@ def test_what_the_user_reads(tmp_path: Path) -> None:
             store.storage.put("a/b", b"1")
 
 
-@pytest.mark.parametrize(("names", "content"), [("forced", "nothing"), ("all", "half")])
+@pytest.mark.parametrize(("names", "content"), [("forced", "nothing"), ("all", "half"), ("worst", "nothing")])
 def test_a_power_cut_after_any_operation(names: str, content: str, tmp_path: Path, calm: dict[str, bytes]) -> None:
     disk = Disk(tmp_path)
     folder = tmp_path / "store"
@@ -200,7 +200,9 @@ def test_what_a_failed_run_left_is_forced_by_the_next(tmp_path: Path, calm: dict
             assert disk.count >= at
             disk.fault = once(errno.EIO, 0)
             work(place / "store")
-        after_power_cut(disk.log, place / "cut", names="forced", content="nothing")
+        after_power_cut(disk.log, place / "cut", names="worst", content="nothing")
+        left = Store.open(place / "cut" / "store").evaluation(KEY).parts("kept")
+        assert left.coverage() == [(0, 400)], f"error at operation {at}: evaluated rows are lost"
         sound(place / "cut" / "store", standing(made, len(disk.log)), calm, f"error at operation {at}, then a cut")
 
 

@@ -1,0 +1,101 @@
+"""Pins: links that hold what training deletes, shared by all watchers of a store, swept when they are of no use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from milepost.files import Owner
+from milepost.store.pins import Pin, Pins
+from milepost.store.store import Store
+
+
+def key(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path), status.st_dev, status.st_ino
+
+
+def hold(pins: Pins, path: Path) -> Pin | None:
+    (pin,) = pins.hold([key(path)])
+    return pin
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    made = tmp_path / "run" / "step-1.npz"
+    made.parent.mkdir()
+    made.write_bytes(b"weights")
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store")
+
+
+def test_a_pin_is_a_link_in_the_store_and_outlives_the_file(file: Path, store: Store) -> None:
+    pin = hold(store.pins(), file)
+    assert pin is not None
+    assert os.path.samefile(pin.link, file)
+    assert Path(pin.link).is_relative_to(store.path)
+    assert os.listdir(file.parent) == ["step-1.npz"]
+    file.unlink()
+    assert list(Pins(store.path).held()) == [pin]  # whoever looks
+    assert Path(pin.link).read_bytes() == b"weights"
+    store.pins().release(pin)
+    store.pins().release(pin)
+    assert not (store.path / "pins").exists()
+
+
+def test_two_watchers_share_a_pin(file: Path, store: Store) -> None:
+    first = hold(Pins(store.path), file)
+    assert first is not None
+    assert hold(Pins(store.path), file) == first
+    assert file.stat().st_nlink == 2
+
+
+def test_a_link_is_followed_to_what_it_names(file: Path, store: Store) -> None:
+    last = file.parent / "last.npz"
+    last.symlink_to(file.name)
+    pin = hold(store.pins(), last)
+    assert pin is not None
+    file.unlink()
+    assert not os.path.islink(pin.link)
+    assert (os.path.basename(pin.link), Path(pin.link).read_bytes()) == ("last.npz", b"weights")
+
+
+def test_what_was_replaced_since_it_was_seen_is_not_pinned_for_it(file: Path, store: Store) -> None:
+    seen = key(file)
+    other = file.parent / ".new"
+    other.write_bytes(b"others")
+    os.replace(other, file)
+    pins = store.pins()
+    assert pins.hold([seen, (str(file.parent / "gone.npz"), 1, 2)]) == [None, None]
+    assert pins.trouble is None
+    assert list(pins.held()) == []
+
+
+def test_where_links_fail_it_is_said(file: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    pins = store.pins()
+    assert hold(pins, file) is None
+    assert pins.trouble == f"{file}: Operation not permitted"
+    assert list(pins.held()) == []
+
+
+def test_a_sweep_keeps_what_is_nowhere_else(file: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = file.parent / "step-2.npz"
+    other.write_bytes(b"more")
+    pins = store.pins()
+    kept, idle = hold(pins, file), hold(pins, other)
+    assert kept is not None
+    assert idle is not None
+    (store.path / "pins" / f"new-{Owner.me().text()}-7").mkdir()
+    file.unlink()
+    assert pins.sweep() == 0  # their maker is alive
+    monkeypatch.setattr(Owner, "alive", lambda _: False)
+    assert pins.sweep() == 2
+    assert list(pins.held()) == [kept]

@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from glob import glob
@@ -218,6 +219,63 @@ def test_thinning_keeps_the_first_of_so_many_steps_also_after_a_restart(tmp_path
     assert counts(told) == {"evaluated": 1, "skipped": 2, "thinned": 2}
     assert states(told, "step-90.npz") == ["seen", "complete", "thinned"]
     assert sorted(values(tmp_path / "store")) == [10, 130, 210]
+
+
+def test_a_file_that_grows_is_waited_for_and_one_that_stands_still_is_torn(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    save(tmp_path / "whole.npz", made(1))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    (run / "step-1.npz").write_bytes(whole[:10])  # not even its format is known
+    (run / "step-2.npz").write_bytes(whole[:-1])
+    told = Told()
+    pieces = [whole[at : at + 64] for at in range(10, len(whole), 64)]
+    writer = threading.Thread(target=grow, args=(run / "step-1.npz", pieces))
+
+    def listen(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event.get("state") == "writing" and event["step"] == 1 and not writer.is_alive():
+            writer.start()
+
+    terms = Terms(DONE, interval=0.02)
+    watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), terms, listen)
+    writer.join()
+    assert counts(told) == {"evaluated": 1, "failed": 1}
+    assert states(told, "step-1.npz") == ["seen", "writing", "complete", "claimed", "done"]
+    assert states(told, "step-2.npz") == ["seen", "writing", "failed"]
+    assert list(told.failures) == ["step-2.npz"]
+
+
+def test_an_incomplete_file_is_given_up_after_its_time_though_the_watch_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    save(tmp_path / "whole.npz", made(1))
+    (run / "step-1.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-1])
+    hour_ago = time.time() - 3600
+    os.utime(run / "step-1.npz", (hour_ago, hour_ago))
+    told = Told()
+
+    def listen(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event.get("state") == "failed":
+            os.replace(tmp_path / "whole.npz", run / "step-1.npz")  # its writer comes back
+        if event.get("state") == "done":
+            (run / "DONE").touch()
+
+    watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
+    assert states(told, "step-1.npz") == ["seen", "writing", "failed", "seen", "complete", "claimed", "done"]
+    assert counts(told) == {"evaluated": 1, "failed": 1}
+    with Store.open(tmp_path / "store").index() as index:
+        assert [row["failure"] for row in index.checkpoints()] == [None]
+
+
+def grow(path: Path, pieces: list[bytes]) -> None:
+    """Write a file piece by piece, then say that training is done."""
+    for piece in pieces:
+        with open(path, "ab") as file:
+            file.write(piece)
+        time.sleep(0.01)
+    (path.parent / "DONE").touch()
 
 
 # ----------------------------------------------------------------------------------------- claimed against deletion

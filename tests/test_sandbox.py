@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests._material import CLASSES, ENVIRONMENT, FEATURES, command, lines_of
 
 from milepost import _landlock, _seccomp, sandbox
 from milepost.checkpoints._io import identity_of
@@ -198,6 +199,24 @@ def test_limits_hold_where_the_kernel_has_nothing_else(places: tuple[Path, Path,
     assert dict(json.loads(line) for line in done.stdout.splitlines()) == {"memory": "ENOMEM", "read outside": "done"}
 
 
+SEVERAL = f"""
+import numpy as np
+from milepost import Evaluation
+from milepost.data import Arrays
+from milepost.frameworks.numpy import FunctionModel
+from milepost.metrics import TopK
+from milepost.outcomes import Classification
+
+evaluations = {{
+    name: Evaluation(
+        model=FunctionModel(lambda weights, inputs: inputs @ weights["w"] + weights["b"]),
+        data={{"test": Arrays(np.ones((40, {FEATURES}), "f4"), np.zeros(40, int))}},
+        task=Classification(outputs="logits"),
+        metrics=[TopK(1)],
+    )
+    for name in ("one", "two")
+}}
+"""
 CONFINE = "import json, sys\nfrom milepost import _landlock, sandbox\n{}\nprint(json.dumps([part.plain() for part in \
 sandbox.confine([sys.argv[1]], [sys.argv[2]])]))"
 
@@ -363,3 +382,25 @@ def test_readable_is_a_list_of_paths(tmp_path: Path) -> None:
     assert readable_of(Job("e.py", "evaluation", {"readable": ["/a"]})) == ["/a"]
     with pytest.raises(UsageError, match="should be a list of paths"):
         readable_of(Job("e.py", "evaluation", {"readable": "/a"}))
+
+
+def test_many_places_are_looked_up_not_searched(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{number}.npz") for number in range(3000)]
+    for path in paths:
+        Path(path).touch()
+    places = Places(str(tmp_path / "spool"), paths)
+    assert not places.need_within(paths)
+    assert places.named == paths
+    assert places.need([str(tmp_path)])
+    assert not places.need_within([*paths, str(tmp_path / "later.npz")])
+
+
+def test_a_run_tells_once_what_its_sandbox_lacks(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    np.savez(tmp_path / "runs" / "step-1.npz", w=np.zeros((FEATURES, CLASSES), "f4"), b=np.zeros(CLASSES, "f4"))
+    (tmp_path / "ev.py").write_text(SEVERAL)
+    words = ("run", "ev.py", "runs", "--json")
+    done = command(*words, cwd=tmp_path, env={**ENVIRONMENT, "MILEPOST_SANDBOX": "off"})
+    said = "sandbox (switched off by the environment variable MILEPOST_SANDBOX=off); `milepost doctor` tells more\n"
+    assert done.stderr.count(f"checkpoints are read without the whole sandbox: {said}") == 1, done.stderr
+    assert lines_of(done.stdout).done == (2, 0, 0)

@@ -5,14 +5,12 @@ than it was, asks for a new reader.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from milepost.errors import Crashed
 
 _Target = tuple[str, int, int] | None
-_LATEST = 4096
-"""Places that were added one by one and are remembered; more are forgotten from the oldest on."""
 
 
 class Places:
@@ -27,6 +25,7 @@ class Places:
         """Begin with the spool, and with the places that are known from the start."""
         self.spool = spool
         self._targets: dict[str, _Target] = {}
+        self._real: set[str] = set()
         self.need(named)
 
     @property
@@ -41,13 +40,14 @@ class Places:
             target = _target(path)
             if path in self._targets:
                 changed |= self._targets[path] != target
-            elif target is not None and self._covered(target[0]):
+            elif target is not None and _above(target[0], self._real):
                 continue
             else:
                 changed |= target is not None
             self._targets[path] = target
-        for old in list(self._targets)[: max(0, len(self._targets) - _LATEST)]:
-            del self._targets[old]
+            if target is not None:
+                self._real.add(target[0])
+        self._real = {target[0] for target in self._targets.values() if target is not None}
         return changed
 
     def need_within(self, paths: Iterable[str]) -> bool:
@@ -57,35 +57,38 @@ class Places:
         """
         wanted: dict[str, None] = {}
         for path in map(os.path.abspath, paths):
-            around = [place for place in self._targets if _beneath(path, place)]
+            around = _above(path, self._targets)
             wanted.update(dict.fromkeys(around or [path]))
         return self.need(wanted)
-
-    def _covered(self, real: str) -> bool:
-        return any(target is not None and _beneath(real, target[0]) for target in self._targets.values())
 
 
 def check_found(founds: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> None:
     """Raise `Crashed` where a reader says that it found something that lies nowhere under what it was asked for."""
-    asked = [os.path.abspath(path) for path in paths]
+    asked = set(map(os.path.abspath, paths))
     for found in founds:
         for path in (found["path"], *found["files"]):
-            if not any(_beneath(os.path.abspath(path), root) for root in asked):
+            if not _above(os.path.abspath(path), asked):
                 raise Crashed(f"the reader process answered with {path!r}, which it was not asked for, and was ended")
 
 
 def check_table(table: Mapping[str, Any], found: Mapping[str, Any], spool: str) -> None:
     """Raise `Crashed` where a table points at a file that is neither the checkpoint's nor in its own spool."""
-    own = {os.path.abspath(path) for path in (found["path"], *found["files"])}
+    own = {os.path.abspath(path) for path in (found["path"], *found["files"], spool)}
     for file in {tensor["where"]["file"] for tensor in table["tensors"]}:
         path = os.path.abspath(file)
-        if path not in own and not any(_beneath(path, root) for root in (found["path"], spool)):
+        if not _above(path, own):
             raise Crashed(f"the reader process points at {file!r} for {found['path']}, and was ended")
 
 
-def _beneath(path: str, root: str) -> bool:
-    root = os.path.abspath(root)
-    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+def _above(path: str, places: Container[str]) -> list[str]:
+    """Return which of the places a path is, or lies beneath."""
+    found = []
+    while True:
+        if path in places:
+            found.append(path)
+        path, before = os.path.dirname(path), path
+        if path == before:
+            return found
 
 
 def _target(path: str) -> _Target:

@@ -20,7 +20,7 @@ from milepost.ledger import Entry, Ledger, described
 from milepost.lookout import INTERVAL, Lookout
 from milepost.plain import from_plain, now
 from milepost.probe import settle_code
-from milepost.run import Request, check_place, open_session
+from milepost.run import Request, check_place, open_session, tell_sandbox
 from milepost.sighter import short_name
 from milepost.store.leases import Worker
 from milepost.store.sightings import Sighting
@@ -79,6 +79,7 @@ def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
         store.sweep()
         worker = stack.enter_context(store.worker())
         drivers = _drivers(request, sessions, store, worker, ear)
+        tell_sandbox(sessions[0], ear.hear)
         watcher = _Watcher(request, terms, drivers, inventory, ear)
         return watcher.run()
 
@@ -165,7 +166,7 @@ class _Watcher:
         self._absorb()
         self._ledger.patience(ending=ending)
         self._turns.resume()
-        chunk = self._turns.chunk()
+        chunk = self._turns.chunk(ending=ending)
         if chunk:
             self._turns.work(chunk)
         return bool(chunk)

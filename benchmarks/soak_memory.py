@@ -97,9 +97,8 @@ def measure() -> list[Figure]:
     for role in ("driver", "reader", "evaluator"):
         begin, end = (min(item[role][0] for item in part) for part in (first, last))
         files = [min(item[role][1] for item in part) for part in (first, last)]
-        limit = 8 if role == "driver" else 4
         figures.append(told(f"{role}: own memory at the end", end, "MiB", 1))
-        figures.append(at_most(f"{role}: growth over {CHECKPOINTS:,} checkpoints", end - begin, limit, "MiB", 1))
+        figures.append(at_most(f"{role}: growth over {CHECKPOINTS:,} checkpoints", end - begin, 4, "MiB", 1))
         figures.append(at_most(f"{role}: growth of open descriptors", files[1] - files[0], 0, "descriptors", 0))
     return figures
 

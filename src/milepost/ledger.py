@@ -222,6 +222,10 @@ class Ledger:
         """Have an entry that turned out to be unfinished wait on."""
         self._move(entry, "writing")
 
+    def put_off(self, entry: Entry, reason: str) -> None:
+        """Have an entry whose evaluation failed wait for another turn; its pin stays."""
+        self._move(entry, "complete", reason)
+
     def end(self, entry: Entry, state: str, reason: str | None = None) -> None:
         """Note how an entry ended, and let its pin go."""
         self.counts[state] += 1

@@ -4,16 +4,21 @@ The driver's failures are not yet the ends: a file that changed since it was loo
 """
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from milepost.core import Found, Json
 from milepost.driver import Driver, Listen
-from milepost.errors import CheckpointError, Torn, Vanished
-from milepost.inventory import identity_of
+from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, Vanished
+from milepost.inventory import Key, identity_of, key_of
 from milepost.ledger import Entry, Ledger
 from milepost.plan import watch_order
+from milepost.retries import ATTEMPTS, wait_seconds
+
+_PASSING = frozenset({Crashed.kind, OutOfMemory.kind, TimedOut.kind})
+"""Failures of a process, which may pass without the file changing."""
 
 
 @dataclass(slots=True)
@@ -62,13 +67,18 @@ class Turns:
         self._order = order
         self._residents = residents
         self._done_steps: set[int] = set()
+        self._later: dict[Key, float] = {}
+        self._ending = False
         ear.on_claim = ledger.started
         for driver in drivers:
             driver.read_at(self._at)
 
-    def chunk(self) -> list[Entry]:
-        """Return the sightings whose turn it is, as many as share a pass."""
-        waiting = list(self._ledger.ready.values())
+    def chunk(self, *, ending: bool = False) -> list[Entry]:
+        """Return the sightings whose turn it is, as many as share a pass; while `ending` nothing is put off."""
+        self._ending = ending
+        now = time.monotonic()
+        self._later = {key: due for key, due in self._later.items() if due > now and not ending}
+        waiting = [entry for key, entry in self._ledger.ready.items() if key not in self._later]
         steps = [entry.step for entry in waiting]
         order = watch_order(steps, self._order, self._done_steps, self._residents)
         return [waiting[place] for place in order]
@@ -134,6 +144,12 @@ class Turns:
                 return
         for event in failures:
             self._ear.listen(event)
+        attempts = max(event["attempts"] for event in failures)
+        if kinds <= _PASSING and attempts < ATTEMPTS and not self._ending:
+            wait = wait_seconds(attempts)
+            self._later[key_of(entry.seen)] = time.monotonic() + wait
+            self._ledger.put_off(entry, f"{failures[-1]['class']}: tried again in {wait:g} s")
+            return
         self._ledger.end(entry, "failed", failures[-1]["class"])
 
     def _unchanged(self, entry: Entry) -> bool:

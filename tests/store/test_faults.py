@@ -7,6 +7,7 @@ undisturbed one, and what the user reads says what happened.
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -224,3 +225,43 @@ def test_a_folder_that_cannot_be_listed_is_said(tmp_path: Path) -> None:
     disk.fault = always(errno.EIO, 1, {"listdir"})
     with disk.watched(), pytest.raises(StoreError, match=r"store: cannot be read \(Input/output error\); look at"):
         store.index()
+
+
+def claim(folder: Path) -> None:
+    """Open, sweep, claim, give back, list: what a run does besides."""
+    store = Store.open(folder)
+    store.sweep()
+    with store.worker() as worker:
+        lease = store.lease(KEY, "0-400", worker)
+        assert lease.acquire()
+        worker.touch()
+        lease.release()
+    list(store.sightings())
+    assert store.evaluation(KEY).parts("kept").read().coverage == [(0, 400)]
+    store.runs()
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_faults_while_claiming_and_reading_are_store_errors(fault: str, tmp_path: Path, calm: dict[str, bytes]) -> None:
+    folder = tmp_path / "store"
+    work(folder)
+    disk = Disk(tmp_path)
+    with disk.watched():
+        claim(folder)
+    strikes, from_nth = FAULTS[fault]
+    chosen = [number for number, kind in enumerate(disk.kinds, 1) if strikes is None or kind in strikes]
+    assert len(chosen) > 5
+    raised = 0
+    for at in chosen:
+        disk = Disk(tmp_path)
+        disk.fault = from_nth(at)
+        try:
+            with disk.watched():
+                claim(folder)
+        except StoreError:
+            raised += 1
+        for name in ("workers", f"evaluations/{KEY[:2]}/{KEY}/leases"):
+            shutil.rmtree(folder / name, ignore_errors=True)  # of this process, which is alive
+        left = {name: data for name, data in contents(folder).items() if PREFIX not in name}
+        assert left == calm, f"{fault} at operation {at}"
+    assert raised > len(chosen) // 3

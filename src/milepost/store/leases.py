@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from milepost.errors import StoreError
-from milepost.files import Owner, json_bytes, read_json
+from milepost.files import Owner, disk_error, json_bytes, read_json
 from milepost.store._folder import Storage
 
 TTL = 60.0
@@ -53,7 +53,13 @@ class Worker:
     def touch(self) -> None:
         """Give a sign of life."""
         try:
-            os.utime(self._storage.get(self._file))
+            path = self._storage.get(self._file)
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise disk_error(path, "the heartbeat could not be touched", error) from error
         except FileNotFoundError:
             self._storage.put(self._file, json_bytes({"worker": self.text}))
 

@@ -1,6 +1,6 @@
 """Show what a checkpoint file holds: format, step, tensors with role, dtype, shape and bytes.
 
-Nothing of the file is executed or imported.
+Nothing of the file is executed or imported: a process that locked itself in reads it.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from milepost.cli._output import json_lines
 from milepost.registry import resolve
 from milepost.report.numbers import count, size
 from milepost.report.text import align
+from milepost.sandbox import lacking
 
 _ROLES = ("weights", "optimizer", "bookkeeping")
 
@@ -26,7 +27,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the table of tensors."""
-    held = resolve("milepost.checkpoints.reader:Reader")().inspect(args.path)
+    held, parts = resolve("milepost.engines.local:inspect")(args.path)
+    if said := lacking(parts):
+        sys.stderr.write(f"{said}\n")
     if args.json:
         with json_lines() as out:
             out.write({"event": "inspect", **held, "totals": totals(held["tensors"])})

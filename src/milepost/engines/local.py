@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from typing import ClassVar
 
-from milepost.core import Job
+from milepost.core import Job, Json
 from milepost.engines._confined import ConfinedReader, readable_of
 from milepost.engines._pool import Pool, workers_of
 from milepost.engines._remote import RemoteEvaluator, patience_of
@@ -46,3 +46,16 @@ class Local:
             stack.callback(evaluator.close)
             evaluator.ready()
             return RoleSession(reader, evaluator, spool, stack.pop_all())
+
+
+def inspect(path: str) -> tuple[dict[str, Json], list[dict[str, Json]]]:
+    """Have a confined reader look at one checkpoint; return what it holds, and the parts of the sandbox.
+
+    Raises as `checkpoints.reader.Reader.inspect` does, and `Crashed` where the process died.
+    """
+    with ExitStack() as stack:
+        spool = Spool()
+        stack.callback(spool.close)
+        reader = ConfinedReader(READER.partition(":")[0], None, str(spool.path), [path])
+        stack.callback(reader.close)
+        return reader.inspect(path), reader.sandbox()

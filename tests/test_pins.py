@@ -44,6 +44,9 @@ def test_a_pin_is_a_link_in_the_store_and_outlives_the_file(file: Path, store: S
     assert Path(pin.link).read_bytes() == b"weights"
     store.pins().release(pin)
     store.pins().release(pin)
+    assert list(store.pins().held()) == []
+    with store.pins():
+        assert (store.path / "pins").is_dir()
     assert not (store.path / "pins").exists()
 
 

@@ -73,10 +73,11 @@ def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
     inventory = Inventory(request.checkpoints, request.match)
     ear = Ear(listen)
     with ExitStack() as stack:
-        sessions = _sessions(request, stack)
         check_place(request.store, [_place(root) for root in inventory.roots if os.path.isdir(root)])
         store = Store.create(request.store)
         store.sweep()
+        stack.enter_context(store.pins())
+        sessions = _sessions(request, stack)
         worker = stack.enter_context(store.worker())
         drivers = _drivers(request, sessions, store, worker, ear)
         tell_sandbox(sessions[0], ear.hear)

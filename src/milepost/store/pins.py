@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from milepost.files import Owner, digest_json, publish_json, read_json
 
@@ -50,6 +52,18 @@ class Pins:
         """Use a store's folder; `trouble` says why nothing can be pinned, once that was found out."""
         self._folder = Path(os.path.abspath(store), "pins")
         self.trouble: str | None = None
+
+    def __enter__(self) -> Self:
+        """Make the folder, which stays for as long as somebody may pin: a confined reader is given this very one."""
+        self._folder.mkdir(exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the folder if it is empty."""
+        with suppress(OSError):
+            self._folder.rmdir()
 
     def hold(self, wanted: Sequence[tuple[str, int, int]]) -> list[Pin | None]:
         """Pin files, each given by path, device and inode, symbolic links followed; what is pinned already stays so.
@@ -110,8 +124,6 @@ class Pins:
     def release(self, pin: Pin) -> None:
         """Remove a pin; one that is gone is no error."""
         shutil.rmtree(os.path.dirname(pin.link), ignore_errors=True)
-        with suppress(OSError):
-            self._folder.rmdir()
 
     def sweep(self) -> int:
         """Remove what a kill left half made, and what the dead pinned as far as it is still in its place.
@@ -123,8 +135,6 @@ class Pins:
             if _useless(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 removed += 1
-        with suppress(OSError):
-            self._folder.rmdir()
         return removed
 
     def _folders(self) -> list[Path]:

@@ -1,9 +1,10 @@
 """Do memory and descriptors of driver, reader and evaluator stay flat over 1,000 checkpoints?
 
-One `milepost run` takes 1,000 checkpoints of 400 KB (half of them compressed, so that they go through the spool)
-through 512 examples.  Every 50 of them each process is looked at: `RssAnon`, memory of its own without mapped files,
-and open descriptors.  Growth is from the least of the first three looks to the least of the last three: a file that
-is open at the moment, or garbage that is collected a little later, is none.  `--all` prints every look.
+`milepost run`, then `milepost watch --until done`, take 1,000 checkpoints of 400 KB (half of them compressed, so that
+they go through the spool) through 512 examples.  Every 50 of them each process is looked at: `RssAnon`, memory of its
+own without mapped files, and open descriptors.  Growth is from the least of the first three looks to the least of the
+last three: a file that is open at the moment, or garbage that is collected a little later, is none.  `--all` prints
+every look.
 """
 
 import json
@@ -61,15 +62,21 @@ def look(driver: int) -> Look:
     return found
 
 
-def soak(folder: Path) -> Iterator[Look]:
-    """Run, and look every so many checkpoints."""
+def prepare(folder: Path) -> None:
+    """Write the evaluation file and the checkpoints of a training that is done."""
     (folder / "ev.py").write_text(EVALUATION)
     (folder / "run").mkdir()
     rng = np.random.default_rng(0)
     for step in range(CHECKPOINTS):
         save = np.savez_compressed if step % 2 else np.savez
         save(folder / "run" / f"step-{step}.npz", w=rng.standard_normal((1000, 100)).astype("float32"))
-    words = ["run", str(folder / "ev.py"), str(folder / "run"), "--store", str(folder / "store"), "--json"]
+    (folder / "run" / "DONE").touch()
+
+
+def soak(folder: Path, verb: str, *words: str) -> Iterator[Look]:
+    """Evaluate, and look every so many checkpoints."""
+    named = [str(folder / name) for name in ("ev.py", "run", f"store-{verb}")]
+    words = (verb, *named[:2], "--store", named[2], "--json", *words)
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         seen: set[str] = set()
@@ -84,22 +91,32 @@ def soak(folder: Path) -> Iterator[Look]:
     assert len(seen) == CHECKPOINTS
 
 
-def measure() -> list[Figure]:
-    """Soak once; the least of the first looks against the least of the last."""
-    with tempfile.TemporaryDirectory() as folder:
-        looks = []
-        for taken in soak(Path(folder)):
-            looks.append(taken)
-            if "--all" in sys.argv[1:]:
-                print(f"{len(looks) * EVERY:5} {taken}", file=sys.stderr, flush=True)
+def figures_of(verb: str, looks: list[Look]) -> list[Figure]:
+    """Compare the least of the first looks with the least of the last."""
     first, last = looks[:LOOKS], looks[-LOOKS:]
     figures = []
     for role in ("driver", "reader", "evaluator"):
         begin, end = (min(item[role][0] for item in part) for part in (first, last))
         files = [min(item[role][1] for item in part) for part in (first, last)]
-        figures.append(told(f"{role}: own memory at the end", end, "MiB", 1))
-        figures.append(at_most(f"{role}: growth over {CHECKPOINTS:,} checkpoints", end - begin, 4, "MiB", 1))
-        figures.append(at_most(f"{role}: growth of open descriptors", files[1] - files[0], 0, "descriptors", 0))
+        name = f"{verb}, {role}"
+        figures.append(told(f"{name}: own memory at the end", end, "MiB", 1))
+        figures.append(at_most(f"{name}: growth over {CHECKPOINTS:,} checkpoints", end - begin, 4, "MiB", 1))
+        figures.append(at_most(f"{name}: growth of open descriptors", files[1] - files[0], 0, "descriptors", 0))
+    return figures
+
+
+def measure() -> list[Figure]:
+    """Soak with both verbs over the same checkpoints."""
+    figures = []
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        for verb, words in (("run", ()), ("watch", ("--until", "done"))):
+            looks = []
+            for taken in soak(Path(folder), verb, *words):
+                looks.append(taken)
+                if "--all" in sys.argv[1:]:
+                    print(f"{verb} {len(looks) * EVERY:5} {taken}", file=sys.stderr, flush=True)
+            figures += figures_of(verb, looks)
     return figures
 
 

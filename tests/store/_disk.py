@@ -50,8 +50,10 @@ class Disk:
         """Return a path below the folder, relative to it; None for everything else."""
         if isinstance(path, int):
             return self._paths.get(path)
-        text = os.path.abspath(os.fspath(path))
-        return os.path.relpath(text, self.root) if text == self.root or text.startswith(self.root + "/") else None
+        text = str(path)  # ours are absolute, and without dots
+        if text.startswith(self.root):
+            return text[len(self.root) + 1 :] or "." if text[len(self.root) : len(self.root) + 1] in ("", "/") else None
+        return None
 
     @contextmanager
     def watched(self) -> Iterator["Disk"]:

@@ -90,14 +90,14 @@ def sound(folder: Path, finished: dict[str, bytes], calm: dict[str, bytes], wher
     for name, data in finished.items():
         assert (folder / name).exists(), f"{where}: {name} is lost"
         assert (folder / name).read_bytes() == data, f"{where}: {name} has changed"
+    if not _is_new(folder):
+        return
     check_whole(folder)
     for path in folder.rglob("*"):
         if path.is_file() and not path.stat().st_size and not path.name.startswith("."):
             os.utime(path, (0, 0))  # an empty claim: taken over once it is old
     if (folder / "store.json").exists() and (folder / "store.json").stat().st_size:
         Store.open(folder).sweep()
-    if not _is_new(folder):
-        return
     work(folder)
     check_whole(folder)
     # This process is alive, and so its rubbish is not swept yet.
@@ -106,9 +106,13 @@ def sound(folder: Path, finished: dict[str, bytes], calm: dict[str, bytes], wher
 
 
 def _is_new(folder: Path) -> bool:
-    """Tell whether a second run has to be tried: many faults leave the very same folder."""
-    left = [(re.sub(r"-\d+-\d+-\d+$", "", name), data) for name, data in contents(folder).items()]
-    state = str((sorted(left), sorted(path.is_dir() for path in folder.rglob("*"))))
+    """Tell whether a folder like this one was not tried yet: many faults leave the very same."""
+    held = {}
+    for path in folder.rglob("*"):
+        name = re.sub(r"-\d+-\d+-\d+$", "", path.relative_to(folder).as_posix())  # less the numbers of a temporary name
+        data = path.read_bytes() if path.is_file() else None
+        held[name] = len(data) if data is not None and b'"id":' in data else data  # a store's id is random
+    state = str(sorted(held.items()))
     known = state in _MENDED
     _MENDED.add(state)
     return not known

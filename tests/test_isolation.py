@@ -53,7 +53,11 @@ def killed_once():
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-DEEDS = [None, segfault, hang, flood, stop, killed_once]
+def dawdle():
+    time.sleep(0.4)
+
+
+DEEDS = [None, segfault, hang, flood, stop, killed_once, dawdle]
 
 
 def predict(weights, x):
@@ -77,7 +81,7 @@ evaluation = Evaluation(
     batch_size=64,
 )
 """
-GOOD, SEGFAULT, HANG, FLOOD, STOP, KILLED_ONCE = range(6)
+GOOD, SEGFAULT, HANG, FLOOD, STOP, KILLED_ONCE, DAWDLE = range(7)
 
 
 @pytest.fixture
@@ -109,6 +113,11 @@ def test_a_hang_among_others_is_the_culprits_row_alone(world: Path) -> None:
     assert list(told.failures) == ["step-2.npz"]
     pattern = r"(?s)^timeout: the evaluator process \d+ gave no sign of life for 2 s .*ev\.py.* in hang"
     assert_matches(pattern, told.failures["step-2.npz"])
+
+
+def test_a_model_that_is_slower_than_the_timeout_is_no_hang_as_long_as_batches_end(world: Path) -> None:
+    told, _ = told_of(world, DAWDLE, code=0, words=("--timeout", "2"))  # 5 batches and the proof: 3.6 s
+    assert told.done == (1, 0, 0)
 
 
 def test_crashes_and_floods_among_others(world: Path) -> None:

@@ -47,7 +47,7 @@ class Narrow:
 
     def __init__(self, rows: int, of: float | None = None, after: int = 0) -> None:
         self.rows, self.of, self.after = rows, of, after
-        self.refused = 0
+        self.refused = self.predicted = 0
         self.sizes: list[int] = []
 
     def __call__(self, weights: Mapping[str, Array], inputs: Array) -> Array:
@@ -56,6 +56,7 @@ class Narrow:
         if concerned and len(self.sizes) > self.after and len(inputs) > self.rows:
             self.refused += 1
             raise MemoryError(f"no room for {len(inputs)} rows")
+        self.predicted += len(inputs)
         return linear(weights, inputs)
 
 
@@ -125,6 +126,8 @@ def test_rows_that_are_done_when_memory_ends_are_not_done_again(after: int, fold
     assert 16 in used["step-4"]
     rows = {name: sum(item["rows"] for item in items) for name, items in environments(tmp_path / "store").items()}
     assert set(rows.values()) == {700}
+    # No more than what came after the last part (256 rows, and the batch in which it ends), and the proof.
+    assert model.predicted <= 4 * (700 + 256 + 64) + 2 * 64
 
 
 def test_one_that_never_fits_is_the_only_row_and_the_others_keep_their_batch(folder: Path, tmp_path: Path) -> None:
@@ -180,6 +183,26 @@ def test_as_many_residents_as_there_is_room_for(room: int, folder: Path, tmp_pat
     same_numbers(tmp_path / "store", plain(folder, tmp_path))
     gc.collect()
     assert not model.alive
+
+
+class Crowded(Counting):
+    """Takes in any number of checkpoints, but cannot predict beside more than one other."""
+
+    refused = 0
+
+    def predict(self, weights: Any, inputs: Any) -> Any:
+        if len(self.alive) > 2:
+            self.refused += 1
+            raise MemoryError
+        return super().predict(weights, inputs)
+
+
+def test_who_has_no_room_makes_room_for_the_others_at_once(folder: Path, tmp_path: Path) -> None:
+    model = Crowded(10)
+    told = go(evaluation_of(model=model), folder, store=tmp_path / "store", residents=4)
+    assert told.done == (4, 0, 0)
+    assert model.refused == 2
+    assert sizes(tmp_path / "store") == {f"step-{step}": {64} for step in STEPS}
 
 
 def test_weights_that_fit_not_even_alone_are_a_row(folder: Path, tmp_path: Path) -> None:

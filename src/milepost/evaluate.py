@@ -5,6 +5,7 @@ columns, and hand the columns on as parts that begin and end on the grid.
 """
 
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -166,13 +167,16 @@ def _predict(work: Pass, weights: Any, batch: Batch) -> Any:
     except (CheckpointError, DataError):
         raise
     except Exception as error:
-        last = error.__traceback__
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last else "unknown"
+        place = _place(error)
         stop = batch.start + len(batch.labels)
         kind = OutOfMemory if ran_out(error) else ModelFailed
         raise kind(f"rows {batch.start} to {stop}: {type(error).__name__}: {error} (raised at {place})") from error
+
+
+def _place(error: Exception) -> str:
+    """Return where an error was raised; nothing of it is kept, since its frames hold weights and batches."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
 
 
 def ran_out(error: BaseException) -> bool:
@@ -193,7 +197,7 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
         halves = not getattr(work.model, "fixed_batch", False)
         work.certificate = prove(
             work.task.scores(outputs),
-            lambda inputs: work.task.scores(work.model.predict(weights, inputs)),
+            lambda inputs: _scores(work, weights, inputs),
             batch.inputs,
             halves=halves,
             suspects=_suspects(work.model, weights, batch),
@@ -205,6 +209,11 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
             f"predict never read {len(names)} tensors of the checkpoint: {', '.join(names[:5])}; expected every one "
             "to be used: name what belongs to something else in FunctionModel(ignore=...)"
         )
+
+
+def _scores(work: Pass, weights: Any, inputs: Any) -> Array:
+    pulse.beat()
+    return work.task.scores(work.model.predict(weights, inputs))
 
 
 def _suspects(model: Any, weights: Any, batch: Batch) -> Callable[[], list[str]] | None:

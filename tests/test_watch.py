@@ -382,6 +382,31 @@ def test_a_trainer_that_goes_back_in_step_is_followed(tmp_path: Path) -> None:
     assert states(told, "step-1.npz") == ["seen", "complete", "claimed", "done"]
 
 
+def test_links_that_lead_out_of_the_folder_are_rows_and_never_pinned_or_read(tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    run.mkdir()
+    other.mkdir()
+    save(other / "step-7.npz", made(7))
+    save(run / "step-1.npz", made(1))
+    (run / "last.npz").symlink_to("step-1.npz")
+    (run / "step-2.npz").symlink_to(other / "step-7.npz")
+    (run / "checkpoints").symlink_to(other)
+    (run / "notes").symlink_to(other / "step-7.npz")
+    (run / "step-3.npz").symlink_to("step-0.npz")  # to nothing
+    (run / "step-4").mkdir()
+    (run / "step-4" / "saved_model.pb").touch()
+    (run / "DONE").touch()
+    before = (other / "step-7.npz").stat().st_ctime_ns
+    told = go(tmp_path, run)
+    assert counts(told) == {"evaluated": 1, "skipped": 1, "failed": 3, "vanished": 1}
+    assert sorted(told.failures) == ["checkpoints", "step-2.npz", "step-3.npz", "step-4"]
+    for name in ("checkpoints", "step-2.npz"):
+        assert "outside of the folders that were named" in told.failures[name]
+    assert told.failures["step-3.npz"].startswith("vanished: a symbolic link to step-0.npz, which is not there")
+    assert told.failures["step-4"].startswith("program: ")
+    assert (other / "step-7.npz").stat().st_ctime_ns == before
+
+
 def test_a_renamed_temporary_file_is_one_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
-from milepost.checkpoints.find import is_passed_over, is_store, is_whole
+from milepost.checkpoints.find import is_outside, is_passed_over, is_store, is_whole
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Identity
 
@@ -200,6 +200,9 @@ class Inventory:
         key = (status.st_dev, status.st_ino)
         if key in folder.around or (link and folder.linked) or len(folder.around) >= _DEPTH:
             return
+        if link and is_outside(entry.path, self.roots):
+            changed[entry.path] = Seen(entry.path, identity_of(status), folder.root)  # to be refused, not entered
+            return
         self._folders[entry.path] = _Folder(folder.root, (*folder.around, key), folder.linked or link)
         self._relist(entry.path, changed)
 
@@ -223,7 +226,9 @@ class Inventory:
                 return
             changed[path] = None
             return
-        changed[path] = Seen(path, identity_of(status), root)
+        known = self._files.get(path)
+        if known is None or known.content != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
+            changed[path] = Seen(path, identity_of(status), root)
 
     def _apply(self, changed: dict[str, Seen | None]) -> Changes:
         new, gone = [], []

@@ -142,6 +142,9 @@ class Turns:
             if kinds == {Torn.kind} and not entry.last:
                 self._ledger.back(entry)
                 return
+        if kinds == {Vanished.kind}:
+            self._ledger.end(entry, "vanished", failures[-1]["message"])
+            return
         for event in failures:
             self._ear.listen(event)
         attempts = max(event["attempts"] for event in failures)
@@ -157,6 +160,8 @@ class Turns:
         at = entry.at
         if at is None:
             return False
+        if at.format is None and os.path.lexists(at.path):
+            return True  # what is wrong with it is known without reading it
         try:
             same = identity_of(os.stat(at.path)).content == at.identity.content
         except OSError:

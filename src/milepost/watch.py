@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from milepost.checkpoints.find import is_candidate, is_outside, refused_link
 from milepost.core import Found
 from milepost.driver import Driver, Listen, Wish
 from milepost.endings import Ending, Producer
@@ -198,7 +199,8 @@ class _Watcher:
         if folder not in self._places and entry.found is not None:
             check_place(str(self._store.path), [entry.found])
             self._places.add(folder)
-        if self._lookout.held(entry.seen) is None and self._lacking(entry):
+        whole = entry.found is not None and entry.found.format is not None
+        if whole and self._lookout.held(entry.seen) is None and self._lacking(entry):
             self._lookout.pin([entry.seen])
 
     def _lacking(self, entry: Entry) -> bool:
@@ -217,8 +219,14 @@ class _Watcher:
     def _look(self, paths: Sequence[str]) -> dict[str, Found]:
         """Ask the reader what lies under these paths; what is gone is left out."""
         found: dict[str, Found] = {}
-        for begin in range(0, len(paths), _BATCH):
-            found.update(self._discover(list(paths[begin : begin + _BATCH])))
+        outside = [path for path in paths if is_outside(path, self._inventory.roots)]
+        for path in outside:
+            refused = refused_link(path, self._inventory.roots)
+            if refused is not None:
+                found[path] = refused
+        inside = [path for path in paths if path not in set(outside)] if outside else paths
+        for begin in range(0, len(inside), _BATCH):
+            found.update(self._discover(list(inside[begin : begin + _BATCH])))
         return found
 
     def _discover(self, paths: list[str]) -> dict[str, Found]:
@@ -227,10 +235,11 @@ class _Watcher:
         except (UsageError, CheckpointError) as error:
             if len(paths) > 1:  # one of them is gone, or brought the reader down
                 return {path: one for item in paths for path, one in self._discover([item]).items()}
-            if isinstance(error, UsageError) or not os.path.exists(paths[0]):
+            link = os.path.islink(paths[0]) and is_candidate(os.path.basename(paths[0]))
+            if not os.path.exists(paths[0]) and not link:
                 return {}
-            status = os.stat(paths[0])
-            why = (error.kind, str(error))
+            status = os.lstat(paths[0])
+            why = (error.kind if isinstance(error, CheckpointError) else Vanished.kind, str(error))
             return {paths[0]: Found(paths[0], None, (paths[0],), identity_of(status), "failed", why)}
         return {one.path: one for one in (from_plain(Found, row) for row in rows)}
 
@@ -257,7 +266,7 @@ class _Watcher:
         return all(item is not None and item.digest for item in found)
 
     def _settled(self, seen: Seen) -> bool:
-        return (seen.path, seen.content) in self._known
+        return (seen.path, seen.content) in self._known or is_outside(seen.path, self._inventory.roots)
 
     # ------------------------------------------------------------------------------------------------------- telling
 

@@ -79,9 +79,9 @@ def would_search(found: Found) -> bool:
     A file that is asked for is always answered; one that merely lies in a folder only if it is a checkpoint or is named
     like one.
     """
-    return found.format is not None or (
-        is_named_so(os.path.basename(found.path)) and not (found.failure and found.failure[1].endswith(_UNKNOWN))
-    )
+    if found.format is not None or os.path.isdir(found.path):
+        return True
+    return is_named_so(os.path.basename(found.path)) and not (found.failure and found.failure[1].endswith(_UNKNOWN))
 
 
 def is_passed_over(name: str) -> bool:
@@ -100,6 +100,16 @@ def is_candidate(name: str) -> bool:
     (True, False)
     """
     return is_named_so(name)
+
+
+def is_outside(path: str, named: Sequence[str]) -> bool:
+    """Tell whether something under the named paths is a symbolic link that leads out of all of them."""
+    return path not in named and os.path.islink(path) and leads_out(path, roots_of(named))
+
+
+def refused_link(path: str, named: Sequence[str]) -> Found | None:
+    """Return the row of a link that leads out; None where it is not named like a checkpoint, or a folder of them."""
+    return next(refused([path], roots_of(named)), None)
 
 
 def is_store(names: Sequence[str]) -> bool:

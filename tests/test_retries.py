@@ -38,6 +38,7 @@ def watched(tmp_path: Path, times: int, end: str) -> Told:
 
     def listen(event: dict[str, Any]) -> None:
         told.append(event)
+        assert event.get("attempts", 0) <= retries.ATTEMPTS
         if event["event"] == "checkpoint" and (event["name"], event["state"]) == ("step-2", end):
             (folder / "DONE").touch()
 

@@ -249,7 +249,10 @@ class _Watcher:
             root = next((root for root in self._inventory.roots if _below(pin.path, root)), None)
             known = self._inventory.file(pin.path)
             identity = identity_of(os.stat(pin.link))
-            if root is None or (known is not None and known.content == identity.content):
+            if root is None:
+                continue
+            if known is not None and known.content == identity.content:
+                self._lookout.take_over(known, pin)
                 continue
             seen = Seen(pin.path, identity, root)
             self._lookout.take_over(seen, pin)

@@ -11,6 +11,7 @@ import errno
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from milepost.files import Owner, digest_json, publish_json, read_json
 
 _NOTE = "@pin.json"
 _NEW = "new-"
+_REST_SECONDS = 86400.0
+"""A watch that was killed is soon started again, and counts on its pins until it has looked around."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 _numbers = itertools.count()
 
@@ -126,7 +129,7 @@ class Pins:
         shutil.rmtree(os.path.dirname(pin.link), ignore_errors=True)
 
     def sweep(self) -> int:
-        """Remove what a kill left half made, and what the dead pinned as far as it is still in its place.
+        """Remove what a kill left half made, and what the dead pinned a day ago and is still in its place.
 
         What is nowhere else stays: the next watch on its folder evaluates it.  Returns how many were removed.
         """
@@ -154,7 +157,8 @@ def _useless(folder: Path) -> bool:
         return _dead(folder.name.removeprefix(_NEW).rpartition("-")[0])
     try:
         path, link = _described(folder)
-        return _dead(str(read_json(folder / _NOTE)["owner"])) and _same(link, os.stat(path))
+        rests = time.time() - os.stat(folder / _NOTE).st_mtime > _REST_SECONDS
+        return rests and _dead(str(read_json(folder / _NOTE)["owner"])) and _same(link, os.stat(path))
     except (OSError, KeyError, TypeError):
         return False
 

@@ -127,7 +127,7 @@ class _Watcher:
         self._lookout = Lookout(inventory, self._store.pins(), self._settled, terms.interval)
         self._ledger = Ledger(self._lookout, self._look, self._tell, self._elsewhere, terms.torn_after, terms.every)
         self._producers: dict[str, Producer] = {}
-        self._turns = Turns(drivers, self._ledger, ear, terms.order, request.residents)
+        self._turns = Turns(drivers, self._ledger, ear, terms.order, request.residents * request.workers)
         self._places: set[str] = set()
         self._told_of_pins = False
 

@@ -198,6 +198,16 @@ def test_a_cut_file_is_seen_as_being_written(tmp_path: Path) -> None:
         Npz().read(found)
 
 
+def test_a_whole_archive_with_something_behind_it_is_corrupt_and_not_torn(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.arange(9.0))
+    path.write_bytes(path.read_bytes() + b"junk" * 10)
+    found = find([str(path)])[0]
+    assert found.state == "complete"
+    with pytest.raises(Corrupt, match="40 bytes follow the end of the zip archive"):
+        Npz().read(found)
+
+
 def test_a_file_that_changes_between_reading_and_fetching_is_torn(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez_compressed(path, a=np.arange(900.0))

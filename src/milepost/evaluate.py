@@ -19,7 +19,7 @@ from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, O
 from milepost.firstlook import look
 from milepost.parting import Parting, is_grouped
 from milepost.plain import digest, spec_of
-from milepost.proof import Certificate, prove
+from milepost.proof import Certificate, prove, rounding_step
 
 PUBLISH_SECONDS = 5.0
 """A part is handed on after this time at the latest (and the batch in flight), so that a kill loses no more."""
@@ -166,6 +166,7 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
             lambda inputs: work.task.scores(work.model.predict(weights, inputs)),
             batch.inputs,
             halves=halves,
+            step=rounding_step(outputs, getattr(work.model, "spec", dict)()),
             suspects=_suspects(work.model, weights, batch),
         )
         left = changed()

@@ -155,6 +155,7 @@ def test_object_arrays_are_unsafe_where_they_are_needed(save: Any, tmp_path: Pat
     save(path, w=np.zeros(2), o=np.array([{}], object))
     table = {item.name: item for item in read(path).tensors}
     assert (table["w"].role, table["o"].role) == ("weights", "bookkeeping")
+    assert "cannot be read, and is refused where the model needs it: o (holds Python objects" in read(path).notes[0]
     for refuse in (map_tensor, Npz().fetch):
         with pytest.raises(Unsafe, match=r"(array|tensor) 'o'"):
             refuse(table["o"])

@@ -156,8 +156,8 @@ def _end(file: OpenFile) -> tuple[int, int, int]:
     empty = len(tail) - len(tail.rstrip(b"\0"))
     zeros = f"; its last {empty:,} bytes are all zero, as after a crash of the machine" if empty >= _SECTOR else ""
     raise Torn(
-        f"{file.path}: the zip archive ends after {file.size:,} bytes without its directory, which is written last: "
-        f"{CUT}{zeros}{AGAIN}"
+        f"{file.path}: {CUT}: the zip archive ends after {file.size:,} bytes without its directory, which is written "
+        f"last{zeros}{AGAIN}"
     )
 
 

@@ -141,7 +141,7 @@ def test_a_model_of_few_bits_may_differ_by_its_rounding_steps_in_halves_but_not_
     scores = np.linspace(-100, 100, 400).reshape(40, 10)
 
     def shaken(inputs: Any, by: float = 1.0) -> Array:
-        return scores[inputs] + (by if len(inputs) < 40 else 0.0)
+        return np.asarray(scores[inputs] + (by if len(inputs) < 40 else 0.0))
 
     rows = np.arange(40)
     with pytest.raises(StochasticModel, match=r"expected at most 0\.2\)"):

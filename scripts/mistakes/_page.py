@@ -35,8 +35,9 @@ What stands below is what they printed, with folders taken out and long sentence
 and made up, so that the right number is known. Where Milepost cannot see a mistake either, it says so.
 
 The evaluation file is in each case as in [the quick start](quickstart-pytorch.md), for `nn.Linear(10, 10)`, arrays of
-images and labels, and `TopK(1)`; what is set otherwise stands beside it. Where only a part of a command's output is
-shown, it is the lines that matter.
+images and labels, and `TopK(1)`; what is set otherwise stands beside it. `accuracy(model)` is right rows over
+all rows, in evaluation mode only where the code says so. Where only a part of a command's output is shown, it is the
+lines that matter.
 """
 
 

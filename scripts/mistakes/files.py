@@ -70,7 +70,7 @@ print(f"accuracy {accuracy(model):.3f}")
     ),
     Mistake(
         title="A Git LFS pointer",
-        wrong="The repository was cloned without LFS. PyTorch's message proposes to allow the execution of code.",
+        wrong="The repository was cloned without LFS. PyTorch's message names the unsafe way to load first.",
         setup=_DATA
         + """\
 Path("runs/step-1.pt").write_text(
@@ -122,8 +122,9 @@ checkpoint = torch.load("runs/step-1.pt", weights_only=False)
 print("executed:", executed())
 """,
         commands=("milepost run eval.py runs", ">>> print('executed:', executed())", "milepost show 1"),
-        lines=("foreign", "mkdir", "notes"),
-        advice="Leave `weights_only=True`. Milepost reads tensors as data; there is no way to run what is in the file.",
+        lines=("foreign",),
+        advice="Leave `weights_only=True`. Milepost reads tensors as data and imports nothing that a file names; `show` "
+        "lists it.",
         habit_says=("executed: yes",),
         milepost_says=("executed: no", "0.870"),
     ),

@@ -35,7 +35,8 @@ print(f"accuracy {np.mean(means):.3f}")
     ),
     Mistake(
         title="drop_last=True on held-out data",
-        wrong="The loader of training is used again, and the last rows are never looked at. Again 299 of 360 are right.",
+        wrong="The loader of training is used again, and the last rows are never looked at. Again 299 of 360 are "
+        "right.",
         setup=_RIGHT_299,
         habit="""\
 loader = DataLoader(data, batch_size=128, drop_last=True)

@@ -123,7 +123,8 @@ print("executed:", executed())
 """,
         commands=("milepost run eval.py runs", ">>> print('executed:', executed())", "milepost show 1"),
         lines=("foreign",),
-        advice="Leave `weights_only=True`. Milepost reads tensors as data and imports nothing that a file names; `show` "
+        advice="Leave `weights_only=True`. Milepost reads tensors as data and imports nothing that a file names; "
+        "`show` "
         "lists it.",
         habit_says=("executed: yes",),
         milepost_says=("executed: no", "0.870"),

@@ -42,7 +42,7 @@ print(f"top-1 {(above < 1).float().mean():.3f}, top-5 {(above < 5).float().mean(
         advice="Give ties a rule. In Milepost equal scores rank by class index, as argmax does, and tied rows are "
         "counted.",
         habit_says=("top-1 1.000, top-5 1.000",),
-        milepost_says=("0.100", "0.500", "1000 rows whose label shares its score"),
+        milepost_says=("0.100", "0.500", "1,000 rows whose label shares its score"),
     ),
     Mistake(
         title="NaN scores count as a class",

@@ -246,12 +246,14 @@ _WORDS = {
 }
 
 
+def _named(item: Plain) -> str:
+    step = "" if item["step"] is None else f", step {item['step']}"
+    return f"{item['run']}:{item['name']}{step}, {item['variant']}, {str(item['digest'])[:12]}"
+
+
 def _lines(found: Comparison) -> list[str]:
     places = max(_PLACES, decimals(found.n))
-    rows = [
-        (letter, f"{item['run']}:{item['name']}, step {item['step']}, {item['variant']}, {str(item['digest'])[:12]}")
-        for letter, item in (("A", found.a), ("B", found.b))
-    ]
+    rows = [(letter, _named(item)) for letter, item in (("A", found.a), ("B", found.b))]
     about = f"{found.metric}, {found.direction} is better, on the same {count(found.n)} rows of {found.data}"
     about += f", slice {found.slice}" if found.slice != "all" else ""
     rows += [("", about), ("A", number(found.value_a, places)), ("B", number(found.value_b, places))]

@@ -108,8 +108,8 @@ def _results(data: str, group: Sequence[Plain]) -> Section:
     first = exact[0] if exact else group[0]
     lines = [
         ("rows", f"{count(first.get('n'))} ({first.get('status')})"),
-        ("tied", f"{_most(group, 'tied')} rows whose label shares its score with another class"),
-        ("spoiled", f"{_most(group, 'spoiled')} rows with a score that is not a number"),
+        ("tied", f"{count(_most(group, 'tied'))} rows whose label shares its score with another class"),
+        ("spoiled", f"{count(_most(group, 'spoiled'))} rows with a score that is not a number"),
     ]
     for record in exact:
         lines += _metric(record, [other for other in group if _beside(other, record)])

@@ -11,6 +11,7 @@ from typing import Any
 from milepost.cli._arguments import add_json, add_run, add_store
 from milepost.cli._output import json_lines
 from milepost.cli._store import failures, open_store
+from milepost.errors import printable
 from milepost.report.address import run_id
 from milepost.report.numbers import count
 from milepost.report.text import align
@@ -46,7 +47,7 @@ def _lines(found: list[dict[str, Any]]) -> list[str]:
     for failure in found:
         text = [f"  {line}".rstrip() for line in failure["message"].strip().splitlines()]
         lines += ["", f"{failure['path']}: {failure['class']}", *text]
-    return lines
+    return [printable(line) for line in lines]
 
 
 def _cells(failure: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from milepost.errors import printable
 from milepost.report.gap import explain
 from milepost.report.given import inputs_lines, slice_lines
 from milepost.report.numbers import count, decimals, duration, interval, number, share
@@ -67,7 +68,9 @@ def drawn(sections: Sequence[Section]) -> list[str]:
     for section in sections:
         width = max((len(label) for label, _ in section.lines), default=0)
         lines += [""] * bool(lines) + [section.title]
-        lines += [f"  {label.ljust(width)}{'  ' if width else ''}{text}".rstrip() for label, text in section.lines]
+        lines += [
+            printable(f"  {label.ljust(width)}{'  ' if width else ''}{text}".rstrip()) for label, text in section.lines
+        ]
     return lines
 
 

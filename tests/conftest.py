@@ -1,6 +1,7 @@
 """What every test has: one Hypothesis profile, and the real data where it is."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 # No deadline: a slow machine is not a wrong result.  In CI the examples are the same every time.
 settings.register_profile("house", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
+
+# A shell's background job ignores Ctrl-C, and hands that on: tests that send it would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -224,3 +224,18 @@ def test_inspect_never_executes(tmp_path: Path) -> None:
     checkpoints(tmp_path, 7)
     good = command("inspect", "step-7.npz", "--json", cwd=tmp_path)
     assert json.loads(good.stdout)["step"] == 7
+
+
+def test_names_do_not_steer_a_terminal(tmp_path: Path) -> None:
+    hostile, runs, store = "step-1\x1b[2J\x07.npz", tmp_path / "runs", tmp_path / "store"
+    runs.mkdir()
+    save(runs / hostile, weights_of(1))
+    (runs / "step-2\x1b]0;owned\x07.npz").write_bytes(b"PK\x03\x04 no zip")
+    (tmp_path / "ev.py").write_text(EVALUATION)
+    verbs = [["run", "ev.py", "runs"], ["ls"], ["failures"], ["show", "1"], ["plan", "ev.py", "runs"]]
+    ended = [command(*verb, "--store", store, cwd=tmp_path) for verb in verbs]
+    ended.append(command("inspect", runs / hostile, cwd=tmp_path))
+    told = "".join(item.stdout + item.stderr for item in ended)
+    assert [item.returncode for item in ended] == [3, 0, 0, 0, 0, 0], told
+    assert "step-1?[2J?" in told
+    assert {sign for sign in told if not sign.isprintable()} == {"\n"}

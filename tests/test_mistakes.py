@@ -24,7 +24,8 @@ def test_the_page_is_what_is_printed_now() -> None:
     written = _page.PAGE.read_text("utf-8")
     if _page.versions() not in written:
         pytest.skip(f"the page was written with other versions than {_page.versions()}: `make docs` writes it anew")
-    assert written == _page.page([(mistake, made(mistake)) for mistake in _page.ALL])
+    now = _page.page([(mistake, made(mistake)) for mistake in _page.ALL])
+    assert written == now, "docs/mistakes.md is not what make docs writes"
 
 
 def test_words_that_are_not_printed_are_noticed() -> None:

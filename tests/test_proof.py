@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ml_dtypes import bfloat16
 
 from milepost.core import Array
 from milepost.errors import StochasticModel
-from milepost.proof import TOLERANCE, prove, slice_rows
+from milepost.proof import TOLERANCE, prove, rounding_step, slice_rows
 
 INPUTS = np.arange(20.0).reshape(10, 2)
 
@@ -134,3 +135,19 @@ def test_one_row_has_no_halves() -> None:
 )
 def test_rows_of_inputs(inputs: Any, expected: Any) -> None:
     np.testing.assert_equal(slice_rows(inputs, 2, 5), expected)
+
+
+def test_a_model_of_few_bits_may_differ_by_its_rounding_steps_in_halves_but_not_on_repetition() -> None:
+    scores = np.linspace(-100, 100, 400).reshape(40, 10)
+
+    def shaken(inputs: Any, by: float = 1.0) -> Array:
+        return np.asarray(scores[inputs] + (by if len(inputs) < 40 else 0.0))
+
+    rows = np.arange(40)
+    with pytest.raises(StochasticModel, match=r"expected at most 0\.2\)"):
+        prove(scores, shaken, rows)
+    assert prove(scores, shaken, rows, step=rounding_step(scores.astype(bfloat16), {})).halves == 1.0
+    with pytest.raises(StochasticModel, match=r"expected at most 1\.56\)"):
+        prove(scores, lambda inputs: shaken(inputs, 2.0), rows, step=2.0**-8)
+    with pytest.raises(StochasticModel, match="two predictions of the same 40 rows"):
+        prove(scores, lambda inputs: scores[inputs] + 1.0, rows, step=2.0**-8)

@@ -129,6 +129,39 @@ def test_what_does_not_repeat_is_refused_and_the_cause_is_named(mistake: str, tm
     assert cause in said
 
 
+def drifting(net: Net, x: torch.Tensor) -> torch.Tensor:
+    net.counter.calls += 1  # type: ignore[union-attr, operator]
+    return x + 1e-6 * net.counter.calls  # type: ignore[union-attr]
+
+
+def replacing(net: Net, x: torch.Tensor) -> torch.Tensor:
+    net.counter.calls = net.counter.calls.clone()  # type: ignore[union-attr, operator]
+    return x
+
+
+@pytest.mark.parametrize("change", [drifting, replacing])
+def test_what_the_forward_pass_leaves_behind_is_refused_though_it_does_not_show_yet(
+    change: Change, tmp_path: Path
+) -> None:
+    said = refused(lambda: Net(change, counter=counter()), tmp_path)
+    assert said.startswith(
+        "stochastic model: the forward pass changes counter.calls, so that a prediction may depend on"
+    )
+
+
+def test_a_cache_that_is_none_of_the_weights_may_change(tmp_path: Path) -> None:
+    def remembering(net: Net, x: torch.Tensor) -> torch.Tensor:
+        net.counter.calls = x.detach()  # type: ignore[union-attr]
+        return x
+
+    def build() -> torch.nn.Module:
+        made = torch.nn.Module()
+        made.register_buffer("calls", None, persistent=False)
+        return Net(remembering, counter=made)
+
+    assert refused(build, tmp_path) == ""
+
+
 def norm(net: Net, x: torch.Tensor) -> torch.Tensor:
     return net.norm(x)  # type: ignore[operator, no-any-return]
 

@@ -17,6 +17,7 @@ PAGE = (ROOT / "docs" / "quickstart-pytorch.md").read_text("utf-8")
 PROJECT = ROOT / "examples" / "pytorch_project"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LIVE = r"done: |test +[\d,/]+ rows "  # what a terminal shows in its live line
+HINT = "where a message was reworded, docs/quickstart-pytorch.md shows the new words"
 FAILING = {
     "milepost run evaluate.py": 2,
     "milepost best --metric accuracy": 2,
@@ -112,14 +113,14 @@ def test_every_line_of_the_page_is_printed(steps: list[Step]) -> None:
     for step in steps:
         printed = {shape(line) for line in (step.err + step.out).splitlines()}
         missing = [line for line in step.shown if line != "..." and shape(line) not in printed]
-        assert not missing, step.command
+        assert not missing, f"{step.command}: {HINT}"
 
 
 def test_every_message_that_is_met_stands_on_the_page(steps: list[Step]) -> None:
     known = {shape(line) for _, shown in commands() for line in shown}
     for step in steps:
         met = [line for line in step.err.splitlines() if not re.match(LIVE, line)]
-        assert not [line for line in met if shape(line) not in known], step.command
+        assert not [line for line in met if shape(line) not in known], f"{step.command}: {HINT}"
 
 
 def test_every_file_is_evaluated_once_on_every_row(steps: list[Step]) -> None:

@@ -149,7 +149,7 @@ def test_modules_that_are_forced_into_training_are_refused(tmp_path: Path, store
             self.odd.train()
             return torch.as_tensor(self.line(self.odd(x)))
 
-    for kind, cause in (("dropout", "dropout left on"), ("norm", "batch normalisation in training mode")):
+    for kind, cause in (("dropout", "odd (Dropout)"), ("norm", "odd (BatchNorm1d)")):
         folder = tmp_path / kind
         folder.mkdir()
         torch.save(Stuck(kind).state_dict(), folder / "step-1.pt")

@@ -293,3 +293,17 @@ def test_the_arithmetic_is_in_the_key_and_not_in_the_content(tmp_path: Path) -> 
         assert go(linear_torch(**policy), folder, store=tmp_path / "both").done == (1, 0, 0)
     assert go(linear_torch(device="cpu", dtype="bfloat16"), folder, store=tmp_path / "both").done == (0, 1, 0)
     assert go(linear_torch(dtype="bfloat16"), folder, store=tmp_path / "both", device="cpu").done == (0, 1, 0)
+
+
+def test_compare_tells_of_another_arithmetic_and_prefers_the_same(tmp_path: Path) -> None:
+    folder, store = tmp_path / "runs", tmp_path / "evals"
+    folder.mkdir()
+    for step in (1, 2):
+        torch.manual_seed(step)
+        torch.save(torch.nn.Linear(8, 10).state_dict(), folder / f"step-{step}.pt")
+    go(linear_torch(), folder / "step-1.pt", store=store)
+    go(linear_torch(autocast="bfloat16"), folder / "step-2.pt", store=store)
+    words = "with different settings or in different arithmetic"
+    assert words in command("compare", "1", "2", "--store", store).stdout
+    go(linear_torch(autocast="bfloat16"), folder, store=store)
+    assert words not in command("compare", "1", "2", "--store", store).stdout

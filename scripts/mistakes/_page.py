@@ -2,10 +2,12 @@
 
 import importlib.metadata
 import platform
+import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from scripts.mistakes import averages, comparing, files, models, outputs
+from scripts.mistakes import averages, comparing, data, files, models, outputs
 from scripts.mistakes._mistake import Mistake
 from scripts.mistakes._run import Made, make
 
@@ -15,6 +17,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "mistakes.md"
 THEMES = {
     "Averages and counts": averages.MISTAKES,
     "Outputs and labels": outputs.MISTAKES,
+    "Held-out data": data.MISTAKES,
     "Models and weights": models.MISTAKES,
     "Files": files.MISTAKES,
     "Choosing and comparing": comparing.MISTAKES,
@@ -32,8 +35,9 @@ What stands below is what they printed, with folders taken out and long sentence
 and made up, so that the right number is known. Where Milepost cannot see a mistake either, it says so.
 
 The evaluation file is in each case as in [the quick start](quickstart-pytorch.md), for `nn.Linear(10, 10)`, arrays of
-images and labels, and `TopK(1)`; what is set otherwise stands beside it. Where only a part of a command's output is
-shown, it is the lines that matter.
+images and labels, and `TopK(1)`; what is set otherwise stands beside it. `accuracy(model)` is right rows over
+all rows, in evaluation mode only where the code says so. Where only a part of a command's output is shown, it is the
+lines that matter.
 """
 
 
@@ -47,7 +51,25 @@ def versions() -> str:
 def page(made: Sequence[tuple[Mistake, Made]]) -> str:
     """Return the whole page."""
     found = {item.title: section(item, output) for item, output in made}
-    return _HEAD.format(versions=versions()) + "".join(_themes(found))
+    return _HEAD.format(versions=versions()) + _contents() + "".join(_themes(found))
+
+
+def _contents() -> str:
+    """Return a line of links for each theme."""
+    lines = []
+    for title, mistakes in THEMES.items():
+        links = [f"[{item.title}](#{_anchor(item.title)})" for item in mistakes]
+        lines.append(_wrapped(f"- **{title}**: {'; '.join(links)}.", "  "))
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _anchor(title: str) -> str:
+    r"""Return the anchor that code hosts make of a heading.
+
+    >>> _anchor("drop_last=True on held-out data")
+    'drop_lasttrue-on-held-out-data'
+    """
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def _themes(found: dict[str, str]) -> Iterator[str]:
@@ -60,10 +82,10 @@ def _themes(found: dict[str, str]) -> Iterator[str]:
 def section(mistake: Mistake, made: Made) -> str:
     """Return one mistake as Markdown."""
     return (
-        f"### {mistake.title}\n\n{mistake.wrong}\n\n"
+        f"### {mistake.title}\n\n{_wrapped(mistake.wrong)}\n\n"
         f"{_fenced('py', mistake.habit)}\n{_fenced('text', made.habit)}\n"
-        f"{_how(mistake)}\n\n{''.join(_asked(made))}\n"
-        f"*What to do:* {mistake.advice}\n"
+        f"{_wrapped(_how(mistake))}\n\n{''.join(_asked(made))}\n"
+        f"{_wrapped(f'*What to do:* {mistake.advice}')}\n"
     )
 
 
@@ -83,6 +105,10 @@ def _asked(made: Made) -> Iterator[str]:
 
 def _prompted(line: str) -> str:
     return line if line.startswith(">>>") else f"$ {line}"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _fenced(kind: str, text: str) -> str:

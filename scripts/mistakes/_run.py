@@ -68,7 +68,7 @@ def _in(folder: str) -> Iterator[None]:
 
 
 def _namespace() -> dict[str, Any]:
-    names: dict[str, Any] = {"__name__": "mistake", "rows": _rows, "save": _save, "one_hot": _one_hot}
+    names: dict[str, Any] = {"__name__": "mistake", "rows": _rows, "save": _save, "one_hot": _one_hot, "edit": _edit}
     _execute(SHARED, names)
     names["torch"].manual_seed(0)
     return names
@@ -84,6 +84,14 @@ def _save(content: Any, name: str = "step-1.pt") -> None:
     import torch
 
     torch.save(content.state_dict() if isinstance(content, torch.nn.Module) else content, Path("runs", name))
+
+
+def _edit(file: str, old: str, new: str) -> None:
+    """Change one place of a file."""
+    text = Path(file).read_text("utf-8")
+    if text.count(old) != 1:
+        raise ValueError(f"{old!r} stands {text.count(old)} times in {file}; expected once")
+    Path(file).write_text(text.replace(old, new), "utf-8")
 
 
 def _one_hot(predictions: Any, classes: int = 10) -> Any:
@@ -116,11 +124,12 @@ def _tell(
 
 
 def _plain(text: str) -> str:
-    """Take out what differs from one run or machine to the next: folders, and lines of code."""
+    """Take out what differs from one run or machine to the next: folders, lines of code, and its version."""
     folder = re.escape(os.getcwd())
     text = re.sub(rf"(?:/private)?{folder}/", "", text)
     text = re.sub(r"/\S+/site-packages/", "", text)
     text = re.sub(r"^(\S+\.py:)\d+: (\w*Warning)", r"\1 \2", text, flags=re.MULTILINE)
+    text = re.sub(r"\bversion [0-9a-f]{16}\b", "version ...", text)
     lines = [line.rstrip() for line in text.strip().splitlines()]
     return "\n".join(line if len(line) <= _WIDTH else _folded(line) for line in lines)
 

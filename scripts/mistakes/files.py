@@ -40,13 +40,37 @@ model = nn.Linear(10, 10)
 model.load_state_dict(torch.load("runs/step-1.pt"))
 print(f"accuracy {accuracy(model):.3f}")
 """,
-        advice="Copy the file again. In safetensors files there is no checksum: there nobody can see it.",
+        advice="Copy the file again.",
         habit_says=("accuracy 0.",),
-        milepost_says=("corrupt",),
+        milepost_says=("corrupt", "CRC-32"),
+    ),
+    Mistake(
+        title="A flipped bit in a safetensors file",
+        wrong="The same damage in a format that has no checksum.",
+        setup=_DATA
+        + """\
+from safetensors.torch import save_file
+save_file(unit(0).state_dict(), "runs/step-1.safetensors")
+content = bytearray(Path("runs/step-1.safetensors").read_bytes())
+place = content.find(np.eye(10, dtype="<f4").tobytes())
+content[place + 7] ^= 0x40  # the second weight was 0 and is 2
+Path("runs/step-1.safetensors").write_bytes(content)
+""",
+        habit="""\
+from safetensors.torch import load_file
+model = nn.Linear(10, 10)
+model.load_state_dict(load_file("runs/step-1.safetensors"))
+print(f"accuracy {accuracy(model):.3f}")
+""",
+        advice="Keep the files' digests when they are written. Milepost cannot see this damage: what it reads is "
+        "what is "
+        "there. The digest of the weights that it records tells the copy from the original.",
+        habit_says=("accuracy 0.740",),
+        milepost_says=("0.740",),
     ),
     Mistake(
         title="A Git LFS pointer",
-        wrong="The repository was cloned without LFS. PyTorch's message proposes to allow the execution of code.",
+        wrong="The repository was cloned without LFS. PyTorch's message names the unsafe way to load first.",
         setup=_DATA
         + """\
 Path("runs/step-1.pt").write_text(
@@ -98,8 +122,10 @@ checkpoint = torch.load("runs/step-1.pt", weights_only=False)
 print("executed:", executed())
 """,
         commands=("milepost run eval.py runs", ">>> print('executed:', executed())", "milepost show 1"),
-        lines=("foreign", "mkdir", "notes"),
-        advice="Leave `weights_only=True`. Milepost reads tensors as data; there is no way to run what is in the file.",
+        lines=("foreign",),
+        advice="Leave `weights_only=True`. Milepost reads tensors as data and imports nothing that a file names; "
+        "`show` "
+        "lists it.",
         habit_says=("executed: yes",),
         milepost_says=("executed: no", "0.870"),
     ),

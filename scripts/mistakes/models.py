@@ -149,6 +149,20 @@ print(f"accuracy {accuracy(model):.3f}, {len(fitting)} of {len(own)} tensors loa
         milepost_says=("mismatch", "the model wants [10, 10]"),
     ),
     Mistake(
+        title="A tensor that the checkpoint does not have",
+        wrong="One tensor was never saved. `strict=False` leaves it as it was born, and the number is near enough.",
+        setup=_DATA + _ACCURACY + _UNIT + "save({'weight': model.weight.data})",
+        habit="""\
+model = nn.Linear(10, 10)
+model.load_state_dict(torch.load("runs/step-1.pt"), strict=False)
+print(f"accuracy {accuracy(model):.3f}")
+""",
+        commands=("milepost run eval.py runs", "milepost run eval.py runs --allow-missing"),
+        advice="Find out why it is missing. `--allow-missing` gives a number that is marked for ever.",
+        habit_says=("accuracy 0.",),
+        milepost_says=("mismatch", "1 of 2 variables are missing: bias", "PARTIAL: 1 of 2 variables missing"),
+    ),
+    Mistake(
         title="A transposed weight",
         wrong="Another framework stores (in, out), PyTorch wants (out, in). `reshape` fits any two shapes of one size.",
         setup=_DATA

@@ -42,7 +42,7 @@ print(f"top-1 {(above < 1).float().mean():.3f}, top-5 {(above < 5).float().mean(
         advice="Give ties a rule. In Milepost equal scores rank by class index, as argmax does, and tied rows are "
         "counted.",
         habit_says=("top-1 1.000, top-5 1.000",),
-        milepost_says=("0.100", "0.500", "1000 rows whose label shares its score"),
+        milepost_says=("0.100", "0.500", "1,000 rows whose label shares its score"),
     ),
     Mistake(
         title="NaN scores count as a class",
@@ -150,11 +150,16 @@ right = (model(torch.from_numpy(images)).argmax(1) == torch.from_numpy(labels)).
 print(f"{right} of {len(labels)} right")
 """,
         file=File(model="TorchModel(lambda: nn.Linear(11, 11))", metrics="TopK(1), Confusion()"),
-        commands=("milepost run eval.py runs", "milepost show 1"),
+        commands=(
+            "milepost run eval.py runs",
+            "milepost show 1",
+            '>>> edit("eval.py", \'rows["labels"])\', \'rows["labels"], label_offset=1)\')',
+            "milepost run eval.py runs",
+        ),
         lines=("matrix:", r"^ +(#|\d+)( +\d+){11}$"),
-        advice="`labels + 1`. Milepost gives the same 0: every label is a class of the model. Its confusion matrix "
-        "shows the shift.",
+        advice="`Arrays(images, labels, label_offset=1)`. Without it Milepost gives the same 0, since every label is a "
+        "class of the model; the confusion matrix shows the shift.",
         habit_says=("0 of 110 right",),
-        milepost_says=("0.000", "matrix: 11 x 11"),
+        milepost_says=("0.000", "matrix: 11 x 11", "1.000"),
     ),
 )

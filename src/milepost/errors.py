@@ -32,6 +32,19 @@ from typing import ClassVar
 _LONGEST = 10_000  # characters of a message
 
 
+def printable(text: str) -> str:
+    r"""Return text without signs that steer a terminal: names of files and tensors are anybody's.
+
+    >>> printable("step-1\x1b[2J.pt")
+    'step-1?[2J.pt'
+    """
+    return text if text.isprintable() else "".join(_shown(sign) for sign in text)
+
+
+def _shown(sign: str) -> str:
+    return sign if sign.isprintable() or sign in "\n\t" else "?"
+
+
 class MilepostError(Exception):
     """The root: catch this to catch all of Milepost's own errors."""
 
@@ -79,8 +92,7 @@ class CheckpointError(MilepostError):
     def __init__(self, message: str = "") -> None:
         """Keep the message as far as it is fit to print: names in it come from files, and must not steer a terminal."""
         more = f" [{len(message) - _LONGEST:,} characters more]" if len(message) > _LONGEST else ""
-        text = "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in message[:_LONGEST])
-        super().__init__(text + more)
+        super().__init__(printable(message[:_LONGEST]) + more)
 
 
 class Torn(CheckpointError):  # noqa: N818 - as in the tree

@@ -17,11 +17,19 @@ from milepost import pulse
 from milepost.behind import Behind
 from milepost.core import Array, Batch, Failure, Json, Metric, Model, Part, Source, Task
 from milepost.data.ahead import ahead
-from milepost.errors import CheckpointError, DataError, MilepostError, Mismatch, ModelFailed, OutOfMemory
+from milepost.errors import (
+    CheckpointError,
+    DataError,
+    MilepostError,
+    Mismatch,
+    ModelFailed,
+    OutOfMemory,
+    StochasticModel,
+)
 from milepost.firstlook import look
 from milepost.parting import Parting, is_grouped
 from milepost.plain import digest, spec_of
-from milepost.proof import Certificate, prove
+from milepost.proof import Certificate, prove, rounding_step
 
 PUBLISH_SECONDS = 5.0
 """A part is handed on after this time at the latest (and the batch in flight), so that a kill loses no more."""
@@ -195,13 +203,23 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
     if work.certificate is None:
         work.inputs = look(batch.inputs)
         halves = not getattr(work.model, "fixed_batch", False)
-        work.certificate = prove(
+        changes = getattr(work.model, "changes", None)
+        changed: Callable[[], list[str]] = changes(weights) if changes is not None else list
+        certificate = prove(
             work.task.scores(outputs),
             lambda inputs: _scores(work, weights, inputs),
             batch.inputs,
             halves=halves,
+            step=rounding_step(outputs, getattr(work.model, "spec", dict)()),
             suspects=_suspects(work.model, weights, batch),
         )
+        left = changed()
+        if left:
+            raise StochasticModel(
+                f"the forward pass changes {', '.join(left[:5])}, so that a prediction may depend on those before it: "
+                "let it change while `self.training` only, or register a mere cache with persistent=False"
+            )
+        work.certificate = certificate
     unread = getattr(work.model, "unread", None)
     names = unread(weights) if unread is not None else []
     if names:

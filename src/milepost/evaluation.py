@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from milepost._usable import check_parts
 from milepost.core import KEEP_BYTES, Metric, Model, Source, Task
 from milepost.errors import DataError, UsageError
 from milepost.plain import digest, spec_of
@@ -57,6 +58,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         """Check what can be checked without touching model or data."""
         _check_settings(self.batch_size, self.data, self.variants, self.keep)
+        check_parts(self.model, self.data, self.task, self.metrics)
         self._check_metrics()
         if self.entry is not None and (not isinstance(self.entry, str) or not self.entry or "/" in self.entry):
             raise UsageError(f"Evaluation(entry={self.entry!r}): expected None or a name of text without '/'")

@@ -44,6 +44,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EX
 _DEAD_CLAIM_SECONDS = 60
 _FIELDS = 4  # of an owner's text
 _START = 19  # the start time's place behind the command's name in /proc/<pid>/stat
+_NUMBERS = re.compile(r"([0-9]+)")
 _numbers = itertools.count()
 
 
@@ -363,3 +364,12 @@ def digest_json(value: Any) -> str:
     32
     """
     return hashlib.sha256(json_bytes(value)[:-1]).hexdigest()[:32]
+
+
+def natural(text: str) -> list[Any]:
+    """Return a key that sorts numbers within text as numbers.
+
+    >>> sorted(["epoch_10.pt", "epoch_9.pt"], key=natural)
+    ['epoch_9.pt', 'epoch_10.pt']
+    """
+    return [int(piece) if place % 2 else piece for place, piece in enumerate(_NUMBERS.split(text))]

@@ -148,7 +148,7 @@ def _import(path: Path) -> Any:
         sys.modules.pop(name, None)
         if isinstance(error, UsageError):
             raise
-        raise EvaluationFileError(f"{path.name} failed while it was imported: {error}") from error
+        raise EvaluationFileError(f"{path.name}: {error}") from error
     except Exception as error:
         sys.modules.pop(name, None)
         raise EvaluationFileError(f"{path.name} failed while it was imported:\n{_where(error, path)}") from error

@@ -1,10 +1,10 @@
 """Proof of the model: on the first real batch, before any number of it is believed.
 
 The same batch is predicted twice, and once in halves.  Where the scores differ by more than a thousandth of their
-spread, the model is refused with the cause, which an adapter may be able to name, or else with the usual one.  Scores
-that differ by less are the frameworks' rounding: the largest difference is the certificate, stored with the results.
-(If no score differs by more than d, a rank can differ only where two scores lie within 2 d of each other, so that ranks
-need no test of their own.)
+spread (in halves, of a model that computes in few bits, by more than some of its rounding steps), the model is refused
+with the cause, which an adapter may be able to name, or else with the usual one.  Scores that differ by less are the
+frameworks' rounding: the largest difference is the certificate, stored with the results.  (If no score differs by more
+than d, a rank can differ only where two scores lie within 2 d of each other, so that ranks need no test of their own.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +19,10 @@ from milepost.errors import StochasticModel
 
 TOLERANCE = 1e-3
 """Largest difference between two predictions of a row, as a share of the scores' spread."""
+
+_STEPS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float8_e4m3fn": 2.0**-4, "float8_e5m2": 2.0**-3}
+_MANY_STEPS = 4
+"""Rounding steps of the largest score by which kernels for other batch sizes may differ: each rounds its own sums."""
 
 _CHANCE = (
     "is dropout left on, noise drawn in the model's forward pass, or something kept there from one call to the next?"
@@ -59,18 +63,20 @@ def prove(
     inputs: Any,
     *,
     halves: bool = True,
+    step: float = 0.0,
     suspects: Callable[[], Sequence[str]] | None = None,
 ) -> Certificate:
     """Compare the first prediction's scores [rows, ...] with a second one's, and with those of two halves.
 
-    `predict` gives the scores of inputs as float64; `suspects` names what in the model could be the cause.  Raises
-    StochasticModel.
+    `predict` gives the scores of inputs as float64; `step` is the model's relative rounding step where it computes in
+    few bits (`rounding_step`); `suspects` names what in the model could be the cause.  Raises StochasticModel.
     """
     rows = len(first)
     finite = first[np.isfinite(first)]
     spread = float(finite.max() - finite.min()) if finite.size else 0.0
+    allowed = max(TOLERANCE * spread, _MANY_STEPS * step * float(np.abs(finite).max(initial=0.0)))
     repeat = _difference(first, predict(inputs))
-    if repeat > TOLERANCE * spread:
+    if repeat > TOLERANCE * spread:  # the same batch through the same kernels: no rounding differs
         raise StochasticModel(
             f"two predictions of the same {rows} rows differ by {repeat:.3g} (the scores span {spread:.3g}; expected "
             f"at most a thousandth of it): {_cause(suspects, _CHANCE)}"
@@ -80,14 +86,27 @@ def prove(
         middle = rows // 2
         parts = [predict(slice_rows(inputs, 0, middle)), predict(slice_rows(inputs, middle, rows))]
         parted = _difference(first, np.concatenate(parts))
-        if parted > TOLERANCE * spread:
+        if parted > allowed:
             raise StochasticModel(
                 f"rows predicted in halves of a batch differ by {parted:.3g} from the same rows in one batch (the "
-                f"scores span {spread:.3g}; expected at most a thousandth of it): a row's prediction depends on its "
+                f"scores span {spread:.3g}; expected at most {allowed:.3g}): a row's prediction depends on its "
                 f"neighbours: {_cause(suspects, _NEIGHBOURS)}"
             )
     constant = rows > 1 and bool((first == first[:1]).all())
     return Certificate(rows, spread, repeat, parted, constant)
+
+
+def rounding_step(outputs: Any, declared: Mapping[str, Any]) -> float:
+    """Return the relative rounding step of a model of few bits, by its outputs' dtypes and what its adapter declares.
+
+    0.0 for float32 and wider.
+
+    >>> rounding_step(np.zeros(3, np.float16), {}), rounding_step(np.zeros(3), {"autocast": "bfloat16"})
+    (0.00048828125, 0.00390625)
+    """
+    arrays = outputs.values() if isinstance(outputs, Mapping) else [outputs]
+    names = [str(getattr(item, "dtype", "")).rsplit(".", 1)[-1] for item in arrays]
+    return max(_STEPS.get(str(name), 0.0) for name in [*names, *declared.values(), ""])
 
 
 def _cause(suspects: Callable[[], Sequence[str]] | None, usual: str) -> str:

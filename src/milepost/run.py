@@ -14,6 +14,7 @@ from milepost.core import Found, Job, Json, Session
 from milepost.driver import Driver, Listen, Wish
 from milepost.errors import UsageError
 from milepost.evaluation import Evaluation
+from milepost.files import natural
 from milepost.loading import PLAIN, check_not_loading, name_of
 from milepost.plain import from_plain
 from milepost.plan import covered
@@ -132,7 +133,7 @@ def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
 
 
 def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json]]:
-    seen: dict[tuple[str, str], str] = {}
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
     for found in founds:
         for sighting in driver.sight(found):
             shown = {key: getattr(sighting, key) for key in ("run", "path", "name", "step", "variant", "digest")}
@@ -144,9 +145,10 @@ def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json
             for data in driver.data:
                 item = driver.item(sighting, found, data)
                 rows = sum(stop - start for start, stop in item.gaps)
-                first = seen.setdefault((item.key, data), sighting.path + sighting.variant)
-                if first != sighting.path + sighting.variant:
-                    action, reason, rows = "skip", f"same content as {os.path.basename(first)}", 0
+                ours = sighting.path, sighting.variant
+                first = seen.setdefault((item.key, data), ours)
+                if first != ours:
+                    action, reason, rows = "skip", f"same content as {os.path.basename(first[0])} ({first[1]})", 0
                 elif rows:
                     action, reason = "evaluate", _why(driver, item.stop, covered(item.have, item.stop))
                 elif driver.unscored(item):
@@ -271,9 +273,9 @@ def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[Found]
         narrowed = f" that match {request.match!r}" if request.match else ""
         raise UsageError(f"no checkpoints{narrowed} in {where}: {looked_for()}")
 
-    def order(found: Found) -> tuple[str, bool, int, str]:
+    def order(found: Found) -> tuple[Any, ...]:
         step = step_of_name(found.path)
-        return os.path.dirname(found.path), step is None, step or 0, found.path
+        return os.path.dirname(found.path), step is None, step or 0, natural(found.path)
 
     return sorted(founds, key=order)
 

@@ -170,7 +170,9 @@ def test_bare_pickles_are_unsafe(protocol: int, tmp_path: Path) -> None:
         (b"\n\x30\n\x0dconv1.weight1\x12\x20" + bytes(60), "unsupported", "a MindSpore checkpoint"),
         (b"PK\x03\x04" + b"x" * 40, "torn", "without its directory, which is written last"),
         (b"PK\x03\x04" + b"x" * 40 + bytes(70_000), "torn", "its last 65,577 bytes are all zero"),
+        (b"PK\x03\x04" + b"x" * 40 + bytes(600), "torn", "its last 600 bytes are all zero"),
         (b"PK\x05\x06" + bytes(18), "corrupt", "a zip archive, but neither"),
+        (b"PK\x03", "torn", "3 bytes, with which a zip archive begins"),
         (b"\x93NUMPY\x01\x00", "unsupported", "a single NumPy array"),
     ],
 )

@@ -122,7 +122,7 @@ def _check_trace(log: str, pid: int, places: list[Path]) -> None:
     """Check what the reader did once it was locked in: no program, no process, no socket, no foreign file."""
     lines = [line for line in log.splitlines() if line.startswith(f"{pid} ")]
     begin = next(number for number, line in enumerate(lines) if "landlock_restrict_self" in line)
-    allowed = [os.path.realpath(place) for place in (*places, *sandbox.python_places())]
+    allowed = [os.path.realpath(str(place)) for place in (*places, *sandbox.python_places())]
     allowed.append(os.path.realpath(places[0].parent / "elsewhere"))  # where the link leads that was named
     opened = 0
     for line in lines[begin + 1 :]:

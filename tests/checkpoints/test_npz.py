@@ -155,6 +155,7 @@ def test_object_arrays_are_unsafe_where_they_are_needed(save: Any, tmp_path: Pat
     save(path, w=np.zeros(2), o=np.array([{}], object))
     table = {item.name: item for item in read(path).tensors}
     assert (table["w"].role, table["o"].role) == ("weights", "bookkeeping")
+    assert "cannot be read, and is refused where the model needs it: o (holds Python objects" in read(path).notes[0]
     for refuse in (map_tensor, Npz().fetch):
         with pytest.raises(Unsafe, match=r"(array|tensor) 'o'"):
             refuse(table["o"])
@@ -195,6 +196,16 @@ def test_a_cut_file_is_seen_as_being_written(tmp_path: Path) -> None:
     found = find([str(path)])[0]
     assert (found.format, found.state) == ("npz", "writing")
     with pytest.raises(Torn, match="3,000 bytes without its directory"):
+        Npz().read(found)
+
+
+def test_a_whole_archive_with_something_behind_it_is_corrupt_and_not_torn(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.arange(9.0))
+    path.write_bytes(path.read_bytes() + b"junk" * 10)
+    found = find([str(path)])[0]
+    assert found.state == "complete"
+    with pytest.raises(Corrupt, match="40 bytes follow the end of the zip archive"):
         Npz().read(found)
 
 

@@ -60,7 +60,7 @@ def test_a_table_that_doubles_at_each_level_is_corrupt(monkeypatch: pytest.Monke
 
 def test_what_is_called_among_tensors_is_refused_where_it_is_needed() -> None:
     call = Placeholder("posix.system", ("touch x",))
-    (_, _, first), (group, name, second) = walk({"net": {"w": VIEW, "b": call}, "hook": call}, "x")
+    (group, name, second), (_, _, first) = walk({"net": {"b": call, "w": VIEW}, "hook": call}, "x")
     assert first is VIEW
     assert (group, name, second.unsafe) == ("net", "b", True)
     assert "posix.system" in (second.odd or "")

@@ -244,7 +244,7 @@ BAD = [
     Bad(
         "half.pt.pt",
         "torn",
-        ("without its directory", "still being written, or was cut off"),
+        ("still being written, or was cut off", "without its directory", "copy it anew"),
         lambda _: ZIP[: len(ZIP) // 2],
     ),
     Bad(

@@ -15,11 +15,13 @@ CAPABILITIES = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 def main() -> int:
     """Drop what can be dropped (an ordinary user has neither right), run the command, and report."""
-    library = ctypes.CDLL(None)
-    for capability in CAPABILITIES:
-        library.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        for capability in CAPABILITIES:
+            library.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     ended = subprocess.run(sys.argv[2:], check=False)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
     Path(sys.argv[1]).write_text(str(peak))
     return ended.returncode
 

@@ -149,11 +149,11 @@ def test_nothing_of_a_file_was_executed_and_nothing_imported(folder: Folder) -> 
     folder.marker.unlink()
 
 
-def test_no_file_makes_a_process_large(folder: Folder) -> None:
+def test_no_file_makes_a_process_large(folder: Folder, tmp_path: Path) -> None:
     assert max(folder.first.peak, folder.second.peak) < MOST_BYTES
-    (folder.place / "spool").mkdir()
-    alone = confined(folder.place, sys.executable, "-c", READ_ALL, "runs", "runs/last.pt", "spool")
+    alone = confined(folder.place, sys.executable, "-c", READ_ALL, "runs", "runs/last.pt", str(tmp_path))
     assert int(alone.out) == len(FOR_A_READER), alone.err
+    assert not folder.marker.exists()
     assert alone.peak < MOST_BYTES_OF_A_READER
 
 

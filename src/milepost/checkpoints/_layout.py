@@ -19,6 +19,7 @@ UNSAFE = "unsafe: "
 EXPANSION = 20
 EXPANSION_FLOOR = 256 << 20
 _DIMENSIONS = 64
+_SHOWN = 5
 
 
 @cache
@@ -76,6 +77,19 @@ def refused(tensor: Tensor) -> CheckpointError:
     return kind(
         f"{tensor.where.file}: tensor {tensor.name!r}: {encoding.removeprefix(UNSUPPORTED).removeprefix(UNSAFE)}"
     )
+
+
+def unread(tensors: Sequence[Tensor]) -> list[str]:
+    """Return a note on the tensors that cannot be read, for people who look at a table; [] where there are none.
+
+    >>> unread([Tensor("w", "void", (), missing("a sparse tensor", "a.pt"))])
+    ['cannot be read, and is refused where the model needs it: w (a sparse tensor)']
+    """
+    odd = [item for item in tensors if not is_readable(item.where)]
+    reasons = [item.where.encoding.removeprefix(UNSUPPORTED).removeprefix(UNSAFE) for item in odd[:_SHOWN]]
+    listed = ", ".join(f"{item.name} ({why})" for item, why in zip(odd, reasons, strict=False))
+    more = f" and {len(odd) - _SHOWN:,} more" if len(odd) > _SHOWN else ""
+    return [f"cannot be read, and is refused where the model needs it: {listed}{more}"] if odd else []
 
 
 def affordable(nbytes: int, file_size: int) -> bool:

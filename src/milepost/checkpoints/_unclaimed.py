@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from milepost.checkpoints import _zip
 from milepost.checkpoints._io import AGAIN, CUT, HEADER_LIMIT
 
 _SUFFIXES = (
@@ -66,10 +67,9 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
 
     `head` are its first 4096 bytes at most, `tail` its last 8.
     """
-    if size == 0:
-        return "torn", f"{path}: 0 bytes: nothing was written yet, or writing it failed{AGAIN}"
-    if path.endswith(".safetensors") and size <= _LENGTH:
-        return "torn", f"{path}: {CUT}: {size} bytes, and the length of its header alone takes {_LENGTH}{AGAIN}"
+    begun = _begun(path, head, size)
+    if begun:
+        return "torn", f"{path}: {begun}{AGAIN}"
     if head.startswith(b"version https://git-lfs"):
         found = _LFS_SIZE.search(head)
         expected = f" ({int(found[1]):,} bytes expected)" if found else ""
@@ -94,6 +94,17 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
         "corrupt",
         f"{path}: named like a checkpoint, but no format knows its first bytes ({shown}); {size:,} bytes in all",
     )
+
+
+def _begun(path: str, head: bytes, size: int) -> str | None:
+    """Say that a file is too short to be told from one whose writer has just begun, where it is."""
+    if size == 0:
+        return "0 bytes: nothing was written yet, or writing it failed"
+    if _zip.MAGIC.startswith(head):
+        return f"{CUT}: {size} bytes, with which a zip archive begins"
+    if path.endswith(".safetensors") and size <= _LENGTH:
+        return f"{CUT}: {size} bytes, and the length of its header alone takes {_LENGTH}"
+    return None
 
 
 def folder_verdict(path: str, names: Sequence[str]) -> Verdict | None:

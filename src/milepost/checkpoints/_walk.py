@@ -51,8 +51,9 @@ def top(value: Any) -> Mapping[Any, Any]:
 def _children(item: Any) -> list[tuple[str, Any]]:
     if isinstance(item, dict):
         held = [(_text(key), child) for key, child in item.items() if _holds(child)]
-        beside = any(isinstance(child, View) for _, child in held)
-        return held + [(key, _made(child)) for key, child in held if beside and isinstance(child, Placeholder)]
+        beside = any(isinstance(child, View) and child.shape for _, child in held)  # a lone number is no weight
+        odd = [(key, _made(child)) if beside and isinstance(child, Placeholder) else None for key, child in held]
+        return [row for pair in zip(odd, held, strict=True) for row in pair if row is not None]
     if isinstance(item, list | tuple):
         return [(str(index), child) for index, child in enumerate(item) if _holds(child)]
     if isinstance(item, Placeholder):

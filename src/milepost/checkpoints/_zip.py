@@ -19,6 +19,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
+_SECTOR = 512
 _MASK32 = 0xFFFFFFFF
 _MASK16 = 0xFFFF
 _DEFLATE_MOST = 1032  # deflate cannot expand by more (RFC 1951: 258 bytes from two bits)
@@ -151,11 +152,25 @@ def _end(file: OpenFile) -> tuple[int, int, int]:
             if place + _END.size + record[7] == tail_size:
                 return _bounds(file, tail, place, base + place)
         place = tail.rfind(b"PK\x05\x06", 0, place)
-    zeros = "" if any(tail) else f"; its last {len(tail):,} bytes are all zero, as after a crash of the machine"
+    _no_junk(file, tail, base)
+    empty = len(tail) - len(tail.rstrip(b"\0"))
+    zeros = f"; its last {empty:,} bytes are all zero, as after a crash of the machine" if empty >= _SECTOR else ""
     raise Torn(
-        f"{file.path}: the zip archive ends after {file.size:,} bytes without its directory, which is written last: "
-        f"{CUT}{zeros}{AGAIN}"
+        f"{file.path}: {CUT}: the zip archive ends after {file.size:,} bytes without its directory, which is written "
+        f"last{zeros}{AGAIN}"
     )
+
+
+def _no_junk(file: OpenFile, tail: bytes, base: int) -> None:
+    """Raise `Corrupt` where the archive is whole and something follows it: waiting would not help."""
+    place = tail.rfind(b"PK\x05\x06")
+    if 0 <= place <= len(tail) - _END.size:
+        record = _END.unpack_from(tail, place)
+        if record[5] + record[6] == base + place:
+            after = len(tail) - place - _END.size - record[7]
+            raise Corrupt(
+                f"{file.path}: {after:,} bytes follow the end of the zip archive; cut them off, or copy it anew"
+            )
 
 
 def _bounds(file: OpenFile, tail: bytes, place: int, absolute: int) -> tuple[int, int, int]:

@@ -8,7 +8,17 @@ import numpy as np
 
 from milepost.checkpoints import _npy
 from milepost.checkpoints._io import OpenFile, identity_of, opened
-from milepost.checkpoints._layout import affordable, contiguous, is_readable, missing, name_of, refused, total, unsafe
+from milepost.checkpoints._layout import (
+    affordable,
+    contiguous,
+    is_readable,
+    missing,
+    name_of,
+    refused,
+    total,
+    unread,
+    unsafe,
+)
 from milepost.checkpoints._roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
 from milepost.checkpoints._zip import DEFLATED, MAGIC, STORED, Member, first_name, members, names, peek, unpack, verify
 from milepost.core import Entry, Extent, Found, Identity, Table, Tensor
@@ -47,7 +57,7 @@ class Npz:
             if not affordable(declared, file.size):
                 raise Corrupt(f"{file.path}: {file.size:,} bytes would unpack to {declared:,}: a zip bomb, not read")
             step, source = _step(file, tensors, entries)
-        return Table(self.name, scalars_beside(tensors), step, source)
+        return Table(self.name, scalars_beside(tensors), step, source, notes=tuple(unread(tensors)))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return a deflated array's bytes in C order, checked against size and CRC-32."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from milepost.checkpoints._io import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._layout import checked_shape, refused, shown
+from milepost.checkpoints._layout import checked_shape, refused, shown, unread
 from milepost.checkpoints._pickle import Ended, Unpickled, unpickle_start
 from milepost.checkpoints._torch import KNOWN, Storage, StorageType
 from milepost.checkpoints._torch_table import Ground, named_by, step_of, tensors_of
@@ -65,7 +65,7 @@ class TorchLegacy:
                 notes.append(f"{file.size - contents.end:,} bytes follow the last storage; they are not read")
             if not tensors:
                 notes.append("holds no tensors")
-        return Table(self.name, tensors, step, source, contents.foreign, tuple(notes))
+        return Table(self.name, tensors, step, source, contents.foreign, (*notes, *unread(tensors)))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the reason stands in the extent."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from milepost.checkpoints._io import HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._layout import refused, shown
+from milepost.checkpoints._layout import refused, shown, unread
 from milepost.checkpoints._pickle import unpickle
 from milepost.checkpoints._torch import KNOWN, Storage, StorageType
 from milepost.checkpoints._torch_table import Ground, step_of, tensors_of
@@ -195,4 +195,4 @@ def _notes(archive: _Archive, tensors: Sequence[Tensor]) -> tuple[str, ...]:
         notes.append("checksums of optimizer tensors were not compared: they are not loaded")
     if not tensors:
         notes.append("holds no tensors")
-    return tuple(notes)
+    return (*notes, *unread(tensors))

@@ -12,7 +12,7 @@ from typing import Any
 from milepost.cli._arguments import add_json, add_run, add_store
 from milepost.cli._output import json_lines
 from milepost.cli._store import failures, open_store
-from milepost.errors import UsageError, advice, retried
+from milepost.errors import UsageError, advice, printable, retried
 from milepost.report.address import find, run_id
 from milepost.report.numbers import count
 from milepost.report.table import Plain, failure_of
@@ -80,7 +80,7 @@ def _lines(found: list[dict[str, Any]]) -> list[str]:
     for failure in found:
         text = [f"  {line}".rstrip() for line in failure["message"].strip().splitlines()]
         lines += ["", f"{failure['path']}: {failure['class']}", *text, f"  next: {_next(failure['class'])}"]
-    return lines
+    return [printable(line) for line in lines]
 
 
 def _next(kind: str) -> str:

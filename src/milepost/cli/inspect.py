@@ -11,6 +11,7 @@ from typing import Any
 
 from milepost.cli._arguments import add_json
 from milepost.cli._output import json_lines
+from milepost.errors import printable
 from milepost.registry import resolve
 from milepost.report.numbers import count, size
 from milepost.report.text import align
@@ -34,7 +35,7 @@ def execute(args: argparse.Namespace) -> int:
         with json_lines() as out:
             out.write({"event": "inspect", **held, "totals": totals(held["tensors"])})
         return 0
-    sys.stdout.write("\n".join(described(held)) + "\n")
+    sys.stdout.write("\n".join(printable(line) for line in described(held)) + "\n")
     return 0
 
 

@@ -316,9 +316,9 @@ def _opened(loader: Any, size: int, order: str) -> tuple[str, ...]:
     unused = [] if isinstance(sampler, torch_data.SequentialSampler) else [f"its {kind}"]
     if loader.drop_last or getattr(loader.batch_sampler, "drop_last", False):
         unused.append("drop_last")
-    if not unused and order == "natural":
+    if not unused:
         return ()
-    what = " and ".join(unused) or "its order"
+    what = " and ".join(unused)
     return (
         (
             f"the DataLoader was opened: its data set of {size} items, collate function and workers are used; {what} "

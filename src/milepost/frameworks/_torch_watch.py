@@ -1,13 +1,14 @@
 """What in a PyTorch module makes a prediction depend on chance, on its neighbours, or on earlier calls.
 
 One prediction is watched: which functions draw numbers or use a batch's own statistics, and on which line of whose
-code; which submodules are in training mode; which buffers change.  Only for messages, once a proof has failed.
+code; which submodules are in training mode; which buffers change.  Only for messages, once a proof has failed.  That
+buffers change is looked for during every proof: what a prediction leaves behind may show only after many of them.
 """
 
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -43,6 +44,17 @@ def suspects(module: torch.nn.Module, predict: Callable[[], Any]) -> list[str]:
     if changed:
         found.append(f"changed by the forward pass: {_listed(changed)}")
     return found
+
+
+def changes(module: torch.nn.Module, names: Container[str]) -> Callable[[], list[str]]:
+    """Remember a module's buffers of these names; return what names those that were changed or replaced since."""
+    held = {name: (tensor, tensor.detach().clone()) for name, tensor in module.named_buffers() if name in names}
+
+    def changed() -> list[str]:
+        now = dict(module.named_buffers())
+        return [name for name, (tensor, value) in held.items() if now.get(name) is not tensor or _differ(value, tensor)]
+
+    return changed
 
 
 class _Watch(TorchFunctionMode):

@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra("torch", "torch") from error
 
 from milepost.frameworks import _torch_policy as policy
-from milepost.frameworks._torch_watch import suspects
+from milepost.frameworks._torch_watch import changes, suspects
 
 _BITS = {
     # NumPy has no such dtypes: ml_dtypes' arrays are handed over as plain integers of the same width.
@@ -148,6 +148,12 @@ class TorchModel:
         module = self._built()
         self._swap(weights)
         return suspects(module, lambda: self.predict(weights, inputs))
+
+    def changes(self, weights: Resident) -> Callable[[], list[str]]:
+        """Return what names the persistent buffers that predictions changed, or put others in place of, from now on."""
+        module = self._built()
+        self._swap(weights)
+        return changes(module, {slot.variable.name for slot in self._slots if not slot.variable.optional})
 
     def initial(self, names: Iterable[str]) -> dict[str, Array]:
         """Return the values that variables (owners of theirs) are built with, for those that a checkpoint lacks.

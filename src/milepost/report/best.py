@@ -208,7 +208,7 @@ def _where(found: Best) -> str:
 
 
 def _remarks(found: Best) -> list[str]:
-    told = [f"{len(found.below)} others are below"] if found.below else []
+    told = [_below(len(found.below))] if found.below else []
     if not _span(found.best):
         told.append(f"{found.metric} has no interval yet; `milepost compare A B` tells two apart row by row")
     elif found.tied or found.meets:
@@ -222,6 +222,10 @@ def _remarks(found: Best) -> list[str]:
     if found.failed:
         told.append(f"{found.failed} failed, and have no value: `milepost failures` lists them")
     return told
+
+
+def _below(others: int) -> str:
+    return "1 other is below" if others == 1 else f"{others:,} others are below"
 
 
 def _left_out(found: Best) -> Iterable[tuple[str, Sequence[Plain]]]:

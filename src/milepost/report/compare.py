@@ -8,6 +8,7 @@ from milepost.core import Metric
 from milepost.errors import UsageError
 from milepost.kept import Scored, holding, lacking, slices_of
 from milepost.plain import spec_of
+from milepost.plan import subject
 from milepost.report.address import find
 from milepost.report.best import one_data
 from milepost.report.numbers import count, decimals, number
@@ -152,14 +153,20 @@ def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -
             left, right = holding(store, key_a, metric), holding(store, key_b, metric)
             if left is not None and right is not None:
                 stop = min(left.stop, right.stop)
-                same = (spec_a["task"] == spec_b["task"], spec_a["code"] == spec_b["code"])
+                same = (subject(spec_a) == subject(spec_b), spec_a["code"] == spec_b["code"])
                 rank = (*same, stop, str(spec_a.get("created")), str(spec_b.get("created")), key_a, key_b)
                 if best is None or rank > best[0]:
-                    told = [] if all(same) else ["A and B were evaluated with different versions of the code"]
+                    told = [words for words, alike in zip(_APART, same, strict=True) if not alike]
                     best = (rank, replace(left, stop=stop), replace(right, stop=stop), told)
     if best is None:
         raise UsageError(_missing(store, [pair for pair in shared if pair[0][1]["data_name"] == name], metric, name))
     return best[1:]
+
+
+_APART = (
+    "A and B were evaluated as different tasks, with different settings or in different arithmetic",
+    "A and B were evaluated with different versions of the code",
+)
 
 
 def _part(store: Store, scored: Scored, part: str) -> Scored:
@@ -239,12 +246,14 @@ _WORDS = {
 }
 
 
+def _named(item: Plain) -> str:
+    step = "" if item["step"] is None else f", step {item['step']}"
+    return f"{item['run']}:{item['name']}{step}, {item['variant']}, {str(item['digest'])[:12]}"
+
+
 def _lines(found: Comparison) -> list[str]:
     places = max(_PLACES, decimals(found.n))
-    rows = [
-        (letter, f"{item['run']}:{item['name']}, step {item['step']}, {item['variant']}, {str(item['digest'])[:12]}")
-        for letter, item in (("A", found.a), ("B", found.b))
-    ]
+    rows = [(letter, _named(item)) for letter, item in (("A", found.a), ("B", found.b))]
     about = f"{found.metric}, {found.direction} is better, on the same {count(found.n)} rows of {found.data}"
     about += f", slice {found.slice}" if found.slice != "all" else ""
     rows += [("", about), ("A", number(found.value_a, places)), ("B", number(found.value_b, places))]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from milepost.errors import printable
 from milepost.report.gap import explain
 from milepost.report.given import inputs_lines, slice_lines
 from milepost.report.numbers import count, decimals, duration, interval, number, share
@@ -67,7 +68,9 @@ def drawn(sections: Sequence[Section]) -> list[str]:
     for section in sections:
         width = max((len(label) for label, _ in section.lines), default=0)
         lines += [""] * bool(lines) + [section.title]
-        lines += [f"  {label.ljust(width)}{'  ' if width else ''}{text}".rstrip() for label, text in section.lines]
+        lines += [
+            printable(f"  {label.ljust(width)}{'  ' if width else ''}{text}".rstrip()) for label, text in section.lines
+        ]
     return lines
 
 
@@ -108,8 +111,8 @@ def _results(data: str, group: Sequence[Plain]) -> Section:
     first = exact[0] if exact else group[0]
     lines = [
         ("rows", f"{count(first.get('n'))} ({first.get('status')})"),
-        ("tied", f"{_most(group, 'tied')} rows whose label shares its score with another class"),
-        ("spoiled", f"{_most(group, 'spoiled')} rows with a score that is not a number"),
+        ("tied", f"{count(_most(group, 'tied'))} rows whose label shares its score with another class"),
+        ("spoiled", f"{count(_most(group, 'spoiled'))} rows with a score that is not a number"),
     ]
     for record in exact:
         lines += _metric(record, [other for other in group if _beside(other, record)])

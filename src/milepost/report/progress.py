@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from milepost.errors import printable
 from milepost.report.numbers import count
 
 Event = Mapping[str, Any]
@@ -101,7 +102,7 @@ class Lines:
         """Write the event's line, if it has one now."""
         line = headline(event) or self._line(event)
         if line:
-            self._stream.write(line + "\n")
+            self._stream.write(printable(line) + "\n")
             self._stream.flush()
 
     def _line(self, event: Event) -> str | None:
@@ -142,7 +143,7 @@ class Live:
         line = headline(event)
         if line:
             style = "red" if event["event"] == "failure" else "dim"
-            self._console.print(Text(line, style=style), soft_wrap=True)
+            self._console.print(Text(printable(line), style=style), soft_wrap=True)
         if event["event"] == "start":
             self._total = event.get("checkpoints") or 0
         elif event["event"] == "checkpoint" and event.get("state") in {"done", "failed", "skipped"}:

@@ -4,16 +4,16 @@ Built from the store's records and checkpoints, both plain dicts, so that the co
 later report draw the same rows.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from milepost.files import natural
+
 Plain = Mapping[str, Any]
 
 _ALL = "all"
-_DIGITS = re.compile(r"(\d+)")
 _SECONDARY = ("max_", "min_")
 _LAST = float("inf")
 
@@ -97,7 +97,7 @@ def rank(metric: str, *, share: bool) -> tuple[Any, ...]:
     >>> sorted(["top10", "top5"], key=lambda metric: rank(metric, share=True))
     ['top5', 'top10']
     """
-    return not share, [int(piece) if piece.isdigit() else piece for piece in _DIGITS.split(metric)]
+    return not share, natural(metric)
 
 
 def newest(checkpoints: Sequence[Plain], count: int) -> list[Plain]:
@@ -222,7 +222,7 @@ def _ordered(rows: Iterable[Row]) -> tuple[str, ...]:
 
 def _place(row: Row) -> tuple[Any, ...]:
     step = _LAST if row.step is None else row.step
-    return row.run, step, row.names, row.variant, row.data, row.slice
+    return row.run, step, [natural(name) for name in row.names], row.variant, row.data, row.slice
 
 
 def _base(path: str) -> str:

@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from milepost.errors import printable
 from milepost.report.numbers import count
 from milepost.report.table import Plain, Results, Row, build
 from milepost.report.text import fixed, interval_text, mean_text, told_apart, value_text
@@ -139,8 +140,8 @@ def _described(row: Row, column: str) -> Text:
     if column == "n":
         return Text("" if row.n is None else count(row.n))
     if column == "name":
-        return Text("\n".join(row.names))
-    return Text(fixed(row, column))
+        return Text(printable("\n".join(row.names)))
+    return Text(printable(fixed(row, column)))
 
 
 def _status(row: Row) -> Text:
@@ -151,7 +152,7 @@ def _status(row: Row) -> Text:
 
 def _failure(row: Row) -> Text:
     address = f"{row.run}:{row.step}" if row.run and row.step is not None else ", ".join(row.names)
-    return Text(f"{address}  {row.status}: {row.message.strip().partition(chr(10))[0]}", style="red")
+    return Text(printable(f"{address}  {row.status}: {row.message.strip().partition(chr(10))[0]}"), style="red")
 
 
 def _notes(results: Results) -> list[Text]:

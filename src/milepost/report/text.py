@@ -5,6 +5,7 @@ Columns are two or more spaces apart, and no cell but a failure's message holds 
 
 from collections.abc import Sequence
 
+from milepost.errors import printable
 from milepost.report.numbers import decimals, interval, number
 from milepost.report.table import Cell, Results, Row
 
@@ -35,6 +36,7 @@ def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[b
     >>> align(["step", "name"], [["900", "last"]], [True, False])
     ['step  name', ' 900  last']
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
     drawn = []
     for row in (heads, *rows):

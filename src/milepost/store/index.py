@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from milepost.files import readable
+from milepost.files import natural, readable
 from milepost.store import _index_place, _index_scan
 
 _Result = TypeVar("_Result")
@@ -220,6 +220,6 @@ def _preference(item: dict[str, Any]) -> tuple[Any, ...]:
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     step = row.get("step")
     run = row.get("run")
-    names = (row.get("name") or "", row.get("path") or "", row.get("variant") or "")
+    names = (natural(row.get("name") or ""), row.get("path") or "", row.get("variant") or "")
     digest = row.get("digest")
     return (run is None, run or "", step is None, step or 0, *names, digest is None, digest or "")

@@ -4,6 +4,7 @@ What happens to the folder happens in answer to what the watch tells, not after 
 """
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def test_everything_that_is_there_goes_through_the_states(tmp_path: Path) -> Non
     for step in (1, 2, 3):
         assert states(told, f"step-{step}.npz") == ["seen", "complete", "claimed", "done"]
     assert states(told, "step-9.npz") == ["seen", "writing", "failed"]
-    assert told.failures["step-9.npz"].startswith("torn: the zip archive ends after")
+    assert re.match(r"torn: .*the zip archive ends after \d+ bytes without its directory", told.failures["step-9.npz"])
     assert states(told, "log.txt") == []
     assert not (tmp_path / "store" / "pins").exists()
     again = go(tmp_path, run)

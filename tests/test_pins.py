@@ -50,6 +50,30 @@ def test_a_pin_is_a_link_in_the_store_and_outlives_the_file(file: Path, store: S
     assert not (store.path / "pins").exists()
 
 
+@pytest.mark.parametrize("after", [0, 1])
+def test_what_a_kill_left_of_a_release_is_swept(
+    after: int, file: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins = store.pins()
+    pin = hold(pins, file)
+    assert pin is not None
+    file.unlink()
+
+    def killed(folder: str, **_: object) -> None:
+        for path in sorted(Path(folder).iterdir())[:after]:
+            path.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pins.release(pin)
+    assert list(pins.held()) == []
+    monkeypatch.setattr(Owner, "alive", lambda _: False)
+    assert pins.sweep() == 1
+    assert not list(store.path.glob("pins/*"))
+
+
 def test_two_watchers_share_a_pin(file: Path, store: Store) -> None:
     first = hold(Pins(store.path), file)
     assert first is not None

@@ -81,7 +81,7 @@ class Pins:
         """Link a file under a name that tells the maker of the pin; "" where its pin is there."""
         if os.path.exists(self._pin(path, device, inode).link):
             return ""
-        new = self._folder / f"{_NEW}{Owner.me().text()}-{next(_numbers)}"
+        new = self._fresh()
         link = new / os.path.basename(path)
         try:
             new.mkdir(parents=True)
@@ -111,6 +111,9 @@ class Pins:
             shutil.rmtree(new, ignore_errors=True)
         return pin
 
+    def _fresh(self) -> Path:
+        return self._folder / f"{_NEW}{Owner.me().text()}-{next(_numbers)}"
+
     def _pin(self, path: str, device: int, inode: int) -> Pin:
         return Pin(path, str(self._folder / digest_json([path, device, inode]) / os.path.basename(path)))
 
@@ -126,7 +129,11 @@ class Pins:
 
     def release(self, pin: Pin) -> None:
         """Remove a pin; one that is gone is no error."""
-        shutil.rmtree(os.path.dirname(pin.link), ignore_errors=True)
+        # At once out of its place: a kill half through leaves what the next sweep knows to be nobody's.
+        old = self._fresh()
+        with suppress(OSError):
+            os.rename(os.path.dirname(pin.link), old)
+            shutil.rmtree(old, ignore_errors=True)
 
     def sweep(self) -> int:
         """Remove what a kill left half made, and what the dead pinned a day ago and is still in its place.
@@ -157,6 +164,9 @@ def _useless(folder: Path) -> bool:
         return _dead(folder.name.removeprefix(_NEW).rpartition("-")[0])
     try:
         path, link = _described(folder)
+    except (OSError, KeyError, TypeError):
+        return False
+    try:
         rests = time.time() - os.stat(folder / _NOTE).st_mtime > _REST_SECONDS
         return rests and _dead(str(read_json(folder / _NOTE)["owner"])) and _same(link, os.stat(path))
     except (OSError, KeyError, TypeError):

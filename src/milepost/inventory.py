@@ -124,6 +124,10 @@ class Inventory:
         """Return what is known of a path."""
         return self._files.get(path)
 
+    def folders(self) -> list[str]:
+        """Return the folders that are there, as of the latest scan."""
+        return list(self._folders)
+
     def present(self) -> Iterator[str]:
         """Yield the roots: those given, whether they exist or not, and what matches the patterns among them."""
         for root in self.roots:

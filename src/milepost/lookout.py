@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,9 @@ class Lookout:
 
     A file that is named like a checkpoint is pinned as soon as it is seen, before anybody has read it: training may
     delete it at any moment.  `settled` tells which ones need no pin, since the store has their results.
+
+    `wake` has it look sooner.  `scans` counts the looks of every interval alone: by them it is known how long a file
+    stood still.
     """
 
     def __init__(
@@ -37,6 +41,8 @@ class Lookout:
         self._scanning = threading.Lock()
         self._news = threading.Event()
         self._stop = threading.Event()
+        self._awake = threading.Event()
+        self._named: set[str] = set()
         self._thread = threading.Thread(target=self._go, name="milepost-lookout", daemon=True)
 
     def __enter__(self) -> Self:
@@ -49,16 +55,27 @@ class Lookout:
     ) -> None:
         """End; a scan that is under way is waited for."""
         self._stop.set()
+        self._awake.set()
         self._thread.join()
 
-    def scan(self, *, full: bool = False) -> None:
+    def wake(self, paths: Collection[str]) -> None:
+        """Have the thread look at once, and at these paths whatever their folders say."""
+        self._named |= set(paths)  # in another thread: a path that gets lost in between is found by the next scan
+        self._awake.set()
+
+    def folders(self) -> list[str]:
+        """Return the folders that are looked at."""
+        return self._inventory.folders()
+
+    def scan(self, *, full: bool = False, woken: bool = False) -> None:
         """Look now; `full` looks at every file."""
         with self._scanning:
-            changes = self._inventory.scan(self._pending, full=full)
+            named, self._named = self._named, set()
+            changes = self._inventory.scan((*self._pending, *named), full=full)
             self.pin([s for s in changes.new if is_candidate(os.path.basename(s.path)) and not self._settled(s)])
             if changes.new or changes.gone:
                 self._changes.append(changes)
-            self.scans += 1
+            self.scans += not woken
             self._news.set()
 
     def pin(self, every: Sequence[Seen]) -> None:
@@ -107,9 +124,16 @@ class Lookout:
         self._news.wait(10 * self._interval + 1)
 
     def _go(self) -> None:
-        while not self._stop.wait(self._interval):
+        due = time.monotonic() + self._interval
+        while True:
+            woken = self._awake.wait(max(0.0, due - time.monotonic()))
+            if self._stop.is_set():
+                return
+            self._awake.clear()
+            if not woken:
+                due = time.monotonic() + self._interval
             try:
-                self.scan()
+                self.scan(woken=woken)
             except BaseException as error:  # noqa: BLE001 - the watch raises it
                 self._error = error
                 self._news.set()

@@ -19,6 +19,7 @@ from milepost.errors import CheckpointError, UsageError, Vanished
 from milepost.inventory import Inventory, Seen, identity_of
 from milepost.ledger import Entry, Ledger, described
 from milepost.lookout import INTERVAL, Lookout
+from milepost.notify import Notifier
 from milepost.plain import from_plain, now
 from milepost.probe import settle_code
 from milepost.run import Request, check_place, open_session, tell_sandbox
@@ -144,7 +145,7 @@ class _Watcher:
             settle_code(driver, founds)
         ending: str | None = None
         swept = False
-        with self._lookout:
+        with self._lookout, Notifier(self._lookout.folders, self._lookout.wake):
             while True:
                 worked = self._step(ending=ending is not None)
                 if worked:

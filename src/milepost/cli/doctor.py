@@ -15,9 +15,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 
-from milepost import sandbox
+from milepost import notify, sandbox
 from milepost._sandbox_trial import try_out
 from milepost.cli import _places
 from milepost.cli._arguments import STORE, add_json
@@ -167,7 +166,7 @@ def _folder(path: str, store: str) -> Iterator[Line]:
         return
     kind, status = _places.kind_of(path), os.stat(path)
     yield Line(check, "ok", f"readable; {kind or 'file system unknown'}, {size(_places.free(path))} free")
-    yield _notification(check, kind)
+    yield _notification(check, path, kind)
     if status.st_dev == os.stat(store).st_dev:
         yield Line(check, "ok", "on the store's file system: waiting checkpoints can be pinned by hard link")
     else:
@@ -177,11 +176,13 @@ def _folder(path: str, store: str) -> Iterator[Line]:
         yield Line(check, "warning", f"anybody may write here (owner uid {status.st_uid})", "chmod o-w")
 
 
-def _notification(check: str, kind: str) -> Line:
+def _notification(check: str, path: str, kind: str) -> Line:
     if _places.is_remote(kind):
         return Line(check, "ok", f"watched by polling: {kind} does not tell what other machines do")
-    if find_spec("watchfiles") is None:
-        return Line(
-            check, "ok", "watched by polling: watchfiles is not installed", "for sooner news: pip install watchfiles"
-        )
-    return Line(check, "ok", "watched by notification (watchfiles)")
+    if not notify.is_installed():
+        advice = "for news within a fraction of a second: pip install 'milepost[watch]'"
+        return Line(check, "ok", "watched by polling: watchfiles is not installed", advice)
+    trouble = notify.trouble(path)
+    if trouble is not None:
+        return Line(check, "ok", f"watched by polling: notification does not work here ({trouble})")
+    return Line(check, "ok", "watched by notification (watchfiles), and by polling")

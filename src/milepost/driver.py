@@ -92,6 +92,10 @@ class Driver:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
         return self._sighter.sight(found)
 
+    def known(self, found: Found) -> list[Sighting]:
+        """Return what `sight` returned before, nothing where it was not asked."""
+        return self._sighter.known(found)
+
     # ------------------------------------------------------------------------------------------------------- planning
 
     def item(self, sighting: Sighting, found: Found, data: str) -> Item:

@@ -218,6 +218,11 @@ class Ledger:
         entry.state = "seen"
         self.look_into([entry])
 
+    def reopen(self, entry: Entry) -> None:
+        """Look anew into an entry that had failed, since somebody wishes it."""
+        self.counts["failed"] -= 1
+        self.again(entry)
+
     def back(self, entry: Entry) -> None:
         """Have an entry that turned out to be unfinished wait on."""
         self._move(entry, "writing")

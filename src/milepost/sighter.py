@@ -47,6 +47,10 @@ class Sighter:
             self._known[found] = self._sight(found)
         return self._known[found]
 
+    def known(self, found: Found) -> list[Sighting]:
+        """Return what `sight` returned before, nothing where it was not asked."""
+        return self._known.get(found, [])
+
     def forget(self, path: str) -> None:
         """Look anew at what lies under a path when next asked."""
         self._known = {found: known for found, known in self._known.items() if found.path != path}

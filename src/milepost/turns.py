@@ -16,6 +16,7 @@ from milepost.inventory import Key, identity_of, key_of
 from milepost.ledger import Entry, Ledger
 from milepost.plan import watch_order
 from milepost.retries import ATTEMPTS, wait_seconds
+from milepost.wishes import Wishes
 
 _PASSING = frozenset({Crashed.kind, OutOfMemory.kind, TimedOut.kind})
 """Failures of a process, which may pass without the file changing."""
@@ -69,6 +70,7 @@ class Turns:
         self._done_steps: set[int] = set()
         self._later: dict[Key, float] = {}
         self._ending = False
+        self._wishes = Wishes(drivers)
         ear.on_claim = ledger.started
         for driver in drivers:
             driver.read_at(self._at)
@@ -110,6 +112,12 @@ class Turns:
                     self._evaluate(driver, [found])
             else:
                 self._ear.hear(failure_event(self._run_of(founds[0].path), founds[0].path, error.kind, str(error)))
+
+    def wishes(self) -> None:
+        """Put what is wished for again back in line, where its content is still there."""
+        for entry in self._wishes.granted():
+            if entry.found is not None and _same(entry.path, entry.found):
+                self._ledger.reopen(entry)
 
     def resume(self) -> None:
         """Look after what other watchers were working on."""
@@ -154,6 +162,7 @@ class Turns:
             self._ledger.put_off(entry, f"{failures[-1]['class']}: tried again in {wait:g} s")
             return
         self._ledger.end(entry, "failed", failures[-1]["class"])
+        self._wishes.failed(entry)
 
     def _unchanged(self, entry: Entry) -> bool:
         """Tell whether an entry's file is as it was looked into; if not, it is looked into anew, or has vanished."""
@@ -192,6 +201,11 @@ def failure_event(run: str, path: str, kind: str, message: str, step: int | None
     """Return the event of a failure that the driver does not tell of itself."""
     shown = {"run": run, "path": path, "step": step, "class": kind, "message": message, "attempts": 1}
     return {"event": "failure", **shown}
+
+
+def _same(path: str, found: Found) -> bool:
+    """Tell whether what was found lies under its path still; a link that was refused is not followed."""
+    return os.path.lexists(path) if found.format is None else _content(path) == found.identity.content
 
 
 def _content(path: str) -> tuple[int, int, int, int] | None:

@@ -79,12 +79,31 @@ def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
         store = Store.create(request.store)
         store.sweep()
         stack.enter_context(store.pins())
-        sessions = _sessions(request, stack)
-        worker = stack.enter_context(store.worker())
-        drivers = _drivers(request, sessions, store, worker, ear)
-        tell_sandbox(sessions[0], ear.hear)
-        watcher = _Watcher(request, terms, drivers, inventory, ear)
+        with _early(request, store, terms.interval):
+            sessions = _sessions(request, stack)
+            worker = stack.enter_context(store.worker())
+            drivers = _drivers(request, sessions, store, worker, ear)
+            tell_sandbox(sessions[0], ear.hear)
+            watcher = _Watcher(request, terms, drivers, inventory, ear)
         return watcher.run()
+
+
+def _early(request: Request, store: Store, interval: float) -> Lookout:
+    """Pin what there is from the first moment: loading the evaluation takes seconds, and training does not wait.
+
+    The watch adopts these pins as those of a watch before it.  Where loading fails they stay for the next one.
+    """
+    inventory = Inventory(request.checkpoints, request.match)
+    known = _known(store)
+    settled = lambda seen: (seen.path, seen.content) in known or is_outside(seen.path, inventory.roots)  # noqa: E731
+    lookout = Lookout(inventory, store.pins(), settled, interval)
+    lookout.scan(full=True)
+    return lookout
+
+
+def _known(store: Store) -> set[tuple[str, tuple[int, ...]]]:
+    """Return path and content of every checkpoint that was read."""
+    return {(item.path, item.identity.content) for item in store.sightings() if item.digest}
 
 
 def _sessions(request: Request, stack: ExitStack) -> list[Any]:
@@ -124,7 +143,7 @@ class _Watcher:
         self._store = drivers[0].store
         self._inventory = inventory
         self._ear = ear
-        self._known = {(item.path, item.identity.content) for item in self._store.sightings() if item.digest}
+        self._known = _known(self._store)
         self._lookout = Lookout(inventory, self._store.pins(), self._settled, terms.interval)
         self._ledger = Ledger(self._lookout, self._look, self._tell, self._elsewhere, terms.torn_after, terms.every)
         self._producers: dict[str, Producer] = {}
@@ -169,6 +188,8 @@ class _Watcher:
         self._absorb()
         self._ledger.patience(ending=ending)
         self._turns.resume()
+        if not ending:
+            self._turns.wishes()
         chunk = self._turns.chunk(ending=ending)
         if chunk:
             self._turns.work(chunk)

@@ -47,7 +47,10 @@ def execute(args: argparse.Namespace) -> int:
     sys.stderr.write(f"store {args.store}\n")
     sys.stdout.write("\n".join(_lines(found) if found else ["no failures"]) + "\n")
     if args.retry and found:
-        sys.stdout.write(f"\n{count(len(found))} will be tried again by the next `milepost run` or `milepost watch`\n")
+        sys.stdout.write(
+            f"\n{count(len(found))} will be tried again by the next `milepost run` or `milepost watch`, "
+            "and within a minute by a watch that is running\n"
+        )
     return 0
 
 

@@ -59,7 +59,8 @@ Values = dict[str, list[tuple[Any, ...]]]
 class Scenario:
     """What a trainer does (see _soak_trainer.py), and how many watches there are.
 
-    `apart`: the store is on another file system, so that nothing can be pinned.
+    `apart`: the store is on another file system, so that nothing can be pinned; nothing is killed then, since what a
+    watch had open is gone with it.
     """
 
     name: str
@@ -195,7 +196,7 @@ class World:
                     time.sleep(0.02)
                 self.ended += [(item.pid, str(item.returncode)) for item in watches if item.poll() is not None]
                 watches = [item for item in watches if item.poll() is None]
-                if watches and (trainer.poll() is None or len(self.killed) < 3):
+                if watches and not self.scenario.apart and (trainer.poll() is None or len(self.killed) < 3):
                     self.kill(watches.pop(self.chance.randrange(len(watches))))
                     watches.append(self.start())
             for item in watches:

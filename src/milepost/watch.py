@@ -95,7 +95,10 @@ def _early(request: Request, store: Store, interval: float) -> Lookout:
     """
     inventory = Inventory(request.checkpoints, request.match)
     known = _known(store)
-    settled = lambda seen: (seen.path, seen.content) in known or is_outside(seen.path, inventory.roots)  # noqa: E731
+
+    def settled(seen: Seen) -> bool:
+        return (seen.path, seen.content) in known or is_outside(seen.path, inventory.roots)
+
     lookout = Lookout(inventory, store.pins(), settled, interval)
     lookout.scan(full=True)
     return lookout

@@ -29,7 +29,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until", choices=["done"], help="done: end once a file DONE lies in each run's folder, or its HEARTBEAT stops"
     )
-    parser.add_argument("--max-steps", metavar="N", type=positive, help="end once a checkpoint of this step is there")
+    parser.add_argument(
+        "--max-steps", metavar="N", type=positive, help="end once a checkpoint with this step in its name is there"
+    )
     parser.add_argument("--idle", metavar="TIME", type=duration, help="end after so long without a change (90s, 2h)")
     parser.add_argument(
         "--heartbeat-timeout",
@@ -40,7 +42,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--order", choices=["oldest", "latest", "bisect"], default="oldest", help="which comes next (default: oldest)"
     )
-    parser.add_argument("--every", metavar="STEPS", type=positive, help="evaluate one checkpoint of each so many steps")
+    parser.add_argument(
+        "--every",
+        metavar="STEPS",
+        type=positive,
+        help="evaluate one checkpoint of each so many steps (steps are those in names; one without is evaluated)",
+    )
     parser.add_argument(
         "--torn-after",
         metavar="TIME",

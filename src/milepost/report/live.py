@@ -10,6 +10,7 @@ from rich.live import Live as Drawn
 from rich.table import Table
 from rich.text import Text
 
+from milepost.errors import printable
 from milepost.report.numbers import count
 from milepost.report.progress import Lines, Listener, headline, rate
 
@@ -87,20 +88,29 @@ class Watching:
         line = headline(event)
         if line:
             style = "red" if event["event"] == "failure" else "dim"
-            self._console.print(Text(line, style=style), soft_wrap=True)
+            self._console.print(Text(printable(line), style=style), soft_wrap=True)
         self._states(event)
         if event["event"] == "progress":
             self._pace = f"{event['data']}  {count(event['done'])}/{count(event.get('size'))} rows  {rate(event)}"
+        if "claimed" not in self._states.counts():
+            self._pace = ""
         self._drawn.update(self._table())
 
     def _table(self) -> Group:
         counts = self._states.counts()
-        head = Text("  ".join(f"{state} {count(number)}" for state, number in counts.items()) or "waiting", "bold")
-        table = Table(box=None, show_header=False, pad_edge=False)
+        head = Text(
+            "  ".join(f"{state} {count(number)}" for state, number in counts.items()) or "waiting for checkpoints",
+            "bold",
+        )
+        table = Table(box=None, show_header=False, pad_edge=False, expand=True)
+        # One line a checkpoint, so that the table does not jump: the reason takes what the others leave.
+        for most, ratio in ((20, None), (28, None), (12, None), (None, None), (None, 1)):
+            table.add_column(no_wrap=True, overflow="ellipsis", max_width=most, ratio=ratio)
         for event in self._states.recent:
             step = "" if event.get("step") is None else str(event["step"])
             style = _STYLES.get(str(event["state"]), "")
             reason = str(event.get("reason") or "").partition("\n")[0]
             cells = (str(event.get("run") or ""), str(event.get("name") or event["path"]), step)
-            table.add_row(*(Text(cell) for cell in cells), Text(str(event["state"]), style), Text(reason, "dim"))
-        return Group(head, table, Text(self._pace, "dim"))
+            texts = [Text(printable(cell)) for cell in cells]
+            table.add_row(*texts, Text(str(event["state"]), style), Text(printable(reason), "dim"))
+        return Group(head, table, Text(printable(self._pace), "dim"))

@@ -147,7 +147,7 @@ def test_one_kill_from_outside_costs_nothing(deed: int, world: Path) -> None:
 def test_a_timeout_that_is_no_time_is_refused(world: Path) -> None:
     ended = command("run", world / "ev.py", world / "run", "--timeout", "soon")
     assert ended.returncode == 2
-    assert "expected a time above 0 such as 90s, 30m or 2h, found 'soon'" in ended.stderr
+    assert "expected a time above 0 such as 90s, 10m, 2h or 1d, found 'soon'" in ended.stderr
 
 
 def test_several_workers_give_the_same_and_one_kill_costs_nothing(world: Path) -> None:

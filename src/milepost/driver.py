@@ -70,7 +70,7 @@ class Driver:
         self.codes: dict[str, str] = {}
         self._worker = worker
         self._wish = wish
-        self._seen: dict[tuple[str, str], tuple[str, str]] = {}
+        self._seen: dict[tuple[str, str], Sighting] = {}
         self._repetitions: dict[tuple[str, str], int] = {}
         self._sealed: set[str] = set()
         self._deferred: list[Item] = []
@@ -144,6 +144,7 @@ class Driver:
     def unscored(self, item: Item) -> list[str]:
         """Return the digests of the metrics whose records are missing for what is covered."""
         records = self.store.evaluation(item.key).records
+        slices = self.slices(item)
         lacking = []
         for metric in self.spec["metrics"]:
             probe = {"metric": metric["spec"], "coverage": [[0, item.stop]]}
@@ -152,7 +153,7 @@ class Driver:
             if metric["digest"] not in self.spec["folded"]:
                 means = {**mean, "batch_size": self.spec["batch_size"]}
                 wanted += [{**probe, **means, "slice": "all"}]
-                wanted += [{**probe, **each, "slice": name} for name in self.slices(item) for each in (exact, means)]
+                wanted += [{**probe, **each, "slice": name} for name in slices for each in (exact, means)]
             if not all(records.has(payload) for payload in wanted):
                 lacking.append(str(metric["digest"]))
         return lacking
@@ -201,17 +202,16 @@ class Driver:
         """Take a checkpoint's end back: its content has not been served by what was under this path."""
         self.outcomes.pop(path, None)
         self._sighter.forget(path)
-        self._seen = {key: place for key, place in self._seen.items() if not place[0].startswith(path)}
+        self._seen = {key: first for key, first in self._seen.items() if first.path != path}
 
     def _first_of(self, sighting: Sighting, found: Found, data: str) -> Item | None:
         """Return the item unless the same content came under another name already."""
         item = self.item(sighting, found, data)
-        shown = f"{sighting.name} ({sighting.variant})"
-        place, first = self._seen.setdefault((item.key, data), (sighting.path + sighting.variant, shown))
+        first = self._seen.setdefault((item.key, data), sighting)
         if str(sighting.digest) not in self.contents:
             self.contents.append(str(sighting.digest))
-        if place != sighting.path + sighting.variant:
-            self.state(sighting, "skipped", f"same content as {first}")
+        if (first.path, first.variant) != (sighting.path, sighting.variant):
+            self.state(sighting, "skipped", f"same content as {first.name} ({first.variant})")
             return None
         return item
 

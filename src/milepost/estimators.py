@@ -159,9 +159,8 @@ def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size
     }
 
 
-def counted(scored: Scored, payload: dict[str, Json]) -> dict[str, Json]:
-    """Return a record with the counts of odd rows beside each of its values."""
-    counts = oddities(scored)
+def counted(payload: dict[str, Json], counts: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a record with the counts of odd rows (`oddities`) beside each of its values."""
     return {**payload, "values": [{**entry, **counts} for entry in payload["values"]]}
 
 

@@ -19,13 +19,13 @@ from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, Usa
 from milepost.evaluate import Pass, ran_out
 from milepost.evaluation import Evaluation
 from milepost.fitting import Fitting
-from milepost.kept import scored_of
+from milepost.kept import scored_of, slices_of
 from milepost.loading import code_version, entries, load, settings_of
 from milepost.plain import digest, spec_of
 from milepost.restore import Initial, Restored, restore, signature
 from milepost.score import records
 from milepost.settings import readings
-from milepost.slicing import completed
+from milepost.slicing import complete
 from milepost.store.store import Store
 
 _CACHED = 16
@@ -59,6 +59,7 @@ class Evaluator:
         self._fittings: dict[str, Fitting] = {}
         self._tables: Mapping[str, Table] = {}
         self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
+        self._sliced: set[tuple[Json, ...]] = set()
 
     def describe(self) -> dict[str, Json]:
         """Say what this evaluation is, as plain data: all that the driver plans with."""
@@ -126,7 +127,12 @@ class Evaluator:
         scored = scored_of(store, argument["key"], argument["column_set"], argument["stop"], source)
         folder = store.evaluation(argument["key"])
         wanted = [metric for metric in self._evaluation.metrics if digest(spec_of(metric)) in argument["metrics"]]
-        slices = completed(store.dataset(argument["digest"]), source, argument["slices"], argument["stop"])
+        asked = argument["store"], argument["digest"], argument["stop"], *argument["slices"]
+        if asked not in self._sliced:  # once for all checkpoints
+            complete(store.dataset(argument["digest"]), source, argument["slices"], argument["stop"])
+            self._sliced.add(asked)
+        known = slices_of(store, argument["digest"], argument["stop"]) if argument["slices"] else {}
+        slices = {name: known[name] for name in argument["slices"]}
         made = []
         for payload, tables in records(scored, wanted, argument["sizes"], slices):
             folder.records.publish(payload, tables)

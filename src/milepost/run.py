@@ -125,11 +125,11 @@ def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
     with TemporaryDirectory() as scratch:
         there = Path(request.store, "store.json").exists()
         place = request.store if there else scratch
-        rows: list[dict[str, Json]] = []
+        rows: dict[tuple[Json, ...], dict[str, Json]] = {}
         with closing(_each(request, place, listen, publish=False)) as every:
-            for driver, founds in every:
-                rows += [row for row in _planned(driver, founds) if row not in rows]  # a torn file is one row
-        return rows
+            for driver, founds in every:  # what one evaluation says as another did, of a torn file, is one row
+                rows.update((tuple(row.values()), row) for row in _planned(driver, founds))
+        return list(rows.values())
 
 
 def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json]]:

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 
 from milepost.core import Array, Json, Metric
 from milepost.errors import UsageError
-from milepost.estimators import batch_mean, counted, exact
+from milepost.estimators import batch_mean, counted, exact, oddities
 from milepost.kept import Scored, holding, lacking, slices_of
 from milepost.plain import digest, spec_of
 from milepost.registry import load
@@ -20,12 +20,13 @@ def records(
 
     Then the same by slice: `slices` are values by the slice's name, one a covered row of the order.
     """
+    counts = oddities(scored)
     for metric in metrics:
         whole, tables = exact(scored, metric)
-        yield counted(scored, whole), tables
+        yield counted(whole, counts), tables
         if scored.has(metric):
             for size in sizes:
-                yield counted(scored, batch_mean(scored, metric, size, whole)), {}
+                yield counted(batch_mean(scored, metric, size, whole), counts), {}
     for name, values in (slices or {}).items():
         for payload in slice_records(scored, metrics, sizes, name, values):
             yield payload, {}
@@ -67,8 +68,9 @@ def _again(store: Store, key: str, payload: dict[str, Json], sizes: Sequence[int
         return
     scored = holding(store, key, metric, payload["coverage"][-1][1])
     if scored is not None:
+        counts = oddities(scored)
         for size in sizes:
-            yield counted(scored, batch_mean(scored, metric, size, payload))
+            yield counted(batch_mean(scored, metric, size, payload), counts)
         for name, values in slices_of(store, scored.digest, scored.stop).items():
             for record in slice_records(scored, [metric], sizes, name, values):
                 if record["estimator"] != "exact":

@@ -12,7 +12,7 @@ import numpy as np
 
 from milepost.core import Array, Json, Metric, Source
 from milepost.errors import DataError, UsageError
-from milepost.estimators import batch_mean, counted, exact
+from milepost.estimators import batch_mean, counted, exact, oddities
 from milepost.kept import Scored
 from milepost.store.datasets import Dataset
 
@@ -33,13 +33,14 @@ def slice_records(
     states are of all rows.  Raises UsageError for more than 1,000 distinct values.
     """
     parts = parts_of(scored, name, values)
+    counts = {label: oddities(part) for label, part in parts.items()}
     for metric in metrics:
         if scored.has(metric):
             wholes = {label: exact(part, metric)[0] for label, part in parts.items()}
-            yield _joined(name, parts, wholes)
+            yield _joined(name, wholes, counts)
             for size in sizes:
                 means = {label: batch_mean(part, metric, size, wholes[label]) for label, part in parts.items()}
-                yield _joined(name, parts, means)
+                yield _joined(name, means, counts)
 
 
 def parts_of(scored: Scored, name: str, values: Array) -> dict[str, Scored]:
@@ -62,13 +63,15 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _joined(name: str, parts: Mapping[str, Scored], payloads: Mapping[str, dict[str, Json]]) -> dict[str, Json]:
-    slices = {label: counted(parts[label], payload)["values"] for label, payload in payloads.items()}
+def _joined(
+    name: str, payloads: Mapping[str, dict[str, Json]], counts: Mapping[str, Mapping[str, Json]]
+) -> dict[str, Json]:
+    slices = {label: counted(payload, counts[label])["values"] for label, payload in payloads.items()}
     return {**next(iter(payloads.values())), "slice": name, "values": [], "slices": slices}
 
 
-def completed(dataset: Dataset, source: Source, names: Sequence[str], stop: int) -> dict[str, Array]:
-    """Return slices of positions [0, stop) as values by name; what the store lacks of them the source is asked for.
+def complete(dataset: Dataset, source: Source, names: Sequence[str], stop: int) -> None:
+    """Put what the store lacks of some slices on positions [0, stop), as the source tells them.
 
     A slice that was named after the model had seen the data costs a pass over its slices, or over the data where the
     source cannot tell them apart, and none of the model.
@@ -81,7 +84,6 @@ def completed(dataset: Dataset, source: Source, names: Sequence[str], stop: int)
             if name not in values:
                 raise DataError(f"rows {start} to {end} of the data have no slice {name!r}; expected a value for each")
             dataset.slice(name).add(start, end, {"value": np.asarray(values[name])})
-    return {name: dataset.slice(name).get(["value"])["value"][:stop] for name in names}
 
 
 def _covered(dataset: Dataset) -> int:

@@ -11,7 +11,7 @@ import pytest
 from tests._material import ENVIRONMENT, MILEPOST, checkpoints, command, lines_of
 
 from milepost.cli import main
-from milepost.cli.watch import duration
+from milepost.cli._arguments import seconds
 
 EVALUATION = f"""
 import sys
@@ -128,6 +128,6 @@ def test_errors_of_the_evaluation_file_and_of_usage_end_it(evaluation: Path, tmp
     assert "expected a time above 0 such as 90s, 10m, 2h or 1d, found 'soon'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86400)])
-def test_durations(text: str, seconds: float) -> None:
-    assert duration(text) == seconds
+@pytest.mark.parametrize(("text", "expected"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86400)])
+def test_durations(text: str, expected: float) -> None:
+    assert seconds(text) == expected

@@ -76,7 +76,7 @@ def seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
     if not value > 0:
-        raise argparse.ArgumentTypeError(f"expected a time above 0 such as 90s, 30m or 2h, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a time above 0 such as 90s, 10m, 2h or 1d, found {text!r}")
     return value
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from milepost.cli import FAILED
 from milepost.cli._arguments import add_json, add_store, positive
 from milepost.cli._folder import Folder, Place
 from milepost.cli._output import json_lines
@@ -21,7 +22,6 @@ from milepost.report.numbers import number, size
 from milepost.report.table import Plain, as_number
 from milepost.report.text import align
 
-FAILED = 3
 _HEADS = ("verdict", "run", "step", "name", "value", "bytes", "reason")
 _RIGHT = (False, False, True, False, True, True, False)
 
@@ -42,8 +42,9 @@ def execute(args: argparse.Namespace) -> int:
     """Print what is kept and what goes, and why; with --delete, delete it."""
     if not os.path.isdir(args.folder):
         raise UsageError(f"{args.folder}: expected a run's folder of checkpoints, found no such folder")
-    folder = Folder(open_store(args.store), args.folder)
-    decided = _decided(folder, args)
+    store = open_store(args.store)
+    folder = Folder(store, args.folder)
+    decided = _decided(store, folder, args)
     told = [_done(folder, place, verdict, delete=args.delete) for place, verdict in decided]
     gone = [line for line in told if not line["keep"]]
     summary = {
@@ -61,9 +62,8 @@ def execute(args: argparse.Namespace) -> int:
     return FAILED if any(line["problem"] for line in told) else 0
 
 
-def _decided(folder: Folder, args: argparse.Namespace) -> list[tuple[Place, Verdict]]:
+def _decided(store: Any, folder: Folder, args: argparse.Namespace) -> list[tuple[Place, Verdict]]:
     """Decide run by run: a folder may hold others below it, and each has its own best and last."""
-    store = open_store(args.store)
     decided: list[tuple[Place, Verdict]] = []
     refusals: list[UsageError] = []
     for run in sorted({place.run for place in folder.places}):

@@ -6,20 +6,18 @@ Exit codes: 0 all done, 3 some checkpoints failed or vanished before their turn,
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from milepost.cli import FAILED, INTERRUPTED
-from milepost.cli._arguments import add_request, positive
+from milepost.cli._arguments import add_request, positive, seconds
 from milepost.cli._output import JsonLines, json_lines
 from milepost.cli.run import request_of
 from milepost.registry import resolve
 from milepost.report.live import watching
 
 _PRINTED = frozenset({"record", "failure", "checkpoint", "done"})
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _HEARTBEAT = 600.0
 
 
@@ -32,11 +30,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-steps", metavar="N", type=positive, help="end once a checkpoint with this step in its name is there"
     )
-    parser.add_argument("--idle", metavar="TIME", type=duration, help="end after so long without a change (90s, 2h)")
+    parser.add_argument("--idle", metavar="TIME", type=seconds, help="end after so long without a change (90s, 2h)")
     parser.add_argument(
         "--heartbeat-timeout",
         metavar="TIME",
-        type=duration,
+        type=seconds,
         help="training is dead once a file HEARTBEAT in the run's folder was not touched for so long (10m)",
     )
     parser.add_argument(
@@ -51,12 +49,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--torn-after",
         metavar="TIME",
-        type=duration,
+        type=seconds,
         default=600.0,
         help="how long to wait for an incomplete file since its last change (10m)",
     )
     parser.add_argument(
-        "--poll", metavar="TIME", type=duration, default=1.0, help="time between two looks at the folders (1s)"
+        "--poll", metavar="TIME", type=seconds, default=1.0, help="time between two looks at the folders (1s)"
     )
 
 
@@ -85,18 +83,6 @@ def execute(args: argparse.Namespace) -> int:
         )
         return INTERRUPTED
     return FAILED if watched.failed or watched.vanished else 0
-
-
-def duration(text: str) -> float:
-    """Turn 90, 90s, 10m, 2h or 1d into seconds; argparse words the error.
-
-    >>> duration("2h"), duration("0.5s")
-    (7200.0, 0.5)
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if found is None or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"expected a time above 0 such as 90s, 10m, 2h or 1d, found {text!r}")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 class _Seen:

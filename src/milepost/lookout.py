@@ -30,7 +30,7 @@ class Lookout:
     ) -> None:
         """Take over the inventory: only the lookout scans it from now on."""
         self.scans = 0
-        self._inventory = inventory
+        self.inventory = inventory
         self._pins = pins
         self._settled = settled
         self._interval = interval
@@ -65,13 +65,13 @@ class Lookout:
 
     def folders(self) -> list[str]:
         """Return the folders that are looked at."""
-        return self._inventory.folders()
+        return self.inventory.folders()
 
     def scan(self, *, full: bool = False, woken: bool = False) -> None:
         """Look now; `full` looks at every file."""
         with self._scanning:
             named, self._named = self._named, set()
-            changes = self._inventory.scan((*self._pending, *named), full=full)
+            changes = self.inventory.scan((*self._pending, *named), full=full)
             self.pin([s for s in changes.new if is_candidate(os.path.basename(s.path)) and not self._settled(s)])
             if changes.new or changes.gone:
                 self._changes.append(changes)

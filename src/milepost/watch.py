@@ -29,6 +29,8 @@ from milepost.store.sightings import Sighting
 from milepost.store.store import Store
 from milepost.turns import Ear, Turns, failure_event
 
+_Known = set[tuple[str, tuple[int, ...]]]
+
 ORDERS = ("oldest", "latest", "bisect")
 _BATCH = 500
 """Files that the reader is asked about at once."""
@@ -78,33 +80,25 @@ def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
         check_place(request.store, [_place(root) for root in inventory.roots if os.path.isdir(root)])
         store = Store.create(request.store)
         store.sweep()
-        stack.enter_context(store.pins())
-        with _early(request, store, terms.interval):
-            sessions = _sessions(request, stack)
-            worker = stack.enter_context(store.worker())
-            drivers = _drivers(request, sessions, store, worker, ear)
-            tell_sandbox(sessions[0], ear.hear)
-            watcher = _Watcher(request, terms, drivers, inventory, ear)
-        return watcher.run()
+        pins = stack.enter_context(store.pins())
+        known = _read(store)
+
+        def settled(seen: Seen) -> bool:
+            return (seen.path, seen.content) in known or is_outside(seen.path, inventory.roots)
+
+        # What there is is pinned from the first moment: loading the evaluation takes seconds, and training does not
+        # wait.  Where loading fails the pins stay for the next watch.
+        lookout = Lookout(inventory, pins, settled, terms.interval)
+        lookout.scan(full=True)
+        stack.enter_context(lookout)
+        sessions = _sessions(request, stack)
+        worker = stack.enter_context(store.worker())
+        drivers = _drivers(request, sessions, store, worker, ear)
+        tell_sandbox(sessions[0], ear.hear)
+        return _Watcher(request, terms, drivers, lookout, known, ear).run()
 
 
-def _early(request: Request, store: Store, interval: float) -> Lookout:
-    """Pin what there is from the first moment: loading the evaluation takes seconds, and training does not wait.
-
-    The watch adopts these pins as those of a watch before it.  Where loading fails they stay for the next one.
-    """
-    inventory = Inventory(request.checkpoints, request.match)
-    known = _known(store)
-
-    def settled(seen: Seen) -> bool:
-        return (seen.path, seen.content) in known or is_outside(seen.path, inventory.roots)
-
-    lookout = Lookout(inventory, store.pins(), settled, interval)
-    lookout.scan(full=True)
-    return lookout
-
-
-def _known(store: Store) -> set[tuple[str, tuple[int, ...]]]:
+def _read(store: Store) -> _Known:
     """Return path and content of every checkpoint that was read."""
     return {(item.path, item.identity.content) for item in store.sightings() if item.digest}
 
@@ -139,15 +133,17 @@ def _place(folder: str) -> Found:
 class _Watcher:
     """The loop."""
 
-    def __init__(self, request: Request, terms: Terms, drivers: list[Driver], inventory: Inventory, ear: Ear) -> None:
+    def __init__(
+        self, request: Request, terms: Terms, drivers: list[Driver], lookout: Lookout, known: _Known, ear: Ear
+    ) -> None:
         self._request = request
         self._terms = terms
         self._drivers = drivers
         self._store = drivers[0].store
-        self._inventory = inventory
+        self._inventory = lookout.inventory
         self._ear = ear
-        self._known = _known(self._store)
-        self._lookout = Lookout(inventory, self._store.pins(), self._settled, terms.interval)
+        self._known = known
+        self._lookout = lookout
         self._ledger = Ledger(self._lookout, self._look, self._tell, self._elsewhere, terms.torn_after, terms.every)
         self._producers: dict[str, Producer] = {}
         self._turns = Turns(drivers, self._ledger, ear, terms.order, request.residents * request.workers)
@@ -167,7 +163,7 @@ class _Watcher:
             settle_code(driver, founds)
         ending: str | None = None
         swept = False
-        with self._lookout, Notifier(self._lookout.folders, self._lookout.wake):
+        with Notifier(self._lookout.folders, self._lookout.wake):
             while True:
                 worked = self._step(ending=ending is not None)
                 if worked:
@@ -272,14 +268,15 @@ class _Watcher:
         """Go on with what an earlier watch had pinned under these roots and training has deleted since."""
         for pin in self._store.pins().held():
             root = next((root for root in self._inventory.roots if _below(pin.path, root)), None)
-            known = self._inventory.file(pin.path)
-            identity = identity_of(os.stat(pin.link))
             if root is None:
                 continue
-            if known is not None and known.content == identity.content:
+            known = self._inventory.file(pin.path)
+            seen = Seen(pin.path, identity_of(os.stat(pin.link)), root)
+            if self._lookout.held(seen) is not None:
+                continue
+            if known is not None and known.content == seen.content:
                 self._lookout.take_over(known, pin)
                 continue
-            seen = Seen(pin.path, identity, root)
             self._lookout.take_over(seen, pin)
             self._ledger.adopt(seen)
 
@@ -292,9 +289,6 @@ class _Watcher:
             for variant in driver.spec["variants"]
         ]
         return all(item is not None and item.digest for item in found)
-
-    def _settled(self, seen: Seen) -> bool:
-        return (seen.path, seen.content) in self._known or is_outside(seen.path, self._inventory.roots)
 
     # ------------------------------------------------------------------------------------------------------- telling
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests._material import checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -17,6 +18,18 @@ settings.load_profile("house")
 # A shell's background job ignores Ctrl-C, and hands that on: tests that send it would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Return where a store of the test's own may be made."""
+    return tmp_path / "evals"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder of three small checkpoints: steps 100, 200 and 300."""
+    return checkpoints(tmp_path / "lenet", 100, 200, 300)
 
 
 @pytest.fixture(scope="session")

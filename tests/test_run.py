@@ -34,16 +34,6 @@ from milepost.store.leases import Worker
 from milepost.store.store import Store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "evals"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return checkpoints(tmp_path / "lenet", 100, 200, 300)
-
-
 def right(step: int, rows: int, seed: int = 0) -> int:
     """How many rows a checkpoint has right, by an independent reading."""
     inputs, labels = examples(rows, seed)

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pytest
 from tests._material import (
     CLASSES,
     checkpoints,
@@ -19,17 +18,6 @@ from tests._material import (
 
 from milepost.core import Array
 from milepost.frameworks.numpy import FunctionModel
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "evals"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return checkpoints(tmp_path / "lenet", 100, 200, 300)
-
 
 # ----------------------------------------------------------------------------------------------------- odd outcomes
 

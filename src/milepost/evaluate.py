@@ -126,7 +126,7 @@ def _passed(
         raise DataError(
             f"the source ended at row {done}, but {parting.stop} rows were expected: it holds fewer than it said"
         )
-    yield from _cut(buffers, done if not parting.over(done) else parting.done(done), behind)
+    yield from _cut(buffers, parting.done(done) if parting.over(done) else done, behind)
 
 
 def _take(  # noqa: PLR0917 - one row of a table of residents and batches

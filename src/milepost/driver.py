@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from milepost.checkpoints.parts import reworded
 from milepost.core import Failure, Found, Json, Part, Session, Target
 from milepost.errors import Crashed, OutOfMemory, TimedOut, retried
 from milepost.events import constant_note, memory_note, missing_note, progress_event, record_events
@@ -386,7 +387,7 @@ class Driver:
     def _record_failure(self, item: Item, failure: Failure) -> None:
         failures = self.store.evaluation(item.key).failures
         attempt = len(failures.list()) + 1
-        message = failure.message.replace(item.target.found.path, item.sighting.path)
+        message = reworded(failure.message, item.target.found.path, item.sighting.path)
         failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.sighting.path, "at": now()})
         self.failed(item.sighting, failure.kind, message, attempt)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from milepost.checkpoints.parts import standing
 from milepost.core import Found, Json
 from milepost.driver import Driver, Listen
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, Vanished
@@ -172,12 +173,12 @@ class Turns:
         if at.format is None and os.path.lexists(at.path):
             return True  # what is wrong with it is known without reading it
         try:
-            same = identity_of(os.stat(at.path)).content == at.identity.content
+            same = identity_of(os.stat(standing(at))).content == at.identity.content
         except OSError:
             if at.path != entry.path and self._ledger.elsewhere(entry):
                 return True  # another watcher has its result, and released the pin
             self._ledger.lookout.release(entry.seen)
-            if _content(entry.path) == at.identity.content:
+            if entry.found is not None and _same(entry.path, entry.found):
                 self._ledger.again(entry)
             else:
                 self._ledger.lose(entry, "deleted")
@@ -205,11 +206,9 @@ def failure_event(run: str, path: str, kind: str, message: str, step: int | None
 
 def _same(path: str, found: Found) -> bool:
     """Tell whether what was found lies under its path still; a link that was refused is not followed."""
-    return os.path.lexists(path) if found.format is None else _content(path) == found.identity.content
-
-
-def _content(path: str) -> tuple[int, int, int, int] | None:
+    if found.format is None:
+        return os.path.lexists(path)
     try:
-        return identity_of(os.stat(path)).content
+        return identity_of(os.stat(standing(found))).content == found.identity.content
     except OSError:
-        return None
+        return False

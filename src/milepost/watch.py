@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from milepost.checkpoints.find import is_candidate, is_outside, refused_link
+from milepost.checkpoints.parts import named, standing_in
 from milepost.core import Found
 from milepost.driver import Driver, Listen, Wish
 from milepost.endings import Ending, Producer
@@ -74,7 +75,7 @@ def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
     """
     if terms.order not in ORDERS:
         raise UsageError(f"--order {terms.order}: expected one of {', '.join(ORDERS)}")
-    inventory = Inventory(request.checkpoints, request.match)
+    inventory = Inventory([named(path) for path in request.checkpoints], request.match)
     ear = Ear(listen)
     with ExitStack() as stack:
         check_place(request.store, [_place(root) for root in inventory.roots if os.path.isdir(root)])
@@ -199,7 +200,7 @@ class _Watcher:
     def _absorb(self) -> None:
         changes = self._lookout.take(self._ledger.pending())
         for change in changes:
-            for seen in (*change.new, *change.gone):
+            for seen in (*change.new, *change.gone, *change.parts):
                 self._producer(seen.root).changed()
         before = set(self._ledger.ready)
         self._ledger.absorb(changes)
@@ -271,7 +272,7 @@ class _Watcher:
             if root is None:
                 continue
             known = self._inventory.file(pin.path)
-            seen = Seen(pin.path, identity_of(os.stat(pin.link)), root)
+            seen = Seen(pin.path, identity_of(os.stat(standing_in(pin.link))), root)
             if self._lookout.held(seen) is not None:
                 continue
             if known is not None and known.content == seen.content:

@@ -223,7 +223,7 @@ class Driver:
             failures = known.list() if item.gaps else []
             settled = failures and not (self._wish.again or retried(failures[-1]["kind"]) or known.asked_again())
             if not item.gaps:
-                self._finish(item, new=False)
+                self.finish(item, new=False)
             elif settled:
                 self.failed(item.sighting, failures[-1]["kind"], failures[-1]["message"], len(failures))
             else:
@@ -250,7 +250,7 @@ class Driver:
                 held[fresh] = lease
             else:
                 lease.release()
-                self._finish(fresh, new=False)
+                self.finish(fresh, new=False)
         return held
 
     def _evaluate(self, items: list[Item], data: str, *, last: bool = False) -> None:
@@ -282,7 +282,7 @@ class Driver:
                     self._publish(by_target[target], outcome)
                     self._progress(by_target[target], outcome, items, started)
         for item in alive.values():
-            self._finish(item, new=True)
+            self.finish(item, new=True)
         # One of them brought the others down, or something the process: each by itself, and the culprit is known.
         for item in shaken:
             self._evaluate([replace(item, have=tuple(self.coverage(item.key)[1]))], data, last=True)
@@ -322,7 +322,7 @@ class Driver:
         parts = self.store.evaluation(item.key).parts(item.column_set)
         parts.publish(replace(part, columns=own, environment=environment))
 
-    def _finish(self, item: Item, *, new: bool) -> None:
+    def finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and tell."""
         size = self.data[item.data]["size"]
         item = self._to_group_end(replace(item, have=tuple(self.coverage(item.key)[1])) if new else item)

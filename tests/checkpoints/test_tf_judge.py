@@ -28,11 +28,11 @@ TYPES = 24
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 REAL = Path(__file__).parents[3] / "shared" / "data" / "checkpoints"
 DRAW = np.random.default_rng(4)
-OURS = {
+OURS: dict[str, np.ndarray] = {
     "one/w": DRAW.normal(size=(6, 5)).astype("f4"),
     "one/zeros": np.zeros((40, 8), "i8"),
     "split": DRAW.integers(-9, 9, (100, 3)).astype("i4"),
-    "tail": np.float64(0.5),
+    "tail": np.array(0.5),
 }
 BIG = {"a/f4": ">f4", "b/i8": ">i8", "c/u2": ">u2", "d/c8": ">c8", "e/b1": "|b1"}
 

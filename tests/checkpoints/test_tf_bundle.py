@@ -2,21 +2,28 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.checkpoints import _tf_writer as writer
 from tests.checkpoints._tf_writer import TYPES, bundle, entry, header, table
 
+from milepost.checkpoints._io import opened
+from milepost.checkpoints._sstable import open_table
 from milepost.checkpoints.find import find
 from milepost.checkpoints.reader import Reader, materialise
 from milepost.checkpoints.tensors import map_tensor
 from milepost.checkpoints.tf_bundle import TfBundle
 from milepost.core import Found, Table
-from milepost.errors import Corrupt, Torn, Unsupported
+from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
+from milepost.plain import from_plain
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 
 SHARDS = 2
@@ -348,3 +355,36 @@ def test_a_writer_is_seen_writing_and_then_whole_and_never_wrong(renamed: bool, 
     assert order == (["-", "complete"] if renamed else ["-", "writing", "complete"])
     assert all(found.failure is None or found.failure[0] == "torn" for one in told for found in one)
     assert TfBundle().read(told[-1][0]).step == 40
+
+
+# -------------------------------------------------------------------------------------------------------------- fuzzing
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=5),
+    st.sampled_from(["bundle", "v1"]),
+)
+def test_entries_of_any_bytes_behind_good_checksums_are_read_or_are_a_row(
+    changes: list[tuple[int, float, int]], kind: str
+) -> None:
+    arrays = {"a/w": np.ones((6, 3), "f4"), "b": np.arange(4), "c": np.zeros(3, "?"), "global_step": np.array(9)}
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "a.index" if kind == "bundle" else "a.ckpt")
+        if kind == "bundle":
+            for name, content in bundle("a", arrays, 1, {"a/w": 2}).items():
+                (path.parent / name).write_bytes(content)
+        else:
+            path.write_bytes(writer.saver_v1(arrays, {"a/w": 2}))
+        with opened(str(path)) as file:
+            held = [(key, bytearray(value)) for key, value in open_table(file).entries()]
+        for number, place, byte in changes:
+            value = held[number % len(held)][1]
+            value[int(place * len(value))] = byte
+        path.write_bytes(table([(key, bytes(value)) for key, value in held]))
+        for found in Reader().discover([scratch]):
+            with suppress(CheckpointError):
+                made = from_plain(Table, Reader().table(found, scratch))
+                for tensor in made.tensors:
+                    with suppress(CheckpointError):
+                        assert map_tensor(tensor).nbytes <= 4096

@@ -326,6 +326,26 @@ def test_a_saved_model_is_one_checkpoint(tmp_path: Path) -> None:
     assert (found.failure or ("", ""))[0] == "program"
 
 
+def test_links_to_shards_are_followed_within_the_folder_and_never_out_of_it(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "else").mkdir()
+    write(tmp_path / "run" / "ckpt-5.index", WORDS)
+    for old, new in zip(["ckpt-5.index", *beside("ckpt-5.index")], ["best.index", *beside("best.index")], strict=True):
+        (tmp_path / "run" / new).symlink_to(old)
+    assert len(read(tmp_path / "run" / "best.index").tensors) == 2
+    shard = tmp_path / "run" / beside("ckpt-5.index")[0]
+    shard.rename(tmp_path / "else" / shard.name)
+    shard.symlink_to(tmp_path / "else" / shard.name)
+    for name in ("ckpt-5.index", "best.index"):
+        with pytest.raises(Corrupt, match=r"is a symbolic link to .*, in another folder: not followed"):
+            read(tmp_path / "run" / name)
+    folder = saved_model(tmp_path / "export")
+    (folder / "variables").rename(tmp_path / "variables")
+    (folder / "variables").symlink_to(tmp_path / "variables")
+    with pytest.raises(Corrupt, match=r"out of the checkpoint's folder: not followed"):
+        read(folder)
+
+
 def test_the_real_saved_model_names_its_missing_shard() -> None:
     folder = Path(__file__).parents[3] / "shared" / "data" / "checkpoints" / "savedmodel_shard_missing"
     if not folder.is_dir():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Held:
     """A checkpoint in the folder: its step, the digests of its contents (one a variant), and what forbids touching it.
 
-    `epoch` orders those of which no step is known.  `contents` is empty where it was not evaluated; `barred` is "" where
+    `epoch` orders those of which no step is known.  `contents` is empty where it was not evaluated, `barred` where
     nothing forbids it.
     """
 

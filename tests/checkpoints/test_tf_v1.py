@@ -163,3 +163,9 @@ def test_leveldbs_own_tables_are_not_claimed(tmp_path: Path) -> None:
     (tmp_path / "000005.ldb").write_bytes(table([(b"key", b"value")]))
     (tmp_path / "000006.ldb").write_bytes(table([]))
     assert find([str(tmp_path)]) == []
+
+
+def test_more_than_the_file_could_hold_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "a.ckpt").write_bytes(made(listed(shape=(1 << 27,)), GOOD))
+    with pytest.raises(Corrupt, match=r"bytes declare 536,870,912 of values, not read"):
+        TfV1().read(find([str(tmp_path)])[0])

@@ -90,7 +90,7 @@ def adopt(
     if missing:
         raise Mismatch(
             f"{place} left {len(missing)} of {len(_families(wanted))} variables without a value: "
-            f"{_listed(missing, ())}; it must restore all, or keep=(...) names those that keep the values they are built with"
+            f"{_listed(missing, ())}; it must restore all, or keep=(...) names those that keep what they are built with"
         )
     spared = [item.name for item in variables if item not in wanted and item.name in arrays]
     if spared:

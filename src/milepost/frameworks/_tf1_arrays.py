@@ -19,7 +19,9 @@ def parts(slot: Slot, tensors: Mapping[str, Array]) -> Iterator[tuple[Piece, Arr
     if variable.shape is not None and array.shape != variable.shape:
         raise Mismatch(f"variable {variable.name!r} has shape {variable.shape}; found {array.shape}")
     for piece in slot.pieces:
-        cast = _cast(array[piece.where], np.dtype(variable.dtype), copy=True)
+        wanted = np.dtype(variable.dtype)
+        alike = array.dtype == wanted or _kind(array.dtype) == _kind(wanted)
+        cast = _cast(array[piece.where], wanted, copy=True) if alike else None
         if cast is None:
             raise Mismatch(
                 f"variable {variable.name!r} has dtype {variable.dtype}; found {array.dtype}, which does not convert "
@@ -53,6 +55,10 @@ def _cast(array: Array, dtype: np.dtype[Any], *, copy: bool) -> Array | None:
         return None
     made = array.astype(dtype)
     return made if np.array_equal(made.astype(array.dtype), array) else None
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    return "f" if _is_float(dtype) else dtype.kind.replace("u", "i")
 
 
 def _is_float(dtype: np.dtype[Any]) -> bool:

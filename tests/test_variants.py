@@ -114,9 +114,7 @@ def test_ignored_tensors_are_not_unexpected(tmp_path: Path) -> None:
 def test_what_a_user_restored_is_as_strict() -> None:
     plain = adopt(RAW, NORM, "init_fn mine")
     assert plain.notes["place"] == "init_fn mine"
-    with pytest.raises(
-        Mismatch, match=r"init_fn mine left 1 of 3 variables without a value: fc/b; it must"
-    ):
+    with pytest.raises(Mismatch, match=r"init_fn mine left 1 of 3 variables without a value: fc/b; it must"):
         adopt({"fc/w": W, "norm/mean": M}, NORM, "init_fn mine")
     kept = adopt({"norm/mean": M}, NORM, "init_fn mine", ByHand(keep=("fc/*",), built=built))
     equal(kept, {"fc/w": W * 0, "fc/b": B * 0, "norm/mean": M})

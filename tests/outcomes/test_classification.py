@@ -49,9 +49,7 @@ def test_of_a_dict_of_outputs_the_one_of_the_declared_name_is_taken() -> None:
     held = LOGITS.hold(named, labels)
     assert held is not None
     assert np.array_equal(held, scores)
-    with pytest.raises(
-        DataError, match=r"outputs 'features', 'logits'; .* takes the one named 'probabilities'"
-    ):
+    with pytest.raises(DataError, match=r"outputs 'features', 'logits'; .* takes the one named 'probabilities'"):
         SHARES.reduce(named, labels, wanted)
 
 

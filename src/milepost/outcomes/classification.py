@@ -43,7 +43,7 @@ class Classification:
     """Reduce scores [rows, classes] of any real dtype and integer labels [rows] to columns, one row an example.
 
     `outputs` says what the scores are, once: "logits" (any real numbers, softmax gives probabilities), "probabilities"
-    (each row sums to 1), or "scores" (only their order counts).  A model that returns a dict has an output of that name.
+    (each row sums to 1), or "scores" (only their order counts).  A model may return a dict with an output of that name.
     Rank is exact in the scores' own dtype: it agrees with argmax, and a constant row ranks its label by class index.
     Probabilities are computed in float64 and kept as float32.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from tests._material import command, go, lines_of
+from tests._material import go
 from tests.frameworks._tf1_nets import block, digits, tf
 
 from milepost.core import Array
@@ -188,15 +188,3 @@ def test_a_users_own_init_fn_restores(shared_data: Path, tmp_path: Path, store: 
     assert re.match("mismatch: init_fn restoring raised NotFoundError", next(iter(absent.failures.values())))
     both = go(evaluation(init_fn=restoring, variants=("raw", "ema")), runs, store=tmp_path / "both")
     assert "restores one set of weights" in both.of("failure")[0]["message"]
-
-
-def test_the_example_evaluates_all_six_of_a_folder_whose_state_file_lists_one(
-    shared_data: Path, root: Path, tmp_path: Path
-) -> None:
-    file = root / "examples" / "slim" / "eval_slim.py"
-    folder = shared_data / "checkpoints" / "digits_slim"
-    ended = command("run", file, folder, "--store", tmp_path / "evals", "--json")
-    assert ended.returncode == 0, ended.stderr
-    told = lines_of(ended.stdout)
-    assert correct(told) == pytest.approx(TOP1, abs=1e-9)
-    assert "TensorFlow binary" not in ended.stderr

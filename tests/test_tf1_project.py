@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from tests._material import go
-from tests.frameworks._tf1_nets import block, digits, tf
+from tests._material import go, save
+from tests.frameworks._tf1_nets import block, digits
 
 from milepost.core import Array
 from milepost.data.arrays import Arrays
@@ -19,6 +19,8 @@ from milepost.frameworks.tf1 import GraphModel
 from milepost.metrics.cross_entropy import CrossEntropy
 from milepost.metrics.top_k import TopK
 from milepost.outcomes.classification import Classification
+
+import tensorflow.compat.v1 as tf  # isort: skip  # behind the adapter, which keeps it quiet
 
 STEPS = (0, 40, 80, 120, 160, 200)
 TOP1 = (40, 299, 329, 340, 340, 347)
@@ -124,7 +126,7 @@ def test_batch_norm_in_training_mode_is_refused(updates: bool, tmp_path: Path, s
     (tmp_path / "runs").mkdir()
     model = GraphModel(trained, IMAGES)
     needed = [item.name for item in model.variables() if not item.optional]
-    np.savez(tmp_path / "runs" / "step-1.npz", **model.initial(needed))
+    save(tmp_path / "runs" / "step-1.npz", model.initial(needed))
     rng = np.random.default_rng(0)
     noise = Arrays(rng.normal(size=(64, 8, 8, 1)).astype(np.float32), rng.integers(0, 5, 64))
     told = go(

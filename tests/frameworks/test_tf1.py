@@ -215,7 +215,7 @@ def lost(x: Any) -> Any:
     ("make", "said"),
     [
         (lambda: GraphModel(3, ROWS), "takes a function that builds a graph; found a int"),  # type: ignore[arg-type]
-        (lambda: GraphModel(dense, {"x": tf.float32}), "expected dtype and shape by name"),  # type: ignore[dict-item]
+        (lambda: GraphModel(dense, {"x": tf.float32}), "expected dtype and shape by name"),
         (lambda: GraphModel(dense, {"images": ROWS["x"]}), "takes x; 'x' is neither in inputs nor in feeds"),
         (lambda: GraphModel(lambda: tf.zeros([2]), ROWS), r"'x' is neither an argument .* nor a placeholder"),
         (lambda: GraphModel(lambda x: (x, {}), ROWS), r"returned a tuple of 2; .*network\(images\)\[0\]"),
@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_said(make: Callable[[], GraphModel], said: str) ->
 
 def test_running_out_of_memory_has_its_own_error() -> None:
     model = GraphModel(lambda x: tf.reshape(tf.tile(x, [1, 1 << 40]), [-1]) + tf.get_variable("b", []), ROWS)
-    weights = model.load({"b": np.float32(0)})
+    weights = model.load({"b": np.zeros((), np.float32)})
     with pytest.raises(OutOfMemory, match="a batch or its outputs did not fit into memory"):
         model.predict(weights, X)
 

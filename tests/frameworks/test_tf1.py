@@ -10,7 +10,7 @@ import pytest
 from tests.frameworks._tf1_nets import block, dense, digits, named, parted, tabled
 
 from milepost.core import Array
-from milepost.errors import DataError, Mismatch, OutOfMemory, UsageError
+from milepost.errors import DataError, Mismatch, MissingExtra, OutOfMemory, UsageError
 from milepost.frameworks.tf1 import GraphModel
 from milepost.testing.frameworks import FrameworkCase, check_framework
 
@@ -236,6 +236,14 @@ def lost(x: Any) -> Any:
 def test_what_does_not_fit_is_said(make: Callable[[], GraphModel], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         make().variables()
+
+
+def test_slim_without_tf_keras_names_the_extra() -> None:
+    def normed(x: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'tf_keras'", name="tf_keras")
+
+    with pytest.raises(MissingExtra, match=r"pip install 'milepost\[slim\]'"):
+        GraphModel(normed, ROWS).variables()
 
 
 def test_running_out_of_memory_has_its_own_error() -> None:

@@ -121,7 +121,8 @@ class GraphModel:
         with _memory("the weights of a checkpoint"):
             # Of arrays that are aligned, TensorFlow keeps the memory as the variable's own: so they are ours alone.
             session.run(built.assign, fed)
-            session.run(built.local)
+            if built.locals:
+                session.run(built.local)
         resident = Resident(session)
         weakref.finalize(resident, self._idle.append, session).atexit = False
         return resident

@@ -18,6 +18,7 @@ from milepost.checkpoints.find import is_outside, is_passed_over, is_store, is_w
 from milepost.checkpoints.parts import files_in, part_of, standing_in
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Identity
+from milepost.identity import identity
 
 SWEEP_SECONDS = 30.0
 _RACY_NS = 2_000_000_000
@@ -25,11 +26,6 @@ _RACY_NS = 2_000_000_000
 _OVERWRITTEN = 100
 """Most files without a step that are looked at every time."""
 _DEPTH = 64
-
-
-def identity_of(status: os.stat_result) -> Identity:
-    """Return the identity that a stat tells."""
-    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +127,10 @@ class Inventory:
         """Return what is known of a path."""
         return self._files.get(path)
 
+    def holds(self, seen: Seen) -> bool:
+        """Tell whether the very file lies under any name: it may have been renamed."""
+        return any(one.content[:2] == seen.content[:2] for one in self._files.values())
+
     def parts(self, path: str) -> list[str]:
         """Return the other files of the checkpoint at a path, or all files of a folder that is one."""
         if path in self._wholes:
@@ -219,7 +219,7 @@ class Inventory:
         if key in folder.around or (link and folder.linked) or len(folder.around) >= _DEPTH:
             return
         if link and is_outside(entry.path, self.roots):
-            changed[entry.path] = Seen(entry.path, identity_of(status), folder.root)  # to be refused, not entered
+            changed[entry.path] = Seen(entry.path, identity(status), folder.root)  # to be refused, not entered
             return
         self._folders[entry.path] = _Folder(folder.root, (*folder.around, key), folder.linked or link)
         self._relist(entry.path, changed)
@@ -240,13 +240,13 @@ class Inventory:
         except OSError:
             # A link to nothing is known by the link itself: `find` makes a row of it.
             with suppress(OSError):
-                changed[path] = Seen(path, identity_of(os.lstat(path)), root)
+                changed[path] = Seen(path, identity(os.lstat(path)), root)
                 return
             changed[path] = None
             return
         known = self._files.get(path)
         if known is None or known.content != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
-            changed[path] = Seen(path, identity_of(status), root)
+            changed[path] = Seen(path, identity(status), root)
 
     def _apply(self, changed: dict[str, Seen | None]) -> Changes:
         new: list[Seen] = []

@@ -115,6 +115,11 @@ class Ledger:
         if entry.state == "writing":
             self.lose(entry, "deleted while it was being written")
 
+    def miss(self, seen: Seen) -> None:
+        """Take in what an earlier watch saw and could not hold, and what is gone since."""
+        entry = Entry(seen, self.lookout.scans, time.monotonic(), step=step_of_name(seen.path))
+        self.lose(entry, "deleted while no watch was there")
+
     def look_into(self, entries: Sequence[Entry]) -> None:
         """Ask a reader what these are, and move them on."""
         if not entries:

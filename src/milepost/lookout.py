@@ -110,8 +110,9 @@ class Lookout:
         return bool(self._changes)
 
     def held(self, seen: Seen) -> Pin | None:
-        """Return the pin of what was seen, None where it has none."""
-        return self._held.get(key_of(seen))
+        """Return the pin of what was seen, None where nothing holds it."""
+        pin = self._held.get(key_of(seen))
+        return pin if pin is not None and pin.holds else None
 
     def release(self, seen: Seen) -> None:
         """Remove the pin of what was seen, if it has one."""

@@ -1,11 +1,12 @@
 """Pins: hard links inside the store to checkpoints that wait for their turn, so that deleting them loses nothing.
 
 A pin costs no copy and touches nothing in the training folder.  It is no truth and belongs to no process: whoever finds
-the checkpoint's result in the store releases it, and a watch that was killed finds what it had pinned.
+the checkpoint's result in the store releases it, and a watch that was killed finds what it had pinned.  Where links
+cannot be made the note alone is left, so that the next watch knows what was lost.
 
     pins/<id>/<name of the file>      the link; the id is a digest of path, device and inode
     pins/<id>/<its other files>       where a checkpoint has several, and below its name where it is a folder
-    pins/<id>/@pin.json               the path that was pinned
+    pins/<id>/@pin.json               the path that was pinned, and the file's identity then
 """
 
 import errno
@@ -15,12 +16,14 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
+from milepost.core import Identity
 from milepost.files import Owner, digest_json, publish_json, read_json
+from milepost.identity import identity_of
 
 _NOTE = "@pin.json"
 _NEW = "new-"
@@ -36,6 +39,11 @@ class Pin:
 
     path: str
     link: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is a link, and not the note alone."""
+        return os.path.exists(self.link)
 
 
 class Pins:
@@ -99,6 +107,7 @@ class Pins:
         except OSError as error:
             if error.errno not in _GONE:
                 self.trouble = self.trouble or f"{path}: {error.strerror or error}"
+                return str(new)
         shutil.rmtree(new, ignore_errors=True)
         return None
 
@@ -107,10 +116,15 @@ class Pins:
         pin = self._pin(path, device, inode)
         if not new:
             return pin
+        note: dict[str, Any] = {"path": path, "owner": Owner.me().text()}
         try:
-            publish_json(Path(new, _NOTE), {"path": path, "owner": Owner.me().text()})
+            if not os.path.exists(os.path.join(new, os.path.basename(path))):
+                note["identity"] = asdict(identity_of(path))
+            publish_json(Path(new, _NOTE), note)
             os.rename(new, os.path.dirname(pin.link))
         except OSError as error:
+            if error.errno in _GONE:
+                return None  # nothing holds it, and it is gone
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
                 self.trouble = self.trouble or f"{path}: {error.strerror or error}"
                 return None
@@ -131,8 +145,16 @@ class Pins:
                 continue
             with suppress(OSError, KeyError, TypeError):
                 pin = Pin(*_described(folder))
-                if os.path.exists(pin.link):
+                if pin.holds:
                     yield pin
+
+    def lost(self) -> Iterator[tuple[Pin, Identity]]:
+        """Yield what was noted and could not be linked, whoever noted it, with the identity that it had then."""
+        for folder in self._folders():
+            with suppress(OSError, KeyError, TypeError):
+                pin = Pin(*_described(folder))
+                if not pin.holds and not folder.name.startswith(_NEW):
+                    yield pin, Identity(**read_json(folder / _NOTE)["identity"])
 
     def release(self, pin: Pin) -> None:
         """Remove a pin; one that is gone is no error."""

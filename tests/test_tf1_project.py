@@ -159,7 +159,7 @@ def test_renames_by_hand_give_the_same_numbers_under_another_key(
     shared_data: Path, tmp_path: Path, store: Path
 ) -> None:
     runs = one(tmp_path / "runs", shared_data)
-    refused = go(evaluation(renamed), runs, store=tmp_path / "other")
+    refused = go(evaluation(renamed), runs, store=store)
     assert "6 of 6 variables are missing: tower/" in next(iter(refused.failures.values()))
     for said in ({"": "tower/"}, {f"{scope}/": f"tower/{scope}/" for scope in ("conv1", "fc1", "logits")}):
         told = go(evaluation(renamed, restore=said), runs, store=store)
@@ -182,11 +182,11 @@ def test_a_users_own_init_fn_restores(shared_data: Path, tmp_path: Path, store: 
     plain = go(evaluation(), runs, store=tmp_path / "plain")
     weights = {item["checkpoint"]["digest"] for item in (*told.of("record"), *plain.of("record"))}
     assert len(weights) == 1  # the same content, however it came in
-    partly = go(evaluation(fresh_head, init_fn=restoring), runs, store=tmp_path / "partly")
+    partly = go(evaluation(fresh_head, init_fn=restoring), runs, store=store)
     assert "init_fn restoring left 2 of 6 variables without a value: new/" in next(iter(partly.failures.values()))
-    kept = go(evaluation(fresh_head, init_fn=restoring, keep=("new/*",)), runs, store=tmp_path / "kept")
+    kept = go(evaluation(fresh_head, init_fn=restoring, keep=("new/*",)), runs, store=store)
     assert {item["status"] for item in kept.of("record")} == {"PARTIAL: 2 of 6 variables missing"}
-    absent = go(evaluation(renamed, init_fn=restoring), runs, store=tmp_path / "absent")
+    absent = go(evaluation(renamed, init_fn=restoring), runs, store=store)
     assert re.match("mismatch: init_fn restoring raised NotFoundError", next(iter(absent.failures.values())))
     both = go(evaluation(init_fn=restoring, variants=("raw", "ema")), runs, store=tmp_path / "both")
     assert "restores one set of weights" in both.of("failure")[0]["message"]

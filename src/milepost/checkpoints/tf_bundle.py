@@ -25,7 +25,7 @@ from milepost.checkpoints.parts import parts_of, standing, standing_in
 from milepost.core import Array, Entry, Extent, Found, Identity, Role, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
-_SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
+_PART = re.compile(r"(.+)\.(?:data-\d{5}-of-\d{5}|meta)")
 _SLICES = "slices"
 _WORD = 4
 
@@ -41,12 +41,12 @@ class TfBundle:
 
     @staticmethod
     def part_of(name: str) -> str | None:
-        """Return the name of the index that a shard belongs to, told by the shard's name; None for any other file.
+        """Return the name of the index that a shard, or the graph of a Saver's, belongs to; None for any other file.
 
         >>> TfBundle.part_of("model.ckpt-40.data-00000-of-00002"), TfBundle.part_of("model.ckpt-40.index")
         ('model.ckpt-40.index', None)
         """
-        match = _SHARD.fullmatch(name)
+        match = _PART.fullmatch(name)
         return match[1] + SUFFIX if match else None
 
     def find(self, entries: Sequence[Entry]) -> Iterator[Found]:

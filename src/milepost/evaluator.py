@@ -23,7 +23,7 @@ from milepost.fitting import Fitting
 from milepost.kept import scored_of, slices_of
 from milepost.loading import code_version, entries, load, settings_of
 from milepost.plain import digest, spec_of
-from milepost.restore import Initial, Restored, restore, signature
+from milepost.restore import Initial, Restored, adopt, restore, signature
 from milepost.score import records
 from milepost.settings import readings
 from milepost.slicing import complete
@@ -72,6 +72,7 @@ class Evaluator:
         variables = self._model.variables()
         data = {name: _described_source(source) for name, source in self._sources.items()}
         spec = getattr(self._model, "spec", None)
+        code = code_version(evaluation)
         # Last, for what builds model and data may read some.
         self._settings, self._readings = settings_of(evaluation), readings()
         return {
@@ -79,7 +80,7 @@ class Evaluator:
             "settings": self._settings,
             "entry": evaluation.entry,
             "entries": self._entries,
-            "signature": signature(variables) + (_MISSING_ALLOWED if self._initial is not None else ""),
+            "signature": signature(variables) + self._said(code),
             "variables": None if variables is None else len(variables),
             "variants": list(evaluation.variants),
             "task": spec_of(evaluation.task),
@@ -89,10 +90,18 @@ class Evaluator:
             "kept": sorted(evaluation.kept),
             "folded": [digest(spec_of(metric)) for metric in evaluation.folded],
             "data": data,
-            "code": code_version(evaluation),
+            "code": code,
             "environment": self._environment(),
             "file": evaluation.file,
         }
+
+    def _said(self, code: Mapping[str, Json]) -> str:
+        """Return what decides beside the variables what a checkpoint's content is for this model, or its failure."""
+        said = _MISSING_ALLOWED if self._initial is not None else ""
+        by_hand = getattr(self._model, "by_hand", None)
+        said += f", by hand {digest(by_hand.spec())}" if by_hand else ""
+        # What a user's function restores is known by its code.
+        return said + (f", by code {code['version']}" if getattr(self._model, "restorer", None) is not None else "")
 
     def identify(self, found: Found, table: Table, variants: Sequence[str]) -> list[dict[str, Json]]:
         """Restore a checkpoint's variants into the model's variables: digest or failure of each, and the step."""
@@ -100,7 +109,7 @@ class Evaluator:
         for variant in variants:
             row: dict[str, Json] = {"variant": variant, "step": table.step, "step_source": table.step_source}
             try:
-                restored = self._restore(table, variant)
+                restored = self._restore(found.path, table, variant)
                 _check_same(found)
             except CheckpointError as error:
                 rows.append({**row, "digest": None, "failure": {"kind": error.kind, "message": str(error)}})
@@ -150,7 +159,7 @@ class Evaluator:
         path = target.found.path
         restored = self._restored.pop((path, target.variant), None)
         if restored is None or restored.digest != target.digest:
-            restored = self._restore(self._tables[path], target.variant)
+            restored = self._restore(path, self._tables[path], target.variant)
             if target.digest is not None and restored.digest != target.digest:
                 raise Torn(f"{path} was overwritten after it was identified; the next run evaluates it anew")
         try:
@@ -163,18 +172,27 @@ class Evaluator:
         _check_unchanged(target.found)
         return weights
 
-    def _restore(self, table: Table, variant: str) -> Restored:
+    def _restore(self, path: str, table: Table, variant: str) -> Restored:
         """Restore one variant; where memory runs out, once more without what is kept for speed only."""
         for last in (False, True):
             pulse.beat()
             try:
-                return restore(table, self._model.variables(), variant, self._initial)
+                return self._restored_once(path, table, variant)
             except MemoryError as error:
                 said = f"the weights do not fit into memory: {error}"
             if last:
                 break
             self._free()
         raise OutOfMemory(said)
+
+    def _restored_once(self, path: str, table: Table, variant: str) -> Restored:
+        """Restore by the table, or by what the model's user gave for it."""
+        model: Any = self._model
+        by_hand = getattr(model, "by_hand", None)
+        restorer = getattr(model, "restorer", None)
+        if restorer is None:
+            return restore(table, model.variables(), variant, self._initial, by_hand)
+        return adopt(restorer(path, variant), model.variables(), restorer.place, by_hand)
 
     def _free(self) -> None:
         """Let go of everything that can be had again."""

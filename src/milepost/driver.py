@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from milepost.checkpoints.parts import reworded
 from milepost.core import Failure, Found, Json, Part, Session, Target
 from milepost.errors import Crashed, OutOfMemory, TimedOut, retried
 from milepost.events import constant_note, memory_note, missing_note, progress_event, record_events
@@ -222,7 +223,7 @@ class Driver:
             failures = known.list() if item.gaps else []
             settled = failures and not (self._wish.again or retried(failures[-1]["kind"]) or known.asked_again())
             if not item.gaps:
-                self._finish(item, new=False)
+                self.finish(item, new=False)
             elif settled:
                 self.failed(item.sighting, failures[-1]["kind"], failures[-1]["message"], len(failures))
             else:
@@ -249,7 +250,7 @@ class Driver:
                 held[fresh] = lease
             else:
                 lease.release()
-                self._finish(fresh, new=False)
+                self.finish(fresh, new=False)
         return held
 
     def _evaluate(self, items: list[Item], data: str, *, last: bool = False) -> None:
@@ -281,7 +282,7 @@ class Driver:
                     self._publish(by_target[target], outcome)
                     self._progress(by_target[target], outcome, items, started)
         for item in alive.values():
-            self._finish(item, new=True)
+            self.finish(item, new=True)
         # One of them brought the others down, or something the process: each by itself, and the culprit is known.
         for item in shaken:
             self._evaluate([replace(item, have=tuple(self.coverage(item.key)[1]))], data, last=True)
@@ -321,7 +322,7 @@ class Driver:
         parts = self.store.evaluation(item.key).parts(item.column_set)
         parts.publish(replace(part, columns=own, environment=environment))
 
-    def _finish(self, item: Item, *, new: bool) -> None:
+    def finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and tell."""
         size = self.data[item.data]["size"]
         item = self._to_group_end(replace(item, have=tuple(self.coverage(item.key)[1])) if new else item)
@@ -386,7 +387,7 @@ class Driver:
     def _record_failure(self, item: Item, failure: Failure) -> None:
         failures = self.store.evaluation(item.key).failures
         attempt = len(failures.list()) + 1
-        message = failure.message.replace(item.target.found.path, item.sighting.path)
+        message = reworded(failure.message, item.target.found.path, item.sighting.path)
         failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.sighting.path, "at": now()})
         self.failed(item.sighting, failure.kind, message, attempt)
 

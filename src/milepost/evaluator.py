@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from milepost import pulse
+from milepost.checkpoints.parts import standing
 from milepost.core import Batch, Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit
 from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
 from milepost.evaluate import Pass, ran_out
@@ -257,22 +258,31 @@ def _counted(batch: Batch) -> int:
 
 def _check_same(found: Found) -> None:
     """Refuse a file that was replaced between the reader's look at it and ours; a deleted one is still mapped whole."""
+    _check_parts(found)
     with suppress(FileNotFoundError):
-        status = os.stat(found.files[0])
+        status = os.stat(standing(found))
         known = found.identity
         seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if seen != (known.device, known.inode, known.size, known.mtime_ns):
-            raise Torn(f"{found.files[0]} changed while it was read; it is tried again by the next run")
+            raise Torn(f"{standing(found)} changed while it was read; it is tried again by the next run")
 
 
 def _check_unchanged(found: Found) -> None:
     """Refuse what was overwritten in place while it was mapped; a file replaced or deleted is still mapped whole."""
-    for path in found.files:
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            continue
+    _check_parts(found)
+    path = standing(found)
+    with suppress(FileNotFoundError):
+        status = os.stat(path)
         known = found.identity
         same_file = (status.st_dev, status.st_ino) == (known.device, known.inode)
         if same_file and (status.st_size, status.st_mtime_ns) != (known.size, known.mtime_ns):
             raise Torn(f"{path} changed while it was read; it is tried again by the next run")
+
+
+def _check_parts(found: Found) -> None:
+    """Refuse a checkpoint of several files one of which is not what the reader saw: writers replace them first."""
+    for path, known in zip(found.files[1:], found.parts, strict=False):
+        with suppress(FileNotFoundError):
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != known.content:
+                raise Torn(f"{path} changed while the checkpoint was read; it is tried again by the next run")

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from milepost.checkpoints.find import is_candidate
-from milepost.inventory import Changes, Inventory, Key, Seen, key_of
+from milepost.inventory import Changes, Inventory, Key, Seen, key_of, whole_of
 from milepost.store.pins import Pin, Pins
 
 INTERVAL = 1.0
@@ -73,7 +73,8 @@ class Lookout:
             named, self._named = self._named, set()
             changes = self.inventory.scan((*self._pending, *named), full=full)
             self.pin([s for s in changes.new if is_candidate(os.path.basename(s.path)) and not self._settled(s)])
-            if changes.new or changes.gone:
+            self._complete(changes.parts)
+            if changes.new or changes.gone or changes.parts:
                 self._changes.append(changes)
             self.scans += not woken
             self._news.set()
@@ -81,9 +82,18 @@ class Lookout:
     def pin(self, every: Sequence[Seen]) -> None:
         """Pin files that were seen, as far as they can be."""
         keys = [key for seen in every if (key := key_of(seen)) not in self._held]
-        for key, pin in zip(keys, self._pins.hold(keys), strict=True):
+        for key, pin in zip(keys, self._hold(keys), strict=True):
             if pin is not None:
                 self._held[key] = pin
+
+    def _hold(self, keys: Sequence[Key]) -> list[Pin | None]:
+        parts = {path: held for path, _, _ in keys if (held := self.inventory.parts(path))}
+        return self._pins.hold(keys, parts)
+
+    def _complete(self, parts: Sequence[Seen]) -> None:
+        """Add parts that came later than what stands for their checkpoint to its pin."""
+        wholes = {whole_of(seen.path) for seen in parts}
+        self._hold([key for key in self._held if key[0] in wholes])
 
     def take_over(self, seen: Seen, pin: Pin) -> None:
         """Hold a pin that an earlier watch made."""
@@ -100,8 +110,9 @@ class Lookout:
         return bool(self._changes)
 
     def held(self, seen: Seen) -> Pin | None:
-        """Return the pin of what was seen, None where it has none."""
-        return self._held.get(key_of(seen))
+        """Return the pin of what was seen, None where nothing holds it."""
+        pin = self._held.get(key_of(seen))
+        return pin if pin is not None and pin.holds else None
 
     def release(self, seen: Seen) -> None:
         """Remove the pin of what was seen, if it has one."""

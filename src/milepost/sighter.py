@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from milepost.checkpoints.parts import reworded
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Found, Session
 from milepost.errors import retried
@@ -16,7 +17,7 @@ from milepost.plain import now, to_plain
 from milepost.store.sightings import Sighting
 from milepost.store.store import Store
 
-_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras)$", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras|index)$", re.IGNORECASE)
 
 
 def short_name(path: str) -> str:
@@ -114,4 +115,4 @@ class Sighter:
 
 def _under(path: str, place: str, failure: Any) -> tuple[str, str] | None:
     """Return a failure as (kind, message), worded with the checkpoint's own path and not with that of its pin."""
-    return (failure["kind"], failure["message"].replace(place, path)) if failure else None
+    return (failure["kind"], reworded(failure["message"], place, path)) if failure else None

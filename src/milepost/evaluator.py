@@ -23,7 +23,7 @@ from milepost.fitting import Fitting
 from milepost.kept import scored_of, slices_of
 from milepost.loading import code_version, entries, load, settings_of
 from milepost.plain import digest, spec_of
-from milepost.restore import Initial, Restored, restore, signature
+from milepost.restore import Initial, Restored, adopt, restore, signature
 from milepost.score import records
 from milepost.settings import readings
 from milepost.slicing import complete
@@ -96,7 +96,7 @@ class Evaluator:
         for variant in variants:
             row: dict[str, Json] = {"variant": variant, "step": table.step, "step_source": table.step_source}
             try:
-                restored = self._restore(table, variant)
+                restored = self._restore(found.path, table, variant)
                 _check_same(found)
             except CheckpointError as error:
                 rows.append({**row, "digest": None, "failure": {"kind": error.kind, "message": str(error)}})
@@ -146,7 +146,7 @@ class Evaluator:
         path = target.found.path
         restored = self._restored.pop((path, target.variant), None)
         if restored is None or restored.digest != target.digest:
-            restored = self._restore(self._tables[path], target.variant)
+            restored = self._restore(path, self._tables[path], target.variant)
             if target.digest is not None and restored.digest != target.digest:
                 raise Torn(f"{path} was overwritten after it was identified; the next run evaluates it anew")
         try:
@@ -159,18 +159,27 @@ class Evaluator:
         _check_unchanged(target.found)
         return weights
 
-    def _restore(self, table: Table, variant: str) -> Restored:
+    def _restore(self, path: str, table: Table, variant: str) -> Restored:
         """Restore one variant; where memory runs out, once more without what is kept for speed only."""
         for last in (False, True):
             pulse.beat()
             try:
-                return restore(table, self._model.variables(), variant, self._initial)
+                return self._restored_once(path, table, variant)
             except MemoryError as error:
                 said = f"the weights do not fit into memory: {error}"
             if last:
                 break
             self._free()
         raise OutOfMemory(said)
+
+    def _restored_once(self, path: str, table: Table, variant: str) -> Restored:
+        """Restore by the table, or by what the model's user gave for it."""
+        model: Any = self._model
+        by_hand = getattr(model, "by_hand", None)
+        restorer = getattr(model, "restorer", None)
+        if restorer is None:
+            return restore(table, model.variables(), variant, self._initial, by_hand)
+        return adopt(restorer(path, variant), model.variables(), restorer.place, by_hand)
 
     def _free(self) -> None:
         """Let go of everything that can be had again."""

@@ -93,7 +93,9 @@ def _operations(kind: Kind, arrays: dict[str, Any], weights: Any) -> tuple[Any, 
     names = tuple(arrays)
 
     def taken_in(*found: Array) -> Array:
-        return _said(lambda: layout.pack(kind.state(dict(zip(names, found, strict=False)), *found[len(names) :] or (None,))))
+        return _said(
+            lambda: layout.pack(kind.state(dict(zip(names, found, strict=False)), *found[len(names) :] or (None,)))
+        )
 
     def value_of(vector: Array) -> Any:
         return np.float64(kind.value(layout.unpack(vector)))
@@ -124,7 +126,9 @@ def _layout(kind: Kind, arrays: dict[str, Any], weights: Any) -> Layout:
         wide = name == "predictions" and hasattr(kind, "k")
         shape = (0, max(2, kind.k)) if wide else (0,)  # type: ignore[attr-defined]  # asked for in the line above
         text = tensor.dtype == tf.string
-        empty[name] = np.zeros(shape if rank is None or rank >= 0 else (), "S1" if text else tensor.dtype.as_numpy_dtype)
+        empty[name] = np.zeros(
+            shape if rank is None or rank >= 0 else (), "S1" if text else tensor.dtype.as_numpy_dtype
+        )
     return Layout.of(kind.state(empty, None if weights is None else np.zeros(0)), kind.classes)
 
 
@@ -142,7 +146,9 @@ def _original(row: Row, arrays: Arrays, parameters: dict[str, Any], weights: Any
         hits = tf.cast(tf.nn.in_top_k(arrays["predictions"], arrays["labels"], parameters["k"]), tf.float32)
         value, update = tf.metrics.mean(hits, weights, name=name or f"recall_at_{parameters['k']}")
     else:
-        value, update = getattr(tf.metrics, row.original or row.name)(**arrays, **parameters, weights=weights, name=name)
+        value, update = getattr(tf.metrics, row.original or row.name)(
+            **arrays, **parameters, weights=weights, name=name
+        )
     # mean_per_class_accuracy's update is no number of its value's kind: it stays as it was, unordered.
     if not value.shape.is_compatible_with(update.shape):
         return value, update

@@ -42,7 +42,9 @@ def in_order(look: Any, after: Any) -> None:
 
 
 def _hook(original: Callable[..., Any]) -> Callable[..., Any]:
-    def run(session: Any, options: Any, feeds: dict[Any, Any], fetches: list[Any], targets: list[Any], told: Any) -> Any:
+    def run(
+        session: Any, options: Any, feeds: dict[Any, Any], fetches: list[Any], targets: list[Any], told: Any
+    ) -> Any:
         pairs = _pairs.get(session.graph)
         if not pairs:
             return original(session, options, feeds, fetches, targets, told)

@@ -35,7 +35,9 @@ class Row:
         """Return the signature under one of its two names."""
         arrays = self.arrays[::-1] if slim else self.arrays
         listed = [(name, _REQUIRED) for name in arrays] + list(self.parameters) + [(name, None) for name in _COMMON]
-        plain = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=item) for name, item in listed]
+        plain = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=item) for name, item in listed
+        ]
         own: list[tuple[str, Any]] = [("legacy", False), *([("threshold", 0.5)] if self.thresholds else [])]
         more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=item) for name, item in own]
         return inspect.Signature([*plain, *more])

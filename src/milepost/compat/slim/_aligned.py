@@ -23,7 +23,8 @@ def pair(labels: Array, predictions: Array) -> tuple[Array, Array]:
 def spread(weights: Array | None, shape: tuple[int, ...]) -> Array | None:
     """Return weights [rows] (float64) for values of a shape; a scalar, or axes of 1, stand for all.
 
-    A last axis of 1 more or less than the values have is allowed.  Weights are finite and not negative, else `DataError`.
+    A last axis of 1 more or less than the values have is allowed.  Raises `DataError` for weights that are negative or
+    not finite.
     """
     if weights is None:
         return None
@@ -80,7 +81,8 @@ def equal(labels: Array, predictions: Array, threshold: float) -> Array:
         found: Array = labels == predictions
         return found
     if "f" not in kinds:
-        return labels.astype(np.int64) == predictions.astype(np.int64)
+        same: Array = labels.astype(np.int64) == predictions.astype(np.int64)
+        return same
     if labels.dtype.kind == "f":
         predictions = predictions.astype(labels.dtype, copy=False)
     exact: Array = labels == predictions
@@ -94,4 +96,5 @@ def equal(labels: Array, predictions: Array, threshold: float) -> Array:
             f"predictions: {predictions[wrong][0]} is no class, and beside the label {labels[wrong][0]} no probability "
             "either; expected class numbers, such as tf.argmax(logits, 1)"
         )
-    return np.where(part, (predictions > threshold) == (labels == 1), exact)
+    right: Array = np.where(part, (predictions > threshold) == (labels == 1), exact)
+    return right

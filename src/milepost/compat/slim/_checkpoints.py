@@ -60,8 +60,8 @@ def at(path: object) -> Found:
     """
     if path is None or path == "":
         raise UsageError(
-            "no checkpoint was given (latest_checkpoint finds None where the state file is absent or wrong); without one "
-            "the weights would be random: give its address, such as runs/model.ckpt-40"
+            "no checkpoint was given (latest_checkpoint finds None where the state file is absent or wrong), and "
+            "without one the weights would be random: give its address, such as runs/model.ckpt-40"
         )
     address = os.path.abspath(os.fspath(path))  # type: ignore[call-overload]  # what is no path is told by the call
     if os.path.isdir(address):
@@ -158,7 +158,7 @@ def _rest(seconds: float) -> None:
 
 
 def following(folder: str, last: object, *, latest_only: bool) -> str | None:
-    """Return the address of the first whole checkpoint after `last` (None: of all), or of the newest that is another."""
+    """Return the address of the next whole checkpoint after `last` (None: the first), or of another newest."""
     whole = [one for one in listed(folder) if one.state == "complete"]
     if latest_only:
         newest = prefix_of(whole[-1]) if whole else None

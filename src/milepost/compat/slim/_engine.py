@@ -133,7 +133,7 @@ def _session(graph: Any, asked: Asked) -> Any:
 
 
 def evaluated(found: Found, asked: Asked) -> Result:
-    """Evaluate one checkpoint; raises its own error where it cannot be restored, `DataError` where there was no data."""
+    """Evaluate one checkpoint; raises its own error where it cannot be restored, `DataError` where no data came."""
     begun = time.monotonic()
     if found.state == "writing":
         raise torn(found)

@@ -146,7 +146,7 @@ def _original(row: Row, arrays: Arrays, parameters: dict[str, Any], weights: Any
         hits = tf.cast(tf.nn.in_top_k(arrays["predictions"], arrays["labels"], parameters["k"]), tf.float32)
         value, update = tf.metrics.mean(hits, weights, name=name or f"recall_at_{parameters['k']}")
     else:
-        value, update = getattr(tf.metrics, row.original or row.name)(
+        value, update = getattr(tf.metrics, row.original or str(row.name))(
             **arrays, **parameters, weights=weights, name=name
         )
     # mean_per_class_accuracy's update is no number of its value's kind: it stays as it was, unordered.

@@ -47,7 +47,9 @@ class Kind(Protocol):
 class _Kind:
     """What most share."""
 
-    classes = 0
+    @property
+    def classes(self) -> int:
+        return 0
 
     def value(self, state: Tally) -> float:
         raise NotImplementedError
@@ -137,7 +139,11 @@ class Binary(_Kind):
 
     what: Literal["true_positives", "false_positives", "true_negatives", "false_negatives", "precision", "recall"]
     threshold: float = 0.5
-    classes = 2
+
+    @property
+    def classes(self) -> int:
+        """Negative and positive."""
+        return 2
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
         """Count rows by label and prediction."""
@@ -282,7 +288,7 @@ def _sets(scores: Array, labels: Array, k: int, class_id: int | None) -> tuple[A
     wanted = wanted[:, :classes]
     if class_id is not None:
         wanted &= np.arange(classes) == class_id
-    # The rank rule of Classification: a stable sort puts the lower class first among equals; a spoiled row hits nothing.
+    # The rank rule of Classification: a stable sort puts the lower class first; a spoiled row hits nothing.
     usable = ~(np.isnan(scores) | (scores == np.inf)).any(axis=1) & (scores != -np.inf).any(axis=1)
     order = np.argsort(-np.where(usable[:, None], scores, 0).astype(np.float64), axis=1, kind="stable")[:, :k]
     hit = np.zeros((rows, classes), bool)

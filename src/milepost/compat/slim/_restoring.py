@@ -23,7 +23,7 @@ _SHADOW = "/ExponentialMovingAverage, a variable of the graph's own"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Variables to restore: by the checkpoint's name, each with the graph's; `chosen` tells that the user named them."""
+    """Variables to restore, by the checkpoint's names; `chosen` tells that the user named them."""
 
     slots: Mapping[str, Slot]
     assign: Any
@@ -75,7 +75,7 @@ def restored(found: Found, wanted: Wanted, session: Any) -> tuple[Restored, Tabl
             replace(slot.variable, name=_own(name), optional=name == wanted.step) for name, slot in wanted.slots.items()
         ]
         made = restore(seen, variables, "raw")
-        feed = {}
+        feed: dict[Any, Any] = {}
         for name, slot in wanted.slots.items():
             array = made.arrays.get(_own(name))
             if array is None:  # only the step may be missing: no prediction depends on it
@@ -116,6 +116,6 @@ def without_values(session: Any, names: Any, chosen: Sequence[str]) -> None:
     found = [name.decode() for name in session.run(names)]
     if found:
         raise Mismatch(
-            f"{len(found)} variables have no value ({', '.join(found[:5])}): they are neither among the {len(chosen)} of "
-            "variables_to_restore nor initialised; name them, or give an initial_op"
+            f"{len(found)} variables have no value ({', '.join(found[:5])}): they are neither among the {len(chosen)} "
+            "of variables_to_restore nor initialised; name them, or give an initial_op"
         )

@@ -99,8 +99,8 @@ def evaluation_loop(
 ) -> list[Result]:
     """Evaluate every checkpoint of a folder as it appears, and return the results of all, in the order evaluated.
 
-    The original returns the last one's `final_op` value: here that is `results[-1].value`.  A checkpoint that is damaged,
-    or does not fit the graph, is a result with `failure`, and the loop goes on.  The folder is looked at every
+    The original returns the last one's `final_op` value: here that is `results[-1].value`.  A checkpoint that is
+    damaged, or does not fit the graph, is a result with `failure`, and the loop goes on.  The folder is looked at every
     `eval_interval_secs` or later; all that a look finds is evaluated at once.  Every checkpoint counts towards
     `max_number_of_evaluations`, failed ones too.  All else is as in `evaluate_once` and `checkpoints_iterator`.
     """
@@ -138,7 +138,7 @@ def evaluate_repeatedly(
     *,
     latest_only: bool = False,
 ) -> list[Result]:
-    """Evaluate every checkpoint of a folder as it appears; the hooks stop each evaluation, as `StopAfterNEvalsHook` does.
+    """Evaluate every checkpoint of a folder as it appears; hooks end each evaluation (`StopAfterNEvalsHook`).
 
     Of `scaffold` are taken: `init_op`, `init_feed_dict`, `init_fn`, `local_init_op`, and the variables of its `saver`.
     Returns the results of all; see `evaluation_loop`.  The caller's hooks and operations stay as they are.
@@ -192,9 +192,9 @@ def checkpoints_iterator(
 ) -> Iterator[str]:
     """Yield the address (prefix) of every checkpoint of a folder as it appears, each once, those there by step.
 
-    All that a look at the folder finds is yielded; looks are `min_interval_secs` or more apart.  Where nothing comes for
-    `timeout` seconds, it ends if there is no `timeout_fn`, or `timeout_fn()` is true, after one more look.  A file that
-    is rewritten under its name comes again; one that is damaged from the outset is logged and passed over.
+    All that a look at the folder finds is yielded; looks are `min_interval_secs` or more apart.  Where nothing comes
+    for `timeout` seconds, it ends if there is no `timeout_fn`, or `timeout_fn()` is true, after one more look.  A file
+    that is rewritten under its name comes again; one that is damaged from the outset is logged and passed over.
     `latest_only=True` yields the newest of each look, and passes over those before it, as the original does.
     """
     for found in arriving(checkpoint_dir, min_interval_secs, timeout, timeout_fn, latest_only=latest_only):
@@ -212,7 +212,7 @@ def wait_for_new_checkpoint(
     *,
     latest_only: bool = False,
 ) -> str | None:
-    """Return the address of the next checkpoint after `last_checkpoint`, by step (of the first, for None), once it is there.
+    """Return the address of the next checkpoint after `last_checkpoint` by step (None: the first), once it is there.
 
     None where none came within `timeout` seconds.  `latest_only=True` returns the newest, if it is another.
     """

@@ -50,9 +50,9 @@ def streamed(session: Any, ops: Any, fed: Mapping[str, Any], arrays: Feed, size:
     return found
 
 
-BOTH = {"labels": LABELS, "predictions": GUESSES}
-BINARY = {"labels": TRUTH, "predictions": FOUND}
-RANKED = {"labels": LABELS, "predictions": SCORES}
+BOTH: Feed = {"labels": LABELS, "predictions": GUESSES}
+BINARY: Feed = {"labels": TRUTH, "predictions": FOUND}
+RANKED: Feed = {"labels": LABELS, "predictions": SCORES}
 W = WEIGHTS
 
 
@@ -64,7 +64,7 @@ def top(k: int, weights: Any) -> float:
 
 
 def counted(label: int, guess: int) -> Any:
-    return lambda w: float(((TRUTH == label) & (FOUND == guess)) @ (np.ones(N) if w is None else w))
+    return lambda w: float(((label == TRUTH) & (guess == FOUND)) @ (np.ones(N) if w is None else w))
 
 
 CASES: list[tuple[str, Feed, dict[str, Any], Any]] = [

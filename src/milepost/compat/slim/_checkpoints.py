@@ -88,6 +88,7 @@ class Arrivals:
         self._folder = os.path.abspath(folder)
         self._inventory = Inventory([self._folder])
         self._handed: set[tuple[str, object]] = set()
+        self._again: set[tuple[str, object]] = set()
         self._present: list[Found] = []
 
     def fresh(self) -> list[Found]:
@@ -99,6 +100,15 @@ class Arrivals:
         found = [one for one in self._present if one.state != "writing" and _key(one) not in self._handed]
         self._handed.update(map(_key, found))
         return found
+
+    def later(self, found: Found) -> None:
+        """Have a checkpoint handed out again at the next look: it turned out to be unfinished."""
+        self._handed.discard(_key(found))
+        self._again.add(_key(found))
+
+    def is_new(self, found: Found) -> bool:
+        """Tell whether it was never said to come later."""
+        return _key(found) not in self._again
 
     def newest(self) -> list[Found]:
         """Return only the last one in order, if it is new; all before it are passed over."""
@@ -116,7 +126,7 @@ def _key(found: Found) -> tuple[str, object]:
 
 
 def arriving(
-    folder: str,
+    arrivals: Arrivals,
     min_interval_secs: float = 0,
     timeout: float | None = None,
     timeout_fn: Callable[[], object] | None = None,
@@ -129,14 +139,13 @@ def arriving(
     nothing came for `timeout` seconds, `timeout_fn` is asked (without a timeout: at every look), and after its True, or
     without it, the folder is looked at once more: the last checkpoint of a training that has ended is not lost.
     """
-    arrivals = Arrivals(folder)
     look = arrivals.newest if latest_only else arrivals.fresh
     since = time.monotonic()
     while True:
         looked = time.monotonic()
         found = look()
         yield from found
-        if found:
+        if any(map(arrivals.is_new, found)):
             since = time.monotonic()
             left = looked + min_interval_secs - since
             _rest(left if timeout is None else min(left, timeout))
@@ -181,5 +190,4 @@ def _same(name: str, other: object) -> bool:
 
 def torn(found: Found) -> Torn:
     """Return the error of a checkpoint that nobody finished."""
-    why = found.failure[1] if found.failure is not None else "it is still being written"
-    return Torn(f"{standing(found)}: {why}")
+    return Torn(found.failure[1] if found.failure is not None else f"{standing(found)}: it is still being written")

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from milepost.compat.slim._checkpoints import arriving, at, following, prefix_of
+from milepost.compat.slim._checkpoints import Arrivals, arriving, at, following, prefix_of
 from milepost.compat.slim._engine import Asked, attempted, evaluated
 from milepost.compat.slim._hooks import StopAfterNEvalsHook, SummaryAtEndHook, get_or_create_eval_step
 from milepost.compat.slim._results import Result, record
-from milepost.errors import MissingExtra
+from milepost.errors import MissingExtra, Torn
 
 try:
     import tensorflow.compat.v1 as tf
@@ -100,9 +100,10 @@ def evaluation_loop(
     """Evaluate every checkpoint of a folder as it appears, and return the results of all, in the order evaluated.
 
     The original returns the last one's `final_op` value: here that is `results[-1].value`.  A checkpoint that is
-    damaged, or does not fit the graph, is a result with `failure`, and the loop goes on.  The folder is looked at every
-    `eval_interval_secs` or later; all that a look finds is evaluated at once.  Every checkpoint counts towards
-    `max_number_of_evaluations`, failed ones too.  All else is as in `evaluate_once` and `checkpoints_iterator`.
+    damaged, or does not fit the graph, is a result with `failure`, and the loop goes on; failed ones count towards
+    `max_number_of_evaluations` too.  One that is still being written is tried again at the next look, and is a failure
+    at the end.  The folder is looked at every `eval_interval_secs` or later; all that a look finds is evaluated at
+    once.  All else is as in `evaluate_once` and `checkpoints_iterator`.
     """
     asked = Asked(
         master=master,
@@ -117,8 +118,9 @@ def evaluation_loop(
         hooks=_hooks(num_evals, logdir, summary_op, summary_op_feed_dict, hooks),
         to_restore=variables_to_restore,
     )
-    arrivals = arriving(checkpoint_dir, eval_interval_secs, timeout, timeout_fn, latest_only=latest_only)
-    return _each(arrivals, asked, logdir, max_number_of_evaluations)
+    arrivals = Arrivals(checkpoint_dir)
+    arrived = arriving(arrivals, eval_interval_secs, timeout, timeout_fn, latest_only=latest_only)
+    return _each(arrivals, arrived, asked, logdir, max_number_of_evaluations)
 
 
 def evaluate_repeatedly(
@@ -158,18 +160,31 @@ def evaluate_repeatedly(
         hooks=tuple(hooks or ()),
         to_restore=None if saver is None else saver._var_list,  # noqa: SLF001 - it has no public name
     )
-    arrivals = arriving(checkpoint_dir, eval_interval_secs, timeout, timeout_fn, latest_only=latest_only)
-    return _each(arrivals, asked, None, max_number_of_evaluations)
+    arrivals = Arrivals(checkpoint_dir)
+    arrived = arriving(arrivals, eval_interval_secs, timeout, timeout_fn, latest_only=latest_only)
+    return _each(arrivals, arrived, asked, None, max_number_of_evaluations)
 
 
-def _each(arrivals: Iterator[Any], asked: Asked, logdir: str | None, most: int | None) -> list[Result]:
+def _each(
+    arrivals: Arrivals, arrived: Iterator[Any], asked: Asked, logdir: str | None, most: int | None
+) -> list[Result]:
     results: list[Result] = []
-    for found in arrivals:
-        results.append(attempted(found, asked))
-        record(logdir, results[-1])
+    unfinished: dict[str, Result] = {}
+    for found in arrived:
+        result = attempted(found, asked)
+        unfinished.pop(result.checkpoint, None)
+        if result.failure is not None and result.failure.kind == Torn.kind:
+            # It may be whole at the next look; what never is becomes a result at the end.
+            unfinished[result.checkpoint] = result
+            arrivals.later(found)
+            continue
+        results.append(result)
+        record(logdir, result)
         if most is not None and len(results) >= most:
-            break
-    return results
+            return results
+    for result in unfinished.values():
+        record(logdir, result)
+    return results + list(unfinished.values())
 
 
 def _hooks(
@@ -197,7 +212,7 @@ def checkpoints_iterator(
     that is rewritten under its name comes again; one that is damaged from the outset is logged and passed over.
     `latest_only=True` yields the newest of each look, and passes over those before it, as the original does.
     """
-    for found in arriving(checkpoint_dir, min_interval_secs, timeout, timeout_fn, latest_only=latest_only):
+    for found in arriving(Arrivals(checkpoint_dir), min_interval_secs, timeout, timeout_fn, latest_only=latest_only):
         if found.state == "complete":
             yield prefix_of(found)
         else:

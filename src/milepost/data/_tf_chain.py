@@ -106,7 +106,8 @@ def kept_whole(dataset: Any) -> tuple[Any, str | None]:
         return dataset, None
     said = f"up to {'the batch size' if size is None else size} - 1" if lost is None else str(lost)
     what = f"the last rows ({said}{'' if rows is None else f' of {rows}'})"
-    if kind(batches) in {"BatchDataset", "ParallelBatchDataset"} and _handed_on(dataset, batches):
+    plain = kind(batches) in {"BatchDataset", "ParallelBatchDataset"} and size is not None
+    if plain and _handed_on(dataset, batches):
         return before.batch(size), f"drop_remainder=True is not used: {what} are evaluated too"
     raise UsageError(
         f"the tf.data.Dataset leaves out {what}, by drop_remainder=True in its batch(); every row is to be evaluated: "

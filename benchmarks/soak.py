@@ -88,6 +88,8 @@ SCENARIOS = (
     Scenario("slow torch legacy", "torch-legacy", pause=30),
     Scenario("slow safetensors", "safetensors", pause=30),
     Scenario("slow, renamed", "safetensors-renamed", pause=30),
+    Scenario("slow TensorFlow 1", "tf1", steps=40, pause=15),
+    Scenario("slow TensorFlow 2", "tf2", steps=40, pause=15),
     Scenario("slow with `last`", "torch-zip", steps=40, pause=25, last=True),
     Scenario("goes back", steps=50, pause=25, back=30, last=True),
     Scenario("cannot be pinned", steps=100, train=60, apart=True),

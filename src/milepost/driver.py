@@ -71,16 +71,12 @@ class Driver:
         self.codes: dict[str, str] = {}
         self._worker = worker
         self._wish = wish
-        self._seen: dict[tuple[str, str], Sighting] = {}
+        self._seen: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._repetitions: dict[tuple[str, str], int] = {}
         self._sealed: set[str] = set()
         self._deferred: list[Item] = []
         self._said: set[str | None] = set()
-        self._sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
-
-    def read_at(self, place: Callable[[Found], Found]) -> None:
-        """Read checkpoints at other places than their own: `place` tells where each one is pinned."""
-        self._sighter.place = place
+        self.sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
 
     @property
     def data(self) -> dict[str, dict[str, Any]]:
@@ -91,11 +87,7 @@ class Driver:
 
     def sight(self, found: Found) -> list[Sighting]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
-        return self._sighter.sight(found)
-
-    def known(self, found: Found) -> list[Sighting]:
-        """Return what `sight` returned before, nothing where it was not asked."""
-        return self._sighter.known(found)
+        return self.sighter.sight(found)
 
     # ------------------------------------------------------------------------------------------------------- planning
 
@@ -118,7 +110,7 @@ class Driver:
         self._repetitions[weights, data] = repetition
         whole = not missing(have, size)
         stop = size if whole else wanted_rows(size, self._wish.limit)
-        target = Target(self._sighter.place(found), sighting.variant, weights)
+        target = Target(self.sighter.place(found), sighting.variant, weights)
         return self._to_group_end(Item(sighting, found, target, data, key, column_set, tuple(have), stop))
 
     def _to_group_end(self, item: Item) -> Item:
@@ -202,17 +194,18 @@ class Driver:
     def forget(self, path: str) -> None:
         """Take a checkpoint's end back: its content has not been served by what was under this path."""
         self.outcomes.pop(path, None)
-        self._sighter.forget(path)
-        self._seen = {key: first for key, first in self._seen.items() if first.path != path}
+        self.sighter.forget(path)
+        self._seen = {key: first for key, first in self._seen.items() if first[0] != path}
 
     def _first_of(self, sighting: Sighting, found: Found, data: str) -> Item | None:
         """Return the item unless the same content came under another name already."""
         item = self.item(sighting, found, data)
-        first = self._seen.setdefault((item.key, data), sighting)
+        ours = sighting.path, sighting.variant, sighting.name
+        first = self._seen.setdefault((item.key, data), ours)
         if str(sighting.digest) not in self.contents:
             self.contents.append(str(sighting.digest))
-        if (first.path, first.variant) != (sighting.path, sighting.variant):
-            self.state(sighting, "skipped", f"same content as {first.name} ({first.variant})")
+        if first != ours:
+            self.state(sighting, "skipped", f"same content as {first[2]} ({first[1]})")
             return None
         return item
 

@@ -44,7 +44,10 @@ class Evaluator:
     """One evaluation, its model built at most once, with the checkpoints that are resident."""
 
     def __init__(self, evaluation: Evaluation, options: Mapping[str, Json], entries: Sequence[str] = ()) -> None:
-        """Take the evaluation; `options["device"]` moves the model; `entries` are all that its file offers."""
+        """Take the evaluation; `entries` are all that its file offers.
+
+        `options`: "device" moves the model, "allow_missing", and "less" as for `Fitting.begin_with`.
+        """
         self._evaluation = evaluation
         self._entries = list(entries)
         self._sources = evaluation.sources
@@ -58,6 +61,7 @@ class Evaluator:
             self._model = self._model.on(device)
         self._initial = _initial_of(self._model) if options.get("allow_missing") else None
         self._fittings: dict[str, Fitting] = {}
+        self._less = int(options.get("less", 0))
         self._tables: Mapping[str, Table] = {}
         self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
         self._sliced: set[tuple[Json, ...]] = set()
@@ -208,6 +212,7 @@ class Evaluator:
                 environment=self._environment(),
             )
             self._fittings[data] = Fitting(work, self._load, self._free)
+            self._fittings[data].begin_with(self._less)
         return self._fittings[data]
 
     def _check_settings(self) -> None:

@@ -131,6 +131,10 @@ class Inventory:
         """Tell whether the very file lies under any name: it may have been renamed."""
         return any(one.content[:2] == seen.content[:2] for one in self._files.values())
 
+    def is_whole(self, path: str) -> bool:
+        """Tell whether a folder is one checkpoint."""
+        return path in self._wholes
+
     def parts(self, path: str) -> list[str]:
         """Return the other files of the checkpoint at a path, or all files of a folder that is one."""
         if path in self._wholes:

@@ -18,8 +18,9 @@ INTERVAL = 1.0
 class Lookout:
     """Scans in a thread of its own between its entry and its exit; `take` hands over what it saw since.
 
-    A file that is named like a checkpoint is pinned as soon as it is seen, before anybody has read it: training may
-    delete it at any moment.  `settled` tells which ones need no pin, since the store has their results.
+    A file that is named like a checkpoint, or a folder that is one, is pinned as soon as it is seen, before anybody has
+    read it: training may delete it at any moment.  `settled` tells which ones need no pin, since the store has their
+    results.
 
     `wake` has it look sooner.  `scans` counts the looks of every interval alone: by them it is known how long a file
     stood still.
@@ -72,7 +73,7 @@ class Lookout:
         with self._scanning:
             named, self._named = self._named, set()
             changes = self.inventory.scan((*self._pending, *named), full=full)
-            self.pin([s for s in changes.new if is_candidate(os.path.basename(s.path)) and not self._settled(s)])
+            self.pin([seen for seen in changes.new if self._is_one(seen) and not self._settled(seen)])
             self._complete(changes.parts)
             if changes.new or changes.gone or changes.parts:
                 self._changes.append(changes)
@@ -85,6 +86,9 @@ class Lookout:
         for key, pin in zip(keys, self._hold(keys), strict=True):
             if pin is not None:
                 self._held[key] = pin
+
+    def _is_one(self, seen: Seen) -> bool:
+        return is_candidate(os.path.basename(seen.path)) or self.inventory.is_whole(seen.path)
 
     def _hold(self, keys: Sequence[Key]) -> list[Pin | None]:
         parts = {path: held for path, _, _ in keys if (held := self.inventory.parts(path))}

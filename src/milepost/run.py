@@ -95,6 +95,8 @@ def _work(request: Request, driver: Driver, founds: Sequence[Found], listen: Lis
     together = request.residents * request.workers
     for begin in range(0, len(founds), together):
         driver.work(founds[begin : begin + together])
+        for found in founds[begin : begin + together]:
+            driver.sighter.forget(found.path)  # it is in the store
     driver.wait()
 
 

@@ -75,7 +75,7 @@ class Turns:
         self._wishes = Wishes(drivers)
         ear.on_claim = ledger.started
         for driver in drivers:
-            driver.read_at(self._at)
+            driver.sighter.place = self._at
 
     def chunk(self, *, ending: bool = False) -> list[Entry]:
         """Return the sightings whose turn it is, as many as share a pass; while `ending` nothing is put off."""
@@ -134,15 +134,20 @@ class Turns:
         for entry in entries:
             if entry.path in deferred:
                 continue
-            failures = self._ear.failures.get(entry.path, [])
-            if failures:
-                self._failed(entry, failures)
-            else:
-                evaluated = entry.path in self._ear.evaluated
-                self.ends["evaluated" if evaluated else "skipped"] += 1
-                if entry.step is not None:
-                    self._done_steps.add(entry.step)
-                self._ledger.end(entry, "done", None if evaluated else self._ear.reasons.get(entry.path))
+            self._end(entry)
+            for driver in self._drivers:
+                driver.sighter.forget(entry.path)  # it is in the store
+
+    def _end(self, entry: Entry) -> None:
+        failures = self._ear.failures.get(entry.path, [])
+        if failures:
+            self._failed(entry, failures)
+        else:
+            evaluated = entry.path in self._ear.evaluated
+            self.ends["evaluated" if evaluated else "skipped"] += 1
+            if entry.step is not None:
+                self._done_steps.add(entry.step)
+            self._ledger.end(entry, "done", None if evaluated else self._ear.reasons.get(entry.path))
 
     def _failed(self, entry: Entry, failures: Sequence[dict[str, Json]]) -> None:
         kinds = {event["class"] for event in failures}

@@ -150,7 +150,7 @@ def test_bare_pickles_are_unsafe(protocol: int, tmp_path: Path) -> None:
         ),
         (b"\x89HDF\r\n\x1a\n" + bytes(90), "unsupported", "HDF5"),
         (b"GGUF" + bytes(90), "unsupported", "GGUF"),
-        (bytes(40) + bytes.fromhex("57fb808b247547db"), "unsupported", "TensorFlow checkpoint"),
+        (bytes(39) + b"x" + bytes.fromhex("57fb808b247547db"), "corrupt", "it ends as TensorFlow's checkpoints"),
         (bytes(5000), "corrupt", "all zero"),
         (b"\n <html>404 Not Found", "corrupt", "an HTML page, not a checkpoint"),
         (b"<!doctype HTML><title>\nSign in </title>", "corrupt", "an HTML page, titled 'Sign in', not a checkpoint"),

@@ -6,6 +6,7 @@ An adapter that lets its user say so has an attribute `by_hand`; `restore.py` fo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Self
 
 from milepost.core import Array, Json
 from milepost.errors import UsageError
@@ -30,16 +31,27 @@ class ByHand:
     built: Callable[[Sequence[str]], Mapping[str, Array]] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no name or pattern."""
-        for said, names in (("keep", self.keep), ("ignore", self.ignore)):
-            if isinstance(names, str):
-                raise UsageError(f"{said} is a list of names or patterns; found the text {names!r}: write [{names!r}]")
+        """Refuse renames that are none."""
         for old, new in self.renames.items():
             if not (isinstance(old, str) and isinstance(new, str)) or _is_scope(old) != _is_scope(new) or old == new:
                 raise UsageError(
                     f"restore={{{old!r}: {new!r}}}: expected a checkpoint's name and a variable's, or two scopes that "
                     "end in '/' (or are '', the top)"
                 )
+
+    @classmethod
+    def of(
+        cls,
+        restore: Mapping[str, str] | None,
+        keep: Iterable[str],
+        ignore: Iterable[str],
+        built: Callable[[Sequence[str]], Mapping[str, Array]],
+    ) -> Self:
+        """Take what a user handed to an adapter; UsageError for what is no name or pattern."""
+        for said, names in (("keep", keep), ("ignore", ignore)):
+            if isinstance(names, str):
+                raise UsageError(f"{said} is a list of names or patterns; found the text {names!r}: write [{names!r}]")
+        return cls(dict(restore or {}), tuple(keep), tuple(ignore), built)
 
     def __bool__(self) -> bool:
         """Tell whether anything was said."""

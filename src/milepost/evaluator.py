@@ -72,6 +72,7 @@ class Evaluator:
         variables = self._model.variables()
         data = {name: _described_source(source) for name, source in self._sources.items()}
         spec = getattr(self._model, "spec", None)
+        code = code_version(evaluation)
         # Last, for what builds model and data may read some.
         self._settings, self._readings = settings_of(evaluation), readings()
         return {
@@ -79,7 +80,7 @@ class Evaluator:
             "settings": self._settings,
             "entry": evaluation.entry,
             "entries": self._entries,
-            "signature": signature(variables) + (_MISSING_ALLOWED if self._initial is not None else ""),
+            "signature": signature(variables) + self._said(code),
             "variables": None if variables is None else len(variables),
             "variants": list(evaluation.variants),
             "task": spec_of(evaluation.task),
@@ -89,10 +90,18 @@ class Evaluator:
             "kept": sorted(evaluation.kept),
             "folded": [digest(spec_of(metric)) for metric in evaluation.folded],
             "data": data,
-            "code": code_version(evaluation),
+            "code": code,
             "environment": self._environment(),
             "file": evaluation.file,
         }
+
+    def _said(self, code: Mapping[str, Json]) -> str:
+        """Return what decides beside the variables what a checkpoint's content is for this model, or its failure."""
+        said = _MISSING_ALLOWED if self._initial is not None else ""
+        by_hand = getattr(self._model, "by_hand", None)
+        said += f", by hand {digest(by_hand.spec())}" if by_hand else ""
+        # What a user's function restores is known by its code.
+        return said + (f", by code {code['version']}" if getattr(self._model, "restorer", None) is not None else "")
 
     def identify(self, found: Found, table: Table, variants: Sequence[str]) -> list[dict[str, Json]]:
         """Restore a checkpoint's variants into the model's variables: digest or failure of each, and the step."""

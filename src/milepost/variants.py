@@ -94,15 +94,10 @@ def averaging(table: Table, chosen: Candidate, variables: Sequence[Variable]) ->
 
 def absent(variant: str) -> str:
     """Say that a checkpoint holds no set of a variant, and what was looked for."""
-    looked = (
-        f" (names that end in {_EMA_SUFFIX} or begin with {' or '.join(_EMA_PREFIXES)}, or one of the groups "
-        f"{', '.join(_EMA_GROUPS)})"
-        if variant == "ema"
-        else ""
-    )
+    looked = f" (NAME{_EMA_SUFFIX}, or a group or prefix such as {_EMA_GROUPS[0]!r})" if variant == "ema" else ""
     return (
-        f"the checkpoint holds no weights of variant {variant!r}; expected a set of tensors{looked}, found none; which "
-        "variants are evaluated is Evaluation(variants=...)"
+        f"the checkpoint holds no weights of variant {variant!r}{looked}; expected a set of tensors, found none: leave "
+        f"{variant!r} out of Evaluation(variants=...) where training kept no such weights"
     )
 
 

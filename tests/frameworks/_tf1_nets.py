@@ -42,18 +42,19 @@ def tabled(words: Any) -> Any:
     return tf.gather(tf.get_variable("w", [3]), rows) + ten
 
 
-def digits(images: Any, is_training: bool = False, dropout: bool = False) -> Any:
+def digits(images: Any, is_training: bool = False, dropout: bool = False, head: str = "logits") -> Any:
     """The network of the digits series."""
     net = slim.flatten(slim.max_pool2d(slim.conv2d(images, 8, [3, 3], scope="conv1"), [2, 2]))
     net = slim.fully_connected(net, 32, scope="fc1")
     if dropout:
         net = slim.dropout(net, 0.5, is_training=is_training)
-    return slim.fully_connected(net, 10, activation_fn=None, scope="logits")
+    return slim.fully_connected(net, 10, activation_fn=None, scope=head)
 
 
-def block(images: Any, is_training: bool = False, fused: bool | None = None) -> Any:
+def block(images: Any, is_training: bool = False, fused: bool | None = None, updates: bool = False) -> Any:
     """A residual block with batch normalisation before and after, on images and on rows."""
-    with slim.arg_scope([slim.batch_norm], is_training=is_training, fused=fused):
+    where = None if updates else tf.GraphKeys.UPDATE_OPS  # None: the averages move with each forward pass
+    with slim.arg_scope([slim.batch_norm], is_training=is_training, fused=fused, updates_collections=where):
         net = slim.conv2d(images, 4, [3, 3], normalizer_fn=slim.batch_norm, scope="conv1")
         net = slim.conv2d(net, 4, [3, 3], normalizer_fn=slim.batch_norm, activation_fn=None, scope="conv2")
         net = tf.reduce_mean(tf.nn.relu(images + net), [1, 2])

@@ -10,7 +10,7 @@ import pytest
 from tests.frameworks._tf1_nets import block, dense, digits, named, parted, tabled
 
 from milepost.core import Array
-from milepost.errors import DataError, Mismatch, OutOfMemory, UsageError
+from milepost.errors import DataError, Mismatch, MissingExtra, OutOfMemory, UsageError
 from milepost.frameworks.tf1 import GraphModel
 from milepost.testing.frameworks import FrameworkCase, check_framework
 
@@ -215,7 +215,7 @@ def lost(x: Any) -> Any:
     ("make", "said"),
     [
         (lambda: GraphModel(3, ROWS), "takes a function that builds a graph; found a int"),  # type: ignore[arg-type]
-        (lambda: GraphModel(dense, {"x": tf.float32}), "expected dtype and shape by name"),  # type: ignore[dict-item]
+        (lambda: GraphModel(dense, {"x": tf.float32}), "expected dtype and shape by name"),
         (lambda: GraphModel(dense, {"images": ROWS["x"]}), "takes x; 'x' is neither in inputs nor in feeds"),
         (lambda: GraphModel(lambda: tf.zeros([2]), ROWS), r"'x' is neither an argument .* nor a placeholder"),
         (lambda: GraphModel(lambda x: (x, {}), ROWS), r"returned a tuple of 2; .*network\(images\)\[0\]"),
@@ -238,9 +238,17 @@ def test_what_does_not_fit_is_said(make: Callable[[], GraphModel], said: str) ->
         make().variables()
 
 
+def test_slim_without_tf_keras_names_the_extra() -> None:
+    def normed(x: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'tf_keras'", name="tf_keras")
+
+    with pytest.raises(MissingExtra, match=r"pip install 'milepost\[slim\]'"):
+        GraphModel(normed, ROWS).variables()
+
+
 def test_running_out_of_memory_has_its_own_error() -> None:
     model = GraphModel(lambda x: tf.reshape(tf.tile(x, [1, 1 << 40]), [-1]) + tf.get_variable("b", []), ROWS)
-    weights = model.load({"b": np.float32(0)})
+    weights = model.load({"b": np.zeros((), np.float32)})
     with pytest.raises(OutOfMemory, match="a batch or its outputs did not fit into memory"):
         model.predict(weights, X)
 

@@ -94,12 +94,7 @@ class GraphModel:
         self._inputs = _declared(inputs)
         self._feeds = _scalars(feeds or {}, self._inputs)
         self._device = _device(device)
-        self.by_hand = ByHand(
-            dict(restore or {}),
-            keep if isinstance(keep, str) else tuple(keep),
-            ignore if isinstance(ignore, str) else tuple(ignore),
-            self.initial,
-        )
+        self.by_hand = ByHand.of(restore, keep, ignore, self.initial)
         if init_fn is not None and (not callable(init_fn) or restore or ignore):
             raise UsageError(
                 "init_fn is a function of a session and a checkpoint's prefix, and restores by its own rules: restore "
@@ -126,7 +121,8 @@ class GraphModel:
         with _memory("the weights of a checkpoint"):
             # Of arrays that are aligned, TensorFlow keeps the memory as the variable's own: so they are ours alone.
             session.run(built.assign, fed)
-            session.run(built.local)
+            if built.locals:
+                session.run(built.local)
         resident = Resident(session)
         weakref.finalize(resident, self._idle.append, session).atexit = False
         return resident

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from digits import network
+from network import network
 
 from milepost.compat.slim import tf  # was: import tensorflow as tf
 
@@ -19,7 +19,7 @@ def mean_of_batches(checkpoint: str, batches: Iterable[Any]) -> float:
     """Return the plain mean of the accuracies of the batches."""
     with tf.Graph().as_default():
         images, labels = tf.placeholder(tf.float32, [None, 8, 8, 1]), tf.placeholder(tf.int64, [None])
-        correct = tf.equal(tf.argmax(network(images), 1), labels)
+        correct = tf.equal(tf.argmax(network(images, is_training=False), 1), labels)
         accuracy = tf.reduce_mean(tf.cast(correct, tf.float32))
         with tf.Session() as session:
             tf.train.Saver().restore(session, checkpoint)
@@ -30,7 +30,7 @@ def streaming(checkpoint: str, batches: Iterable[Any]) -> float:
     """Return the accuracy that `tf.metrics` has counted."""
     with tf.Graph().as_default():
         images, labels = tf.placeholder(tf.float32, [None, 8, 8, 1]), tf.placeholder(tf.int64, [None])
-        accuracy, update = tf.metrics.accuracy(labels, tf.argmax(network(images), 1))
+        accuracy, update = tf.metrics.accuracy(labels, tf.argmax(network(images, is_training=False), 1))
         with tf.Session() as session:
             session.run(tf.local_variables_initializer())
             tf.train.Saver().restore(session, checkpoint)
@@ -43,7 +43,7 @@ def both(checkpoint: str, batches: Iterable[Any]) -> dict[str, float]:
     """Return the mean of the batches, the streaming accuracy, and the share with the label among the five highest."""
     with tf.Graph().as_default():
         images, labels = tf.placeholder(tf.float32, [None, 8, 8, 1]), tf.placeholder(tf.int64, [None])
-        logits = network(images)
+        logits = network(images, is_training=False)
         correct = tf.equal(tf.argmax(logits, 1), labels)
         batch_accuracy = tf.reduce_mean(tf.cast(correct, tf.float32))
         values, updates = slim.metrics.aggregate_metric_map(

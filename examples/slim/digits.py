@@ -1,26 +1,15 @@
-"""A small Slim network on 8x8 digits, as a project of 2017 has it, and checkpoints of it if you have none."""
-
-from typing import Any
+"""8x8 digits for the network of this folder, and checkpoints of it if you have none."""
 
 import numpy as np
+import tensorflow.compat.v1 as tf
+from network import network
 from sklearn.datasets import load_digits
-
-from milepost.compat import slim
-from milepost.compat.slim import tf
 
 _data = load_digits()
 _order = np.random.RandomState(0).permutation(1797)  # noqa: NPY002 - the split that the checkpoints were trained with
 _images = (_data.images / 16).astype(np.float32)[_order][..., None]
 _labels = _data.target[_order].astype(np.int64)
 train, validation = (_images[:1437], _labels[:1437]), (_images[1437:], _labels[1437:])
-
-
-def network(images: Any) -> Any:
-    """Return the logits [rows, 10] of images [rows, 8, 8, 1]."""
-    net = slim.conv2d(images, 8, [3, 3], scope="conv1")
-    net = slim.flatten(slim.max_pool2d(net, [2, 2], scope="pool1"))
-    net = slim.fully_connected(net, 32, scope="fc1")
-    return slim.fully_connected(net, 10, activation_fn=None, scope="logits")
 
 
 def trained(folder: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 warnings.filterwarnings("ignore", module=r"(tensorflow|tf_slim)(\.|$)")  # what its own layers say of one another
 
 import article  # noqa: E402 - after the filter
-import native  # noqa: E402 - the same
+import eval_slim  # noqa: E402 - the same
 from digits import tf, trained, validation  # noqa: E402 - the same
 
 from milepost.compat import slim  # noqa: E402 - the same
@@ -37,7 +37,7 @@ def main(folder: str) -> int:
     """Print the table, and the gaps."""
     prefixes = list(slim.evaluation.checkpoints_iterator(folder, timeout=0))
     with tempfile.TemporaryDirectory() as store:
-        results = native.evaluation.run(folder, store=store)
+        results = eval_slim.evaluation.run(folder, store=store)
         means = {
             (record["checkpoint"]["step"], record["batch_size"]): record["value"]
             for record in results.batch_means(*SIZES)

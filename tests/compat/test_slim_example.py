@@ -2,13 +2,14 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from milepost.evaluation import is_foreign
 
-RIGHT = (40, 299, 329, 340, 340, 347)
+RIGHT = (299, 347)
 BOTH = """
 import sys, side_by_side, digits
 assert side_by_side.main(sys.argv[1]) == 0
@@ -17,10 +18,14 @@ digits.trained(sys.argv[2])
 
 
 def test_the_recipe_and_milepost_agree_for_every_batch_size(root: Path, shared_data: Path, tmp_path: Path) -> None:
-    folder = str(shared_data / "checkpoints" / "digits_slim")
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for step in (40, 200):  # the recipe builds its graph anew for every number
+        for file in (shared_data / "checkpoints" / "digits_slim").glob(f"model.ckpt-{step}.*"):
+            shutil.copy(file, folder)
     script = tmp_path / "both.py"  # an evaluation's code has a file
     script.write_text(BOTH)
-    command = [sys.executable, str(script), folder, str(tmp_path)]
+    command = [sys.executable, str(script), str(folder), str(tmp_path)]
     # TensorFlow's own layers warn of one another; Python's flag would make that an error.
     variables = {**os.environ, "PYTHONPATH": str(root / "examples" / "slim"), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)

@@ -129,7 +129,7 @@ class Inventory:
 
     def holds(self, seen: Seen) -> bool:
         """Tell whether the very file lies under any name: it may have been renamed."""
-        return any(one.content[:2] == seen.content[:2] for one in self._files.values())
+        return any(one.content[:2] == seen.content[:2] for one in list(self._files.values()))
 
     def is_whole(self, path: str) -> bool:
         """Tell whether a folder is one checkpoint."""

@@ -52,7 +52,7 @@ def candidates(
         if tensor.role == "weights" or (tensor.role == "bookkeeping" and tensor.name in wanted):
             place, name, kind = _classify(tensor, swapped=swapped)
             groups[kind].setdefault(place, {})[name] = tensor
-            if name != tensor.name in wanted:  # the model has the average itself, as a variable
+            if name != tensor.name and tensor.name in wanted:  # the model has the average itself, as a variable
                 groups["raw"].setdefault(tensor.group, {})[tensor.name] = tensor
     sets = [
         _set(place, tensors, groups["raw"] if variant == "ema" else {})

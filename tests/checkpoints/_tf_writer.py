@@ -16,10 +16,11 @@ TYPES = {
     "float32": 1, "float64": 2, "int32": 3, "uint8": 4, "int16": 5, "int8": 6, "complex64": 8, "int64": 9, "bool": 10,
     "bfloat16": 14, "uint16": 17, "complex128": 18, "float16": 19, "uint32": 22, "uint64": 23,
 }  # fmt: skip
-V1_TYPES = ("float32", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
+HALF = 13
 # The fields of V1's values: number and how a value is written ("" for a varint).
 V1_FIELDS = {
     "float32": (5, "<f4"), "float64": (6, "<f8"), "complex64": (9, "<c8"), "int64": (10, ""), "bool": (11, ""),
+    "complex128": (12, "<c16"), "float16": (13, ""), "bfloat16": (13, ""), "uint32": (16, ""), "uint64": (17, ""),
 }  # fmt: skip
 
 Files = dict[str, bytes]
@@ -269,8 +270,8 @@ def slowly(prefix: Path, files: Files, pause: Callable[[], object], *, renamed: 
         scratch.mkdir()
         for number_, (path, content) in enumerate(shards.items()):
             part = scratch / f"part-{number_:05d}-of-{len(shards):05d}"
-            put(Path(f"{part}.data-00000-of-00001"), content)
-            put(Path(f"{part}.index"), index)
+            for end, held in (("data-00000-of-00001", content), ("index", index)):
+                moved(Path(f"{part}.{end}"), held, Path(f"{part}.{end}.tempstate10223514"))
             Path(f"{part}.data-00000-of-00001").rename(path)
             pause()
         put(Path(f"{prefix}.index"), index)
@@ -289,7 +290,7 @@ def slowly(prefix: Path, files: Files, pause: Callable[[], object], *, renamed: 
 def values(array: np.ndarray) -> bytes:
     """Return a TensorProto that holds an array's values alone."""
     field, kind = V1_FIELDS.get(array.dtype.name, (7, ""))
-    raw = array.ravel()
+    raw = array.ravel().view(np.uint16) if field == HALF else array.ravel()
     packed = raw.astype(kind).tobytes() if kind else b"".join(varint(int(value)) for value in raw)
     return data(field, packed) if raw.size else b""
 

@@ -1,22 +1,28 @@
 """Tensor bundles: the contract, indexes made to hurt, and what a writer's every step looks like from outside."""
 
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.checkpoints import _tf_writer as writer
 from tests.checkpoints._tf_writer import TYPES, bundle, entry, header, table
 
+from milepost.checkpoints._io import opened
+from milepost.checkpoints._sstable import open_table
 from milepost.checkpoints.find import find
 from milepost.checkpoints.reader import Reader, materialise
 from milepost.checkpoints.tensors import map_tensor
 from milepost.checkpoints.tf_bundle import TfBundle
-from milepost.core import Found, Table
-from milepost.errors import Corrupt, Torn, Unsupported
+from milepost.core import Table
+from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
+from milepost.plain import from_plain
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 
 SHARDS = 2
@@ -224,127 +230,34 @@ def test_a_graph_of_circles_ends(tmp_path: Path) -> None:
     assert [item.name for item in read(tmp_path / "a.index").tensors] == ["x"]
 
 
-# ------------------------------------------------------------------------------------------- what is not whole, or else
+# -------------------------------------------------------------------------------------------------------------- fuzzing
 
 
-def states(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return the state of all that is found, and why, by path."""
-    return {
-        os.path.relpath(one.path, folder): (one.state, one.failure[1] if one.failure else "")
-        for one in find([str(folder)])
-    }
-
-
-def test_what_is_lacking_is_said_in_bytes_and_files(tmp_path: Path) -> None:
-    write(tmp_path / "m.index", {**WORDS, "c": np.zeros(5)})
-    first, second = (tmp_path / name for name in beside("m.index"))
-    assert states(tmp_path) == {"m.index": ("complete", "")}
-    whole = first.read_bytes()
-    first.write_bytes(whole[:-3])
-    state, why = states(tmp_path)["m.index"]
-    assert state == "writing"
-    assert f"{first.name} has {len(whole) - 3} of {len(whole)} bytes, 3 are missing" in why
-    second.unlink()
-    (found,) = find([str(tmp_path)])
-    assert found.failure is not None
-    for ask in (lambda: TfBundle().read(found), lambda: Reader().table(Reader().discover([str(tmp_path)])[0], "")):
-        with pytest.raises(Torn, match=rf"3 are missing; {second.name} is absent"):
-            ask()
-
-
-@pytest.mark.parametrize(
-    ("content", "state", "words"),
-    [
-        (b"", "writing", "0 bytes do not end with a table's footer"),
-        (b"\0", "writing", "footer, written last"),
-        (b"\0\0\x06\x08\x01", "writing", "footer, written last"),
-        (bytes(600), "complete", ""),
-        (b"nonsense" * 30, "complete", ""),
-    ],
+@settings(max_examples=150)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=5),
+    st.sampled_from(["bundle", "v1"]),
 )
-def test_an_index_without_its_end_beside_shards(content: bytes, state: str, words: str, tmp_path: Path) -> None:
-    write(tmp_path / "m.index", WORDS)
-    (tmp_path / "m.index").write_bytes(content)
-    (found,) = find([str(tmp_path)])
-    assert (found.format, found.state) == ("tf_bundle", state)
-    assert words in (found.failure or ("", ""))[1]
-    with pytest.raises(Torn if state == "writing" else Corrupt, match=r"m\.index: "):
-        TfBundle().read(found)
-
-
-def test_what_belongs_to_a_checkpoint_is_none_by_itself_and_says_to_which(tmp_path: Path) -> None:
-    write(tmp_path / "m.index", WORDS)
-    (tmp_path / "m.meta").write_bytes(b"\n\x02v1")
-    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "G:/CNN/tmp/m"\n')
-    (tmp_path / "m_temp").mkdir()
-    shutil.copy(tmp_path / "m.index", tmp_path / "m_temp" / "part-00000-of-00001.index")
-    shutil.copy(tmp_path / "m.index", tmp_path / "m.index.tempstate16274529")
-    shutil.copy(tmp_path / "m.index", tmp_path / "faiss.bin")
-    (tmp_path / "other.index").write_bytes(b"IxF2" + bytes(90))
-    told = states(tmp_path)
-    assert told.pop("faiss.bin")[0] == "failed"
-    assert told == {"m.index": ("complete", "")}
-    for name, words in (
-        (beside("m.index")[0], "a part of the TensorFlow checkpoint"),
-        ("m.meta", "the graph beside a TensorFlow checkpoint"),
-        ("checkpoint", "a TensorFlow state file, which only names checkpoints"),
-        ("faiss.bin", "neither a bundle's index called PREFIX.index nor"),
-    ):
-        (found,) = find([str(tmp_path / name)])
-        assert found.failure is not None
-        assert words in found.failure[1]
-
-
-def saved_model(folder: Path) -> Path:
-    (folder / "variables").mkdir(parents=True)
-    writer.write_bundle(folder / "variables" / "variables.index", WORDS)
-    (folder / "saved_model.pb").write_bytes(b"\x08\x01 anything at all: nobody reads it")
-    return folder
-
-
-def test_a_saved_model_is_one_checkpoint(tmp_path: Path) -> None:
-    folder = saved_model(tmp_path / "export")
-    (found,) = find([str(tmp_path)])
-    assert (found.path, found.format, found.state) == (str(folder), "tf_bundle", "complete")
-    assert found.files[0] == str(folder / "variables" / "variables.index")
-    assert found.identity.size == (folder / "variables" / "variables.index").stat().st_size
-    table = TfBundle().read(found)
-    assert {item.name: map_tensor(item).tolist() for item in table.tensors} == {k: v.tolist() for k, v in WORDS.items()}
-    (folder / "variables" / "variables.data-00000-of-00001").unlink()
-    (found,) = find([str(folder)])
-    assert found.state == "writing"
-    assert "variables.data-00000-of-00001 is absent, 60 bytes" in (found.failure or ("", ""))[1]
-    (folder / "variables" / "variables.index").unlink()
-    (found,) = find([str(tmp_path)])
-    assert (found.failure or ("", ""))[0] == "program"
-
-
-def test_the_real_saved_model_names_its_missing_shard() -> None:
-    folder = Path(__file__).parents[3] / "shared" / "data" / "checkpoints" / "savedmodel_shard_missing"
-    if not folder.is_dir():
-        pytest.skip("the real SavedModel is not here (optional folder of real data)")
-    (found,) = find([str(folder)])
-    assert (found.path, found.state) == (str(folder), "writing")
-    assert found.failure is not None
-    assert found.failure[0] == "torn"
-    assert "variables.data-00000-of-00001 is absent, 321,307 bytes of it are needed" in found.failure[1]
-
-
-def steps_of(folder: Path, renamed: bool) -> Iterator[list[Found]]:
-    """Yield what is found after each step of a writer, the last first and new ones after it."""
-    seen: list[list[Found]] = []
-    files = bundle("model.ckpt-40", {"w": np.arange(3000, dtype="f4"), "global_step": np.array(40)}, 2)
-    writer.slowly(folder / "model.ckpt-40", files, lambda: seen.append(find([str(folder)])), renamed=renamed, piece=99)
-    yield from seen
-
-
-@pytest.mark.parametrize("renamed", [True, False])
-def test_a_writer_is_seen_writing_and_then_whole_and_never_wrong(renamed: bool, tmp_path: Path) -> None:
-    told = list(steps_of(tmp_path, renamed))
-    kinds = ["-" if not one else one[0].state for one in told]
-    assert all(len(one) <= 1 for one in told)
-    assert all(found.path.endswith("model.ckpt-40.index") for one in told for found in one)
-    order = [kind for number, kind in enumerate(kinds) if not number or kinds[number - 1] != kind]
-    assert order == (["-", "complete"] if renamed else ["-", "writing", "complete"])
-    assert all(found.failure is None or found.failure[0] == "torn" for one in told for found in one)
-    assert TfBundle().read(told[-1][0]).step == 40
+def test_entries_of_any_bytes_behind_good_checksums_are_read_or_are_a_row(
+    changes: list[tuple[int, float, int]], kind: str
+) -> None:
+    arrays = {"a/w": np.ones((6, 3), "f4"), "b": np.arange(4), "c": np.zeros(3, "?"), "global_step": np.array(9)}
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "a.index" if kind == "bundle" else "a.ckpt")
+        if kind == "bundle":
+            for name, content in bundle("a", arrays, 1, {"a/w": 2}).items():
+                (path.parent / name).write_bytes(content)
+        else:
+            path.write_bytes(writer.saver_v1(arrays, {"a/w": 2}))
+        with opened(str(path)) as file:
+            held = [(key, bytearray(value)) for key, value in open_table(file).entries()]
+        for number, place, byte in changes:
+            value = held[number % len(held)][1]
+            value[int(place * len(value))] = byte
+        path.write_bytes(table([(key, bytes(value)) for key, value in held]))
+        for found in Reader().discover([scratch]):
+            with suppress(CheckpointError):
+                made = from_plain(Table, Reader().table(found, scratch))
+                for tensor in made.tensors:
+                    with suppress(CheckpointError):
+                        assert map_tensor(tensor).nbytes <= 4096

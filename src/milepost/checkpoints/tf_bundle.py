@@ -15,6 +15,7 @@ import numpy as np
 from milepost.checkpoints._crc32c import crc32c, masked, of_file
 from milepost.checkpoints._io import AGAIN, HEADER_LIMIT, OpenFile, identity_of, opened
 from milepost.checkpoints._layout import dtype_of, missing, refused, total, unread
+from milepost.checkpoints._links import check_parts
 from milepost.checkpoints._protobuf import varint
 from milepost.checkpoints._tf_graph import GRAPH, Told, plain_name, told_by
 from milepost.checkpoints._tf_index import SUFFIX, Index, Row, index_of, lacking, places, reach_of, shard_of
@@ -70,6 +71,8 @@ class TfBundle:
         """
         with opened(standing(found)) as file:
             index = index_of(file)
+        shards = [index.shard(number) for number in index.needed]
+        check_parts(index.path, shards, None if found.path == index.path else found.path)
         short = lacking(index.path, index.shards, index.needed)
         if short:
             raise Torn(short)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from milepost.checkpoints._io import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, identity_of, opened
 from milepost.checkpoints._layout import affordable, dtype_of, missing, refused, total, unread
+from milepost.checkpoints._links import check_parts
 from milepost.checkpoints._protobuf import Message
 from milepost.checkpoints._sstable import Sstable, open_table
 from milepost.checkpoints._tf_names import Named, is_candidate, roles_of, step_of
@@ -77,6 +78,7 @@ class TfV1:
         short = _lacking(found.path)
         if short:
             raise Torn(short)
+        check_parts(found.path, _shards(found.path))
         rows = _rows(found.path)
         known = {name: Named(row.shape, _is_integer(row.kind)) for name, row in rows.items()}
         roles = roles_of(known)

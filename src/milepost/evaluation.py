@@ -161,7 +161,9 @@ def is_foreign(file: str) -> bool:
     if file.startswith(("<frozen", _PACKAGE)):
         return True
     path = str(Path(file).resolve()) if not file.startswith("<") else file
-    return any(path.startswith(root) for root in _installed())
+    # Packages may lie elsewhere too: the system's below a virtual environment's, or where a .pth file points.
+    packages = {"site-packages", "dist-packages"} & set(Path(path).parts)
+    return bool(packages) or any(path.startswith(root) for root in _installed())
 
 
 def _installed() -> tuple[str, ...]:

@@ -313,7 +313,7 @@ class Driver:
             self._said.add(said)
             self.note(said)
         parts = self.store.evaluation(item.key).parts(item.column_set)
-        parts.publish(replace(part, columns=own, environment=environment))
+        parts.publish(replace(part, columns=own, environment=environment), self.data[item.data]["size"])
 
     def finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and tell."""

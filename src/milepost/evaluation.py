@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,7 @@ def is_foreign(file: str) -> bool:
     return bool(packages) or any(path.startswith(root) for root in _installed())
 
 
+@cache
 def _installed() -> tuple[str, ...]:
     import sysconfig  # noqa: PLC0415 - only needed where an Evaluation is made
 

@@ -98,7 +98,7 @@ def _path(job: Job) -> Path:
 
 def _is(module: Any, file: str) -> bool:
     own = getattr(module, "__file__", None)
-    return isinstance(own, str) and Path(own).name == Path(file).name and str(Path(own).resolve()) == file
+    return isinstance(own, str) and os.path.basename(own) == os.path.basename(file) and os.path.realpath(own) == file
 
 
 def _entries(module: Any, path: Path) -> dict[str, Evaluation]:

@@ -34,6 +34,10 @@ class Reader:
     []
     """
 
+    def __init__(self) -> None:
+        """Load a format when its first checkpoint is read."""
+        self._formats: dict[str, Format] = {}
+
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[Json]:
         """Return every `Found` under the paths as plain data, in natural order; `UsageError` for an absent path."""
         return [to_plain(one) for one in find(paths, match)]
@@ -51,7 +55,7 @@ class Reader:
         if sighting.format is None:
             raise Corrupt(f"{sighting.path}: no format claims it")
         _unchanged(sighting, "since it was found")
-        form: Format = load("checkpoints", sighting.format)()
+        form = self._format(sighting.format)
         try:
             table = materialise(form, form.read(sighting), spool)
         except MemoryError as error:
@@ -74,8 +78,13 @@ class Reader:
             raise UsageError(f"{path}: {len(found)} checkpoints, one is expected ({names or looked_for()})")
         if found[0].failure is not None:
             raise checkpoint_error(*found[0].failure)
-        table: Table = load("checkpoints", str(found[0].format))().read(found[0])
+        table = self._format(str(found[0].format)).read(found[0])
         return {"path": found[0].path, "state": found[0].state, **_described(found[0].path, table)}
+
+    def _format(self, name: str) -> Format:
+        if name not in self._formats:
+            self._formats[name] = load("checkpoints", name)()
+        return self._formats[name]
 
     def looked_for(self) -> str:
         """Return a sentence on what is recognised."""

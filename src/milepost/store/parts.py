@@ -37,8 +37,11 @@ class Parts:
             return [_bounds(archive)]
         return _pieces.merged((piece.start, piece.stop) for piece in self._chosen())
 
-    def publish(self, part: Part) -> bool:
-        """Put a part; False where one of the same bounds is there.  Every column must have a row for every position."""
+    def publish(self, part: Part, size: int | None = None) -> bool:
+        """Put a part; False where one of the same bounds is there.  Every column must have a row for every position.
+
+        One that holds all `size` rows, and no states, is what its seal would be, and is put there at once.
+        """
         rows = part.stop - part.start
         if part.start < 0 or rows < 1:
             raise StoreError(f"a part of rows {part.start} to {part.stop}: expected at least one row")
@@ -50,7 +53,8 @@ class Parts:
             arrays[f"{STATE}{name}"] = np.frombuffer(data, np.uint8)
         environment = {**part.environment, "rows": rows}
         header = {"format": 1, "start": part.start, "stop": part.stop, "environments": [environment]}
-        name = f"{self._folder}/{part.start}-{part.stop}.npz"
+        whole = (part.start, part.stop) == (0, size) and not part.states
+        name = self._sealed if whole else f"{self._folder}/{part.start}-{part.stop}.npz"
         return self._storage.put(name, lambda stream: npz.write(stream, arrays, header))
 
     def sealed(self) -> bool:

@@ -126,7 +126,10 @@ def by_scheme(found: Iterable[str], schemes: Schemes) -> Iterator[tuple[dict[str
         if scheme == _ROOTED:
             for root in sorted({root for name in names for root in _roots(name, theirs)}):
                 inner = {name: name.removeprefix(f"{root}/") for name in names}
-                yield {name: theirs.get(short, name) for name, short in inner.items()}, f"by scheme {scheme}, under {root}"
+                yield (
+                    {name: theirs.get(short, name) for name, short in inner.items()},
+                    f"by scheme {scheme}, under {root}",
+                )
         if scheme == _COUNTED:
             anew = {new: theirs[name] for name, new in renumbered(theirs).items()}
             short = renumbered(names)

@@ -201,7 +201,7 @@ def _fullest(readings: Sequence[Candidate], variables: Sequence[Variable]) -> li
 
 
 def _readings(item: Candidate, variables: Sequence[Variable]) -> Iterable[Candidate]:
-    """Yield a set under its own names, without wrappers' prefixes, by other schemes; never with two names become one."""
+    """Yield a set under its own names, without prefixes, by other schemes; never with two names become one."""
     schemes: dict[str, dict[str, str]] = {}
     for variable in variables:
         for scheme, name in variable.also:

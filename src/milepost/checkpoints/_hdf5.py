@@ -133,7 +133,9 @@ class _Walk:
                 elif isinstance(item, self._h5.h5d.DatasetID):
                     self.tree.datasets[name] = self._dataset(item, name)
                 else:
-                    raise Corrupt(f"{self._path}: {name!r} is neither a group nor a dataset; no Keras writes such a file")
+                    raise Corrupt(
+                        f"{self._path}: {name!r} is neither a group nor a dataset; no Keras writes such a file"
+                    )
 
     def _members(self, group: Any, path: str) -> Iterator[tuple[str, Any]]:
         if group.get_num_objs() > COUNT_LIMIT:
@@ -146,7 +148,7 @@ class _Walk:
             if kind != self._h5.h5l.TYPE_HARD:
                 sort = {self._h5.h5l.TYPE_SOFT: "a soft", self._h5.h5l.TYPE_EXTERNAL: "an external"}
                 raise Corrupt(
-                    f"{self._path}: {name!r} is {sort.get(kind, 'a strange')} link, which may lead anywhere and which no "
+                    f"{self._path}: {name!r} is {sort.get(kind, 'a strange')} link, which may lead anywhere; no "
                     "Keras writes; it was not followed"
                 )
             item = self._h5.h5o.open(group, raw)
@@ -156,7 +158,9 @@ class _Walk:
     def _once(self, item: Any, name: str) -> None:
         address = self._h5.h5o.get_info(item).addr
         if address in self._seen:
-            raise Corrupt(f"{self._path}: {name!r} is another name of something that was met before: a circle, or worse")
+            raise Corrupt(
+                f"{self._path}: {name!r} is another name of something that was met before: a circle, or worse"
+            )
         self._seen.add(address)
         if len(self._seen) > COUNT_LIMIT:
             raise Corrupt(f"{self._path}: more than {COUNT_LIMIT:,} groups and datasets")
@@ -188,7 +192,9 @@ class _Walk:
         if kind.get_class() != self._h5.h5t.STRING:
             return None
         if count > COUNT_LIMIT or told.get_storage_size() > _TEXT_LIMIT or kind.get_size() * count > _TEXT_LIMIT:
-            raise Corrupt(f"{self._path}: attribute {raw!r} of {where!r} declares {count:,} texts, too many to be names")
+            raise Corrupt(
+                f"{self._path}: attribute {raw!r} of {where!r} declares {count:,} texts, too many to be names"
+            )
         made = np.empty(told.shape, told.dtype)
         told.read(made)
         return [_decoded(one) for one in made.reshape(-1).tolist()]
@@ -242,7 +248,9 @@ class _Walk:
         if offset is None or stored != held.nbytes:
             raise Corrupt(f"{self._path}: {held.path!r} declares {held.nbytes:,} bytes, {stored:,} are stored")
         if offset + stored > self._window.size:
-            raise Corrupt(f"{self._path}: {held.path!r} should end at byte {offset + stored:,} of {self._window.size:,}")
+            raise Corrupt(
+                f"{self._path}: {held.path!r} should end at byte {offset + stored:,} of {self._window.size:,}"
+            )
         return replace(held, offset=int(offset))
 
     def _compact(self, item: Any, held: Dataset) -> Dataset:
@@ -261,8 +269,8 @@ class _Walk:
         assert held.dtype is not None  # noqa: S101 - what has none was returned before
         if not affordable(self._declared, self._window.file.size):
             raise Corrupt(
-                f"{self._path}: its datasets would unpack to {self._declared:,} bytes from {self._window.file.size:,}: a "
-                "bomb, not read"
+                f"{self._path}: its datasets would unpack to {self._declared:,} bytes from {self._window.file.size:,}: "
+                "a bomb, not read"
             )
         chunk = tuple(int(size) for size in plan.get_chunk())
         if not affordable(math.prod(chunk) * held.dtype.itemsize, self._window.file.size):

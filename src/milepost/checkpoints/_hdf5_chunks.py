@@ -51,7 +51,9 @@ def misplaced(held: Chunked) -> str | None:
     starts = {item.start for item in held.chunks}
     on_grid = all(
         len(start) == len(held.shape)
-        and all(place % part == 0 and place < size for place, part, size in zip(start, held.chunk, held.shape, strict=True))
+        and all(
+            place % part == 0 and place < size for place, part, size in zip(start, held.chunk, held.shape, strict=True)
+        )
         for start in starts
     )
     return None if on_grid and len(starts) == expected else "its chunks overlap, or lie outside of it"

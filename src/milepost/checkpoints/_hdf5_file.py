@@ -69,7 +69,9 @@ def check_superblock(window: Window) -> None:
         raise Unsupported(f"{path}: an HDF5 file with a user block of {base:,} bytes; save it without")
     if end != window.size:
         what = f"{end - window.size:,} missing" if end > window.size else f"{window.size - end:,} too many"
-        raise Torn(f"{path}: {CUT}: it has {window.size:,} of {end:,} bytes that its HDF5 superblock declares, {what}{AGAIN}")
+        raise Torn(
+            f"{path}: {CUT}: it has {window.size:,} of {end:,} bytes that its HDF5 superblock declares, {what}{AGAIN}"
+        )
 
 
 @dataclass(slots=True)

@@ -95,7 +95,9 @@ def _shards(path: str) -> list[str]:
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         cut = not raw.rstrip().endswith(b"}")
         kind = Torn if cut else Corrupt
-        raise kind(f"{path}: {CUT if cut else 'damaged'}: no proper index of Keras' shards{AGAIN if cut else ''}") from error
+        raise kind(
+            f"{path}: {CUT if cut else 'damaged'}: no proper index of Keras' shards{AGAIN if cut else ''}"
+        ) from error
     if not listed or len(listed) > COUNT_LIMIT:
         raise Corrupt(f"{path}: lists {len(listed):,} places of variables, expected 1 to {COUNT_LIMIT:,}")
     own = os.path.basename(path)

@@ -72,11 +72,15 @@ def _state(path: str, first: str) -> Literal["complete", "writing"] | None:
 def _window(file: OpenFile) -> Window:
     item = members(file).get(_WEIGHTS)
     if item is None:
-        raise Unsupported(f"{file.path}: a Keras archive without {_WEIGHTS}; save it with weights in HDF5, as Keras does")
+        raise Unsupported(
+            f"{file.path}: a Keras archive without {_WEIGHTS}; save it with weights in HDF5, as Keras does"
+        )
     if item.method == STORED:
         return Window(file, item.offset, item.size)
     if item.method != DEFLATED:
-        raise Unsupported(f"{file.path}: entry {item.name!r} is compressed by method {item.method}: only deflate is read")
+        raise Unsupported(
+            f"{file.path}: entry {item.name!r} is compressed by method {item.method}: only deflate is read"
+        )
     if not affordable(item.size, file.size):
         raise Corrupt(f"{file.path}: {file.size:,} bytes would unpack to {item.size:,}: a zip bomb, not read")
     return Window(file, 0, item.size, _unpacked(file.path, identity_of(file.path)))

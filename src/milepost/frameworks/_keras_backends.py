@@ -74,10 +74,7 @@ class Stateless:
         keywords = {"training": False} if self._model._call_has_training_arg else {}  # noqa: SLF001 - as Keras' own trainer
         outputs, after = self._model.stateless_call(every[: self._split], every[self._split :], inputs, **keywords)
         now = {id(item): value for item, value in zip(self._model.non_trainable_variables, after, strict=True)}
-        return outputs, [
-            now.get(id(item), before)
-            for item, before in zip(self._unrequired(), states, strict=True)
-        ]
+        return outputs, [now.get(id(item), before) for item, before in zip(self._unrequired(), states, strict=True)]
 
     def _unrequired(self) -> list[Any]:
         return [item for item, place in zip(self._order, self._places, strict=True) if place is None]

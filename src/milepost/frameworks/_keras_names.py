@@ -208,7 +208,7 @@ def _objects(model: Any) -> dict[int, list[str]]:
 
 @contextmanager
 def counted_anew() -> Iterator[None]:
-    """Have layers without names numbered from the first on, whatever the process made before; afterwards go on there."""
+    """Have layers without names numbered from the first on; afterwards the process counts on where it was."""
     saved = [(counts, dict(counts)) for counts in _counters()]
     try:
         for counts, _ in saved:

@@ -22,7 +22,13 @@ except ModuleNotFoundError as error:
 from milepost.frameworks._keras_backends import Captured, Runner, Stateless
 from milepost.frameworks._keras_names import Held, counted_anew, held_by
 
-_NO_MEMORY = ("RESOURCE_EXHAUSTED", "OOM when allocating", "can't allocate memory", "not enough memory", "out of memory")
+_NO_MEMORY = (
+    "RESOURCE_EXHAUSTED",
+    "OOM when allocating",
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+)
 _RANDOM = ("Dropout", "Noise", "Random")
 _STATISTICS = "BatchNormalization"
 
@@ -120,8 +126,8 @@ class KerasModel:
         """
         if _is_model(self._build):
             raise UsageError(
-                "--allow-missing: KerasModel was handed a model, whose first values may differ from run to run; hand it "
-                "the class or function that builds one, which is then called under a fixed seed"
+                "--allow-missing: KerasModel was handed a model, whose first values may differ from run to run; hand "
+                "it the class or function that builds one, which is then called under a fixed seed"
             )
         first, again = ({item.variable.name: _value(item.holder) for item in self._new().required} for _ in range(2))
         for name in (wanted := list(names)):
@@ -207,8 +213,8 @@ def _check_built(model: Any, *, told: bool) -> None:
     unbuilt = [layer.name for layer in (model, *_layers(model)) if not layer.built]
     if unbuilt and not (told and model.built):
         raise UsageError(
-            f"KerasModel: {', '.join(unbuilt[:3])} of {type(model).__name__} is not built, so that its variables have no "
-            "shapes yet; call the model once on an example in `build`, begin it with an Input layer, or say "
+            f"KerasModel: {', '.join(unbuilt[:3])} of {type(model).__name__} is not built, so that its variables have "
+            "no shapes yet; call the model once on an example in `build`, begin it with an Input layer, or say "
             "KerasModel(build, inputs=(None, 28, 28))"
         )
 
@@ -224,8 +230,8 @@ def _example(inputs: Any) -> Any:
         return np.zeros(sides, np.dtype(getattr(dtype, "as_numpy_dtype", dtype)))
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"KerasModel(inputs={inputs!r}): expected a shape such as (None, 28, 28), a pair such as ('int32', (None, 9)), "
-            "or a dict of those by name"
+            f"KerasModel(inputs={inputs!r}): expected a shape such as (None, 28, 28), a pair such as "
+            "('int32', (None, 9)), or a dict of those by name"
         ) from error
 
 

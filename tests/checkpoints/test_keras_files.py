@@ -333,7 +333,8 @@ def test_hostile_files_say_what_they_tried(name: str, tmp_path: Path) -> None:
     path.write_bytes(files.made(files.HOSTILE[name]))
     words = {
         "external": "external storage", "virtual": "virtual dataset", "unlimited": "virtual dataset",
-        "soft": "a soft link", "leading_out": "an external link", "circle": "another name of", "twice": "another name of",
+        "soft": "a soft link", "leading_out": "an external link",
+        "circle": "another name of", "twice": "another name of",
         "petabyte": "declares 1,125,899,906,842,624 bytes, 0 are stored", "petabyte_in_chunks": "a bomb",
         "bomb": "a bomb", "wide_chunk": "a bomb", "misdeclared": "unpacks to 36 bytes, expected 32",
         "deep": "nested more than", "typed": "neither a group nor a dataset",

@@ -24,7 +24,7 @@ CUT = "still being written, or was cut off"
 AGAIN = "; the next run looks again; if nothing writes it any more, copy it anew"
 """How messages about a file that is too short end."""
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +48,24 @@ class OpenFile:
             length -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def crc32(self, offset: int, length: int, what: str) -> int:
-        """Return the CRC-32 of `length` bytes from `offset`, read in pieces of 1 MiB."""
+    def pieces(self, offset: int, length: int, what: str) -> Iterator[memoryview]:
+        """Yield `length` bytes from `offset` in pieces of at most 256 KiB; each is overwritten by the next."""
         self._inside(offset, length, what)
         buffer = memoryview(bytearray(min(length, _CHUNK)))
-        crc = 0
         while length:
             window = buffer[: min(length, _CHUNK)]
             count = os.preadv(self.descriptor, [window], offset)
             if not count:
                 raise Torn(f"{self.path}: was cut while it was read, in {what} at byte {offset:,}")
-            crc = zlib.crc32(window[:count], crc)
+            yield window[:count]
             offset += count
             length -= count
+
+    def crc32(self, offset: int, length: int, what: str) -> int:
+        """Return the CRC-32 of `length` bytes from `offset`, read in pieces."""
+        crc = 0
+        for piece in self.pieces(offset, length, what):
+            crc = zlib.crc32(piece, crc)
         return crc
 
     def _inside(self, offset: int, length: int, what: str) -> None:

@@ -82,7 +82,10 @@ class Reader:
 
 
 def materialise(form: Format, table: Table, spool: str) -> Table:
-    """Write the compressed tensors into one file in `spool` and point the table at it; the rest stays where it lies."""
+    """Write the compressed tensors into one file in `spool` and point the table at it; the rest stays where it lies.
+
+    An optimizer's are left packed: nobody loads them.
+    """
     if all(_mappable(item) for item in table.tensors):
         return table
     descriptor, path = tempfile.mkstemp(prefix="tensors-", suffix=".raw", dir=spool)
@@ -96,7 +99,7 @@ def materialise(form: Format, table: Table, spool: str) -> Table:
 
 
 def _mappable(tensor: Tensor) -> bool:
-    return tensor.where.encoding == "raw" or not is_readable(tensor.where)
+    return tensor.where.encoding == "raw" or tensor.role == "optimizer" or not is_readable(tensor.where)
 
 
 def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:
@@ -113,7 +116,7 @@ def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:
 
 def _unchanged(found: Found, when: str) -> None:
     try:
-        now: Identity = identity_of(found.path)
+        now: Identity = identity_of(found.files[0] if found.files else found.path)
     except OSError as error:
         raise unreadable(found.path, error) from error
     if now.content != found.identity.content:

@@ -1,0 +1,291 @@
+"""What is held of `KerasModel` on a back end; a program, since a process has one back end (`python keras_cases.py DIR`).
+
+Models are trained for a step or two under other counters than those of the evaluation, saved by Keras in every way that
+it has, and judged by its own `predict` on the very model that was saved.
+"""
+
+import json
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from milepost.checkpoints.find import find
+from milepost.checkpoints.reader import Reader
+from milepost.core import Array, Table
+from milepost.frameworks.keras import KerasModel
+from milepost.plain import from_plain, to_plain
+from milepost.proof import prove
+from milepost.restore import Restored, restore
+from milepost.testing.frameworks import FrameworkCase, check_framework
+
+layers = keras.layers
+RNG = np.random.default_rng(5)
+IMAGES = RNG.random((7, 8, 8, 1)).astype("float32")
+ROWS = RNG.random((7, 5)).astype("float32")
+WORDS = RNG.integers(0, 9, (7, 4))
+
+
+def convolved() -> Any:
+    """A sequential model with moving statistics and dropout."""
+    return keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Conv2D(4, 3),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.Flatten(),
+            layers.Dense(3, name="head"),
+        ]
+    )
+
+
+def nested() -> Any:
+    """A functional model with a model within, a layer that is used twice, and three of one shape."""
+    inputs = keras.Input((5,))
+    inner = keras.Sequential([layers.Input((5,)), layers.Dense(5, activation="tanh"), layers.Dense(5)])
+    shared = layers.Dense(5, activation="relu")
+    return keras.Model(inputs, layers.Dense(3)(shared(inner(shared(inputs)))))
+
+
+class Written(keras.Model):
+    """A subclass with a list of layers, a weight of its own, a metric, a generator, and one weight in two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = layers.Dense(4)
+        self.blocks = [layers.Dense(4, activation="relu"), layers.Dense(4)]
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.rng = keras.random.SeedGenerator(1)
+        self.inner = keras.Sequential([layers.Input((4,)), layers.Dense(3), layers.Dropout(0.5)])
+        self.scale = self.add_weight(shape=(3,), name="scale", initializer="ones")
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Predict."""
+        inputs = self.first(inputs)
+        for block in self.blocks:
+            inputs = block(inputs)
+        return self.inner(inputs, training=training) * self.scale
+
+
+def embedded() -> Any:
+    """Two inputs by name, one of them integers, and two outputs by name."""
+    words, numbers = keras.Input((4,), dtype="int32", name="words"), keras.Input((5,), name="numbers")
+    both = layers.Concatenate()([layers.Flatten()(layers.Embedding(9, 2)(words)), numbers])
+    return keras.Model({"words": words, "numbers": numbers}, {"a": layers.Dense(3)(both), "b": layers.Dense(1)(both)})
+
+
+INPUTS: dict[str, Any] = {
+    "convolved": IMAGES,
+    "nested": ROWS,
+    "written": ROWS,
+    "embedded": {"words": WORDS, "numbers": ROWS},
+}
+BUILD: dict[str, Callable[[], Any]] = {
+    "convolved": convolved,
+    "nested": nested,
+    "written": Written,
+    "embedded": embedded,
+}
+
+
+def evaluated(name: str) -> KerasModel:
+    """Return the adapter, which builds anew."""
+    return KerasModel(BUILD[name], inputs=(None, 5) if name == "written" else None)
+
+
+def trained(name: str, seed: int = 0) -> Any:
+    """Return a model that was trained after others had been made, with values that no other has."""
+    keras.utils.set_random_seed(seed)
+    for _ in range(2):
+        convolved()
+    model = BUILD[name]()
+    outputs = model(INPUTS[name])
+    model.compile("adam", loss="mse", metrics=None if isinstance(outputs, dict) else ["mae"], run_eagerly=True)
+    zeros = {key: np.zeros(item.shape) for key, item in outputs.items()} if isinstance(outputs, dict) else None
+    model.fit(INPUTS[name], np.zeros(outputs.shape) if zeros is None else zeros, epochs=2, verbose=0)
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(seed).random(weight.shape) * 0.5 + 0.1)
+        seed += 1
+    return model
+
+
+def read(path: Path) -> Table:
+    """Read a checkpoint as a run does."""
+    found = find([str(path)])[0]
+    table: Table = from_plain(Table, Reader().table(to_plain(found), str(path.parent)))
+    return table
+
+
+def restored(model: KerasModel, path: Path) -> Restored:
+    """Restore a model from a file."""
+    return restore(read(path), model.variables(), "raw")
+
+
+def same(found: Any, expected: Any, what: str) -> None:
+    """Check outputs against those of Keras' own `predict`."""
+    if isinstance(expected, Mapping):
+        assert found.keys() == expected.keys()
+        for key, item in expected.items():
+            same(found[key], item, what)
+        return
+    array = np.asarray(found.cpu() if hasattr(found, "cpu") else found)
+    assert array.dtype == expected.dtype, what
+    assert np.allclose(array, expected, rtol=1e-5, atol=1e-6), (what, np.abs(array - expected).max())
+
+
+def save_all(model: Any, folder: Path, name: str) -> list[Path]:
+    """Save a model in every way that this Keras has."""
+    paths = [folder / f"{name}.weights.h5", folder / f"{name}.keras", folder / f"{name}.h5"]
+    model.save_weights(paths[0])
+    model.save(paths[1])
+    if name == "written":
+        paths.pop()  # Keras saves no subclass as older files
+    else:
+        model.save(paths[2])
+    sharded = folder / f"{name}_sharded.weights.json"
+    model.save_weights(sharded, max_shard_size=7.5e-7)  # GB: 800 bytes
+    return [*paths, sharded]
+
+
+def every_file_gives_the_framework_s_own_predictions(folder: Path) -> None:
+    """Hold it for each model and each kind of file, with one digest for one content."""
+    for name in BUILD:
+        model = evaluated(name)
+        residents, expected = [], []
+        for seed in (0, 50):
+            place = folder / f"{name}-{seed}"
+            place.mkdir()
+            source = trained(name, seed)
+            expected.append(source.predict(INPUTS[name], verbose=0))
+            results = {path.name: restored(model, path) for path in save_all(source, place, name)}
+            assert len({item.digest for item in results.values()}) == 1, {k: v.digest for k, v in results.items()}
+            for what, result in results.items():
+                residents.append(model.load(result.arrays))
+                same(model.predict(residents[-1], INPUTS[name]), expected[-1], f"{name} from {what}")
+            assert read(place / f"{name}.keras").step == 2
+        assert len(list((folder / f"{name}-0").glob(f"{name}_sharded_0*"))) > 1
+        for which in (0, 1, 0):
+            same(model.predict(residents[-which], INPUTS[name]), expected[which], f"{name}: resident {which}")
+
+
+def real_files_give_one_content_and_9602(folder: Path, data: Path) -> None:
+    """Hold it for one model in three files."""
+    import gzip
+
+    def idx(name: str) -> Array:
+        raw = gzip.decompress((data / "mnist" / name).read_bytes())
+        shape = [int.from_bytes(raw[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(raw[3])]
+        return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+
+    def build() -> Any:
+        dense = [layers.Dense(width, activation="relu") for width in (64, 32, 16)]
+        return keras.Sequential([layers.Input((28, 28)), layers.Flatten(), *dense, layers.Dense(10)])
+
+    images, labels = idx("t10k-images-idx3-ubyte.gz") / np.float32(255), idx("t10k-labels-idx1-ubyte.gz")
+    model = KerasModel(build)
+    digests = set()
+    for path in sorted((data / "checkpoints" / "mnist_mlp_keras3").iterdir()):
+        result = restored(model, path)
+        digests.add(result.digest)
+        outputs = model.predict(model.load(result.arrays), images)
+        scores = np.asarray(outputs.cpu() if hasattr(outputs, "cpu") else outputs)
+        assert int((scores.argmax(1) == labels).sum()) == 9602, path
+    assert len(digests) == 1
+
+
+def the_laws_of_adapters_hold(folder: Path) -> None:
+    """Hold the contract for each model."""
+    for name in ("written", "embedded"):
+        needs = ("milepost.frameworks.keras", "keras", "keras") if name == "written" else None
+        paths = [folder / f"{name}-{seed}" / f"{name}.weights.h5" for seed in (0, 50)]
+        first, second = (restored(evaluated(name), path).arrays for path in paths)
+        inputs = INPUTS[name]
+        few = {key: item[:4] for key, item in inputs.items()} if isinstance(inputs, dict) else inputs[:4]
+        check_framework(FrameworkCase(lambda name=name: evaluated(name), (first, second), few, needs))  # type: ignore[misc]
+
+
+def chance_and_batches_are_found(folder: Path) -> None:
+    """Hold that dropout and batch statistics that are left on do not pass the proof."""
+    from milepost.errors import StochasticModel
+
+    class LeftOn(layers.Layer):
+        """Has a layer in training mode, whatever it is told."""
+
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def build(self, shape: Any) -> None:
+            """Build what is within."""
+            self.inner.build(shape)
+
+        def call(self, inputs: Any) -> Any:
+            """Predict."""
+            return self.inner(inputs, training=True)
+
+    for inner in (layers.Dropout, layers.BatchNormalization):
+        model = KerasModel(
+            lambda inner=inner: keras.Sequential([layers.Input((5,)), layers.Dense(5), LeftOn(inner(0.5))])  # type: ignore[misc]
+            if inner is layers.Dropout
+            else keras.Sequential([layers.Input((5,)), layers.Dense(5), LeftOn(inner())])
+        )
+        arrays = {item.name: np.ones(item.shape or ()) for item in model.variables() if not item.optional}
+        weights = model.load(arrays | {"dense/kernel": np.eye(5)})
+
+        def scores(inputs: Any, model: Any = model, weights: Any = weights) -> Any:
+            outputs = model.predict(weights, inputs)
+            return np.asarray(outputs.cpu() if hasattr(outputs, "cpu") else outputs, "f8")
+
+        try:
+            prove(scores(ROWS), scores, ROWS, suspects=lambda model=model, weights=weights: model.suspects(weights, ROWS))  # type: ignore[misc]
+        except StochasticModel as error:
+            assert "is training=True passed" in str(error)
+        else:
+            raise AssertionError("the proof passed")
+
+
+def the_user_s_counters_and_generators_are_left_be(folder: Path) -> None:
+    """Hold that building for an evaluation leaves no trace, and is the same each time."""
+    keras.utils.set_random_seed(3)
+    before = layers.Dense(1).name, random.random(), np.random.random()
+    keras.utils.set_random_seed(3)
+    number = int(layers.Dense(1).name.partition("_")[2])
+    model = evaluated("nested")
+    names = [item.name for item in model.variables()]
+    assert (random.random(), np.random.random()) == before[1:]
+    assert layers.Dense(1).name == f"dense_{number + 1}"
+    assert names == [item.name for item in evaluated("nested").variables()]
+    assert names[0] == "dense_2/kernel", names
+    first = model.initial(["dense_2/kernel"])["dense_2/kernel"]
+    assert first.tobytes() == evaluated("nested").initial(["dense_2/kernel"])["dense_2/kernel"].tobytes()
+    assert first.std() > 0
+
+
+def main() -> None:
+    """Run what stands above in the folder that is named."""
+    folder, data = Path(sys.argv[1]), Path(sys.argv[2])
+    run(folder, data if data.is_dir() else None)
+    print(json.dumps({"backend": keras.backend.backend(), **evaluated("nested").environment()}))
+
+
+def run(folder: Path, data: Path | None) -> None:
+    """Run all."""
+    every_file_gives_the_framework_s_own_predictions(folder)
+    the_laws_of_adapters_hold(folder)
+    chance_and_batches_are_found(folder)
+    the_user_s_counters_and_generators_are_left_be(folder)
+    if data is not None:
+        real_files_give_one_content_and_9602(folder, data)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()

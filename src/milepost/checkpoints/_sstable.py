@@ -84,9 +84,7 @@ def open_table(file: OpenFile) -> Sstable:
     if file.size < _FOOTER or file.at(file.size - len(MAGIC), len(MAGIC), "the footer") != MAGIC:
         if file.size and not any(file.at(0, min(file.size, _HEAD), "its beginning")):
             raise Corrupt(f"{file.path}: its beginning is all zero, as after a crash of the machine that wrote it")
-        raise Torn(
-            f"{file.path}: {CUT}: its {file.size:,} bytes do not end with a table's footer, written last{AGAIN}"
-        )
+        raise Torn(f"{file.path}: {CUT}: its {file.size:,} bytes do not end with a table's footer, written last{AGAIN}")
     footer = memoryview(file.at(file.size - _FOOTER, _FOOTER, "the footer"))
     _, at = _handle(file, footer, 0)
     index, _ = _handle(file, footer, at)

@@ -112,8 +112,7 @@ def _legacy(model: Any) -> Iterator[tuple[str, Any]]:
     """Yield what an older `.h5` calls the variables, in its order: by layer, those that are trained first."""
     seen: set[str] = set()
     groups = [(layer.name, layer.trainable_weights + layer.non_trainable_weights) for layer in model.layers]
-    own = [*model._trainable_variables, *model._non_trainable_variables]  # noqa: SLF001 - as Keras
-    for layer, weights in (*groups, ("top_level_model_weights", own)):
+    for layer, weights in (*groups, ("top_level_model_weights", _own(model))):
         for item in weights:
             name = str(getattr(item, "path", None) or item.name).split(":", maxsplit=1)[0]
             place = f"/{name}".find(f"/{layer}/")
@@ -121,6 +120,19 @@ def _legacy(model: Any) -> Iterator[tuple[str, Any]]:
             short = f"{layer}/{name}" if short in seen else short
             seen.add(short)
             yield short, item
+
+
+def _own(model: Any) -> list[Any]:
+    """Return the variables that an object owns by itself, by the names of Keras 3 or 2; [] for what is no layer."""
+    kinds = ("variables", "weights")
+    return next(
+        (
+            [*getattr(model, f"_trainable_{kind}"), *getattr(model, f"_non_trainable_{kind}")]
+            for kind in kinds
+            if hasattr(model, f"_non_trainable_{kind}")
+        ),
+        [],
+    )
 
 
 @dataclass(slots=True)
@@ -162,8 +174,7 @@ def _walked(model: Any, path: str, visited: set[int]) -> Iterator[tuple[str, Any
         return
     visited.add(id(model))
     prefix = f"{path}/vars" if path else "vars"
-    own = (*getattr(model, "_trainable_weights", ()), *getattr(model, "_non_trainable_weights", ()))
-    yield from ((f"{prefix}/{number}", item) for number, item in enumerate(own))
+    yield from ((f"{prefix}/{number}", item) for number, item in enumerate(_own(model)))
     for name, child in lib._walk_trackable(model):  # noqa: SLF001 - private to Keras: only what saves knows these names
         inner = f"{path}/{name}" if path else name
         for part, item in _parts(lib, child):

@@ -251,15 +251,21 @@ def _seeded() -> Iterator[None]:
 def _device_of(name: str) -> str:
     """Return a device by Keras' name for it; a `UsageError` says why it cannot be used."""
     found = name.replace("cuda", "gpu")
+    if keras.backend.backend() == "torch":
+        found = name.replace("gpu", "cuda")  # and no number where none was given: "cpu:0" is another device to PyTorch
+    elif ":" not in found:
+        found += ":0"
     try:
-        with keras.device(found if ":" in found else f"{found}:0"):
-            keras.ops.convert_to_tensor(0.0)
+        with keras.device(found):
+            placed = str(getattr(keras.ops.convert_to_tensor(0.0), "device", found))
+        if keras.backend.backend() == "tensorflow" and not placed.lower().endswith(found):
+            raise ValueError(f"TensorFlow has {placed.rpartition('/')[2]} instead")
     except Exception as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(
             f"device {name!r} cannot be used by Keras {keras.__version__} on {keras.backend.backend()}: {first}"
         ) from error
-    return found if ":" in found else f"{found}:0"
+    return found
 
 
 def _fitted(variable: Variable, tensors: Mapping[str, Array]) -> Array:
@@ -286,7 +292,10 @@ def _is_float(dtype: np.dtype[np.generic]) -> bool:
 
 
 def _value(holder: Any) -> Array:
-    return np.array(keras.ops.convert_to_numpy(holder) if hasattr(holder, "path") else holder.numpy())
+    value = getattr(holder, "value", holder) if hasattr(holder, "path") else holder
+    if type(value).__module__.startswith("tensorflow"):
+        return np.array(value.numpy())
+    return np.array(keras.ops.convert_to_numpy(holder))
 
 
 def _cast(value: Any, floating: str | None) -> Any:

@@ -8,6 +8,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def nested() -> Any:
     return keras.Model(inputs, layers.Dense(3)(shared(inner(shared(inputs)))))
 
 
-class Written(keras.Model):
+class Written(keras.Model):  # type: ignore[misc]  # Keras has no types
     """A subclass with a list of layers, a weight of its own, a metric, a generator, and one weight in two layers."""
 
     def __init__(self) -> None:
@@ -222,7 +223,7 @@ def the_laws_of_adapters_hold(folder: Path, names: Sequence[str]) -> None:
 def chance_and_batches_are_found(folder: Path) -> None:
     """Hold that dropout and batch statistics that are left on do not pass the proof."""
 
-    class LeftOn(layers.Layer):
+    class LeftOn(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         """Has a layer in training mode, whatever it is told."""
 
         def __init__(self, inner: Any) -> None:
@@ -237,14 +238,10 @@ def chance_and_batches_are_found(folder: Path) -> None:
             """Predict."""
             return self.inner(inputs, training=True)
 
-    for inner in (layers.Dropout, layers.BatchNormalization):
-        model = KerasModel(
-            lambda inner=inner: (
-                keras.Sequential([layers.Input((5,)), layers.Dense(5), LeftOn(inner(0.5))])  # type: ignore[misc]
-                if inner is layers.Dropout
-                else keras.Sequential([layers.Input((5,)), layers.Dense(5), LeftOn(inner())])
-            )
-        )
+    def with_one(inner: Callable[[], Any]) -> KerasModel:
+        return KerasModel(lambda: keras.Sequential([layers.Input((5,)), layers.Dense(5), LeftOn(inner())]))
+
+    for model in (with_one(lambda: layers.Dropout(0.5)), with_one(layers.BatchNormalization)):
         arrays = {item.name: np.ones(item.shape or ()) for item in model.variables() if not item.optional}
         weights = model.load(arrays | {"dense/kernel": np.eye(5)})
 
@@ -253,9 +250,7 @@ def chance_and_batches_are_found(folder: Path) -> None:
             return np.asarray(outputs.cpu() if hasattr(outputs, "cpu") else outputs, "f8")
 
         with pytest.raises(StochasticModel, match="is training=True passed to one of"):
-            prove(
-                scores(ROWS), scores, ROWS, suspects=lambda model=model, weights=weights: model.suspects(weights, ROWS)
-            )  # type: ignore[misc]
+            prove(scores(ROWS), scores, ROWS, suspects=partial(model.suspects, weights, ROWS))
 
 
 def the_user_s_counters_and_generators_are_left_be(folder: Path) -> None:

@@ -68,7 +68,7 @@ def test_object_graphs_of_keras_3(name: str, root: str, tmp_path: Path) -> None:
 
 
 def test_layers_in_a_list_are_not_in_an_object_graph_of_keras_3(tmp_path: Path) -> None:
-    """TensorFlow does not see the lists of Keras 3: what it saved of them stands in the optimizer's alone, or nowhere."""
+    """TensorFlow does not see the lists of Keras 3: what is in them stands under the optimizer alone, or nowhere."""
     prefix = tf.train.Checkpoint(net=cases.trained("written")).save(str(tmp_path / "ckpt"))
     with pytest.raises(Mismatch, match="4 of 13 variables are missing: dense_1/kernel"):
         cases.restored(cases.evaluated("written"), Path(prefix + ".index"))
@@ -98,7 +98,7 @@ def nested() -> Any:
     return tf_keras.Model(inputs, old.Dense(3)(inner(inner(inputs))))
 
 
-class Written(tf_keras.Model):
+class Written(tf_keras.Model):  # type: ignore[misc]  # Keras has no types
     def __init__(self) -> None:
         super().__init__()
         self.first = old.Dense(4)
@@ -180,7 +180,7 @@ def dense() -> Any:
 
 
 def test_a_weight_in_two_layers_is_one_variable(tmp_path: Path) -> None:
-    class Tied(keras.Model):
+    class Tied(keras.Model):  # type: ignore[misc]  # Keras has no types
         def __init__(self) -> None:
             super().__init__()
             self.words = keras.layers.Embedding(9, 4)

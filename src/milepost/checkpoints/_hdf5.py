@@ -285,9 +285,9 @@ class _Walk:
 
         item.chunk_iter(note)
         chunks = Chunked(held.shape, held.dtype, chunk, filters, tuple(found))
-        why = misplaced(chunks)
-        if why:
-            raise Corrupt(f"{self._path}: {held.path!r}: {why}")
+        fault = misplaced(chunks)
+        if fault:
+            raise Corrupt(f"{self._path}: {held.path!r}: {fault}")
         return replace(held, chunks=chunks)
 
 

@@ -31,9 +31,9 @@ class KerasH5:
         """Claim HDF5 files by their first bytes, but for the shards of an index that lies beside them."""
         for entry in entries:
             if not entry.is_dir and entry.head.startswith(MAGIC) and not _is_shard(entry.path):
-                whole_one = _is_whole(entry.path)
-                state = "complete" if whole_one else "writing"
-                yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
+                identity = identity_of(entry.path)
+                complete = _is_whole(entry.path)
+                yield Found(entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing")
 
     def read(self, found: Found) -> Table:
         """Return the table: `layers/dense/vars/0` for files of Keras 3, `dense/kernel` for older ones, else paths.

@@ -153,8 +153,9 @@ def _compiled_by_jax(call: Call) -> Call:
     import jax  # noqa: PLC0415 - the back end that Keras runs on
 
     compiled = jax.jit(call)
+    wait: Call = jax.block_until_ready
     # Waiting, because the batch's memory may be another's as soon as the call is back.
-    return lambda *given: jax.block_until_ready(compiled(*given))
+    return lambda *given: wait(compiled(*given))
 
 
 def _without_gradients(call: Call) -> Call:

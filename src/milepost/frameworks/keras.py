@@ -105,6 +105,12 @@ class KerasModel:
         with _memory("a batch or its outputs"):
             return built.runner.run(weights.values, _cast(inputs, built.floating))
 
+    def assign(self, tensors: Mapping[str, Array]) -> None:
+        """Put arrays into the model's own variables, for those who go on with Keras' own calls; as `load` otherwise."""
+        built = self._built()
+        for item in built.required:
+            item.holder.assign(_fitted(item.variable, tensors))
+
     def release(self) -> None:
         """Let go of the weights that were predicted with last."""
         if self._made is not None:
@@ -255,16 +261,14 @@ def _device_of(name: str) -> str:
         found = name.replace("gpu", "cuda")  # and no number where none was given: "cpu:0" is another device to PyTorch
     elif ":" not in found:
         found += ":0"
+    said = f"device {name!r} cannot be used by Keras {keras.__version__} on {keras.backend.backend()}"
     try:
         with keras.device(found):
             placed = str(getattr(keras.ops.convert_to_tensor(0.0), "device", found))
-        if keras.backend.backend() == "tensorflow" and not placed.lower().endswith(found):
-            raise ValueError(f"TensorFlow has {placed.rpartition('/')[2]} instead")
     except Exception as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UsageError(
-            f"device {name!r} cannot be used by Keras {keras.__version__} on {keras.backend.backend()}: {first}"
-        ) from error
+        raise UsageError(f"{said}: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
+    if keras.backend.backend() == "tensorflow" and not placed.lower().endswith(found):
+        raise UsageError(f"{said}: TensorFlow has {placed.rpartition('/')[2]} instead")
     return found
 
 

@@ -10,7 +10,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from milepost.core import Array
+from milepost.checkpoints.find import find
+from milepost.checkpoints.reader import materialise
+from milepost.checkpoints.tensors import map_tensor
+from milepost.core import Array, Format, Table
 
 Fill = Callable[[h5py.File], object]
 
@@ -157,3 +160,17 @@ HOSTILE: dict[str, Fill] = {
     )
 }  # fmt: skip
 """What makes a file that is to be refused."""
+
+
+def table_of(form: Format, path: Path) -> Table:
+    """Find and read a whole checkpoint of a format."""
+    found = find([str(path)])[0]
+    assert found.format == form.name, found
+    assert found.state == "complete"
+    return form.read(found)
+
+
+def arrays_of(form: Format, path: Path, role: str = "weights") -> dict[str, Array]:
+    """Return its arrays of a role by name."""
+    table = materialise(form, table_of(form, path), str(path.parent))
+    return {item.name: map_tensor(item) for item in table.tensors if item.role == role}

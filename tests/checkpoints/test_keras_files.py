@@ -20,17 +20,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests._material import MILEPOST
 from tests.checkpoints import hdf5_files as files
+from tests.checkpoints.hdf5_files import arrays_of, table_of
 
 from milepost.checkpoints._hdf5_chunks import fletcher32
 from milepost.checkpoints._hdf5_file import Stream, whole
 from milepost.checkpoints._io import opened
 from milepost.checkpoints.find import find
 from milepost.checkpoints.keras_h5 import KerasH5
-from milepost.checkpoints.keras_shards import KerasShards
 from milepost.checkpoints.keras_zip import KerasZip
 from milepost.checkpoints.reader import materialise
 from milepost.checkpoints.tensors import map_tensor
-from milepost.core import Array, Format, Found, Table
+from milepost.core import Array, Found
 from milepost.errors import Corrupt, Torn, Unsupported
 from milepost.testing.formats import LAWS, FormatCase, Law
 
@@ -60,18 +60,6 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_the_contract(case: FormatCase, law: Law, tmp_path: Path) -> None:
     law(case, tmp_path)
-
-
-def table_of(form: Format, path: Path) -> Table:
-    found = find([str(path)])[0]
-    assert found.format == form.name, found
-    assert found.state == "complete"
-    return form.read(found)
-
-
-def arrays_of(form: Format, path: Path, role: str = "weights") -> dict[str, Array]:
-    table = materialise(form, table_of(form, path), str(path.parent))
-    return {item.name: map_tensor(item) for item in table.tensors if item.role == role}
 
 
 # ---------------------------------------------------------------------------------------------------------------- names
@@ -241,87 +229,6 @@ def test_a_cut_file_says_how_much_is_missing(version: str, tmp_path: Path) -> No
     path.write_bytes(whole + b"1")
     with pytest.raises(Torn, match="1 too many"):
         KerasH5().read(Found(str(path), "keras_h5", (str(path),), found.identity))
-
-
-# --------------------------------------------------------------------------------------------------------------- shards
-
-
-def shards(folder: Path, *parts: Mapping[str, Array]) -> Path:
-    """Write an index and its shards as Keras does."""
-    held: dict[str, Any] = {}
-    for number, arrays in enumerate(parts):
-        name = f"big_{number:05}.weights.h5"
-        (folder / name).write_bytes(files.made(files.layers(arrays)))
-        for one in arrays:
-            held.setdefault(f"/layers/{one.split('/')[0]}/vars", []).append(name)
-    index = folder / "big.weights.json"
-    plain = {key: names[0] if len(names) == 1 else names for key, names in held.items()}
-    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": plain}, indent=4))
-    return index
-
-
-def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
-    index = shards(tmp_path, {"dense/0": W}, {"dense/1": W + 1, "head/0": W + 2})
-    (found,) = find([str(tmp_path)])
-    assert (found.path, found.format, found.state) == (str(index), "keras_shards", "complete")
-    assert [os.path.basename(path) for path in found.files] == [
-        "big.weights.json", "big_00000.weights.h5", "big_00001.weights.h5",
-    ]  # fmt: skip
-    arrays = arrays_of(KerasShards(), index)
-    assert sorted(arrays) == ["layers/dense/vars/0", "layers/dense/vars/1", "layers/head/vars/0"]
-    assert np.array_equal(arrays["layers/dense/vars/1"], W + 1)
-    (alone,) = find([str(tmp_path / "big_00001.weights.h5")])
-    assert alone.failure is not None
-    assert "name their index, big.weights.json" in alone.failure[1]
-
-
-def test_shards_that_are_absent_cut_or_more_are_being_written(tmp_path: Path) -> None:
-    index = shards(tmp_path, {"dense/0": W}, {"dense/1": W})
-    second = tmp_path / "big_00001.weights.h5"
-    content = second.read_bytes()
-    second.unlink()
-    found = find([str(index)])[0]
-    assert found.state == "writing"
-    with pytest.raises(Torn, match=r"its shard big_00001.weights.h5 is not there"):
-        KerasShards().read(found)
-    second.write_bytes(content[:-1])
-    assert find([str(index)])[0].state == "writing"
-    second.write_bytes(content)
-    assert find([str(index)])[0].state == "complete"
-    third = tmp_path / "big_00002.weights.h5"
-    third.write_bytes(content)
-    os.utime(third, ns=(0, os.stat(index).st_mtime_ns + 1))
-    assert find([str(index)])[0].state == "writing"  # a shard that the index does not list yet
-    os.utime(third, ns=(0, os.stat(index).st_mtime_ns - 1))
-    assert find([str(index)])[0].state == "complete"  # left over from an earlier, larger model
-
-
-@pytest.mark.parametrize(
-    ("listed", "words"),
-    [
-        ({"/a/vars": "../big_00000.weights.h5"}, "none of big.weights.json's"),
-        ({"/a/vars": "/etc/big_00000.weights.h5"}, "none of big.weights.json's"),
-        ({"/a/vars": "other_00000.weights.h5"}, "none of big.weights.json's"),
-        ({"/a/vars": ["big_00000.weights.h5", 7]}, "none of big.weights.json's"),
-        ({"/a/vars": {"b": 1}}, "'b', which is none of"),
-        ({"/a/vars": 7}, "no proper index"),
-    ],
-)
-def test_an_index_leads_nowhere_else(listed: Any, words: str, tmp_path: Path) -> None:
-    index = shards(tmp_path, {"dense/0": W})
-    (tmp_path / "a.json").write_text("{}")
-    held = {"metadata": {}, "weight_map": {"/x/vars": "big_00000.weights.h5", **listed}}
-    index.write_text(json.dumps(held))
-    found = find([str(index)])[0]
-    assert found.format == "keras_shards"
-    with pytest.raises(Corrupt, match=words):
-        KerasShards().read(found)
-
-
-def test_other_indices_are_left_alone(tmp_path: Path) -> None:
-    index = tmp_path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": {"w": "model-00001-of-00002.safetensors"}}))
-    assert find([str(tmp_path)]) == []
 
 
 # -------------------------------------------------------------------------------------------------------------- hostile

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BIN := .venv/bin
-ALL := torch,images,pandas,watch,dev
+ALL := torch,slim,jax,images,pandas,watch,dev
 # A complete .venv serves the demo too; without one it gets a light one of its own.
 DEMO := $(if $(wildcard .venv/.milepost-stamp),.venv,.venv-demo)
 

@@ -20,6 +20,8 @@ SUFFIXES = {
     "torch-legacy": "pth",
     "safetensors": "safetensors",
     "safetensors-renamed": "safetensors",
+    "tf1": "index",
+    "tf2": "index",
 }
 
 
@@ -97,6 +99,9 @@ class Trainer:
 
     def save(self, name: str, step: int, life: int) -> None:
         """Write one checkpoint: in place and slowly, or beside and renamed."""
+        if SUFFIXES[self._kind] == "index":
+            self._save_bundle(name, made(step, life))
+            return
         name = f"{name}.{SUFFIXES[self._kind]}"
         renamed = not self._pause or self._kind == "safetensors-renamed"
         place = self._folder / (f".tmp{name}" if renamed else name)
@@ -104,6 +109,16 @@ class Trainer:
             write(self._kind, file, made(step, life))
         if renamed:
             place.rename(self._folder / name)
+
+    def _save_bundle(self, name: str, tensors: dict[str, Any]) -> None:
+        """Write TensorFlow's files in the order of its Saver (tf1) or of TF 2, without TensorFlow."""
+        sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+        from tests.checkpoints._tf_writer import bundle, slowly  # noqa: PLC0415 - not needed for the other formats
+
+        files = bundle(name, {key: np.asarray(item) for key, item in tensors.items()}, shards=2)
+        slowly(
+            self._folder / name, files, lambda: time.sleep(self._pause), renamed=self._kind == "tf1", piece=PIECE
+        )  # fmt: skip
 
     def step(self, step: int, life: int, *, last: bool) -> None:
         """Do one step: train, save, delete what is too old."""
@@ -113,7 +128,8 @@ class Trainer:
             self.save("last", step, life)
         self._written = [old for old in self._written if old != step] + [step]
         for old in self._written[:-KEEP]:
-            (self._folder / f"step-{old}.{SUFFIXES[self._kind]}").unlink()
+            for path in self._folder.glob(f"step-{old}.*"):
+                path.unlink()
         self._written = self._written[-KEEP:]
 
 

@@ -15,8 +15,9 @@ Numbers are medians over repetitions, and ratios are taken pair by pair within o
 exactly is counted stands at the head of each file in `benchmarks/`. A promise that did not hold when this page was
 written says so.
 
-On two cores the loop's promise wants a second look: outputs are reduced in a thread while the next batch is predicted, so that
-the work shows up as a slower forward pass rather than as time between two. `run()` beside the bare loop is the whole price.
+On two cores the loop's promise wants a second look: outputs are reduced in a thread while the next batch is predicted,
+so that the work shows up as a slower forward pass rather than as time between two. `run()` beside the bare loop is the
+whole price.
 """
 
 

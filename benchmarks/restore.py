@@ -1,23 +1,40 @@
 """What does it cost to read a 400 MB checkpoint: its table, and all its arrays checked and digested?
 
-Each in a process of its own, imports taken out; memory is the process's own (RssAnon at the end, everything held), so
-that what is mapped from the file does not count.  `torch.load` and safetensors read all tensors and check nothing.
+Each in a process of its own, imports taken out unless they are named; memory is the process's own (RssAnon at the end,
+everything held), so that what is mapped from the file does not count.  `torch.load` and safetensors read all tensors
+and check nothing.  TensorFlow's reader compares every checksum as ours does, so these two are promised against each
+other: every array checked, and summed afterwards, because what is only mapped was not read yet.
 """
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from _figures import Figure, main, memory_kib, told
+from _figures import Figure, at_most, main, memory_kib, ratio, told
 
 MEGABYTES, TENSORS, ROUNDS = 400, 100, 5
 
 
+WAYS = {
+    "pt": {"table": "table only", "restored": "restored, digested", "torch": "torch loads it"},
+    "safetensors": {"table": "table only", "restored": "restored, digested", "safetensors": "safetensors loads it"},
+    "index": {
+        "table": "table only, every checksum compared",
+        "restored": "restored, digested",
+        "summed": "every array summed",
+        "tensorflow": "TensorFlow reads it, every array summed",
+    },
+}
+"""What is measured, by the ending of the file: each way of reading, and what it is called."""
+
+
 def make(folder: Path) -> None:
-    """Write the same tensors as a torch zip and as safetensors."""
+    """Write the same tensors as a torch zip, as safetensors and as a tensor bundle."""
     import torch
     from safetensors.torch import save_file
 
@@ -26,59 +43,104 @@ def make(folder: Path) -> None:
     torch.save(tensors, folder / "step-1.pt")
     save_file(tensors, folder / "step-1.safetensors")
 
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import tensorflow as tf
 
-def one(how: str, path: str) -> tuple[float, float]:
-    """Return seconds and MiB of one way of reading."""
-    if how in ("torch", "safetensors"):
+    names, values = list(tensors), [tensor.numpy() for tensor in tensors.values()]
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / "step-1"), tensor_names=names, shape_and_slices=[""] * len(names), tensors=values
+    )
+
+
+def peer(how: str, path: str) -> Callable[[], object]:
+    """Import a peer, and return how it reads."""
+    if how == "torch":
         import torch
+
+        return lambda: torch.load(path, weights_only=True)  # noqa: TID251 - the peer
+    if how == "safetensors":
         from safetensors.torch import load_file
 
-        read = (lambda: torch.load(path, weights_only=True)) if how == "torch" else (lambda: load_file(path))  # noqa: TID251 - the peer
-    else:
-        from milepost.checkpoints.reader import Reader
-        from milepost.core import Table, Variable
-        from milepost.plain import from_plain
+        return lambda: load_file(path)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import tensorflow as tf
+
+    def read() -> object:
+        reader = tf.train.load_checkpoint(path.removesuffix(".index"))
+        held = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+        return held, [array.sum() for array in held.values()]
+
+    return read
+
+
+def ours(how: str, path: str) -> Callable[[], object]:
+    """Import what is needed of Milepost, and return how it reads."""
+    from milepost.checkpoints.reader import Reader
+    from milepost.checkpoints.tensors import map_tensor
+    from milepost.core import Table, Variable
+    from milepost.plain import from_plain
+
+    found = Reader().discover([path], None)[0]
+
+    def read() -> object:
+        with tempfile.TemporaryDirectory() as spool:
+            table = Reader().table(found, spool)
+        if how == "table":
+            return table
+        whole = from_plain(Table, table)
+        if how == "summed":
+            held = {item.name: map_tensor(item) for item in whole.tensors}
+            return held, [array.sum() for array in held.values()]
         from milepost.restore import restore
 
-        found = Reader().discover([path], None)[0]
+        return restore(whole, [Variable(item.name, item.dtype, item.shape) for item in whole.tensors], "raw")
 
-        def read() -> object:
-            with tempfile.TemporaryDirectory() as spool:
-                table = Reader().table(found, spool)
-            if how == "table":
-                return table
-            whole = from_plain(Table, table)
-            variables = [Variable(item.name, item.dtype, item.shape) for item in whole.tensors]
-            return restore(whole, variables, "raw")
+    if how == "restored":
+        import milepost.restore  # noqa: F401 - its import is no part of the reading
+    return read
 
+
+def one(how: str, path: str) -> tuple[float, float, float]:
+    """Return seconds, MiB, and seconds with imports of one way of reading."""
+    started = time.perf_counter()
+    read = (ours if how in ("table", "restored", "summed") else peer)(how, path)
     before = memory_kib("RssAnon")
     began = time.perf_counter()
     held = read()
-    spent = time.perf_counter() - began
+    ended = time.perf_counter()
     grown = (memory_kib("RssAnon") - before) / 1024
     del held
-    return spent, grown
+    return ended - began, grown, ended - started
+
+
+def measured(path: str, ways: dict[str, str]) -> dict[str, list[tuple[float, ...]]]:
+    """Return what each way took, round by round, each in a process of its own, the first round aside."""
+    found: dict[str, list[tuple[float, ...]]] = {way: [] for way in ways}
+    for turn in range(ROUNDS + 1):
+        for way in ways:
+            command = [sys.executable, __file__, "one", way, path]
+            done = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            if turn:
+                found[way].append(tuple(map(float, done[-3:])))
+    return found
 
 
 def measure() -> list[Figure]:
     figures = []
     with tempfile.TemporaryDirectory() as scratch:
         subprocess.run([sys.executable, __file__, "make", scratch], check=True)
-        for end in ("pt", "safetensors"):
-            path = str(Path(scratch, f"step-1.{end}"))
-            ways = ("table", "restored", "torch" if end == "pt" else "safetensors")
-            found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-            for turn in range(ROUNDS + 1):
-                for way in ways:
-                    command = [sys.executable, __file__, "one", way, path]
-                    done = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-                    if turn:
-                        found[way].append((float(done[0]), float(done[1])))
-            for way, label in zip(ways, ("table only", "restored, digested", f"{ways[2]} loads it"), strict=True):
-                wall = statistics.median(seconds for seconds, _ in found[way])
-                memory = statistics.median(mib for _, mib in found[way])
+        for end, ways in WAYS.items():
+            found = measured(str(Path(scratch, f"step-1.{end}")), ways)
+            for way, label in ways.items():
+                wall = statistics.median(item[0] for item in found[way])
+                memory = statistics.median(item[1] for item in found[way])
                 figures.append(told(f"{end}, {label}: time", 1e3 * wall, "ms", 1))
                 figures.append(told(f"{end}, {label}: own memory", memory, "MiB", 1))
+            if "tensorflow" in found:
+                for number, kind in ((0, "imports aside"), (2, "imports included")):
+                    mine, theirs = ([item[number] for item in found[way]] for way in ("summed", "tensorflow"))
+                    label = f"{end}, every array summed, beside TensorFlow's reader, {kind}"
+                    figures.append(at_most(label, ratio(mine, theirs), 1, "times"))
     return figures
 
 

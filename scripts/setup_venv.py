@@ -5,6 +5,7 @@ pyproject.toml, this file, the interpreter and the place, so that a change of an
 """
 
 import hashlib
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,19 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):  # before anything that an ol
     raise SystemExit(f"Milepost needs Python 3.11 to 3.13, and {found}; name another: make PYTHON=python3.12 ...")
 
 ROOT = Path(__file__).resolve().parent.parent
-# Pinned on purpose: on Linux a later plain torch brings gigabytes of GPU libraries that no test uses.
-TORCH = "torch==2.13.0"
+# Pinned on purpose: on Linux a later plain torch, or plain tensorflow, brings gigabytes of GPU libraries that no test
+# uses.  tf-keras would bring a second TensorFlow, so it comes without what it depends on, which is there by then.
+CPU = "-cpu" if (sys.platform, platform.machine()) == ("linux", "x86_64") else ""
+FIRST = {
+    "torch": (("torch==2.13.0",),),
+    "slim": (
+        (f"tensorflow{CPU}==2.21.0", "keras==3.15.1", "h5py"),
+        ("--no-deps", "tf-slim==1.1.0", "tf-keras==2.21.0"),
+    ),
+    "jax": (("jax==0.10.2", "jaxlib==0.10.2"),),
+}
+DONE = ("slim", "jax")
+"""What the lines above install whole: as extras, they would bring the plain packages on top."""
 
 
 def run(*command: str) -> bool:
@@ -42,15 +54,16 @@ def make(folder: Path) -> bool:
 
 
 def install(folder: Path, extras: str) -> bool:
-    """Install the package in place with its extras, torch first where it is one of them."""
+    """Install the package in place with its extras, first what is pinned of them."""
     python = str(folder / "bin" / "python")
     own = (python, "-m", "pip")
     has_own = subprocess.run((*own, "--version"), capture_output=True, check=False).returncode == 0
     pip = own if has_own else (sys.executable, "-m", "pip", "--python", python)
     options = ("install", "--quiet", "--disable-pip-version-check", "--no-input")
-    if "torch" in extras.split(",") and not run(*pip, *options, TORCH):
-        return False
-    return run(*pip, *options, "-e", f".[{extras}]" if extras else ".")
+    asked = extras.split(",") if extras else []
+    steps = [packages for name in asked for packages in FIRST.get(name, ())]
+    rest = ",".join(name for name in asked if name not in DONE)
+    return all(run(*pip, *options, *packages) for packages in (*steps, ("-e", f".[{rest}]" if rest else ".")))
 
 
 def main() -> int:

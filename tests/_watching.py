@@ -1,6 +1,7 @@
 """What the tests of a watch share: watching in this process, and reading what was told and stored."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,14 @@ def values(store: Path) -> dict[int, list[tuple[str, Any, int]]]:
             if item["estimator"] == "exact" and item["checkpoint"]["step"] is not None:
                 found.setdefault(item["checkpoint"]["step"], []).append((item["metric"], item["value"], item["n"]))
     return {step: sorted(each) for step, each in found.items()}
+
+
+def deleting(run: Path, told: Told, *names: str) -> Callable[[dict[str, Any]], None]:
+    """Return a listener that deletes checkpoints as soon as they are seen."""
+
+    def listen(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event.get("state") == "complete" and Path(event["path"]).name in names:
+            (run / Path(event["path"]).name).unlink()
+
+    return listen

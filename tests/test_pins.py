@@ -1,6 +1,7 @@
 """Pins: links that hold what training deletes, shared by all watchers of a store, swept when they are of no use."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,9 +109,56 @@ def test_where_links_fail_it_is_said(file: Path, store: Store, monkeypatch: pyte
 
     monkeypatch.setattr(os, "link", link)
     pins = store.pins()
-    assert hold(pins, file) is None
+    noted = hold(pins, file)
+    assert noted is not None
+    assert not noted.holds
     assert pins.trouble == f"{file}: Operation not permitted"
     assert list(pins.held()) == []
+    file.unlink()
+    ((pin, then),) = Pins(store.path).lost()  # whoever looks knows what was there
+    assert (pin, then.size) == (noted, len(b"weights"))
+    pins.release(pin)
+    assert list(pins.lost()) == []
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("m.index", "m.data-0", "m.data-1"):
+        (folder / name).write_text(name)
+    return folder / "m.index"
+
+
+def test_a_checkpoint_of_several_files_is_pinned_with_all_of_them_also_those_that_come_late(
+    bundle: Path, store: Store
+) -> None:
+    first, late = (str(bundle.with_suffix(f".data-{number}")) for number in (0, 1))
+    pins = store.pins()
+    (pin,) = pins.hold([key(bundle)], {str(bundle): [first]})
+    assert pin is not None
+    assert sorted(os.listdir(os.path.dirname(pin.link))) == ["@pin.json", "m.data-0", "m.index"]
+    assert pins.hold([key(bundle)], {str(bundle): [first, late]}) == [pin]
+    shutil.rmtree(bundle.parent)
+    here = Path(pin.link).parent
+    assert [(here / name).read_text() for name in ("m.index", "m.data-0", "m.data-1")] == [
+        "m.index",
+        "m.data-0",
+        "m.data-1",
+    ]
+
+
+def test_a_folder_is_pinned_file_by_file(bundle: Path, store: Store) -> None:
+    folder = bundle.parent
+    (folder / "deep").mkdir()
+    (folder / "deep" / "x").write_text("x")
+    files = [str(folder / name) for name in ("deep/x", "m.data-0", "m.index")]
+    _, device, inode = key(bundle)
+    (pin,) = store.pins().hold([(str(folder), device, inode)], {str(folder): files})
+    assert pin is not None
+    shutil.rmtree(folder)
+    assert (Path(pin.link) / "deep" / "x").read_text() == "x"
+    assert list(store.pins().held()) == [pin]
 
 
 def test_a_sweep_keeps_what_is_nowhere_else(file: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from milepost.checkpoints.reader import Reader
 from milepost.core import Array, Extent, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights, Unsupported
 from milepost.plain import from_plain, to_plain
-from milepost.restore import Restored, candidates, restore, signature, weights_digest
+from milepost.restore import Restored, restore, signature, weights_digest
+from milepost.variants import candidates
 
 W, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(3, dtype=np.float32)
 VARIABLES = [Variable("fc.weight", "float32", (2, 3)), Variable("fc.bias", "float32", (3,))]

@@ -7,13 +7,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests._material import Told, evaluation_of, request_of, save
-from tests._watching import DONE, FAST, ROWS, counts, go, made, states, values
+from tests._watching import DONE, FAST, ROWS, counts, deleting, go, made, states, values
 
 from milepost.endings import Ending
 from milepost.store.store import Store
@@ -161,17 +159,6 @@ def grow(path: Path, pieces: list[bytes]) -> None:
 # ----------------------------------------------------------------------------------------- claimed against deletion
 
 
-def deleting(run: Path, told: Told, *names: str) -> Callable[[dict[str, Any]], None]:
-    """Return a listener that deletes checkpoints as soon as they are seen."""
-
-    def listen(event: dict[str, Any]) -> None:
-        told.append(event)
-        if event.get("state") == "complete" and Path(event["path"]).name in names:
-            (run / Path(event["path"]).name).unlink()
-
-    return listen
-
-
 def test_what_is_deleted_before_its_turn_is_evaluated_from_its_pin(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -186,35 +173,6 @@ def test_what_is_deleted_before_its_turn_is_evaluated_from_its_pin(tmp_path: Pat
     assert sorted(os.listdir(run)) == ["DONE", "step-3.npz", "step-4.npz"]
     assert {str(run)} == {os.path.dirname(item["checkpoint"]["path"]) for item in told.of("record")}
     assert not (tmp_path / "store" / "pins").exists()
-
-
-def test_without_links_it_is_said_once_and_what_is_deleted_has_vanished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    for step in range(1, 7):
-        save(run / f"step-{step}.npz", made(step))
-    (run / "DONE").touch()
-    real = os.link
-
-    def link(source: Any, target: Any, **options: Any) -> None:
-        if str(run) in str(source):
-            raise OSError(18, "Invalid cross-device link")
-        real(source, target, **options)
-
-    monkeypatch.setattr(os, "link", link)
-    told = Told()
-    request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", residents=2)
-    watch(request, FAST, deleting(run, told, "step-5.npz", "step-6.npz"))
-    assert counts(told) == {"evaluated": 4, "vanished": 2}
-    assert told.notes.count("cannot be pinned") == 1
-    assert told.failures["step-5.npz"].startswith("vanished: deleted before it could be evaluated")
-    assert "raise keep-last (max_to_keep)" in told.failures["step-6.npz"]
-    assert states(told, "step-5.npz") == ["seen", "complete", "vanished"]
-    with Store.open(tmp_path / "store").index() as index:
-        failed = {row["name"]: row["failure"]["kind"] for row in index.checkpoints() if row["failure"]}
-    assert failed == {"step-5": "vanished", "step-6": "vanished"}
 
 
 def test_an_overwritten_name_is_evaluated_each_time(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""The nouns of Milepost and the seams between its rooms.
-
-Plain data and Protocols of one to three methods; nothing here does any work.  The rooms know these, not each other.
-"""
+"""The nouns of Milepost and the seams between its rooms: plain data and Protocols; nothing here does any work."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,8 +39,9 @@ class Identity:
 class Found:
     """A checkpoint seen in a folder, before anything of it but its first bytes and its name was read.
 
-    `path` is its address (a file, a folder, or a prefix), `files` the full paths of its files.  `format` is None where
-    no format claims a file that is named like a checkpoint; then `failure` says why: a failure class and a message.
+    `path` is its address, a file or a folder; `files` are the paths of its files, first the one that stands for it,
+    whose `identity` is the checkpoint's; `parts` are the identities of the others.  `format` is None where no format
+    claims a file that is named like a checkpoint; then `failure` says why: a failure class and a message.
     """
 
     path: str
@@ -52,6 +50,7 @@ class Found:
     identity: Identity
     state: Literal["complete", "writing", "failed"] = "complete"
     failure: tuple[str, str] | None = None
+    parts: tuple[Identity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

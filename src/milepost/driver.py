@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from milepost.checkpoints.parts import reworded
 from milepost.core import Failure, Found, Json, Part, Session, Target
 from milepost.errors import Crashed, OutOfMemory, TimedOut, retried
 from milepost.events import constant_note, memory_note, missing_note, progress_event, record_events
@@ -70,16 +71,12 @@ class Driver:
         self.codes: dict[str, str] = {}
         self._worker = worker
         self._wish = wish
-        self._seen: dict[tuple[str, str], Sighting] = {}
+        self._seen: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._repetitions: dict[tuple[str, str], int] = {}
         self._sealed: set[str] = set()
         self._deferred: list[Item] = []
         self._said: set[str | None] = set()
-        self._sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
-
-    def read_at(self, place: Callable[[Found], Found]) -> None:
-        """Read checkpoints at other places than their own: `place` tells where each one is pinned."""
-        self._sighter.place = place
+        self.sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
 
     @property
     def data(self) -> dict[str, dict[str, Any]]:
@@ -90,11 +87,7 @@ class Driver:
 
     def sight(self, found: Found) -> list[Sighting]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
-        return self._sighter.sight(found)
-
-    def known(self, found: Found) -> list[Sighting]:
-        """Return what `sight` returned before, nothing where it was not asked."""
-        return self._sighter.known(found)
+        return self.sighter.sight(found)
 
     # ------------------------------------------------------------------------------------------------------- planning
 
@@ -117,7 +110,7 @@ class Driver:
         self._repetitions[weights, data] = repetition
         whole = not missing(have, size)
         stop = size if whole else wanted_rows(size, self._wish.limit)
-        target = Target(self._sighter.place(found), sighting.variant, weights)
+        target = Target(self.sighter.place(found), sighting.variant, weights)
         return self._to_group_end(Item(sighting, found, target, data, key, column_set, tuple(have), stop))
 
     def _to_group_end(self, item: Item) -> Item:
@@ -201,17 +194,18 @@ class Driver:
     def forget(self, path: str) -> None:
         """Take a checkpoint's end back: its content has not been served by what was under this path."""
         self.outcomes.pop(path, None)
-        self._sighter.forget(path)
-        self._seen = {key: first for key, first in self._seen.items() if first.path != path}
+        self.sighter.forget(path)
+        self._seen = {key: first for key, first in self._seen.items() if first[0] != path}
 
     def _first_of(self, sighting: Sighting, found: Found, data: str) -> Item | None:
         """Return the item unless the same content came under another name already."""
         item = self.item(sighting, found, data)
-        first = self._seen.setdefault((item.key, data), sighting)
+        ours = sighting.path, sighting.variant, sighting.name
+        first = self._seen.setdefault((item.key, data), ours)
         if str(sighting.digest) not in self.contents:
             self.contents.append(str(sighting.digest))
-        if (first.path, first.variant) != (sighting.path, sighting.variant):
-            self.state(sighting, "skipped", f"same content as {first.name} ({first.variant})")
+        if first != ours:
+            self.state(sighting, "skipped", f"same content as {first[2]} ({first[1]})")
             return None
         return item
 
@@ -222,7 +216,7 @@ class Driver:
             failures = known.list() if item.gaps else []
             settled = failures and not (self._wish.again or retried(failures[-1]["kind"]) or known.asked_again())
             if not item.gaps:
-                self._finish(item, new=False)
+                self.finish(item, new=False)
             elif settled:
                 self.failed(item.sighting, failures[-1]["kind"], failures[-1]["message"], len(failures))
             else:
@@ -249,7 +243,7 @@ class Driver:
                 held[fresh] = lease
             else:
                 lease.release()
-                self._finish(fresh, new=False)
+                self.finish(fresh, new=False)
         return held
 
     def _evaluate(self, items: list[Item], data: str, *, last: bool = False) -> None:
@@ -281,7 +275,7 @@ class Driver:
                     self._publish(by_target[target], outcome)
                     self._progress(by_target[target], outcome, items, started)
         for item in alive.values():
-            self._finish(item, new=True)
+            self.finish(item, new=True)
         # One of them brought the others down, or something the process: each by itself, and the culprit is known.
         for item in shaken:
             self._evaluate([replace(item, have=tuple(self.coverage(item.key)[1]))], data, last=True)
@@ -321,7 +315,7 @@ class Driver:
         parts = self.store.evaluation(item.key).parts(item.column_set)
         parts.publish(replace(part, columns=own, environment=environment))
 
-    def _finish(self, item: Item, *, new: bool) -> None:
+    def finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and tell."""
         size = self.data[item.data]["size"]
         item = self._to_group_end(replace(item, have=tuple(self.coverage(item.key)[1])) if new else item)
@@ -386,7 +380,7 @@ class Driver:
     def _record_failure(self, item: Item, failure: Failure) -> None:
         failures = self.store.evaluation(item.key).failures
         attempt = len(failures.list()) + 1
-        message = failure.message.replace(item.target.found.path, item.sighting.path)
+        message = reworded(failure.message, item.target.found.path, item.sighting.path)
         failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.sighting.path, "at": now()})
         self.failed(item.sighting, failure.kind, message, attempt)
 

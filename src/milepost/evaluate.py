@@ -217,7 +217,7 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
         if left:
             raise StochasticModel(
                 f"the forward pass changes {', '.join(left[:5])}, so that a prediction may depend on those before it: "
-                "let it change while `self.training` only, or register a mere cache with persistent=False"
+                "let it change in training only (in PyTorch, register a mere cache with persistent=False)"
             )
         work.certificate = certificate
     unread = getattr(work.model, "unread", None)

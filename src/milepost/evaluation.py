@@ -13,6 +13,7 @@ from milepost.plain import digest, spec_of
 from milepost.registry import resolve
 
 _PACKAGE = str(Path(__file__).parent)
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +162,8 @@ def is_foreign(file: str) -> bool:
     if file.startswith(("<frozen", _PACKAGE)):
         return True
     path = str(Path(file).resolve()) if not file.startswith("<") else file
-    return any(path.startswith(root) for root in _installed())
+    # Packages may come from another environment's folder (a .pth file, PYTHONPATH), which is called the same everywhere.
+    return bool(_PACKAGES.intersection(Path(path).parts)) or any(path.startswith(root) for root in _installed())
 
 
 def _installed() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from milepost import pulse
+from milepost.checkpoints.parts import standing
 from milepost.core import Batch, Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit
 from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
 from milepost.evaluate import Pass, ran_out
@@ -22,7 +23,7 @@ from milepost.fitting import Fitting
 from milepost.kept import scored_of, slices_of
 from milepost.loading import code_version, entries, load, settings_of
 from milepost.plain import digest, spec_of
-from milepost.restore import Initial, Restored, restore, signature
+from milepost.restore import Initial, Restored, adopt, restore, signature
 from milepost.score import records
 from milepost.settings import readings
 from milepost.slicing import complete
@@ -43,7 +44,10 @@ class Evaluator:
     """One evaluation, its model built at most once, with the checkpoints that are resident."""
 
     def __init__(self, evaluation: Evaluation, options: Mapping[str, Json], entries: Sequence[str] = ()) -> None:
-        """Take the evaluation; `options["device"]` moves the model; `entries` are all that its file offers."""
+        """Take the evaluation; `entries` are all that its file offers.
+
+        `options`: "device" moves the model, "allow_missing", and "less" as for `Fitting.begin_with`.
+        """
         self._evaluation = evaluation
         self._entries = list(entries)
         self._sources = evaluation.sources
@@ -57,6 +61,7 @@ class Evaluator:
             self._model = self._model.on(device)
         self._initial = _initial_of(self._model) if options.get("allow_missing") else None
         self._fittings: dict[str, Fitting] = {}
+        self._less = int(options.get("less", 0))
         self._tables: Mapping[str, Table] = {}
         self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
         self._sliced: set[tuple[Json, ...]] = set()
@@ -67,6 +72,7 @@ class Evaluator:
         variables = self._model.variables()
         data = {name: _described_source(source) for name, source in self._sources.items()}
         spec = getattr(self._model, "spec", None)
+        code = code_version(evaluation)
         # Last, for what builds model and data may read some.
         self._settings, self._readings = settings_of(evaluation), readings()
         return {
@@ -74,7 +80,7 @@ class Evaluator:
             "settings": self._settings,
             "entry": evaluation.entry,
             "entries": self._entries,
-            "signature": signature(variables) + (_MISSING_ALLOWED if self._initial is not None else ""),
+            "signature": signature(variables) + self._said(code),
             "variables": None if variables is None else len(variables),
             "variants": list(evaluation.variants),
             "task": spec_of(evaluation.task),
@@ -84,10 +90,18 @@ class Evaluator:
             "kept": sorted(evaluation.kept),
             "folded": [digest(spec_of(metric)) for metric in evaluation.folded],
             "data": data,
-            "code": code_version(evaluation),
+            "code": code,
             "environment": self._environment(),
             "file": evaluation.file,
         }
+
+    def _said(self, code: Mapping[str, Json]) -> str:
+        """Return what decides beside the variables what a checkpoint's content is for this model, or its failure."""
+        said = _MISSING_ALLOWED if self._initial is not None else ""
+        by_hand = getattr(self._model, "by_hand", None)
+        said += f", by hand {digest(by_hand.spec())}" if by_hand else ""
+        # What a user's function restores is known by its code.
+        return said + (f", by code {code['version']}" if getattr(self._model, "restorer", None) is not None else "")
 
     def identify(self, found: Found, table: Table, variants: Sequence[str]) -> list[dict[str, Json]]:
         """Restore a checkpoint's variants into the model's variables: digest or failure of each, and the step."""
@@ -95,7 +109,7 @@ class Evaluator:
         for variant in variants:
             row: dict[str, Json] = {"variant": variant, "step": table.step, "step_source": table.step_source}
             try:
-                restored = self._restore(table, variant)
+                restored = self._restore(found.path, table, variant)
                 _check_same(found)
             except CheckpointError as error:
                 rows.append({**row, "digest": None, "failure": {"kind": error.kind, "message": str(error)}})
@@ -145,7 +159,7 @@ class Evaluator:
         path = target.found.path
         restored = self._restored.pop((path, target.variant), None)
         if restored is None or restored.digest != target.digest:
-            restored = self._restore(self._tables[path], target.variant)
+            restored = self._restore(path, self._tables[path], target.variant)
             if target.digest is not None and restored.digest != target.digest:
                 raise Torn(f"{path} was overwritten after it was identified; the next run evaluates it anew")
         try:
@@ -158,18 +172,27 @@ class Evaluator:
         _check_unchanged(target.found)
         return weights
 
-    def _restore(self, table: Table, variant: str) -> Restored:
+    def _restore(self, path: str, table: Table, variant: str) -> Restored:
         """Restore one variant; where memory runs out, once more without what is kept for speed only."""
         for last in (False, True):
             pulse.beat()
             try:
-                return restore(table, self._model.variables(), variant, self._initial)
+                return self._restored_once(path, table, variant)
             except MemoryError as error:
                 said = f"the weights do not fit into memory: {error}"
             if last:
                 break
             self._free()
         raise OutOfMemory(said)
+
+    def _restored_once(self, path: str, table: Table, variant: str) -> Restored:
+        """Restore by the table, or by what the model's user gave for it."""
+        model: Any = self._model
+        by_hand = getattr(model, "by_hand", None)
+        restorer = getattr(model, "restorer", None)
+        if restorer is None:
+            return restore(table, model.variables(), variant, self._initial, by_hand)
+        return adopt(restorer(path, variant), model.variables(), restorer.place, by_hand)
 
     def _free(self) -> None:
         """Let go of everything that can be had again."""
@@ -198,6 +221,7 @@ class Evaluator:
                 environment=self._environment(),
             )
             self._fittings[data] = Fitting(work, self._load, self._free)
+            self._fittings[data].begin_with(self._less)
         return self._fittings[data]
 
     def _check_settings(self) -> None:
@@ -257,22 +281,31 @@ def _counted(batch: Batch) -> int:
 
 def _check_same(found: Found) -> None:
     """Refuse a file that was replaced between the reader's look at it and ours; a deleted one is still mapped whole."""
+    _check_parts(found)
     with suppress(FileNotFoundError):
-        status = os.stat(found.files[0])
+        status = os.stat(standing(found))
         known = found.identity
         seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if seen != (known.device, known.inode, known.size, known.mtime_ns):
-            raise Torn(f"{found.files[0]} changed while it was read; it is tried again by the next run")
+            raise Torn(f"{standing(found)} changed while it was read; it is tried again by the next run")
 
 
 def _check_unchanged(found: Found) -> None:
     """Refuse what was overwritten in place while it was mapped; a file replaced or deleted is still mapped whole."""
-    for path in found.files:
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            continue
+    _check_parts(found)
+    path = standing(found)
+    with suppress(FileNotFoundError):
+        status = os.stat(path)
         known = found.identity
         same_file = (status.st_dev, status.st_ino) == (known.device, known.inode)
         if same_file and (status.st_size, status.st_mtime_ns) != (known.size, known.mtime_ns):
             raise Torn(f"{path} changed while it was read; it is tried again by the next run")
+
+
+def _check_parts(found: Found) -> None:
+    """Refuse a checkpoint of several files one of which is not what the reader saw: writers replace them first."""
+    for path, known in zip(found.files[1:], found.parts, strict=False):
+        with suppress(FileNotFoundError):
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != known.content:
+                raise Torn(f"{path} changed while the checkpoint was read; it is tried again by the next run")

@@ -75,6 +75,12 @@ class Fitting:
         self._worked = self.most, self._asked
         self._environment = dict(self.work.environment)
 
+    def begin_with(self, less: int) -> None:
+        """Begin with what is left to try after so many processes were killed: one checkpoint, then half the batch."""
+        for _ in range(less):
+            self._shrink(2 if self.most is None else 1, 1)
+        self._worked = self.most, self.work.batch_size
+
     def run(self, targets: Sequence[Target], start: int, stop: int) -> Iterator[Outcome]:
         """Yield parts and failures of the targets' rows [start, stop).
 

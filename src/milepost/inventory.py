@@ -10,14 +10,15 @@ import glob
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 
-from milepost.checkpoints.find import is_outside, is_passed_over, is_store, is_whole
+from milepost.checkpoints.find import is_outside, is_passed_over, is_store, is_whole, matches
+from milepost.checkpoints.parts import files_in, part_of, standing_in
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Identity
+from milepost.identity import identity
 
 SWEEP_SECONDS = 30.0
 _RACY_NS = 2_000_000_000
@@ -25,11 +26,6 @@ _RACY_NS = 2_000_000_000
 _OVERWRITTEN = 100
 """Most files without a step that are looked at every time."""
 _DEPTH = 64
-
-
-def identity_of(status: os.stat_result) -> Identity:
-    """Return the identity that a stat tells."""
-    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +53,14 @@ def key_of(seen: Seen) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a scan found: files that are new or have new content, and those that are gone, as they were."""
+    """What a scan found: files that are new or have new content, and those that are gone, as they were.
+
+    Files that are parts of a checkpoint are in neither: `parts` are those of them that changed in any way.
+    """
 
     new: tuple[Seen, ...] = ()
     gone: tuple[Seen, ...] = ()
+    parts: tuple[Seen, ...] = ()
 
 
 @dataclass(slots=True)
@@ -100,8 +100,10 @@ class Inventory:
         self._folders: dict[str, _Folder] = {}
         self._files: dict[str, Seen] = {}
         self._overwritten: dict[str, None] = {}
+        self._parts: dict[str, dict[str, None]] = {}
+        self._wholes: set[str] = set()
 
-    def scan(self, pending: Iterable[str] = (), *, full: bool = False) -> Changes:
+    def scan(self, pending: Sequence[str] = (), *, full: bool = False) -> Changes:
         """Look once.  `pending` are paths to look at whatever their folder says; `full` looks at every file."""
         if full or self._clock() - self._swept >= SWEEP_SECONDS:
             self._swept = self._clock()
@@ -114,7 +116,8 @@ class Inventory:
         for path in list(self._folders):
             if path in self._folders:
                 self._relist(path, changed)
-        for path in (*pending, *self._overwritten):
+        parts = [part for path in pending for part in self._parts.get(path, ())]
+        for path in (*pending, *parts, *self._overwritten):
             known = self._files.get(path)
             if known is not None and path not in changed:
                 self._look(path, known.root, changed)
@@ -123,6 +126,20 @@ class Inventory:
     def file(self, path: str) -> Seen | None:
         """Return what is known of a path."""
         return self._files.get(path)
+
+    def holds(self, seen: Seen) -> bool:
+        """Tell whether the very file lies under any name: it may have been renamed."""
+        return any(one.content[:2] == seen.content[:2] for one in list(self._files.values()))
+
+    def is_whole(self, path: str) -> bool:
+        """Tell whether a folder is one checkpoint."""
+        return path in self._wholes
+
+    def parts(self, path: str) -> list[str]:
+        """Return the other files of the checkpoint at a path, or all files of a folder that is one."""
+        if path in self._wholes:
+            return [os.path.join(path, name) for name in files_in(path)]
+        return sorted(self._parts.get(path, ()))
 
     def folders(self) -> list[str]:
         """Return the folders that are there, as of the latest scan."""
@@ -170,7 +187,8 @@ class Inventory:
         if is_store(names):
             entries = []
         elif is_whole(path, names):
-            changed[path] = Seen(path, identity_of(status), folder.root)
+            self._wholes.add(path)
+            self._look(path, folder.root, changed)
             entries = []
         visible = [entry for entry in entries if not is_passed_over(entry.name)]
         self._entries(path, folder, visible, changed)
@@ -205,7 +223,7 @@ class Inventory:
         if key in folder.around or (link and folder.linked) or len(folder.around) >= _DEPTH:
             return
         if link and is_outside(entry.path, self.roots):
-            changed[entry.path] = Seen(entry.path, identity_of(status), folder.root)  # to be refused, not entered
+            changed[entry.path] = Seen(entry.path, identity(status), folder.root)  # to be refused, not entered
             return
         self._folders[entry.path] = _Folder(folder.root, (*folder.around, key), folder.linked or link)
         self._relist(entry.path, changed)
@@ -222,38 +240,54 @@ class Inventory:
 
     def _look(self, path: str, root: str, changed: dict[str, Seen | None]) -> None:
         try:
-            status = os.stat(path)
+            status = os.stat(standing_in(path) if path in self._wholes else path)
         except OSError:
             # A link to nothing is known by the link itself: `find` makes a row of it.
             with suppress(OSError):
-                changed[path] = Seen(path, identity_of(os.lstat(path)), root)
+                changed[path] = Seen(path, identity(os.lstat(path)), root)
                 return
             changed[path] = None
             return
         known = self._files.get(path)
         if known is None or known.content != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
-            changed[path] = Seen(path, identity_of(status), root)
+            changed[path] = Seen(path, identity(status), root)
 
     def _apply(self, changed: dict[str, Seen | None]) -> Changes:
-        new, gone = [], []
+        new: list[Seen] = []
+        gone: list[Seen] = []
+        parts: list[Seen] = []
         for path, seen in changed.items():
             known = self._files.get(path)
+            whole = whole_of(path)
             if seen is None:
                 if known is not None:
-                    gone.append(self._files.pop(path))
+                    (gone if whole is None else parts).append(self._files.pop(path))
                 self._overwritten.pop(path, None)
-            elif (known is None or known.content != seen.content) and self._wanted(seen):
+                self._wholes.discard(path)
+                if whole is not None:
+                    self._parts.get(whole, {}).pop(path, None)
+            elif known is not None and known.content == seen.content:
+                continue
+            elif whole is not None:
+                self._files[path] = seen
+                self._parts.setdefault(whole, {})[path] = None
+                parts.append(seen)
+            elif self._match is None or matches(path, seen.root, self._match):
                 self._files[path] = seen
                 new.append(seen)
                 if step_of_name(path) is None and len(self._overwritten) < _OVERWRITTEN:
                     self._overwritten[path] = None
-        return Changes(tuple(new), tuple(gone))
+        return Changes(tuple(new), tuple(gone), tuple(parts))
 
-    def _wanted(self, seen: Seen) -> bool:
-        if self._match is None:
-            return True
-        relative = os.path.relpath(seen.path, seen.root)
-        return fnmatch(os.path.basename(seen.path), self._match) or fnmatch(relative, self._match)
+
+def whole_of(path: str) -> str | None:
+    """Return the path of the file that stands for the checkpoint that this file is a part of.
+
+    >>> whole_of("/run/step-1.npz") is None
+    True
+    """
+    name = part_of(os.path.basename(path))
+    return None if name is None else os.path.join(os.path.dirname(path), name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,13 +8,14 @@ Each change is told as an event.  Files that are no checkpoints have no state.
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from milepost.checkpoints.find import is_candidate, would_search
+from milepost.checkpoints.parts import moved, reworded
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Found, Json
-from milepost.inventory import Changes, Key, Seen, key_of
+from milepost.inventory import Changes, Key, Seen, key_of, whole_of
 from milepost.lookout import Lookout
 from milepost.plan import thinned
 from milepost.sighter import short_name
@@ -103,6 +104,8 @@ class Ledger:
                 entry = self._new(seen)
                 if entry is not None:
                     asked[key_of(seen)] = entry
+            for entry in self._part(change.parts):
+                asked[key_of(entry.seen)] = entry
         self.look_into(list(asked.values()))
 
     def adopt(self, seen: Seen) -> None:
@@ -111,6 +114,11 @@ class Ledger:
         self.look_into([entry])
         if entry.state == "writing":
             self.lose(entry, "deleted while it was being written")
+
+    def miss(self, seen: Seen) -> None:
+        """Take in what an earlier watch saw and could not hold, and what is gone since."""
+        entry = Entry(seen, self.lookout.scans, time.monotonic(), step=step_of_name(seen.path))
+        self.lose(entry, "deleted while no watch was there")
 
     def look_into(self, entries: Sequence[Entry]) -> None:
         """Ask a reader what these are, and move them on."""
@@ -158,6 +166,14 @@ class Ledger:
         entry = Entry(seen, self.lookout.scans, time.monotonic() - age)
         self._current[seen.path] = entry
         return entry
+
+    def _part(self, parts: Sequence[Seen]) -> Iterator[Entry]:
+        """Yield the entries that parts have changed of, and that may be whole now."""
+        for path in {whole_of(seen.path): None for seen in parts}:
+            entry = self._current.get(str(path))
+            if entry is not None and entry.state in ("", "seen", "writing"):
+                entry.still, entry.changed = self.lookout.scans, time.monotonic()
+                yield entry
 
     def _gone(self, seen: Seen, present: dict[tuple[int, int], Seen]) -> None:
         entry = self._current.pop(seen.path, None)
@@ -301,5 +317,5 @@ def _addressed(at: Found, place: str, path: str) -> Found:
     """Return what was found at a pin as it is addressed: by its own path."""
     if place == path:
         return at
-    failure = (at.failure[0], at.failure[1].replace(place, path)) if at.failure else None
-    return replace(at, path=path, files=(path,), failure=failure)
+    failure = (at.failure[0], reworded(at.failure[1], place, path)) if at.failure else None
+    return replace(at, path=path, files=tuple(moved(file, place, path) for file in at.files), failure=failure)

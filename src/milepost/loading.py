@@ -131,6 +131,7 @@ def _entries(module: Any, path: Path) -> dict[str, Evaluation]:
 
 
 def _import(path: Path) -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any import of TensorFlow: errors only, on our stderr
     name = path.stem
     known = sys.modules.get(name)
     if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == path:

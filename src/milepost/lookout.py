@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from milepost.checkpoints.find import is_candidate
-from milepost.inventory import Changes, Inventory, Key, Seen, key_of
+from milepost.inventory import Changes, Inventory, Key, Seen, key_of, whole_of
 from milepost.store.pins import Pin, Pins
 
 INTERVAL = 1.0
@@ -18,8 +18,9 @@ INTERVAL = 1.0
 class Lookout:
     """Scans in a thread of its own between its entry and its exit; `take` hands over what it saw since.
 
-    A file that is named like a checkpoint is pinned as soon as it is seen, before anybody has read it: training may
-    delete it at any moment.  `settled` tells which ones need no pin, since the store has their results.
+    A file that is named like a checkpoint, or a folder that is one, is pinned as soon as it is seen, before anybody has
+    read it: training may delete it at any moment.  `settled` tells which ones need no pin, since the store has their
+    results.
 
     `wake` has it look sooner.  `scans` counts the looks of every interval alone: by them it is known how long a file
     stood still.
@@ -72,8 +73,9 @@ class Lookout:
         with self._scanning:
             named, self._named = self._named, set()
             changes = self.inventory.scan((*self._pending, *named), full=full)
-            self.pin([s for s in changes.new if is_candidate(os.path.basename(s.path)) and not self._settled(s)])
-            if changes.new or changes.gone:
+            self.pin([seen for seen in changes.new if self._is_one(seen) and not self._settled(seen)])
+            self._complete(changes.parts)
+            if changes.new or changes.gone or changes.parts:
                 self._changes.append(changes)
             self.scans += not woken
             self._news.set()
@@ -81,9 +83,21 @@ class Lookout:
     def pin(self, every: Sequence[Seen]) -> None:
         """Pin files that were seen, as far as they can be."""
         keys = [key for seen in every if (key := key_of(seen)) not in self._held]
-        for key, pin in zip(keys, self._pins.hold(keys), strict=True):
+        for key, pin in zip(keys, self._hold(keys), strict=True):
             if pin is not None:
                 self._held[key] = pin
+
+    def _is_one(self, seen: Seen) -> bool:
+        return is_candidate(os.path.basename(seen.path)) or self.inventory.is_whole(seen.path)
+
+    def _hold(self, keys: Sequence[Key]) -> list[Pin | None]:
+        parts = {path: held for path, _, _ in keys if (held := self.inventory.parts(path))}
+        return self._pins.hold(keys, parts)
+
+    def _complete(self, parts: Sequence[Seen]) -> None:
+        """Add parts that came later than what stands for their checkpoint to its pin."""
+        wholes = {whole_of(seen.path) for seen in parts}
+        self._hold([key for key in self._held if key[0] in wholes])
 
     def take_over(self, seen: Seen, pin: Pin) -> None:
         """Hold a pin that an earlier watch made."""
@@ -100,8 +114,9 @@ class Lookout:
         return bool(self._changes)
 
     def held(self, seen: Seen) -> Pin | None:
-        """Return the pin of what was seen, None where it has none."""
-        return self._held.get(key_of(seen))
+        """Return the pin of what was seen, None where nothing holds it."""
+        pin = self._held.get(key_of(seen))
+        return pin if pin is not None and pin.holds else None
 
     def release(self, seen: Seen) -> None:
         """Remove the pin of what was seen, if it has one."""

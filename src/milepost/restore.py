@@ -1,9 +1,9 @@
 """Tensors to variables, for every format and every framework: every variable exactly once, or a reason why not.
 
-A checkpoint keeps its weights at top level or under a wrapper (`state_dict`, `model_state_dict`, ...).  The variant
-"raw" is the plain set; "ema" the averaged one, under a wrapper or a prefix of its own, or TensorFlow's suffix.  Nothing
-is restored in part: names that are missing, unexpected or misshapen are refused, with the nearest names.  Only where
-missing ones are allowed do these keep the values that the model was built with, and the result says so for ever.
+A checkpoint keeps its weights at top level or under a wrapper (`state_dict`, `model_state_dict`, ...), and may hold
+several variants of them (`variants.py`).  Nothing is restored in part: names that are missing, unexpected or misshapen
+are refused, with the nearest names.  Only where missing ones are allowed, or named by hand, do these keep the values
+that the model was built with, and the result says so for ever.
 """
 
 import difflib
@@ -15,32 +15,18 @@ from itertools import chain
 import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with NumPy
 import numpy as np
 
+from milepost.byhand import ByHand
 from milepost.checkpoints.tensors import map_tensor
 from milepost.core import Array, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights
 from milepost.plain import digest
 from milepost.renaming import Beside, beside, by_scheme, renamings
+from milepost.variants import Candidate, absent, averaging, candidates
 
 Initial = Callable[[Sequence[str]], Mapping[str, Array]]
 """Gives, by name, the values that a model was built with."""
 
-_EMA_GROUPS = ("ema", "model_ema", "ema_model", "ema_state_dict", "ema_weights")
-_EMA_PREFIXES = ("ema/", "ema.")
-_EMA_SUFFIX = "/ExponentialMovingAverage"
-_SWAPPED = "current_model_state"
-"""Lightning's WeightAveraging keeps the raw weights here, and the averaged ones under `state_dict`."""
-_AVERAGED_COUNT = "n_averaged"
-"""How many models torch's AveragedModel has taken in: a count beside its weights."""
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A set of tensors that could be the variant's: where it stands, and the tensors by the model's names."""
-
-    place: str
-    tensors: Mapping[str, Tensor]
-    renamed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +50,79 @@ def signature(variables: Sequence[Variable] | None) -> str:
 
 
 def restore(
-    table: Table, variables: Sequence[Variable] | None, variant: str, initial: Initial | None = None
+    table: Table,
+    variables: Sequence[Variable] | None,
+    variant: str,
+    initial: Initial | None = None,
+    by_hand: ByHand | None = None,
 ) -> Restored:
     """Match a checkpoint's tensors to variables and map their bytes.
 
     With `variables` None the function takes all tensors of the one set there is, under their own names.  `initial`
-    allows for missing variables, and gives their values; then `notes["missing"]` tells which, and the digest differs
-    from that of any whole checkpoint.
+    allows for missing variables, and gives their values; `by_hand` tells other names, and which variables keep theirs.
+    Then `notes["missing"]` tells which do, and the digest differs from that of any whole checkpoint.
     Raises Mismatch (names, shapes or kinds), NonfiniteWeights, and what mapping the bytes raises.
     """
-    chosen = _choose(candidates(table, variant, variables), variables, variant, partial=initial is not None)
+    sets = candidates(table, variant, variables, by_hand)
+    chosen = _choose(sets, _restorable(variables, by_hand), variant, partial=initial is not None)
     if variables is None:
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
     arrays, told = _arrays(chosen.tensors, variables)
     notes: dict[str, object] = {"place": chosen.place or "top level", "variables": len(arrays)}
-    if _is_swapped(table):
-        notes["averaging"] = f"state_dict holds averaged weights (variant ema), {_SWAPPED} the raw ones"
+    averaged = averaging(table, chosen, variables)
+    if averaged:
+        notes["averaging"] = averaged
     if chosen.renamed:
         notes["names"] = chosen.renamed
     notes |= {key: _cut(items) for key, items in told.items() if items}
-    missing = _missing(chosen.tensors, variables)
-    if missing and initial is not None:
-        arrays |= _kept(initial, missing, variables)
+    return _restored_of(arrays, notes, variables, initial, by_hand)
+
+
+def adopt(
+    arrays: Mapping[str, Array], variables: Sequence[Variable], place: str, by_hand: ByHand | None = None
+) -> Restored:
+    """Take the values that a model's user restored by means of his own (`place` names them), as `restore` would.
+
+    Raises Mismatch for a variable that got none, or got one although `by_hand` says that it keeps its own, and
+    NonfiniteWeights.
+    """
+    wanted = _restorable(variables, by_hand) or []
+    missing = [name for name in _families(wanted) if name not in arrays]
+    if missing:
+        raise Mismatch(
+            f"{place} left {len(missing)} of {len(_families(wanted))} variables without a value: "
+            f"{_listed(missing, ())}; it must restore all, or keep=(...) names those that keep what they are built with"
+        )
+    spared = [item.name for item in variables if item not in wanted and item.name in arrays]
+    if spared:
+        raise Mismatch(f"{place} restored {_listed(spared, ())}, which keep=(...) says to leave as built")
+    for name, array in arrays.items():
+        _check_finite(name, array)
+    return _restored_of(dict(arrays), {"place": place, "variables": len(arrays)}, variables, None, by_hand)
+
+
+def _restorable(variables: Sequence[Variable] | None, by_hand: ByHand | None) -> Sequence[Variable] | None:
+    """Return the variables but for those that keep their values whatever the checkpoint holds."""
+    if variables is None or by_hand is None:
+        return variables
+    kept = by_hand.kept(item.name for item in variables)
+    return [item for item in variables if item.name not in kept]
+
+
+def _restored_of(
+    arrays: dict[str, Array],
+    notes: dict[str, object],
+    variables: Sequence[Variable],
+    initial: Initial | None,
+    by_hand: ByHand | None,
+) -> Restored:
+    """Complete arrays by the values that variables keep, and digest them."""
+    missing = [owner for owner in _families(variables) if owner not in arrays]
+    values = initial if initial is not None or by_hand is None else by_hand.built
+    if by_hand:
+        notes["by_hand"] = by_hand.spec()
+    if missing and values is not None:
+        arrays |= _kept(values, missing, variables)
         notes["missing"] = {"variables": len(missing), "of": len(_families(variables)), "names": missing}
     optional = {item.name for item in variables if item.optional}
     found = weights_digest({name: array for name, array in arrays.items() if name not in optional})
@@ -128,45 +165,10 @@ def _cut(items: list[str]) -> list[str]:
     return items[:_SHOWN] + ([f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else [])
 
 
-def candidates(table: Table, variant: str, variables: Sequence[Variable] | None = None) -> list[Candidate]:
-    """Return the sets of tensors of role weights that a variant could mean, each with the names freed of EMA marks."""
-    groups: dict[str, dict[str, Tensor]] = {}
-    wanted = {item.name for item in variables or ()}
-    swapped = _is_swapped(table)
-    for tensor in table.tensors:
-        if variables is not None and tensor.name == _AVERAGED_COUNT and tensor.name not in wanted:
-            continue
-        # A number called "step" is bookkeeping, unless the model has a variable of that very name.
-        if tensor.role == "weights" or (tensor.role == "bookkeeping" and tensor.name in wanted):
-            place, name, kind = _classify(tensor, swapped=swapped)
-            if kind == variant:
-                groups.setdefault(place, {})[name] = tensor
-    return [Candidate(place, tensors) for place, tensors in sorted(groups.items())]
-
-
-def _is_swapped(table: Table) -> bool:
-    groups = {tensor.group for tensor in table.tensors}
-    return {"state_dict", _SWAPPED} <= groups
-
-
-def _classify(tensor: Tensor, *, swapped: bool) -> tuple[str, str, str]:
-    """Return the set's place, the model's name for the tensor, and the variant that it belongs to."""
-    if swapped and tensor.group == "state_dict":
-        return tensor.group, tensor.name, "ema"
-    if tensor.group.rsplit("/", 1)[-1] in _EMA_GROUPS:
-        return tensor.group, tensor.name, "ema"
-    for prefix in _EMA_PREFIXES:
-        if tensor.name.startswith(prefix):
-            return f"{tensor.group}{prefix}", tensor.name.removeprefix(prefix), "ema"
-    if tensor.name.endswith(_EMA_SUFFIX):
-        return f"{tensor.group}*{_EMA_SUFFIX}", tensor.name.removesuffix(_EMA_SUFFIX), "ema"
-    return tensor.group, tensor.name, "raw"
-
-
 def _choose(sets: list[Candidate], variables: Sequence[Variable] | None, variant: str, *, partial: bool) -> Candidate:
     """Return the one set that is the variant's; with `partial`, one that lacks variables where none is whole."""
     if not sets:
-        raise Mismatch(f"the checkpoint holds no weights of variant {variant!r}; expected a set of tensors, found none")
+        raise Mismatch(absent(variant))
     if variables is None:
         if len(sets) > 1:
             raise Mismatch(_two(sets, variant))
@@ -208,7 +210,9 @@ def _readings(item: Candidate, variables: Sequence[Variable]) -> Iterable[Candid
             schemes.setdefault(scheme, {})[name] = variable.name
     every = renamings(item.tensors, [variable.name for variable in variables]), by_scheme(item.tensors, schemes)
     for names, said in chain(*every):
-        reading = Candidate(item.place, {names[name]: tensor for name, tensor in item.tensors.items()}, said)
+        standing_in = frozenset(names[name] for name in item.standing_in)
+        tensors = {names[name]: tensor for name, tensor in item.tensors.items()}
+        reading = Candidate(item.place, tensors, said, standing_in)
         if len(reading.tensors) == len(item.tensors):
             yield reading
 

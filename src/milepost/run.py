@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from milepost.checkpoints.find import looked_for
+from milepost.checkpoints.parts import named, parts_of
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Found, Job, Json, Session
 from milepost.driver import Driver, Listen, Wish
@@ -94,6 +95,8 @@ def _work(request: Request, driver: Driver, founds: Sequence[Found], listen: Lis
     together = request.residents * request.workers
     for begin in range(0, len(founds), together):
         driver.work(founds[begin : begin + together])
+        for found in founds[begin : begin + together]:
+            driver.sighter.forget(found.path)  # it is in the store
     driver.wait()
 
 
@@ -213,7 +216,8 @@ def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> I
     """Open engine, store and worker, and find the checkpoints; the store is made only once something was found."""
     session = open_session(request)
     try:
-        founds = _found(request, session.call("discover", {"paths": list(request.checkpoints), "match": request.match}))
+        asked = {"paths": list(map(named, request.checkpoints)), "match": request.match}
+        founds = _found(request, session.call("discover", asked))
         check_place(place, founds)
         store = Store.create(place)
         if publish:
@@ -244,10 +248,16 @@ def open_session(request: Request) -> Session:
     if request.workers > 1:
         options["workers"] = request.workers
     if request.file is not None:
-        options["readable"] = [*request.checkpoints, os.path.join(request.store, "pins")]
+        options["readable"] = [*_reached(request.checkpoints), os.path.join(request.store, "pins")]
     job = Job(request.file, request.attribute, options, request.live)
     session: Session = load("engines", request.engine)().open(job)
     return session
+
+
+def _reached(paths: Sequence[str]) -> list[str]:
+    """Return what is read where these are named: a file that stands for a checkpoint of several brings its parts."""
+    meant = [named(path) for path in paths]
+    return [*meant, *(part for path in meant if os.path.isfile(path) for part in parts_of(path))]
 
 
 def _check(request: Request) -> None:

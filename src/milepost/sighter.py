@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from milepost.checkpoints.parts import reworded
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Found, Session
 from milepost.errors import retried
@@ -16,7 +17,7 @@ from milepost.plain import now, to_plain
 from milepost.store.sightings import Sighting
 from milepost.store.store import Store
 
-_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras)$", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras|index)$", re.IGNORECASE)
 
 
 def short_name(path: str) -> str:
@@ -38,22 +39,23 @@ class Sighter:
         self._spec = spec
         self._publish = publish
         self._again = again
-        self._known: dict[Found, list[Sighting]] = {}
+        self._known: dict[str, dict[Found, list[Sighting]]] = {}
         self.place: Callable[[Found], Found] = lambda found: found
 
     def sight(self, found: Found) -> list[Sighting]:
         """Return one sighting a variant of the evaluation."""
-        if found not in self._known:
-            self._known[found] = self._sight(found)
-        return self._known[found]
+        known = self._known.setdefault(found.path, {})
+        if found not in known:
+            known[found] = self._sight(found)
+        return known[found]
 
     def known(self, found: Found) -> list[Sighting]:
         """Return what `sight` returned before, nothing where it was not asked."""
-        return self._known.get(found, [])
+        return self._known.get(found.path, {}).get(found, [])
 
     def forget(self, path: str) -> None:
-        """Look anew at what lies under a path when next asked."""
-        self._known = {found: known for found, known in self._known.items() if found.path != path}
+        """Look anew at what lies under a path when next asked, and hold nothing of it until then."""
+        self._known.pop(path, None)
 
     def _sight(self, found: Found) -> list[Sighting]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
@@ -114,4 +116,4 @@ class Sighter:
 
 def _under(path: str, place: str, failure: Any) -> tuple[str, str] | None:
     """Return a failure as (kind, message), worded with the checkpoint's own path and not with that of its pin."""
-    return (failure["kind"], failure["message"].replace(place, path)) if failure else None
+    return (failure["kind"], reworded(failure["message"], place, path)) if failure else None

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from milepost.core import Found, Json
-from milepost.driver import Driver, Listen
+from milepost.checkpoints.parts import standing
+from milepost.core import Found, Identity, Json
+from milepost.driver import Driver, Item, Listen
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, Vanished
-from milepost.inventory import Key, identity_of, key_of
+from milepost.identity import identity_of
+from milepost.inventory import Key, key_of
 from milepost.ledger import Entry, Ledger
 from milepost.plan import watch_order
 from milepost.retries import ATTEMPTS, wait_seconds
@@ -73,7 +75,7 @@ class Turns:
         self._wishes = Wishes(drivers)
         ear.on_claim = ledger.started
         for driver in drivers:
-            driver.read_at(self._at)
+            driver.sighter.place = self._at
 
     def chunk(self, *, ending: bool = False) -> list[Entry]:
         """Return the sightings whose turn it is, as many as share a pass; while `ending` nothing is put off."""
@@ -132,15 +134,20 @@ class Turns:
         for entry in entries:
             if entry.path in deferred:
                 continue
-            failures = self._ear.failures.get(entry.path, [])
-            if failures:
-                self._failed(entry, failures)
-            else:
-                evaluated = entry.path in self._ear.evaluated
-                self.ends["evaluated" if evaluated else "skipped"] += 1
-                if entry.step is not None:
-                    self._done_steps.add(entry.step)
-                self._ledger.end(entry, "done", None if evaluated else self._ear.reasons.get(entry.path))
+            self._end(entry)
+            for driver in self._drivers:
+                driver.sighter.forget(entry.path)  # it is in the store
+
+    def _end(self, entry: Entry) -> None:
+        failures = self._ear.failures.get(entry.path, [])
+        if failures:
+            self._failed(entry, failures)
+        else:
+            evaluated = entry.path in self._ear.evaluated
+            self.ends["evaluated" if evaluated else "skipped"] += 1
+            if entry.step is not None:
+                self._done_steps.add(entry.step)
+            self._ledger.end(entry, "done", None if evaluated else self._ear.reasons.get(entry.path))
 
     def _failed(self, entry: Entry, failures: Sequence[dict[str, Json]]) -> None:
         kinds = {event["class"] for event in failures}
@@ -172,12 +179,12 @@ class Turns:
         if at.format is None and os.path.lexists(at.path):
             return True  # what is wrong with it is known without reading it
         try:
-            same = identity_of(os.stat(at.path)).content == at.identity.content
+            same = identity_of(standing(at)).content == at.identity.content
         except OSError:
             if at.path != entry.path and self._ledger.elsewhere(entry):
                 return True  # another watcher has its result, and released the pin
             self._ledger.lookout.release(entry.seen)
-            if _content(entry.path) == at.identity.content:
+            if entry.found is not None and _same(entry.path, entry.found):
                 self._ledger.again(entry)
             else:
                 self._ledger.lose(entry, "deleted")
@@ -197,6 +204,29 @@ class Turns:
         return self._store.run_of(os.path.dirname(path))
 
 
+def finished(drivers: Sequence[Driver], run: str, path: str, identity: Identity) -> bool:
+    """Tell whether the store has a content's results for good, whether or not its file is still there.
+
+    Where all its outcomes are kept and records are missing, since whoever evaluated it was killed before, these are
+    computed now: that takes no model.
+    """
+    found = Found(path, None, (), identity)
+    whole: list[tuple[Driver, Item]] = []
+    for driver in drivers:
+        for variant in driver.spec["variants"]:
+            sighting = driver.store.sighting(run, path, identity, variant, driver.spec["signature"])
+            if sighting is None or sighting.digest is None:
+                return False
+            items = [driver.item(sighting, found, data) for data in driver.data]
+            if any(item.gaps for item in items):
+                return False
+            whole += [(driver, item) for item in items]
+    for driver, item in whole:
+        if driver.unscored(item):
+            driver.finish(item, new=False)
+    return True
+
+
 def failure_event(run: str, path: str, kind: str, message: str, step: int | None = None) -> dict[str, Json]:
     """Return the event of a failure that the driver does not tell of itself."""
     shown = {"run": run, "path": path, "step": step, "class": kind, "message": message, "attempts": 1}
@@ -205,11 +235,9 @@ def failure_event(run: str, path: str, kind: str, message: str, step: int | None
 
 def _same(path: str, found: Found) -> bool:
     """Tell whether what was found lies under its path still; a link that was refused is not followed."""
-    return os.path.lexists(path) if found.format is None else _content(path) == found.identity.content
-
-
-def _content(path: str) -> tuple[int, int, int, int] | None:
+    if found.format is None:
+        return os.path.lexists(path)
     try:
-        return identity_of(os.stat(path)).content
+        return identity_of(standing(found)).content == found.identity.content
     except OSError:
-        return None
+        return False

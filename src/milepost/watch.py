@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from milepost.checkpoints.find import is_candidate, is_outside, refused_link
-from milepost.core import Found
+from milepost.checkpoints.parts import named, standing_in
+from milepost.core import Found, Identity
 from milepost.driver import Driver, Listen, Wish
 from milepost.endings import Ending, Producer
 from milepost.errors import CheckpointError, UsageError, Vanished
-from milepost.inventory import Inventory, Seen, identity_of
+from milepost.identity import identity, identity_of
+from milepost.inventory import Inventory, Seen, key_of
 from milepost.ledger import Entry, Ledger, described
 from milepost.lookout import INTERVAL, Lookout
 from milepost.notify import Notifier
@@ -25,11 +27,12 @@ from milepost.probe import settle_code
 from milepost.run import Request, check_place, open_session, tell_sandbox
 from milepost.sighter import short_name
 from milepost.store.leases import Worker
+from milepost.store.pins import Pin
 from milepost.store.sightings import Sighting
 from milepost.store.store import Store
-from milepost.turns import Ear, Turns, failure_event
+from milepost.turns import Ear, Turns, failure_event, finished
 
-_Known = set[tuple[str, tuple[int, ...]]]
+_Known = set[tuple[str, tuple[int, int, int, int]]]
 
 ORDERS = ("oldest", "latest", "bisect")
 _BATCH = 500
@@ -74,7 +77,7 @@ def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
     """
     if terms.order not in ORDERS:
         raise UsageError(f"--order {terms.order}: expected one of {', '.join(ORDERS)}")
-    inventory = Inventory(request.checkpoints, request.match)
+    inventory = Inventory([named(path) for path in request.checkpoints], request.match)
     ear = Ear(listen)
     with ExitStack() as stack:
         check_place(request.store, [_place(root) for root in inventory.roots if os.path.isdir(root)])
@@ -127,7 +130,7 @@ def _drivers(request: Request, sessions: list[Any], store: Store, worker: Worker
 
 def _place(folder: str) -> Found:
     """Return what stands for any checkpoint of a folder."""
-    return Found(os.path.join(folder, "checkpoint"), None, (), identity_of(os.stat(folder)))
+    return Found(os.path.join(folder, "checkpoint"), None, (), identity_of(folder))
 
 
 class _Watcher:
@@ -199,7 +202,7 @@ class _Watcher:
     def _absorb(self) -> None:
         changes = self._lookout.take(self._ledger.pending())
         for change in changes:
-            for seen in (*change.new, *change.gone):
+            for seen in (*change.new, *change.gone, *change.parts):
                 self._producer(seen.root).changed()
         before = set(self._ledger.ready)
         self._ledger.absorb(changes)
@@ -261,17 +264,21 @@ class _Watcher:
                 return {}
             status = os.lstat(paths[0])
             why = (error.kind if isinstance(error, CheckpointError) else Vanished.kind, str(error))
-            return {paths[0]: Found(paths[0], None, (paths[0],), identity_of(status), "failed", why)}
+            return {paths[0]: Found(paths[0], None, (paths[0],), identity(status), "failed", why)}
         return {one.path: one for one in (from_plain(Found, row) for row in rows)}
 
     def _adopt(self) -> None:
         """Go on with what an earlier watch had pinned under these roots and training has deleted since."""
+        for pin, then in self._store.pins().lost():
+            root = self._root_of(pin.path)
+            if root is not None:
+                self._miss(pin, Seen(pin.path, then, root))
         for pin in self._store.pins().held():
-            root = next((root for root in self._inventory.roots if _below(pin.path, root)), None)
+            root = self._root_of(pin.path)
             if root is None:
                 continue
             known = self._inventory.file(pin.path)
-            seen = Seen(pin.path, identity_of(os.stat(pin.link)), root)
+            seen = Seen(pin.path, identity_of(standing_in(pin.link)), root)
             if self._lookout.held(seen) is not None:
                 continue
             if known is not None and known.content == seen.content:
@@ -280,15 +287,26 @@ class _Watcher:
             self._lookout.take_over(seen, pin)
             self._ledger.adopt(seen)
 
+    def _miss(self, pin: Pin, seen: Seen) -> None:
+        """Make a row of what an earlier watch had seen, could not pin, and did not come to before it was deleted."""
+        there = self._inventory.file(seen.path)
+        self._lookout.take_over(seen, pin)
+        if there is not None and key_of(there) == key_of(seen):
+            return  # it waits for its turn, and the note goes with its end
+        if self._inventory.holds(seen):
+            self._lookout.release(seen)
+            return
+        # It may have grown since it was noted: what was read of it last is what counts.
+        read = [content for path, content in self._known if path == seen.path and content[:2] == seen.content[:2]]
+        latest = max(read, key=lambda content: content[3], default=seen.content)
+        self._ledger.miss(replace(seen, identity=Identity(*latest, seen.identity.ctime_ns)))
+
+    def _root_of(self, path: str) -> str | None:
+        return next((root for root in self._inventory.roots if _below(path, root)), None)
+
     def _elsewhere(self, entry: Entry) -> bool:
-        """Tell whether another watcher has this very content's result."""
-        run = self._run_of(entry.path)
-        found = [
-            self._store.sighting(run, entry.path, entry.seen.identity, variant, driver.spec["signature"])
-            for driver in self._drivers
-            for variant in driver.spec["variants"]
-        ]
-        return all(item is not None and item.digest for item in found)
+        """Tell whether another watcher, or an earlier one, has this very content's result."""
+        return finished(self._drivers, self._run_of(entry.path), entry.path, entry.seen.identity)
 
     # ------------------------------------------------------------------------------------------------------- telling
 

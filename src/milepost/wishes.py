@@ -45,7 +45,7 @@ class Wishes:
             return
         noted = _Failed(entry)
         for driver in self._drivers:
-            for sighting in driver.known(entry.found):
+            for sighting in driver.sighter.known(entry.found):
                 if sighting.failure is not None:
                     noted.sightings.append(sighting)
                     noted.folders[f"runs/{sighting.run}/retries"] = 0

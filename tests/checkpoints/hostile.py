@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import save as safe
+from tests.checkpoints import _tf_writer as tf
 from tests.checkpoints import hdf5_files
 from tests.sixty import bad
 from tests.sixty.pieces import Part, archive, arrays_of, flipped, npy, npz, saved, weights_of, write
@@ -33,6 +34,7 @@ WHOLE: dict[str, bytes] = {
     "packed.npz": npz(arrays_of(1), packed=True),
     "a.weights.h5": hdf5_files.made(hdf5_files.layers({f"{name}/0": array for name, array in arrays_of(1).items()})),
     "a.keras": hdf5_files.zipped(hdf5_files.made(hdf5_files.layers({"dense/0": arrays_of(1)["fc1.weight"]}))),
+    "saver1.ckpt": tf.saver_v1(arrays_of(1)),
 }
 BESIDE = "weights"
 
@@ -85,7 +87,7 @@ def make(folder: Path, marker: Path, count: int) -> list[str]:
 def _more(outside: Path, marker: Path) -> Iterator[tuple[str, Make]]:
     """Yield one of each sort in turn, without end."""
     yield from _hdf5(outside)
-    sorts = [_links(outside), _pickles(marker), _cut(), _flipped(), _headers(), _names()]
+    sorts = [_links(outside), _pickles(marker), _cut(), _flipped(), _headers(), _names(), _bundles()]
     while True:
         for sort in sorts:
             yield next(sort)
@@ -131,7 +133,7 @@ def _cut() -> Iterator[tuple[str, Make]]:
 def _flipped() -> Iterator[tuple[str, Make]]:
     data = arrays_of(1)["fc1.weight"].tobytes()
     for number in itertools.count():
-        for name in ("zip.pt", "a.npz", "a.keras"):
+        for name in ("zip.pt", "a.npz", "saver1.ckpt", "a.keras"):
             place = WHOLE[name].index(data) + 997 * number % len(data)
             yield f"flipped-{name}", flipped(WHOLE[name], place)
 
@@ -147,6 +149,32 @@ def _headers() -> Iterator[tuple[str, Make]]:
         yield "declared.npz", archive([Part("fc1.weight.npy", _npy(shape))])
         strides = bad._tensor((2048,), (2 + number,))
         yield "strides.pt", bad._pickled(strides)
+
+
+def _bundles() -> Iterator[tuple[str, Make]]:
+    """Yield tensor bundles: an index, with one shard beside it."""
+    for number in itertools.count():
+        whole = tf.bundle("a", arrays_of(1))
+        data, index = whole["a.data-00000-of-00001"], whole["a.index"]
+        yield "cut.index", _bundle(index[: 10 + 31 * number % (len(index) - 10)], data)
+        yield "short.index", _bundle(index, data[: 53 * number % len(data)])
+        place = 97 * number % len(data)
+        yield "flipped.index", _bundle(index, flipped(data, place))
+        size = 1 << (20 + number % 40)
+        for sort, shape, offset in (("shape", (size, 1 + number), 0), ("offset", (16,), size)):
+            entry = tf.entry(1, shape, 0, offset, bytes(64))
+            yield f"{sort}.index", _bundle(tf.table([(b"", tf.header()), (b"fc1.weight", entry)]), bytes(64))
+        twice = [(name, tf.entry(1, (16,), 0, 4 * (number % 16), bytes(64))) for name in (b"a", b"b")]
+        yield "shared.index", _bundle(tf.table([(b"", tf.header()), *twice]), bytes(128))
+        yield "shards.index", _bundle(tf.table([(b"", tf.header(size)), *twice[:1]]), bytes(128))
+
+
+def _bundle(index: bytes, data: bytes) -> Callable[[Path], object]:
+    def put(path: Path) -> None:
+        write(path, index)
+        write(path.with_name(f"{path.stem}.data-00000-of-00001"), data)
+
+    return put
 
 
 def _npy(header: str) -> bytes:

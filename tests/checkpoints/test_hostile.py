@@ -108,7 +108,7 @@ def test_eighty_hostile_files_among_twenty_good_ones(tmp_path: Path) -> None:
     strace = ["strace", "-f", "-o", str(log), "-e", f"trace={calls}"] if traced() else []
     found = read(tmp_path, runs, *strace)
     told = {os.path.basename(path): row for path, row in dict(found["told"]).items()}  # type: ignore[call-overload]
-    names = {path.name for path in runs.iterdir()}
+    names = {path.name for path in runs.iterdir() if ".data-0" not in path.name}  # parts of those beside them
     assert told.keys() == names
     assert {name for name, row in told.items() if row is None} - {WHOLE_HDF5, *(one.file for one in GOOD)} <= {
         name for name in names if name in FOR_A_MODEL | FOR_A_USER or name.endswith(("needed.ckpt", "objects.npz"))

@@ -114,7 +114,7 @@ def test_the_process_answers_line_by_line_and_loads_nothing_else(tmp_path: Path)
     heavy, _, rooms = errors[-1].partition("] ")
     assert heavy == "["
     loaded = {room for room in json.loads(rooms.replace("'", chr(34))) if not room.startswith("_")}
-    assert loaded == {"checkpoints", "core", "errors", "plain", "registry"}
+    assert loaded == {"checkpoints", "core", "errors", "identity", "plain", "registry"}
 
 
 def test_errors_carry_their_kind(tmp_path: Path) -> None:

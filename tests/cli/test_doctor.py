@@ -1,9 +1,11 @@
 """`milepost doctor`: what works is told line by line; 1 where something that was asked for does not."""
 
+import importlib.metadata
 import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests._material import ENVIRONMENT, Told, command, lines_of
 
@@ -87,6 +89,12 @@ def test_a_leak_of_a_whole_sandbox_fails(monkeypatch: pytest.MonkeyPatch, capsys
         ("sandbox trial", "failed"),
         ("sandbox trial", "ok"),
     ]
+
+
+def test_another_build_of_a_package_counts_as_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: {"plain_name": ["numpy"]})
+    assert doctor._version("plain-name") == np.__version__
+    assert doctor._version("other-name") is None
 
 
 def test_lines_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

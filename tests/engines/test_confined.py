@@ -125,10 +125,10 @@ def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path
 
 def test_answers_that_point_elsewhere_are_not_believed() -> None:
     found = {"path": "/run/a.pt", "files": ["/run/a.pt"]}
-    check_found([found], ["/run"])
+    check_found([found], ["/run"], [])
     for other in ({"path": "/etc/passwd", "files": []}, {**found, "files": ["/run/../etc/passwd"]}):
         with pytest.raises(Crashed, match="which it was not asked for"):
-            check_found([other], ["/run"])
+            check_found([other], ["/run"], [])
 
     def table(file: str) -> dict[str, Any]:
         return {"tensors": [{"where": {"file": file}}]}

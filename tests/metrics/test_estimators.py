@@ -73,7 +73,7 @@ JUDGED: list[tuple[Metric, Judge]] = [
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("metric", "expected"), JUDGED, ids=lambda item: str(item)[:40])
+@pytest.mark.parametrize(("metric", "expected"), JUDGED, ids=lambda item: None if callable(item) else str(item)[:40])
 def test_counted_ones(metric: Metric, expected: Judge, weighted: bool) -> None:
     stream = Stream("tied", ROWS)
 

@@ -39,6 +39,20 @@ def test_rank_and_ties(scores: list[float], label: int, rank: int, above: int, t
     assert [found[name].item() for name in ("rank", "above", "ties", "prediction")] == [rank, above, ties, prediction]
 
 
+def test_of_a_dict_of_outputs_the_one_of_the_declared_name_is_taken() -> None:
+    scores = np.array([[1.0, 3.0], [4.0, 2.0]])
+    named = {"features": np.zeros((2, 9)), "logits": scores}
+    labels = np.array([1, 0])
+    wanted = frozenset({"rank"})
+    assert LOGITS.reduce(named, labels, wanted)["rank"].tolist() == [0, 0]
+    assert np.array_equal(LOGITS.scores(named), scores)
+    held = LOGITS.hold(named, labels)
+    assert held is not None
+    assert np.array_equal(held, scores)
+    with pytest.raises(DataError, match=r"outputs 'features', 'logits'; .* takes the one named 'probabilities'"):
+        SHARES.reduce(named, labels, wanted)
+
+
 @pytest.mark.parametrize(
     "scores", [[np.nan, 1, 0], [0, np.nan, 1], [0, 1, np.inf], [np.inf] * 3, [-np.inf] * 3, [np.nan] * 3]
 )
@@ -166,7 +180,7 @@ def test_wrong_labels_are_refused(labels: Array, words: str) -> None:
         (np.zeros((3, 4), object), "an array of object"),
         (np.zeros((3, 4), "V4"), r"an array of \|V4"),
         (np.zeros((3, 4), "M8[s]"), "an array of datetime64"),
-        ({"logits": np.zeros((3, 4))}, "an array of object"),
+        ({"out": np.zeros((3, 4))}, r"the outputs 'out'; Classification\(outputs='logits'\) takes the one named"),
         (None, "an array of object"),
         ((torch.zeros(3, 4), torch.zeros(3, 7)), "the model gave a tuple: let it return the scores alone"),
         (torch.zeros(3, 4, dtype=torch.bool), "an array of torch.bool"),

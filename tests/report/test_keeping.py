@@ -58,9 +58,17 @@ def test_what_lacks_something_stays_and_its_other_names_too() -> None:
         "step-3": "delete: below the best 1, not among the last 1",
         "new": "keep: not evaluated yet",
         "step-5": "keep: no whole value yet",
-        "final": "keep: its step is not known",
+        "final": "keep: neither its step nor its epoch is known",
         "step-9": "keep: best 1",
     }
+
+
+def test_epochs_order_what_has_no_step() -> None:
+    every = [Held(f"/run/epoch_{epoch:02}", f"epoch_{epoch:02}", None, (str(epoch),), "", epoch) for epoch in range(12)]
+    every.append(Held("/run/best", "best", None, ("4",)))  # a copy, whose name tells nothing
+    measured = {str(epoch): Measured(0.9 if epoch == 4 else 0.1 + epoch / 100) for epoch in range(12)}
+    verdicts = keep(every, measured, higher=True, best=1, last=2)
+    assert [one.held.name for one in verdicts if one.keep] == ["epoch_04", "epoch_10", "epoch_11", "best"]
 
 
 def test_two_variants_of_one_file_go_together() -> None:

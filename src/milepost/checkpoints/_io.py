@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from milepost.core import Identity
 from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
+from milepost.identity import identity as identity  # noqa: PLC0414 - formats take both from here
+from milepost.identity import identity_of as identity_of  # noqa: PLC0414 - the same
 
 HEADER_LIMIT = 100_000_000
 """Largest header or pickle that is read, in bytes: the limit that safetensors sets itself."""
@@ -147,13 +148,3 @@ def _permission(path: str) -> str:
 def _remedy(status: os.stat_result) -> str:
     ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_IRUSR
     return "chmod u+r" if ours else "as the owner: chmod g+r (or a+r)"
-
-
-def identity_of(path: str) -> Identity:
-    """Return a file's identity, symbolic links followed; raises `OSError` as `os.stat` does."""
-    return identity(os.stat(path))
-
-
-def identity(status: os.stat_result) -> Identity:
-    """Return the identity that a stat tells."""
-    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -51,5 +51,24 @@ def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[Found]:
             yield Found(path, None, (path,), identity(os.lstat(path)), "failed", (Corrupt.kind, why))
 
 
+def check_parts(standing: str, parts: Sequence[str], folder: str | None = None) -> None:
+    """Raise `Corrupt` where a part of a checkpoint is a link that leads away from the file that stands for it.
+
+    Where a `folder` is the checkpoint, that file must lie in it.  A part may lie where the other lies, or really lies.
+    """
+    if folder is not None and not _beneath(os.path.realpath(standing), os.path.realpath(folder)):
+        raise Corrupt(
+            f"{standing}: leads to {os.path.realpath(standing)}, out of the checkpoint's folder: not followed"
+        )
+    places = {os.path.realpath(os.path.dirname(standing)), os.path.dirname(os.path.realpath(standing))}
+    for part in parts:
+        real = os.path.realpath(part) if os.path.islink(part) else None
+        if real is not None and os.path.dirname(real) not in places:
+            raise Corrupt(
+                f"{standing}: its part {os.path.basename(part)} is a symbolic link to {real}, in another folder: not "
+                "followed; put a copy, or a hard link, in its place"
+            )
+
+
 def _beneath(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip(os.sep) + os.sep)

@@ -11,6 +11,7 @@ from milepost.errors import Corrupt
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _LONGEST = 10  # bytes of a varint of 64 bits
 _MASK = (1 << 64) - 1
+_MORE = 0x80
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
 
 
@@ -21,11 +22,12 @@ def varint(data: memoryview, at: int, where: Callable[[], str]) -> tuple[int, in
     (300, 2)
     """
     value = shift = 0
-    for byte in data[at : at + _LONGEST]:
+    for place in range(at, min(at + _LONGEST, len(data))):
+        byte = data[place]
+        if byte < _MORE:
+            return (value | byte << shift) & _MASK, place + 1
         value |= (byte & 0x7F) << shift
         shift += 7
-        if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follows
-            return value & _MASK, at + shift // 7
     raise Corrupt(f"{where()}: a number without an end at byte {at:,}")
 
 
@@ -44,7 +46,11 @@ class Message:
         self._fields: dict[int, list[tuple[int, int | memoryview]]] = {}
         at, end = 0, len(data)
         while at < end:
-            key, at = varint(data, at, where)
+            key = data[at]
+            if key < _MORE:  # nearly always: a field below 16
+                at += 1
+            else:
+                key, at = varint(data, at, where)
             wire = key & 7
             value: int | memoryview
             if wire == VARINT:

@@ -27,7 +27,6 @@ _FOOTER, _TRAILER, _WORD = 48, 5, 4
 _PLAIN, _SNAPPY = 0, 1
 _KEYS_FACTOR, _KEYS_FLOOR = 20, 32 << 20
 _KEPT = 1 << 20
-_HEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +78,14 @@ class Sstable:
         return _kept(_Sought(self.file, identity, handle)).get(key)
 
 
+def is_whole(file: OpenFile) -> bool:
+    """Tell whether a file ends as a table does: the footer is written last."""
+    return file.size >= _FOOTER and file.at(file.size - len(MAGIC), len(MAGIC), "the footer") == MAGIC
+
+
 def open_table(file: OpenFile) -> Sstable:
     """Read footer and index; `Torn` where the footer's magic is absent, `Corrupt` where what it says cannot be."""
-    if file.size < _FOOTER or file.at(file.size - len(MAGIC), len(MAGIC), "the footer") != MAGIC:
-        if file.size and not any(file.at(0, min(file.size, _HEAD), "its beginning")):
-            raise Corrupt(f"{file.path}: its beginning is all zero, as after a crash of the machine that wrote it")
+    if not is_whole(file):
         raise Torn(f"{file.path}: {CUT}: its {file.size:,} bytes do not end with a table's footer, written last{AGAIN}")
     footer = memoryview(file.at(file.size - _FOOTER, _FOOTER, "the footer"))
     _, at = _handle(file, footer, 0)

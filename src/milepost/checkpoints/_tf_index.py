@@ -12,8 +12,9 @@ from functools import lru_cache
 from milepost.checkpoints._io import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
 from milepost.checkpoints._layout import dtype_of, total
 from milepost.checkpoints._protobuf import Message
-from milepost.checkpoints._sstable import open_table
+from milepost.checkpoints._sstable import is_whole, open_table
 from milepost.checkpoints._tf_slices import NAMES, Slice, covered, key_of, shape_of, slice_of
+from milepost.checkpoints._tf_table import begins_as_index
 from milepost.core import Identity
 from milepost.errors import Corrupt, Unsupported
 
@@ -22,6 +23,7 @@ _SHARDS = 100_000  # their numbers have five digits
 _LONGEST = 4096
 _SHOWN = 3
 _VERSION = 1
+_HEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ def index_of(file: OpenFile) -> Index:
     """Read an index; `Torn` where its end is absent, `Corrupt` where it contradicts itself."""
     if file.size > HEADER_LIMIT:
         raise Corrupt(f"{file.path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")
+    beginning = file.at(0, min(file.size, _HEAD), "its beginning")
+    if file.size and not is_whole(file) and not begins_as_index(beginning):
+        how = "it begins otherwise" if any(beginning) else "all zero, as after a crash of the machine that wrote it"
+        raise Corrupt(f"{file.path}: no index of a TensorFlow checkpoint, nor the beginning of one: {how}")
     entries = open_table(file).entries()
     first = next(entries, None)
     if first is None or first[0]:

@@ -32,9 +32,11 @@ _SUFFIXES = (
 _NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
 _COMPANIONS = re.compile(
     r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|training_args\.bin"
-    r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)",
+    r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)"
+    r"|part-\d{5}-of-\d{5}\.index|.+\.tempstate\d+",  # what TensorFlow has in hand while it writes
     re.IGNORECASE,
 )
+_SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}", re.DOTALL)
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 _OLD_PICKLE = re.compile(
     rb"c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n|\(i?[dl]p\d+\n|[\]}]q[\x00-\x10]|\((?:[dl]|c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n)|[IL]\d+L?\n\.|\(S'"
@@ -76,10 +78,9 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
         found = _LFS_SIZE.search(head)
         expected = f" ({int(found[1]):,} bytes expected)" if found else ""
         return "corrupt", f"{path}: not a checkpoint: a Git LFS pointer{expected}; run git lfs pull"
-    if tail == _TABLE_MAGIC:
-        return "unsupported", f"{path}: a TensorFlow checkpoint (tensor bundle or Saver V1): not read yet"
-    if path.endswith(".index"):
-        return None
+    beside = _tensorflow(path, head, tail)
+    if beside is not None or path.endswith(".index"):
+        return beside
     if head[257:262] == b"ustar" or _old_torch(head):
         return _tar(path, head)
     for known in (_shard, _other_formats, _pickled, _zipped, _packed, _text, _long_header):
@@ -96,6 +97,26 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
         "corrupt",
         f"{path}: named like a checkpoint, but no format knows its first bytes ({shown}); {size:,} bytes in all",
     )
+
+
+def _tensorflow(path: str, head: bytes, tail: bytes) -> Verdict | None:
+    """Name what belongs to a TensorFlow checkpoint and is none by itself."""
+    shard = _SHARD.fullmatch(path)
+    if shard:
+        return "corrupt", f"{path}: a part of the TensorFlow checkpoint {shard[1]}, not one by itself; name {shard[1]}"
+    if path.endswith(".meta") and tail != _TABLE_MAGIC:
+        return "program", f"{path}: the graph beside a TensorFlow checkpoint; name {path.removesuffix('.meta')} instead"
+    if head.startswith((b"model_checkpoint_path:", b"all_model_checkpoint_paths:")):
+        return "corrupt", (
+            f"{path}: a TensorFlow state file, which only names checkpoints; name the folder, and all that lie in it "
+            "are found"
+        )
+    if tail == _TABLE_MAGIC:
+        return "corrupt", (
+            f"{path}: it ends as TensorFlow's checkpoints (and LevelDB's databases) do, but its beginning is neither a "
+            "bundle's index called PREFIX.index nor a Saver V1 checkpoint: renamed, or damaged"
+        )
+    return None
 
 
 def _begun(path: str, head: bytes, size: int) -> str | None:
@@ -126,7 +147,10 @@ def folder_verdict(path: str, names: Sequence[str]) -> Verdict | None:
             "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pt"
         )
     if "saved_model.pb" in names:
-        return "program", f"{path}: a TensorFlow SavedModel: a program, not a table of tensors; {_WAY_OUT}"
+        return "program", (
+            f"{path}: a TensorFlow SavedModel without variables/variables.index: all that is left of it is a program, "
+            "which is not read; save the variables (tf.train.Checkpoint, or tf.saved_model.save of what holds them)"
+        )
     if "_CHECKPOINT_METADATA" in names or "manifest.ocdbt" in names:
         return "unsupported", f"{path}: an Orbax checkpoint: {_WAY_OUT}"
     return None

@@ -4,14 +4,15 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 
 from milepost.checkpoints import _zip
 from milepost.checkpoints._io import identity, kind_of, opened, unreadable
 from milepost.checkpoints._links import leads_out, refused, roots_of
 from milepost.checkpoints._unclaimed import Verdict, folder_verdict, is_companion, is_named_so, verdict
-from milepost.core import Format, Found
+from milepost.checkpoints.parts import SAVED_MODEL, named
+from milepost.core import Format, Found, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
 from milepost.registry import classes
 
@@ -37,7 +38,8 @@ class Item:
 def find(paths: Sequence[str], match: str | None = None) -> list[Found]:
     """Return every checkpoint under the paths, in natural order of path (`step-9` before `step-10`).
 
-    A path is a file or a folder.  Folders are searched recursively; hidden ones and Milepost's own stores are skipped.
+    A path is a file, a folder or a TensorFlow prefix.  Folders are searched recursively; hidden ones and Milepost's own
+    stores are skipped.
     Symbolic links are followed, a folder's at most once on the way, so that no circle is walked; one that leads out of
     all that was named is a failed row, unless it was named itself.  `match` narrows by
     a pattern on the file's name or its path within the folder.  A file that is named like a checkpoint and that no
@@ -52,11 +54,21 @@ def find(paths: Sequence[str], match: str | None = None) -> list[Found]:
     found: dict[str, Found] = {}
     roots = roots_of(paths)
     for path in paths:
-        for one in _under(os.path.abspath(path), path, formats, roots):
-            relative = os.path.relpath(one.path, os.path.abspath(path))
-            if match is None or fnmatch(os.path.basename(one.path), match) or fnmatch(relative, match):
+        meant = os.path.abspath(named(path))
+        for one in _under(meant, path, formats, roots):
+            if match is None or matches(one.path, meant, match):
                 found.setdefault(one.path, one)
     return sorted(found.values(), key=lambda one: natural(one.path))
+
+
+def matches(path: str, root: str, pattern: str) -> bool:
+    """Tell whether a checkpoint's name, or its path below the root, fits a pattern; `.index` may be left out of it.
+
+    >>> matches("/run/a/m.ckpt-40.index", "/run", "*-40"), matches("/run/a/step-1.npz", "/run", "b/*")
+    (True, False)
+    """
+    texts = os.path.basename(path), os.path.relpath(path, root)
+    return any(fnmatch(text, pattern) or fnmatch(text.removesuffix(".index"), pattern) for text in texts)
 
 
 def looked_for() -> str:
@@ -119,7 +131,7 @@ def is_store(names: Sequence[str]) -> bool:
 
 def is_whole(path: str, names: Sequence[str]) -> bool:
     """Tell by its entries whether a folder is one checkpoint as a whole."""
-    return folder_verdict(path, names) is not None
+    return SAVED_MODEL in names or folder_verdict(path, names) is not None
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -138,7 +150,7 @@ def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str
         status = os.stat(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            what = _points(path) if os.path.islink(path) else f"no such file or folder{_prefix_hint(path)}"
+            what = _points(path) if os.path.islink(path) else "no such file or folder"
             raise UsageError(f"{given}: {what}") from error
         raise UsageError(f"{given}: {error.strerror or error}") from error
     if not stat.S_ISDIR(status.st_mode):
@@ -146,10 +158,6 @@ def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str
         return
     whole = list(_claimed([Item(path, is_dir=True, status=status)], formats))
     yield from whole or _folder(path, formats, roots, ((status.st_dev, status.st_ino),), linked=False)
-
-
-def _prefix_hint(path: str) -> str:
-    return "; it is a TensorFlow prefix: those are not read yet" if os.path.exists(path + ".index") else ""
 
 
 def _folder(
@@ -271,12 +279,23 @@ def _claimed(items: Sequence[Item], formats: Sequence[Format]) -> Iterator[Found
         for found in _asked(one, free):
             if found.path not in taken:
                 taken.update((found.path, *found.files))
-                yield found
+                yield _with_parts(found)
     for item in items:
         if not item.is_dir and item.path not in taken:
             failed = _failed(item)
             if failed:
                 yield failed
+
+
+def _with_parts(found: Found) -> Found:
+    """Return a checkpoint of several files with the identities of its parts; one that is gone has none."""
+    parts = []
+    for path in found.files[1:]:
+        try:
+            parts.append(identity(os.stat(path)))
+        except OSError:
+            parts.append(Identity(0, 0, 0, 0, 0))
+    return replace(found, parts=tuple(parts)) if parts else found
 
 
 def _asked(one: Format, items: Sequence[Item]) -> list[Found]:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from milepost.checkpoints._io import identity_of, unreadable
 from milepost.checkpoints._layout import is_readable
 from milepost.checkpoints.find import find, looked_for
+from milepost.checkpoints.parts import standing
 from milepost.checkpoints.steps import step_of_name
 from milepost.core import Extent, Format, Found, Identity, Json, Table, Tensor
 from milepost.errors import Corrupt, MilepostError, OutOfMemory, Torn, UsageError, checkpoint_error
@@ -116,7 +117,7 @@ def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:
 
 def _unchanged(found: Found, when: str) -> None:
     try:
-        now: Identity = identity_of(found.files[0] if found.files else found.path)
+        now: Identity = identity_of(standing(found))
     except OSError as error:
         raise unreadable(found.path, error) from error
     if now.content != found.identity.content:

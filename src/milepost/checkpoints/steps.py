@@ -10,6 +10,8 @@ _WORD = re.compile(
     re.IGNORECASE,
 )
 
+_EPOCH = re.compile(r"(?:^|[^a-z])epochs?[-_=]?(?P<epoch>\d{1,18})(?![0-9])", re.IGNORECASE)
+
 _FOLDER = re.compile(r"^(?:global[-_]?step|step|iter(?:ation)?|checkpoint)[-_=]?(?P<step>\d{1,18})$", re.IGNORECASE)
 
 
@@ -29,4 +31,14 @@ def step_of_name(name: str) -> int | None:
     found = _SURE.findall(base) or _WORD.findall(base)
     if not found:
         found = _FOLDER.findall(folder.rpartition("/")[2])
+    return int(found[-1]) if found else None
+
+
+def epoch_of_name(name: str) -> int | None:
+    """Return the epoch in the name of a file, None where it tells none: no step, but an order within one run.
+
+    >>> epoch_of_name("runs/epoch_07.pt"), epoch_of_name("weights.epoch=3-loss=0.2.h5"), epoch_of_name("last.pt")
+    (7, 3, None)
+    """
+    found = _EPOCH.findall(name.replace("\\", "/").rpartition("/")[2])
     return int(found[-1]) if found else None

@@ -15,18 +15,18 @@ import numpy as np
 from milepost.checkpoints._crc32c import crc32c, masked, of_file
 from milepost.checkpoints._io import AGAIN, HEADER_LIMIT, OpenFile, identity_of, opened
 from milepost.checkpoints._layout import dtype_of, missing, refused, total, unread
+from milepost.checkpoints._links import check_parts
 from milepost.checkpoints._protobuf import varint
 from milepost.checkpoints._tf_graph import GRAPH, Told, plain_name, told_by
 from milepost.checkpoints._tf_index import SUFFIX, Index, Row, index_of, lacking, places, reach_of, shard_of
 from milepost.checkpoints._tf_names import Named, is_candidate, roles_of, step_of
 from milepost.checkpoints._tf_slices import NAMES, STRING, joined, kind_of
 from milepost.checkpoints._tf_table import begins_as_index, kind_of_table
+from milepost.checkpoints.parts import parts_of, standing, standing_in
 from milepost.core import Array, Entry, Extent, Found, Identity, Role, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
-_SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
-_SAVED_MODEL = "saved_model.pb"
-_VARIABLES = os.path.join("variables", "variables.index")
+_PART = re.compile(r"(.+)\.(?:data-\d{5}-of-\d{5}|meta)")
 _SLICES = "slices"
 _WORD = 4
 
@@ -42,12 +42,12 @@ class TfBundle:
 
     @staticmethod
     def part_of(name: str) -> str | None:
-        """Return the name of the index that a shard belongs to, told by the shard's name; None for any other file.
+        """Return the name of the index that a shard, or the graph of a Saver's, belongs to; None for any other file.
 
         >>> TfBundle.part_of("model.ckpt-40.data-00000-of-00002"), TfBundle.part_of("model.ckpt-40.index")
         ('model.ckpt-40.index', None)
         """
-        match = _SHARD.fullmatch(name)
+        match = _PART.fullmatch(name)
         return match[1] + SUFFIX if match else None
 
     def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
@@ -57,8 +57,8 @@ class TfBundle:
         """
         for entry in entries:
             if entry.is_dir:
-                index = os.path.join(entry.path, _VARIABLES)
-                if os.path.isfile(os.path.join(entry.path, _SAVED_MODEL)) and os.path.isfile(index):
+                index = standing_in(entry.path)
+                if index != entry.path:
                     yield _seen(entry.path, index)
             elif entry.path.endswith(SUFFIX) and _is_index(entry):
                 yield _seen(entry.path, entry.path)
@@ -69,8 +69,10 @@ class TfBundle:
         Raises `Torn` where the index is cut off, a shard is absent or too short, or the shards are newer than the index
         and do not fit it (a checkpoint of the same name is being written), `Corrupt` for damage.
         """
-        with opened(found.files[0]) as file:
+        with opened(standing(found)) as file:
             index = index_of(file)
+        shards = [index.shard(number) for number in index.needed]
+        check_parts(index.path, shards, None if found.path == index.path else found.path)
         short = lacking(index.path, index.shards, index.needed)
         if short:
             raise Torn(short)
@@ -106,15 +108,7 @@ def _is_index(entry: Entry) -> bool:
         return kind in ("bundle", "damaged")
     if entry.head.startswith(b"version https://git-lfs"):
         return False
-    return begins_as_index(entry.head) or _has_shards(entry.path)
-
-
-def _has_shards(index: str) -> bool:
-    folder, name = os.path.split(index)
-    try:
-        return any(TfBundle.part_of(other) == name for other in os.listdir(folder or os.curdir))
-    except OSError:
-        return False
+    return begins_as_index(entry.head) or bool(parts_of(entry.path))
 
 
 def _seen(path: str, index: str) -> Found:

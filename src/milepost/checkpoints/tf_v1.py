@@ -2,16 +2,21 @@
 
 The key "" lists names, shapes, types and slices; each slice is a message under a key of its own, in blocks that may be
 compressed.  Nothing can be mapped: values are unpacked on request, and checked by their block's CRC-32C then.
-Sliced variables, which TensorFlow's own reader refuses, are put together.
+Sliced variables, which TensorFlow's own reader refuses, are put together.  A sharded Saver writes several such tables,
+`PREFIX-00000-of-00002` and on, of which the first stands for all.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
-from milepost.checkpoints._io import COUNT_LIMIT, HEADER_LIMIT, OpenFile, identity_of, opened
+from milepost.checkpoints._io import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, identity_of, opened
 from milepost.checkpoints._layout import affordable, dtype_of, missing, refused, total, unread
+from milepost.checkpoints._links import check_parts
 from milepost.checkpoints._protobuf import Message
 from milepost.checkpoints._sstable import Sstable, open_table
 from milepost.checkpoints._tf_names import Named, is_candidate, roles_of, step_of
@@ -22,16 +27,17 @@ from milepost.core import Array, Entry, Extent, Found, Identity, Role, Table, Te
 from milepost.errors import Corrupt, Torn
 
 _PACKED = "protobuf"
-_LONGEST = 4096
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})", re.DOTALL)
+_LONGEST, _MOST = 4096, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What the list says of a variable; its slices are whole axes where it is not partitioned."""
+    """What the lists say of a variable; its slices, each with its file, are whole axes where it is not partitioned."""
 
     kind: int
     shape: tuple[int, ...]
-    slices: tuple[Slice, ...]
+    slices: tuple[tuple[Slice, str], ...]
 
 
 class TfV1:
@@ -43,68 +49,125 @@ class TfV1:
 
     name = "tf_v1"
 
+    @staticmethod
+    def part_of(name: str) -> str | None:
+        """Return the name of the first shard that another belongs to, told by its name; None for any other file.
+
+        >>> TfV1.part_of("model-00001-of-00002"), TfV1.part_of("model-00000-of-00002"), TfV1.part_of("model.ckpt-7")
+        ('model-00000-of-00002', None, None)
+        """
+        first = _shards(name)[0]
+        return None if first == name else first
+
     def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
-        """Claim tables whose first key holds the list; their writer renames them whole, so that none is seen half."""
+        """Claim tables whose first key holds the list; each is renamed whole, so that none is seen half.
+
+        "writing" where a shard is absent.
+        """
         for entry in entries:
             if kind_of_table(entry) == "v1":
-                yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path))
+                files = [path for path in _shards(entry.path) if os.path.exists(path)]
+                if files[:1] == [entry.path]:
+                    yield _seen(files)
 
     def read(self, found: Found) -> Table:
-        """Return the table, from the list alone; values are read and checked in `fetch`."""
-        with opened(found.path) as file:
-            rows = _rows(open_table(file))
-            known = {name: Named(row.shape, _is_integer(row.kind)) for name, row in rows.items()}
-            roles = roles_of(known)
-            tensors = tuple(_tensor(file, name, row, number, roles[name]) for number, (name, row) in _numbered(rows))
-            declared = sum(item.where.nbytes for item in tensors)
-            if not affordable(declared, file.size):
-                raise Corrupt(f"{file.path}: {file.size:,} bytes declare {declared:,} of values, not read")
+        """Return the table, from the lists alone; values are read and checked in `fetch`.
+
+        Raises `Torn` where a shard is absent, `Corrupt` for damage and for values that the file is too small for.
+        """
+        short = _lacking(found.path)
+        if short:
+            raise Torn(short)
+        check_parts(found.path, _shards(found.path))
+        rows = _rows(found.path)
+        known = {name: Named(row.shape, _is_integer(row.kind)) for name, row in rows.items()}
+        roles = roles_of(known)
+        tensors = tuple(
+            _tensor(found.path, name, row, number, roles[name]) for number, (name, row) in enumerate(rows.items())
+        )
+        declared, size = sum(item.where.nbytes for item in tensors), sum(map(os.path.getsize, _shards(found.path)))
+        if not affordable(declared, size):
+            raise Corrupt(f"{found.path}: {size:,} bytes declare {declared:,} of values, not read")
         candidates = [item for item in tensors if is_candidate(item.name, known[item.name])]
         numbers = {item.name: int.from_bytes(self.fetch(item), "little", signed=True) for item in candidates}
         step, source, doubts = step_of(numbers, roles)
-        return Table(self.name, tensors, step, source, notes=(*unread(tensors), *doubts))
+        notes = ("checksums of values are compared when they are loaded", *unread(tensors), *doubts)
+        return Table(self.name, tensors, step, source, notes=notes)
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return a tensor's bytes in C order, slices put together, after its blocks' CRC-32C were compared."""
         where = tensor.where
         if where.encoding != _PACKED:
             raise refused(tensor)
-        identity = identity_of(where.file)
-        name, row = next(itertools.islice(_kept(where.file, identity).items(), where.offset, None), ("", None))
+        rows = _kept(where.file, identity_of(where.file))
+        name, row = next(itertools.islice(rows.items(), where.offset, None), ("", None))
         if row is None or name != tensor.name or row.shape != tensor.shape:
             raise Torn(f"{where.file}: changed while it was read: it has no variable {tensor.name!r}")
-        with opened(where.file) as file:
-            pieces = list(_pieces(open_table(file), identity, name, row))
-        return joined(row.shape, tensor.dtype, pieces)
+        return joined(row.shape, tensor.dtype, list(_pieces(where.file, name, row)))
+
+
+def _shards(path: str) -> list[str]:
+    """Return the files of a checkpoint, told by the name of any; just the one where it is not sharded."""
+    match = _SHARD.fullmatch(path)
+    count = int(match[3]) if match else 0
+    if match is None or not int(match[2]) < count <= _MOST:
+        return [path]
+    return [f"{match[1]}-{number:05d}-of-{count:05d}" for number in range(count)]
+
+
+def _seen(files: list[str]) -> Found:
+    short = _lacking(files[0])
+    failure = (Torn.kind, short) if short else None
+    state: Literal["complete", "writing"] = "writing" if short else "complete"
+    return Found(files[0], TfV1.name, tuple(files), identity_of(files[0]), state, failure)
+
+
+def _lacking(path: str) -> str | None:
+    files = _shards(path)
+    absent = [os.path.basename(file) for file in files if not os.path.exists(file)]
+    if not absent:
+        return None
+    return f"{path}: {CUT}: {len(absent):,} of {len(files):,} shards are absent, {absent[0]} the first of them{AGAIN}"
 
 
 def _is_integer(kind: int) -> bool:
     return kind in NAMES and dtype_of(NAMES[kind]).kind in "iu"
 
 
-def _numbered(rows: Mapping[str, _Row]) -> Iterator[tuple[int, tuple[str, _Row]]]:
-    return enumerate(rows.items())
-
-
-def _tensor(file: OpenFile, name: str, row: _Row, number: int, role: Role) -> Tensor:
+def _tensor(path: str, name: str, row: _Row, number: int, role: Role) -> Tensor:
     dtype = NAMES.get(row.kind)
     if dtype is None:
         other: Role = "bookkeeping" if role == "weights" else role
-        return Tensor(name, "void", row.shape, missing(f"holds {kind_of(row.kind)}", file.path), other)
+        return Tensor(name, "void", row.shape, missing(f"holds {kind_of(row.kind)}", path), other)
     if not is_known(dtype):
-        return Tensor(name, dtype, row.shape, missing(f"{dtype}, which Saver V1 did not know", file.path), role)
+        return Tensor(name, dtype, row.shape, missing(f"{dtype}, which Saver V1 did not know", path), role)
     nbytes = total(row.shape) * dtype_of(dtype).itemsize
-    return Tensor(name, dtype, row.shape, Extent(file.path, number, nbytes, _PACKED), role)
+    return Tensor(name, dtype, row.shape, Extent(path, number, nbytes, _PACKED), role)
 
 
 @lru_cache(maxsize=2)
 def _kept(path: str, identity: Identity) -> dict[str, _Row]:  # noqa: ARG001 - part of the cache's key
-    with opened(path) as file:
-        return _rows(open_table(file))
+    return _rows(path)
 
 
-def _rows(table: Sstable) -> dict[str, _Row]:
-    """Return what the list says, by name; `Corrupt` where it contradicts itself."""
+def _rows(path: str) -> dict[str, _Row]:
+    """Return what the lists of all shards say, by name; `Corrupt` where they contradict themselves or each other."""
+    rows: dict[str, _Row] = {}
+    for file in _shards(path):
+        with opened(file) as shard:
+            listed = _listed(open_table(shard))
+        for name, row in listed.items():
+            before = rows.get(name, _Row(row.kind, row.shape, ()))
+            if (before.kind, before.shape) != (row.kind, row.shape):
+                raise Corrupt(f"{_about(file, name)()}: another shard gives it another type or shape")
+            rows[name] = _Row(row.kind, row.shape, before.slices + row.slices)
+    for name, row in rows.items():
+        covered(row.shape, [one for one, _ in row.slices], _about(path, name))
+    return rows
+
+
+def _listed(table: Sstable) -> dict[str, _Row]:
+    """Return what one file's list says."""
     path = table.file.path
     first = table.first()
     if first is None or first[0] or len(first[1]) > HEADER_LIMIT:
@@ -123,9 +186,8 @@ def _rows(table: Sstable) -> dict[str, _Row]:
         where = _about(path, name)
         if name in rows or not name or len(name) > _LONGEST:
             raise Corrupt(f"{where()}: listed twice, without a name, or with one of more than {_LONGEST:,} characters")
-        slices = tuple(slice_of(part, where) for part in item.messages(4))
+        slices = tuple((slice_of(part, where), path) for part in item.messages(4))
         rows[name] = _Row(item.integer(3), shape_of(item.message(2), where), slices)
-        covered(rows[name].shape, slices, where)
     return rows
 
 
@@ -133,11 +195,13 @@ def _about(path: str, name: str) -> Where:
     return lambda: f"{path}: tensor {name[:200]!r}"
 
 
-def _pieces(table: Sstable, identity: Identity, name: str, row: _Row) -> Iterator[tuple[tuple[slice, ...], Array]]:
-    where = _about(table.file.path, name)
-    for place, one in zip(covered(row.shape, row.slices, where), row.slices, strict=True):
+def _pieces(path: str, name: str, row: _Row) -> Iterator[tuple[tuple[slice, ...], Array]]:
+    where = _about(path, name)
+    places = covered(row.shape, [one for one, _ in row.slices], where)
+    for place, (one, file) in zip(places, row.slices, strict=True):
         shape = tuple(axis.stop - axis.start for axis in place)
-        data = table.get(key_of(name.encode(), one), identity)
+        with opened(file) as shard:
+            data = open_table(shard).get(key_of(name.encode(), one), identity_of(file))
         if data is None:
             raise Corrupt(f"{where()}: its slice of shape {shape} is listed, and not there")
         saved = Message(data, where).message(2)

@@ -43,7 +43,8 @@ class Folder:
 
     def _place(self, found: Mapping[str, Any]) -> Place:
         path = str(found["path"])
-        files, nbytes, odd = _looked_at(found)
+        beside = resolve("milepost.checkpoints.parts:parts_of")(path)
+        files, nbytes, odd = _looked_at([*found["files"], *(file for file in beside if file not in found["files"])])
         seen = [one for one in self._seen.get(_there(path), ()) if one.identity.content == _content(found["identity"])]
         known = [one for one in seen if one.digest is not None]
         contents = tuple(sorted({str(one.digest) for one in known}))
@@ -51,7 +52,8 @@ class Folder:
         step = max((one.step for one in known if one.step is not None), default=None)
         name = os.path.basename(path)
         run = seen[0].run if seen else self._store.run_of(os.path.dirname(path), note=False)
-        return Place(found, run, files, nbytes, Held(path, name, step, contents, barred))
+        epoch = resolve("milepost.checkpoints.steps:epoch_of_name")(path)
+        return Place(found, run, files, nbytes, Held(path, name, step, contents, barred, epoch))
 
     def _unknown(self, found: Mapping[str, Any], seen: Iterable[Any]) -> str:
         """Say why a checkpoint is no business of ours: only what was evaluated, as it is now, may ever go."""
@@ -109,10 +111,10 @@ class Folder:
                 os.rmdir(place.held.path)
 
 
-def _looked_at(found: Mapping[str, Any]) -> tuple[tuple[tuple[str, Content], ...], int, str]:
+def _looked_at(paths: Iterable[str]) -> tuple[tuple[tuple[str, Content], ...], int, str]:
     """Return the files with their identities, the bytes that deleting them frees, and what is odd about them."""
     files, nbytes, odd = [], 0, ""
-    for file in found["files"] or ():
+    for file in paths:
         try:
             status = os.lstat(file)
         except OSError as error:

@@ -107,7 +107,9 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        # Another build of the same package, such as tensorflow-cpu for tensorflow.
+        others = importlib.metadata.packages_distributions().get(package.replace("-", "_"), [])
+        return importlib.metadata.version(others[0]) if others else None
 
 
 def _sandbox() -> Iterator[Line]:

@@ -28,7 +28,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the table of tensors."""
-    held, parts = resolve("milepost.engines.local:inspect")(args.path)
+    path = resolve("milepost.checkpoints.parts:named")(args.path)
+    beside = resolve("milepost.checkpoints.parts:parts_of")(path)
+    held, parts = resolve("milepost.engines.local:inspect")(path, beside)
     if said := lacking(parts):
         sys.stderr.write(f"{said}\n")
     if args.json:

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import select
 import signal
 import site
@@ -47,6 +48,7 @@ class Child:
         self._ended = False
         self._started = threading.Event()
         self._error: OSError | None = None
+        self._starved = _oom_kills()
         # Linux kills a child on a leash when the thread that started it ends: that thread lives as long as the child.
         self._keeper = threading.Thread(target=self._keep, name=f"milepost-{role}", daemon=True)
         self._keeper.start()
@@ -64,6 +66,11 @@ class Child:
     def pid(self) -> int:
         """The number of the process."""
         return self._process.pid
+
+    @property
+    def starved(self) -> bool:
+        """Whether it was killed, and the kernel has killed somebody for want of memory since it was started."""
+        return self._process.returncode == -signal.SIGKILL and _oom_kills() > self._starved
 
     @property
     def requests(self) -> IO[bytes]:
@@ -230,6 +237,14 @@ class _Replies(io.RawIOBase):
 def _check_patience(child: Child, begun: float) -> None:
     if child.patience is not None and time.monotonic() - begun > child.patience:
         raise Silence
+
+
+def _oom_kills() -> int:
+    """Return how often the kernel has killed a process, of this machine or container, for want of memory."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(encoding="ascii"), re.MULTILINE)
+        return int(found[1]) if found else 0
+    return 0
 
 
 def _telling(lines: list[str]) -> list[str]:

@@ -44,7 +44,7 @@ class ConfinedReader(RemoteReader):
         self._fresh(started_too_early=self._places.need_within(paths))
         founds = super().discover(paths, match)
         with self._trusted():
-            check_found(founds, paths)
+            check_found(founds, paths, self._places.named)
         return founds
 
     def table(self, found: dict[str, Json], spool: str) -> dict[str, Json]:

@@ -62,12 +62,16 @@ class Places:
         return self.need(wanted)
 
 
-def check_found(founds: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> None:
-    """Raise `Crashed` where a reader says that it found something that lies nowhere under what it was asked for."""
+def check_found(founds: Sequence[Mapping[str, Any]], paths: Sequence[str], named: Sequence[str]) -> None:
+    """Raise `Crashed` where a reader says that it found something that lies nowhere under what it was asked for.
+
+    The other files of a checkpoint of several may lie beside it, under one of the places that are `named`.
+    """
     asked = set(map(os.path.abspath, paths))
+    beside = asked | set(named)
     for found in founds:
         for path in (found["path"], *found["files"]):
-            if not _above(os.path.abspath(path), asked):
+            if not _above(os.path.abspath(path), asked if path == found["path"] else beside):
                 raise Crashed(f"the reader process answered with {path!r}, which it was not asked for, and was ended")
 
 

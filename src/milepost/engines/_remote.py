@@ -1,15 +1,17 @@
 """The two roles in processes of their own, as the driver holds them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
-from milepost.core import Failure, Found, Job, Json, Table, Target, Unit
+from milepost.core import Failure, Found, Job, Json, Part, Table, Target, Unit
 from milepost.engines import _wire
 from milepost.engines._child import Child, Silence
 from milepost.engines._errors import raised
 from milepost.engines._roles import Outcome
-from milepost.errors import Crashed, EvaluationFileError, MilepostError, TimedOut, UsageError
+from milepost.errors import Crashed, EvaluationFileError, MilepostError, OutOfMemory, TimedOut, UsageError
 from milepost.plain import from_plain, to_plain
 
 _MAX_LINE = 1 << 28
@@ -31,13 +33,16 @@ class RemoteEvaluator:
         self._timeout = patience_of(job)
         self._child: Child | None = None
         self._streaming = False
+        self._starved = False
+        self._less = self._worked = 0
+        self._least = 1
         self._start()
 
     def ready(self) -> None:
         """Wait until the evaluation is open; raise what its file raised as an `EvaluationFileError`."""
         try:
             self._answer()
-        except (Crashed, TimedOut) as error:
+        except (Crashed, OutOfMemory, TimedOut) as error:
             raise EvaluationFileError(f"{self._job.file} cannot be used: while it was opened, {error}") from error
         except MilepostError:
             self.kill()
@@ -48,6 +53,7 @@ class RemoteEvaluator:
     def describe(self) -> dict[str, Json]:
         """Return the evaluation's specification."""
         described: dict[str, Json] = self._ask({"method": "describe"}, OPENING_SECONDS)
+        self._least = 1 + int(described.get("batch_size", 1)).bit_length()  # one checkpoint at once, then half and half
         return described
 
     def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
@@ -62,7 +68,34 @@ class RemoteEvaluator:
         return rows
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
-        """Yield the unit's parts as they come; raise `Crashed` or `TimedOut` where the process dies or hangs."""
+        """Yield the unit's parts as they come; raise `Crashed` or `TimedOut` where the process dies or hangs.
+
+        Where the kernel ended it for want of memory, what is left of the unit is done anew with less at once, and so is
+        all that comes later.  A checkpoint of which one row at a time was too much has failed, and the next is given
+        what the others had.
+        """
+        stops = dict.fromkeys(unit.targets, unit.start)
+        while left := tuple(target for target, stop in stops.items() if stop < unit.stop):
+            # With less at once one checkpoint is taken after the other: it is known whose turn it was.
+            some = left[:1] if self._less else left
+            rest = replace(unit, start=min(stops[target] for target in some), targets=some)
+            try:
+                with closing(self._stream(rest, tables)) as outcomes:
+                    for target, outcome in outcomes:
+                        stops[target] = outcome.stop if isinstance(outcome, Part) else unit.stop
+                        yield target, outcome
+                stops.update(dict.fromkeys(some, unit.stop))
+                self._worked = self._less
+            except OutOfMemory as error:
+                if not self._starved:
+                    raise
+                self._less += 1
+                if self._less > self._least:
+                    self._less = self._worked
+                    stops[some[0]] = unit.stop
+                    yield some[0], Failure(OutOfMemory.kind, f"not even one row at a time fits: {error}")
+
+    def _stream(self, unit: Unit, tables: dict[str, Table]) -> Generator[Outcome, None, None]:
         plain = {path: to_plain(table) for path, table in tables.items()}
         self._send({"method": "evaluate", "unit": to_plain(unit), "tables": plain})
         self._streaming = True
@@ -101,7 +134,9 @@ class RemoteEvaluator:
         self._child = Child("evaluator", "milepost.engines._worker")
         if self._timeout is not None:
             self._child.patience = max(self._timeout, OPENING_SECONDS)
-        job = {"file": self._job.file, "attribute": self._job.attribute, "options": dict(self._job.options)}
+        self._starved = False
+        options = {**self._job.options, **({"less": self._less} if self._less else {})}
+        job = {"file": self._job.file, "attribute": self._job.attribute, "options": options}
         self._write(self._child, {"method": "open", "job": job})
         return self._child
 
@@ -163,9 +198,11 @@ class RemoteEvaluator:
             raise raised(frame[0]["error"])
         return frame
 
-    def _died(self, child: Child) -> Crashed:
+    def _died(self, child: Child) -> Crashed | OutOfMemory:
         self._child = None
-        return Crashed(child.obituary())
+        said = child.obituary()
+        self._starved = child.starved
+        return OutOfMemory(f"the kernel ended it for want of memory: {said}") if self._starved else Crashed(said)
 
     def _hung(self, child: Child) -> TimedOut:
         self._child = None

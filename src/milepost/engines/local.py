@@ -1,5 +1,6 @@
 """The default engine: evaluators (one, or as many as asked for) and a reader, each a process on this machine."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import ClassVar
 
@@ -48,14 +49,16 @@ class Local:
             return RoleSession(reader, evaluator, spool, stack.pop_all())
 
 
-def inspect(path: str) -> tuple[dict[str, Json], list[dict[str, Json]]]:
+def inspect(path: str, parts: Sequence[str] = ()) -> tuple[dict[str, Json], list[dict[str, Json]]]:
     """Have a confined reader look at one checkpoint; return what it holds, and the parts of the sandbox.
+
+    `parts` are the other files that the checkpoint has beside the one at `path`.
 
     Raises as `checkpoints.reader.Reader.inspect` does, and `Crashed` where the process died.
     """
     with ExitStack() as stack:
         spool = Spool()
         stack.callback(spool.close)
-        reader = ConfinedReader(READER.partition(":")[0], None, str(spool.path), [path])
+        reader = ConfinedReader(READER.partition(":")[0], None, str(spool.path), [path, *parts])
         stack.callback(reader.close)
         return reader.inspect(path), reader.sandbox()

@@ -43,9 +43,9 @@ class Classification:
     """Reduce scores [rows, classes] of any real dtype and integer labels [rows] to columns, one row an example.
 
     `outputs` says what the scores are, once: "logits" (any real numbers, softmax gives probabilities), "probabilities"
-    (each row sums to 1), or "scores" (only their order counts).  Rank is exact in the scores' own dtype: it agrees with
-    argmax, and a constant row ranks its label by class index.  Probabilities are computed in float64 and kept as
-    float32.
+    (each row sums to 1), or "scores" (only their order counts).  A model may return a dict with an output of that name.
+    Rank is exact in the scores' own dtype: it agrees with argmax, and a constant row ranks its label by class index.
+    Probabilities are computed in float64 and kept as float32.
 
     Raises DataError for labels that are no class of the outputs, and for probabilities that are none.
 
@@ -73,14 +73,14 @@ class Classification:
 
     def scores(self, outputs: Any) -> Array:
         """Return the scores as a NumPy array [rows, classes] of float64, for comparisons between predictions."""
-        return _host(_matrix(outputs)).astype(np.float64)
+        return _host(_matrix(self._picked(outputs))).astype(np.float64)
 
     def hold(self, outputs: Any, labels: Array) -> Array | None:
         """Return a copy of outputs that may wait, since no row depends on another; None if too large, or elsewhere.
 
         A copy, since a model may use one array for the outputs of all batches.
         """
-        scores = _near(outputs)
+        scores = _near(self._picked(outputs))
         if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu" or scores.nbytes > _HOLDABLE:
             return None
         fits = scores.ndim == 2 and labels.shape == scores.shape[:1]  # noqa: PLR2004 - rows and classes
@@ -88,7 +88,7 @@ class Classification:
 
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
         """Compute the wanted columns as NumPy arrays [rows]; the scores stay where they are."""
-        scores = _near(_matrix(outputs))
+        scores = _near(_matrix(self._picked(outputs)))
         xp = array_api_compat.array_namespace(scores)
         _check_labels(labels, scores.shape)
         there = xp.asarray(np.asarray(labels, np.int64), device=array_api_compat.device(scores))[:, None]
@@ -110,6 +110,17 @@ class Classification:
                 shares = np.exp(scores - scores.max(axis=1, keepdims=True))
                 scores = shares / shares.sum(axis=1, keepdims=True)
         return scores, random.integers(0, 7, rows)
+
+    def _picked(self, outputs: Any) -> Any:
+        """Return the outputs that are meant, of a dict the one that is named as they are declared."""
+        if not isinstance(outputs, Mapping):
+            return outputs
+        if self.outputs not in outputs:
+            raise DataError(
+                f"the model gave the outputs {', '.join(map(repr, outputs))}; Classification(outputs={self.outputs!r}) "
+                f"takes the one named {self.outputs!r}: name it so, or let the model return the scores alone"
+            )
+        return outputs[self.outputs]
 
     def _all(self, xp: Any, scores: Any, there: Any, best: Any, wanted: frozenset[str]) -> tuple[dict[str, Any], Any]:
         columns, fine = _order_columns(xp, scores, there, best)

@@ -1,6 +1,6 @@
 """Which checkpoints of a folder to keep, and why: a pure function of what is there and what was measured."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 class Held:
     """A checkpoint in the folder: its step, the digests of its contents (one a variant), and what forbids touching it.
 
-    `contents` is empty where it was not evaluated; `barred` is "" where nothing forbids it.
+    `epoch` orders those of which no step is known.  `contents` is empty where it was not evaluated, `barred` where
+    nothing forbids it.
     """
 
     path: str
@@ -16,6 +17,7 @@ class Held:
     step: int | None
     contents: tuple[str, ...]
     barred: str = ""
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,9 @@ def keep(
 ) -> list[Verdict]:
     """Decide about each checkpoint of a folder.
 
-    Kept are: what is barred; what lacks a whole value or a step; the `best` best values with their ties; every one
-    whose interval meets the best's; the `last` highest steps; and every name of a content that is kept under another.
+    Kept are: what is barred; what lacks a whole value, or both step and epoch; the `best` best values with their ties;
+    every one whose interval meets the best's; the `last` highest steps, and of those without a step the `last` highest
+    epochs; and every name of a content that is kept under another.
 
     >>> every = [Held(f"/r/{step}", f"step-{step}", step, (str(step),)) for step in (1, 2, 3)]
     >>> measured = {"1": Measured(0.9), "2": Measured(0.5), "3": Measured(0.4)}
@@ -51,9 +54,11 @@ def keep(
     [(True, 'best 1'), (False, 'below the best 1, not among the last 1'), (True, 'last 1')]
     """
     there = {content: measured[content] for one in every for content in one.contents if content in measured}
-    steps = _steps(every)
-    kept = {**_meeting(there, higher=higher), **_last(steps, there, last), **_best(there, best, higher=higher)}
-    standing = {one.path: why for one in every if (why := _untouchable(one, there, steps))}
+    steps = _highest(every, lambda one: one.step)
+    epochs = {content: at for content, at in _highest(every, lambda one: one.epoch).items() if content not in steps}
+    newest = {**_last(steps, there, last), **_last(epochs, there, last)}
+    kept = {**_meeting(there, higher=higher), **newest, **_best(there, best, higher=higher)}
+    standing = {one.path: why for one in every if (why := _untouchable(one, there, steps.keys() | epochs.keys()))}
     for one in every:
         if one.path in standing:
             for content in one.contents:
@@ -73,14 +78,14 @@ def _verdict(
     return Verdict(one, values[0] if values else None, bool(why), why or below)
 
 
-def _untouchable(one: Held, there: Mapping[str, Measured], steps: Mapping[str, int]) -> str:
+def _untouchable(one: Held, there: Mapping[str, Measured], ordered: Collection[str]) -> str:
     if one.barred:
         return one.barred
     if not one.contents:
         return "not evaluated yet"
     if not all(content in there for content in one.contents):
         return "no whole value yet"
-    return "" if all(content in steps for content in one.contents) else "its step is not known"
+    return "" if all(content in ordered for content in one.contents) else "neither its step nor its epoch is known"
 
 
 def _best(there: Mapping[str, Measured], count: int, *, higher: bool) -> dict[str, str]:
@@ -109,17 +114,17 @@ def _meet(left: Measured, right: Measured) -> bool:
     return left.low <= right.high and right.low <= left.high
 
 
-def _steps(every: Sequence[Held]) -> dict[str, int]:
-    """Return the step of each content, which any of its names may tell."""
-    steps: dict[str, int] = {}
+def _highest(every: Sequence[Held], of: Callable[[Held], int | None]) -> dict[str, int]:
+    """Return the step, or epoch, of each content, which any of its names may tell."""
+    found: dict[str, int] = {}
     for one in every:
-        for content in one.contents:
-            if one.step is not None:
-                steps[content] = max(steps.get(content, one.step), one.step)
-    return steps
+        at = of(one)
+        if at is not None:
+            found.update({content: max(found.get(content, at), at) for content in one.contents})
+    return found
 
 
 def _last(steps: Mapping[str, int], there: Mapping[str, Measured], count: int) -> dict[str, str]:
-    """Return the last by step, counted among those with a value: what waits for one is kept besides."""
+    """Return the last by step or epoch, counted among those with a value: what waits for one is kept besides."""
     chosen = sorted({step for content, step in steps.items() if content in there})[-count:] if count else []
     return {content: f"last {count}" for content, step in steps.items() if content in there and step in chosen}

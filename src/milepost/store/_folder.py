@@ -13,7 +13,7 @@ from milepost.files import disk_error, publish, readable, sync_folder
 
 _SAFE = re.compile(r"[A-Za-z0-9_+@=,.~-]+(/[A-Za-z0-9_+@=,.~-]+)*")
 _TRIES = 10
-_REMEMBERED = 4096
+_REMEMBERED = 256
 
 
 class Storage(Protocol):

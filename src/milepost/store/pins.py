@@ -1,10 +1,12 @@
 """Pins: hard links inside the store to checkpoints that wait for their turn, so that deleting them loses nothing.
 
 A pin costs no copy and touches nothing in the training folder.  It is no truth and belongs to no process: whoever finds
-the checkpoint's result in the store releases it, and a watch that was killed finds what it had pinned.
+the checkpoint's result in the store releases it, and a watch that was killed finds what it had pinned.  Where links
+cannot be made the note alone is left, so that the next watch knows what was lost.
 
     pins/<id>/<name of the file>      the link; the id is a digest of path, device and inode
-    pins/<id>/@pin.json               the path that was pinned
+    pins/<id>/<its other files>       where a checkpoint has several, and below its name where it is a folder
+    pins/<id>/@pin.json               the path that was pinned, and the file's identity then
 """
 
 import errno
@@ -12,14 +14,16 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
+from milepost.core import Identity
 from milepost.files import Owner, digest_json, publish_json, read_json
+from milepost.identity import identity_of
 
 _NOTE = "@pin.json"
 _NEW = "new-"
@@ -31,10 +35,15 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A pinned file: the path in the training folder and the link to it in the store."""
+    """A pinned checkpoint: its path in the training folder and that of the link, or folder of links, in the store."""
 
     path: str
     link: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is a link, and not the note alone."""
+        return os.path.exists(self.link)
 
 
 class Pins:
@@ -68,30 +77,37 @@ class Pins:
         with suppress(OSError):
             self._folder.rmdir()
 
-    def hold(self, wanted: Sequence[tuple[str, int, int]]) -> list[Pin | None]:
+    def hold(
+        self, wanted: Sequence[tuple[str, int, int]], parts: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> list[Pin | None]:
         """Pin files, each given by path, device and inode, symbolic links followed; what is pinned already stays so.
 
+        `parts` are, by path, the other files of a checkpoint that has several: beside the path, or below it where it is
+        a folder (then device and inode are those of one of them); a part that comes late is pinned when asked again.
         All are linked before any is noted, which takes longer.  None stands for a file that is gone or was replaced,
         or that this file system, or its owner's rights, do not allow to be linked.
         """
-        made = [self._link(*item) for item in wanted]
+        made = [self._link(*item, parts.get(item[0], ())) for item in wanted]
         return [None if new is None else self._note(new, *item) for new, item in zip(made, wanted, strict=True)]
 
-    def _link(self, path: str, device: int, inode: int) -> str | None:
+    def _link(self, path: str, device: int, inode: int, parts: Sequence[str]) -> str | None:
         """Link a file under a name that tells the maker of the pin; "" where its pin is there."""
-        if os.path.exists(self._pin(path, device, inode).link):
+        link = self._pin(path, device, inode).link
+        files = list(parts) if os.path.isdir(path) else [path, *parts]
+        if os.path.exists(link):
+            with suppress(OSError):  # without it the checkpoint is seen to be incomplete
+                _link_all(files, os.path.dirname(path), os.path.dirname(link))
             return ""
         new = self._fresh()
-        link = new / os.path.basename(path)
         try:
             new.mkdir(parents=True)
-            os.link(os.path.realpath(path), link)
-            status = os.stat(link)
-            if (status.st_dev, status.st_ino) == (device, inode):
+            made = _link_all(files, os.path.dirname(path), str(new))
+            if (device, inode) in {(status.st_dev, status.st_ino) for status in map(os.stat, made)}:
                 return str(new)
         except OSError as error:
             if error.errno not in _GONE:
                 self.trouble = self.trouble or f"{path}: {error.strerror or error}"
+                return str(new)
         shutil.rmtree(new, ignore_errors=True)
         return None
 
@@ -100,10 +116,15 @@ class Pins:
         pin = self._pin(path, device, inode)
         if not new:
             return pin
+        note: dict[str, Any] = {"path": path, "owner": Owner.me().text()}
         try:
-            publish_json(Path(new, _NOTE), {"path": path, "owner": Owner.me().text()})
+            if not os.path.exists(os.path.join(new, os.path.basename(path))):
+                note["identity"] = asdict(identity_of(path))
+            publish_json(Path(new, _NOTE), note)
             os.rename(new, os.path.dirname(pin.link))
         except OSError as error:
+            if error.errno in _GONE:
+                return None  # nothing holds it, and it is gone
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
                 self.trouble = self.trouble or f"{path}: {error.strerror or error}"
                 return None
@@ -124,8 +145,16 @@ class Pins:
                 continue
             with suppress(OSError, KeyError, TypeError):
                 pin = Pin(*_described(folder))
-                if os.path.exists(pin.link):
+                if pin.holds:
                     yield pin
+
+    def lost(self) -> Iterator[tuple[Pin, Identity]]:
+        """Yield what was noted and could not be linked, whoever noted it, with the identity that it had then."""
+        for folder in self._folders():
+            with suppress(OSError, KeyError, TypeError):
+                pin = Pin(*_described(folder))
+                if not pin.holds and not folder.name.startswith(_NEW):
+                    yield pin, Identity(**read_json(folder / _NOTE)["identity"])
 
     def release(self, pin: Pin) -> None:
         """Remove a pin; one that is gone is no error."""
@@ -152,6 +181,24 @@ class Pins:
             return sorted(self._folder.iterdir())
         except OSError:
             return []
+
+
+def _link_all(files: Sequence[str], base: str, folder: str) -> list[str]:
+    """Link files below `base` to the same places below `folder`, and return them; what is gone is left out."""
+    made = []
+    for file in files:
+        link = os.path.join(folder, os.path.relpath(file, base))
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        try:
+            os.link(os.path.realpath(file), link)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            continue
+        made.append(link)
+    return made
 
 
 def _described(folder: Path) -> tuple[str, str]:

@@ -38,13 +38,18 @@ _FORBIDDEN = (
 )
 
 
+def _nothing(_: str) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class FormatCase:
     """What the laws need to know of a format.
 
     `write(path, arrays)` writes a checkpoint that holds these arrays under these names.  `checksummed` promises that a
-    flipped bit never gives other values silently.  `hostile` are whole files, each to be refused with an error of the
-    tree (or not claimed) within 64 MB of memory.
+    flipped bit never gives other values silently.  `hostile` are whole files, or functions that write one (and others
+    beside it), each to be refused with an error of the tree (or not claimed) within 64 MB of memory.  For a
+    checkpoint of several files, `beside(name)` gives the names of the others from that of the one that stands for it.
     """
 
     format: Format
@@ -52,7 +57,8 @@ class FormatCase:
     suffix: str = ".ckpt"
     dtypes: tuple[str, ...] = DTYPES
     checksummed: bool = False
-    hostile: tuple[bytes, ...] = ()
+    hostile: tuple[bytes | Callable[[Path], object], ...] = ()
+    beside: Callable[[str], Sequence[str]] = _nothing
 
 
 Rows = dict[str, tuple[str, tuple[int, ...], bytes]]
@@ -93,10 +99,12 @@ def law_round_trip(case: FormatCase, folder: Path) -> None:
 
 
 def law_content_decides(case: FormatCase, folder: Path) -> None:
-    """Hold that content alone decides what is claimed, whatever the file is called."""
+    """Hold that content alone decides what is claimed, not the name; the first of several files keeps its ending."""
     arrays = examples(case.dtypes[:1])
     path = _written(case, folder, arrays)
-    renamed = path.rename(folder / "notes.txt")
+    renamed = folder / f"notes{case.suffix if case.beside(path.name) else '.txt'}"
+    for name, content in _files(case, path, renamed.name).items():
+        (folder / name).write_bytes(content)
     _same(_rows_of(arrays), _must_read(case, renamed), "read under another name")
     for number, content in enumerate(
         (b"", b"hello, world\n" * 40, b"{}", bytes(4096), _noise(4096), b"PK\x03\x04", b"\x80\x02}.")
@@ -121,41 +129,54 @@ def law_find_is_calm(case: FormatCase, folder: Path) -> None:
 
 def law_cut_files(case: FormatCase, folder: Path) -> None:
     """Hold that a file cut at any point is torn, corrupt or not claimed: never a table, never another exception."""
-    whole = _written(case, folder, examples(case.dtypes[:2])).read_bytes()
+    path = folder / f"cut{case.suffix}"
+    files = _files(case, _written(case, folder, examples(case.dtypes[:2])), path.name)
     draw = random.Random(7)  # noqa: S311 - a sample, not a secret
-    points = {*range(0, min(64, len(whole)), 3), *range(len(whole) - 40, len(whole))}
-    points |= {draw.randrange(len(whole)) for _ in range(80)}
-    for point in sorted(points):
-        path = folder / f"cut{case.suffix}"
-        path.write_bytes(whole[:point])
-        outcome = _outcome(case, path)
-        fine = outcome is None or isinstance(outcome, Torn | Corrupt)
-        assert fine, f"cut after {point} of {len(whole)} bytes gave {_told(outcome)}"
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    for name, whole in files.items():
+        points = {*range(0, min(64, len(whole)), 3), *range(len(whole) - 40, len(whole))}
+        points |= {draw.randrange(len(whole)) for _ in range(80)}
+        for point in sorted(points):
+            (folder / name).write_bytes(whole[:point])
+            outcome = _outcome(case, path)
+            fine = outcome is None or isinstance(outcome, Torn | Corrupt)
+            assert fine, f"{name} cut after {point} of {len(whole)} bytes gave {_told(outcome)}"
+        (folder / name).write_bytes(whole)
 
 
 def law_flipped_bits(case: FormatCase, folder: Path) -> None:
     """Hold that a flipped bit gives an error of the tree or a sound table; with checksums, never other values."""
     arrays = examples(case.dtypes[:2])
     expected = _rows_of(arrays)
-    whole = bytearray(_written(case, folder, arrays).read_bytes())
-    draw = random.Random(11)  # noqa: S311 - a sample, not a secret
     path = folder / f"flipped{case.suffix}"
-    for _ in range(300):
-        place, bit = draw.randrange(len(whole)), 1 << draw.randrange(8)
-        whole[place] ^= bit
-        path.write_bytes(whole)
-        whole[place] ^= bit
-        outcome = _outcome(case, path)
-        if isinstance(outcome, dict) and case.checksummed:
-            _same(expected, outcome, f"bit {bit:#x} of byte {place} flipped")
+    files = _files(case, _written(case, folder, arrays), path.name)
+    draw = random.Random(11)  # noqa: S311 - a sample, not a secret
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    for name, content in files.items():
+        whole = bytearray(content)
+        for _ in range(300 // len(files)):
+            place, bit = draw.randrange(len(whole)), 1 << draw.randrange(8)
+            whole[place] ^= bit
+            (folder / name).write_bytes(whole)
+            whole[place] ^= bit
+            outcome = _outcome(case, path)
+            if isinstance(outcome, dict) and case.checksummed:
+                _same(expected, outcome, f"bit {bit:#x} of byte {place} of {name} flipped")
+        (folder / name).write_bytes(whole)
 
 
 def law_hostile_files(case: FormatCase, folder: Path) -> None:
     """Hold that hostile files are refused, within 64 MB, and that nothing of them is run."""
     _must_read(case, _written(case, folder, examples(case.dtypes[:1])))  # whatever is imported lazily is imported now
-    for number, content in enumerate(case.hostile):
+    for number, made in enumerate(case.hostile):
         path = folder / f"hostile{number}{case.suffix}"
-        path.write_bytes(content)
+        if callable(made):
+            made(path)
+        else:
+            path.write_bytes(made)
+        size = sum(len(content) for content in _files(case, path, path.name).values())
         tracemalloc.start()
         try:
             with _nothing_runs():
@@ -164,16 +185,16 @@ def law_hostile_files(case: FormatCase, folder: Path) -> None:
         finally:
             tracemalloc.stop()
         assert not isinstance(outcome, dict), f"hostile file {number} was read as {_told(outcome)}"
-        assert peak < _MEMORY + 4 * len(content), f"hostile file {number} took {peak:,} bytes of memory"
+        assert peak < _MEMORY + 4 * size, f"hostile file {number} took {peak:,} bytes of memory"
 
 
 def law_reading_changes_nothing(case: FormatCase, folder: Path) -> None:
     """Hold that the file and its folder stay as they were, and that reading twice gives the same table."""
     path = _written(case, folder, examples(case.dtypes[:1]))
     path.chmod(0o400)
-    before = path.stat(), path.read_bytes(), sorted(os.listdir(folder))
+    before = path.stat(), _files(case, path, path.name), sorted(os.listdir(folder))
     first, second = _table(case, path), _table(case, path)
-    after = path.stat(), path.read_bytes(), sorted(os.listdir(folder))
+    after = path.stat(), _files(case, path, path.name), sorted(os.listdir(folder))
     assert first == second, "two readings differ"
     assert (before[0].st_mtime_ns, before[0].st_ino, before[0].st_size) == (
         after[0].st_mtime_ns,
@@ -203,6 +224,12 @@ def _written(case: FormatCase, folder: Path, arrays: Mapping[str, Array]) -> Pat
     path = folder / f"example{case.suffix}"
     case.write(path, arrays)
     return path
+
+
+def _files(case: FormatCase, path: Path, name: str) -> dict[str, bytes]:
+    """Return the files of a checkpoint, by what they are called where the first is called `name`."""
+    names = zip((path.name, *case.beside(path.name)), (name, *case.beside(name)), strict=True)
+    return {new: path.with_name(old).read_bytes() for old, new in names if path.with_name(old).exists()}
 
 
 def _found(case: FormatCase, path: Path) -> Found | None:

@@ -162,7 +162,7 @@ def is_foreign(file: str) -> bool:
     if file.startswith(("<frozen", _PACKAGE)):
         return True
     path = str(Path(file).resolve()) if not file.startswith("<") else file
-    # Packages may come from another environment's folder (a .pth file, PYTHONPATH), which is called the same everywhere.
+    # Packages may come from another environment's folder (a .pth file, PYTHONPATH), which is called the same.
     return bool(_PACKAGES.intersection(Path(path).parts)) or any(path.startswith(root) for root in _installed())
 
 

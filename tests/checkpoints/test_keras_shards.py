@@ -11,10 +11,11 @@ import pytest
 from tests.checkpoints import hdf5_files as files
 from tests.checkpoints.hdf5_files import arrays_of
 
-from milepost.checkpoints.find import find
+from milepost.checkpoints.find import find, would_search
 from milepost.checkpoints.keras_shards import KerasShards
 from milepost.core import Array
 from milepost.errors import Corrupt, Torn
+from milepost.inventory import Inventory
 
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -45,7 +46,8 @@ def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
     assert np.array_equal(arrays["layers/dense/vars/1"], W + 1)
     (alone,) = find([str(tmp_path / "big_00001.weights.h5")])
     assert alone.failure is not None
-    assert "name their index, big.weights.json" in alone.failure[1]
+    assert "for all of which big.weights.json stands" in alone.failure[1]
+    assert not would_search(alone)
 
 
 def test_shards_that_are_absent_cut_or_more_are_being_written(tmp_path: Path) -> None:
@@ -66,7 +68,21 @@ def test_shards_that_are_absent_cut_or_more_are_being_written(tmp_path: Path) ->
     os.utime(third, ns=(0, os.stat(index).st_mtime_ns + 1))
     assert find([str(index)])[0].state == "writing"  # a shard that the index does not list yet
     os.utime(third, ns=(0, os.stat(index).st_mtime_ns - 1))
-    assert find([str(index)])[0].state == "complete"  # left over from an earlier, larger model
+    assert [(one.path, one.state) for one in find([str(tmp_path)])] == [(str(index), "complete")]  # of a larger model
+
+
+def test_epochs_that_are_called_as_shards_are_checkpoints_without_an_index(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        (tmp_path / f"model_{epoch:05}.weights.h5").write_bytes(files.made(files.layers({"dense/0": W + epoch})))
+    assert [one.format for one in find([str(tmp_path)])] == ["keras_h5", "keras_h5"]
+    assert len(Inventory([str(tmp_path)]).scan().new) == 2
+    index = shards(tmp_path, {"dense/0": W}, {"dense/1": W})
+    changes = Inventory([str(tmp_path)]).scan()
+    assert {os.path.basename(seen.path) for seen in changes.new} == {
+        "big.weights.json", "model_00001.weights.h5", "model_00002.weights.h5",
+    }  # fmt: skip
+    assert len(find([str(tmp_path)])) == 3
+    assert index.exists()
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,9 @@ _WAY_OUT = "not read yet; save the weights as .npz, safetensors or with torch.sa
 _HEAD, _LENGTH = 4096, 8
 _LFS_SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
 
+UNKNOWN = "not a checkpoint that any format knows"
+"""How the message ends of a file that a search of its folder passes over."""
+
 Verdict = tuple[str, str]
 """A failure: its kind and its message."""
 
@@ -161,7 +164,7 @@ def _shard(path: str, head: bytes) -> Verdict | None:
     if not head.startswith(b"\x89HDF\r\n\x1a\n"):
         return None
     index = index_of(os.path.basename(path))
-    return "unsupported", f"{path}: one shard of several: name their index, {index}, which stands for all of them"
+    return "corrupt", f"{path}: one shard of several, for all of which {index} stands; by itself {UNKNOWN}"
 
 
 def _other_formats(path: str, head: bytes) -> Verdict | None:

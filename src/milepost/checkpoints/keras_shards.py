@@ -33,7 +33,9 @@ class KerasShards:
 
     @staticmethod
     def part_of(name: str) -> str | None:
-        """Return the name of the index to which a file of this name belongs, if that index is there.
+        """Return the name of the index to which a file of this name belongs, where that index is there.
+
+        Users call epochs so, too (`model_00010.weights.h5`): without the index they are checkpoints by themselves.
 
         >>> KerasShards.part_of("big_00000.weights.h5")
         'big.weights.json'
@@ -51,8 +53,10 @@ class KerasShards:
             except CheckpointError:
                 yield Found(entry.path, self.name, (entry.path,), identity)  # `read` says what is wrong
                 continue
-            complete = all(_is_whole(path) for path in shards) and not _goes_on(entry.path, shards)
-            yield Found(entry.path, self.name, (entry.path, *shards), identity, "complete" if complete else "writing")
+            others = _unlisted(entry.path, shards)
+            complete = all(_is_whole(path) for path in shards) and not any(_newer(path, entry.path) for path in others)
+            files = (entry.path, *shards, *others)
+            yield Found(entry.path, self.name, files, identity, "complete" if complete else "writing")
 
     def read(self, found: Found) -> Table:
         """Return one table of all shards; `Torn` where one is missing, errors as for `.weights.h5` otherwise."""
@@ -118,11 +122,18 @@ def _is_whole(path: str) -> bool:
     return True
 
 
-def _goes_on(index: str, shards: Sequence[str]) -> bool:
-    """Tell whether a shard follows that the index does not list yet, and that is no older than the index."""
-    stem = os.path.basename(index).removesuffix(".weights.json")
-    following = os.path.join(os.path.dirname(index), f"{stem}_{len(shards):05}.weights.h5")
+def _unlisted(index: str, shards: Sequence[str]) -> list[str]:
+    """Return the paths of shards that the index does not list: of a save that goes on, or left from a larger one."""
+    folder, own = os.path.split(index)
     try:
-        return following not in shards and os.stat(following).st_mtime_ns >= os.stat(index).st_mtime_ns
+        found = [os.path.join(folder, name) for name in os.listdir(folder or os.curdir) if index_of(name) == own]
+    except OSError:
+        return []
+    return sorted(set(found) - set(shards))
+
+
+def _newer(path: str, index: str) -> bool:
+    try:
+        return os.stat(path).st_mtime_ns >= os.stat(index).st_mtime_ns
     except OSError:
         return False

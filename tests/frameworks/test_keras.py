@@ -21,7 +21,6 @@ from milepost.restore import restore
 from milepost.testing.frameworks import FrameworkCase, check_framework
 
 ROOT = Path(__file__).parents[2]
-DATA = ROOT.parent / "shared" / "data"
 
 pytestmark = [
     pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="one process has one back end"),
@@ -32,13 +31,13 @@ pytestmark = [
 
 
 def test_keras_3_on_tensorflow(tmp_path: Path) -> None:
-    cases.run(tmp_path, DATA if DATA.is_dir() else None)
+    cases.run(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["jax", "torch"])
 def test_keras_3_on_another_back_end(name: str, tmp_path: Path) -> None:
     environment = {**os.environ, "KERAS_BACKEND": name, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, str(Path(cases.__file__)), str(tmp_path), str(DATA)]
+    command = [sys.executable, str(Path(cases.__file__)), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["backend"] == name

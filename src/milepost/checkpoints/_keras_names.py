@@ -12,9 +12,9 @@ from typing import Any
 
 from milepost.checkpoints._hdf5 import Dataset, Tree
 from milepost.checkpoints._roles import STEP_LIMIT, role_of
+from milepost.checkpoints.find import natural
 from milepost.core import Role
 from milepost.errors import Corrupt
-from milepost.files import natural
 
 _SEED = re.compile(r"seed_generator(?:_\d+)?")
 _COUNTED = re.compile(r"_?(?:compile_)?metrics|_?loss_tracker")

@@ -13,7 +13,6 @@ from milepost.plain import digest, spec_of
 from milepost.registry import resolve
 
 _PACKAGE = str(Path(__file__).parent)
-_PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +161,9 @@ def is_foreign(file: str) -> bool:
     if file.startswith(("<frozen", _PACKAGE)):
         return True
     path = str(Path(file).resolve()) if not file.startswith("<") else file
-    # Packages may come from another environment's folder (a .pth file, PYTHONPATH), which is called the same.
-    return bool(_PACKAGES.intersection(Path(path).parts)) or any(path.startswith(root) for root in _installed())
+    # Packages may lie elsewhere too: the system's below a virtual environment's, or where a .pth file points.
+    packages = {"site-packages", "dist-packages"} & set(Path(path).parts)
+    return bool(packages) or any(path.startswith(root) for root in _installed())
 
 
 def _installed() -> tuple[str, ...]:

@@ -23,12 +23,13 @@ class Names:
     ids: str | None
     slices: tuple[str, ...] = ()
     groups: str | None = None
+    mask: str | None = None
 
     def parts(self, found: Any, where: str) -> Batch:
         """Return what a collate function gave as a batch that is not checked yet."""
         if isinstance(found, Mapping):
             return self._entries(found, where)
-        entries = (self.inputs, self.label, self.weights, self.ids, self.groups, *self.slices)
+        entries = (self.inputs, self.label, self.weights, self.ids, self.groups, self.mask, *self.slices)
         if any(item is not None for item in entries):
             raise DataError(
                 f"{where}: inputs=, label=, weights=, ids=, slices= and groups= name entries of dicts; found "
@@ -44,18 +45,18 @@ class Names:
         keys = sorted(map(str, found))
         if self.inputs is None or self.label is None:
             raise DataError(
-                f"{where}: items are dicts with {keys}; say which is what: "
-                "TorchLoader(..., inputs=name or names, label=name)"
+                f"{where}: items are dicts with {keys}; say which is what: inputs=name or names, label=name"
             )
         single = isinstance(self.inputs, str)
         names = [self.inputs] if isinstance(self.inputs, str) else list(self.inputs)
-        for name in (*names, self.label, self.weights, self.ids, self.groups, *self.slices):
+        for name in (*names, self.label, self.weights, self.ids, self.groups, self.mask, *self.slices):
             if name is not None and name not in found:
                 raise DataError(f"{where}: no entry is named {name!r}; there are {keys}")
         inputs = found[names[0]] if single else {name: found[name] for name in names}
-        weights, ids, groups = (None if name is None else found[name] for name in (self.weights, self.ids, self.groups))
+        others = (self.weights, self.mask, self.ids, self.groups)
+        weights, mask, ids, groups = (None if name is None else found[name] for name in others)
         slices = {name: found[name] for name in self.slices} or None
-        return Batch(inputs, found[self.label], weights, ids=ids, slices=slices, groups=groups)
+        return Batch(inputs, found[self.label], weights, mask, ids, slices, groups)
 
 
 @dataclass(frozen=True, slots=True)

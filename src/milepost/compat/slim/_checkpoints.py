@@ -1,0 +1,193 @@
+"""Which checkpoints lie in a folder, in order of step, and which of them have not been handed out yet.
+
+The `checkpoint` state file is not read: it lists the latest only, often under another machine's paths.
+"""
+
+import difflib
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from milepost.checkpoints.find import find, natural
+from milepost.checkpoints.parts import standing
+from milepost.checkpoints.steps import step_of_name
+from milepost.core import Found
+from milepost.errors import Torn, UsageError, Vanished, checkpoint_error
+from milepost.inventory import Inventory
+
+_FORMATS = ("tf_bundle", "tf_v1")
+_SUFFIX = ".index"
+_LOOK_SECONDS = 1.0
+_LAST = 1 << 62
+
+
+def prefix_of(found: Found) -> str:
+    """Return a checkpoint's address as TensorFlow has it: "runs/model.ckpt-40"."""
+    return found.path.removesuffix(_SUFFIX)
+
+
+def step_of(found: Found) -> int | None:
+    """Return the step that the name tells; a bare number after the last hyphen counts, as TensorFlow writes it."""
+    name = prefix_of(found)
+    told = step_of_name(name)
+    tail = os.path.basename(name).rpartition("-")[2]
+    return told if told is not None or not tail.isdecimal() else int(tail)
+
+
+def listed(folder: str) -> list[Found]:
+    """Return TensorFlow's checkpoints right in a folder, whole or not, in order of step and time; [] without it."""
+    path = os.path.abspath(folder)
+    if not os.path.isdir(path):
+        return []
+    found = [one for one in find([path]) if os.path.dirname(one.path) == path and _is_ours(one)]
+    return sorted(found, key=_order)
+
+
+def _is_ours(found: Found) -> bool:
+    return found.format in _FORMATS or (found.format is None and found.path.endswith(_SUFFIX))
+
+
+def _order(found: Found) -> tuple[int, int, object]:
+    step = step_of(found)
+    return (_LAST if step is None else step, found.identity.mtime_ns, natural(found.path))
+
+
+def at(path: object) -> Found:
+    """Return the checkpoint at an address, which may be a prefix or its index file.
+
+    Raises `UsageError` for no address (TensorFlow would evaluate random weights) and for a folder, `Vanished` where
+    nothing is there, and the checkpoint's own error where it is damaged or being written.
+    """
+    if path is None or path == "":
+        raise UsageError(
+            "no checkpoint was given (latest_checkpoint finds None where the state file is absent or wrong), and "
+            "without one the weights would be random: give its address, such as runs/model.ckpt-40"
+        )
+    address = os.path.abspath(os.fspath(path))  # type: ignore[call-overload]  # what is no path is told by the call
+    if os.path.isdir(address):
+        names = [os.path.basename(prefix_of(one)) for one in listed(address)]
+        raise UsageError(f"{path}: a folder; give one checkpoint of it ({', '.join(names[-5:]) or 'it holds none'})")
+    file = address + _SUFFIX if os.path.exists(address + _SUFFIX) else address
+    if not os.path.exists(file):
+        near = [os.path.basename(prefix_of(one)) for one in listed(os.path.dirname(address))]
+        close = difflib.get_close_matches(os.path.basename(address), near, n=3)
+        raise Vanished(
+            f"{path}: no checkpoint is there (no {os.path.basename(address)}.index); near: {close or 'none'}"
+        )
+    (found,) = find([file])
+    if found.failure is not None:
+        raise checkpoint_error(*found.failure)
+    return found
+
+
+class Arrivals:
+    """What is new in a folder each time it is looked at; a file that is rewritten is new again."""
+
+    def __init__(self, folder: str) -> None:
+        """Begin; nothing is looked at yet."""
+        self._folder = os.path.abspath(folder)
+        self._inventory = Inventory([self._folder])
+        self._handed: set[tuple[str, object]] = set()
+        self._again: set[tuple[str, object]] = set()
+        self._present: list[Found] = []
+
+    def fresh(self) -> list[Found]:
+        """Return what was not handed out before and is whole or damaged, by step; what is being written waits."""
+        waiting = [file for one in self._present if one.state == "writing" for file in one.files]
+        changes = self._inventory.scan(waiting)
+        if changes.new or changes.gone or waiting:
+            self._present = listed(self._folder)
+        found = [one for one in self._present if one.state != "writing" and _key(one) not in self._handed]
+        self._handed.update(map(_key, found))
+        return found
+
+    def later(self, found: Found) -> None:
+        """Have a checkpoint handed out again at the next look: it turned out to be unfinished."""
+        self._handed.discard(_key(found))
+        self._again.add(_key(found))
+
+    def is_new(self, found: Found) -> bool:
+        """Tell whether it was never said to come later."""
+        return _key(found) not in self._again
+
+    def newest(self) -> list[Found]:
+        """Return only the last one in order, if it is new; all before it are passed over."""
+        fresh = self.fresh()
+        whole = [one for one in self._present if one.state != "writing"]
+        return fresh[-1:] if fresh and whole and fresh[-1] == whole[-1] else []
+
+    def unfinished(self) -> list[Found]:
+        """Return what is still being written, as failures."""
+        return [one for one in self._present if one.state == "writing" and _key(one) not in self._handed]
+
+
+def _key(found: Found) -> tuple[str, object]:
+    return found.path, found.identity.content
+
+
+def arriving(
+    arrivals: Arrivals,
+    min_interval_secs: float = 0,
+    timeout: float | None = None,
+    timeout_fn: Callable[[], object] | None = None,
+    *,
+    latest_only: bool = False,
+) -> Iterator[Found]:
+    """Yield checkpoints as they arrive, whole or damaged, each once; at the end also those that were never finished.
+
+    All that a look at the folder finds is handed out; the next look is `min_interval_secs` after it or later.  Where
+    nothing came for `timeout` seconds, `timeout_fn` is asked (without a timeout: at every look), and after its True, or
+    without it, the folder is looked at once more: the last checkpoint of a training that has ended is not lost.
+    """
+    look = arrivals.newest if latest_only else arrivals.fresh
+    since = time.monotonic()
+    while True:
+        looked = time.monotonic()
+        found = look()
+        yield from found
+        if any(map(arrivals.is_new, found)):
+            since = time.monotonic()
+            left = looked + min_interval_secs - since
+            _rest(left if timeout is None else min(left, timeout))
+            continue
+        over = timeout is not None and looked - since >= timeout
+        if (over and timeout_fn is None) or (timeout_fn is not None and (over or timeout is None) and timeout_fn()):
+            yield from look()
+            yield from () if latest_only else arrivals.unfinished()
+            return
+        if over:
+            since = looked
+        # A timeout of 0 asks at every look; looks are a second apart.
+        _rest(_LOOK_SECONDS if not timeout else min(_LOOK_SECONDS, since + timeout - time.monotonic()))
+
+
+def _rest(seconds: float) -> None:
+    if seconds > 0:
+        time.sleep(seconds)
+
+
+def following(folder: str, last: object, *, latest_only: bool) -> str | None:
+    """Return the address of the next whole checkpoint after `last` (None: the first), or of another newest."""
+    whole = [one for one in listed(folder) if one.state == "complete"]
+    if latest_only:
+        newest = prefix_of(whole[-1]) if whole else None
+        return None if newest is None or _same(newest, last) else newest
+    if last is None:
+        return prefix_of(whole[0]) if whole else None
+    names = [prefix_of(one) for one in whole]
+    place = next((place for place, name in enumerate(names) if _same(name, last)), None)
+    if place is not None:
+        return names[place + 1] if place + 1 < len(names) else None
+    # It is gone: what comes after its step does.
+    gone = step_of_name(os.fspath(last))  # type: ignore[call-overload]  # what is no path is told by the call
+    later = [one for one in whole if gone is None or (step_of(one) or 0) > gone]
+    return prefix_of(later[0]) if later else None
+
+
+def _same(name: str, other: object) -> bool:
+    return other is not None and os.path.abspath(os.fspath(other)) == name  # type: ignore[call-overload]  # the same
+
+
+def torn(found: Found) -> Torn:
+    """Return the error of a checkpoint that nobody finished."""
+    return Torn(found.failure[1] if found.failure is not None else f"{standing(found)}: it is still being written")

@@ -1,0 +1,187 @@
+"""One evaluation of one checkpoint on the graph that the user built, in a session that serves all of them.
+
+Order: `initial_op`, `init_fn`, the checkpoint's weights (so that neither can leave random ones), local variables and
+tables, then `eval_op` until a hook stops it or the data ends, then the hooks' ends and `final_op`.
+"""
+
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from milepost.compat.slim._checkpoints import prefix_of, step_of, torn
+from milepost.compat.slim._hooks import SummaryAtEndHook, get_or_create_eval_step
+from milepost.compat.slim._restoring import Wanted, listed, restored, without_values
+from milepost.compat.slim._results import Result
+from milepost.core import Failure, Found
+from milepost.errors import CheckpointError, DataError, checkpoint_error
+
+_ONCE = {"OneShotIterator", "FixedLengthRecordReaderV2", "TextLineReaderV2", "TFRecordReaderV2", "WholeFileReaderV2"}
+"""These live as long as their session: the next checkpoint would find them at their end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to run, as the user gave it."""
+
+    master: str = ""
+    config: Any = None
+    initial_op: Any = None
+    initial_feed: Any = None
+    init_fn: Callable[[Any], object] | None = None
+    local_init_op: Any = None
+    eval_ops: Any = None
+    feed: Any = None
+    final_ops: Any = None
+    final_feed: Any = None
+    hooks: Sequence[Any] = ()
+    to_restore: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    wanted: Wanted
+    local: Any
+    unready: Any
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is made once a graph: operations by the variables that they are for, and the open session by its address."""
+
+    prepared: dict[Any, _Prepared] = field(default_factory=dict)
+    steps: Any = None
+    sessions: dict[Any, Any] = field(default_factory=dict)
+
+
+_kept: "weakref.WeakKeyDictionary[Any, _Kept]" = weakref.WeakKeyDictionary()
+
+
+class _Session(tf.Session):  # type: ignore[misc]  # TensorFlow has no types
+    """A session that outlives the monitored session around it."""
+
+    def close(self) -> None:
+        """Stay open: the next checkpoint is evaluated in it."""
+
+
+class _Creator(tf.train.SessionCreator):  # type: ignore[misc]  # TensorFlow has no types
+    """Gives a monitored session the graph's session, with a checkpoint's weights in it."""
+
+    def __init__(self, found: Found, asked: Asked) -> None:
+        self._found = found
+        self._asked = asked
+        self.step = step_of(found)
+        self.digest: str | None = None
+        self.notes: dict[str, Any] = {}
+
+    def create_session(self) -> Any:
+        """Restore; raises the checkpoint's own error."""
+        asked, graph = self._asked, tf.get_default_graph()
+        prepared = _prepared(graph, asked)
+        session = _session(graph, asked)
+        if asked.initial_op is not None:
+            session.run(asked.initial_op, asked.initial_feed)
+        if asked.init_fn is not None:
+            asked.init_fn(session)
+        made, table = restored(self._found, prepared.wanted, session)
+        session.run(prepared.local if asked.local_init_op is None else asked.local_init_op)
+        without_values(session, prepared.unready, list(prepared.wanted.slots))
+        self.step = self.step if table.step is None else table.step
+        self.digest = made.digest
+        self.notes = dict(made.notes)
+        if prepared.wanted.chosen:
+            self.notes["chosen"] = f"{len(prepared.wanted.slots)} variables by variables_to_restore"
+        for hook in asked.hooks:
+            if isinstance(hook, SummaryAtEndHook):
+                hook.checkpoint_step = self.step
+        return session
+
+
+def _prepared(graph: Any, asked: Asked) -> _Prepared:
+    """Return the operations for the graph's variables as they are now; none is made twice."""
+    variables = listed(asked.to_restore)
+    locals_, globals_ = tf.local_variables(), tf.global_variables()
+    names = [(name, tuple(item.op.name for item in members)) for name, members in variables.items()]
+    tables = tf.get_collection(tf.GraphKeys.TABLE_INITIALIZERS)
+    key = (tuple(names), tuple(item.op.name for item in (*locals_, *globals_)), len(tables), asked.to_restore is None)
+    known = _of(graph).prepared
+    if key not in known:
+        local = tf.group(tf.variables_initializer(locals_), tf.tables_initializer())
+        unready = tf.report_uninitialized_variables([*globals_, *locals_])
+        if hasattr(unready, "mark_used"):
+            unready.mark_used()
+        known[key] = _Prepared(Wanted.of(variables, chosen=asked.to_restore is not None), local, unready)
+    return known[key]
+
+
+def _of(graph: Any) -> _Kept:
+    return _kept.setdefault(graph, _Kept())
+
+
+def _session(graph: Any, asked: Asked) -> Any:
+    """Return the open session of the graph; a new one where something in it cannot begin anew."""
+    if any(op.type in _ONCE or "Queue" in op.type for op in graph.get_operations()):
+        return tf.Session(asked.master, graph=graph, config=asked.config)
+    known = _of(graph).sessions
+    key = (asked.master, None if asked.config is None else asked.config.SerializeToString())
+    if key not in known:
+        known[key] = _Session(asked.master, graph=graph, config=asked.config)
+    return known[key]
+
+
+def evaluated(found: Found, asked: Asked) -> Result:
+    """Evaluate one checkpoint; raises its own error where it cannot be restored, `DataError` where no data came."""
+    begun = time.monotonic()
+    if found.state == "writing":
+        raise torn(found)
+    if found.failure is not None:
+        raise checkpoint_error(*found.failure)
+    creator = _Creator(found, asked)
+    final = tf.train.FinalOpsHook(asked.final_ops, asked.final_feed)
+    steps = _steps(asked)
+    done = 0
+    with tf.train.MonitoredSession(creator, [*asked.hooks, final]) as session:
+        while steps is not None and not session.should_stop():
+            session.run(steps, asked.feed)
+            done += 1
+    if steps is not None and not done:
+        raise DataError(
+            f"{prefix_of(found)}: eval_op was not run once: its data had ended before; re-initialise its iterator (put "
+            "its initializer into the collection TABLE_INITIALIZERS)"
+        )
+    seconds = time.monotonic() - begun
+    tf.logging.info("Evaluated %s in %.2f s", prefix_of(found), seconds)
+    return Result(
+        prefix_of(found), creator.step, final.final_ops_values, None, done, seconds, creator.digest, creator.notes
+    )
+
+
+def _steps(asked: Asked) -> Any:
+    """Return what one step runs: the user's operations and the counter, which hooks are told of."""
+    if asked.eval_ops is None:
+        return None
+    kept = _of(tf.get_default_graph())
+    if kept.steps is None:
+        kept.steps = tf.assign_add(get_or_create_eval_step(), 1, use_locking=True)
+    for hook in asked.hooks:
+        tell = getattr(hook, "_set_evals_completed_tensor", None)
+        if tell is not None:
+            tell(kept.steps)
+    given = asked.eval_ops
+    # dict.values() is a list to those who wrote for Python 2; the caller's own objects stay as they are.
+    plain = (
+        dict(given) if isinstance(given, Mapping) else given if isinstance(given, tf.Tensor | tf.Operation) else None
+    )
+    return [list(given) if plain is None else plain, kept.steps]
+
+
+def attempted(found: Found, asked: Asked) -> Result:
+    """Evaluate one checkpoint; what is wrong with it becomes the result, what is wrong with the graph is raised."""
+    try:
+        return evaluated(found, asked)
+    except CheckpointError as error:
+        tf.logging.warning("%s: %s: %s", prefix_of(found), error.kind, error)
+        return Result(prefix_of(found), step_of(found), failure=Failure(error.kind, str(error)))

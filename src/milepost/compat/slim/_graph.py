@@ -1,0 +1,157 @@
+"""A row of the table as operations of a TensorFlow 1 graph: `(value, update_op)` over one int64 local variable."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from milepost.compat.slim._kinds import ABSENT, Arrays, Kind
+from milepost.compat.slim._packed import Layout
+from milepost.compat.slim._table import ROWS, Row
+from milepost.core import Array
+from milepost.errors import MilepostError, MissingExtra, UsageError
+
+try:
+    import tensorflow.compat.v1 as tf
+except ModuleNotFoundError as error:
+    raise MissingExtra("tensorflow", "tf") from error
+
+from milepost.compat.slim._order import in_order
+
+Metric = Callable[..., tuple[Any, Any]]
+_NARROW = (tf.bfloat16, tf.float16)
+
+
+def functions(*, slim: bool) -> dict[str, Metric]:
+    """Return every metric by name, as `tf_slim.metrics` or as `tf.metrics` has it."""
+    rows = [(row.twin if slim else row.name, row) for row in ROWS]
+    return {name: _function(name, row, slim=slim) for name, row in rows if name is not None}
+
+
+def _function(name: str, row: Row, *, slim: bool) -> Metric:
+    signature = row.signature(slim=slim)
+
+    def metric(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return _built(name, row, bound.arguments)
+
+    metric.__name__ = metric.__qualname__ = name
+    metric.__signature__ = signature  # type: ignore[attr-defined]  # what help() and inspect show
+    kind = row.kind.func if hasattr(row.kind, "func") else row.kind
+    metric.__doc__ = f"{(inspect.getdoc(kind) or '').strip()}\n\nReturns (value, update_op), both float64.\n"
+    return metric
+
+
+def _built(name: str, row: Row, given: Mapping[str, Any]) -> tuple[Any, Any]:
+    graph = tf.get_default_graph()
+    if tf.executing_eagerly() or graph.building_function:
+        raise UsageError(
+            f"{name} builds operations of a TensorFlow 1 graph; call it under `with tf.Graph().as_default()`, outside "
+            "of tf.function"
+        )
+    common = {key: given[key] for key in ("weights", "metrics_collections", "updates_collections", "name")}
+    parameters = {key: given[key] for key, _ in row.parameters}
+    if given["legacy"]:
+        arrays = {key: given[key] for key in row.arrays}
+        return _collected(*_original(row, arrays, parameters, common["weights"], common["name"]), common)
+    if row.thresholds:
+        parameters["threshold"] = given["threshold"]
+    kind = row.kind(**parameters)
+    arrays = {key: _dense(given[key]) for key in row.arrays}
+    weights = None if common["weights"] is None else tf.convert_to_tensor(common["weights"])
+    with tf.variable_scope(common["name"], name.removeprefix("streaming_"), [*arrays.values()]):
+        return _collected(*_operations(kind, arrays, weights), common)
+
+
+def _collected(value: Any, update: Any, common: Mapping[str, Any]) -> tuple[Any, Any]:
+    for key, tensor in (("metrics_collections", value), ("updates_collections", update)):
+        names = common[key] or []
+        tf.add_to_collections([names] if isinstance(names, str) else names, tensor)
+    return value, update
+
+
+def _dense(value: Any) -> Any:
+    """Return a tensor that NumPy knows; of rows with unequal numbers of labels, one filled up with no label."""
+    if isinstance(value, tf.SparseTensor):
+        return tf.sparse.to_dense(value, ABSENT, validate_indices=False)
+    tensor = tf.convert_to_tensor(value)
+    return tf.cast(tensor, tf.float32) if tensor.dtype in _NARROW else tensor
+
+
+def _operations(kind: Kind, arrays: dict[str, Any], weights: Any) -> tuple[Any, Any]:
+    layout = _layout(kind, arrays, weights)
+    size = layout.size
+    state = tf.Variable(
+        lambda: tf.zeros([size], tf.int64),
+        trainable=False,
+        collections=[tf.GraphKeys.LOCAL_VARIABLES, tf.GraphKeys.METRIC_VARIABLES],
+        use_resource=True,
+        name="state",
+    )
+    names = tuple(arrays)
+
+    def taken_in(*found: Array) -> Array:
+        return _said(
+            lambda: layout.pack(kind.state(dict(zip(names, found, strict=False)), *found[len(names) :] or (None,)))
+        )
+
+    def value_of(vector: Array) -> Any:
+        return np.float64(kind.value(layout.unpack(vector)))
+
+    def update_of(vector: Array) -> Any:
+        return np.asarray(kind.update(layout.unpack(vector)), np.float64)
+
+    batch = [*arrays.values(), *([] if weights is None else [weights])]
+    added = tf.numpy_function(taken_in, batch, tf.int64, name="batch")
+    added.set_shape([size])
+    # One addition to one variable, one look at it: no other step can come between the halves of a state.
+    with tf.control_dependencies([tf.raw_ops.AssignAddVariableOp(resource=state.handle, value=added)]):
+        after = tf.raw_ops.ReadVariableOp(resource=state.handle, dtype=tf.int64, name="after")
+    look = tf.raw_ops.ReadVariableOp(resource=state.handle, dtype=tf.int64, name="look")
+    value = tf.numpy_function(value_of, [look], tf.float64, stateful=False, name="value")
+    update = tf.numpy_function(update_of, [after], tf.float64, stateful=False, name="update_op")
+    value.set_shape([])
+    update.set_shape(np.shape(kind.update(layout.unpack(np.zeros(size, np.int64)))))
+    in_order(look, after)
+    return value, update
+
+
+def _layout(kind: Kind, arrays: dict[str, Any], weights: Any) -> Layout:
+    """Ask the kind for the state of no rows."""
+    empty: dict[str, Array] = {}
+    for name, tensor in arrays.items():
+        rank = tensor.shape.rank
+        wide = name == "predictions" and hasattr(kind, "k")
+        shape = (0, max(2, kind.k)) if wide else (0,)  # type: ignore[attr-defined]  # asked for in the line above
+        text = tensor.dtype == tf.string
+        empty[name] = np.zeros(
+            shape if rank is None or rank >= 0 else (), "S1" if text else tensor.dtype.as_numpy_dtype
+        )
+    return Layout.of(kind.state(empty, None if weights is None else np.zeros(0)), kind.classes)
+
+
+def _said(compute: Callable[[], Array]) -> Array:
+    """Let TensorFlow call what is wrong with a batch an invalid argument."""
+    try:
+        return compute()
+    except MilepostError as error:
+        raise ValueError(str(error)) from None
+
+
+def _original(row: Row, arrays: Arrays, parameters: dict[str, Any], weights: Any, name: str | None) -> tuple[Any, Any]:
+    """Build TensorFlow's own operations; its value comes after its update in a step that runs both."""
+    if row.original == "in_top_k":
+        hits = tf.cast(tf.nn.in_top_k(arrays["predictions"], arrays["labels"], parameters["k"]), tf.float32)
+        value, update = tf.metrics.mean(hits, weights, name=name or f"recall_at_{parameters['k']}")
+    else:
+        value, update = getattr(tf.metrics, row.original or str(row.name))(
+            **arrays, **parameters, weights=weights, name=name
+        )
+    # mean_per_class_accuracy's update is no number of its value's kind: it stays as it was, unordered.
+    if not value.shape.is_compatible_with(update.shape):
+        return value, update
+    in_order(value, update)
+    # What is taken from elsewhere in a step cannot be fetched in it; what is made of it can.
+    return tf.identity(value, name="in_order"), update

@@ -1,0 +1,152 @@
+"""What the transformations of a `tf.data.Dataset` say: whether it is batched, repeated, shuffled, or drops rows.
+
+TensorFlow keeps the chain in objects whose names are private but have been the same for years; a name that is not known
+here says nothing, and what is then not evident has to be declared.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from milepost.errors import UnstableData, UsageError
+
+_BATCHED = {"BatchDataset", "ParallelBatchDataset", "PaddedBatchDataset", "RaggedBatchDataset", "RebatchDataset"}
+_UNKNOWN = {"UnbatchDataset", "FlatMapDataset", "InterleaveDataset", "ParallelInterleaveDataset", "ZipDataset"}
+_HANDED_ON = {"DatasetV1Adapter", "PrefetchDataset", "OptionsDataset", "CacheDataset", "ModelDataset"}
+"""These change no element."""
+_ENDLESS = 1 << 62
+
+
+def kind(dataset: Any) -> str:
+    """Return a transformation's name, such as "BatchDataset"."""
+    return type(dataset).__name__.lstrip("_")
+
+
+def inputs(dataset: Any) -> list[Any]:
+    """Return the data sets that one is made of."""
+    if isinstance(dataset, tf.compat.v1.data.Dataset) and hasattr(dataset, "_dataset"):
+        return [dataset._dataset]  # noqa: SLF001 - TensorFlow 1's wrapper tells its inputs, but not itself
+    found = getattr(dataset, "_inputs", None)
+    return list(found()) if callable(found) else []
+
+
+def constant(value: Any) -> Any:
+    """Return a parameter of a transformation as a Python value; None where it is not known before the graph runs."""
+    found = tf.get_static_value(value)
+    return None if found is None else found.item()
+
+
+def walk(dataset: Any) -> Iterator[Any]:
+    """Yield a data set and all that it is made of, the last transformation first."""
+    waiting = [dataset]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        waiting.extend(reversed(inputs(found)))
+
+
+def batched(dataset: Any) -> Any | None:
+    """Return the transformation that made the batches, None where there is none that shows."""
+    for found in walk(dataset):
+        if kind(found) in _BATCHED:
+            return found
+        if kind(found) in _UNKNOWN or len(inputs(found)) > 1:
+            return None
+    return None
+
+
+def refuse_repeated(dataset: Any) -> None:
+    """Raise a `UsageError` where rows would come again and again."""
+    for found in walk(dataset):
+        times = constant(getattr(found, "_count", None)) if kind(found) == "RepeatDataset" else 1
+        if times != 1:
+            how = "for ever" if times in {None, -1} else f"{times} times"
+            raise UsageError(
+                f"the tf.data.Dataset repeats its rows {how} (repeat()), and an evaluation counts each once; leave "
+                "repeat() out of the data for evaluation"
+            )
+
+
+def refuse_shuffled(dataset: Any) -> None:
+    """Raise `UnstableData` where the order is another in every pass, or in every process."""
+    for found in walk(dataset):
+        if kind(found) == "ShuffleDataset":
+            seeds = (constant(getattr(found, "_seed", None)), constant(getattr(found, "_seed2", None)))
+            again = getattr(found, "_reshuffle_each_iteration", True)
+            if again or seeds == (0, 0):
+                when = "pass" if again else "process"
+                raise UnstableData(
+                    f"the tf.data.Dataset is shuffled anew in every {when} (shuffle()), so that its rows cannot be "
+                    "told apart from one checkpoint to the next; leave shuffle() out of the data for evaluation, or "
+                    "give it a seed and reshuffle_each_iteration=False"
+                )
+        if getattr(found, "_deterministic", None) in {"false", False}:
+            raise UnstableData(
+                f"the order of the tf.data.Dataset is left to chance ({kind(found)} with deterministic=False); "
+                "say deterministic=True, or leave it out"
+            )
+
+
+def kept_whole(dataset: Any) -> tuple[Any, str | None]:
+    """Return the data set with the rows that `drop_remainder=True` leaves out, and a note where that was done.
+
+    Where nothing but hand-overs (prefetch, cache, options) follow the batches, the rows are read from before them.
+    Raises `UsageError` where rows are lost and cannot be had back: naming how many, where the count is known.
+    """
+    batches = batched(dataset)
+    # padded_batch and rebatch come with or without it; what is not known before the graph runs is not looked into.
+    if batches is None or not constant(getattr(batches, "_drop_remainder", None)):
+        return dataset, None
+    size = constant(getattr(batches, "_batch_size", None))
+    (before,) = inputs(batches)
+    rows = _count(before)
+    lost = None if rows is None or size is None else rows % size
+    if lost == 0:
+        return dataset, None
+    said = f"up to {'the batch size' if size is None else size} - 1" if lost is None else str(lost)
+    what = f"the last rows ({said}{'' if rows is None else f' of {rows}'})"
+    plain = kind(batches) in {"BatchDataset", "ParallelBatchDataset"} and size is not None
+    if plain and _handed_on(dataset, batches):
+        return before.batch(size), f"drop_remainder=True is not used: {what} are evaluated too"
+    raise UsageError(
+        f"the tf.data.Dataset leaves out {what}, by drop_remainder=True in its batch(); every row is to be evaluated: "
+        "say drop_remainder=False"
+    )
+
+
+def is_endless(dataset: Any) -> bool:
+    """Tell whether TensorFlow knows that a data set never ends; a counter claims to have 2**63 - 1 rows."""
+    found = constant(dataset.cardinality())
+    return found is not None and (found == tf.data.INFINITE_CARDINALITY or found >= _ENDLESS)
+
+
+def _handed_on(dataset: Any, batches: Any) -> bool:
+    for found in walk(dataset):
+        if found is batches:
+            return True
+        if kind(found) not in _HANDED_ON:
+            return False
+    return False
+
+
+def _count(dataset: Any) -> int | None:
+    found = constant(dataset.cardinality())
+    return None if found is None or found < 0 else int(found)
+
+
+def rows(dataset: Any, *, is_batched: bool) -> int | None:
+    """Return how many rows there are, where TensorFlow knows it without reading them."""
+    if not is_batched:
+        return _count(dataset)
+    for found in walk(dataset):
+        if kind(found) in {"BatchDataset", "ParallelBatchDataset", "PaddedBatchDataset"}:
+            dropped = constant(getattr(found, "_drop_remainder", None))
+            below = inputs(found)
+            # What drops nothing has all rows of what it was made of; take(), skip() and filter() after it do not.
+            count = None if dropped is None or not below else _count(below[0])
+            size = constant(getattr(found, "_batch_size", None))
+            return None if count is None or (dropped and (not size or count % size)) else count
+        if kind(found) not in {*_HANDED_ON, "MapDataset", "ParallelMapDataset"}:
+            return None
+    return None

@@ -29,6 +29,7 @@ def run_blocks(page: Path) -> int:
     return count
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # Keras' own
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_the_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -55,10 +55,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where the bytes of a tensor lie.
-
-    `encoding` is "raw" (to be mapped; `strides` in bytes where not C-contiguous) or a compression that `fetch` undoes.
-    """
+    """A tensor's bytes: `encoding` "raw" (mapped; `strides` in bytes where not C-contiguous), or one `fetch` undoes."""
 
     file: str
     offset: int
@@ -137,6 +134,8 @@ class Variable:
 
     `dtype` and `shape` are None where the model does not say (a function of named arrays): any will do.  `optional`
     marks bookkeeping that changes no prediction (a count of batches): it may be missing; one number may have any shape.
+    `also` are its names in others' files, pairs of scheme and name: ("weights_h5", "layers/dense/vars/0"), or
+    ("legacy_h5", ...), ("objects", ...); a checkpoint is matched by one scheme for all variables.
     """
 
     name: str
@@ -144,6 +143,7 @@ class Variable:
     shape: tuple[int, ...] | None
     tied_to: str | None = None
     optional: bool = False
+    also: tuple[tuple[str, str], ...] = ()
 
 
 class Model(Protocol):

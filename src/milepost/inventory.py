@@ -287,7 +287,9 @@ def whole_of(path: str) -> str | None:
     True
     """
     name = part_of(os.path.basename(path))
-    return None if name is None else os.path.join(os.path.dirname(path), name)
+    whole = None if name is None else os.path.join(os.path.dirname(path), name)
+    # Users call epochs as Keras calls shards (model_00010.weights.h5): only an index that is there makes them parts.
+    return None if whole is None or (whole.endswith(".json") and not os.path.lexists(whole)) else whole
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,9 +1,11 @@
 """Prefixes that wrappers put before names: DataParallel's `module.`, the compiler's `_orig_mod.`, Lightning's `model.`.
 
 They are taken off, in any order and nesting, one at a time and only as far as all names carry them; whether the result
-fits the model exactly is the caller's to check.  The model's own names may be the wrapped ones.
+fits the model exactly is the caller's to check.  The model's own names may be the wrapped ones.  Models whose framework
+has several ways of naming (Keras) tell the others themselves, by scheme.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -98,3 +100,73 @@ def _unmarked(name: str) -> str:
     for mark in _ANYWHERE:
         name = name.replace(mark, "")
     return name
+
+
+Schemes = Mapping[str, Mapping[str, str]]
+"""By scheme, which of the model's own names each of the scheme's names stands for."""
+
+_ROOTED = "objects"
+"""Keys of object graphs begin with the name that the model had in its checkpoint object: the user's choice."""
+_COUNTED = "legacy_h5"
+"""Layers without a name of their own are numbered by how many the process had made before: no part of the model."""
+_NUMBER = re.compile(r"(.*?)(?:_(\d{1,9}))?", re.DOTALL)
+
+
+def by_scheme(found: Iterable[str], schemes: Schemes) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield mappings from a checkpoint's names to the model's own by way of each scheme, and what each did.
+
+    >>> list(by_scheme(["net/d/kernel"], {"objects": {"d/kernel": "dense/kernel"}}))[1]
+    ({'net/d/kernel': 'dense/kernel'}, 'by scheme objects, under net')
+    >>> list(by_scheme(["dense_8/kernel"], {"legacy_h5": {"dense/kernel": "dense/kernel"}}))[1]
+    ({'dense_8/kernel': 'dense/kernel'}, 'by scheme legacy_h5, layers numbered anew')
+    """
+    names = list(found)
+    for scheme, theirs in schemes.items():
+        yield {name: theirs.get(name, name) for name in names}, f"by scheme {scheme}"
+        if scheme == _ROOTED:
+            for root in sorted({root for name in names for root in _roots(name, theirs)}):
+                inner = {name: name.removeprefix(f"{root}/") for name in names}
+                yield (
+                    {name: theirs.get(short, name) for name, short in inner.items()},
+                    f"by scheme {scheme}, under {root}",
+                )
+        if scheme == _COUNTED:
+            anew = {new: theirs[name] for name, new in renumbered(theirs).items()}
+            short = renumbered(names)
+            said = f"by scheme {scheme}, layers numbered anew"
+            yield {name: anew.get(short[name], name) for name in names}, said
+
+
+def _roots(name: str, theirs: Mapping[str, str]) -> Iterator[str]:
+    parts = name.split("/")
+    for count in range(1, len(parts)):
+        if "/".join(parts[count:]) in theirs:
+            yield "/".join(parts[:count])
+
+
+def renumbered(names: Iterable[str]) -> dict[str, str]:
+    """Return paths whose parts' trailing numbers are ranks among the siblings of the same word, from none and 1 on.
+
+    >>> renumbered(["conv_7/w", "conv_9/w", "head/w"])
+    {'conv_7/w': 'conv/w', 'conv_9/w': 'conv_1/w', 'head/w': 'head/w'}
+    """
+    paths = {name: tuple(name.split("/")) for name in names}
+    families: dict[tuple[tuple[str, ...], str], set[tuple[int, str]]] = {}
+    for parts in paths.values():
+        for depth, part in enumerate(parts):
+            word, number = _parted(part)
+            families.setdefault((parts[:depth], word), set()).add((number, part))
+    ranks = {
+        (parent, part): word + (f"_{rank}" if rank else "")
+        for (parent, word), family in families.items()
+        for rank, (_, part) in enumerate(sorted(family))
+    }
+    return {
+        name: "/".join(ranks[parts[:depth], part] for depth, part in enumerate(parts)) for name, parts in paths.items()
+    }
+
+
+def _parted(part: str) -> tuple[str, int]:
+    match = _NUMBER.fullmatch(part)
+    word, number = match.groups() if match else (part, None)
+    return word, int(number) if number else 0

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with NumPy
 import numpy as np
@@ -19,7 +20,7 @@ from milepost.checkpoints.tensors import map_tensor
 from milepost.core import Array, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights
 from milepost.plain import digest
-from milepost.renaming import Beside, beside, renamings
+from milepost.renaming import Beside, beside, by_scheme, renamings
 from milepost.variants import Candidate, absent, averaging, candidates
 
 Initial = Callable[[Sequence[str]], Mapping[str, Array]]
@@ -202,8 +203,13 @@ def _fullest(readings: Sequence[Candidate], variables: Sequence[Variable]) -> li
 
 
 def _readings(item: Candidate, variables: Sequence[Variable]) -> Iterable[Candidate]:
-    """Yield a set under its own names, then with prefixes of wrappers taken off; never with two names become one."""
-    for names, said in renamings(item.tensors, [variable.name for variable in variables]):
+    """Yield a set under its own names, without prefixes, by other schemes; never with two names become one."""
+    schemes: dict[str, dict[str, str]] = {}
+    for variable in variables:
+        for scheme, name in variable.also:
+            schemes.setdefault(scheme, {})[name] = variable.name
+    every = renamings(item.tensors, [variable.name for variable in variables]), by_scheme(item.tensors, schemes)
+    for names, said in chain(*every):
         standing_in = frozenset(names[name] for name in item.standing_in)
         tensors = {names[name]: tensor for name, tensor in item.tensors.items()}
         reading = Candidate(item.place, tensors, said, standing_in)

@@ -1,7 +1,8 @@
 """Damaged and hostile files in any number, for the test and for benchmarks/hostile.py; every one is to be a failed row.
 
-Forty are those of tests/sixty; the rest are made from whole files of every format: cut off, flipped where a checksum
-watches, headers that declare too much, pickles that would call, links that lead out, names that leave the archive.
+Forty are those of tests/sixty; the rest are made from whole files of every format: HDF5 that would read other files or
+declares too much, cut off, flipped where a checksum watches, headers that declare too much, pickles that would call,
+links that lead out, names that leave the archive.
 """
 
 import itertools
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save as safe
 from tests.checkpoints import _tf_writer as tf
+from tests.checkpoints import hdf5_files
 from tests.sixty import bad
 from tests.sixty.pieces import Part, archive, arrays_of, flipped, npy, npz, saved, weights_of, write
 
@@ -30,6 +32,8 @@ WHOLE: dict[str, bytes] = {
     "a.safetensors": safe(weights_of(1)),
     "a.npz": npz(arrays_of(1)),
     "packed.npz": npz(arrays_of(1), packed=True),
+    "a.weights.h5": hdf5_files.made(hdf5_files.layers({f"{name}/0": array for name, array in arrays_of(1).items()})),
+    "a.keras": hdf5_files.zipped(hdf5_files.made(hdf5_files.layers({"dense/0": arrays_of(1)["fc1.weight"]}))),
     "saver1.ckpt": tf.saver_v1(arrays_of(1)),
 }
 BESIDE = "weights"
@@ -82,10 +86,20 @@ def make(folder: Path, marker: Path, count: int) -> list[str]:
 
 def _more(outside: Path, marker: Path) -> Iterator[tuple[str, Make]]:
     """Yield one of each sort in turn, without end."""
+    yield from _hdf5(outside)
     sorts = [_links(outside), _pickles(marker), _cut(), _flipped(), _headers(), _names(), _bundles()]
     while True:
         for sort in sorts:
             yield next(sort)
+
+
+def _hdf5(outside: Path) -> Iterator[tuple[str, Make]]:
+    """Yield one of each kind; what leads out leads to a file that is there."""
+    target = str(outside / BESIDE)
+    for number, (name, fill) in enumerate(hdf5_files.HOSTILE.items()):
+        leads_out = fill.__code__.co_argcount > 1
+        content = hdf5_files.made(lambda file, fill=fill, leads_out=leads_out: fill(file, *[target] * leads_out))  # type: ignore[misc]
+        yield (f"{name}.keras", hdf5_files.zipped(content)) if number % 3 == 2 else (f"{name}.weights.h5", content)
 
 
 def _links(outside: Path) -> Iterator[tuple[str, Make]]:
@@ -119,7 +133,7 @@ def _cut() -> Iterator[tuple[str, Make]]:
 def _flipped() -> Iterator[tuple[str, Make]]:
     data = arrays_of(1)["fc1.weight"].tobytes()
     for number in itertools.count():
-        for name in ("zip.pt", "a.npz", "saver1.ckpt"):
+        for name in ("zip.pt", "a.npz", "saver1.ckpt", "a.keras"):
             place = WHOLE[name].index(data) + 997 * number % len(data)
             yield f"flipped-{name}", flipped(WHOLE[name], place)
 

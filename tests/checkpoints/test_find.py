@@ -148,7 +148,6 @@ def test_bare_pickles_are_unsafe(protocol: int, tmp_path: Path) -> None:
             "corrupt",
             "a Git LFS pointer (12,345 bytes expected); run git lfs pull",
         ),
-        (b"\x89HDF\r\n\x1a\n" + bytes(90), "unsupported", "HDF5"),
         (b"GGUF" + bytes(90), "unsupported", "GGUF"),
         (bytes(39) + b"x" + bytes.fromhex("57fb808b247547db"), "corrupt", "it ends as TensorFlow's checkpoints"),
         (bytes(5000), "corrupt", "all zero"),

@@ -1,10 +1,12 @@
 """Files that are named like a checkpoint but that no format claims: what they are, said so that the user can act."""
 
+import os
 import re
 from collections.abc import Sequence
 
 from milepost.checkpoints import _zip
 from milepost.checkpoints._io import AGAIN, CUT, HEADER_LIMIT
+from milepost.checkpoints._keras_shards import index_of
 
 _SUFFIXES = (
     ".pt",
@@ -46,6 +48,9 @@ _WAY_OUT = "not read yet; save the weights as .npz, safetensors or with torch.sa
 _HEAD, _LENGTH = 4096, 8
 _LFS_SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
 
+UNKNOWN = "not a checkpoint that any format knows"
+"""How the message ends of a file that a search of its folder passes over."""
+
 Verdict = tuple[str, str]
 """A failure: its kind and its message."""
 
@@ -81,7 +86,7 @@ def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:
         return beside
     if head[257:262] == b"ustar" or _old_torch(head):
         return _tar(path, head)
-    for known in (_other_formats, _pickled, _zipped, _packed, _text, _long_header):
+    for known in (_shard, _other_formats, _pickled, _zipped, _packed, _text, _long_header):
         found_out = known(path, head)
         if found_out:
             return found_out
@@ -154,16 +159,18 @@ def folder_verdict(path: str, names: Sequence[str]) -> Verdict | None:
     return None
 
 
+def _shard(path: str, head: bytes) -> Verdict | None:
+    """Name a shard, which is no checkpoint by itself: only those whose index is there are left to nobody."""
+    if not head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return None
+    index = index_of(os.path.basename(path))
+    return "corrupt", f"{path}: one shard of several, for all of which {index} stands; by itself {UNKNOWN}"
+
+
 def _other_formats(path: str, head: bytes) -> Verdict | None:
     kinds = (
-        (head.startswith(b"\x89HDF\r\n\x1a\n"), "an HDF5 file (Keras .h5 or .weights.h5)"),
         (head[4:8] == b"TFL3", "a TensorFlow Lite model"),
         (head.startswith(b"GGUF"), "a GGUF file"),
-        (
-            head.startswith(b"PK\x03\x04") and b"config.json" in head[:4096] and path.endswith(".keras"),
-            "a Keras archive",
-        ),
-        (head.startswith(b"PK\x03\x04") and head[30:43] == b"metadata.json", "a Keras archive"),
         (path.endswith(".ckpt") and _MINDSPORE.match(head), "a MindSpore checkpoint"),
         (path.endswith(".onnx") and head[:1] == b"\x08", "an ONNX model"),
         (head.startswith(b"\x93NUMPY"), "a single NumPy array (.npy), without names"),
@@ -226,7 +233,7 @@ def _pickled(path: str, head: bytes) -> Verdict | None:
 def _zipped(path: str, head: bytes) -> Verdict | None:
     if head[:2] != b"PK" or len(head) < 4 or head[:4] not in (b"PK\x03\x04", b"PK\x05\x06"):  # noqa: PLR2004 - the magic
         return None
-    return "corrupt", f"{path}: a zip archive, but neither a torch file nor an .npz"
+    return "corrupt", f"{path}: a zip archive, but neither a torch file, nor Keras', nor an .npz"
 
 
 def _tar(path: str, head: bytes) -> Verdict | None:

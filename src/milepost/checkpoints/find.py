@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from milepost.checkpoints import _zip
 from milepost.checkpoints._io import identity, kind_of, opened, unreadable
 from milepost.checkpoints._links import leads_out, refused, roots_of
-from milepost.checkpoints._unclaimed import Verdict, folder_verdict, is_companion, is_named_so, verdict
+from milepost.checkpoints._unclaimed import UNKNOWN, Verdict, folder_verdict, is_companion, is_named_so, verdict
 from milepost.checkpoints.parts import SAVED_MODEL, named
 from milepost.core import Format, Found, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
@@ -19,7 +19,6 @@ from milepost.registry import classes
 _HEAD = 4096
 _DEPTH = 64
 _STORE_MARK = "store.json"
-_UNKNOWN = "not a checkpoint that any format knows"
 
 
 @dataclass(slots=True)
@@ -93,7 +92,7 @@ def would_search(found: Found) -> bool:
     """
     if found.format is not None or os.path.isdir(found.path):
         return True
-    return is_named_so(os.path.basename(found.path)) and not (found.failure and found.failure[1].endswith(_UNKNOWN))
+    return is_named_so(os.path.basename(found.path)) and not (found.failure and found.failure[1].endswith(UNKNOWN))
 
 
 def is_passed_over(name: str) -> bool:
@@ -330,7 +329,7 @@ def _failed(item: Item) -> Found | None:
     else:
         why = _torn_zip(item) or verdict(item.path, item.head, item.tail, item.status.st_size)
     if why is None and item.asked:
-        why = "corrupt", f"{item.path}: {_UNKNOWN}"
+        why = "corrupt", f"{item.path}: {UNKNOWN}"
     if why is None:
         return None
     files, now = (item.path,), identity(item.status)

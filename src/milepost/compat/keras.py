@@ -1,13 +1,16 @@
-"""A Keras callback that ends training by what Milepost measured beside it.
+"""A Keras callback that ends training by what Milepost measured beside it, and the sidecar that Keras 3 has not.
 
-Keras is not imported: its callbacks are asked for by name, and what is not here is answered by doing nothing.  The
-calls are those of Keras 2 (`tf.keras`, `tf_keras`) and Keras 3.
+Keras is not imported until a sidecar is started: the hooks of a callback are asked for by name, and what is not here is
+answered by doing nothing.  The calls are those of Keras 2 (`tf.keras`, `tf_keras`) and Keras 3.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from milepost.compat.keras_sidecar import SidecarEvaluator, SidecarResult
 from milepost.signals import Signals, StopWhen
+
+__all__ = ["SidecarEvaluator", "SidecarResult", "StopTraining"]
 
 
 class StopTraining:

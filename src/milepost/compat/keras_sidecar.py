@@ -1,0 +1,224 @@
+"""The `SidecarEvaluator` of `tf.keras.utils`, which Keras 3 has not: the same constructor, but every checkpoint, once.
+
+Checkpoints of any format that Milepost reads are restored whole or not at all, by the confined reader; the numbers are
+those of Keras' own `model.evaluate`, under its names.  They go into no store: model and data are objects of this
+process that nobody described.  For exact metrics, a store and a restart that goes on, write an `Evaluation`.
+"""
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from milepost.checkpoints.steps import step_of_name
+from milepost.core import Failure, Found, Table
+from milepost.endings import Ending, Producer
+from milepost.engines._confined import ConfinedReader
+from milepost.errors import CheckpointError, Torn, UsageError
+from milepost.files import natural
+from milepost.inventory import Inventory
+from milepost.plain import from_plain, to_plain
+from milepost.restore import restore
+
+_NUMBERED = re.compile(r"-(\d{1,18})$")
+_SUFFIXES = (".weights.h5", ".weights.json", ".index", ".keras", ".h5", ".npz", ".safetensors")
+_LAST = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarResult:
+    """One checkpoint: `logs` are `model.evaluate`'s numbers by name, or `failure` says why there are none.
+
+    `step` is what the file tells, else its name; `digest` is that of the weights, `notes` say how they were restored.
+    """
+
+    checkpoint: str
+    step: int | None
+    logs: Mapping[str, float] = field(default_factory=dict)
+    failure: Failure | None = None
+    digest: str | None = None
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+
+class SidecarEvaluator:
+    """Evaluates every checkpoint of a folder beside training, in order, as each becomes whole.
+
+    `model` is compiled, of Keras 3 or 2, and its weights are overwritten; `data` is what `model.evaluate` takes as its
+    first argument (a `tf.data.Dataset`, ...), or a pair or triple of arrays: inputs, labels, weights.  `steps` and
+    `callbacks` go to `model.evaluate`; with a checkpoint's step, the optimizer's `iterations` are set to it before.
+
+    `start` ends once a checkpoint numbered `max_evaluations` or later ("ckpt-7", or a later step) was evaluated, or
+    a file DONE lies in the folder, and nothing is left; without either, with Ctrl-C, after which `results` has what
+    was done.  One that is being written is waited for, at the end for as long as `torn_seconds` after its last change.
+    One that fails is a result, never the end.  The same weights under another name are not evaluated again.
+
+    >>> SidecarEvaluator(None, None, "runs", max_evaluations=3).results
+    []
+    """
+
+    poll_seconds = 1.0
+    torn_seconds = 600.0
+
+    def __init__(
+        self,
+        model: Any,
+        data: Any,
+        checkpoint_dir: str,
+        steps: int | None = None,
+        max_evaluations: int | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        """Take what tf_keras' takes; nothing is looked at yet."""
+        self.model = model
+        self.data = data
+        self.checkpoint_dir = os.fspath(checkpoint_dir)
+        self.steps = steps
+        self.max_evaluations = max_evaluations
+        self.callbacks = list(callbacks or ())
+        self.results: list[SidecarResult] = []
+        self._known: dict[str, Mapping[str, float]] = {}
+
+    def start(self) -> list[SidecarResult]:
+        """Evaluate until the end, and return the results in the order in which they were made.
+
+        Raises UsageError for a model that is not compiled or cannot be built; errors of `model.evaluate` pass through.
+        """
+        from milepost.frameworks.keras import KerasModel  # noqa: PLC0415 - Keras, only where it is used
+
+        if getattr(self.model, "optimizer", None) is None and not getattr(self.model, "compiled", False):
+            raise UsageError("SidecarEvaluator: the model is not compiled; model.compile(loss=..., metrics=[...])")
+        self._build()
+        adapter = KerasModel(self.model)
+        with tempfile.TemporaryDirectory(prefix="milepost-sidecar-") as spool:
+            reader = ConfinedReader("milepost.checkpoints.reader", None, spool, [os.path.abspath(self.checkpoint_dir)])
+            arrivals = _Arrivals(self, reader)
+            try:
+                for found in arrivals:
+                    result = self._evaluated(found, reader, adapter, spool)
+                    if result.failure is None or not arrivals.again(found, result.failure):
+                        self.results.append(result)
+            finally:
+                reader.close()
+        return self.results
+
+    def _evaluated(self, found: Found, reader: ConfinedReader, adapter: Any, spool: str) -> SidecarResult:
+        """Restore and evaluate one checkpoint."""
+        path, step = found.path.removesuffix(".index"), _number(found.path)
+        try:
+            table = from_plain(Table, reader.table(to_plain(found), spool))
+            restored = restore(table, adapter.variables(), "raw")
+        except CheckpointError as error:
+            return SidecarResult(path, step, failure=Failure(error.kind, str(error)))
+        finally:
+            for name in os.listdir(spool):
+                os.unlink(os.path.join(spool, name))
+        step = table.step if table.step is not None else step
+        if restored.digest not in self._known:
+            adapter.assign(restored.arrays)
+            optimizer = getattr(self.model, "optimizer", None)
+            if step is not None and optimizer is not None:
+                optimizer.iterations.assign(step)
+            logs = self.model.evaluate(
+                **self._given(), steps=self.steps, callbacks=self.callbacks, verbose=0, return_dict=True
+            )
+            self._known[restored.digest] = {name: float(value) for name, value in logs.items()}
+        return SidecarResult(path, step, self._known[restored.digest], None, restored.digest, restored.notes)
+
+    def _given(self) -> dict[str, Any]:
+        if isinstance(self.data, tuple):
+            return dict(zip(("x", "y", "sample_weight"), self.data, strict=False))
+        return {"x": self.data}
+
+    def _build(self) -> None:
+        """Show a model that has no weights yet one batch, as `model.evaluate` would."""
+        if self.model.built:
+            return
+        batch = self._given()["x"] if isinstance(self.data, tuple) else next(iter(self.data))
+        inputs = batch[0] if isinstance(batch, tuple) else batch
+        self.model({name: item[:1] for name, item in inputs.items()} if isinstance(inputs, Mapping) else inputs[:1])
+
+
+class _Arrivals:
+    """Checkpoints as they become whole, in order of their numbers; at the end also those that nobody finished."""
+
+    def __init__(self, owner: SidecarEvaluator, reader: ConfinedReader) -> None:
+        self._owner = owner
+        self._reader = reader
+        self._folder = os.path.abspath(owner.checkpoint_dir)
+        self._inventory = Inventory([self._folder])
+        self._producer = Producer(self._folder, Ending(done=True))
+        self._handed: set[tuple[str, object]] = set()
+        self._retried: dict[tuple[str, object], float] = {}
+        self._present: list[Found] = []
+        self._waiting = 0.0
+
+    def __iter__(self) -> Iterator[Found]:
+        while True:
+            self._look()
+            writing = []
+            for found in self._present:
+                key = found.path, found.identity.content
+                if key in self._handed:
+                    continue
+                if found.state == "writing":
+                    writing.append(found)
+                    continue
+                self._handed.add(key)
+                yield found
+                self._waiting = time.monotonic()
+            patient = time.monotonic() - self._waiting < self._owner.torn_seconds
+            if self._ended() and not (self._unread() and patient):
+                yield from map(_given_up, writing)
+                return
+            time.sleep(self._owner.poll_seconds)
+
+    def again(self, found: Found, failure: Failure) -> bool:
+        """Have what was unfinished when it was read handed out again, as long as there is patience; tell whether."""
+        key = found.path, found.identity.content
+        first = self._retried.setdefault(key, time.monotonic())
+        if failure.kind != Torn.kind or found.failure or time.monotonic() - first >= self._owner.torn_seconds:
+            return False
+        self._handed.discard(key)
+        return True
+
+    def _look(self) -> None:
+        waiting = [file for one in self._present if one.state == "writing" for file in (one.path, *one.files)]
+        changes = self._inventory.scan(waiting)
+        if (changes.new or changes.gone or waiting) and os.path.isdir(self._folder):
+            found = [from_plain(Found, one) for one in self._reader.discover([self._folder], None)]
+            before = {(one.path, one.identity.content) for one in self._present}
+            self._present = sorted(found, key=_order)
+            if {(one.path, one.identity.content) for one in self._present} != before:
+                self._waiting = time.monotonic()
+
+    def _unread(self) -> bool:
+        return any((one.path, one.identity.content) not in self._handed for one in self._present)
+
+    def _ended(self) -> bool:
+        most = self._owner.max_evaluations
+        done = self._owner.results
+        numbers = [_number(one.checkpoint) for one in done]
+        counted = [number if number is not None else place for place, number in enumerate(numbers, 1)]
+        reached = most is not None and any(number >= most for number in counted)
+        return reached or self._producer.ended() is not None
+
+
+def _given_up(found: Found) -> Found:
+    said = found.failure[1] if found.failure else f"{found.path}: it is still being written, or was cut off"
+    return Found(found.path, None, found.files, found.identity, "failed", (Torn.kind, said))
+
+
+def _order(found: Found) -> tuple[int, object]:
+    number = _number(found.path)
+    return _LAST if number is None else number, natural(found.path)
+
+
+def _number(path: str) -> int | None:
+    """Return the number at the end of a name, after a hyphen, as TensorFlow counts its checkpoints; else its step."""
+    name = os.path.basename(path)
+    stem = next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
+    match = _NUMBERED.search(stem)
+    return int(match[1]) if match else step_of_name(path)

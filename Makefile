@@ -1,6 +1,7 @@
 # Every target sets up what it needs by itself: Python 3.11 to 3.13 and pip are enough.
 PYTHON ?= python3
-PYTEST_ARGS ?=
+# A process a core; a file's tests stay together, since they share what is costly to make.
+PYTEST_ARGS ?= -n auto --dist loadfile
 BIN := .venv/bin
 ALL := torch,slim,jax,images,pandas,watch,dev
 # A complete .venv serves the demo too; without one it gets a light one of its own.

@@ -196,7 +196,7 @@ if __name__ == "__main__":
 def test_another_process_cannot_find_an_evaluation_without_a_name(tmp_path: Path) -> None:
     folder = checkpoints(tmp_path / "lenet", 100)
     with pytest.raises(UsageError, match=r"engine='local': another process would import .* under no name"):
-        evaluation_of().run(str(folder), store=str(tmp_path / "evals"), engine="local")
+        evaluation_of(file=__file__).run(str(folder), store=str(tmp_path / "evals"), engine="local")
 
 
 def test_evaluations_of_a_loop_are_told_apart_by_a_name_of_their_own(tmp_path: Path) -> None:

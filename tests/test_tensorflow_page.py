@@ -40,8 +40,10 @@ def test_the_page_shows_the_example() -> None:
 
 def test_the_commands_print_what_is_shown(project: Path) -> None:
     shown = [part.splitlines() for part in re.split(r"^\$ ", "".join(blocks("console")), flags=re.MULTILINE)[1:]]
-    assert [lines[0].split()[0] for lines in shown] == ["pip", "milepost", "milepost"]
-    for asked, *lines in shown[1:]:
+    commands = [lines for lines in shown if lines[0].startswith("milepost ")]
+    assert [lines[0].split()[:2] for lines in commands] == [["milepost", "run"], ["milepost", "inspect"]]
+    assert {lines[0].split()[0] for lines in shown} == {"pip", "milepost"}
+    for asked, *lines in commands:
         ended = command(*split(asked)[1:], cwd=project)
         assert ended.returncode == 0, ended.stderr
         printed = words(ended.stdout + " " + ended.stderr)

@@ -233,8 +233,7 @@ class Driver:
         """Take the leases that are free; what others hold is deferred.  What they finished meanwhile is seen."""
         held: dict[Item, Lease] = {}
         for item in items:
-            assert self._worker is not None  # noqa: S101 - a plan never comes here
-            lease = self.store.lease(item.key, f"{item.column_set}-{item.stop}", self._worker)
+            lease = self._lease(item)
             if not lease.acquire():
                 self._deferred.append(item)
                 continue
@@ -245,6 +244,14 @@ class Driver:
                 lease.release()
                 self.finish(fresh, new=False)
         return held
+
+    def in_hand(self, item: Item) -> bool:
+        """Tell whether somebody alive is evaluating an item."""
+        return self._lease(item).holder() is not None
+
+    def _lease(self, item: Item) -> Lease:
+        assert self._worker is not None  # noqa: S101 - a plan never comes here
+        return self.store.lease(item.key, f"{item.column_set}-{item.stop}", self._worker)
 
     def _evaluate(self, items: list[Item], data: str, *, last: bool = False) -> None:
         """Take items through the data; what a dead process tells nothing of is taken alone, for the `last` time."""

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from milepost.checkpoints.find import is_candidate, would_search
 from milepost.checkpoints.parts import moved, reworded
@@ -19,6 +20,9 @@ from milepost.inventory import Changes, Key, Seen, key_of, whole_of
 from milepost.lookout import Lookout
 from milepost.plan import thinned
 from milepost.sighter import short_name
+
+Fate = Literal["done", "held", "lost"]
+"""What became of a content whose file is gone: its results are there, another watcher has it in hand, or neither."""
 
 ENDS = ("done", "failed", "vanished", "thinned")
 _POLLS = 2
@@ -61,13 +65,13 @@ class Ledger:
         lookout: Lookout,
         look: Callable[[Sequence[str]], dict[str, Found]],
         tell: Callable[[Entry, str, str | None], None],
-        elsewhere: Callable[[Entry], bool],
+        whereabouts: Callable[[Entry], Fate],
         torn_after: float,
         every: int | None = None,
     ) -> None:
         """`look` reads the beginnings of files, `tell` is told of each new state and the reason for it.
 
-        `elsewhere` says whether the store has the result from another watcher.
+        `whereabouts` says whether the store has the result of what is gone here, or another watcher has it in hand.
         """
         self.lookout = lookout
         self.counts: Counter[str] = Counter()
@@ -75,7 +79,8 @@ class Ledger:
         self.writing: dict[Key, Entry] = {}
         self.claimed: dict[Key, Entry] = {}
         self.kept: dict[str, set[int]] = {}
-        self.elsewhere = elsewhere
+        self.whereabouts = whereabouts
+        self._others: list[tuple[Entry, str]] = []
         self._look = look
         self._tell = tell
         self._torn_after = torn_after
@@ -85,7 +90,7 @@ class Ledger:
     @property
     def busy(self) -> bool:
         """Whether anything has not ended."""
-        return bool(self.ready or self.writing or self.claimed)
+        return bool(self.ready or self.writing or self.claimed or self._others)
 
     def pending(self) -> list[str]:
         """Return the paths of all that has not ended: they are looked at in every scan."""
@@ -255,12 +260,22 @@ class Ledger:
         entry.at = None
 
     def lose(self, entry: Entry, how: str) -> None:
-        """Note that an entry's content is gone for good, unless another watcher was in time."""
-        if self.elsewhere(entry):
+        """Note that an entry's content is gone for good, unless another watcher was in time, or may be."""
+        fate = self.whereabouts(entry)
+        if fate == "held":
+            self._take_out(entry)
+            self._others.append((entry, how))
+        elif fate == "done":
             self.counts["elsewhere"] += 1
             self.end(entry, "done", "another watcher evaluated it")
-            return
-        self.end(entry, "vanished", _LOST.format(how=how))
+        else:
+            self.end(entry, "vanished", _LOST.format(how=how))
+
+    def settle(self) -> None:
+        """Look after what is gone here and in another watcher's hands."""
+        others, self._others = self._others, []
+        for entry, how in others:
+            self.lose(entry, how)
 
     def drop(self, entry: Entry) -> None:
         """Forget an entry that needs no end of its own."""

@@ -97,7 +97,7 @@ class Lookout:
     def _complete(self, parts: Sequence[Seen]) -> None:
         """Add parts that came later than what stands for their checkpoint to its pin."""
         wholes = {whole_of(seen.path) for seen in parts}
-        self._hold([key for key in self._held if key[0] in wholes])
+        self._hold([key for key in list(self._held) if key[0] in wholes])
 
     def take_over(self, seen: Seen, pin: Pin) -> None:
         """Hold a pin that an earlier watch made."""
@@ -114,9 +114,12 @@ class Lookout:
         return bool(self._changes)
 
     def held(self, seen: Seen) -> Pin | None:
-        """Return the pin of what was seen, None where nothing holds it."""
-        pin = self._held.get(key_of(seen))
-        return pin if pin is not None and pin.holds else None
+        """Return the pin of what was seen, whoever made it; None where nothing holds it."""
+        key = key_of(seen)
+        pin = self._pins.find(*key)
+        if pin is not None:
+            self._held.setdefault(key, pin)
+        return pin
 
     def release(self, seen: Seen) -> None:
         """Remove the pin of what was seen, if it has one."""

@@ -15,7 +15,7 @@ from milepost.driver import Driver, Item, Listen
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, Vanished
 from milepost.identity import identity_of
 from milepost.inventory import Key, key_of
-from milepost.ledger import Entry, Ledger
+from milepost.ledger import Entry, Fate, Ledger
 from milepost.plan import watch_order
 from milepost.retries import ATTEMPTS, wait_seconds
 from milepost.wishes import Wishes
@@ -123,6 +123,7 @@ class Turns:
 
     def resume(self) -> None:
         """Look after what other watchers were working on."""
+        self._ledger.settle()
         shared = list(self._ledger.claimed.values())
         if shared:
             for driver in self._drivers:
@@ -181,7 +182,7 @@ class Turns:
         try:
             same = identity_of(standing(at)).content == at.identity.content
         except OSError:
-            if at.path != entry.path and self._ledger.elsewhere(entry):
+            if at.path != entry.path and self._ledger.whereabouts(entry) == "done":
                 return True  # another watcher has its result, and released the pin
             self._ledger.lookout.release(entry.seen)
             if entry.found is not None and _same(entry.path, entry.found):
@@ -204,8 +205,8 @@ class Turns:
         return self._store.run_of(os.path.dirname(path))
 
 
-def finished(drivers: Sequence[Driver], run: str, path: str, identity: Identity) -> bool:
-    """Tell whether the store has a content's results for good, whether or not its file is still there.
+def whereabouts(drivers: Sequence[Driver], run: str, path: str, identity: Identity) -> Fate:
+    """Tell what became of a content whose file may be gone: its results are in the store, or somebody makes them.
 
     Where all its outcomes are kept and records are missing, since whoever evaluated it was killed before, these are
     computed now: that takes no model.
@@ -216,15 +217,15 @@ def finished(drivers: Sequence[Driver], run: str, path: str, identity: Identity)
         for variant in driver.spec["variants"]:
             sighting = driver.store.sighting(run, path, identity, variant, driver.spec["signature"])
             if sighting is None or sighting.digest is None:
-                return False
-            items = [driver.item(sighting, found, data) for data in driver.data]
-            if any(item.gaps for item in items):
-                return False
-            whole += [(driver, item) for item in items]
+                return "lost"
+            whole += [(driver, driver.item(sighting, found, data)) for data in driver.data]
+    lacking = [(driver, item) for driver, item in whole if item.gaps]
+    if lacking:
+        return "held" if all(driver.in_hand(item) for driver, item in lacking) else "lost"
     for driver, item in whole:
         if driver.unscored(item):
             driver.finish(item, new=False)
-    return True
+    return "done"
 
 
 def failure_event(run: str, path: str, kind: str, message: str, step: int | None = None) -> dict[str, Json]:

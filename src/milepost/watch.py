@@ -19,7 +19,7 @@ from milepost.endings import Ending, Producer
 from milepost.errors import CheckpointError, UsageError, Vanished
 from milepost.identity import identity, identity_of
 from milepost.inventory import Inventory, Seen, key_of
-from milepost.ledger import Entry, Ledger, described
+from milepost.ledger import Entry, Fate, Ledger, described
 from milepost.lookout import INTERVAL, Lookout
 from milepost.notify import Notifier
 from milepost.plain import from_plain, now
@@ -30,7 +30,7 @@ from milepost.store.leases import Worker
 from milepost.store.pins import Pin
 from milepost.store.sightings import Sighting
 from milepost.store.store import Store
-from milepost.turns import Ear, Turns, failure_event, finished
+from milepost.turns import Ear, Turns, failure_event, whereabouts
 
 _Known = set[tuple[str, tuple[int, int, int, int]]]
 
@@ -147,7 +147,7 @@ class _Watcher:
         self._ear = ear
         self._known = known
         self._lookout = lookout
-        self._ledger = Ledger(self._lookout, self._look, self._tell, self._elsewhere, terms.torn_after, terms.every)
+        self._ledger = Ledger(self._lookout, self._look, self._tell, self._whereabouts, terms.torn_after, terms.every)
         self._producers: dict[str, Producer] = {}
         self._turns = Turns(drivers, self._ledger, ear, terms.order, request.residents * request.workers)
         self._places: set[str] = set()
@@ -304,9 +304,9 @@ class _Watcher:
     def _root_of(self, path: str) -> str | None:
         return next((root for root in self._inventory.roots if _below(path, root)), None)
 
-    def _elsewhere(self, entry: Entry) -> bool:
-        """Tell whether another watcher, or an earlier one, has this very content's result."""
-        return finished(self._drivers, self._run_of(entry.path), entry.path, entry.seen.identity)
+    def _whereabouts(self, entry: Entry) -> Fate:
+        """Tell whether another watcher, or an earlier one, has this very content's result, or is at it."""
+        return whereabouts(self._drivers, self._run_of(entry.path), entry.path, entry.seen.identity)
 
     # ------------------------------------------------------------------------------------------------------- telling
 

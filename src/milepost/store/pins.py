@@ -138,6 +138,11 @@ class Pins:
     def _pin(self, path: str, device: int, inode: int) -> Pin:
         return Pin(path, str(self._folder / digest_json([path, device, inode]) / os.path.basename(path)))
 
+    def find(self, path: str, device: int, inode: int) -> Pin | None:
+        """Return the pin of a file, whoever made it, None where there is none that holds it."""
+        pin = self._pin(path, device, inode)
+        return pin if pin.holds else None
+
     def held(self) -> Iterator[Pin]:
         """Yield every whole pin, whoever made it."""
         for folder in self._folders():

@@ -196,9 +196,9 @@ class Ledger:
         if entry.state not in ("", "seen", "writing", "complete", "claimed"):
             self.drop(entry)
             return
-        if entry.state == "" and self.lookout.held(entry.seen):
+        if entry.state == "" and self.lookout.saved(entry.seen):
             self.look_into([entry])
-        if entry.state in ("complete", "claimed") and self.lookout.held(entry.seen) is not None:
+        if entry.state in ("complete", "claimed") and self.lookout.saved(entry.seen):
             return
         if entry.state == "claimed":
             return  # it is open already: the evaluation says whether it was too late

@@ -114,12 +114,17 @@ class Lookout:
         return bool(self._changes)
 
     def held(self, seen: Seen) -> Pin | None:
-        """Return the pin of what was seen, whoever made it; None where nothing holds it."""
+        """Return the pin of what was seen, None where this watch knows of none that holds it."""
+        pin = self._held.get(key_of(seen))
+        return pin if pin is not None and pin.holds else None
+
+    def saved(self, seen: Seen) -> bool:
+        """Tell whether anybody has pinned what was seen and is gone; it is then held here, too."""
         key = key_of(seen)
         pin = self._pins.find(*key)
         if pin is not None:
             self._held.setdefault(key, pin)
-        return pin
+        return pin is not None
 
     def release(self, seen: Seen) -> None:
         """Remove the pin of what was seen, if it has one."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from milepost.checkpoints.find import is_candidate, is_outside, refused_link
 from milepost.checkpoints.parts import named, standing_in
-from milepost.core import Found, Identity
+from milepost.core import Found
 from milepost.driver import Driver, Listen, Wish
 from milepost.endings import Ending, Producer
 from milepost.errors import CheckpointError, UsageError, Vanished
@@ -296,17 +296,22 @@ class _Watcher:
         if self._inventory.holds(seen):
             self._lookout.release(seen)
             return
-        # It may have grown since it was noted: what was read of it last is what counts.
-        read = [content for path, content in self._known if path == seen.path and content[:2] == seen.content[:2]]
-        latest = max(read, key=lambda content: content[3], default=seen.content)
-        self._ledger.miss(replace(seen, identity=Identity(*latest, seen.identity.ctime_ns)))
+        self._ledger.miss(seen)
 
     def _root_of(self, path: str) -> str | None:
         return next((root for root in self._inventory.roots if _below(path, root)), None)
 
     def _whereabouts(self, entry: Entry) -> Fate:
         """Tell whether another watcher, or an earlier one, has this very content's result, or is at it."""
-        return whereabouts(self._drivers, self._run_of(entry.path), entry.path, entry.seen.identity)
+        run = self._run_of(entry.path)
+        if entry.found is not None:
+            return whereabouts(self._drivers, run, entry.path, entry.found.identity)
+        # Seen, perhaps half written, and gone before it was looked into: what others read of this very file counts.
+        read = [item for item in self._store.sightings(run) if item.path == entry.path and item.digest]
+        same = [item.identity for item in read if item.identity.content[:2] == entry.seen.content[:2]]
+        later = [identity for identity in same if identity.mtime_ns >= entry.seen.identity.mtime_ns]
+        latest = max(later, key=lambda identity: identity.mtime_ns, default=entry.seen.identity)
+        return whereabouts(self._drivers, run, entry.path, latest)
 
     # ------------------------------------------------------------------------------------------------------- telling
 

@@ -42,6 +42,9 @@ class Seen:
         return self.identity.content
 
 
+Content = tuple[int, int, int, int]
+"""A file's identity without its ctime: what changes where its content does."""
+
 Key = tuple[str, int, int]
 """What tells sightings apart while they last: the path, and device and inode of the file behind it."""
 

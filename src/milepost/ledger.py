@@ -165,6 +165,8 @@ class Ledger:
                 return known
             if known.state == "complete":
                 self.lose(known, "overwritten")
+            if self._current[seen.path] is not known:
+                return None  # its end has taken the new content in
         elif known is not None:
             self._leave(known, "replaced")
         age = max(0.0, time.time() - seen.identity.mtime_ns / 1e9)
@@ -256,8 +258,19 @@ class Ledger:
         """Note how an entry ended, and let its pin go."""
         self.counts[state] += 1
         self._move(entry, state, reason)
-        self.lookout.release(entry.seen)
         entry.at = None
+        content = entry.seen.content if entry.found is None else entry.found.identity.content
+        newer = self.lookout.finish(entry.seen, content)
+        if newer is not None:
+            self._renew(newer)
+
+    def _renew(self, seen: Seen) -> None:
+        """Take in what was written over a content that has ended, unless that is known already."""
+        known = self._current.get(seen.path)
+        if known is not None and (known.state not in ENDS or known.seen.content == seen.content):
+            return
+        self._current[seen.path] = entry = Entry(seen, self.lookout.scans, time.monotonic())
+        self.look_into([entry])
 
     def lose(self, entry: Entry, how: str) -> None:
         """Note that an entry's content is gone for good, unless another watcher was in time, or may be."""

@@ -4,11 +4,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from milepost.checkpoints.find import is_candidate
-from milepost.inventory import Changes, Inventory, Key, Seen, key_of, whole_of
+from milepost.checkpoints.parts import standing_in
+from milepost.identity import identity_of
+from milepost.inventory import Changes, Content, Inventory, Key, Seen, key_of, whole_of
 from milepost.store.pins import Pin, Pins
 
 INTERVAL = 1.0
@@ -82,7 +85,8 @@ class Lookout:
 
     def pin(self, every: Sequence[Seen]) -> None:
         """Pin files that were seen, as far as they can be."""
-        keys = [key for seen in every if (key := key_of(seen)) not in self._held]
+        # Another watch that was done with the file may have let go of a pin that both held.
+        keys = [key_of(seen) for seen in every if self.held(seen) is None]
         for key, pin in zip(keys, self._hold(keys), strict=True):
             if pin is not None:
                 self._held[key] = pin
@@ -131,6 +135,20 @@ class Lookout:
         pin = self._held.pop(key_of(seen), None)
         if pin is not None:
             self._pins.release(pin)
+
+    def finish(self, seen: Seen, content: Content) -> Seen | None:
+        """Remove the pin of a content that is done with; the pinned file with another content is returned, and kept.
+
+        A file that was overwritten in place is the same file: its pin, which watches share, now is that of what was
+        written over it.
+        """
+        pin = self._held.get(key_of(seen))
+        with suppress(OSError):
+            now = identity_of(standing_in(pin.link)) if pin is not None else seen.identity
+            if pin is not None and now.content != content:
+                return Seen(seen.path, now, seen.root)
+        self.release(seen)
+        return None
 
     def take(self, pending: Iterable[str]) -> list[Changes]:
         """Return what changed since this was last asked; `pending` are looked at in every scan from now on."""

@@ -198,9 +198,9 @@ class Ledger:
         if entry.state not in ("", "seen", "writing", "complete", "claimed"):
             self.drop(entry)
             return
-        if entry.state == "" and self.lookout.saved(entry.seen):
+        if entry.state == "" and self.lookout.held(entry.seen) is not None:
             self.look_into([entry])
-        if entry.state in ("complete", "claimed") and self.lookout.saved(entry.seen):
+        if entry.state in ("complete", "claimed") and self.lookout.held(entry.seen) is not None:
             return
         if entry.state == "claimed":
             return  # it is open already: the evaluation says whether it was too late
@@ -259,13 +259,14 @@ class Ledger:
         self.counts[state] += 1
         self._move(entry, state, reason)
         entry.at = None
-        content = entry.seen.content if entry.found is None else entry.found.identity.content
-        newer = self.lookout.finish(entry.seen, content)
-        if newer is not None:
-            self._renew(newer)
+        self._let_go(entry)
 
-    def _renew(self, seen: Seen) -> None:
-        """Take in what was written over a content that has ended, unless that is known already."""
+    def _let_go(self, entry: Entry) -> None:
+        """Release the pin of an entry, and take in what was written over its content, unless that is known already."""
+        content = entry.seen.content if entry.found is None else entry.found.identity.content
+        seen = self.lookout.finish(entry.seen, content)
+        if seen is None:
+            return
         known = self._current.get(seen.path)
         if known is not None and (known.state not in ENDS or known.seen.content == seen.content):
             return
@@ -293,7 +294,10 @@ class Ledger:
     def drop(self, entry: Entry) -> None:
         """Forget an entry that needs no end of its own."""
         self._take_out(entry)
-        self.lookout.release(entry.seen)
+        if entry.state in ENDS:
+            self._let_go(entry)
+        else:
+            self.lookout.release(entry.seen)
 
     def _complete(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

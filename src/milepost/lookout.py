@@ -85,7 +85,6 @@ class Lookout:
 
     def pin(self, every: Sequence[Seen]) -> None:
         """Pin files that were seen, as far as they can be."""
-        # Another watch that was done with the file may have let go of a pin that both held.
         keys = [key_of(seen) for seen in every if self.held(seen) is None]
         for key, pin in zip(keys, self._hold(keys), strict=True):
             if pin is not None:
@@ -122,13 +121,12 @@ class Lookout:
         pin = self._held.get(key_of(seen))
         return pin if pin is not None and pin.holds else None
 
-    def saved(self, seen: Seen) -> bool:
-        """Tell whether anybody has pinned what was seen and is gone; it is then held here, too."""
-        key = key_of(seen)
-        pin = self._pins.find(*key)
-        if pin is not None:
-            self._held.setdefault(key, pin)
-        return pin is not None
+    def holds(self, seen: Seen, pin: Pin) -> bool:
+        """Tell whether what was seen is held already; then another pin of it, of a watch that is gone, is released."""
+        mine = self.held(seen)
+        if mine is not None and mine != pin:
+            self._pins.release(pin)
+        return mine is not None
 
     def release(self, seen: Seen) -> None:
         """Remove the pin of what was seen, if it has one."""
@@ -139,8 +137,7 @@ class Lookout:
     def finish(self, seen: Seen, content: Content) -> Seen | None:
         """Remove the pin of a content that is done with; the pinned file with another content is returned, and kept.
 
-        A file that was overwritten in place is the same file: its pin, which watches share, now is that of what was
-        written over it.
+        A file that was overwritten in place is the same file: its pin now is that of what was written over it.
         """
         pin = self._held.get(key_of(seen))
         with suppress(OSError):

@@ -184,9 +184,6 @@ class Turns:
         except OSError:
             if at.path != entry.path and self._ledger.whereabouts(entry) == "done":
                 return True  # another watcher has its result, and released the pin
-            if at.path == entry.path and self._ledger.lookout.saved(entry.seen):
-                self._ledger.again(entry)  # at the pin that another watcher made
-                return False
             self._ledger.lookout.release(entry.seen)
             if entry.found is not None and _same(entry.path, entry.found):
                 self._ledger.again(entry)

@@ -279,7 +279,7 @@ class _Watcher:
                 continue
             known = self._inventory.file(pin.path)
             seen = Seen(pin.path, identity_of(standing_in(pin.link)), root)
-            if self._lookout.held(seen) is not None:
+            if self._lookout.holds(seen, pin):
                 continue
             if known is not None and known.content == seen.content:
                 self._lookout.take_over(known, pin)

@@ -1,10 +1,11 @@
 """Pins: hard links inside the store to checkpoints that wait for their turn, so that deleting them loses nothing.
 
-A pin costs no copy and touches nothing in the training folder.  It is no truth and belongs to no process: whoever finds
-the checkpoint's result in the store releases it, and a watch that was killed finds what it had pinned.  Where links
-cannot be made the note alone is left, so that the next watch knows what was lost.
+A pin costs no copy and touches nothing in the training folder.  It is no truth.  Each process has its own, since a file
+that is overwritten in place stays the same file: who is done with it must not take it from who waits for what was
+written over it.  What a killed watch had pinned is the next one's.  Where links cannot be made the note alone is left, so
+that the next watch knows what was lost.
 
-    pins/<id>/<name of the file>      the link; the id is a digest of path, device and inode
+    pins/<id>/<name of the file>      the link; the id is a digest of path, device, inode and owner
     pins/<id>/<its other files>       where a checkpoint has several, and below its name where it is a folder
     pins/<id>/@pin.json               the path that was pinned, and the file's identity then
 """
@@ -136,30 +137,33 @@ class Pins:
         return self._folder / f"{_NEW}{Owner.me().text()}-{next(_numbers)}"
 
     def _pin(self, path: str, device: int, inode: int) -> Pin:
-        return Pin(path, str(self._folder / digest_json([path, device, inode]) / os.path.basename(path)))
-
-    def find(self, path: str, device: int, inode: int) -> Pin | None:
-        """Return the pin of a file, whoever made it, None where there is none that holds it."""
-        pin = self._pin(path, device, inode)
-        return pin if pin.holds else None
+        mine = digest_json([path, device, inode, Owner.me().text()])
+        return Pin(path, str(self._folder / mine / os.path.basename(path)))
 
     def held(self) -> Iterator[Pin]:
-        """Yield every whole pin, whoever made it."""
-        for folder in self._folders():
-            if folder.name.startswith(_NEW):
-                continue
+        """Yield every whole pin but those of other processes that are alive."""
+        for folder in self._left():
             with suppress(OSError, KeyError, TypeError):
                 pin = Pin(*_described(folder))
                 if pin.holds:
                     yield pin
 
     def lost(self) -> Iterator[tuple[Pin, Identity]]:
-        """Yield what was noted and could not be linked, whoever noted it, with the identity that it had then."""
-        for folder in self._folders():
+        """Yield what was noted and could not be linked, likewise, with the identity that it had then."""
+        for folder in self._left():
             with suppress(OSError, KeyError, TypeError):
                 pin = Pin(*_described(folder))
-                if not pin.holds and not folder.name.startswith(_NEW):
+                if not pin.holds:
                     yield pin, Identity(**read_json(folder / _NOTE)["identity"])
+
+    def _left(self) -> Iterator[Path]:
+        """Yield the pins that are this process' business: its own, and those of the dead."""
+        me = Owner.me()
+        for folder in self._folders():
+            with suppress(OSError, KeyError, TypeError):
+                owner = None if folder.name.startswith(_NEW) else Owner.parse(str(read_json(folder / _NOTE)["owner"]))
+                if owner is not None and (owner == me or owner.alive() is not True):
+                    yield folder
 
     def release(self, pin: Pin) -> None:
         """Remove a pin; one that is gone is no error."""

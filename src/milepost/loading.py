@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def entries(job: Job) -> list[str]:
 
 def name_of(evaluation: Evaluation) -> str | None:
     """Return the name by which its file holds a live evaluation (`EVAL.py:NAME`), None where it cannot be found."""
-    for module in [item for item in list(sys.modules.values()) if evaluation.file and _is(item, evaluation.file)]:
+    for module in _modules(evaluation.file) if evaluation.file else ():
         if vars(module).get(PLAIN) is evaluation:
             return PLAIN
         several = vars(module).get("evaluations")
@@ -96,9 +97,12 @@ def _path(job: Job) -> Path:
     return path
 
 
-def _is(module: Any, file: str) -> bool:
-    own = getattr(module, "__file__", None)
-    return isinstance(own, str) and os.path.basename(own) == os.path.basename(file) and os.path.realpath(own) == file
+def _modules(file: str) -> list[Any]:
+    """Return the modules that were imported from a file: of thousands, only those of its name are looked up on disk."""
+    name = os.path.basename(file)
+    files = [(item, getattr(item, "__file__", None)) for item in list(sys.modules.values())]
+    alike = [(item, own) for item, own in files if isinstance(own, str) and own.endswith(name)]
+    return [item for item, own in alike if os.path.realpath(own) == file]
 
 
 def _entries(module: Any, path: Path) -> dict[str, Evaluation]:
@@ -212,7 +216,7 @@ def code_version(evaluation: Evaluation) -> dict[str, Json]:
             'say Evaluation(version="1", ...), and another one when the code changes'
         )
     root = Path(evaluation.file)
-    files = {_name(path, root): _hashes(path) for path in sorted(_closure(root))}
+    files = {_name(path, root): dict(_hashes(path.read_bytes())) for path in sorted(_closure(root))}
     return {"version": digest({name: item["normalised"] for name, item in files.items()})[:16], "files": files}
 
 
@@ -221,8 +225,8 @@ def _name(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root.parent)).as_posix()
 
 
-def _hashes(path: Path) -> dict[str, str]:
-    raw = path.read_bytes()
+@lru_cache(maxsize=512)
+def _hashes(raw: bytes) -> Mapping[str, str]:
     normalised = ast.dump(_without_docstrings(ast.parse(raw)))
     return {
         "normalised": hashlib.sha256(normalised.encode()).hexdigest()[:16],
@@ -254,7 +258,7 @@ def _closure(root: Path) -> set[Path]:
             continue
         found.add(path)
         package = _package(names.get(str(path)), path)
-        for name in _imported(ast.parse(path.read_bytes()), package):
+        for name in _imported(path.read_bytes(), package):
             file = _file_of(name, root.parent)
             if file is not None and not is_foreign(str(file)):
                 waiting.append(file)
@@ -267,16 +271,18 @@ def _package(module: str | None, path: Path) -> str:
     return module if path.name == "__init__.py" else module.rpartition(".")[0]
 
 
-def _imported(tree: ast.Module, package: str) -> set[str]:
+@lru_cache(maxsize=512)
+def _imported(raw: bytes, package: str) -> frozenset[str]:
     """Names of modules that a source may import: `from a import b` may mean the module a.b; and all parent packages."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(raw)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, package)
             names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    return {".".join(name.split(".")[:count]) for name in names for count in range(1, name.count(".") + 2)} - {""}
+    parts = {".".join(name.split(".")[:count]) for name in names for count in range(1, name.count(".") + 2)}
+    return frozenset(parts - {""})
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:

@@ -2,8 +2,8 @@
 
 A pin costs no copy and touches nothing in the training folder.  It is no truth.  Each process has its own, since a file
 that is overwritten in place stays the same file: who is done with it must not take it from who waits for what was
-written over it.  What a killed watch had pinned is the next one's.  Where links cannot be made the note alone is left, so
-that the next watch knows what was lost.
+written over it.  What a killed watch had pinned is the next one's.  Where links cannot be made the note alone is left,
+so that the next watch knows what was lost.
 
     pins/<id>/<name of the file>      the link; the id is a digest of path, device, inode and owner
     pins/<id>/<its other files>       where a checkpoint has several, and below its name where it is a folder

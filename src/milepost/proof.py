@@ -109,13 +109,18 @@ def rounding_step(outputs: Any, declared: Mapping[str, Any]) -> float:
     return max(_STEPS.get(str(name), 0.0) for name in [*names, *declared.values(), ""])
 
 
+_SHOWN = 3
+"""Causes that a refusal names: a network has its dropout, or its normalisation, in every layer."""
+
+
 def _cause(suspects: Callable[[], Sequence[str]] | None, usual: str) -> str:
     """Return what was seen in the model, else the usual cause as a question."""
     seen: Sequence[str] = ()
     if suspects is not None:
         with suppress(Exception):  # the refusal stands, whatever goes wrong in the search for its cause
             seen = suspects()
-    return "; ".join(seen) or usual
+    more = [f"and {len(seen) - _SHOWN} more"] if len(seen) > _SHOWN else []
+    return "; ".join([*seen[:_SHOWN], *more]) or usual
 
 
 def slice_rows(inputs: Any, start: int, stop: int) -> Any:

@@ -1,9 +1,9 @@
 """What does a checkpoint of a real Slim network cost beyond its forward pass: by the usual recipe, and by Milepost?
 
 24 checkpoints of Inception v1 (tf_slim.nets; 57 layers, 23 MB each), 100 images of 32 x 32 in one batch, accuracy
-alone.  The recipe builds graph, session and Saver for each; `milepost run` builds the graph once and keeps its results in
-a store.  Both have run before; what the very first run costs, where Milepost too builds and compiles, is told beside it.
-Everything lies in memory where that can be had.
+alone.  The recipe builds graph, session and Saver for each; `milepost run` builds the graph once and keeps its results
+in a store.  Both have run before; what the very first run costs, where Milepost too builds and compiles, is told
+beside it.  Everything lies in memory where that can be had.
 """
 
 import os

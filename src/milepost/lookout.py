@@ -128,6 +128,13 @@ class Lookout:
             self._pins.release(pin)
         return mine is not None
 
+    def rest(self) -> list[tuple[str, Pin]]:
+        """Return the paths and pins that are held; what was but noted is let go of."""
+        for key, pin in list(self._held.items()):
+            if not pin.holds:
+                self._pins.release(self._held.pop(key))
+        return [(key[0], pin) for key, pin in list(self._held.items())]
+
     def release(self, seen: Seen) -> None:
         """Remove the pin of what was seen, if it has one."""
         pin = self._held.pop(key_of(seen), None)

@@ -177,7 +177,7 @@ class _Watcher:
                     if ending is not None:
                         self._note(f"{ending}: what is left is evaluated, then the watch ends")
                 elif not self._ledger.busy and not self._lookout.fresh:
-                    if swept:
+                    if swept and not self._rest():
                         break
                     self._lookout.scan(full=True)
                     swept = True
@@ -286,6 +286,14 @@ class _Watcher:
                 continue
             self._lookout.take_over(seen, pin)
             self._ledger.adopt(seen)
+
+    def _rest(self) -> bool:
+        """Take in what is pinned still though nothing waits for it: what was written over what had ended."""
+        for path, pin in self._lookout.rest():
+            root = self._root_of(path)
+            if root is not None:
+                self._ledger.adopt(Seen(path, identity_of(standing_in(pin.link)), root))
+        return self._ledger.busy
 
     def _miss(self, pin: Pin, seen: Seen) -> None:
         """Make a row of what an earlier watch had seen, could not pin, and did not come to before it was deleted."""

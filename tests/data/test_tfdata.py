@@ -15,6 +15,13 @@ from milepost.errors import DataError, UnstableData, UsageError
 from milepost.outcomes import Classification
 from milepost.testing.sources import check_source
 
+
+@pytest.fixture(autouse=True)
+def _no_seed() -> None:
+    """Chance is chance here, whatever other tests of this process have seeded."""
+    tf.random.set_seed(None)
+
+
 N = 36
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((N, 3, 2)).astype(np.float32)

@@ -156,6 +156,8 @@ class Ledger:
         if known is not None and key_of(known.seen) == key_of(seen):
             if known.found is not None and known.found.identity.content == seen.content:
                 known.seen = seen  # it was looked into after it had changed
+                if known.state in ENDS:
+                    self.lookout.finish(seen, seen.content)  # pinned anew when the scan came upon it
                 return None
             if known.state == "ignored" and known.seen.identity.size >= _HEAD <= seen.identity.size:
                 known.seen = seen  # it grew, and its beginning was no checkpoint's

@@ -12,8 +12,8 @@ import google_crc32c
 import numpy as np
 from _figures import Figure, in_turn, main, ratio, told
 
+from milepost._internal._ahead import ahead
 from milepost.data import Arrays
-from milepost.data.ahead import ahead
 
 ROWS, ROUNDS, BATCH = 1 << 17, 5, 256
 

@@ -26,9 +26,9 @@ from _figures import Figure, at_most, in_turn, main, memory_kib, ratio, told
 
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.torch import TorchModel
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.models.torch import TorchModel
+from milepost.tasks import Classification
 
 BATCH, BATCHES, ROUNDS, WIDTH, HIDDEN = 256, 200, 5, 784, 1024
 FORWARD = 0.020

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from milepost.metrics import TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 ROWS, ROUNDS, REPEATS = 256, 15, 20
 

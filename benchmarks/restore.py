@@ -75,10 +75,10 @@ def peer(how: str, path: str) -> Callable[[], object]:
 
 def ours(how: str, path: str) -> Callable[[], object]:
     """Import what is needed of Milepost, and return how it reads."""
+    from milepost._internal.serialization import from_plain
+    from milepost.checkpoints.mapping import map_tensor
     from milepost.checkpoints.reader import Reader
-    from milepost.checkpoints.tensors import map_tensor
-    from milepost.core import Table, Variable
-    from milepost.plain import from_plain
+    from milepost.core.types import Table, Variable
 
     found = Reader().discover([path], None)[0]
 
@@ -91,12 +91,12 @@ def ours(how: str, path: str) -> Callable[[], object]:
         if how == "summed":
             held = {item.name: map_tensor(item) for item in whole.tensors}
             return held, [array.sum() for array in held.values()]
-        from milepost.restore import restore
+        from milepost.restore.matching import restore
 
         return restore(whole, [Variable(item.name, item.dtype, item.shape) for item in whole.tensors], "raw")
 
     if how == "restored":
-        import milepost.restore  # noqa: F401 - its import is no part of the reading
+        import milepost.restore.matching  # noqa: F401 - its import is no part of the reading
     return read
 
 

@@ -48,9 +48,9 @@ def measure() -> list[Figure]:
 def compared(folder: str) -> list[Figure]:
     from milepost import Evaluation
     from milepost.data import Arrays
-    from milepost.frameworks.tf1 import GraphModel, tf
     from milepost.metrics import TopK
-    from milepost.outcomes import Classification
+    from milepost.models.tf1 import GraphModel, tf
+    from milepost.tasks import Classification
 
     tf.logging.set_verbosity(tf.logging.ERROR)
     images = np.random.default_rng(0).normal(size=(ROWS, SIDE, SIDE, 3)).astype("f4")

@@ -20,14 +20,14 @@ from _figures import Figure, at_most, main, told
 
 CHECKPOINTS, EVERY, LOOKS = 1000, 50, 3
 COMMAND = [sys.executable, "-c", "import sys; from milepost.cli import main; sys.exit(main(sys.argv[1:]))"]
-MARKS = {"evaluator": "milepost.engines._worker", "reader": "milepost.checkpoints.reader"}
+MARKS = {"evaluator": "milepost.engines._process.worker", "reader": "milepost.checkpoints.reader"}
 EVALUATION = """
 import numpy as np
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.numpy import FunctionModel
+from milepost.models.numpy import FunctionModel
 from milepost.metrics import CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 rng = np.random.default_rng(0)
 evaluation = Evaluation(

@@ -23,9 +23,9 @@ EVALUATION = """
 import numpy as np
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.numpy import FunctionModel
+from milepost.models.numpy import FunctionModel
 from milepost.metrics import TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 evaluation = Evaluation(
     model=FunctionModel(lambda weights, x: x @ weights["w"]),

@@ -7,9 +7,9 @@ import numpy as np
 
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.numpy import FunctionModel
 from milepost.metrics import CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.models.numpy import FunctionModel
+from milepost.tasks import Classification
 
 random = np.random.default_rng(0)
 images = random.normal(size=(359 + 1, 16)).astype(np.float32)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import milepost
-from milepost import _lazy
+from milepost._internal import lazy
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "milepost"
-ROOMS = ("data", "metrics", "outcomes")
+ROOMS = ("data", "metrics", "tasks")
 HEAD = "# Written by scripts/make_stubs.py: do not edit.\n"
 
 
@@ -40,7 +40,7 @@ def stubs() -> Iterator[tuple[Path, str]]:
     yield PACKAGE / "__init__.pyi", stub({name: address.partition(":")[0] for name, address in addresses.items()})
     for room in ROOMS:
         package = importlib.import_module(f"milepost.{room}").__name__
-        names = {name: f"{package}.{file}" for name, file in _lazy.classes(package).items()}
+        names = {name: f"{package}.{file}" for name, file in lazy.classes(package).items()}
         yield PACKAGE / room / "__init__.pyi", stub(names)
 
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Array
+from milepost._internal.atomic import PREFIX
+from milepost.core.types import Array
 from milepost.data.arrays import Arrays
-from milepost.evaluation import Evaluation
-from milepost.files import PREFIX
-from milepost.frameworks.numpy import FunctionModel
+from milepost.evaluation.definition import Evaluation
 from milepost.metrics.cross_entropy import CrossEntropy
 from milepost.metrics.top_k import TopK
-from milepost.outcomes.classification import Classification
-from milepost.run import Request, Summary, plan, run
-from milepost.store import npz
+from milepost.models.numpy import FunctionModel
+from milepost.run.run import Request, Summary, plan, run
+from milepost.store import _archive
 from milepost.store.store import Store
+from milepost.tasks.classification import Classification
 
 FEATURES, CLASSES = 8, 10
 MILEPOST = [sys.executable, "-c", "import sys, milepost.cli as c; sys.exit(c.main(sys.argv[1:]))"]
@@ -187,7 +187,7 @@ def contents(store: Path) -> dict[str, Any]:
 
 def _comparable(path: Path) -> Any:
     if path.suffix == ".npz":
-        arrays = npz.read(path)
+        arrays = _archive.read(path)
         return {name: (item.dtype.str, item.shape, item.tobytes()) for name, item in arrays.items()}
     if path.suffix == ".json":
         value = json.loads(path.read_bytes())

@@ -14,9 +14,9 @@ EVALUATION = """
 import numpy as np
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.numpy import FunctionModel
+from milepost.models.numpy import FunctionModel
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 print("printed while it is imported")
 rng = np.random.default_rng(0)

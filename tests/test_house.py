@@ -57,8 +57,8 @@ def texts() -> Iterator[tuple[str, str]]:
     "statement",
     [
         "import milepost",
-        "import milepost.core, milepost.errors, milepost.registry",
-        "import milepost.metrics, milepost.outcomes, milepost.data, milepost.frameworks, milepost.checkpoints",
+        "import milepost.core.types, milepost.errors, milepost.registry",
+        "import milepost.metrics, milepost.tasks, milepost.data, milepost.models, milepost.checkpoints",
         "from milepost.metrics import TopK",
         "from milepost.cli import build_parser; build_parser().format_help()",
     ],
@@ -81,7 +81,7 @@ def test_the_light_import_test_can_fail() -> None:
 def test_importing_the_package_loads_no_room() -> None:
     code = "import milepost, sys; print(*(name for name in sys.modules if name.startswith('milepost')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert sorted(done.stdout.split()) == ["milepost", "milepost._lazy"]
+    assert sorted(done.stdout.split()) == ["milepost", "milepost._internal.lazy"]
 
 
 @pytest.mark.parametrize("name", modules())
@@ -96,7 +96,7 @@ def test_the_public_list_is_true() -> None:
     assert set(milepost.__all__) <= set(dir(milepost))
 
 
-@pytest.mark.parametrize("room", ["data", "metrics", "outcomes"])
+@pytest.mark.parametrize("room", ["data", "metrics", "tasks"])
 def test_a_lazy_room_hands_on_what_its_files_hold(room: str) -> None:
     package = importlib.import_module(f"milepost.{room}")
     assert package.__all__, f"milepost.{room} hands nothing on"

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tests._material import ENVIRONMENT, MILEPOST, command, contents, files_of, leftovers, lines_of, save
 
-from milepost.plan import missing
+from milepost.run.planning import missing
 from milepost.store.store import Store
 
 ROWS, BATCH, CHECKPOINTS, KILLS = 1000, 64, 12, 20
@@ -26,14 +26,14 @@ ROWS, BATCH, CHECKPOINTS, KILLS = 1000, 64, 12, 20
 EVALUATION = f"""
 import os
 import numpy as np
-import milepost.evaluate
+import milepost.loop.evaluate
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.numpy import FunctionModel
+from milepost.models.numpy import FunctionModel
 from milepost.metrics import CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
-milepost.evaluate.PUBLISH_ROWS = 256  # several parts a checkpoint
+milepost.loop.evaluate.PUBLISH_ROWS = 256  # several parts a checkpoint
 
 rng = np.random.default_rng(0)
 inputs = rng.normal(size=({ROWS}, 17)).astype(np.float32)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from tests._material import CLASSES, ENVIRONMENT, FEATURES, command, evaluation_of, examples, go, lines_of, weights_of
 
-from milepost.core import Array
+from milepost.core.types import Array
 from milepost.errors import UsageError
 from milepost.registry import classes, files, load
 from milepost.testing.formats import FormatCase, check_format
-from milepost.testing.frameworks import FrameworkCase, check_framework
 from milepost.testing.metrics import check_metric, columns_for
+from milepost.testing.models import FrameworkCase, check_framework
 from milepost.testing.variants import variants
 
 METRIC = '''
@@ -57,8 +57,8 @@ import json
 import zlib
 from pathlib import Path
 
-from milepost.checkpoints._io import identity_of
-from milepost.core import Extent, Found, Table, Tensor
+from milepost.checkpoints._files.bounded import identity_of
+from milepost.core.types import Extent, Found, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 
@@ -95,7 +95,7 @@ ADAPTER = '''
 
 import numpy as np
 
-from milepost.core import Variable
+from milepost.core.types import Variable
 
 
 class ToyModel:
@@ -172,7 +172,7 @@ def test_a_metric_of_one_file_is_found_and_judged(add: Add) -> None:
 
 def test_a_format_of_one_file_is_found_and_judged(add: Add, tmp_path: Path) -> None:
     add("checkpoints", "toy_format", FORMAT)
-    made = load("checkpoints", "toy_format")
+    made = load("checkpoints.formats", "toy_format")
     (tmp_path / "laws").mkdir()
     check_format(
         FormatCase(made(), write_toy, checksummed=True, hostile=(b"TOY2", b"TOY2" + bytes(9))), tmp_path / "laws"
@@ -181,7 +181,7 @@ def test_a_format_of_one_file_is_found_and_judged(add: Add, tmp_path: Path) -> N
 
 def test_an_adapter_of_one_file_is_found_and_judged(add: Add) -> None:
     add("frameworks", "toy_adapter", ADAPTER)
-    made = load("frameworks", "toy_adapter")
+    made = load("models", "toy_adapter")
     inputs, _ = examples(8)
     check_framework(FrameworkCase(lambda: made(FEATURES, CLASSES), (weights_of(1), weights_of(2)), inputs))
 
@@ -190,7 +190,7 @@ def test_all_three_work_together_at_once(add: Add, tmp_path: Path) -> None:
     add("metrics", "toy_even", METRIC)
     add("checkpoints", "toy_format", FORMAT)
     add("frameworks", "toy_adapter", ADAPTER)
-    metric, model = load("metrics", "toy_even_rank"), load("frameworks", "toy_adapter")
+    metric, model = load("metrics", "toy_even_rank"), load("models", "toy_adapter")
     (tmp_path / "run").mkdir()
     for step in (100, 200):
         write_toy(tmp_path / "run" / f"model-{step}.bin", weights_of(step), step * 10)
@@ -226,8 +226,8 @@ def test_another_distribution_adds_a_metric_and_a_format_by_entry_point(tmp_path
         "import numpy as np\n"
         "from milepost import Evaluation\n"
         "from milepost.data import Arrays\n"
-        "from milepost.frameworks.numpy import FunctionModel\n"
-        "from milepost.outcomes import Classification\n"
+        "from milepost.models.numpy import FunctionModel\n"
+        "from milepost.tasks import Classification\n"
         "from toy_even import EvenRank\n"
         "evaluation = Evaluation(\n"
         "    model=FunctionModel(lambda weights, x: x @ weights['w'] + weights['b']),\n"

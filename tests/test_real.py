@@ -21,9 +21,9 @@ import pytest
 from torch import nn
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.torch import TorchModel
+from milepost.models.torch import TorchModel
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 
 def idx(path):

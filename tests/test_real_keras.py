@@ -14,9 +14,9 @@ import numpy as np
 
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.keras import KerasModel
+from milepost.models.keras import KerasModel
 from milepost.metrics import Confusion, TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 
 def idx(name):

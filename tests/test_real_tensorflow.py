@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.numpy import FunctionModel
+from milepost.models.numpy import FunctionModel
 from milepost.metrics import TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 folder = Path({folder!r})
 images = np.frombuffer(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())[16:], np.uint8)

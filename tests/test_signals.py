@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests._material import checkpoints, evaluation_of, examples, go, linear, weights_of
 
 from milepost.compat.keras import StopTraining
-from milepost.core import Identity
+from milepost.core.types import Identity
 from milepost.errors import UsageError
 from milepost.signals import Signal, Signals, StopWhen
 from milepost.stats.wilson import wilson
-from milepost.store.sightings import Sighting
+from milepost.store.checkpoint_records import Sighting
 from milepost.store.store import Store
 
 ROWS = 1000

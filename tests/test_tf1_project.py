@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from tests._material import go, save
-from tests.frameworks._tf1_nets import block, digits
+from tests.models._tf1_nets import block, digits
 
-from milepost.core import Array
+from milepost.core.types import Array
 from milepost.data.arrays import Arrays
-from milepost.evaluation import Evaluation
-from milepost.frameworks.tf1 import GraphModel
+from milepost.evaluation.definition import Evaluation
 from milepost.metrics.cross_entropy import CrossEntropy
 from milepost.metrics.top_k import TopK
-from milepost.outcomes.classification import Classification
+from milepost.models.tf1 import GraphModel
+from milepost.tasks.classification import Classification
 
 import tensorflow.compat.v1 as tf  # isort: skip  # behind the adapter, which keeps it quiet
 

@@ -3,9 +3,9 @@ from model import DigitsNet
 
 from milepost import Evaluation
 from milepost.data import TorchLoader
-from milepost.frameworks.torch import TorchModel
 from milepost.metrics import CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.models.torch import TorchModel
+from milepost.tasks import Classification
 
 evaluation = Evaluation(
     model=TorchModel(DigitsNet),

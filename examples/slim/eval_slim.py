@@ -10,9 +10,9 @@ from sklearn.datasets import load_digits
 
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.tf1 import GraphModel
 from milepost.metrics import CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.models.tf1 import GraphModel
+from milepost.tasks import Classification
 
 digits = load_digits()
 held_out = np.random.RandomState(0).permutation(len(digits.images))[1437:]

@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from milepost import Evaluation
 from milepost.data import Arrays, TorchLoader
-from milepost.frameworks.torch import TorchModel
+from milepost.models.torch import TorchModel
 from milepost.metrics import Confusion, CrossEntropy, Recall, TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 with np.load("rows.npz") as file:
     rows = dict(file)

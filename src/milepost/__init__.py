@@ -4,13 +4,13 @@ The names below are handed on lazily: importing `milepost` loads no framework, a
 `_lazy`.
 """
 
-from milepost._lazy import table
+from milepost._internal.lazy import table
 
 _ADDRESSES = {
-    "Batch": "milepost.core:Batch",
-    "Evaluation": "milepost.evaluation:Evaluation",
-    "open_store": "milepost.report.reading:open_store",
-    "setting": "milepost.settings:setting",
+    "Batch": "milepost.core.types:Batch",
+    "Evaluation": "milepost.evaluation.definition:Evaluation",
+    "open_store": "milepost.report.reader:open_store",
+    "setting": "milepost.evaluation.settings:setting",
 }
 
 __all__ = ["Batch", "Evaluation", "open_store", "setting"]  # noqa: F822 - handed on by __getattr__

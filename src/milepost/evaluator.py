@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from milepost import pulse
-from milepost.checkpoints.parts import standing
-from milepost.core import Batch, Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit
+from milepost._internal import heartbeat
+from milepost._internal.serialization import digest, spec_of
+from milepost.checkpoints._files.companions import standing
+from milepost.core.types import Batch, Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit
 from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
-from milepost.evaluate import Pass, ran_out
-from milepost.evaluation import Evaluation
-from milepost.fitting import Fitting
-from milepost.kept import scored_of, slices_of
-from milepost.loading import code_version, entries, load, settings_of
-from milepost.plain import digest, spec_of
-from milepost.restore import Initial, Restored, adopt, restore, signature
-from milepost.score import records
-from milepost.settings import readings
-from milepost.slicing import complete
+from milepost.evaluation.definition import Evaluation
+from milepost.evaluation.loader import code_version, entries, load, settings_of
+from milepost.evaluation.settings import readings
+from milepost.loop.evaluate import Pass, ran_out
+from milepost.loop.memory import Fitting
+from milepost.restore.matching import Initial, Restored, adopt, restore, signature
+from milepost.scoring.columns import scored_of, slices_of
+from milepost.scoring.records import records
+from milepost.scoring.slices import complete
 from milepost.store.store import Store
 
 _CACHED = 16
@@ -155,7 +155,7 @@ class Evaluator:
 
     def _load(self, target: Target) -> Any:
         """Make a checkpoint resident, and see to it that what is resident is what was identified."""
-        pulse.beat()
+        heartbeat.beat()
         path = target.found.path
         restored = self._restored.pop((path, target.variant), None)
         if restored is None or restored.digest != target.digest:
@@ -175,7 +175,7 @@ class Evaluator:
     def _restore(self, path: str, table: Table, variant: str) -> Restored:
         """Restore one variant; where memory runs out, once more without what is kept for speed only."""
         for last in (False, True):
-            pulse.beat()
+            heartbeat.beat()
             try:
                 return self._restored_once(path, table, variant)
             except MemoryError as error:
@@ -275,7 +275,7 @@ def _described_source(source: Source) -> dict[str, Json]:
 
 
 def _counted(batch: Batch) -> int:
-    pulse.beat()
+    heartbeat.beat()
     return len(batch.labels)
 
 

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from milepost._internal.atomic import read_json
 from milepost.errors import MilepostError, UsageError
-from milepost.files import read_json
 from milepost.registry import load
-from milepost.store.evaluation import partial_of
+from milepost.store.evaluations import partial_of
 from milepost.store.records import number
 from milepost.store.store import Store
 

@@ -10,10 +10,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from milepost.checkpoints.find import find
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import materialise
-from milepost.checkpoints.tensors import map_tensor
-from milepost.core import Array, Format, Table
+from milepost.core.types import Array, Format, Table
 
 Fill = Callable[[h5py.File], object]
 

@@ -19,13 +19,13 @@ from tests.checkpoints import hostile
 from tests.sixty import good
 from tests.sixty.good import GOOD
 
-from milepost import _landlock, _seccomp, sandbox
+from milepost._internal.serialization import from_plain
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader
-from milepost.checkpoints.tensors import map_tensor
-from milepost.core import Table
-from milepost.engines._confined import ConfinedReader
+from milepost.core.types import Table
+from milepost.engines._process.confined_reader import ConfinedReader
 from milepost.errors import CheckpointError
-from milepost.plain import from_plain
+from milepost.sandbox import confine, landlock, seccomp
 
 BAD = 84
 # What only a model can tell: names, shapes, values, and that just the tensor that it needs cannot be read.
@@ -35,7 +35,7 @@ FOR_A_USER = {"locked.pt"}  # the superuser may read it
 
 READ = """
 import json, sys
-from milepost.engines._confined import ConfinedReader
+from milepost.engines._process.confined_reader import ConfinedReader
 from milepost.errors import CheckpointError
 
 spool, *paths = sys.argv[1:]
@@ -53,7 +53,7 @@ reader.close()
 OPENED = re.compile(r'^(\d+) +openat?\((?:AT_FDCWD, )?"([^"]*)".* = \d+$')
 
 confined = pytest.mark.skipif(
-    not _landlock.abi() or _seccomp.lacking() is not None, reason="this kernel lacks a part of the sandbox"
+    not landlock.abi() or seccomp.lacking() is not None, reason="this kernel lacks a part of the sandbox"
 )
 
 
@@ -126,7 +126,7 @@ def _check_trace(log: str, pid: int, places: list[Path]) -> None:
     """Check what the reader did once it was locked in: no program, no process, no socket, no foreign file."""
     lines = [line for line in log.splitlines() if line.startswith(f"{pid} ")]
     begin = next(number for number, line in enumerate(lines) if "landlock_restrict_self" in line)
-    allowed = [os.path.realpath(str(place)) for place in (*places, *sandbox.python_places())]
+    allowed = [os.path.realpath(str(place)) for place in (*places, *confine.python_places())]
     allowed.append(os.path.realpath(places[0].parent / "elsewhere"))  # where the link leads that was named
     opened = 0
     for line in lines[begin + 1 :]:

@@ -22,15 +22,15 @@ from tests._material import MILEPOST
 from tests.checkpoints import hdf5_files as files
 from tests.checkpoints.hdf5_files import arrays_of, table_of
 
-from milepost.checkpoints._hdf5_chunks import fletcher32
-from milepost.checkpoints._hdf5_file import Stream, whole
-from milepost.checkpoints._io import opened
-from milepost.checkpoints.find import find
-from milepost.checkpoints.keras_h5 import KerasH5
-from milepost.checkpoints.keras_zip import KerasZip
+from milepost.checkpoints._codecs.hdf5_chunks import fletcher32
+from milepost.checkpoints._codecs.hdf5_file import Stream, whole
+from milepost.checkpoints._files.bounded import opened
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.formats.keras_h5 import KerasH5
+from milepost.checkpoints.formats.keras_zip import KerasZip
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import materialise
-from milepost.checkpoints.tensors import map_tensor
-from milepost.core import Array, Found
+from milepost.core.types import Array, Found
 from milepost.errors import Corrupt, Torn, Unsupported
 from milepost.testing.formats import LAWS, FormatCase, Law
 

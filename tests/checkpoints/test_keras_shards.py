@@ -11,11 +11,11 @@ import pytest
 from tests.checkpoints import hdf5_files as files
 from tests.checkpoints.hdf5_files import arrays_of
 
-from milepost.checkpoints.find import find, would_search
-from milepost.checkpoints.keras_shards import KerasShards
-from milepost.core import Array
+from milepost.checkpoints.discovery import find, would_search
+from milepost.checkpoints.formats.keras_shards import KerasShards
+from milepost.core.types import Array
 from milepost.errors import Corrupt, Torn
-from milepost.inventory import Inventory
+from milepost.watch.snapshot import Inventory
 
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -15,17 +15,17 @@ import pytest
 import torch
 from tests._material import command, go
 
-from milepost.checkpoints.find import find
+from milepost._internal.serialization import from_plain, to_plain
+from milepost.checkpoints.discovery import find
 from milepost.checkpoints.reader import Reader
-from milepost.core import Array, Table, Variable
+from milepost.core.types import Array, Table, Variable
 from milepost.data.arrays import Arrays
 from milepost.errors import Mismatch
-from milepost.evaluation import Evaluation
-from milepost.frameworks.torch import TorchModel
+from milepost.evaluation.definition import Evaluation
 from milepost.metrics.top_k import TopK
-from milepost.outcomes.classification import Classification
-from milepost.plain import from_plain, to_plain
-from milepost.restore import Restored, restore
+from milepost.models.torch import TorchModel
+from milepost.restore.matching import Restored, restore
+from milepost.tasks.classification import Classification
 
 _PARSING = "pytorch_lightning.utilities.parsing"
 

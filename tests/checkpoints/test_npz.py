@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milepost.checkpoints.find import find
-from milepost.checkpoints.npz import Npz
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.formats.npz import Npz
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader, materialise
-from milepost.checkpoints.tensors import map_tensor
-from milepost.core import Table
+from milepost.core.types import Table
 from milepost.errors import Corrupt, Torn, Unsafe, Unsupported
 from milepost.testing.formats import LAWS, FormatCase, Law
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from milepost.checkpoints import _pickle
-from milepost.checkpoints._pickle import Known, Placeholder, unpickle
+from milepost.checkpoints._codecs import pickle as inert
+from milepost.checkpoints._codecs.pickle import Known, Placeholder, unpickle
 from milepost.errors import CheckpointError, Corrupt, Unsafe
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(max_size=20)
@@ -72,7 +72,7 @@ def test_extension_codes_are_unsafe() -> None:
 
 
 def test_a_pickle_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pickle, "_STEPS", 1000)
+    monkeypatch.setattr(inert, "_STEPS", 1000)
     assert unpickle(b"N0" * 400 + b"N.", {}, repr, "x").value is None
     with pytest.raises(Corrupt, match="x: the pickle takes more than 1,000 steps"):
         unpickle(b"N0" * 600 + b"N.", {}, repr, "x")

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from milepost._internal.serialization import from_plain, to_plain
+from milepost.checkpoints.formats.torch_zip import TorchZip
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader
-from milepost.checkpoints.tensors import map_tensor
-from milepost.checkpoints.torch_zip import TorchZip
-from milepost.core import Extent, Found, Table, Tensor
+from milepost.core.types import Extent, Found, Table, Tensor
 from milepost.errors import Corrupt, Torn, Unsupported, UsageError, Vanished
-from milepost.plain import from_plain, to_plain
 
 
 def saved(path: Path, *, packed: bool = False, **arrays: np.ndarray) -> Path:

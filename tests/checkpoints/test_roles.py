@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from milepost.checkpoints._layout import contiguous, is_contiguous, overlaps, span
-from milepost.checkpoints._roles import role_of
+from milepost.checkpoints._files.layout import contiguous, is_contiguous, overlaps, span
+from milepost.checkpoints._files.roles import role_of
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import safetensors.torch
 import torch
 from safetensors.numpy import save_file
 
-from milepost.checkpoints.find import find
-from milepost.checkpoints.safetensors import Safetensors
-from milepost.checkpoints.tensors import map_tensor
-from milepost.core import Table
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.formats.safetensors import Safetensors
+from milepost.checkpoints.mapping import map_tensor
+from milepost.core.types import Table
 from milepost.errors import Corrupt, Torn, Unsupported
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.checkpoints import _tf_writer as writer
 
-from milepost.checkpoints import _snappy
-from milepost.checkpoints._io import opened
-from milepost.checkpoints._protobuf import FIXED32, VARINT, Message, varint
-from milepost.checkpoints._sstable import MAGIC, open_table
-from milepost.checkpoints._tf_slices import Slice, covered, key_of, slice_of
-from milepost.checkpoints._tf_values import values_of
-from milepost.core import Identity
+from milepost.checkpoints._codecs import snappy
+from milepost.checkpoints._codecs.protobuf import FIXED32, VARINT, Message, varint
+from milepost.checkpoints._codecs.sstable import MAGIC, open_table
+from milepost.checkpoints._files.bounded import opened
+from milepost.checkpoints.formats._tensorflow.slices import Slice, covered, key_of, slice_of
+from milepost.checkpoints.formats._tensorflow.v1_values import values_of
+from milepost.core.types import Identity
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 COUNT = itertools.count()
@@ -60,15 +60,15 @@ def test_what_was_put_into_a_table_comes_out_again(
 def test_snappy_gives_back_what_was_compressed(pieces: list[bytes]) -> None:
     whole = b"".join(pieces)
     for compress in (writer.literal, writer.compressed):
-        assert _snappy.unpack(memoryview(compress(whole)), "here") == whole
+        assert snappy.unpack(memoryview(compress(whole)), "here") == whole
 
 
 def test_snappys_long_literals_and_far_copies() -> None:
     whole = random.Random(1).randbytes(70_000)
-    assert _snappy.unpack(memoryview(writer.literal(whole)), "here") == whole
+    assert snappy.unpack(memoryview(writer.literal(whole)), "here") == whole
     far = writer.varint(70_003) + bytes([62 << 2]) + struct.pack("<I", 69_999)[:3] + whole
     far += bytes([3 | 2 << 2]) + struct.pack("<I", 70_000)
-    assert _snappy.unpack(memoryview(far), "here") == whole + whole[:3]
+    assert snappy.unpack(memoryview(far), "here") == whole + whole[:3]
 
 
 @given(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(0, (1 << 32) - 1), st.text(max_size=20))
@@ -209,7 +209,7 @@ def test_a_table_without_its_end_is_torn(tmp_path: Path) -> None:
 )
 def test_snappy_that_lies_is_corrupt(made: bytes, words: str) -> None:
     with pytest.raises(Corrupt, match=words):
-        _snappy.unpack(memoryview(made), "here")
+        snappy.unpack(memoryview(made), "here")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_values_that_do_not_fit_their_shape_or_type_are_corrupt(
 def test_any_bytes_are_read_or_corrupt_and_nothing_else(made: bytes) -> None:
     for ask in (
         lambda: Message(memoryview(made), where),
-        lambda: _snappy.unpack(memoryview(made), "here"),
+        lambda: snappy.unpack(memoryview(made), "here"),
         lambda: varint(memoryview(made), 0, where),
         lambda: slice_of(memoryview(made), where),
     ):

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from tests.checkpoints import _tf_writer as writer
 from tests.checkpoints._tf_writer import TYPES, bundle, entry, header, table
 
-from milepost.checkpoints._io import opened
-from milepost.checkpoints._sstable import open_table
-from milepost.checkpoints.find import find
+from milepost._internal.serialization import from_plain
+from milepost.checkpoints._codecs.sstable import open_table
+from milepost.checkpoints._files.bounded import opened
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.formats.tf_bundle import TfBundle
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader, materialise
-from milepost.checkpoints.tensors import map_tensor
-from milepost.checkpoints.tf_bundle import TfBundle
-from milepost.core import Table
+from milepost.core.types import Table
 from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
-from milepost.plain import from_plain
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 
 SHARDS = 2

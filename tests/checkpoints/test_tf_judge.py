@@ -14,11 +14,11 @@ import pytest
 from tests._material import ENVIRONMENT
 from tests.checkpoints._tf_writer import bundle, compressed, entry, header, saver_v1, table
 
-from milepost.checkpoints.find import find
+from milepost._internal.serialization import from_plain
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader, materialise
-from milepost.checkpoints.tensors import map_tensor
-from milepost.core import Table
-from milepost.plain import from_plain
+from milepost.core.types import Table
 from milepost.registry import load
 
 Judged = tuple[Path, dict[str, dict[str, Any]]]
@@ -78,7 +78,7 @@ def read(path: str) -> tuple[Table, dict[str, list[Any]]]:
     """Return our table of a checkpoint, and dtype, shape and digest of every tensor in it, optimizer's included."""
     (found,) = find([path])
     assert found.state == "complete", found
-    form = load("checkpoints", str(found.format))()
+    form = load("checkpoints.formats", str(found.format))()
     table = form.read(found)
     told = {}
     with tempfile.TemporaryDirectory() as spool:

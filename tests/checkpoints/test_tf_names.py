@@ -3,8 +3,8 @@
 import pytest
 from tests.checkpoints import _tf_writer as writer
 
-from milepost.checkpoints._tf_graph import VALUE, Told, told_by
-from milepost.checkpoints._tf_names import Named, is_candidate, roles_of, step_of
+from milepost.checkpoints.formats._tensorflow.names import Named, is_candidate, roles_of, step_of
+from milepost.checkpoints.formats._tensorflow.object_graph import VALUE, Told, told_by
 from milepost.errors import Corrupt
 
 MATRIX, VECTOR, NUMBER, COUNT = Named((3, 2), False), Named((2,), False), Named((), False), Named((), True)

@@ -10,11 +10,11 @@ import pytest
 from tests.checkpoints import _tf_writer as writer
 from tests.checkpoints._tf_writer import bundle
 
-from milepost.checkpoints.find import find
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.formats.tf_bundle import TfBundle
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader
-from milepost.checkpoints.tensors import map_tensor
-from milepost.checkpoints.tf_bundle import TfBundle
-from milepost.core import Found, Table
+from milepost.core.types import Found, Table
 from milepost.errors import Corrupt, Torn
 
 SHARDS = 2

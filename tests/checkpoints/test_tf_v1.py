@@ -9,13 +9,13 @@ import pytest
 from tests.checkpoints import _tf_writer as writer
 from tests.checkpoints._tf_writer import TYPES, saver_v1, table
 
-from milepost.checkpoints.find import find
+from milepost._internal.serialization import from_plain
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.formats.tf_v1 import TfV1
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader, materialise
-from milepost.checkpoints.tensors import map_tensor
-from milepost.checkpoints.tf_v1 import TfV1
-from milepost.core import Table
+from milepost.core.types import Table
 from milepost.errors import Corrupt, Torn, Unsupported
-from milepost.plain import from_plain
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 
 FLOAT = TYPES["float32"]

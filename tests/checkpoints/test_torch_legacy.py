@@ -12,11 +12,11 @@ import pytest
 import torch
 from tests._material import command, lines_of
 
-from milepost.checkpoints import torch_legacy
-from milepost.checkpoints.find import find
-from milepost.checkpoints.tensors import map_tensor
-from milepost.checkpoints.torch_legacy import TorchLegacy
-from milepost.core import Table, Tensor
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.formats import torch_legacy
+from milepost.checkpoints.formats.torch_legacy import TorchLegacy
+from milepost.checkpoints.mapping import map_tensor
+from milepost.core.types import Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 
@@ -346,9 +346,9 @@ from pathlib import Path
 from torch import nn
 from milepost import Evaluation
 from milepost.data import Arrays
-from milepost.frameworks.torch import TorchModel
+from milepost.models.torch import TorchModel
 from milepost.metrics import TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 folder = Path({folder!r})
 images = np.frombuffer(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from milepost.checkpoints.find import find
-from milepost.checkpoints.tensors import map_tensor
-from milepost.checkpoints.torch_zip import TorchZip
-from milepost.core import Table, Tensor
+from milepost.checkpoints.discovery import find
+from milepost.checkpoints.formats.torch_zip import TorchZip
+from milepost.checkpoints.mapping import map_tensor
+from milepost.core.types import Table, Tensor
 from milepost.errors import Corrupt, Program, Torn, Unsupported
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from milepost.checkpoints._pickle import Placeholder
-from milepost.checkpoints._torch import Storage, StorageType, View
-from milepost.checkpoints._walk import walk
+from milepost.checkpoints._codecs.pickle import Placeholder
+from milepost.checkpoints.formats._torch.storages import Storage, StorageType, View
+from milepost.checkpoints.formats._torch.walk import walk
 from milepost.errors import Corrupt
 
 VIEW = View(Storage("0", StorageType("float32", 4), 4), "float32", 0, (1,), (1,))
@@ -49,7 +49,7 @@ def test_nesting_without_end_is_corrupt() -> None:
 
 
 def test_a_table_that_doubles_at_each_level_is_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("milepost.checkpoints._walk.COUNT_LIMIT", 1000)
+    monkeypatch.setattr("milepost.checkpoints.formats._torch.walk.COUNT_LIMIT", 1000)
     level: object = {"w": VIEW}
     for _ in range(40):
         level = [level, level]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.report.samples import DIGESTS
 
-from milepost.core import Identity
-from milepost.store.sightings import Sighting
+from milepost.core.types import Identity
+from milepost.store.checkpoint_records import Sighting
 from milepost.store.store import Store
 
 
@@ -71,7 +71,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., types.ModuleType]:
     def install(
         events: list[dict[str, Any]], ending: Any, rows: list[dict[str, Any]] | None = None
     ) -> types.ModuleType:
-        module = types.ModuleType("milepost.run")
+        module = types.ModuleType("milepost.run.run")
         requests: list[dict[str, Any]] = []
 
         def run(request: dict[str, Any], listen: Callable[[dict[str, Any]], None]) -> Any:
@@ -87,7 +87,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., types.ModuleType]:
             return fields
 
         vars(module).update(Request=request, requests=requests, run=run, plan=lambda request, listen: rows)
-        monkeypatch.setitem(sys.modules, "milepost.run", module)
+        monkeypatch.setitem(sys.modules, "milepost.run.run", module)
         return module
 
     return install

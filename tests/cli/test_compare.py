@@ -15,7 +15,7 @@ from milepost.data.arrays import Arrays
 from milepost.metrics.confusion import Confusion
 from milepost.metrics.cross_entropy import CrossEntropy
 from milepost.metrics.top_k import TopK
-from milepost.stats.pairs import mcnemar_exact, mcnemar_mid_p
+from milepost.stats.mcnemar import mcnemar_exact, mcnemar_mid_p
 from milepost.store.store import Store
 
 Shown = pytest.CaptureFixture[str]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tests._material import ENVIRONMENT, Told, command, lines_of
 
-from milepost import _landlock, _seccomp, sandbox
-from milepost.cli import _places, doctor
+from milepost.cli import _disk_space, doctor
+from milepost.sandbox import confine, landlock, seccomp
 
 whole = pytest.mark.skipif(
-    not _landlock.abi() or _seccomp.lacking() is not None, reason="this kernel lacks a part of the sandbox"
+    not landlock.abi() or seccomp.lacking() is not None, reason="this kernel lacks a part of the sandbox"
 )
 
 
@@ -40,8 +40,8 @@ def test_everything_is_examined_and_nothing_is_left_behind(tmp_path: Path) -> No
     checks = [item["check"] for item in told]
     assert checks[:6] == ["python", "platform", "milepost", "processors", "memory", "temporary folder"]
     assert {"extra torch", "extra images", "store", "checkpoints runs"} < set(checks)
-    assert [check for check in checks if check.startswith("sandbox ")][: len(sandbox.PARTS)] == [
-        f"sandbox {name}" for name in sandbox.PARTS
+    assert [check for check in checks if check.startswith("sandbox ")][: len(confine.PARTS)] == [
+        f"sandbox {name}" for name in confine.PARTS
     ]
     assert "hard links work" in messages(told, "store")
     assert "pinned by hard link" in messages(told, "checkpoints runs")
@@ -52,7 +52,7 @@ def test_everything_is_examined_and_nothing_is_left_behind(tmp_path: Path) -> No
 @whole
 def test_the_sandbox_is_tried_and_its_version_told(tmp_path: Path) -> None:
     told = examined(tmp_path)
-    assert f"ABI {_landlock.abi()}:" in messages(told, "sandbox landlock")
+    assert f"ABI {landlock.abi()}:" in messages(told, "sandbox landlock")
     assert messages(told, "sandbox trial").splitlines() == [
         "to read a checkpoint: works",
         "to write into the spool: works",
@@ -80,7 +80,7 @@ def test_what_was_asked_for_and_does_not_work_fails(tmp_path: Path) -> None:
 
 
 def test_a_leak_of_a_whole_sandbox_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    parts = [sandbox.Part("landlock", active=True, detail="ABI 7").plain()]
+    parts = [confine.Part("landlock", active=True, detail="ABI 7").plain()]
     tried = {"read a checkpoint": "refused", "read a foreign file": "done", "start a program": "refused"}
     monkeypatch.setattr(doctor, "try_out", lambda: {"parts": parts, "tried": tried})
     assert [(line.check, line.state) for line in doctor._sandbox()] == [
@@ -102,7 +102,7 @@ def test_lines_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     lines = {line.check: line for line in doctor._extras()}
     assert lines["extra torch"].advice == "if you need it: pip install 'milepost[torch]'"
     assert "extra dev" not in lines
-    monkeypatch.setattr(_places, "trouble_with_links", lambda folder: "Operation not permitted")
+    monkeypatch.setattr(_disk_space, "trouble_with_links", lambda folder: "Operation not permitted")
     (store,) = doctor._store(str(tmp_path), asked=True)
     assert store.state == "warning"
     assert "hard links do not work: Operation not permitted" in store.message

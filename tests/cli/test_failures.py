@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from milepost.cli import main
-from milepost.core import Identity
-from milepost.store.sightings import Sighting
+from milepost.core.types import Identity
+from milepost.store.checkpoint_records import Sighting
 from milepost.store.store import Store
 
 Shown = pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ import pytest
 from tests._material import checkpoints, evaluation_of, go, save, weights_of
 
 from milepost.cli import main
-from milepost.core import Identity
+from milepost.core.types import Identity
 from milepost.store.deletions import Deletions
 from milepost.store.store import Store
 

@@ -95,8 +95,8 @@ def test_show_of_nothing(store: Path, address: str, words: str, capsys: Shown) -
 
 
 def test_an_address_that_fits_several_lists_them(store: Path, tmp_path: Path, capsys: Shown) -> None:
-    from milepost.core import Identity  # noqa: PLC0415 - only here
-    from milepost.store.sightings import Sighting  # noqa: PLC0415
+    from milepost.core.types import Identity  # noqa: PLC0415 - only here
+    from milepost.store.checkpoint_records import Sighting  # noqa: PLC0415
     from milepost.store.store import Store  # noqa: PLC0415
 
     made = Store.open(store)

@@ -10,7 +10,7 @@ from tests._material import columns_of, contents
 from tests.cli._runs import ROWS, evaluated
 
 from milepost.cli import main
-from milepost.cli._metric_text import metric_from, spec_from
+from milepost.cli._metric_spec import metric_from, spec_from
 from milepost.errors import UsageError
 from milepost.metrics.top_k import TopK
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import milepost.frameworks.tf1  # noqa: F401 - first, since it keeps TensorFlow quiet
+import milepost.models.tf1  # noqa: F401 - first, since it keeps TensorFlow quiet
 from milepost.compat.slim import _engine, evaluation, tf_metrics
 from milepost.compat.slim._results import read
 from milepost.errors import DataError, Mismatch, UsageError, Vanished

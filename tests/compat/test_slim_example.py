@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from milepost.evaluation import is_foreign
+from milepost.evaluation.definition import is_foreign
 
 RIGHT = (299, 347)
 BOTH = """

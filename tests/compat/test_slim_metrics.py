@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as judge
 
-import milepost.frameworks.tf1  # noqa: F401 - first, since it keeps TensorFlow quiet
+import milepost.models.tf1  # noqa: F401 - first, since it keeps TensorFlow quiet
 from milepost.compat import slim
 from milepost.compat.slim import metrics, tf_metrics
 from milepost.compat.slim._graph import functions

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milepost.compat.slim._packed import Layout
-from milepost.states import ExactSums, Tally
+from milepost.metrics._states import ExactSums, Tally
 
 numbers = st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=12)
 

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from milepost.data._content import content_digest
+from milepost.data._fingerprint import content_digest
 from milepost.data.arrays import Arrays
 from milepost.errors import DataError, UsageError
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from milepost.core import Batch
+from milepost.core.types import Batch
 from milepost.data.batches import Batches
 from milepost.errors import DataError, UnstableData, UsageError
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from milepost.data.grouped import Runs, grouped
-from milepost.data.order import Natural, Seeded
+from milepost.data._grouped_order import Runs, grouped
+from milepost.data._order import Natural, Seeded
 from milepost.errors import DataError, UsageError
 
 GROUPS = st.one_of(

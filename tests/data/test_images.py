@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from milepost.core import Batch
+from milepost.core.types import Batch
 from milepost.data import Images
 from milepost.data.images import Preset
 from milepost.errors import DataError, MissingExtra, UsageError
@@ -268,6 +268,6 @@ def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, module: str, f
     assert found.loader is not None
     anew = importlib.util.module_from_spec(found)
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "milepost.data._torch_items", raising=False)
+    monkeypatch.delitem(sys.modules, "milepost.data._torch_workers", raising=False)
     with pytest.raises(MissingExtra, match=rf"pip install 'milepost\[{pip}\]'"):
         found.loader.exec_module(anew)

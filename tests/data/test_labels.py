@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils import data
 
-from milepost.core import Batch
+from milepost.core.types import Batch
 from milepost.data import Arrays, Batches, TorchLoader
 from milepost.errors import DataError, UsageError
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from milepost.data.order import Declared, Natural, Seeded, make_order
+from milepost.data._order import Declared, Natural, Seeded, make_order
 from milepost.errors import DataError, UsageError
 
 LARGE = (65_536, 65_537, 65_792, 66_049, 100_003, 1_000_000)

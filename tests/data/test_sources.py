@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milepost.core import Batch
+from milepost.core.types import Batch
 from milepost.data.arrays import Arrays
 from milepost.data.batches import Batches
 from milepost.testing.sources import check_source

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from milepost.core import Batch
+from milepost.core.types import Batch
 from milepost.data import Arrays, Batches, TFDataset, TFRecords
 from milepost.errors import DataError, UnstableData, UsageError
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 from milepost.testing.sources import check_source
 
 

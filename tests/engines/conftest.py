@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from milepost.core import Found, Identity, Job, Target, Unit
+from milepost.core.types import Found, Identity, Job, Target, Unit
 
 FAKES = Path(__file__).parent / "fakes"
 

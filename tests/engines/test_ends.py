@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from milepost.core import Job, Unit
-from milepost.engines import _wire
+from milepost._internal.serialization import to_plain
+from milepost.core.types import Job, Unit
+from milepost.engines._process import wire
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool, sweep
 from milepost.engines.local import Local
-from milepost.plain import to_plain
 
 DRIVER = """
 import sys, tempfile
-from milepost.core import *
+from milepost.core.types import *
 from milepost.engines.local import Local
 tempfile.tempdir = sys.argv[1]
 options = {"evaluator": "fake_evaluator:open_evaluator", "reader": "fake_reader:Reader"}
@@ -108,11 +108,11 @@ def test_the_end_of_its_input_ends_a_busy_evaluator(unit: Callable[..., Unit], t
     tensor = {"name": "w", "dtype": "float32", "shape": [1], "where": where, "role": "weights", "group": ""}
     table = {"format": "x", "tensors": [tensor], "step": 7, "step_source": None, "foreign": [], "notes": []}
     asked = {"method": "evaluate", "unit": to_plain(unit("hang", paths=("a",))), "tables": {"a": table}}
-    command = [sys.executable, "-m", "milepost.engines._worker"]
+    command = [sys.executable, "-m", "milepost.engines._process.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         assert process.stdin is not None
-        _wire.send(process.stdin, {"method": "open", "job": job})
-        _wire.send(process.stdin, asked)
+        wire.send(process.stdin, {"method": "open", "job": job})
+        wire.send(process.stdin, asked)
         until((tmp_path / "mark").exists, "the evaluator computes")
         process.stdin.close()
         try:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from milepost import errors
-from milepost.core import Failure, Found, Job, Part, Unit
+from milepost._internal.serialization import to_plain
+from milepost.core.types import Failure, Found, Job, Part, Unit
 from milepost.engines._session import RoleSession
 from milepost.engines.inprocess import InProcess
 from milepost.engines.local import Local
-from milepost.plain import to_plain
 
 MakeJob = Callable[..., Job]
 MakeUnit = Callable[..., Unit]

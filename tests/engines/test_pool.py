@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from tests.engines.test_ends import gone, until
 
-from milepost.core import Failure, Found, Job, Part, Unit
+from milepost._internal.serialization import to_plain
+from milepost.core.types import Failure, Found, Job, Part, Unit
 from milepost.engines._session import RoleSession
 from milepost.engines.local import Local
 from milepost.errors import DataError, UsageError
-from milepost.plain import to_plain
 from milepost.testing.engines import check_engine, check_survival
 
 MakeUnit = Callable[..., Unit]

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milepost.core import Failure, Found, Job, Part, Unit
+from milepost._internal.serialization import to_plain
+from milepost.core.types import Failure, Found, Job, Part, Unit
 from milepost.engines._session import RoleSession
 from milepost.engines.local import Local
 from milepost.errors import UsageError
-from milepost.plain import to_plain
 
 TIMEOUT = 2
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from milepost.core import Part
-from milepost.engines import _wire
+from milepost.core.types import Part
+from milepost.engines._process import wire
 
 DTYPES = st.one_of(
     arrays.integer_dtypes(endianness="?"),
@@ -28,13 +28,13 @@ COLUMNS = DTYPES.flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(
 
 def crossed(part: Part) -> Part:
     stream = io.BytesIO()
-    head, blobs = _wire.part_frame(part)
-    _wire.send(stream, head, blobs)
+    head, blobs = wire.part_frame(part)
+    wire.send(stream, head, blobs)
     stream.seek(0)
-    frame = _wire.receive(stream.readinto)
+    frame = wire.receive(stream.readinto)
     assert frame is not None
-    assert _wire.receive(stream.readinto) is None
-    return _wire.part_of(*frame)
+    assert wire.receive(stream.readinto) is None
+    return wire.part_of(*frame)
 
 
 @given(
@@ -64,7 +64,7 @@ def test_bfloat16_and_strided_columns_cross() -> None:
 @pytest.mark.parametrize("column", [np.array([object()]), np.zeros(2, [("a", "i4")])])
 def test_objects_and_records_do_not_cross(column: np.ndarray) -> None:
     with pytest.raises(TypeError, match="column 'x' has dtype"):
-        _wire.part_frame(Part(0, 1, {"x": column}))
+        wire.part_frame(Part(0, 1, {"x": column}))
 
 
 def frame(header: bytes, length: int | None = None, magic: bytes = b"MPW1") -> io.BytesIO:
@@ -87,18 +87,18 @@ def frame(header: bytes, length: int | None = None, magic: bytes = b"MPW1") -> i
     ],
 )
 def test_what_is_no_frame_is_refused(stream: io.BytesIO, said: str) -> None:
-    with pytest.raises(_wire.WireError, match=said):
-        _wire.receive(stream.readinto)
+    with pytest.raises(wire.WireError, match=said):
+        wire.receive(stream.readinto)
 
 
 @given(st.data())
 def test_a_frame_that_is_cut_off_is_noticed(data: st.DataObject) -> None:
     stream = io.BytesIO()
-    _wire.send(stream, {"a": 1}, [b"0123456789"])
+    wire.send(stream, {"a": 1}, [b"0123456789"])
     whole = stream.getvalue()
     cut = data.draw(st.integers(1, len(whole) - 1))
     with pytest.raises(EOFError, match="cut off"):
-        _wire.receive(io.BytesIO(whole[:cut]).readinto)
+        wire.receive(io.BytesIO(whole[:cut]).readinto)
 
 
 @pytest.mark.parametrize(
@@ -107,5 +107,5 @@ def test_a_frame_that_is_cut_off_is_noticed(data: st.DataObject) -> None:
 )
 def test_a_column_unlike_its_bytes_is_refused(column: list[object]) -> None:
     head = {"start": 0, "stop": 2, "columns": [column], "states": [], "environment": {}}
-    with pytest.raises(_wire.WireError, match="column 'x'"):
-        _wire.part_of(head, [bytes(16)])
+    with pytest.raises(wire.WireError, match="column 'x'"):
+        wire.part_of(head, [bytes(16)])

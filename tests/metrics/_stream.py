@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from milepost.core import Array, Metric, Value
-from milepost.outcomes import Classification
+from milepost.core.types import Array, Metric, Value
+from milepost.tasks import Classification
 
 CLASSES = 5
 ALL = list(range(CLASSES))

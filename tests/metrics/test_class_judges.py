@@ -10,7 +10,7 @@ from sklearn import metrics as judge
 from tests.metrics._stream import ALL, CLASSES, KINDS, Stream
 from torchmetrics import classification as peer
 
-from milepost.core import Array
+from milepost.core.types import Array
 from milepost.errors import UsageError
 from milepost.metrics import FBeta, Precision, Recall, Specificity
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milepost.core import Array, Metric
+from milepost.core.types import Array, Metric
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 CONFIDENCE = np.array([0.55, 0.62, 0.71, 0.78, 0.83, 0.88, 0.91, 0.95, 0.97, 0.99], np.float32)
 CORRECT = np.array([1, 0, 1, 0, 1, 1, 1, 1, 0, 1])

@@ -9,9 +9,9 @@ import torch
 from sklearn import metrics as judge
 from torchmetrics import classification as peer
 
-from milepost.core import Array, Metric, Value
+from milepost.core.types import Array, Metric, Value
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 ROWS, CLASSES = 80, 6
 ALL = list(range(CLASSES))

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import milepost.metrics
-from milepost.core import Array, Columns, Value
+from milepost.core.types import Array, Columns, Value
 from milepost.errors import UsageError
 from milepost.metrics._mean import counted, share
+from milepost.metrics._states import Tally
 from milepost.registry import classes
-from milepost.states import Tally
 from milepost.testing import metrics as laws
 from milepost.testing.metrics import check_metric, columns_for
 from milepost.testing.variants import variants

@@ -8,10 +8,10 @@ import torch
 from sklearn import metrics as judge
 from tests.metrics._stream import ALL, KINDS, Stream
 
-from milepost.core import Array
+from milepost.core.types import Array
 from milepost.errors import UsageError
 from milepost.metrics import Brier, CrossEntropy, SmoothedCrossEntropy
-from milepost.outcomes import Classification
+from milepost.tasks import Classification
 
 TORCH_LOSS = torch.nn.functional.cross_entropy
 

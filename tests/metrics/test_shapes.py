@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score, ndcg_score, roc_auc_score
 
-from milepost import states
-from milepost.core import Array, Column, Columns, Value
+from milepost.core.types import Array, Column, Columns, Value
 from milepost.data.arrays import Arrays
-from milepost.evaluation import Evaluation
-from milepost.frameworks.numpy import FunctionModel
+from milepost.evaluation.definition import Evaluation
+from milepost.metrics import _states
 from milepost.metrics._mean import mean, summed
-from milepost.states import ExactSums, Tally
+from milepost.metrics._states import ExactSums, Tally
+from milepost.models.numpy import FunctionModel
 from milepost.testing import metrics as laws
 from milepost.testing.metrics import check_metric
 
@@ -170,7 +170,7 @@ def made() -> dict[str, Array]:
 @pytest.mark.parametrize("weights", [None, np.arange(ROWS) % 4 + 1.0], ids=["plain", "weighted"])
 def test_the_kind_keeps_the_laws(metric: Any, weights: Array | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(laws, "load", lambda room, name: type(metric))
-    monkeypatch.setitem(states._READERS, "scores", Scores.from_bytes)
+    monkeypatch.setitem(_states._READERS, "scores", Scores.from_bytes)
     check_metric(metric, made(), weights)
 
 

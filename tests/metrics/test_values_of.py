@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from milepost.core import Array
+from milepost.core.types import Array
 from milepost.metrics import Confusion
 
 

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 from tests.report import samples
 
-from milepost.report import results_table, terminal
+from milepost.report import results_table, rich_table
+from milepost.report._align import lines
 from milepost.report.table import Results, build
-from milepost.report.text import lines
 
 PIPED = """\
 run             step  variant  data  slice  name                     n     top1            interval  batch_mean  \
@@ -32,7 +32,7 @@ def draw(results: Results, width: int, *, colour: bool = False) -> str:
         highlight=False,
     )
     with console.capture() as captured:
-        console.print(terminal.render(results, console))
+        console.print(rich_table.render(results, console))
     return captured.get()
 
 

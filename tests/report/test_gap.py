@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milepost.core import Array
+from milepost.core.types import Array
 from milepost.report.gap import closed_form, explain
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milepost.report import numbers
+from milepost.report import _numbers
 
 
 @pytest.mark.parametrize(
@@ -33,39 +33,39 @@ from milepost.report import numbers
     ],
 )
 def test_golden(value: float | None, places: int, text: str) -> None:
-    assert numbers.number(value, places) == text
+    assert _numbers.number(value, places) == text
 
 
 @given(st.floats(-1e6, 1e6), st.integers(3, 6))
 def test_only_a_whole_number_prints_as_zero_or_one(value: float, places: int) -> None:
-    shown = float(numbers.number(value, places))
+    shown = float(_numbers.number(value, places))
     assert shown == value or shown not in (-1.0, 0.0, 1.0)
     assert shown == pytest.approx(value, abs=10.0**-places, rel=0.06)
 
 
 @given(st.integers(1, 10**6))
 def test_the_digits_tell_neighbouring_counts_apart(n: int) -> None:
-    places = numbers.decimals(n)
+    places = _numbers.decimals(n)
     assert 10.0**-places <= max(1 / n, 1e-3)
     assert 3 <= places <= 6
 
 
 def test_fractions_only_of_whole_numbers() -> None:
-    assert numbers.share(299, 360) == "299/360"
-    assert numbers.share(299.0, 360.0) == "299/360"
-    assert numbers.share(298.5, 360) == ""
-    assert numbers.share(None, None) == ""
+    assert _numbers.share(299, 360) == "299/360"
+    assert _numbers.share(299.0, 360.0) == "299/360"
+    assert _numbers.share(298.5, 360) == ""
+    assert _numbers.share(None, None) == ""
 
 
 def test_sizes_and_durations() -> None:
-    assert [numbers.size(n) for n in (0, 1023, 1024, 5 << 20, 3 << 30)] == [
+    assert [_numbers.size(n) for n in (0, 1023, 1024, 5 << 20, 3 << 30)] == [
         "0 B",
         "1023 B",
         "1.0 KiB",
         "5.0 MiB",
         "3.0 GiB",
     ]
-    assert [numbers.duration(s) for s in (0.5, 59.4, 60, 3599, 7200, None)] == [
+    assert [_numbers.duration(s) for s in (0.5, 59.4, 60, 3599, 7200, None)] == [
         "500 ms",
         "59.4 s",
         "1 min 0 s",

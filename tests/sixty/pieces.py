@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from milepost.core import Array
+from milepost.core.types import Array
 
 FEATURES, HIDDEN, CLASSES, ROWS = 8, 256, 10, 400
 
@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from milepost.data.arrays import Arrays
-from milepost.evaluation import Evaluation
-from milepost.frameworks.torch import TorchModel
+from milepost.evaluation.definition import Evaluation
+from milepost.models.torch import TorchModel
 from milepost.metrics.top_k import TopK
-from milepost.outcomes.classification import Classification
+from milepost.tasks.classification import Classification
 
 
 class Net(torch.nn.Module):

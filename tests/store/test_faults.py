@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from tests.store._disk import FAULTS, SYNCS, Disk, after_power_cut, always, once
 
-from milepost.core import Identity
+from milepost._internal.atomic import PREFIX
+from milepost.core.types import Identity
 from milepost.errors import StoreError
-from milepost.files import PREFIX
-from milepost.store._folder import FolderStorage
+from milepost.store._storage import FolderStorage
+from milepost.store.checkpoint_records import Sighting
 from milepost.store.index import Index
-from milepost.store.sightings import Sighting
 from milepost.store.store import Store
 from milepost.testing.stores import KEY, check_whole, contents, made_part, made_record
 

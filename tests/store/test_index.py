@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from tests.store.make_store import METRICS, digest_of, make_store, payload
 
-from milepost.core import Identity
+from milepost.core.types import Identity
 from milepost.errors import StoreError
+from milepost.store.checkpoint_records import Sighting
 from milepost.store.index import Index
-from milepost.store.sightings import Sighting
 from milepost.store.store import Store
 
 DIGEST = "ab" * 16
@@ -197,7 +197,7 @@ def test_a_store_that_cannot_be_written_has_its_index_in_the_cache(
 ) -> None:
     store = make_store(tmp_path / "s", 1, ["top1"])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("milepost.store._index_place.on_network", lambda _: True)
+    monkeypatch.setattr("milepost.store._index_location.on_network", lambda _: True)
     with Index(store.path, store.id) as index:
         assert index.place == str(tmp_path / "cache" / "milepost" / f"{store.id}.sqlite")
         index.refresh()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from milepost._internal.atomic import Owner
 from milepost.errors import StoreError
-from milepost.files import Owner
 from milepost.store.leases import Lease, Pulses, Worker
 from milepost.store.store import Store
 from milepost.testing.stores import KEY

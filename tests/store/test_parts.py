@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from milepost.core import Part
+from milepost.core.types import Part
 from milepost.errors import StoreError, UnstableData
-from milepost.store import _pieces
+from milepost.store import _ranges
 from milepost.store.store import Store
 from milepost.testing.stores import KEY, made_part
 
@@ -18,23 +18,23 @@ BOUNDS = st.tuples(st.integers(0, 30), st.integers(1, 12)).map(lambda pair: (pai
 @settings(max_examples=150, deadline=None)
 @given(st.lists(BOUNDS, max_size=7))
 def test_cut_takes_every_covered_row_once(bounds: list[tuple[int, int]]) -> None:
-    rows = [row for piece in _pieces.cut(bounds) for row in range(piece.start, piece.stop)]
+    rows = [row for piece in _ranges.cut(bounds) for row in range(piece.start, piece.stop)]
     assert rows == sorted({row for start, stop in bounds for row in range(start, stop)})
-    assert all(piece.first <= piece.start < piece.stop <= piece.last for piece in _pieces.cut(bounds))
-    covered = [row for start, stop in _pieces.merged(bounds) for row in range(start, stop)]
+    assert all(piece.first <= piece.start < piece.stop <= piece.last for piece in _ranges.cut(bounds))
+    covered = [row for start, stop in _ranges.merged(bounds) for row in range(start, stop)]
     assert covered == rows
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(BOUNDS, max_size=7))
 def test_whole_chooses_the_most_rows_that_parts_without_overlap_can(bounds: list[tuple[int, int]]) -> None:
-    chosen = [(piece.start, piece.stop) for piece in _pieces.whole(bounds)]
+    chosen = [(piece.start, piece.stop) for piece in _ranges.whole(bounds)]
     assert set(chosen) <= set(bounds)
-    assert not _pieces.overlapping(chosen)
+    assert not _ranges.overlapping(chosen)
     best = 0
     for mask in range(1 << len(bounds)):
         some = [pair for index, pair in enumerate(bounds) if mask >> index & 1]
-        if not _pieces.overlapping(some):
+        if not _ranges.overlapping(some):
             best = max(best, sum(stop - start for start, stop in some))
     assert sum(stop - start for start, stop in chosen) == best
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milepost.core import Identity
+from milepost.core.types import Identity
 from milepost.errors import StoreError
+from milepost.store.checkpoint_records import Sighting
 from milepost.store.records import coverage_text, number
-from milepost.store.sightings import Sighting
 from milepost.store.store import Store
 from milepost.testing.stores import KEY, made_part, made_record
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from milepost.checkpoints._io import identity_of, unreadable
-from milepost.checkpoints._layout import is_readable
-from milepost.checkpoints.find import find, looked_for
-from milepost.checkpoints.parts import standing
-from milepost.checkpoints.steps import step_of_name
-from milepost.core import Extent, Format, Found, Identity, Json, Table, Tensor
+from milepost._internal.serialization import from_plain, to_plain
+from milepost.checkpoints._files.bounded import identity_of, unreadable
+from milepost.checkpoints._files.companions import standing
+from milepost.checkpoints._files.layout import is_readable
+from milepost.checkpoints.discovery import find, looked_for
+from milepost.checkpoints.names import step_of_name
+from milepost.core.types import Extent, Format, Found, Identity, Json, Table, Tensor
 from milepost.errors import Corrupt, MilepostError, OutOfMemory, Torn, UsageError, checkpoint_error
-from milepost.plain import from_plain, to_plain
 from milepost.registry import load
 
 _ALIGNMENT = 64
@@ -83,7 +83,7 @@ class Reader:
 
     def _format(self, name: str) -> Format:
         if name not in self._formats:
-            self._formats[name] = load("checkpoints", name)()
+            self._formats[name] = load("checkpoints.formats", name)()
         return self._formats[name]
 
     def looked_for(self) -> str:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from milepost.registry import resolve
+from milepost.report._align import lines
 from milepost.report.table import Plain, Results, build, newest
-from milepost.report.text import lines
 
 _NEWEST = 50
 
@@ -72,7 +72,7 @@ def _print_results(results: Results) -> None:
         sys.stdout.write("\n".join(lines(results)) + "\n")
         return
     console = resolve("rich.console:Console")(highlight=False)
-    console.print(resolve("milepost.report.terminal:render")(results, console))
+    console.print(resolve("milepost.report.rich_table:render")(results, console))
 
 
 def _copy_of_stdout(stream: TextIO) -> int | None:

@@ -16,12 +16,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from milepost import notify, sandbox
-from milepost._sandbox_trial import try_out
-from milepost.cli import _places
+from milepost.cli import _disk_space
 from milepost.cli._arguments import STORE, add_json
 from milepost.cli._output import json_lines
-from milepost.report.numbers import size
+from milepost.report._numbers import size
+from milepost.sandbox import confine
+from milepost.sandbox.selftest import try_out
+from milepost.watch import notify
 
 _ALLOWED = ("read a checkpoint", "write into the spool")
 _LITTLE = 1 << 30
@@ -70,7 +71,7 @@ def _examined(args: argparse.Namespace) -> Iterator[Line]:
     yield from _sandbox()
     yield from _store(args.store or STORE, asked=args.store is not None)
     for path in args.checkpoints:
-        yield from _folder(path, _places.existing(args.store or STORE))
+        yield from _folder(path, _disk_space.existing(args.store or STORE))
 
 
 def _machine() -> Iterator[Line]:
@@ -80,9 +81,9 @@ def _machine() -> Iterator[Line]:
     yield Line("milepost", "ok", importlib.metadata.version("milepost"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Line("processors", "ok", str(cores))
-    yield Line("memory", "ok", size(sandbox.memory()))
+    yield Line("memory", "ok", size(confine.memory()))
     spool = tempfile.gettempdir()
-    left = _places.free(spool)
+    left = _disk_space.free(spool)
     advice = "set TMPDIR to a folder with more: compressed checkpoints are unpacked there" if left < _LITTLE else ""
     yield Line("temporary folder", "warning" if advice else "ok", f"{spool}: {size(left)} free", advice)
 
@@ -117,7 +118,7 @@ def _sandbox() -> Iterator[Line]:
     try:
         told = try_out()
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        advice = f"as a last resort, {sandbox.SWITCH}=off reads checkpoints without it"
+        advice = f"as a last resort, {confine.SWITCH}=off reads checkpoints without it"
         yield Line("sandbox", "failed", f"a process that locks itself in could not be tried: {error}", advice)
         return
     whole = all(part["active"] for part in told["parts"])
@@ -137,13 +138,13 @@ def _sandbox() -> Iterator[Line]:
 
 
 def _store(path: str, *, asked: bool) -> Iterator[Line]:
-    place = _places.existing(path)
+    place = _disk_space.existing(path)
     there = "" if os.path.exists(path) else f", not there yet; looked at {place}"
     if not os.path.isdir(place):
         yield Line("store", "failed" if asked else "warning", f"{path}: not a folder", "name another with --store")
         return
-    trouble, kind = _places.trouble_with_links(place), _places.kind_of(place)
-    left = _places.free(place)
+    trouble, kind = _disk_space.trouble_with_links(place), _disk_space.kind_of(place)
+    left = _disk_space.free(place)
     about = f"{path}{there}: {kind or 'file system unknown'}, {size(left)} free"
     if not os.access(place, os.W_OK | os.X_OK):
         yield Line(
@@ -166,8 +167,8 @@ def _folder(path: str, store: str) -> Iterator[Line]:
     if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
         yield Line(check, "failed", "cannot be read by this user", "as the owner: chmod g+rX (or a+rX)")
         return
-    kind, status = _places.kind_of(path), os.stat(path)
-    yield Line(check, "ok", f"readable; {kind or 'file system unknown'}, {size(_places.free(path))} free")
+    kind, status = _disk_space.kind_of(path), os.stat(path)
+    yield Line(check, "ok", f"readable; {kind or 'file system unknown'}, {size(_disk_space.free(path))} free")
     yield _notification(check, path, kind)
     if status.st_dev == os.stat(store).st_dev:
         yield Line(check, "ok", "on the store's file system: waiting checkpoints can be pinned by hard link")
@@ -179,7 +180,7 @@ def _folder(path: str, store: str) -> Iterator[Line]:
 
 
 def _notification(check: str, path: str, kind: str) -> Line:
-    if _places.is_remote(kind):
+    if _disk_space.is_remote(kind):
         return Line(check, "ok", f"watched by polling: {kind} does not tell what other machines do")
     if not notify.is_installed():
         advice = "for news within a fraction of a second: pip install 'milepost[watch]'"

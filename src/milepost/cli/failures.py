@@ -13,10 +13,10 @@ from milepost.cli._arguments import add_json, add_run, add_store
 from milepost.cli._output import json_lines
 from milepost.cli._store import failures, open_store
 from milepost.errors import UsageError, advice, printable, retried
-from milepost.report.address import find, run_id
-from milepost.report.numbers import count
+from milepost.report._align import align
+from milepost.report._numbers import count
+from milepost.report.addresses import find, run_id
 from milepost.report.table import Plain, failure_of
-from milepost.report.text import align
 
 _KEYS = ("event", "run", "path", "step", "class", "message", "attempts")
 _HEADS = ("run", "step", "class", "attempts", "path")

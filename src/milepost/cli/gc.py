@@ -12,15 +12,15 @@ from typing import Any
 
 from milepost.cli import FAILED
 from milepost.cli._arguments import add_json, add_store, positive
-from milepost.cli._folder import Folder, Place
+from milepost.cli._gc_folder import Folder, Place
 from milepost.cli._output import json_lines
 from milepost.cli._store import open_store
 from milepost.errors import MilepostError, UsageError
+from milepost.report._align import align
+from milepost.report._numbers import number, size
 from milepost.report.best import Best, best_of
-from milepost.report.keeping import Measured, Verdict, keep
-from milepost.report.numbers import number, size
+from milepost.report.retention import Measured, Verdict, keep
 from milepost.report.table import Plain, as_number
-from milepost.report.text import align
 
 _HEADS = ("verdict", "run", "step", "name", "value", "bytes", "reason")
 _RIGHT = (False, False, True, False, True, True, False)

@@ -13,9 +13,9 @@ from milepost.cli._arguments import add_json
 from milepost.cli._output import json_lines
 from milepost.errors import printable
 from milepost.registry import resolve
-from milepost.report.numbers import count, size
-from milepost.report.text import align
-from milepost.sandbox import lacking
+from milepost.report._align import align
+from milepost.report._numbers import count, size
+from milepost.sandbox.confine import lacking
 
 _ROLES = ("weights", "optimizer", "bookkeeping")
 
@@ -28,8 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the table of tensors."""
-    path = resolve("milepost.checkpoints.parts:named")(args.path)
-    beside = resolve("milepost.checkpoints.parts:parts_of")(path)
+    path = resolve("milepost.checkpoints._files.companions:named")(args.path)
+    beside = resolve("milepost.checkpoints._files.companions:parts_of")(path)
     held, parts = resolve("milepost.engines.local:inspect")(path, beside)
     if said := lacking(parts):
         sys.stderr.write(f"{said}\n")

@@ -11,7 +11,7 @@ import sys
 from milepost.cli._arguments import add_json, add_slice, add_store
 from milepost.cli._output import json_lines, print_checkpoints
 from milepost.cli._store import failures, open_index
-from milepost.report.recorded import check_slice
+from milepost.report._metrics_on_record import check_slice
 
 
 def add(parser: argparse.ArgumentParser) -> None:

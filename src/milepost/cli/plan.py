@@ -10,9 +10,9 @@ from milepost.cli._arguments import add_request
 from milepost.cli._output import json_lines
 from milepost.cli.run import request_of
 from milepost.registry import resolve
-from milepost.report.numbers import count, duration
+from milepost.report._align import align
+from milepost.report._numbers import count, duration
 from milepost.report.progress import headline
-from milepost.report.text import align
 
 _HEADS = ("action", "run", "step", "name", "variant", "data", "rows", "time", "reason")
 _RIGHT = (False, False, True, False, False, False, True, True, False)
@@ -28,11 +28,11 @@ def execute(args: argparse.Namespace) -> int:
     request = request_of(args)
     if args.json:
         with json_lines() as out:
-            rows = resolve("milepost.run:plan")(request, _tell)
+            rows = resolve("milepost.run.run:plan")(request, _tell)
             out.write_all({"event": "plan", **row} for row in rows)
             out.write({"event": "done", **{action: _count(rows, action) for action in ("evaluate", "skip", "failed")}})
         return 0
-    rows = resolve("milepost.run:plan")(request, _tell)
+    rows = resolve("milepost.run.run:plan")(request, _tell)
     sys.stdout.write("\n".join([*_table(rows), summary(rows)]) + "\n")
     return 0
 

@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def request_of(args: argparse.Namespace) -> Any:
     """Turn parsed arguments into the driver's request."""
     file, attribute = evaluation_file(args.evaluation)
-    return resolve("milepost.run:Request")(
+    return resolve("milepost.run.run:Request")(
         checkpoints=tuple(args.checkpoints),
         store=args.store,
         file=file,
@@ -92,7 +92,7 @@ def _run(request: Any, seen: _Seen, out: JsonLines | None) -> Any:
                 out.write(event)
             ended = ended or event["event"] == "done"
 
-        summary = resolve("milepost.run:run")(request, listen)
+        summary = resolve("milepost.run.run:run")(request, listen)
     if out and not ended:
         out.write(_done(summary))
     return summary

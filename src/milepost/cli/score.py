@@ -11,12 +11,12 @@ from typing import Any
 
 from milepost.cli import FAILED
 from milepost.cli._arguments import add_json, add_store
-from milepost.cli._metric_text import metric_from
+from milepost.cli._metric_spec import metric_from
 from milepost.cli._output import json_lines, print_checkpoints
 from milepost.cli._store import open_store
 from milepost.errors import UsageError
 from milepost.registry import resolve
-from milepost.report.address import find
+from milepost.report.addresses import find
 from milepost.report.table import Plain
 
 _METRIC_HELP = "a registered metric, NAME or NAME(KEY=VALUE, ...), quoted for the shell; may be given several times"
@@ -43,7 +43,7 @@ def execute(args: argparse.Namespace) -> int:
     lacking: list[str] = []
     for row in chosen:
         try:
-            payloads = resolve("milepost.score:score_kept")(store, row["digest"], metrics)
+            payloads = resolve("milepost.scoring.records:score_kept")(store, row["digest"], metrics)
             names |= {entry["metric"] for payload in payloads for entry in payload["values"]}
         except UsageError as error:
             # One that was named must do; among all, the others are worth having.

@@ -14,8 +14,8 @@ from milepost.cli._output import json_lines
 from milepost.cli._store import failures, open_store
 from milepost.errors import UsageError
 from milepost.registry import resolve
-from milepost.report.address import find
-from milepost.report.detail import Evaluated, describe, drawn
+from milepost.report.addresses import find
+from milepost.report.show import Evaluated, describe, drawn
 from milepost.report.table import Plain
 
 
@@ -58,7 +58,7 @@ def _keep_means(store: Any, checkpoint: Plain, records: Sequence[Plain], sizes: 
     missing = [size for size in dict.fromkeys(sizes) if size not in known]
     if missing and not checkpoint.get("digest"):
         raise UsageError("--batch-size: this checkpoint failed, so there are no outcomes to compute batch means from")
-    if missing and not resolve("milepost.score:batch_means")(store, checkpoint["digest"], missing):
+    if missing and not resolve("milepost.scoring.records:batch_means")(store, checkpoint["digest"], missing):
         raise UsageError(
             "--batch-size: no outcomes of this checkpoint are kept that batch means could be computed from"
         )
@@ -103,7 +103,7 @@ def _tables(store: Any, key: str) -> Iterator[str]:
             yield from ["", f"table {name}", *(f"  {line}" for line in resolve(_TABLE_LINES)(arrays))]
 
 
-_TABLE_LINES = "milepost.report.arrays:table_lines"
+_TABLE_LINES = "milepost.report.tables_text:table_lines"
 
 
 def _rows(payload: Mapping[str, Any]) -> int:

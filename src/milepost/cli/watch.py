@@ -15,7 +15,7 @@ from milepost.cli._arguments import add_request, positive, seconds
 from milepost.cli._output import JsonLines, json_lines
 from milepost.cli.run import request_of
 from milepost.registry import resolve
-from milepost.report.live import watching
+from milepost.report.watch_progress import watching
 
 _PRINTED = frozenset({"record", "failure", "checkpoint", "done"})
 _HEARTBEAT = 600.0
@@ -61,8 +61,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def terms_of(args: argparse.Namespace) -> Any:
     """Turn parsed arguments into how to watch."""
     heartbeat = args.heartbeat_timeout or (_HEARTBEAT if args.until == "done" else None)
-    ending = resolve("milepost.endings:Ending")(args.until == "done", args.max_steps, args.idle, heartbeat)
-    return resolve("milepost.watch:Terms")(ending, args.order, args.every, args.torn_after, args.poll)
+    ending = resolve("milepost.watch.stop_conditions:Ending")(
+        args.until == "done", args.max_steps, args.idle, heartbeat
+    )
+    return resolve("milepost.watch.watch:Terms")(ending, args.order, args.every, args.torn_after, args.poll)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -104,7 +106,7 @@ def _watch(request: Any, terms: Any, seen: _Seen, out: JsonLines | None) -> Any:
             if out and event["event"] in _PRINTED:
                 out.write(event)
 
-        return resolve("milepost.watch:watch")(request, terms, listen)
+        return resolve("milepost.watch.watch:watch")(request, terms, listen)
 
 
 def _counted(watched: Any) -> str:

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from milepost.checkpoints.steps import step_of_name
-from milepost.core import Failure, Found, Table
-from milepost.endings import Ending, Producer
-from milepost.engines._confined import ConfinedReader
+from milepost._internal.atomic import natural
+from milepost._internal.serialization import from_plain, to_plain
+from milepost.checkpoints.names import step_of_name
+from milepost.core.types import Failure, Found, Table
+from milepost.engines._process.confined_reader import ConfinedReader
 from milepost.errors import CheckpointError, Torn, UsageError
-from milepost.files import natural
-from milepost.inventory import Inventory
-from milepost.plain import from_plain, to_plain
-from milepost.restore import restore
+from milepost.restore.matching import restore
+from milepost.watch.snapshot import Inventory
+from milepost.watch.stop_conditions import Ending, Producer
 
 _NUMBERED = re.compile(r"-(\d{1,18})$")
 _SUFFIXES = (".weights.h5", ".weights.json", ".index", ".keras", ".h5", ".npz", ".safetensors")
@@ -86,7 +86,7 @@ class SidecarEvaluator:
 
         Raises UsageError for a model that is not compiled or cannot be built; errors of `model.evaluate` pass through.
         """
-        from milepost.frameworks.keras import KerasModel  # noqa: PLC0415 - Keras, only where it is used
+        from milepost.models.keras import KerasModel  # noqa: PLC0415 - Keras, only where it is used
 
         if getattr(self.model, "optimizer", None) is None and not getattr(self.model, "compiled", False):
             raise UsageError("SidecarEvaluator: the model is not compiled; model.compile(loss=..., metrics=[...])")

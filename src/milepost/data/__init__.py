@@ -1,5 +1,5 @@
 """Sources of held-out data: one source a file.  The classes are handed on lazily."""
 
-from milepost._lazy import room
+from milepost._internal.lazy import room
 
 __getattr__, __dir__ = room(__name__)

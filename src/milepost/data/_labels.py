@@ -6,9 +6,9 @@ from typing import Any, TypedDict, cast
 
 import numpy as np
 
-from milepost.core import Array, Json
+from milepost._internal.serialization import digest
+from milepost.core.types import Array, Json
 from milepost.errors import DataError, UsageError
-from milepost.plain import digest
 
 
 class LabelOptions(TypedDict, total=False):

@@ -5,11 +5,9 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from milepost.core import Array, Batch, Json
-from milepost.data._content import content_digest
-from milepost.data._extras import Extras, Slices, as_groups, as_slices, cut, described, lengths, refuse_unknown
-from milepost.data._labels import labelling
-from milepost.data._rows import (
+from milepost._internal.serialization import digest
+from milepost.core.types import Array, Batch, Json
+from milepost.data._columns import (
     as_ids,
     as_inputs,
     as_labels,
@@ -22,10 +20,12 @@ from milepost.data._rows import (
     take,
     take_rows,
 )
-from milepost.data.grouped import assignment, count, grouped
-from milepost.data.order import Order, OrderName, make_order
+from milepost.data._fingerprint import content_digest
+from milepost.data._grouped_order import assignment, count, grouped
+from milepost.data._labels import labelling
+from milepost.data._order import Order, OrderName, make_order
+from milepost.data._slices_groups import Extras, Slices, as_groups, as_slices, cut, described, lengths, refuse_unknown
 from milepost.errors import DataError, UsageError
-from milepost.plain import digest
 
 _BLOCK = 8192  # positions are turned into rows in blocks: a call of the order costs as much for 200 rows as for 2,000
 _GATHERED = 1 << 23  # bytes that are gathered at once: between its calls a gathering thread holds the interpreter

@@ -6,11 +6,9 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from milepost.core import Array, Batch, Json
-from milepost.data._content import content_digest
-from milepost.data._extras import Slices, as_groups, as_slices, cut, described, lengths, refuse_unknown
-from milepost.data._labels import Labelling, LabelOptions, labelling
-from milepost.data._rows import (
+from milepost._internal.serialization import digest
+from milepost.core.types import Array, Batch, Json
+from milepost.data._columns import (
     Inputs,
     as_ids,
     as_inputs,
@@ -25,11 +23,13 @@ from milepost.data._rows import (
     take,
     take_rows,
 )
+from milepost.data._fingerprint import content_digest
+from milepost.data._grouped_order import ADVICE, Runs
+from milepost.data._labels import Labelling, LabelOptions, labelling
+from milepost.data._order import Natural
+from milepost.data._slices_groups import Slices, as_groups, as_slices, cut, described, lengths, refuse_unknown
 from milepost.data.arrays import check_range, declared
-from milepost.data.grouped import ADVICE, Runs
-from milepost.data.order import Natural
 from milepost.errors import DataError, UnstableData, UsageError
-from milepost.plain import digest
 
 _PROBE = 64
 

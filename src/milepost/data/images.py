@@ -15,15 +15,15 @@ from typing import Any, Unpack, cast
 import google_crc32c
 import numpy as np
 
-from milepost.core import Array, Batch, Json
-from milepost.data._extras import Slices, cut, described
-from milepost.data._folder import SUFFIXES, groups_of, labels_of, listed, named, slices_of
-from milepost.data._preset import Changes, Preset, pair, preset_of
+from milepost._internal.serialization import digest, spec_of
+from milepost.core.types import Array, Batch, Json
+from milepost.data._grouped_order import assignment, count, grouped
+from milepost.data._image_folder import SUFFIXES, groups_of, labels_of, listed, named, slices_of
+from milepost.data._order import Order, OrderName, make_order
+from milepost.data._preprocessing import Changes, Preset, pair, preset_of
+from milepost.data._slices_groups import Slices, cut, described
 from milepost.data.arrays import check_range, declared
-from milepost.data.grouped import assignment, count, grouped
-from milepost.data.order import Order, OrderName, make_order
 from milepost.errors import DataError, MissingExtra, UsageError
-from milepost.plain import digest, spec_of
 
 try:
     from PIL import Image, ImageOps

@@ -8,13 +8,13 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from milepost.core import Array, Batch, Json
-from milepost.data._entries import Names, given
-from milepost.data._extras import described, refuse_unknown
+from milepost._internal.atomic import natural
+from milepost.core.types import Array, Batch, Json
 from milepost.data._labels import LabelOptions, label_options, labelling
+from milepost.data._slices_groups import described, refuse_unknown
+from milepost.data._torch_entries import Names, given
 from milepost.data.batches import Batches
 from milepost.errors import DataError, MissingExtra, UsageError
-from milepost.files import natural
 
 try:
     import tensorflow as tf
@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("tensorflow", "tf") from error
 
-from milepost.data import _tf_chain as chain
+from milepost.data import _tf_pipeline as chain
 
 _BATCH = 256
 _PROBE = 64

@@ -12,19 +12,19 @@ from typing import Any, TypedDict, Unpack, cast
 import ml_dtypes
 import numpy as np
 
-from milepost.core import Array, Batch, Json
-from milepost.data._content import content_digest
-from milepost.data._entries import Given, Names, Piece, checked, given
-from milepost.data._extras import Slices, cut, described, lengths, refuse_unknown
+from milepost._internal.serialization import digest
+from milepost.core.types import Array, Batch, Json
+from milepost.data._columns import as_inputs, as_labels, same_length
+from milepost.data._fingerprint import content_digest
+from milepost.data._grouped_order import ADVICE, Runs, assignment, count, grouped
 from milepost.data._labels import LabelOptions, label_options, labelling
-from milepost.data._rows import as_inputs, as_labels, same_length
-from milepost.data._torch_items import Items, settings, shut_down
+from milepost.data._order import Order, OrderName, Seeded, make_order
+from milepost.data._slices_groups import Slices, cut, described, lengths, refuse_unknown
+from milepost.data._torch_entries import Given, Names, Piece, checked, given
+from milepost.data._torch_workers import Items, settings, shut_down
 from milepost.data.arrays import check_range, declared
 from milepost.data.batches import Batches
-from milepost.data.grouped import ADVICE, Runs, assignment, count, grouped
-from milepost.data.order import Order, OrderName, Seeded, make_order
 from milepost.errors import DataError, MissingExtra, UnstableData, UsageError
-from milepost.plain import digest
 
 try:
     import torch

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from milepost import errors
-from milepost.core import Failure
+from milepost.core.types import Failure
 
 TAIL = 8
 """Lines of a traceback that go into a message."""

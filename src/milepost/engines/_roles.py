@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
-from milepost.core import Failure, Found, Job, Json, Part, Table, Target, Unit
+from milepost.core.types import Failure, Found, Job, Json, Part, Table, Target, Unit
 from milepost.engines._errors import as_checkpoint_error, as_file_error
 from milepost.errors import UsageError
 from milepost.registry import resolve

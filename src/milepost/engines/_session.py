@@ -6,14 +6,14 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from milepost.core import Found, Json, Target, Unit
+from milepost._internal.serialization import from_plain, to_plain
+from milepost.core.types import Found, Json, Target, Unit
 from milepost.engines._errors import failure_of
+from milepost.engines._failures import check_whole, rows, share
 from milepost.engines._roles import Confined, Evaluator, Outcome, Reader
-from milepost.engines._rows import check_whole, rows, share
 from milepost.engines._spool import Spool
 from milepost.engines._tables import Tables
 from milepost.errors import CheckpointError, Crashed, UsageError
-from milepost.plain import from_plain, to_plain
 
 
 class RoleSession:

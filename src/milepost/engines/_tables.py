@@ -4,11 +4,11 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from milepost.core import Found, Table
+from milepost._internal.serialization import from_plain, to_plain
+from milepost.core.types import Found, Table
 from milepost.engines._errors import as_unreadable
 from milepost.engines._roles import Reader
 from milepost.engines._spool import Spool
-from milepost.plain import from_plain, to_plain
 
 _RESIDENT = 4
 """Tables that are kept for the next unit, with what they put into the spool."""

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from typing import ClassVar
 
-from milepost.core import Job
+from milepost.core.types import Job
 from milepost.engines._roles import READER, Guarded, address
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool

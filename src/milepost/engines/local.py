@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import ClassVar
 
-from milepost.core import Job, Json
-from milepost.engines._confined import ConfinedReader, readable_of
-from milepost.engines._pool import Pool, workers_of
-from milepost.engines._remote import RemoteEvaluator, patience_of
+from milepost.core.types import Job, Json
+from milepost.engines._process.confined_reader import ConfinedReader, readable_of
+from milepost.engines._process.pool import Pool, workers_of
+from milepost.engines._process.remote import RemoteEvaluator, patience_of
 from milepost.engines._roles import READER, address
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from milepost.core import Array, Value
-from milepost.states import ExactSums, Tally
+from milepost.core.types import Array, Value
+from milepost.metrics._states import ExactSums, Tally
 
 
 def counted(hits: Array, weights: Array | None) -> Tally:

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from milepost.core import Array, Columns, Value
-from milepost.metrics._checks import check_flag
-from milepost.metrics._classes import Rows, by_class, ratios, sum_of_ratios
-from milepost.states import Tally
+from milepost.core.types import Array, Columns, Value
+from milepost.metrics._class_counts import Rows, by_class, ratios, sum_of_ratios
+from milepost.metrics._states import Tally
+from milepost.metrics._validation import check_flag
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from milepost.core import Array, Columns, Value
-from milepost.metrics._checks import check_choice, check_count
-from milepost.states import ExactSums, Tally
+from milepost.core.types import Array, Columns, Value
+from milepost.metrics._states import ExactSums, Tally
+from milepost.metrics._validation import check_choice, check_count
 
 _ONE = 1 << 1074  # 1.0 in the units of an exact sum
 _DEFAULT_BINS = 15

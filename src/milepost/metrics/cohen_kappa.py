@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from milepost.core import Array, Columns, Value
-from milepost.metrics._checks import check_choice
-from milepost.metrics._classes import Rows, by_class, counted_in, exact, joined, taken
-from milepost.states import Tally
+from milepost.core.types import Array, Columns, Value
+from milepost.metrics._class_counts import Rows, by_class, counted_in, exact, joined, taken
+from milepost.metrics._states import Tally
+from milepost.metrics._validation import check_choice
 
 
 @dataclass(frozen=True, slots=True)

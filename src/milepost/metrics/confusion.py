@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from milepost.core import Array, Columns, Value
-from milepost.metrics._classes import Rows, by_class, counted_in, exact, plain, ratios, sum_of_ratios
-from milepost.states import Tally
+from milepost.core.types import Array, Columns, Value
+from milepost.metrics._class_counts import Rows, by_class, counted_in, exact, plain, ratios, sum_of_ratios
+from milepost.metrics._states import Tally
 
 _CELLS = 1 << 22  # cells of all batches that are counted at once
 

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from milepost.core import Array, Columns, Value
-from milepost.metrics._checks import check_choice, check_share
+from milepost.core.types import Array, Columns, Value
 from milepost.metrics._mean import mean, summed
-from milepost.states import Tally
+from milepost.metrics._states import Tally
+from milepost.metrics._validation import check_choice, check_share
 
 
 @dataclass(frozen=True, slots=True)

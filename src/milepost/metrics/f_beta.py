@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from milepost.core import Array
-from milepost.metrics._averages import ClassRatio
-from milepost.metrics._checks import check_positive
-from milepost.metrics._classes import Rows
+from milepost.core.types import Array
+from milepost.metrics._class_counts import Rows
+from milepost.metrics._class_ratio import ClassRatio
+from milepost.metrics._validation import check_positive
 
 
 @dataclass(frozen=True, slots=True)

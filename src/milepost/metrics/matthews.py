@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from milepost.core import Array, Columns, Value
-from milepost.metrics._classes import Rows, by_class
-from milepost.states import Tally
+from milepost.core.types import Array, Columns, Value
+from milepost.metrics._class_counts import Rows, by_class
+from milepost.metrics._states import Tally
 
 _BITS = 128  # of the square root, before it is rounded to 53
 

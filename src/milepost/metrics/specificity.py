@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from milepost.core import Array
-from milepost.metrics._averages import ClassRatio
-from milepost.metrics._classes import Rows
+from milepost.core.types import Array
+from milepost.metrics._class_counts import Rows
+from milepost.metrics._class_ratio import ClassRatio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from milepost.core import Array, Columns, Value
-from milepost.metrics._checks import check_choice, check_count
+from milepost.core.types import Array, Columns, Value
 from milepost.metrics._mean import counted, share
-from milepost.states import Tally
+from milepost.metrics._states import Tally
+from milepost.metrics._validation import check_choice, check_count
 
 
 @dataclass(frozen=True, slots=True)

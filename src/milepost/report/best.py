@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost.errors import UsageError
-from milepost.report.address import run_id
-from milepost.report.numbers import decimals, interval, number, share
-from milepost.report.recorded import check_slice, direction_of, recorded
+from milepost.report._align import align
+from milepost.report._metrics_on_record import check_slice, direction_of, recorded
+from milepost.report._numbers import decimals, interval, number, share
+from milepost.report.addresses import run_id
 from milepost.report.table import Plain, as_number
-from milepost.report.text import align
 
 _GROUPS = {"missing": "restored in part"}
 _HEADS = ("place", "run", "step", "name", "digest", "value", "interval")

@@ -4,20 +4,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from milepost.core import Metric
+from milepost._internal.serialization import spec_of
+from milepost.core.types import Metric
 from milepost.errors import UsageError
-from milepost.kept import Scored, holding, lacking, slices_of
-from milepost.plain import spec_of
-from milepost.plan import subject
-from milepost.report.address import find
+from milepost.report._metrics_on_record import direction_of, recorded
+from milepost.report._numbers import count, decimals, number
+from milepost.report._paired import Paired, joined, paired
+from milepost.report.addresses import find
 from milepost.report.best import one_data
-from milepost.report.numbers import count, decimals, number
-from milepost.report.pairing import Paired, joined, paired
-from milepost.report.recorded import direction_of, recorded
 from milepost.report.table import Plain
-from milepost.score import metric_of
-from milepost.slicing import parts_of
-from milepost.stats.pairs import mcnemar_exact, mcnemar_mid_p
+from milepost.run.planning import subject
+from milepost.scoring.columns import Scored, holding, lacking, slices_of
+from milepost.scoring.records import metric_of
+from milepost.scoring.slices import parts_of
+from milepost.stats.mcnemar import mcnemar_exact, mcnemar_mid_p
 from milepost.store.store import Store
 
 _CHUNK = 1 << 16

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from milepost.report.numbers import number
+from milepost.report._numbers import number
 from milepost.report.table import as_number
 
 _NOTHING = 1e-12

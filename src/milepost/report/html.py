@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from milepost.report._align import grid, status
 from milepost.report.table import Results, Row
-from milepost.report.text import grid, status
 
 
 def table_html(results: Results, remark: str = "") -> str:

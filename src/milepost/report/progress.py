@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from milepost.errors import printable
-from milepost.report.numbers import count
+from milepost.report._numbers import count
 
 Event = Mapping[str, Any]
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from milepost.errors import UsageError
+from milepost.report._align import lines
 from milepost.report.html import table_html
 from milepost.report.table import Plain, build
-from milepost.report.text import lines
-from milepost.score import batch_means
+from milepost.scoring.records import batch_means
 from milepost.store.store import Store
 
 

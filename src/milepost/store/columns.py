@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Array
+from milepost.core.types import Array
 from milepost.errors import StoreError
-from milepost.store import _pieces, npz
+from milepost.store import _archive, _ranges
 
 STATE = "state/"
 """Members of an archive that hold states are named `state/<spec digest>`, in a sealed one with the rows behind."""
@@ -19,7 +19,7 @@ STATE = "state/"
 class Span:
     """Rows [start, stop) of the order, which an archive holds from its row `first` on."""
 
-    archive: npz.Archive
+    archive: _archive.Archive
     start: int
     stop: int
     first: int
@@ -74,7 +74,7 @@ class ColumnsReader:
         """Return the distinct environments, each with its count of `rows` and the sum of its `timings`."""
         return environments(self._spans)
 
-    def _states(self, name: str) -> list[tuple[int, npz.Archive, str]]:
+    def _states(self, name: str) -> list[tuple[int, _archive.Archive, str]]:
         found = []
         for span in self._spans:
             for member in span.archive.members:
@@ -93,7 +93,7 @@ class ColumnsReader:
                 if not attempt:
                     raise
         self._layouts = {layout.name: layout for layout in layouts(self._spans)}
-        self.coverage = _pieces.merged((span.start, span.stop) for span in self._spans)
+        self.coverage = _ranges.merged((span.start, span.stop) for span in self._spans)
         self.names = list(self._layouts)
 
     def _again(self, call: Callable[[], Array]) -> Array:

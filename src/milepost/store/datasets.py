@@ -5,10 +5,10 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from milepost.core import Array, Columns, Json, Part
+from milepost._internal.atomic import json_bytes, read_json
+from milepost.core.types import Array, Columns, Json, Part
 from milepost.errors import UnstableData
-from milepost.files import json_bytes, read_json
-from milepost.store._folder import Storage
+from milepost.store._storage import Storage
 from milepost.store.columns import ColumnsReader
 from milepost.store.parts import Parts
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from milepost.core import Identity
-from milepost.files import digest_json, json_bytes, read_json
-from milepost.store._folder import Storage
+from milepost._internal.atomic import digest_json, json_bytes, read_json
+from milepost.core.types import Identity
+from milepost.store._storage import Storage
 
 
 class Deletions:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from milepost.files import natural, readable
-from milepost.store import _index_place, _index_scan
+from milepost._internal.atomic import natural, readable
+from milepost.store import _index_location, _index_refresh
 
 _Result = TypeVar("_Result")
 
@@ -30,7 +30,7 @@ class Index:
         """Open the index, in the store or in the user's cache folder; made if absent."""
         self._root = root
         self._id = store_id
-        self._connection, self.place = _index_place.connect(root, store_id)
+        self._connection, self.place = _index_location.connect(root, store_id)
 
     def __enter__(self) -> Self:
         """Return the index."""
@@ -52,7 +52,7 @@ class Index:
     def refresh(self) -> int:
         """Take in what changed in the store; return how many folders did."""
         with readable(self._root):
-            return self._mended(lambda: _index_scan.refresh(self._connection, self._root))
+            return self._mended(lambda: _index_refresh.refresh(self._connection, self._root))
 
     def records(
         self,
@@ -187,16 +187,16 @@ class Index:
         try:
             return call()
         except sqlite3.DatabaseError as error:
-            memory = _index_place.unwritable(error) and self.place != ":memory:"
-            if not memory and not _index_place.damaged(error):
+            memory = _index_location.unwritable(error) and self.place != ":memory:"
+            if not memory and not _index_location.damaged(error):
                 raise
         self.close()
         if memory:
-            self._connection, self.place = _index_place.in_memory()
+            self._connection, self.place = _index_location.in_memory()
         else:
-            _index_place.drop(self.place)
-            self._connection, self.place = _index_place.connect(self._root, self._id)
-        _index_scan.refresh(self._connection, self._root)
+            _index_location.drop(self.place)
+            self._connection, self.place = _index_location.connect(self._root, self._id)
+        _index_refresh.refresh(self._connection, self._root)
         return call()
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
+from milepost._internal.atomic import Owner, disk_error, json_bytes, read_json
 from milepost.errors import StoreError
-from milepost.files import Owner, disk_error, json_bytes, read_json
-from milepost.store._folder import Storage
+from milepost.store._storage import Storage
 
 TTL = 60.0
 """Seconds without a heartbeat after which a worker on another host is taken for dead."""

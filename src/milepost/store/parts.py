@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from milepost.core import Part
+from milepost.core.types import Part
 from milepost.errors import StoreError
-from milepost.store import _pieces, npz
-from milepost.store._folder import Storage
-from milepost.store._pieces import Piece
+from milepost.store import _archive, _ranges
+from milepost.store._ranges import Piece
+from milepost.store._storage import Storage
 from milepost.store.columns import STATE, ColumnsReader, Span, environments, layouts
 
 _FILE = re.compile(r"(0|[1-9]\d*)-([1-9]\d*)\.npz")
@@ -35,7 +35,7 @@ class Parts:
         archive = self._archive(self._sealed)
         if archive is not None:
             return [_bounds(archive)]
-        return _pieces.merged((piece.start, piece.stop) for piece in self._chosen())
+        return _ranges.merged((piece.start, piece.stop) for piece in self._chosen())
 
     def publish(self, part: Part, size: int | None = None) -> bool:
         """Put a part; False where one of the same bounds is there.  Every column must have a row for every position.
@@ -55,7 +55,7 @@ class Parts:
         header = {"format": 1, "start": part.start, "stop": part.stop, "environments": [environment]}
         whole = (part.start, part.stop) == (0, size) and not part.states
         name = self._sealed if whole else f"{self._folder}/{part.start}-{part.stop}.npz"
-        return self._storage.put(name, lambda stream: npz.write(stream, arrays, header))
+        return self._storage.put(name, lambda stream: _archive.write(stream, arrays, header))
 
     def sealed(self) -> bool:
         """Tell whether the parts were joined into one archive."""
@@ -105,17 +105,17 @@ class Parts:
 
     def _chosen(self) -> list[Piece]:
         ranges = self._ranges()
-        if _pieces.overlapping(ranges) and self._with_states(ranges):
-            return _pieces.whole(ranges)
-        return _pieces.cut(ranges)
+        if _ranges.overlapping(ranges) and self._with_states(ranges):
+            return _ranges.whole(ranges)
+        return _ranges.cut(ranges)
 
     def _with_states(self, ranges: Iterable[tuple[int, int]]) -> bool:
         archives = (self._archive(f"{self._folder}/{start}-{stop}.npz") for start, stop in ranges)
         return any(name.startswith(STATE) for archive in archives if archive for name in archive.members)
 
-    def _archive(self, name: str) -> npz.Archive | None:
+    def _archive(self, name: str) -> _archive.Archive | None:
         try:
-            return npz.Archive(self._storage.get(name))
+            return _archive.Archive(self._storage.get(name))
         except FileNotFoundError:
             return None
 
@@ -125,13 +125,13 @@ class Parts:
             return [Span(archive, *_bounds(archive), 0)]
         spans = []
         for piece in self._chosen():
-            found = npz.Archive(self._storage.get(f"{self._folder}/{piece.first}-{piece.last}.npz"))
+            found = _archive.Archive(self._storage.get(f"{self._folder}/{piece.first}-{piece.last}.npz"))
             spans.append(Span(found, piece.start, piece.stop, piece.start - piece.first))
         return spans
 
     def _join(self, size: int) -> bool:
         spans = self._spans()
-        if _pieces.merged((span.start, span.stop) for span in spans) != [(0, size)]:
+        if _ranges.merged((span.start, span.stop) for span in spans) != [(0, size)]:
             return False
         for span in spans:
             span.archive.verify()
@@ -139,7 +139,7 @@ class Parts:
         return True
 
 
-def _bounds(archive: npz.Archive) -> tuple[int, int]:
+def _bounds(archive: _archive.Archive) -> tuple[int, int]:
     try:
         return int(archive.header["start"]), int(archive.header["stop"])
     except (KeyError, TypeError, ValueError):
@@ -147,7 +147,7 @@ def _bounds(archive: npz.Archive) -> tuple[int, int]:
 
 
 def _write(stream: BinaryIO, spans: list[Span], size: int) -> None:
-    with npz.Writer(stream) as writer:
+    with _archive.Writer(stream) as writer:
         writer.header({"format": 1, "start": 0, "stop": size, "environments": environments(spans)})
         for layout in layouts(spans):
             chunks = (chunk for span in spans for chunk in span.archive.chunks(layout.name, span.first, span.last))

@@ -22,9 +22,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from milepost.core import Identity
-from milepost.files import Owner, digest_json, publish_json, read_json
-from milepost.identity import identity_of
+from milepost._internal.atomic import Owner, digest_json, publish_json, read_json
+from milepost._internal.fileid import identity_of
+from milepost.core.types import Identity
 
 _NOTE = "@pin.json"
 _NEW = "new-"

@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from milepost._internal.atomic import json_bytes, read_json
 from milepost.errors import StoreError
-from milepost.files import json_bytes, read_json
-from milepost.store._folder import Storage
+from milepost.store._storage import Storage
 
 OPTIONAL = ("gap", "note", "headline", "constant")
 """What a value of a record may have besides; left out where there is nothing to say."""
@@ -83,9 +83,9 @@ class Records:
         data = json_bytes(plain(payload))
         if tables:
             # Arrays only where there are some: reading records must not cost NumPy's import.
-            from milepost.store import npz  # noqa: PLC0415
+            from milepost.store import _archive  # noqa: PLC0415
 
-            self._storage.put(f"{name}.npz", lambda stream: npz.write(stream, tables))
+            self._storage.put(f"{name}.npz", lambda stream: _archive.write(stream, tables))
         return self._storage.put(f"{name}.json", data)
 
     def has(self, payload: Mapping[str, Any]) -> bool:
@@ -112,10 +112,10 @@ class Records:
 
     def tables(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Return a record's tables, arrays by name; none where it has none."""
-        from milepost.store import npz  # noqa: PLC0415 - as above
+        from milepost.store import _archive  # noqa: PLC0415 - as above
 
         try:
-            return npz.read(self._storage.get(f"{self._name(payload)}.npz"))
+            return _archive.read(self._storage.get(f"{self._name(payload)}.npz"))
         except FileNotFoundError:
             return {}
 

@@ -6,21 +6,21 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milepost import files
+from milepost._internal import atomic
 from milepost.errors import StoreError
 from milepost.store import leases
-from milepost.store._folder import FolderStorage
-from milepost.store.codes import Codes
-from milepost.store.evaluation import EvaluationFolder, folder_of
+from milepost.store._storage import FolderStorage
+from milepost.store.code_versions import Codes
+from milepost.store.evaluations import EvaluationFolder, folder_of
 from milepost.store.index import Index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from milepost.core import Identity
+    from milepost.core.types import Identity
+    from milepost.store.checkpoint_records import Sighting
     from milepost.store.datasets import Dataset
     from milepost.store.pins import Pins
-    from milepost.store.sightings import Sighting
 
 FORMAT = 1
 """Version of the store's layout."""
@@ -52,14 +52,14 @@ class Store:
         """Open a store that is there; a `StoreError` says what is wrong and how to make one."""
         folder = Path(path)
         try:
-            described = files.read_json(folder / "store.json")
+            described = atomic.read_json(folder / "store.json")
         except (FileNotFoundError, NotADirectoryError):
             raise StoreError(
                 f"{folder}: expected a store, found no store.json in it; name the right folder with --store, or make "
                 "one by 'milepost run' (from Python: Store.create(path))"
             ) from None
         except OSError as error:
-            raise files.disk_error(folder, "the store cannot be read", error) from error
+            raise atomic.disk_error(folder, "the store cannot be read", error) from error
         if not isinstance(described, dict) or not isinstance(described.get("id"), str):
             raise StoreError(f"{folder / 'store.json'}: expected a format and an id; it is not a store's description")
         if described.get("format") != FORMAT:
@@ -74,8 +74,8 @@ class Store:
         """Open a store, made if absent; a folder with other things in it is refused."""
         folder = Path(path)
         try:
-            files.make_folder(folder)
-            names = [name for name in os.listdir(folder) if not name.startswith(files.PREFIX)]
+            atomic.make_folder(folder)
+            names = [name for name in os.listdir(folder) if not name.startswith(atomic.PREFIX)]
             if not (folder / "store.json").exists():
                 if names:
                     raise StoreError(
@@ -83,10 +83,10 @@ class Store:
                         "name another folder for the store"
                     )
                 # The folder may be the rest of a creation that failed before its name was forced to disk.
-                files.sync_folder(folder.parent)
-                files.publish_json(folder / "store.json", {"format": FORMAT, "id": os.urandom(16).hex()})
+                atomic.sync_folder(folder.parent)
+                atomic.publish_json(folder / "store.json", {"format": FORMAT, "id": os.urandom(16).hex()})
         except OSError as error:
-            raise files.disk_error(folder, "no store can be made here", error) from error
+            raise atomic.disk_error(folder, "no store can be made here", error) from error
         return cls.open(folder)
 
     # ------------------------------------------------------------------------------------------ runs and sightings
@@ -104,9 +104,9 @@ class Store:
         for run in (name, f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"):
             path = f"runs/{run}/run.json"
             if note:
-                self.storage.put(path, files.json_bytes({"name": name, "path": real}))
+                self.storage.put(path, atomic.json_bytes({"name": name, "path": real}))
             try:
-                if files.read_json(self.storage.get(path))["path"] == real:
+                if atomic.read_json(self.storage.get(path))["path"] == real:
                     self._runs[real] = run
                     break
             except FileNotFoundError:
@@ -115,11 +115,12 @@ class Store:
 
     def runs(self) -> list[dict[str, Any]]:
         """Return every run: {"id", "name", "path"}."""
-        return [{"id": run, **files.read_json(self.storage.get(f"runs/{run}/run.json"))} for run in self._run_ids()]
+        return [{"id": run, **atomic.read_json(self.storage.get(f"runs/{run}/run.json"))} for run in self._run_ids()]
 
     def add_sighting(self, sighting: "Sighting") -> bool:
         """Put a sighting; False where it is there."""
-        from milepost.store.sightings import Sightings  # noqa: PLC0415 - NumPy only when needed, here and below
+        # NumPy only when needed, here and below.
+        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
 
         return Sightings(self.storage).add(sighting)
 
@@ -127,25 +128,25 @@ class Store:
         self, run: str, path: str, identity: "Identity", variant: str = "raw", signature: str = ""
     ) -> "Sighting | None":
         """Return what is known of a file as it is now: the success, else the latest failure, else None."""
-        from milepost.store.sightings import Sightings  # noqa: PLC0415
+        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
 
         return Sightings(self.storage).find(run, path, identity, variant, signature)
 
     def sightings(self, run: str | None = None) -> "Iterator[Sighting]":
         """Yield every sighting, failures included."""
-        from milepost.store.sightings import Sightings  # noqa: PLC0415
+        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
 
         return Sightings(self.storage).all(run)
 
     def ask_again(self, sighting: "Sighting") -> bool:
         """Put the wish that a failed sighting be tried once more by the next run or watch; False where it is there."""
-        from milepost.store.sightings import Sightings  # noqa: PLC0415
+        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
 
         return Sightings(self.storage).ask_again(sighting)
 
     def asked_again(self, sighting: "Sighting") -> bool:
         """Tell whether a failed sighting is to be tried once more."""
-        from milepost.store.sightings import Sightings  # noqa: PLC0415
+        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
 
         return Sightings(self.storage).asked_again(sighting)
 
@@ -212,7 +213,7 @@ class Store:
 
     def sweep(self) -> int:
         """Remove what the dead left: temporary files, leases, heartbeats, pins, parts under a seal; return how many."""
-        removed = files.sweep(self.path) + leases.sweep(self.storage) + self.pins().sweep()
+        removed = atomic.sweep(self.path) + leases.sweep(self.storage) + self.pins().sweep()
         removed += sum(self.evaluation(key).tidy() for key in self.evaluations())
         for digest in self.storage.list("datasets"):
             if {"pieces", "slices"} & set(self.storage.list(f"datasets/{digest}")):

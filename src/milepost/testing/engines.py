@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Engine, Failure, Job, Part, Session, Target, Unit
+from milepost._internal.serialization import to_plain
+from milepost.core.types import Engine, Failure, Job, Part, Session, Target, Unit
 from milepost.engines.inprocess import InProcess
 from milepost.errors import MilepostError, UsageError
-from milepost.plain import to_plain
 
 Make = Callable[[], Engine]
 Key = tuple[str, str, int, int]

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from milepost.checkpoints.find import Item, entry_of
+from milepost.checkpoints.discovery import Item, entry_of
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import materialise
-from milepost.checkpoints.tensors import map_tensor
-from milepost.core import Array, Format, Found, Table
+from milepost.core.types import Array, Format, Found, Table
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")

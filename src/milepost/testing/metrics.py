@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Array, Columns, Metric, Value
-from milepost.plain import canonical, spec_of
+from milepost._internal.serialization import canonical, spec_of
+from milepost.core.types import Array, Columns, Metric, Value
+from milepost.metrics._states import ExactSums, Tally, from_bytes
 from milepost.registry import classes, load
-from milepost.states import ExactSums, Tally, from_bytes
 from milepost.testing.variants import variants
 
 _TRIALS = 4
@@ -34,7 +34,7 @@ def columns_for(metric: Metric, rows: int = 400, seed: int = 0) -> dict[str, Arr
     dtype('int32')
     """
     wanted = frozenset(metric.columns)
-    for name, cls in classes("outcomes").items():
+    for name, cls in classes("tasks").items():
         for task in variants(cls) if hasattr(cls, "sample") else ():
             if wanted <= task.columns().keys() | {"label"}:
                 outputs, labels = task.sample(np.random.default_rng([seed, len(name)]), rows)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Array, Batch, Source
+from milepost._internal.serialization import canonical
+from milepost.core.types import Array, Batch, Source
 from milepost.errors import MilepostError
-from milepost.plain import canonical
 
 Make = Callable[[], Source]
 _FAR = 1 << 40

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Array, Identity, Part
-from milepost.files import PREFIX
-from milepost.store import npz
-from milepost.store._folder import FolderStorage, Storage
-from milepost.store.sightings import Sighting
+from milepost._internal.atomic import PREFIX
+from milepost.core.types import Array, Identity, Part
+from milepost.store import _archive
+from milepost.store._storage import FolderStorage, Storage
+from milepost.store.checkpoint_records import Sighting
 from milepost.store.store import Store
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -267,7 +267,7 @@ def check_whole(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file() and not path.name.startswith(PREFIX):
             if path.suffix == ".npz":
-                npz.Archive(path).verify()
+                _archive.Archive(path).verify()
             elif path.suffix == ".json":
                 json.loads(path.read_bytes())
 

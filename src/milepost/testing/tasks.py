@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from milepost.core import Array, Columns
+from milepost.core.types import Array, Columns
 from milepost.errors import DataError
 
 Convert = Callable[[Array, str], Any]

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from milepost import errors, pulse
-from milepost.core import Failure, Found, Job, Part, Table, Target, Unit
+from milepost import errors
+from milepost._internal import heartbeat
+from milepost.core.types import Failure, Found, Job, Part, Table, Target, Unit
 
 Outcome = tuple[Target, Part | Failure]
 
@@ -149,7 +150,7 @@ def _slow(unit: Unit) -> Iterator[Outcome]:
     # Slower than any timeout of the tests as a whole, but it goes on.
     for _ in range(28):
         threading.Event().wait(0.1)
-        pulse.beat()
+        heartbeat.beat()
     yield unit.targets[0], Failure("mismatch", "as slow as it is")
 
 

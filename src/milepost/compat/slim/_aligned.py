@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from milepost.core import Array
+from milepost.core.types import Array
 from milepost.errors import DataError
 
 

@@ -8,12 +8,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from milepost.checkpoints.find import find, natural
-from milepost.checkpoints.parts import standing
-from milepost.checkpoints.steps import step_of_name
-from milepost.core import Found
+from milepost.checkpoints._files.companions import standing
+from milepost.checkpoints.discovery import find, natural
+from milepost.checkpoints.names import step_of_name
+from milepost.core.types import Found
 from milepost.errors import Torn, UsageError, Vanished, checkpoint_error
-from milepost.inventory import Inventory
+from milepost.watch.snapshot import Inventory
 
 _FORMATS = ("tf_bundle", "tf_v1")
 _SUFFIX = ".index"

@@ -16,7 +16,7 @@ from milepost.compat.slim._checkpoints import prefix_of, step_of, torn
 from milepost.compat.slim._hooks import SummaryAtEndHook, get_or_create_eval_step
 from milepost.compat.slim._restoring import Wanted, listed, restored, without_values
 from milepost.compat.slim._results import Result
-from milepost.core import Failure, Found
+from milepost.core.types import Failure, Found
 from milepost.errors import CheckpointError, DataError, checkpoint_error
 
 _ONCE = {"OneShotIterator", "FixedLengthRecordReaderV2", "TextLineReaderV2", "TFRecordReaderV2", "WholeFileReaderV2"}

@@ -9,7 +9,7 @@ import numpy as np
 from milepost.compat.slim._kinds import ABSENT, Arrays, Kind
 from milepost.compat.slim._packed import Layout
 from milepost.compat.slim._table import ROWS, Row
-from milepost.core import Array
+from milepost.core.types import Array
 from milepost.errors import MilepostError, MissingExtra, UsageError
 
 try:

@@ -14,7 +14,7 @@ def original(module: str) -> Any:
     package = module.partition(".")[0]
     if package == "tf_slim":
         # What tf_slim 1.1.0 misses in today's TensorFlow (slim.batch_norm) is put back by the adapter's import.
-        importlib.import_module("milepost.frameworks.tf1")
+        importlib.import_module("milepost.models.tf1")
     try:
         importlib.import_module(package)
         found: Any = importlib.import_module(module) if package == "tf_slim" else _walk(module)

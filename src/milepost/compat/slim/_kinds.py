@@ -10,16 +10,16 @@ from typing import Literal, Protocol
 import numpy as np
 
 from milepost.compat.slim._aligned import decided, equal, pair, spread, whole
-from milepost.core import Array, Value
+from milepost.core.types import Array, Value
 from milepost.errors import DataError, UsageError
-from milepost.metrics._classes import Rows, plain
+from milepost.metrics._class_counts import Rows, plain
 from milepost.metrics._mean import counted, share
+from milepost.metrics._states import ExactSums, Tally
 from milepost.metrics.balanced_accuracy import BalancedAccuracy
 from milepost.metrics.precision import Precision
 from milepost.metrics.recall import Recall
 from milepost.metrics.top_k import TopK
-from milepost.outcomes.classification import Classification
-from milepost.states import ExactSums, Tally
+from milepost.tasks.classification import Classification
 
 Arrays = Mapping[str, Array]
 ABSENT = np.iinfo(np.int64).min

@@ -11,8 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from milepost.core import Array
-from milepost.states import ExactSums, Tally
+from milepost.core.types import Array
+from milepost.metrics._states import ExactSums, Tally
 
 _BITS = 24
 _LIMBS = 89  # 2098 bits from 2**-1074 to 2**1024; the last limb takes the sign, and what a sum grows beyond

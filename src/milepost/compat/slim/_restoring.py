@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints.reader import Reader
-from milepost.core import Found, Table
+from milepost.core.types import Found, Table
 from milepost.errors import Mismatch, UsageError
-from milepost.frameworks._tf1_arrays import parts
-from milepost.frameworks._tf1_graph import Slot, _assignment, _grouped, _slot
-from milepost.plain import from_plain, to_plain
-from milepost.restore import Restored, restore
+from milepost.models._tf1_arrays import parts
+from milepost.models._tf1_graph import Slot, _assignment, _grouped, _slot
+from milepost.restore.matching import Restored, restore
 
 _EMA = "/ExponentialMovingAverage"
 _SHADOW = "/ExponentialMovingAverage, a variable of the graph's own"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core import Failure, Json
+from milepost.core.types import Failure, Json
 
 FILE = "milepost-results.jsonl"
 _MOST = 10_000

@@ -1,0 +1,1 @@
+"""What every room may use: whole files, processes, plain data, threads, text."""

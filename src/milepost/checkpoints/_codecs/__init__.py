@@ -1,0 +1,1 @@
+"""Encodings that files are made of: they know nothing of checkpoints."""

@@ -1,0 +1,150 @@
+"""Bounded reading of one regular file: every read is checked against the file's real size before it happens."""
+
+import errno
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from milepost._internal.fileid import identity as identity  # noqa: PLC0414 - formats take both from here
+from milepost._internal.fileid import identity_of as identity_of  # noqa: PLC0414 - the same
+from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
+
+HEADER_LIMIT = 100_000_000
+"""Largest header or pickle that is read, in bytes: the limit that safetensors sets itself."""
+
+COUNT_LIMIT = 1_000_000
+"""Most tensors, or archive entries, of one file."""
+
+CONFINED = "MILEPOST_CONFINED"
+"""Stands in the environment of a reader that is under Landlock."""
+
+CUT = "still being written, or was cut off"
+AGAIN = "; the next run looks again; if nothing writes it any more, copy it anew"
+"""How messages about a file that is too short end."""
+
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """An open regular file: its path, its descriptor and the size it had when it was opened."""
+
+    path: str
+    descriptor: int
+    size: int
+
+    def at(self, offset: int, length: int, what: str) -> bytes:
+        """Return exactly `length` bytes from `offset`; `Torn` where the file ends before them."""
+        self._inside(offset, length, what)
+        pieces = []
+        while length:
+            piece = os.pread(self.descriptor, length, offset)
+            if not piece:
+                raise Torn(f"{self.path}: was cut while it was read, in {what} at byte {offset:,}")
+            pieces.append(piece)
+            offset += len(piece)
+            length -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def pieces(self, offset: int, length: int, what: str) -> Iterator[memoryview]:
+        """Yield `length` bytes from `offset` in pieces of at most 256 KiB; each is overwritten by the next."""
+        self._inside(offset, length, what)
+        buffer = memoryview(bytearray(min(length, _CHUNK)))
+        while length:
+            window = buffer[: min(length, _CHUNK)]
+            count = os.preadv(self.descriptor, [window], offset)
+            if not count:
+                raise Torn(f"{self.path}: was cut while it was read, in {what} at byte {offset:,}")
+            yield window[:count]
+            offset += count
+            length -= count
+
+    def crc32(self, offset: int, length: int, what: str) -> int:
+        """Return the CRC-32 of `length` bytes from `offset`, read in pieces."""
+        crc = 0
+        for piece in self.pieces(offset, length, what):
+            crc = zlib.crc32(piece, crc)
+        return crc
+
+    def _inside(self, offset: int, length: int, what: str) -> None:
+        if offset < 0 or length < 0:
+            raise Corrupt(f"{self.path}: {what} has a negative place: offset {offset:,}, length {length:,}")
+        if offset + length > self.size:
+            raise Torn(f"{self.path}: {what} ends at byte {offset + length:,}, the file has {self.size:,}")
+
+
+@contextmanager
+def opened(path: str) -> Iterator[OpenFile]:
+    """Open a regular file for reading; every `OSError` becomes an error of the tree.
+
+    Raises `Vanished` where the file is gone and `Corrupt` where it cannot be read.
+    """
+    try:
+        # O_NONBLOCK: a named pipe that lies in the folder must not hang the search.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Corrupt(f"{path}: {kind_of(status)}, not a file")
+        yield OpenFile(path, descriptor, status.st_size)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def kind_of(status: os.stat_result) -> str:
+    """Return in words what something that is no regular file is.
+
+    >>> kind_of(os.stat("/"))
+    'a folder'
+    """
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((text for test, text in kinds if test(status.st_mode)), "something unknown")
+
+
+def unreadable(path: str, error: OSError) -> CheckpointError:
+    """Say as an error of the tree why a file cannot be read, with what to do about it."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno == errno.ESTALE:
+        return Vanished(f"{path}: no longer there; keep more checkpoints if the trainer deletes them too early")
+    if isinstance(error, PermissionError):
+        return Corrupt(_permission(path))
+    return Corrupt(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def _permission(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return f"{path}: a folder on the way to it may not be entered by this user (uid {os.geteuid()})"
+    if CONFINED in os.environ and os.access(path, os.R_OK):
+        return (
+            f"{path}: it is {os.path.realpath(path)}, outside of what was named: the reader's sandbox refuses it; if "
+            "it is to be read, name it, or its folder, beside the others"
+        )
+    mode = stat.S_IMODE(status.st_mode)
+    hint = (
+        "; safetensors 0.8 and later writes files that only their owner can read"
+        if mode == stat.S_IRUSR | stat.S_IWUSR
+        else ""
+    )
+    return (
+        f"{path}: may not be read: mode {mode:04o}, owner uid {status.st_uid}, this process is uid {os.geteuid()}"
+        f"{hint}; {_remedy(status)}"
+    )
+
+
+def _remedy(status: os.stat_result) -> str:
+    ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_IRUSR
+    return "chmod u+r" if ours else "as the owner: chmod g+r (or a+r)"

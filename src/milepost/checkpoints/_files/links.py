@@ -1,0 +1,74 @@
+"""Symbolic links in a folder of checkpoints: followed within what was named, a failed row where they lead out of it.
+
+Whoever may write into the folder could otherwise have any file of ours read.  A link that the user names is followed.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from milepost.checkpoints._files.bounded import identity
+from milepost.checkpoints.diagnosis import is_named_so
+from milepost.checkpoints.names import step_of_name
+from milepost.core.types import Found
+from milepost.errors import Corrupt
+
+_FOLDERS = re.compile(r"ckpt|checkpoint|weights|snapshot|model|last|latest|best", re.IGNORECASE)
+
+
+def roots_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return where the named paths really are.
+
+    >>> roots_of(["/", "/usr/.."])
+    ('/',)
+    """
+    return tuple(dict.fromkeys(map(os.path.realpath, paths)))
+
+
+def leads_out(path: str, roots: Sequence[str]) -> bool:
+    """Tell whether something in a folder lies, links followed, outside of all that was named."""
+    real = os.path.realpath(path)
+    return os.path.exists(real) and not any(_beneath(real, root) for root in roots)
+
+
+def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[Found]:
+    """Return the rows of links that lead out, as far as they are named like checkpoints or folders of them.
+
+    One to a folder above is passed over: it leads back.
+    """
+    for path in links:
+        name, real = os.path.basename(path), os.path.realpath(path)
+        if os.path.isdir(path):
+            missed = bool(_FOLDERS.search(name)) or step_of_name(path) is not None
+            missed = missed and not any(_beneath(root, real) for root in roots)
+        else:
+            missed = is_named_so(name)
+        if missed:
+            why = (
+                f"{path}: a symbolic link to {real}, outside of the folders that were named, was not followed; if it "
+                "is to be, name the link itself, or the folder of its target, beside the others"
+            )
+            yield Found(path, None, (path,), identity(os.lstat(path)), "failed", (Corrupt.kind, why))
+
+
+def check_parts(standing: str, parts: Sequence[str], folder: str | None = None) -> None:
+    """Raise `Corrupt` where a part of a checkpoint is a link that leads away from the file that stands for it.
+
+    Where a `folder` is the checkpoint, that file must lie in it.  A part may lie where the other lies, or really lies.
+    """
+    if folder is not None and not _beneath(os.path.realpath(standing), os.path.realpath(folder)):
+        raise Corrupt(
+            f"{standing}: leads to {os.path.realpath(standing)}, out of the checkpoint's folder: not followed"
+        )
+    places = {os.path.realpath(os.path.dirname(standing)), os.path.dirname(os.path.realpath(standing))}
+    for part in parts:
+        real = os.path.realpath(part) if os.path.islink(part) else None
+        if real is not None and os.path.dirname(real) not in places:
+            raise Corrupt(
+                f"{standing}: its part {os.path.basename(part)} is a symbolic link to {real}, in another folder: not "
+                "followed; put a copy, or a hard link, in its place"
+            )
+
+
+def _beneath(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)

@@ -1,0 +1,133 @@
+"""The object graph of a TF 2 checkpoint: which variables are an optimizer's own, and how a weight is called without it.
+
+Keras 3 tracks a model's variables in its optimizer too, and TensorFlow keys a variable by the shortest way to it: a
+kernel may stand under `optimizer/_trainable_variables/0`.  Its name here is the way that leads through no optimizer,
+which is the key that it has where the optimizer was not saved.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from milepost.checkpoints._codecs.protobuf import Message
+from milepost.checkpoints._files.bounded import COUNT_LIMIT
+from milepost.checkpoints.formats._tensorflow.names import COUNTERS
+from milepost.checkpoints.formats._tensorflow.slices import Where
+from milepost.errors import Corrupt
+
+GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+_SETTINGS = {"learning_rate", "_learning_rate", "_variables", "decay", "beta_1", "momentum"}
+_WRAPPED = "inner_optimizer"
+_NAME_LIMIT = 4096
+_ROOM_FACTOR, _ROOM_FLOOR = 20, 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the graph says of a key: the variable's name, whether only an optimizer leads to it, its old full name."""
+
+    name: str
+    optimizer: bool
+    full_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    children: tuple[tuple[int, str], ...]
+    keys: tuple[tuple[str, str], ...]
+    is_optimizer: bool
+
+
+def plain_name(key: str) -> str:
+    """Return a key without what says that it is a variable's value.
+
+    >>> plain_name("save_counter/.ATTRIBUTES/VARIABLE_VALUE")
+    'save_counter'
+    """
+    return key.removesuffix(VALUE)
+
+
+def told_by(graph: memoryview, where: Where) -> dict[str, Told]:
+    """Return what a serialised TrackableObjectGraph tells, by checkpoint key; `Corrupt` where it is damaged."""
+    nodes = _nodes(graph, where)
+    parents = _parents(nodes)
+    inner: dict[int, dict[str, int]] = {}
+    room = max(_ROOM_FACTOR * len(graph), _ROOM_FLOOR)
+    found: dict[str, Told] = {}
+    for number, node in enumerate(nodes):
+        for key, full_name in node.keys:
+            name = plain_name(key)
+            reached = number in parents
+            if reached and key.endswith(VALUE) and _leads_through(nodes, name, inner):
+                name = _way(parents, number) or name
+                room -= len(name)
+                if room < 0:
+                    raise Corrupt(f"{where()}: {len(graph):,} bytes hold names without end, not read")
+            found[key] = Told(name, not reached, full_name)
+    return found
+
+
+def _nodes(graph: memoryview, where: Where) -> list[_Node]:
+    pieces = Message(graph, where).messages(1)
+    if len(pieces) > COUNT_LIMIT:
+        raise Corrupt(f"{where()}: {len(pieces):,} objects, at most {COUNT_LIMIT:,} are read")
+    nodes = [_node(piece, where) for piece in pieces]
+    for node in nodes:
+        if any(not 0 <= number < len(nodes) for number, _ in node.children):
+            raise Corrupt(f"{where()}: an object names another that is not there")
+    return nodes
+
+
+def _node(piece: memoryview, where: Where) -> _Node:
+    message = Message(piece, where)
+    children = tuple(
+        (child.integer(1), child.text(2)) for child in (Message(part, where) for part in message.messages(1))
+    )
+    keys = tuple((item.text(3), item.text(2)) for item in (Message(part, where) for part in message.messages(2)))
+    names = {name for _, name in children}
+    counts = bool(names.intersection(COUNTERS)) and bool(names & _SETTINGS)
+    return _Node(children, keys, bool(message.messages(3)) or counts or _WRAPPED in names)
+
+
+def _parents(nodes: Sequence[_Node]) -> dict[int, tuple[int, str]]:
+    """Return from where each object is reached without an optimizer, and as what: breadth first, as TensorFlow goes."""
+    parents = {0: (-1, "")} if nodes else {}
+    waiting = list(parents)
+    for number in waiting:
+        for child, local in nodes[number].children:
+            if child not in parents and not nodes[child].is_optimizer:
+                parents[child] = number, _escaped(local)
+                waiting.append(child)
+    return parents
+
+
+def _way(parents: Mapping[int, tuple[int, str]], number: int) -> str | None:
+    """Return the name of an object by the way to it; None where that is longer than names are."""
+    pieces: list[str] = []
+    length = 0
+    while number > 0:
+        number, local = parents[number]
+        pieces.append(local)
+        length += len(local) + 1
+        if length > _NAME_LIMIT:
+            return None
+    return "/".join(reversed(pieces))
+
+
+def _leads_through(nodes: Sequence[_Node], name: str, inner: dict[int, dict[str, int]]) -> bool:
+    """Tell whether a name's own way leads through an optimizer; `inner` keeps children by name between calls."""
+    at = 0
+    for local in name.split("/"):
+        if at not in inner:
+            inner[at] = {_escaped(called): child for child, called in nodes[at].children}
+        if local not in inner[at]:
+            return False
+        at = inner[at][local]
+        if nodes[at].is_optimizer:
+            return True
+    return False
+
+
+def _escaped(local: str) -> str:
+    return local.replace(".", "..").replace("/", ".S")

@@ -1,0 +1,109 @@
+"""From nested containers to a flat list of tensors: the path of enclosing keys is the group, the own key the name."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from milepost.checkpoints._codecs.pickle import Placeholder
+from milepost.checkpoints._files.bounded import COUNT_LIMIT
+from milepost.checkpoints.formats._torch.storages import View
+from milepost.errors import Corrupt
+
+_DEPTH = 100
+_NODES = 8 * COUNT_LIMIT
+
+
+def walk(value: Any, where: str) -> Iterator[tuple[str, str, View]]:
+    """Yield (group, name, view) for each tensor, in the file's order.
+
+    An object that is no tensor but stands among some is yielded as a view that is `unsafe`.  A pickled module is walked
+    as its own `state_dict` would be: dotted names, persistent buffers only.  Raises `Corrupt` for nesting without end
+    and for more than a million tensors.
+    """
+    # Each waiting item: group path, own key, value, ids of the containers around it.
+    waiting: list[tuple[tuple[str, ...], str, Any, tuple[int, ...]]] = [((), "", value, ())]
+    nodes = tensors = 0
+    while waiting:
+        path, key, item, around = waiting.pop()
+        nodes += 1
+        if isinstance(item, View):
+            tensors += 1
+            yield "/".join(path), key, item
+            if tensors > COUNT_LIMIT:
+                raise Corrupt(f"{where}: more than {COUNT_LIMIT:,} tensors")
+            continue
+        children = _children(item)
+        if not children or id(item) in around:
+            continue
+        if len(around) >= _DEPTH or nodes + len(children) > _NODES:
+            raise Corrupt(f"{where}: containers are nested more than {_DEPTH} deep, or without end")
+        inside = (*path, key) if around else path
+        around = (*around, id(item))
+        waiting.extend((inside, name, child, around) for name, child in reversed(children))
+
+
+def top(value: Any) -> Mapping[Any, Any]:
+    """Return the mapping at the top of a file, empty where there is none."""
+    if isinstance(value, Placeholder):
+        value = value.state if isinstance(value.state, dict) else value.items
+    return value if isinstance(value, dict) else {}
+
+
+def _children(item: Any) -> list[tuple[str, Any]]:
+    if isinstance(item, dict):
+        held = [(_text(key), child) for key, child in item.items() if _holds(child)]
+        beside = any(isinstance(child, View) and child.shape for _, child in held)  # a lone number is no weight
+        odd = [(key, _made(child)) if beside and isinstance(child, Placeholder) else None for key, child in held]
+        return [row for pair in zip(odd, held, strict=True) for row in pair if row is not None]
+    if isinstance(item, list | tuple):
+        return [(str(index), child) for index, child in enumerate(item) if _holds(child)]
+    if isinstance(item, Placeholder):
+        state = item.state
+        if isinstance(state, dict) and isinstance(state.get("_parameters"), dict):
+            return list(_module(state))
+        inline = _children(state) if isinstance(state, dict) else [("state", state)] if _holds(state) else []
+        parts = [*inline, *_children(item.items), *_children(item.entries)]
+        return parts + [(f"argument {index}", child) for index, child in enumerate(item.arguments) if _holds(child)]
+    return []
+
+
+def _made(child: Placeholder) -> View:
+    """Return what stands for an object among tensors: where the model needs a tensor of that name, it is refused."""
+    called = child.address[:200].encode("ascii", "backslashreplace").decode("ascii")
+    reason = f"reading it would run {called}, which was not done; save plain tensors: torch.save(model.state_dict())"
+    return View(None, "void", 0, (), (), reason, unsafe=True)
+
+
+def _holds(child: Any) -> bool:
+    return isinstance(child, View | dict | list | tuple | Placeholder)
+
+
+def _module(state: dict[Any, Any]) -> Iterator[tuple[str, View]]:
+    waiting: list[tuple[str, dict[Any, Any], int]] = [("", state, 0)]
+    count = 0
+    while waiting:
+        prefix, parts, depth = waiting.pop()
+        listed = parts.get("_non_persistent_buffers_set")
+        skipped = listed if isinstance(listed, list) else []
+        for kind in ("_parameters", "_buffers"):
+            mapping = parts.get(kind)
+            for key, child in mapping.items() if isinstance(mapping, dict) else ():
+                if isinstance(child, View) and not (kind == "_buffers" and key in skipped):
+                    yield prefix + _text(key), child
+        modules = parts.get("_modules")
+        inner: list[tuple[str, dict[Any, Any], int]] = []
+        for key, child in modules.items() if isinstance(modules, dict) else ():
+            if isinstance(child, Placeholder) and isinstance(child.state, dict):
+                inner.append((f"{prefix}{_text(key)}.", child.state, depth + 1))
+        waiting.extend(reversed(inner))
+        count += 1
+        if depth > _DEPTH or count > COUNT_LIMIT:
+            raise Corrupt("a pickled module is nested without end")
+
+
+def _text(key: Any) -> str:
+    """Return a key as text that can be stored and printed; Python refuses to print integers of thousands of digits."""
+    if isinstance(key, str):
+        return key[:4096].encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(key, int) and not -(1 << 63) <= key < 1 << 63:
+        return "a huge integer"
+    return str(key)[:4096] if isinstance(key, int | float | bytes | None) else type(key).__name__

@@ -1,0 +1,69 @@
+"""Keras' HDF5 files: `.weights.h5` of Keras 3, whole models and weights in the older `.h5`, and HDF5 of any other kind.
+
+Arrays are mapped where they lie; those in chunks are unpacked on request.  The model's config, and code that it may
+hold, is never read.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from milepost.checkpoints._codecs.hdf5_file import MAGIC, check_superblock, whole
+from milepost.checkpoints._files.bounded import identity_of, opened
+from milepost.checkpoints._files.layout import unread
+from milepost.checkpoints.formats._keras.shards import index_of
+from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
+from milepost.core.types import Entry, Found, Table, Tensor
+from milepost.errors import CheckpointError, Torn
+
+NOTE = "HDF5 holds no checksums of its values"
+
+
+class KerasH5:
+    """Reads HDF5 files; needs h5py, but for finding them.
+
+    >>> KerasH5().name
+    'keras_h5'
+    """
+
+    name = "keras_h5"
+
+    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+        """Claim HDF5 files by their first bytes, but for the shards of an index that lies beside them."""
+        for entry in entries:
+            if not entry.is_dir and entry.head.startswith(MAGIC) and not _is_shard(entry.path):
+                identity = identity_of(entry.path)
+                complete = _is_whole(entry.path)
+                yield Found(entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing")
+
+    def read(self, found: Found) -> Table:
+        """Return the table: `layers/dense/vars/0` for files of Keras 3, `dense/kernel` for older ones, else paths.
+
+        Raises `Torn` where the file is open for writing or short, `Corrupt` where it is damaged, declares more than it
+        holds or leads to other files, and `Unsupported` where h5py is not installed.
+        """
+        with opened(found.path) as file:
+            window = whole(file)
+            items = read_items(window)
+            step, source = step_of(window, items)
+            tensors = tensors_of(window, items)
+        return Table(self.name, tuple(tensors), step, source, notes=(NOTE, *unread(tensors)))
+
+    def fetch(self, tensor: Tensor) -> bytes:
+        """Return the bytes of an array that lies in chunks or within a header."""
+        return fetched(tensor, whole)
+
+
+def _is_shard(path: str) -> bool:
+    index = index_of(os.path.basename(path))
+    return index is not None and os.path.isfile(os.path.join(os.path.dirname(path), index))
+
+
+def _is_whole(path: str) -> bool:
+    try:
+        with opened(path) as file:
+            check_superblock(whole(file))
+    except Torn:
+        return False
+    except CheckpointError:
+        return True  # `read` says what is wrong
+    return True

@@ -1,0 +1,139 @@
+"""Keras' sharded weights (3.12 and later): NAME.weights.json maps variables to NAME_0000n.weights.h5 beside it.
+
+Keras writes the index anew whenever it closes a shard, so that an index alone does not tell the last one: a newer
+shard that it does not list yet shows that saving goes on.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from milepost.checkpoints._codecs.hdf5_file import check_superblock, whole
+from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, identity_of, opened
+from milepost.checkpoints._files.layout import unread
+from milepost.checkpoints.formats._keras.shards import index_of
+from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
+from milepost.core.types import Entry, Found, Table, Tensor
+from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
+
+_LOOKS_SO = re.compile(rb'\s*\{\s*"(?:metadata|weight_map)"')
+_MAP = re.compile(rb'"weight_map"\s*:\s*\{')
+_NAMES = re.compile(rb'_\d{5}\.weights\.h5"')
+
+
+class KerasShards:
+    """Reads an index and its shards as one checkpoint.
+
+    >>> KerasShards().name
+    'keras_shards'
+    """
+
+    name = "keras_shards"
+
+    @staticmethod
+    def part_of(name: str) -> str | None:
+        """Return the name of the index to which a file of this name belongs, where that index is there.
+
+        Users call epochs so, too (`model_00010.weights.h5`): without the index they are checkpoints by themselves.
+
+        >>> KerasShards.part_of("big_00000.weights.h5")
+        'big.weights.json'
+        """
+        return index_of(name)
+
+    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+        """Claim indices by what they list; "writing" while a shard is absent, not whole, or newer and not listed."""
+        for entry in entries:
+            if entry.is_dir or not _LOOKS_SO.match(entry.head) or not _lists_shards(entry.head):
+                continue
+            identity = identity_of(entry.path)
+            try:
+                shards = _shards(entry.path)
+            except CheckpointError:
+                yield Found(entry.path, self.name, (entry.path,), identity)  # `read` says what is wrong
+                continue
+            others = _unlisted(entry.path, shards)
+            complete = all(_is_whole(path) for path in shards) and not any(_newer(path, entry.path) for path in others)
+            files = (entry.path, *shards, *others)
+            yield Found(entry.path, self.name, files, identity, "complete" if complete else "writing")
+
+    def read(self, found: Found) -> Table:
+        """Return one table of all shards; `Torn` where one is missing, errors as for `.weights.h5` otherwise."""
+        tensors: dict[str, Tensor] = {}
+        step, source = None, None
+        for path in _shards(found.path):
+            try:
+                with opened(path) as file:
+                    items = read_items(whole(file))
+                    if step is None:
+                        step, source = step_of(whole(file), items)
+                    made = tensors_of(whole(file), items)
+            except Vanished as error:
+                raise Torn(f"{found.path}: {CUT}: its shard {os.path.basename(path)} is not there{AGAIN}") from error
+            for item in made:
+                if item.name in tensors:
+                    raise Corrupt(f"{found.path}: two of its shards hold {item.name!r}")
+                tensors[item.name] = item
+        rows = tuple(tensors.values())
+        return Table(self.name, rows, step, source, notes=("HDF5 holds no checksums of its values", *unread(rows)))
+
+    def fetch(self, tensor: Tensor) -> bytes:
+        """Return the bytes of an array that lies in chunks or within a header."""
+        return fetched(tensor, whole)
+
+
+def _lists_shards(head: bytes) -> bool:
+    return bool(_MAP.search(head) and _NAMES.search(head))
+
+
+def _shards(path: str) -> list[str]:
+    """Return the paths of an index' shards, in order; `Corrupt` where a name leads elsewhere or is none of Keras'."""
+    with opened(path) as file:
+        if file.size > HEADER_LIMIT:
+            raise Corrupt(f"{path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")
+        raw = file.at(0, file.size, "the index")
+    try:
+        held = json.loads(raw.decode("utf-8"))["weight_map"]
+        listed = [name for value in held.values() for name in ([value] if isinstance(value, str) else value)]
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        cut = not raw.rstrip().endswith(b"}")
+        kind = Torn if cut else Corrupt
+        raise kind(
+            f"{path}: {CUT if cut else 'damaged'}: no proper index of Keras' shards{AGAIN if cut else ''}"
+        ) from error
+    if not listed or len(listed) > COUNT_LIMIT:
+        raise Corrupt(f"{path}: lists {len(listed):,} places of variables, expected 1 to {COUNT_LIMIT:,}")
+    own = os.path.basename(path)
+    for name in set(listed):
+        if not isinstance(name, str) or os.path.basename(name) != name or index_of(name) != own:
+            raise Corrupt(f"{path}: lists the shard {str(name)[:80]!r}, which is none of {own}'s; it was not opened")
+    return [os.path.join(os.path.dirname(path), name) for name in sorted(set(listed))]
+
+
+def _is_whole(path: str) -> bool:
+    try:
+        with opened(path) as file:
+            check_superblock(whole(file))
+    except (Torn, Vanished):
+        return False
+    except CheckpointError:
+        return True
+    return True
+
+
+def _unlisted(index: str, shards: Sequence[str]) -> list[str]:
+    """Return the paths of shards that the index does not list: of a save that goes on, or left from a larger one."""
+    folder, own = os.path.split(index)
+    try:
+        found = [os.path.join(folder, name) for name in os.listdir(folder or os.curdir) if index_of(name) == own]
+    except OSError:
+        return []
+    return sorted(set(found) - set(shards))
+
+
+def _newer(path: str, index: str) -> bool:
+    try:
+        return os.stat(path).st_mtime_ns >= os.stat(index).st_mtime_ns
+    except OSError:
+        return False

@@ -1,0 +1,267 @@
+"""TensorFlow's tensor bundle, read without TensorFlow: Saver V2, TF 2 checkpoints, a SavedModel's variables.
+
+`PREFIX.index` says what lies where in `PREFIX.data-00000-of-00001`; tensors are mapped where they lie, partitioned
+variables put together on request.  A SavedModel's graph is a program and is never opened.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from milepost.checkpoints._codecs.crc32c import crc32c, masked, of_file
+from milepost.checkpoints._codecs.protobuf import varint
+from milepost.checkpoints._files.bounded import AGAIN, HEADER_LIMIT, OpenFile, identity_of, opened
+from milepost.checkpoints._files.companions import parts_of, standing, standing_in
+from milepost.checkpoints._files.layout import dtype_of, missing, refused, total, unread
+from milepost.checkpoints._files.links import check_parts
+from milepost.checkpoints.formats._tensorflow.bundle_index import (
+    SUFFIX,
+    Index,
+    Row,
+    index_of,
+    lacking,
+    places,
+    reach_of,
+    shard_of,
+)
+from milepost.checkpoints.formats._tensorflow.kind import begins_as_index, kind_of_table
+from milepost.checkpoints.formats._tensorflow.names import Named, is_candidate, roles_of, step_of
+from milepost.checkpoints.formats._tensorflow.object_graph import GRAPH, Told, plain_name, told_by
+from milepost.checkpoints.formats._tensorflow.slices import NAMES, STRING, joined, kind_of
+from milepost.core.types import Array, Entry, Extent, Found, Identity, Role, Table, Tensor
+from milepost.errors import CheckpointError, Corrupt, Torn
+
+_PART = re.compile(r"(.+)\.(?:data-\d{5}-of-\d{5}|meta)")
+_SLICES = "slices"
+_WORD = 4
+
+
+class TfBundle:
+    """Reads tensor bundles: `PREFIX.index` with its shards, and the variables of a SavedModel's folder.
+
+    >>> TfBundle().name
+    'tf_bundle'
+    """
+
+    name = "tf_bundle"
+
+    @staticmethod
+    def part_of(name: str) -> str | None:
+        """Return the name of the index that a shard, or the graph of a Saver's, belongs to; None for any other file.
+
+        >>> TfBundle.part_of("model.ckpt-40.data-00000-of-00002"), TfBundle.part_of("model.ckpt-40.index")
+        ('model.ckpt-40.index', None)
+        """
+        match = _PART.fullmatch(name)
+        return match[1] + SUFFIX if match else None
+
+    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+        """Claim indexes by footer and header, and folders with `saved_model.pb` and variables.
+
+        "writing" where the index is cut off (TF 2 writes it in place), or a shard is absent or shorter than it says.
+        """
+        for entry in entries:
+            if entry.is_dir:
+                index = standing_in(entry.path)
+                if index != entry.path:
+                    yield _seen(entry.path, index)
+            elif entry.path.endswith(SUFFIX) and _is_index(entry):
+                yield _seen(entry.path, entry.path)
+
+    def read(self, found: Found) -> Table:
+        """Return the table; the CRC-32C of all but optimizer slots is checked, that of slices in `fetch`.
+
+        Raises `Torn` where the index is cut off, a shard is absent or too short, or the shards are newer than the index
+        and do not fit it (a checkpoint of the same name is being written), `Corrupt` for damage.
+        """
+        with opened(standing(found)) as file:
+            index = index_of(file)
+        shards = [index.shard(number) for number in index.needed]
+        check_parts(index.path, shards, None if found.path == index.path else found.path)
+        short = lacking(index.path, index.shards, index.needed)
+        if short:
+            raise Torn(short)
+        told = _graph(index)
+        named = {_told(key, told).name: key for key in index.tensors if key != GRAPH}
+        if len(named) != len(index.tensors) - (GRAPH in index.tensors):
+            raise Corrupt(f"{index.path}: two variables have one name in the object graph")
+        known = {name: _named(index.tensors[key], _told(key, told)) for name, key in named.items()}
+        roles = roles_of(known)
+        tensors = _tensors(index, named, roles)
+        candidates = {name: index.tensors[key] for name, key in named.items() if is_candidate(name, known[name])}
+        _verify(index, {name: index.tensors[named[name]] for name in named if roles[name] != "optimizer"} | candidates)
+        step, source, doubts = step_of(_integers(index, candidates), roles)
+        renamed = sum(_told(key, told).name != plain_name(key) for key in named.values())
+        return Table(self.name, tensors, step, source, notes=(*_notes(tensors, renamed), *doubts))
+
+    def fetch(self, tensor: Tensor) -> bytes:
+        """Return the bytes of a partitioned variable, put together from its slices, each checked by its CRC-32C."""
+        where = tensor.where
+        if where.encoding != _SLICES:
+            raise refused(tensor)
+        index = _kept(where.file, identity_of(where.file))
+        key = next(itertools.islice(index.tensors, where.offset, None), None)
+        if key is None or index.tensors[key].shape != tensor.shape:
+            raise Torn(f"{where.file}: changed while it was read: it has no partitioned variable {tensor.name!r}")
+        return joined(tensor.shape, tensor.dtype, _pieces(index, key, tensor))
+
+
+def _is_index(entry: Entry) -> bool:
+    """Tell whether a file that is named so is a bundle's index, or what a writer or a crash left of one."""
+    kind = kind_of_table(entry)
+    if kind is not None:
+        return kind in ("bundle", "damaged")
+    if entry.head.startswith(b"version https://git-lfs"):
+        return False
+    return begins_as_index(entry.head) or bool(parts_of(entry.path))
+
+
+def _seen(path: str, index: str) -> Found:
+    now = identity_of(index)
+    try:
+        shards, needed = reach_of(index, now)
+    except Torn as error:
+        return Found(path, TfBundle.name, (index,), now, "writing", (error.kind, str(error)))
+    except CheckpointError:
+        return Found(path, TfBundle.name, (index,), now)  # `read` says what is wrong
+    files = (index, *(shard_of(index, number, shards) for number in needed))
+    short = lacking(index, shards, needed)
+    if short:
+        return Found(path, TfBundle.name, files, now, "writing", (Torn.kind, short))
+    return Found(path, TfBundle.name, files, now)
+
+
+@lru_cache(maxsize=2)
+def _kept(path: str, identity: Identity) -> Index:  # noqa: ARG001 - part of the cache's key
+    with opened(path) as file:
+        return index_of(file)
+
+
+# ------------------------------------------------------------------------------------------------------ names and table
+
+
+def _told(key: str, told: Mapping[str, Told]) -> Told:
+    return told.get(key) or Told(plain_name(key), optimizer=False, full_name="")
+
+
+def _named(row: Row, told: Told) -> Named:
+    integer = row.kind in NAMES and dtype_of(NAMES[row.kind]).kind in "iu"
+    return Named(row.shape, integer, told.optimizer, told.full_name)
+
+
+def _tensors(index: Index, named: Mapping[str, str], roles: Mapping[str, Role]) -> tuple[Tensor, ...]:
+    order = {key: number for number, key in enumerate(index.tensors)}
+    return tuple(_tensor(index, name, key, order[key], roles[name]) for name, key in named.items())
+
+
+def _tensor(index: Index, name: str, key: str, number: int, role: Role) -> Tensor:
+    row = index.tensors[key]
+    dtype = _dtype(row, big=index.big)
+    if dtype is None:
+        reason = (
+            f"holds {kind_of(row.kind)}" if row.kind not in NAMES else f"{NAMES[row.kind]} of big-endian byte order"
+        )
+        other: Role = "bookkeeping" if role == "weights" and row.kind not in NAMES else role
+        return Tensor(name, "void", row.shape, missing(reason, index.path), other)
+    if row.slices:
+        where = Extent(index.path, number, total(row.shape) * dtype_of(dtype).itemsize, _SLICES)
+    else:
+        where = Extent(index.shard(row.shard), row.offset, row.size)
+    return Tensor(name, dtype, row.shape, where, role)
+
+
+def _dtype(row: Row, *, big: bool) -> str | None:
+    """Return the type's name with its byte order; None where it is no plain number, or has no such name."""
+    name = NAMES.get(row.kind)
+    if name is None or not big or dtype_of(name).itemsize == 1:
+        return name
+    dtype = dtype_of(name)
+    return dtype.newbyteorder(">").str if dtype.isbuiltin == 1 else None
+
+
+def _notes(tensors: Sequence[Tensor], renamed: int) -> Iterator[str]:
+    if any(item.role == "optimizer" for item in tensors):
+        yield "checksums of optimizer tensors were not compared: they are not loaded"
+    if renamed:
+        yield (
+            f"{renamed:,} weights stand under the optimizer's keys, where Keras 3 tracks them too; they are named by "
+            "their way through the model"
+        )
+    if not tensors:
+        yield "holds no tensors"
+    yield from unread(tensors)
+
+
+# ------------------------------------------------------------------------------------------------------------ the bytes
+
+
+def _verify(index: Index, rows: Mapping[str, Row]) -> None:
+    """Compare the CRC-32C of what lies in one piece, shard by shard."""
+    by_shard: dict[int, list[tuple[str, Row]]] = {}
+    for name, row in rows.items():
+        if row.kind in NAMES and not row.slices:
+            by_shard.setdefault(row.shard, []).append((name, row))
+    for number, held in by_shard.items():
+        with opened(index.shard(number)) as shard:
+            for name, row in held:
+                _compare(index, shard, name, row, of_file(shard, row.offset, row.size, f"tensor {name!r}"))
+
+
+def _compare(index: Index, shard: OpenFile, name: str, row: Row, found: int) -> None:
+    if found == row.crc:
+        return
+    file = os.path.basename(shard.path)
+    said = f"tensor {name!r} in {file}: CRC-32C {found:08x}, the index says {row.crc:08x}"
+    if os.fstat(shard.descriptor).st_mtime_ns > os.stat(index.path).st_mtime_ns:
+        raise Torn(
+            f"{index.path}: {said}, and {file} is newer than the index: a checkpoint of the same name is being written "
+            f"over it{AGAIN}"
+        )
+    raise Corrupt(f"{index.path}: {said}: damaged")
+
+
+def _integers(index: Index, rows: Mapping[str, Row]) -> dict[str, int]:
+    """Return the values of numbers that were checked already."""
+    found = {}
+    for name, row in rows.items():
+        dtype = _dtype(row, big=index.big)
+        if dtype is not None and not row.slices:
+            with opened(index.shard(row.shard)) as shard:
+                found[name] = int(np.frombuffer(shard.at(row.offset, row.size, f"tensor {name!r}"), dtype_of(dtype))[0])
+    return found
+
+
+def _pieces(index: Index, key: str, tensor: Tensor) -> Iterator[tuple[tuple[slice, ...], Array]]:
+    for place, row in places(index, key):
+        with opened(index.shard(row.shard)) as shard:
+            data = shard.at(row.offset, row.size, f"tensor {tensor.name!r}")
+            _compare(index, shard, tensor.name, row, masked(crc32c(data)))
+        yield place, np.frombuffer(data, dtype_of(tensor.dtype)).reshape(row.shape)
+
+
+def _graph(index: Index) -> Mapping[str, Told]:
+    """Return what the object graph tells; {} where there is none (a Saver's checkpoint)."""
+    row = index.tensors.get(GRAPH)
+    if row is None:
+        return {}
+
+    def where() -> str:
+        return f"{index.path}: the object graph"
+
+    if row.kind != STRING or row.shape or row.size > HEADER_LIMIT:
+        raise Corrupt(f"{where()} is not one string of at most {HEADER_LIMIT:,} bytes")
+    with opened(index.shard(row.shard)) as shard:
+        data = memoryview(shard.at(row.offset, row.size, "the object graph"))
+        size, at = varint(data, 0, where)
+        if at + _WORD + size != row.size:
+            raise Corrupt(f"{where()} declares {size:,} bytes, {row.size - at - _WORD:,} are there")
+        # One string: its length, that one's checksum, the text.  The entry's own begins with the length as 4 bytes.
+        crc = crc32c(size.to_bytes(_WORD, "little"))
+        if masked(crc) != int.from_bytes(data[at : at + _WORD], "little"):
+            raise Corrupt(f"{where()}: the CRC-32C of its length is wrong: damaged")
+        _compare(index, shard, GRAPH, row, masked(crc32c(data[at:], crc)))
+    return told_by(data[at + _WORD :], where)

@@ -1,0 +1,220 @@
+"""TensorFlow's Saver V1 of 2015 to 2017: one sorted table that holds all values, read without TensorFlow.
+
+The key "" lists names, shapes, types and slices; each slice is a message under a key of its own, in blocks that may be
+compressed.  Nothing can be mapped: values are unpacked on request, and checked by their block's CRC-32C then.
+Sliced variables, which TensorFlow's own reader refuses, are put together.  A sharded Saver writes several such tables,
+`PREFIX-00000-of-00002` and on, of which the first stands for all.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from milepost.checkpoints._codecs.protobuf import Message
+from milepost.checkpoints._codecs.sstable import Sstable, open_table
+from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, identity_of, opened
+from milepost.checkpoints._files.layout import affordable, dtype_of, missing, refused, total, unread
+from milepost.checkpoints._files.links import check_parts
+from milepost.checkpoints.formats._tensorflow.kind import kind_of_table
+from milepost.checkpoints.formats._tensorflow.names import Named, is_candidate, roles_of, step_of
+from milepost.checkpoints.formats._tensorflow.slices import (
+    NAMES,
+    Slice,
+    Where,
+    covered,
+    joined,
+    key_of,
+    kind_of,
+    shape_of,
+    slice_of,
+)
+from milepost.checkpoints.formats._tensorflow.v1_values import is_known, values_of
+from milepost.core.types import Array, Entry, Extent, Found, Identity, Role, Table, Tensor
+from milepost.errors import Corrupt, Torn
+
+_PACKED = "protobuf"
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})", re.DOTALL)
+_LONGEST, _MOST = 4096, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What the lists say of a variable; its slices, each with its file, are whole axes where it is not partitioned."""
+
+    kind: int
+    shape: tuple[int, ...]
+    slices: tuple[tuple[Slice, str], ...]
+
+
+class TfV1:
+    """Reads Saver V1 checkpoints, whatever the file is called.
+
+    >>> TfV1().name
+    'tf_v1'
+    """
+
+    name = "tf_v1"
+
+    @staticmethod
+    def part_of(name: str) -> str | None:
+        """Return the name of the first shard that another belongs to, told by its name; None for any other file.
+
+        >>> TfV1.part_of("model-00001-of-00002"), TfV1.part_of("model-00000-of-00002"), TfV1.part_of("model.ckpt-7")
+        ('model-00000-of-00002', None, None)
+        """
+        first = _shards(name)[0]
+        return None if first == name else first
+
+    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+        """Claim tables whose first key holds the list; each is renamed whole, so that none is seen half.
+
+        "writing" where a shard is absent.
+        """
+        for entry in entries:
+            if kind_of_table(entry) == "v1":
+                files = [path for path in _shards(entry.path) if os.path.exists(path)]
+                if files[:1] == [entry.path]:
+                    yield _seen(files)
+
+    def read(self, found: Found) -> Table:
+        """Return the table, from the lists alone; values are read and checked in `fetch`.
+
+        Raises `Torn` where a shard is absent, `Corrupt` for damage and for values that the file is too small for.
+        """
+        short = _lacking(found.path)
+        if short:
+            raise Torn(short)
+        check_parts(found.path, _shards(found.path))
+        rows = _rows(found.path)
+        known = {name: Named(row.shape, _is_integer(row.kind)) for name, row in rows.items()}
+        roles = roles_of(known)
+        tensors = tuple(
+            _tensor(found.path, name, row, number, roles[name]) for number, (name, row) in enumerate(rows.items())
+        )
+        declared, size = sum(item.where.nbytes for item in tensors), sum(map(os.path.getsize, _shards(found.path)))
+        if not affordable(declared, size):
+            raise Corrupt(f"{found.path}: {size:,} bytes declare {declared:,} of values, not read")
+        candidates = [item for item in tensors if is_candidate(item.name, known[item.name])]
+        numbers = {item.name: int.from_bytes(self.fetch(item), "little", signed=True) for item in candidates}
+        step, source, doubts = step_of(numbers, roles)
+        notes = ("checksums of values are compared when they are loaded", *unread(tensors), *doubts)
+        return Table(self.name, tensors, step, source, notes=notes)
+
+    def fetch(self, tensor: Tensor) -> bytes:
+        """Return a tensor's bytes in C order, slices put together, after its blocks' CRC-32C were compared."""
+        where = tensor.where
+        if where.encoding != _PACKED:
+            raise refused(tensor)
+        rows = _kept(where.file, identity_of(where.file))
+        name, row = next(itertools.islice(rows.items(), where.offset, None), ("", None))
+        if row is None or name != tensor.name or row.shape != tensor.shape:
+            raise Torn(f"{where.file}: changed while it was read: it has no variable {tensor.name!r}")
+        return joined(row.shape, tensor.dtype, list(_pieces(where.file, name, row)))
+
+
+def _shards(path: str) -> list[str]:
+    """Return the files of a checkpoint, told by the name of any; just the one where it is not sharded."""
+    match = _SHARD.fullmatch(path)
+    count = int(match[3]) if match else 0
+    if match is None or not int(match[2]) < count <= _MOST:
+        return [path]
+    return [f"{match[1]}-{number:05d}-of-{count:05d}" for number in range(count)]
+
+
+def _seen(files: list[str]) -> Found:
+    short = _lacking(files[0])
+    failure = (Torn.kind, short) if short else None
+    state: Literal["complete", "writing"] = "writing" if short else "complete"
+    return Found(files[0], TfV1.name, tuple(files), identity_of(files[0]), state, failure)
+
+
+def _lacking(path: str) -> str | None:
+    files = _shards(path)
+    absent = [os.path.basename(file) for file in files if not os.path.exists(file)]
+    if not absent:
+        return None
+    return f"{path}: {CUT}: {len(absent):,} of {len(files):,} shards are absent, {absent[0]} the first of them{AGAIN}"
+
+
+def _is_integer(kind: int) -> bool:
+    return kind in NAMES and dtype_of(NAMES[kind]).kind in "iu"
+
+
+def _tensor(path: str, name: str, row: _Row, number: int, role: Role) -> Tensor:
+    dtype = NAMES.get(row.kind)
+    if dtype is None:
+        other: Role = "bookkeeping" if role == "weights" else role
+        return Tensor(name, "void", row.shape, missing(f"holds {kind_of(row.kind)}", path), other)
+    if not is_known(dtype):
+        return Tensor(name, dtype, row.shape, missing(f"{dtype}, which Saver V1 did not know", path), role)
+    nbytes = total(row.shape) * dtype_of(dtype).itemsize
+    return Tensor(name, dtype, row.shape, Extent(path, number, nbytes, _PACKED), role)
+
+
+@lru_cache(maxsize=2)
+def _kept(path: str, identity: Identity) -> dict[str, _Row]:  # noqa: ARG001 - part of the cache's key
+    return _rows(path)
+
+
+def _rows(path: str) -> dict[str, _Row]:
+    """Return what the lists of all shards say, by name; `Corrupt` where they contradict themselves or each other."""
+    rows: dict[str, _Row] = {}
+    for file in _shards(path):
+        with opened(file) as shard:
+            listed = _listed(open_table(shard))
+        for name, row in listed.items():
+            before = rows.get(name, _Row(row.kind, row.shape, ()))
+            if (before.kind, before.shape) != (row.kind, row.shape):
+                raise Corrupt(f"{_about(file, name)()}: another shard gives it another type or shape")
+            rows[name] = _Row(row.kind, row.shape, before.slices + row.slices)
+    for name, row in rows.items():
+        covered(row.shape, [one for one, _ in row.slices], _about(path, name))
+    return rows
+
+
+def _listed(table: Sstable) -> dict[str, _Row]:
+    """Return what one file's list says."""
+    path = table.file.path
+    first = table.first()
+    if first is None or first[0] or len(first[1]) > HEADER_LIMIT:
+        raise Corrupt(f"{path}: a table without a list of tensors: no Saver V1 checkpoint")
+
+    def listed() -> str:
+        return f"{path}: the list of tensors"
+
+    pieces = Message(first[1], listed).message(1).messages(1)
+    if len(pieces) > COUNT_LIMIT:
+        raise Corrupt(f"{path}: {len(pieces):,} tensors, at most {COUNT_LIMIT:,} are read")
+    rows: dict[str, _Row] = {}
+    for piece in pieces:
+        item = Message(piece, listed)
+        name = item.text(1)
+        where = _about(path, name)
+        if name in rows or not name or len(name) > _LONGEST:
+            raise Corrupt(f"{where()}: listed twice, without a name, or with one of more than {_LONGEST:,} characters")
+        slices = tuple((slice_of(part, where), path) for part in item.messages(4))
+        rows[name] = _Row(item.integer(3), shape_of(item.message(2), where), slices)
+    return rows
+
+
+def _about(path: str, name: str) -> Where:
+    return lambda: f"{path}: tensor {name[:200]!r}"
+
+
+def _pieces(path: str, name: str, row: _Row) -> Iterator[tuple[tuple[slice, ...], Array]]:
+    where = _about(path, name)
+    places = covered(row.shape, [one for one, _ in row.slices], where)
+    for place, (one, file) in zip(places, row.slices, strict=True):
+        shape = tuple(axis.stop - axis.start for axis in place)
+        with opened(file) as shard:
+            data = open_table(shard).get(key_of(name.encode(), one), identity_of(file))
+        if data is None:
+            raise Corrupt(f"{where()}: its slice of shape {shape} is listed, and not there")
+        saved = Message(data, where).message(2)
+        if saved.text(1) != name or slice_of(saved.data(2), where) != one:
+            raise Corrupt(f"{where()}: another tensor's values stand in its place")
+        yield place, values_of(saved.message(3), NAMES[row.kind], total(shape), where).reshape(shape)

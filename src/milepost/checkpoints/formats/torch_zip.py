@@ -1,0 +1,198 @@
+"""torch.save's zip layout, read without torch: ROOT/data.pkl through the inert machine, ROOT/data/<key> mapped.
+
+The entries are stored, so every tensor is a view on the file; each has a CRC-32 that torch itself does not check.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from milepost.checkpoints._codecs.pickle import unpickle
+from milepost.checkpoints._codecs.zip import STORED, Member, damaged, first_name, members, names, unpack
+from milepost.checkpoints._files.bounded import HEADER_LIMIT, OpenFile, identity_of, opened
+from milepost.checkpoints._files.layout import refused, shown, unread
+from milepost.checkpoints.formats._torch.storages import KNOWN, Storage, StorageType
+from milepost.checkpoints.formats._torch.table import Ground, step_of, tensors_of
+from milepost.core.types import Entry, Found, Table, Tensor
+from milepost.errors import CheckpointError, Corrupt, Program, Torn, Unsupported
+
+_SCRIPT = ("constants.pkl", "code/", "bytecode.pkl", "ts_code/")
+_EXPORTED = ("archive_format", "models/", "serialized_exported_program.json", "serialized_state_dict.pt")
+_ID_PARTS = 5
+
+
+class TorchZip:
+    """Reads torch's zip files (torch 1.6 and later; Lightning's .ckpt are such).
+
+    >>> TorchZip().name
+    'torch_zip'
+    """
+
+    name = "torch_zip"
+
+    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+        """Claim zips that hold ROOT/data.pkl or a torch program, by their first entry where the directory is absent."""
+        for entry in entries:
+            first = first_name(entry.head) if not entry.is_dir else None
+            if first is None:
+                continue
+            state = _state(entry.path, first)
+            if state:
+                yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
+
+    def read(self, found: Found) -> Table:
+        """Return the table; CRC-32 of every entry is checked, those of optimizer tensors aside, which nobody loads."""
+        with opened(found.path) as file:
+            archive = _archive(file)
+            storages: dict[str, Storage] = {}
+            made = unpickle(
+                _small(archive, "data.pkl"), KNOWN, _persistent(archive, storages), f"{file.path}: data.pkl"
+            )
+            ground = Ground(file, {key: archive.data(key).offset for key in storages}, archive.big)
+            tensors = tensors_of(ground, made.value, made.foreign)
+            _verify(archive, storages, tensors)
+            step, source = step_of(ground, made.value)
+            notes = _notes(archive, tensors)
+        return Table(self.name, tensors, step, source, made.foreign, notes)
+
+    def fetch(self, tensor: Tensor) -> bytes:
+        """Refuse: nothing in this layout is compressed; the reason stands in the extent."""
+        raise refused(tensor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Archive:
+    file: OpenFile
+    root: str
+    entries: dict[str, Member]
+    checked: bool
+    big: bool = False
+
+    def data(self, key: str) -> Member:
+        """Return the entry of a storage; `KeyError` where there is none."""
+        return self.entries[f"{self.root}/data/{key}"]
+
+
+def _state(path: str, first: str) -> Literal["complete", "writing"] | None:
+    try:
+        with opened(path) as file:
+            listed = names(file)
+    except Torn:
+        return "writing" if _torch_like([first]) else None
+    except CheckpointError:
+        return "complete" if _torch_like([first]) else None
+    return "complete" if _torch_like(listed) else None
+
+
+def _torch_like(listed: Sequence[str]) -> bool:
+    inner = {name.partition("/")[2] for name in listed if name.count("/")}
+    if "data.pkl" in inner or any(name == "serialized_exported_program.json" for name in listed):
+        return True
+    return "archive_format" in inner or (
+        len(listed) == 1 and bool(inner & {".format_version", ".data/serialization_id"})
+    )
+
+
+def _archive(file: OpenFile) -> _Archive:
+    entries = members(file)
+    roots = {name.partition("/")[0] for name in entries if "/" in name}
+    root = min(roots, key=lambda name: (f"{name}/data.pkl" not in entries, name)) if roots else ""
+    for name in entries:
+        inner = name.removeprefix(f"{root}/")
+        if inner.startswith(_SCRIPT):
+            raise Program(_program(file, name, "TorchScript", "model.state_dict()"))
+        if inner.startswith(_EXPORTED):
+            raise Program(_program(file, name, "torch.export", "program.state_dict"))
+    if f"{root}/data.pkl" not in entries or len(roots) != 1:
+        raise Corrupt(
+            f"{file.path}: a torch archive has one top folder with data.pkl; found folders {sorted(roots)[:5]}"
+        )
+    # torch.serialization.set_crc32_options(False) writes 0 for all: absent, not wrong.
+    checked = any(item.crc for item in entries.values())
+    archive = _Archive(file, root, entries, checked)
+    if f"{root}/byteorder" not in entries:
+        return archive
+    order = _small(archive, "byteorder")
+    if order not in (b"little", b"big"):
+        raise Corrupt(f"{file.path}: byteorder says {order[:20]!r}, expected little or big")
+    return _Archive(file, root, entries, checked, order == b"big")
+
+
+def _program(file: OpenFile, name: str, kind: str, how: str) -> str:
+    return (
+        f"{file.path}: a {kind} program (it holds {name!r}), not a table of tensors; save {how} with torch.save instead"
+    )
+
+
+def _small(archive: _Archive, inner: str) -> bytes:
+    item = archive.entries[f"{archive.root}/{inner}"]
+    if item.size > HEADER_LIMIT:
+        raise Corrupt(
+            f"{archive.file.path}: {item.name!r} takes {item.size:,} bytes, at most {HEADER_LIMIT:,} are read"
+        )
+    if item.method != STORED:
+        raise Unsupported(f"{archive.file.path}: {_compressed(item)}")
+    return unpack(archive.file, item) if archive.checked else archive.file.at(item.offset, item.size, item.name)
+
+
+def _compressed(item: Member) -> str:
+    return f"entry {item.name!r} is compressed; torch stores them: save the file anew with torch.save"
+
+
+def _persistent(archive: _Archive, storages: dict[str, Storage]) -> Callable[[Any], Storage]:
+    def storage(key: Any) -> Storage:
+        if not isinstance(key, tuple) or len(key) != _ID_PARTS or key[0] != "storage":
+            raise Corrupt("a persistent id that is no storage")
+        _, kind, name, _, count = key
+        if not isinstance(kind, StorageType) or not isinstance(name, str) or type(count) is not int or count < 0:
+            raise Corrupt(f"the description of storage {shown(name)} makes no sense")
+        item = archive.entries.get(f"{archive.root}/data/{name}")
+        if item is None:
+            raise Corrupt(f"it names storage {name[:40]!r}, the archive has no such entry")
+        if item.method != STORED:
+            raise Unsupported(_compressed(item))
+        if item.size != count * kind.itemsize:
+            raise Corrupt(
+                f"storage {name!r}: {count * kind.itemsize:,} bytes are declared, the archive holds {item.size:,}"
+            )
+        # One run of bytes may be seen as several types: each sight has its own.
+        storages[name] = Storage(name, kind, item.size)
+        return storages[name]
+
+    return storage
+
+
+def _verify(archive: _Archive, storages: dict[str, Storage], tensors: Sequence[Tensor]) -> None:
+    if not archive.checked:
+        return
+    needed = [item.where.offset for item in tensors if item.role != "optimizer" and item.where.nbytes]
+    spared = [item.where.offset for item in tensors if item.role == "optimizer"]
+    starts = np.array(sorted(needed), np.int64)
+    others = np.array(sorted(spared), np.int64)
+    for key in storages:
+        item = archive.data(key)
+        if _any_in(others, item) and not _any_in(starts, item):
+            continue
+        crc = archive.file.crc32(item.offset, item.packed, f"entry {item.name!r}")
+        if crc != item.crc:
+            held = [one for one in tensors if item.offset <= one.where.offset < item.offset + item.size]
+            label = "/".join(part for part in (held[0].group, held[0].name) if part) if held else "unnamed"
+            raise damaged(archive.file, item, crc, f" (tensor {label!r})")
+
+
+def _any_in(starts: np.ndarray[Any, np.dtype[np.int64]], item: Member) -> bool:
+    first, last = np.searchsorted(starts, [item.offset, item.offset + item.size])
+    return bool(last > first)
+
+
+def _notes(archive: _Archive, tensors: Sequence[Tensor]) -> tuple[str, ...]:
+    notes = []
+    if not archive.checked:
+        notes.append("written without checksums (every CRC-32 is 0): damage cannot be noticed")
+    elif any(item.role == "optimizer" for item in tensors):
+        notes.append("checksums of optimizer tensors were not compared: they are not loaded")
+    if not tensors:
+        notes.append("holds no tensors")
+    return (*notes, *unread(tensors))

@@ -1,0 +1,193 @@
+"""What `gc` finds in a folder and what forbids touching it, and deleting what nothing forbids."""
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from milepost.errors import MilepostError
+from milepost.registry import resolve
+from milepost.report.retention import Held
+
+Content = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A checkpoint as it was found: plain `found`, its run, and its files as they were looked at."""
+
+    found: Mapping[str, Any]
+    run: str
+    files: tuple[tuple[str, Content], ...]
+    nbytes: int
+    held: Held
+
+
+class Folder:
+    """The checkpoints of a training folder, as the store knows them."""
+
+    def __init__(self, store: Any, path: str) -> None:
+        """Look at the folder once."""
+        self._store = store
+        self._real = os.path.realpath(path)
+        self._reader = resolve("milepost.checkpoints.reader:Reader")()
+        self._links = dict(_links(path))
+        self._pinned = _inodes(os.path.join(store.path, "pins"))
+        self._claimed = _claimed(store)
+        self._seen: dict[str, list[Any]] = {}
+        for sighting in store.sightings():
+            self._seen.setdefault(_there(sighting.path), []).append(sighting)
+        self.places = [self._place(found) for found in self._reader.discover([path], None)]
+
+    def _place(self, found: Mapping[str, Any]) -> Place:
+        path = str(found["path"])
+        beside = resolve("milepost.checkpoints._files.companions:parts_of")(path)
+        files, nbytes, odd = _looked_at([*found["files"], *(file for file in beside if file not in found["files"])])
+        seen = [one for one in self._seen.get(_there(path), ()) if one.identity.content == _content(found["identity"])]
+        known = [one for one in seen if one.digest is not None]
+        contents = tuple(sorted({str(one.digest) for one in known}))
+        barred = odd or self._barred(path, files, contents) or self._unknown(found, seen)
+        step = max((one.step for one in known if one.step is not None), default=None)
+        name = os.path.basename(path)
+        run = seen[0].run if seen else self._store.run_of(os.path.dirname(path), note=False)
+        epoch = resolve("milepost.checkpoints.names:epoch_of_name")(path)
+        return Place(found, run, files, nbytes, Held(path, name, step, contents, barred, epoch))
+
+    def _unknown(self, found: Mapping[str, Any], seen: Iterable[Any]) -> str:
+        """Say why a checkpoint is no business of ours: only what was evaluated, as it is now, may ever go."""
+        newest: dict[str, Any] = {}
+        for one in seen:
+            if one.failure is None or one.variant not in newest:
+                newest[one.variant] = one
+        failure = found["failure"] or next((one.failure for one in newest.values() if one.failure), None)
+        if failure:
+            return f"failed: {failure[0]}"
+        if found["state"] != "complete":
+            return "still being written"
+        if not newest:
+            return "changed since it was evaluated" if _there(str(found["path"])) in self._seen else "not evaluated yet"
+        return ""
+
+    def _barred(self, path: str, files: Iterable[tuple[str, Content]], contents: Iterable[str]) -> str:
+        real = os.path.realpath(path)
+        if os.path.islink(path):
+            return "a symbolic link"
+        if not real.startswith(self._real + os.sep) or real != _there(path):
+            return "outside of the folder"
+        for target, link in self._links.items():
+            if any(_there(file) == target or _there(file).startswith(target + os.sep) for file, _ in files):
+                return f"the symbolic link {link} points to it"
+        if any(content[:2] in self._pinned for _, content in files):
+            return "pinned: it waits for its evaluation"
+        if any(content in self._claimed for content in contents):
+            return "claimed: it is being evaluated"
+        return ""
+
+    def delete(self, place: Place) -> None:
+        """Delete a checkpoint with all its files unless it changed since it was looked at; a MilepostError says why.
+
+        The deletion is on record before the first file goes.
+        """
+        now = self._reader.discover([place.held.path], None)
+        if [(one["identity"], one["files"]) for one in now] != [(place.found["identity"], place.found["files"])]:
+            raise MilepostError("changed while it was looked at: kept")
+        pinned, claimed = _inodes(os.path.join(self._store.path, "pins")), _claimed(self._store)
+        if claimed & set(place.held.contents) or any(content[:2] in pinned for _, content in place.files):
+            raise MilepostError("claimed meanwhile: kept")
+        for file, content in place.files:
+            _check(file, content)
+        resolve("milepost.store.deletions:Deletions")(self._store.storage).add(
+            place.run,
+            place.held.path,
+            resolve("milepost.core.types:Identity")(**place.found["identity"]),
+            {"digests": list(place.held.contents), "step": place.held.step, "bytes": place.nbytes},
+        )
+        for file, content in place.files:
+            _unlink(file, content)
+        if os.path.isdir(place.held.path):
+            with suppress(OSError):  # something of somebody else's is in it
+                os.rmdir(place.held.path)
+
+
+def _looked_at(paths: Iterable[str]) -> tuple[tuple[tuple[str, Content], ...], int, str]:
+    """Return the files with their identities, the bytes that deleting them frees, and what is odd about them."""
+    files, nbytes, odd = [], 0, ""
+    for file in paths:
+        try:
+            status = os.lstat(file)
+        except OSError as error:
+            return (), 0, f"cannot be looked at: {error.strerror}"
+        if not stat.S_ISREG(status.st_mode):
+            odd = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a file"
+        files.append((str(file), _of(status)))
+        nbytes += status.st_size if status.st_nlink == 1 else 0  # another name would keep the bytes
+    return tuple(files), nbytes, odd or ("" if files else "not a file")
+
+
+def _check(file: str, content: Content) -> None:
+    status = os.lstat(file)
+    if not stat.S_ISREG(status.st_mode) or _of(status) != content:
+        raise MilepostError("changed while it was looked at: kept")
+
+
+def _unlink(file: str, content: Content) -> None:
+    """Unlink within the very folder that was entered, so that a folder swapped for a link leads nowhere."""
+    folder, name = os.path.split(file)
+    handle = os.open(os.path.realpath(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode) or _of(status) != content:
+            raise MilepostError("changed while it was deleted: the rest is kept")
+        os.unlink(name, dir_fd=handle)
+    finally:
+        os.close(handle)
+
+
+def _of(status: os.stat_result) -> Content:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _content(identity: Mapping[str, int]) -> Content:
+    return identity["device"], identity["inode"], identity["size"], identity["mtime_ns"]
+
+
+def _there(path: str) -> str:
+    """Return a path whose folder is real but whose last name is as it is: a link is not its target."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
+def _links(folder: str) -> Iterable[tuple[str, str]]:
+    """Yield the target and the name of every symbolic link below a folder."""
+    for base, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(base, name)
+            if os.path.islink(path):
+                yield os.path.realpath(path), name
+
+
+def _inodes(folder: str) -> set[tuple[int, int]]:
+    """Return device and inode of every file below a folder."""
+    found = set()
+    for base, _, files in os.walk(folder):
+        for name in files:
+            with suppress(OSError):
+                status = os.stat(os.path.join(base, name))
+                found.add((status.st_dev, status.st_ino))
+    return found
+
+
+def _claimed(store: Any) -> set[str]:
+    """Return the contents that somebody who may be alive holds a lease on."""
+    pulses = resolve("milepost.store.leases:Pulses")(store.storage)
+    read = resolve("milepost._internal.atomic:read_json")
+    found = set()
+    for key in store.evaluations():
+        folder = store.evaluation(key)
+        for name in store.storage.list(f"{folder.folder}/leases"):
+            with suppress(FileNotFoundError, KeyError, TypeError):
+                holder = str(read(store.storage.get(f"{folder.folder}/leases/{name}"))["worker"])
+                if not pulses.dead(holder):
+                    found.add(str((folder.spec() or {})["weights"]))
+    return found

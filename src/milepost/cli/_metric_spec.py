@@ -1,0 +1,55 @@
+"""Metrics as text: `top_k(k=3)`, read without running anything: a registered name, and settings that are literals."""
+
+import ast
+from typing import Any
+
+from milepost.errors import UsageError
+from milepost.registry import resolve
+
+_LONGEST = 500
+
+
+def spec_from(text: str) -> dict[str, Any]:
+    """Return name and settings of `name` or `name(key=value, ...)`; values are literals, a UsageError says what is off.
+
+    >>> spec_from("top_k(k=3, ties='in_top_k')")
+    {'name': 'top_k', 'k': 3, 'ties': 'in_top_k'}
+    >>> spec_from("cross_entropy")
+    {'name': 'cross_entropy'}
+    """
+    if len(text) > _LONGEST:
+        raise _error(text[:_LONGEST] + "...", f"more than {_LONGEST} characters")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _error(text, "something else") from error
+    match tree:
+        case ast.Name(id=name):
+            return {"name": name}
+        case ast.Call(func=ast.Name(id=name), args=[], keywords=settings):
+            return {"name": name, **{_key(text, item): _literal(text, item) for item in settings}}
+        case ast.Call(func=ast.Name(), args=[_, *_]):
+            raise _error(text, "a setting without its name")
+    raise _error(text, "something else")
+
+
+def metric_from(text: str) -> Any:
+    """Return the registered metric that a text names."""
+    return resolve("milepost.scoring.records:metric_of")(spec_from(text))
+
+
+def _key(text: str, item: ast.keyword) -> str:
+    if item.arg is None or item.arg in ("name", "version"):
+        raise _error(text, "a setting that is none")
+    return item.arg
+
+
+def _literal(text: str, item: ast.keyword) -> Any:
+    try:
+        return ast.literal_eval(item.value)
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise _error(text, f"a value of {item.arg} that is no literal") from error
+
+
+def _error(text: str, found: str) -> UsageError:
+    return UsageError(f"metric {text!r}: expected name or name(key=value, ...), such as top_k(k=3); found {found}")

@@ -1,0 +1,1 @@
+"""The nouns of Milepost and the seams between its rooms."""

@@ -1,0 +1,149 @@
+"""Rows of inputs and labels: what both kinds of source check, gather and join.
+
+Inputs are one array or a dict of arrays by name; every array has one row an example.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from milepost.core.types import Array
+from milepost.errors import DataError
+
+Inputs = Array | dict[str, Array]
+
+
+def as_array(value: object, what: str) -> Array:
+    """Return a plain NumPy view or copy of an array-like; memory maps stay lazy; a `DataError` names what fails."""
+    if isinstance(value, tuple):
+        raise DataError(f"{what}: found a tuple of {len(value)}; pass one array, or a dict of arrays by input name")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{what}: a {type(value).__name__} does not turn into a NumPy array: {error}") from error
+    if array.dtype.hasobject:
+        raise DataError(f"{what}: expected numbers, text or bytes of one dtype; found Python objects (dtype object)")
+    if array.ndim == 0:
+        raise DataError(f"{what}: expected one row an example; found a single value without a first axis")
+    return array
+
+
+def as_inputs(value: object, what: str = "inputs") -> Inputs:
+    """Return inputs as an array or a dict of arrays of one length."""
+    if not isinstance(value, Mapping):
+        return as_array(value, what)
+    if not value:
+        raise DataError(f"{what}: the dict holds no array")
+    found = {str(name): as_array(item, f"{what}[{name!r}]") for name, item in value.items()}
+    lengths = {name: len(item) for name, item in found.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"{what}: arrays of one dict have one length; found {lengths}")
+    return found
+
+
+def as_labels(value: object, what: str = "labels") -> Array:
+    """Return integer (or boolean) labels in their own dtype; floating ones are a `DataError`, never rounded."""
+    labels = as_array(value, what)
+    if labels.dtype.kind not in "iub":
+        raise DataError(
+            f"{what}: expected integers; found dtype {labels.dtype}; "
+            "if they are class numbers, convert them with labels.astype('int64')"
+        )
+    return labels
+
+
+def as_weights(value: object, what: str = "weights") -> Array:
+    """Return weights as float64, one a row; that they are finite is for `counted_rows` to check, after the mask."""
+    weights = as_array(value, what)
+    if weights.ndim != 1 or weights.dtype.kind not in "fiub":
+        raise DataError(f"{what}: expected one number a row; found dtype {weights.dtype}, shape {weights.shape}")
+    return weights.astype(np.float64)
+
+
+def as_mask(value: object, what: str = "mask") -> Array:
+    """Return a mask of booleans, one a row, True where the row counts."""
+    mask = as_array(value, what)
+    if mask.ndim != 1 or mask.dtype != np.bool_:
+        raise DataError(f"{what}: expected one boolean a row; found dtype {mask.dtype}, shape {mask.shape}")
+    return mask
+
+
+def as_ids(value: object, what: str = "ids") -> Array:
+    """Return ids, one a row: integers, text or bytes."""
+    listed = isinstance(value, np.ndarray) and value.dtype.hasobject
+    ids = as_array(value.tolist() if listed and isinstance(value, np.ndarray) else value, what)
+    if ids.ndim != 1 or ids.dtype.kind not in "iuUS":
+        raise DataError(f"{what}: expected one integer or text a row; found dtype {ids.dtype}, shape {ids.shape}")
+    return ids
+
+
+def counted_rows(weights: Array | None, mask: Array | None, what: str = "weights") -> Array | None:
+    """Return which rows count (mask True, weight above 0), or None where all do.
+
+    Weights of rows that the mask removes may hold anything; the others are finite and not negative, else `DataError`.
+    """
+    if weights is None:
+        return mask
+    counted = np.ones(len(weights), bool) if mask is None else mask
+    wrong = np.flatnonzero(counted & ~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        raise DataError(f"{what}: expected finite numbers >= 0; found {weights[wrong[0]]} at row {wrong[0]}")
+    found: Array = counted & (weights > 0)
+    return found
+
+
+def kept_rows(counted: Array | None) -> Array | None:
+    """Return the numbers of the rows that count, or None where all do."""
+    return None if counted is None or counted.all() else np.flatnonzero(counted)
+
+
+def length(inputs: Inputs) -> int:
+    """Return the number of rows of inputs."""
+    return len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
+
+
+def same_length(rows: int, others: Mapping[str, Array | None], what: str = "inputs") -> None:
+    """Raise a `DataError` that names both lengths where an array has another number of rows than the inputs."""
+    for name, array in others.items():
+        if array is not None and len(array) != rows:
+            raise DataError(f"{what} have {rows} rows but {name} have {len(array)}; every example needs one of each")
+
+
+def take(inputs: Inputs, rows: Array | slice) -> Inputs:
+    """Copy rows out of inputs into contiguous arrays of their own, so that no model can write into the source."""
+    if isinstance(inputs, dict):
+        return {name: take_rows(array, rows) for name, array in inputs.items()}
+    return take_rows(inputs, rows)
+
+
+def take_rows(array: Array, rows: Array | slice) -> Array:
+    """Copy rows of one array into a contiguous array."""
+    if isinstance(rows, slice):
+        return array[rows].copy(order="C")
+    return np.take(array, rows, axis=0)
+
+
+def join(pieces: Sequence[Any], what: str) -> Any:
+    """Concatenate arrays, or dicts of arrays, along the first axis; None throughout stays None.
+
+    Pieces that differ in kind, dtype or row shape are a `DataError`: joining them would change some of them.
+    """
+    first = pieces[0]
+    if any(_kind(piece) != _kind(first) for piece in pieces):
+        raise DataError(f"{what}: batches of one stream differ: {sorted({_kind(piece) for piece in pieces})}")
+    if first is None or len(pieces) == 1:
+        return first
+    if isinstance(first, dict):
+        return {name: join([piece[name] for piece in pieces], f"{what}[{name!r}]") for name in first}
+    return np.concatenate(pieces)
+
+
+def _kind(piece: Any) -> str:
+    if piece is None:
+        return "absent"
+    if isinstance(piece, dict):
+        return f"dict of {sorted(piece)}"
+    # The width of text differs from batch to batch and is widened without loss.
+    dtype = piece.dtype.kind if piece.dtype.kind in "US" else piece.dtype
+    return f"{dtype} rows of shape {piece.shape[1:]}"

@@ -1,0 +1,233 @@
+"""The order in which a source's rows are seen: a pure function of size and seed, in constant memory.
+
+`Seeded` is a versioned permutation of our own, so that every checkpoint, process and later release sees the same fair
+prefix. Up to 65,536 rows it is the sorting of one pseudo-random word a row (a table of at most 1 MiB): every
+permutation is equally likely. Above that it is a Feistel network over the pairs (row % width, row // width), width
+about the square root of the size: each round adds to one half a pseudo-random function of the other, modulo the half's
+own range, so it can be undone round by round. The pairs are a few more than the rows; an image beyond the last row is
+sent through again until it falls inside (cycle walking), which keeps it a permutation and is rare because so few pairs
+are beyond. (With few rows a network reaches only a part of all permutations, unevenly: hence the table.)  The words
+come from splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+
+Measured on one busy core: about 15 to 20 million rows a second by the network, 500 million by the table.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from milepost.core.types import Array, Json
+from milepost.errors import DataError, UsageError
+
+OrderName = Literal["seeded", "natural", "declared-shuffled"]
+
+VERSION = 1
+"""Version of the permutation: a change of any digit of the golden vector is a new version."""
+
+_TABLE = 1 << 16
+_ROUNDS = 8
+_GAMMA = 0x9E3779B97F4A7C15
+_BLOCK = 1 << 14  # 128 KiB an array: the five arrays of a round stay in the second-level cache
+_MASK = (1 << 64) - 1
+_LARGEST = 1 << 62
+
+_Words = npt.NDArray[np.uint64]
+
+
+class Order(Protocol):
+    """What every order can do."""
+
+    def rows(self, positions: Array) -> Array:
+        """Natural row numbers at these positions (int64)."""
+
+    def positions(self, rows: Array) -> Array:
+        """Positions of these natural rows (int64)."""
+
+    def spec(self) -> dict[str, Json]:
+        """Plain data that goes into the source's fingerprint."""
+
+
+def make_order(name: str, size: int, seed: int = 0) -> Order:
+    """Return the order of a name: "seeded", "natural" or "declared-shuffled"; anything else is a `UsageError`.
+
+    >>> make_order("natural", 10).rows(np.array([3, 9])).tolist()
+    [3, 9]
+    """
+    if name == "seeded":
+        return Seeded(size, seed)
+    if name == "natural":
+        return Natural(size)
+    if name == "declared-shuffled":
+        return Declared(size)
+    raise UsageError(f'order is {name!r}; expected "seeded", "natural" or "declared-shuffled"')
+
+
+@dataclass(frozen=True, slots=True)
+class Natural:
+    """Rows as they stand in the source; a prefix of them is not a fair sample."""
+
+    size: int
+
+    def rows(self, positions: Array) -> Array:
+        """Natural row numbers at these positions: the positions themselves, int64."""
+        return checked_numbers(positions, self.size, "position").astype(np.int64)
+
+    def positions(self, rows: Array) -> Array:
+        """Positions of these natural rows: the rows themselves, int64."""
+        return checked_numbers(rows, self.size, "row").astype(np.int64)
+
+    def spec(self) -> dict[str, Json]:
+        """Return `{"kind": "natural"}`."""
+        return {"kind": "natural"}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared(Natural):
+    """Rows as they stand, which the user vouches were shuffled beforehand: a prefix is taken for a fair sample."""
+
+    def spec(self) -> dict[str, Json]:
+        """Return `{"kind": "declared-shuffled"}`."""
+        return {"kind": "declared-shuffled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """A fixed pseudo-random permutation of `size` rows: random access both ways, bounded memory.
+
+    `size` is at most 2**62, `seed` an integer in [0, 2**64); another size has an unrelated permutation.
+
+    >>> order = Seeded(10, seed=0)
+    >>> order.rows(np.arange(10)).tolist()
+    [1, 0, 2, 8, 9, 5, 4, 6, 7, 3]
+    >>> order.positions(np.array([1, 0])).tolist()
+    [0, 1]
+    """
+
+    size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and seeds that the permutation is not defined for."""
+        if not 0 <= self.size <= _LARGEST:
+            raise UsageError(f"an order has between 0 and 2**62 rows; found {self.size}")
+        if not 0 <= self.seed <= _MASK:
+            raise UsageError(f"the seed of an order is an integer in [0, 2**64); found {self.seed}")
+
+    def rows(self, positions: Array) -> Array:
+        """Natural row numbers at these positions: int64, same shape; a `DataError` for one outside [0, size)."""
+        wanted = checked_numbers(positions, self.size, "position")
+        return _table(self.size, self.seed)[0][wanted] if self.size <= _TABLE else self._through(wanted, _forwards)
+
+    def positions(self, rows: Array) -> Array:
+        """Positions of these natural rows: int64, same shape; a `DataError` for one outside [0, size)."""
+        wanted = checked_numbers(rows, self.size, "row")
+        return _table(self.size, self.seed)[1][wanted] if self.size <= _TABLE else self._through(wanted, _backwards)
+
+    def spec(self) -> dict[str, Json]:
+        """Return kind, version and seed: what fixes the permutation, the size aside."""
+        return {"kind": "seeded", "version": VERSION, "seed": self.seed}
+
+    def _through(self, numbers: Array, network: "_Network") -> Array:
+        words = numbers.astype(np.uint64).reshape(-1)
+        halves, keys = _halves(self.size), _stream(self.size, self.seed, _ROUNDS)
+        for first in range(0, len(words), _BLOCK):
+            block = words[first : first + _BLOCK]
+            image = network(block, halves, keys)
+            outside = np.flatnonzero(image >= np.uint64(self.size))
+            while len(outside):
+                again = network(image[outside], halves, keys)
+                image[outside] = again
+                outside = outside[again >= np.uint64(self.size)]
+            block[...] = image
+        return words.view(np.int64).reshape(numbers.shape)
+
+
+_Network = Callable[[_Words, tuple[int, int], _Words], _Words]
+
+
+def checked_numbers(numbers: Array, size: int, noun: str) -> Array:
+    """Return positions or rows as an integer array; a `DataError` for other numbers and for one outside [0, size)."""
+    found = np.asarray(numbers)
+    if found.dtype.kind not in "iu":
+        raise DataError(f"{noun}s of an order are integers; found dtype {found.dtype}")
+    if found.size and (found.min() < 0 or found.max() >= size):
+        wrong = int(found.min()) if found.min() < 0 else int(found.max())
+        raise DataError(f"{noun} {wrong} is outside this order of {size} rows")
+    return found
+
+
+def _halves(size: int) -> tuple[int, int]:
+    """Return the ranges of the two halves: the least rectangle with the narrower side about the square root."""
+    width = math.isqrt(max(size - 1, 0)) + 1
+    return width, -(-max(size, 1) // width)
+
+
+def _splitmix(state: int) -> int:
+    """Finalise a state of splitmix64, on Python integers."""
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
+    return state ^ (state >> 31)
+
+
+def _stream(size: int, seed: int, count: int) -> _Words:
+    """Return the first words of the splitmix64 stream that starts where seed and size, each mixed, lead."""
+    start = _splitmix(_splitmix(seed) + size & _MASK)
+    words = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GAMMA) + np.uint64(start)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+@lru_cache(maxsize=4)
+def _table(size: int, seed: int) -> tuple[Array, Array]:
+    """Return rows by position and positions by row; the words of a stream differ, so there are no ties to break."""
+    rows = np.argsort(_stream(size, seed, size), kind="stable").astype(np.int64)
+    positions = np.empty_like(rows)
+    positions[rows] = np.arange(size)
+    return rows, positions
+
+
+def _mixed(half: _Words, key: np.uint64, bound: int) -> _Words:
+    """Map each word of a half, under a key, to [0, bound): the high 32 bits of the mix, scaled down."""
+    word = half + key
+    shifted = word >> np.uint64(30)
+    word ^= shifted
+    word *= np.uint64(0xBF58476D1CE4E5B9)
+    np.right_shift(word, np.uint64(27), out=shifted)
+    word ^= shifted
+    word *= np.uint64(0x94D049BB133111EB)
+    word >>= np.uint64(32)  # the finaliser's last xor touches only lower bits
+    word *= np.uint64(bound)
+    word >>= np.uint64(32)
+    return word
+
+
+def _forwards(block: _Words, halves: tuple[int, int], keys: _Words) -> _Words:
+    width = np.uint64(halves[0])
+    high = block // width
+    pair = [block - high * width, high]
+    for turn, key in enumerate(keys):
+        bound, side = halves[turn % 2], pair[turn % 2]
+        side += _mixed(pair[1 - turn % 2], key, bound)
+        # Below the bound the subtraction wraps around to a huge word, so the minimum is the remainder.
+        np.minimum(side, side - np.uint64(bound), out=side)
+    joined: _Words = pair[1] * width + pair[0]
+    return joined
+
+
+def _backwards(block: _Words, halves: tuple[int, int], keys: _Words) -> _Words:
+    width = np.uint64(halves[0])
+    high = block // width
+    pair = [block - high * width, high]
+    for turn in reversed(range(len(keys))):
+        bound, side = halves[turn % 2], pair[turn % 2]
+        side -= _mixed(pair[1 - turn % 2], keys[turn], bound)
+        # A negative difference has wrapped around; adding the bound brings it back below the huge word.
+        np.minimum(side, side + np.uint64(bound), out=side)
+    joined: _Words = pair[1] * width + pair[0]
+    return joined

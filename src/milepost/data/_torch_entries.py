@@ -1,0 +1,135 @@
+"""Which part of a collated batch is what: inputs, labels, weights, ids, slices, groups; and whether they fit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from milepost.core.types import Array, Batch
+from milepost.data._columns import Inputs, as_ids, as_inputs, as_labels, as_weights, length, same_length
+from milepost.data._labels import Labelling
+from milepost.data._slices_groups import Slices, as_groups, as_slices, lengths, slice_name
+from milepost.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Which entries of dict items are what."""
+
+    inputs: str | Sequence[str] | None
+    label: str | None
+    weights: str | None
+    ids: str | None
+    slices: tuple[str, ...] = ()
+    groups: str | None = None
+    mask: str | None = None
+
+    def parts(self, found: Any, where: str) -> Batch:
+        """Return what a collate function gave as a batch that is not checked yet."""
+        if isinstance(found, Mapping):
+            return self._entries(found, where)
+        entries = (self.inputs, self.label, self.weights, self.ids, self.groups, self.mask, *self.slices)
+        if any(item is not None for item in entries):
+            raise DataError(
+                f"{where}: inputs=, label=, weights=, ids=, slices= and groups= name entries of dicts; found "
+                f"{_shown(found)}"
+            )
+        if isinstance(found, tuple | list) and len(found) in {2, 3}:
+            # Collating text gives a tuple; as a list it is one column, and the check of dtypes says what is wrong.
+            labels: Any = list(found[1]) if isinstance(found[1], tuple) else found[1]
+            return Batch(found[0], labels, found[2] if len(found) == 3 else None)  # noqa: PLR2004 - with weights
+        raise DataError(f"{where}: expected (inputs, label), (inputs, label, weight) or a dict; found {_shown(found)}")
+
+    def _entries(self, found: Mapping[str, Any], where: str) -> Batch:
+        keys = sorted(map(str, found))
+        if self.inputs is None or self.label is None:
+            raise DataError(
+                f"{where}: items are dicts with {keys}; say which is what: inputs=name or names, label=name"
+            )
+        single = isinstance(self.inputs, str)
+        names = [self.inputs] if isinstance(self.inputs, str) else list(self.inputs)
+        for name in (*names, self.label, self.weights, self.ids, self.groups, self.mask, *self.slices):
+            if name is not None and name not in found:
+                raise DataError(f"{where}: no entry is named {name!r}; there are {keys}")
+        inputs = found[names[0]] if single else {name: found[name] for name in names}
+        others = (self.weights, self.mask, self.ids, self.groups)
+        weights, mask, ids, groups = (None if name is None else found[name] for name in others)
+        slices = {name: found[name] for name in self.slices} or None
+        return Batch(inputs, found[self.label], weights, mask, ids, slices, groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A batch, checked."""
+
+    inputs: Inputs
+    labels: Array
+    weights: Array | None
+    ids: Array | None
+    slices: Slices | None
+    groups: Array | None
+
+
+def checked(found: Any, names: Names, rows: list[int], labelling: Labelling) -> Piece:
+    """Check what a collate function gave for some rows, and turn its labels into the model's classes."""
+    where = f"item {rows[0]}" if len(rows) == 1 else f"items {rows[0]}, {rows[1]}, ..."
+    parts = names.parts(found, where)
+    labels = as_labels(parts.labels, f"{where}: labels")
+    piece = Piece(
+        as_inputs(parts.inputs, f"{where}: inputs"),
+        labelling.applied(labels, None, f"{where}: labels", rows if len(labels) == len(rows) else None)[0],
+        None if parts.weights is None else as_weights(parts.weights, f"{where}: weights"),
+        None if parts.ids is None else as_ids(parts.ids, f"{where}: ids"),
+        as_slices(parts.slices, f"{where}: slices"),
+        None if parts.groups is None else as_groups(parts.groups, f"{where}: groups"),
+    )
+    others = {"labels": labels, "weights": piece.weights, "ids": piece.ids, **lengths(piece.slices, piece.groups)}
+    same_length(length(piece.inputs), others, f"{where}: inputs")
+    if len(piece.labels) != len(rows):
+        raise DataError(f"{where}: the collate function gave {len(piece.labels)} rows for {len(rows)} items")
+    if piece.weights is not None and not (np.isfinite(piece.weights) & (piece.weights > 0)).all():
+        raise DataError(
+            f"{where}: weights: expected finite numbers above 0; found {piece.weights.min()}: leave rows out with "
+            "torch.utils.data.Subset"
+        )
+    return piece
+
+
+def _shown(found: Any) -> str:
+    kind = type(found).__name__
+    return f"a {kind} of {len(found)}" if isinstance(found, tuple | list | Mapping) else f"a {kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Slices and groups that were given as values, one an item, and the names of those that are entries."""
+
+    slices: Slices | None
+    groups: Array | None
+    entries: tuple[str, ...]
+    group_entry: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The slices' names."""
+        return self.entries or tuple(self.slices or ())
+
+
+def given(slices: object, groups: object) -> Given:
+    """Tell names of entries from values."""
+    values, entries = None, tuple[str, ...]()
+    if isinstance(slices, Mapping):
+        values = as_slices(slices)
+    elif isinstance(slices, str):
+        entries = (slice_name(slices),)
+    elif isinstance(slices, Sequence):
+        entries = tuple(slice_name(name) for name in slices)
+    elif slices is not None:
+        raise UsageError(
+            f"slices is a {type(slices).__name__}; expected names of entries of dict items, such as "
+            'slices=("country",), or a mapping from the slice\'s name to one value an item'
+        )
+    if isinstance(groups, str):
+        return Given(values, None, entries, groups)
+    return Given(values, None if groups is None else as_groups(groups), entries, None)

@@ -1,0 +1,281 @@
+"""A child process as its driver sees it: started, listened to, ended with everything that it started itself."""
+
+import codecs
+import contextlib
+import io
+import os
+import re
+import select
+import signal
+import site
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, cast
+
+from milepost.engines._process.parent_death import WHERE_SIGNAL
+
+_TAIL_CHARACTERS = 16384
+_TAIL_LINES = 10
+_GRACE_SECONDS = 5.0
+_LOOK_MILLISECONDS = 200
+_LINE_CHARACTERS = 300
+_STACK = "(most recent call first):"
+_STACK_LINES = 12
+_STACK_SECONDS = 2.0
+
+
+class Silence(Exception):  # noqa: N818 - no error of ours to show: whoever listens turns it into one
+    """The child was waited for longer than its patience allows."""
+
+
+class Child:
+    """One process: `requests` is its standard input, `replies` its standard output.
+
+    What it writes on standard error goes to ours as it comes; the last lines are kept for the message about its death.
+    It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone.  `patience` is how many seconds
+    it may be silent while it is read from, or leave unread what it was sent: then `Silence` is raised; None waits.
+    """
+
+    def __init__(self, role: str, *module: str) -> None:
+        """Start `python -m MODULE ARGUMENT...`; `role` names the process in messages."""
+        self.role = role
+        self.patience: float | None = None
+        self._command = [sys.executable, "-P", "-m", *module]
+        self._tail = ""
+        self._ended = False
+        self._started = threading.Event()
+        self._error: OSError | None = None
+        self._starved = _oom_kills()
+        # Linux kills a child on a leash when the thread that started it ends: that thread lives as long as the child.
+        self._keeper = threading.Thread(target=self._keep, name=f"milepost-{role}", daemon=True)
+        self._keeper.start()
+        try:
+            self._started.wait()
+        except BaseException:
+            self._started.wait()
+            if self._error is None:
+                self.kill()
+            raise
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
+    def starved(self) -> bool:
+        """Whether it was killed, and the kernel has killed somebody for want of memory since it was started."""
+        return self._process.returncode == -signal.SIGKILL and _oom_kills() > self._starved
+
+    @property
+    def requests(self) -> IO[bytes]:
+        """What the child reads; whatever is written goes out whole, and at once."""
+        return cast("IO[bytes]", self._requests)
+
+    @property
+    def replies(self) -> io.BufferedIOBase:
+        """What the child writes; ends when it dies, even where a grandchild still holds the pipe."""
+        return self._replies
+
+    def obituary(self) -> str:
+        """End the process if it lives, and say how it died, with the last lines that it wrote."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
+        self.kill()
+        return f"the {self.role} process {self.pid} died with {_ending(self._process.returncode)}{self._said()}"
+
+    def hung(self) -> str:
+        """Have the process say where it is, end it, and say so."""
+        self._ask_where()
+        self.kill()
+        return (
+            f"the {self.role} process {self.pid} gave no sign of life for {self.patience:g} s and was ended "
+            f"(--timeout){self._said()}"
+        )
+
+    def close(self) -> None:
+        """End the process: ask it by the end of its input, then kill it and what it started."""
+        with contextlib.suppress(OSError):
+            self.requests.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the process and what it started; a second call does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        # Its group outlives it where it left children, and its number is not given away while the group exists.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        # One that hangs in the kernel (a file system that does not answer) dies when that lets it go.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
+        with contextlib.suppress(OSError):
+            self.requests.close()
+        self._replies.close()
+        self._keeper.join(_GRACE_SECONDS)
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def _keep(self) -> None:
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                self._command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(),
+                start_new_session=True,
+            )
+            self._requests = _Requests(self, self._process.stdin)
+            self._replies: io.BufferedIOBase = io.BufferedReader(_Replies(self, self._process.stdout), 1 << 16)
+        except OSError as error:
+            self._error = error
+            return
+        finally:
+            self._started.set()
+        self._pass_on()
+        self._process.wait()
+
+    def _pass_on(self) -> None:
+        stream = self._process.stderr
+        assert stream is not None  # noqa: S101 - it was opened as a pipe
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        with stream:
+            while data := os.read(stream.fileno(), 1 << 16):
+                text = decoder.decode(data)
+                self._tail = (self._tail + text)[-_TAIL_CHARACTERS:]
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stderr.write(text)
+                    sys.stderr.flush()
+
+    def _ask_where(self) -> None:
+        """Ask for the stack of the process, and wait until it has come, or too long."""
+        before = self._tail.count(_STACK)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self._process.pid, WHERE_SIGNAL)
+        seen, end = "", time.monotonic() + _STACK_SECONDS
+        while time.monotonic() < end and self.alive():
+            time.sleep(_LOOK_MILLISECONDS / 1000)
+            if self._tail.count(_STACK) > before and seen == self._tail:
+                return
+            seen = self._tail
+
+    def _said(self) -> str:
+        lines = [_short(line) for line in _telling(self._tail.rstrip().splitlines())]
+        return "\n".join(["; the last lines it wrote:", *lines]) if lines else "; it wrote nothing"
+
+
+class _Requests(io.RawIOBase):
+    """The child's standard input: writes everything, and waits no longer than the child's patience."""
+
+    def __init__(self, child: Child, stream: IO[bytes] | None) -> None:
+        assert stream is not None  # noqa: S101 - it was opened as a pipe
+        self._child = child
+        self._stream = stream
+        os.set_blocking(stream.fileno(), False)
+        self._poll = select.poll()
+        self._poll.register(stream.fileno(), select.POLLOUT)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        left = memoryview(data).cast("B")
+        begun = time.monotonic()
+        while left:
+            try:
+                written = os.write(self._stream.fileno(), left)
+            except BlockingIOError:
+                self._poll.poll(_LOOK_MILLISECONDS)
+                _check_patience(self._child, begun)
+                continue
+            left, begun = left[written:], time.monotonic()
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _Replies(io.RawIOBase):
+    """The child's standard output, which also ends when the child does."""
+
+    def __init__(self, child: Child, stream: IO[bytes] | None) -> None:
+        assert stream is not None  # noqa: S101 - it was opened as a pipe
+        self._child = child
+        self._stream = stream
+        self._poll = select.poll()
+        self._poll.register(stream.fileno(), select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        begun = time.monotonic()
+        while not self._poll.poll(_LOOK_MILLISECONDS):
+            if not self._child.alive() and not self._poll.poll(0):
+                return 0
+            _check_patience(self._child, begun)
+        return os.readv(self._stream.fileno(), [buffer])
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _check_patience(child: Child, begun: float) -> None:
+    if child.patience is not None and time.monotonic() - begun > child.patience:
+        raise Silence
+
+
+def _oom_kills() -> int:
+    """Return how often the kernel has killed a process, of this machine or container, for want of memory."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(encoding="ascii"), re.MULTILINE)
+        return int(found[1]) if found else 0
+    return 0
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """Return the last lines; of a process that told its stack, which begins where it was, the stack's first ones."""
+    begin = next((number for number in reversed(range(len(lines))) if _STACK in lines[number]), None)
+    if begin is None:
+        return lines[-_TAIL_LINES:]
+    stack = [line for line in lines[begin + 1 : begin + 1 + _STACK_LINES] if line.startswith("  ")]
+    return [*lines[max(0, begin - 4) : begin + 1], *stack]
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]} ..."
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "no end: it does not even react to being killed"
+    if code >= 0:
+        return f"exit code {code}"
+    known = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
+    # Nobody is told who sent it: the kernel's log names whom it killed for want of memory.
+    hint = ", killed from outside: perhaps memory ran out" if -code == signal.SIGKILL else ""
+    return f"signal {-code} ({known}){hint}"
+
+
+def _environment() -> dict[str, str]:
+    # The child must import the same Milepost; where it is installed, it will, and the path stays as it is.
+    root = str(Path(__file__).resolve().parents[3])
+    environment = dict(os.environ)
+    if root not in [*site.getsitepackages(), site.getusersitepackages()]:
+        paths = [*environment.get("PYTHONPATH", "").split(os.pathsep), root]
+        environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
+    return environment

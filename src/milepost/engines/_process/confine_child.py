@@ -1,0 +1,33 @@
+"""The child's side of being confined: it is told over its standard input what it may open, before anything else."""
+
+import json
+import os
+
+from milepost.sandbox import confine
+
+
+def confine_self() -> None:
+    """In the child: read from standard input what may be opened, lock this process in, and answer with what holds.
+
+    Nothing is read ahead, and nothing that starts threads has been imported yet.
+    """
+    size = b""
+    while not size.endswith(b"\n"):
+        size += _some(1)
+    told = b""
+    while len(told) < int(size):
+        told += _some(int(size) - len(told))
+    # Libraries of linear algebra start threads as they are imported; a reader has no use for them.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    parts = confine.confine(**json.loads(told))
+    if any(part.name == "landlock" and part.active for part in parts):
+        os.environ["MILEPOST_CONFINED"] = "1"  # messages about what may not be read say why
+    os.write(1, json.dumps({"sandbox": [part.plain() for part in parts]}).encode() + b"\n")
+
+
+def _some(most: int) -> bytes:
+    data = os.read(0, most)
+    if not data:
+        raise SystemExit(0)
+    return data

@@ -1,0 +1,167 @@
+"""Several evaluators side by side: a unit's checkpoints are shared out, and each share is a unit of its own process."""
+
+import queue
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from milepost.core.types import Found, Job, Json, Table, Target, Unit
+from milepost.engines._failures import rows, share
+from milepost.engines._process.remote import RemoteEvaluator
+from milepost.engines._roles import Outcome
+from milepost.errors import UsageError
+
+_REMEMBERED = 256
+"""Checkpoints of which it is known who identified them, and may have them mapped."""
+_AHEAD = 4
+"""Outcomes that may wait for the driver."""
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of a share; `error` is what concerns more than its checkpoints."""
+
+    error: BaseException | None = None
+
+
+_Outcomes = queue.Queue[Outcome | _End]
+
+
+class Pool:
+    """Evaluators of one job; one that dies loses what it was about, and the others go on."""
+
+    def __init__(self, job: Job, workers: int) -> None:
+        """Start the processes; `ready` waits for them."""
+        self._homes: OrderedDict[str, int] = OrderedDict()
+        self._evaluators: list[RemoteEvaluator] = []
+        try:
+            for _ in range(workers):
+                self._evaluators.append(RemoteEvaluator(job))
+        except BaseException:
+            self.close()
+            raise
+
+    def ready(self) -> None:
+        """Wait until the evaluation is open everywhere."""
+        for evaluator in self._evaluators:
+            evaluator.ready()
+
+    def describe(self) -> dict[str, Json]:
+        """Return the evaluation's specification."""
+        return self._evaluators[0].describe()
+
+    def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
+        """Publish and return the records that are missing."""
+        return self._evaluators[0].score(argument)
+
+    def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+        """Return digest or failure of each variant; who identifies a checkpoint evaluates it, if it can be."""
+        return self._evaluators[self._home(found.path)].identify(found, table, variants)
+
+    def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
+        """Yield the parts of all shares as they come, and the failures of a process that died."""
+        shares = self._shares(unit)
+        if len(shares) == 1:
+            ((number, targets),) = shares.items()
+            yield from rows(self._evaluators[number].evaluate, share(unit, targets), tables)
+            return
+        came: _Outcomes = queue.Queue(_AHEAD)
+        stopped = threading.Event()
+        threads = {
+            number: threading.Thread(
+                target=_serve,
+                args=(self._evaluators[number], share(unit, targets), tables, came, stopped),
+                name=f"milepost-share-{number}",
+                daemon=True,
+            )
+            for number, targets in shares.items()
+        }
+        for thread in threads.values():
+            thread.start()
+        whole = False
+        try:
+            yield from _gathered(came, len(threads))
+            whole = True
+        finally:
+            stopped.set()
+            if not whole:
+                for number in threads:
+                    self._evaluators[number].interrupt()
+            _drain(threads.values(), came)
+
+    def close(self) -> None:
+        """End every process."""
+        for evaluator in self._evaluators:
+            evaluator.close()
+
+    def kill(self) -> None:
+        """End every process without waiting for it."""
+        for evaluator in self._evaluators:
+            evaluator.kill()
+
+    def _home(self, path: str) -> int:
+        if path not in self._homes:
+            used = Counter(self._homes.values())
+            self._homes[path] = min(range(len(self._evaluators)), key=lambda number: (used[number], number))
+        self._homes.move_to_end(path)
+        while len(self._homes) > _REMEMBERED:
+            self._homes.popitem(last=False)
+        return self._homes[path]
+
+    def _shares(self, unit: Unit) -> dict[int, list[Target]]:
+        """Share out targets evenly: each to who identified it, unless that one has enough."""
+        even = -(-len(unit.targets) // len(self._evaluators))
+        shares: dict[int, list[Target]] = {}
+        over = list[Target]()
+        for target in unit.targets:
+            own = shares.setdefault(self._home(target.found.path), [])
+            (own if len(own) < even else over).append(target)
+        for target in over:
+            number = min(range(len(self._evaluators)), key=lambda number: len(shares.get(number, ())))
+            shares.setdefault(number, []).append(target)
+        return shares
+
+
+def _serve(
+    evaluator: RemoteEvaluator, unit: Unit, tables: dict[str, Table], came: _Outcomes, stopped: threading.Event
+) -> None:
+    error: BaseException | None = None
+    try:
+        for outcome in rows(evaluator.evaluate, unit, tables):
+            came.put(outcome)
+            if stopped.is_set():
+                break
+    except BaseException as raised:  # noqa: BLE001 - carried over to the driver's thread, whatever it is
+        error = raised
+    came.put(_End(error))
+
+
+def _gathered(came: _Outcomes, shares: int) -> Iterator[Outcome]:
+    """Yield outcomes until every share has ended; raise the first error that concerns more than its share."""
+    while shares:
+        found = came.get()
+        if not isinstance(found, _End):
+            yield found
+            continue
+        shares -= 1
+        if found.error is not None:
+            raise found.error
+
+
+def _drain(threads: Iterable[threading.Thread], came: _Outcomes) -> None:
+    """Wait for threads, whose last outcomes nobody wants."""
+    for thread in threads:
+        while thread.is_alive():
+            with suppress(queue.Empty):
+                came.get(timeout=_LOOK_SECONDS)
+
+
+def workers_of(job: Job) -> int:
+    """Return how many evaluators a job asks for."""
+    found = job.options.get("workers", 1)
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise UsageError(f"the option 'workers' should be a whole number from 1; it is {found!r}")
+    return found

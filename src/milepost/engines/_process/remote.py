@@ -1,0 +1,307 @@
+"""The two roles in processes of their own, as the driver holds them."""
+
+import json
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from milepost._internal.serialization import from_plain, to_plain
+from milepost.core.types import Failure, Found, Job, Json, Part, Table, Target, Unit
+from milepost.engines._errors import raised
+from milepost.engines._process import wire
+from milepost.engines._process.child import Child, Silence
+from milepost.engines._roles import Outcome
+from milepost.errors import Crashed, EvaluationFileError, MilepostError, OutOfMemory, TimedOut, UsageError
+
+_MAX_LINE = 1 << 28
+"""Bytes of the longest answer of a reader."""
+
+OPENING_SECONDS = 120.0
+"""Importing frameworks, building a model or computing metrics is given this time, however short the timeout."""
+
+
+class RemoteEvaluator:
+    """An evaluator in a process of its own; started anew, when next needed, after it died or was ended.
+
+    The job's option `timeout` is how many seconds it may give no sign of life; then it is ended (`TimedOut`).
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Start the process; `ready` waits for it."""
+        self._job = job
+        self._timeout = patience_of(job)
+        self._child: Child | None = None
+        self._streaming = False
+        self._starved = False
+        self._less = self._worked = 0
+        self._least = 1
+        self._start()
+
+    def ready(self) -> None:
+        """Wait until the evaluation is open; raise what its file raised as an `EvaluationFileError`."""
+        try:
+            self._answer()
+        except (Crashed, OutOfMemory, TimedOut) as error:
+            raise EvaluationFileError(f"{self._job.file} cannot be used: while it was opened, {error}") from error
+        except MilepostError:
+            self.kill()
+            raise
+        if self._child is not None:
+            self._child.patience = self._timeout
+
+    def describe(self) -> dict[str, Json]:
+        """Return the evaluation's specification."""
+        described: dict[str, Json] = self._ask({"method": "describe"}, OPENING_SECONDS)
+        self._least = 1 + int(described.get("batch_size", 1)).bit_length()  # one checkpoint at once, then half and half
+        return described
+
+    def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
+        """Publish and return the records that are missing."""
+        made: list[dict[str, Json]] = self._ask({"method": "score", "argument": argument}, OPENING_SECONDS)
+        return made
+
+    def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+        """Return digest or failure of each variant of a checkpoint; raise `Crashed` where the process died of it."""
+        head = {"method": "identify", "found": to_plain(found), "table": to_plain(table), "variants": variants}
+        rows: list[dict[str, Json]] = self._ask(head)
+        return rows
+
+    def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
+        """Yield the unit's parts as they come; raise `Crashed` or `TimedOut` where the process dies or hangs.
+
+        Where the kernel ended it for want of memory, what is left of the unit is done anew with less at once, and so is
+        all that comes later.  A checkpoint of which one row at a time was too much has failed, and the next is given
+        what the others had.
+        """
+        stops = dict.fromkeys(unit.targets, unit.start)
+        while left := tuple(target for target, stop in stops.items() if stop < unit.stop):
+            # With less at once one checkpoint is taken after the other: it is known whose turn it was.
+            some = left[:1] if self._less else left
+            rest = replace(unit, start=min(stops[target] for target in some), targets=some)
+            try:
+                with closing(self._stream(rest, tables)) as outcomes:
+                    for target, outcome in outcomes:
+                        stops[target] = outcome.stop if isinstance(outcome, Part) else unit.stop
+                        yield target, outcome
+                stops.update(dict.fromkeys(some, unit.stop))
+                self._worked = self._less
+            except OutOfMemory as error:
+                if not self._starved:
+                    raise
+                self._less += 1
+                if self._less > self._least:
+                    self._less = self._worked
+                    stops[some[0]] = unit.stop
+                    yield some[0], Failure(OutOfMemory.kind, f"not even one row at a time fits: {error}")
+
+    def _stream(self, unit: Unit, tables: dict[str, Table]) -> Generator[Outcome, None, None]:
+        plain = {path: to_plain(table) for path, table in tables.items()}
+        self._send({"method": "evaluate", "unit": to_plain(unit), "tables": plain})
+        self._streaming = True
+        try:
+            while (frame := self._frame())[0]["kind"] != "done":
+                yield self._outcome(*frame)
+            self._streaming = False
+        except MilepostError:
+            self._streaming = False
+            raise
+        finally:
+            # Left in the middle of a unit, by Ctrl-C or by a consumer that has enough: the rest of it is not wanted.
+            if self._streaming:
+                self._streaming = False
+                self.kill()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def kill(self) -> None:
+        """End the process without waiting for it."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def interrupt(self) -> None:
+        """End the process while another thread may be reading from it, which then meets the end of the stream."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+
+    def _start(self) -> Child:
+        self._child = Child("evaluator", "milepost.engines._process.worker")
+        if self._timeout is not None:
+            self._child.patience = max(self._timeout, OPENING_SECONDS)
+        self._starved = False
+        options = {**self._job.options, **({"less": self._less} if self._less else {})}
+        job = {"file": self._job.file, "attribute": self._job.attribute, "options": options}
+        self._write(self._child, {"method": "open", "job": job})
+        return self._child
+
+    def _ask(self, head: dict[str, Json], at_least: float = 0.0) -> Json:
+        """Ask, and wait for the answer; `at_least` is the patience for work that gives no sign of life by itself."""
+        self._send(head)
+        child = self._child
+        if child is not None and self._timeout is not None:
+            child.patience = max(self._timeout, at_least)
+        try:
+            return self._answer()
+        finally:
+            if child is not None:
+                child.patience = self._timeout
+
+    def _send(self, head: dict[str, Json]) -> None:
+        if self._streaming:
+            raise UsageError("the evaluator is in the middle of a unit: ask it before or after, not between two parts")
+        if self._child is None:
+            self._start()
+            self.ready()
+        assert self._child is not None  # noqa: S101 - it was just started
+        self._write(self._child, head)
+
+    def _write(self, child: Child, head: dict[str, Json]) -> None:
+        try:
+            wire.send(child.requests, head)
+        except wire.WireError as error:
+            raise UsageError(f"the evaluator cannot be asked: {error}") from error
+        except Silence as error:
+            raise self._hung(child) from error
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # It died; reading its answer tells how.
+
+    def _answer(self) -> Json:
+        try:
+            head, _ = self._frame()
+        except KeyboardInterrupt:
+            self.kill()
+            raise
+        return head["value"]
+
+    def _frame(self) -> wire.Frame:
+        child = self._child
+        if child is None:
+            raise UsageError("the evaluator was closed in the middle of a unit")
+        try:
+            while (frame := wire.receive(child.replies.readinto)) is not None and frame[0]["kind"] == "beat":
+                pass
+        except wire.WireError as error:
+            raise self._garbled(error) from error
+        except Silence as error:
+            raise self._hung(child) from error
+        except (EOFError, OSError) as error:
+            raise self._died(child) from error
+        if frame is None:
+            raise self._died(child)
+        if frame[0]["kind"] == "error":
+            raise raised(frame[0]["error"])
+        return frame
+
+    def _died(self, child: Child) -> Crashed | OutOfMemory:
+        self._child = None
+        said = child.obituary()
+        self._starved = child.starved
+        return OutOfMemory(f"the kernel ended it for want of memory: {said}") if self._starved else Crashed(said)
+
+    def _hung(self, child: Child) -> TimedOut:
+        self._child = None
+        return TimedOut(child.hung())
+
+    def _garbled(self, error: wire.WireError) -> Crashed:
+        self.kill()
+        return Crashed(f"the evaluator process sent what cannot be read, and was ended: {error}")
+
+    def _outcome(self, head: dict[str, Any], blobs: list[bytearray]) -> Outcome:
+        target = from_plain(Target, head["target"])
+        if head["kind"] == "failure":
+            return target, Failure(**head["failure"])
+        try:
+            return target, wire.part_of(head["part"], blobs)
+        except wire.WireError as error:
+            raise self._garbled(error) from error
+
+
+class RemoteReader:
+    """A reader in a process of its own: one JSON object a line; started anew, when next needed, after it died."""
+
+    def __init__(self, module: str, timeout: float | None = None) -> None:
+        """Start nothing before the first question; `timeout` is how many seconds an answer may take."""
+        self._module = module
+        self._timeout = timeout
+        self._number = 0
+        self._child: Child | None = None
+
+    def discover(self, paths: list[str], match: str | None) -> list[dict[str, Json]]:
+        """Return what lies under the paths, as plain `Found`."""
+        found: list[dict[str, Json]] = self._ask("discover", {"paths": paths, "match": match})
+        return found
+
+    def table(self, found: dict[str, Json], spool: str) -> dict[str, Json]:
+        """Return the table of a checkpoint as plain `Table`."""
+        table: dict[str, Json] = self._ask("table", {"found": found, "spool": spool})
+        return table
+
+    def inspect(self, path: str) -> dict[str, Json]:
+        """Return what `milepost inspect` shows."""
+        shown: dict[str, Json] = self._ask("inspect", {"path": path})
+        return shown
+
+    def close(self) -> None:
+        """End the process."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _spawn(self) -> Child:
+        child = Child("reader", "milepost.engines._process.parent_death", self._module)
+        child.patience = self._timeout
+        return child
+
+    def _ask(self, method: str, arguments: dict[str, Json]) -> Any:
+        if self._child is None:
+            self._child = self._spawn()
+        self._number += 1
+        request = {"id": self._number, "method": method, "arguments": arguments}
+        try:
+            answer = self._exchange(self._child, json.dumps(request).encode() + b"\n")
+        except Silence as error:
+            child, self._child = self._child, None
+            raise TimedOut(child.hung()) from error
+        except BaseException:
+            # Half an answer may be in the pipe: the next question needs a fresh process.
+            if self._child is not None:
+                self._child.kill()
+                self._child = None
+            raise
+        if "error" in answer:
+            raise raised(answer["error"])
+        return answer["result"]
+
+    def _exchange(self, child: Child, line: bytes) -> dict[str, Any]:
+        try:
+            child.requests.write(line)
+            child.requests.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # It died; reading its answer tells how.
+        text = child.replies.readline(_MAX_LINE)
+        if not text:
+            self._child = None
+            raise Crashed(child.obituary())
+        try:
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict) or answer.get("id") != self._number:
+            raise Crashed(f"the reader process answered {text[:80]!r}, which is no answer, and was ended")
+        return answer
+
+
+def patience_of(job: Job) -> float | None:
+    """Return a job's timeout in seconds; None waits for ever."""
+    found = job.options.get("timeout")
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not found > 0:
+        raise UsageError(f"the option 'timeout' should be seconds above 0; it is {found!r}")
+    return float(found)

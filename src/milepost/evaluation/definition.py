@@ -1,0 +1,177 @@
+"""The user's Evaluation: a model, held-out data, a task, and metrics."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from milepost._internal.serialization import digest, spec_of
+from milepost.core.types import KEEP_BYTES, Metric, Model, Source, Task
+from milepost.errors import DataError, UsageError
+from milepost.evaluation.validation import check_parts
+from milepost.registry import resolve
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What to evaluate every checkpoint with.
+
+    `data` maps the user's names to sources.  `batch_size` rows go through the model together; it never changes an exact
+    value.  `variants` are the sets of weights to look for in each checkpoint ("raw", "ema").  `keep="all"` keeps every
+    column that the task can compute; by default those that the metrics ask for and the task's own are kept.  `version`
+    names the code's version where there is no file to take it from (a prompt, a notebook).  `entry` is its name among
+    several of one file, which the file's dict `evaluations`, or the variable that holds it, gives: it is part of the
+    key, and stands before the names of the data ("clean/test").
+
+    Raises UsageError for two metrics that give one value name, for metrics whose columns the task does not have, and
+    for settings out of range; DataError for no data.
+
+    >>> import numpy as np
+    >>> from milepost.data.arrays import Arrays
+    >>> from milepost.models.numpy import FunctionModel
+    >>> from milepost.metrics.top_k import TopK
+    >>> from milepost.tasks.classification import Classification
+    >>> evaluation = Evaluation(
+    ...     model=FunctionModel(lambda weights, inputs: inputs @ weights["w"]),
+    ...     data={"test": Arrays(np.eye(3, dtype=np.float32), np.arange(3))},
+    ...     task=Classification(outputs="logits"),
+    ...     metrics=[TopK(1)],
+    ... )
+    >>> sorted(evaluation.wanted)
+    ['finite', 'prediction', 'rank', 'ties']
+    """
+
+    model: Model
+    data: Mapping[str, Source]
+    task: Task
+    metrics: Sequence[Metric]
+    batch_size: int = 256
+    variants: tuple[str, ...] = ("raw",)
+    keep: str | None = None
+    version: str | None = None
+    file: str | None = field(default=None, repr=False)
+    entry: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without touching model or data."""
+        _check_settings(self.batch_size, self.data, self.variants, self.keep)
+        check_parts(self.model, self.data, self.task, self.metrics)
+        self._check_metrics()
+        if self.entry is not None and (not isinstance(self.entry, str) or not self.entry or "/" in self.entry):
+            raise UsageError(f"Evaluation(entry={self.entry!r}): expected None or a name of text without '/'")
+        if self.file is None:
+            object.__setattr__(self, "file", _script())
+
+    def _check_metrics(self) -> None:
+        if not self.metrics:
+            raise UsageError("Evaluation(metrics=[]): expected at least one metric, such as TopK(1)")
+        known = {*self.task.columns(), "label"}
+        headlines: dict[str, Metric] = {}
+        for metric in self.metrics:
+            lacking = [name for name in metric.columns if name not in known]
+            if lacking:
+                raise UsageError(
+                    f"{metric.headline} reads the column {lacking[0]!r}, which {self.task!r} does not give; it gives: "
+                    f"{', '.join(sorted(known))}"
+                )
+            if metric.headline in headlines:
+                raise UsageError(
+                    f"two metrics give the value {metric.headline!r}: {headlines[metric.headline]}, {metric}"
+                )
+            headlines[metric.headline] = metric
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The data by the names that results are shown under: those of `data`, after the entry's name if it has one."""
+        return {f"{self.entry}/{name}" if self.entry else name: source for name, source in self.data.items()}
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The columns to compute: what the metrics read and the task always gives, or all."""
+        columns = self.task.columns()
+        if self.keep == "all":
+            return frozenset(columns)
+        asked = {name for metric in self.metrics for name in metric.columns}
+        return frozenset(columns) & (asked | set(getattr(self.task, "always", ())))
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The columns that are stored row by row; a metric that reads others lives on as a state."""
+        columns = self.task.columns()
+        most = sys.float_info.max if self.keep == "all" else KEEP_BYTES  # a ragged column has no end of bytes
+        return frozenset(name for name in self.wanted if columns[name].nbytes <= most)
+
+    @property
+    def folded(self) -> tuple[Metric, ...]:
+        """The metrics that read columns which are not kept."""
+        return tuple(metric for metric in self.metrics if set(metric.columns) - self.kept - {"label"})
+
+    @property
+    def column_set(self) -> str:
+        """The name under which parts with these columns are stored."""
+        states = sorted(digest(spec_of(metric)) for metric in self.folded)
+        return digest([sorted(self.kept), states])[:12]
+
+    def run(self, *checkpoints: str, store: str = "milepost-store", engine: str = "inprocess", **options: Any) -> Any:
+        """Evaluate what is missing of some files or folders of checkpoints, and return the results.
+
+        `store` is made if absent; `engine="inprocess"` does all in this process, "local" spawns.  `options` are those
+        of the command line (`match`, `limit`, `data`, `device`, `again`, `residents`, `allow_missing`).  The results
+        print as a table.
+
+        Raises UsageError and DataError; a checkpoint that fails is a row of the results.
+        """
+        return resolve("milepost.run.run:run_evaluation")(self, checkpoints, store=store, engine=engine, **options)
+
+
+def _check_settings(batch_size: object, data: object, variants: object, keep: object) -> None:
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise UsageError(f"Evaluation(batch_size={batch_size!r}): expected a positive integer")
+    if not isinstance(data, Mapping) or not data:
+        raise DataError('Evaluation(data=...): expected a mapping of names to sources, such as {"test": Arrays(...)}')
+    odd = next((name for name in data if not isinstance(name, str) or not name or "/" in name), None)
+    if odd is not None:
+        raise UsageError(f"Evaluation(data={{{odd!r}: ...}}): expected a name of text without '/'")
+    if isinstance(variants, str) or not isinstance(variants, Sequence) or not variants:
+        raise UsageError(f'Evaluation(variants={variants!r}): expected a tuple of names, such as ("raw", "ema")')
+    if keep not in (None, "all"):
+        raise UsageError(f"Evaluation(keep={keep!r}): expected None or 'all'")
+
+
+def _script() -> str | None:
+    """Return the script that an Evaluation is made by: the outermost frame of the user's, if all of these are files."""
+    script = None
+    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's frame
+    while frame is not None:
+        name = frame.f_code.co_filename
+        ours = str(frame.f_globals.get("__name__", "")).startswith("milepost.")  # a dataclass' __init__ has no file
+        if not ours and not is_foreign(name):
+            script = name if Path(name).is_file() else None
+            if script is None:
+                return None
+        frame = frame.f_back  # type: ignore[assignment]
+    return str(Path(script).resolve()) if script else None
+
+
+def is_foreign(file: str) -> bool:
+    """Tell whether a file belongs to Python, to an installed package or to Milepost: nobody's evaluation code."""
+    if file.startswith(("<frozen", _PACKAGE)):
+        return True
+    path = str(Path(file).resolve()) if not file.startswith("<") else file
+    # Packages may lie elsewhere too: the system's below a virtual environment's, or where a .pth file points.
+    packages = {"site-packages", "dist-packages"} & set(Path(path).parts)
+    return bool(packages) or any(path.startswith(root) for root in _installed())
+
+
+@cache
+def _installed() -> tuple[str, ...]:
+    import sysconfig  # noqa: PLC0415 - only needed where an Evaluation is made
+
+    paths = sysconfig.get_paths()
+    return tuple(
+        {str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")}
+    )

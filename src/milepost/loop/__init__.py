@@ -1,0 +1,1 @@
+"""The evaluation loop: batches through the model, outcomes into parts."""

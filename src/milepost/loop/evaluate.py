@@ -1,0 +1,368 @@
+"""THE LOOP: one or many resident checkpoints through one pass over a range of the data.
+
+Everything else in Milepost serves these lines: predict a batch with each resident, reduce outputs and labels to
+columns, and hand the columns on as parts that begin and end on the grid.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from milepost._internal import heartbeat
+from milepost._internal._ahead import ahead
+from milepost._internal.serialization import digest, spec_of
+from milepost._internal.threads import Behind
+from milepost.core.types import Array, Batch, Failure, Json, Metric, Model, Part, Source, Task
+from milepost.errors import (
+    CheckpointError,
+    DataError,
+    MilepostError,
+    Mismatch,
+    ModelFailed,
+    OutOfMemory,
+    StochasticModel,
+)
+from milepost.loop.grid import Parting, is_grouped
+from milepost.loop.input_summary import look
+from milepost.loop.model_check import Certificate, prove, rounding_step
+
+PUBLISH_SECONDS = 5.0
+"""A part is handed on after this time at the latest (and the batch in flight), so that a kill loses no more."""
+
+PUBLISH_ROWS = 1 << 17
+"""Or after this many rows, so that memory does not grow with the speed of the model."""
+
+TOGETHER_ROWS = 1 << 12
+"""Small outputs wait for others and are reduced together: a call costs as much for few rows as for many."""
+
+TOGETHER_BYTES = 1 << 17
+"""Or from this many bytes of outputs on; larger ones wait for nothing."""
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
+
+_Held = tuple[Array, "_Rows", int, int]
+
+
+@dataclass(slots=True)
+class Pass:
+    """What a pass needs besides the residents.
+
+    The first batch fills `certificate`, the proof, which then holds for all, and `inputs`, what the model is given.
+    `kept` are the columns that parts hold; the metrics in `folded` read columns that are not kept, and live on as
+    states.
+    """
+
+    model: Model
+    source: Source
+    task: Task
+    kept: frozenset[str]
+    batch_size: int
+    folded: Sequence[Metric] = ()
+    environment: Mapping[str, Json] = field(default_factory=dict)
+    certificate: Certificate | None = None
+    inputs: Mapping[str, Json] | None = None
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Every column to compute."""
+        return self.kept.union(*(metric.columns for metric in self.folded)) & frozenset(self.task.columns())
+
+
+def evaluate(
+    work: Pass, residents: Mapping[str, Any], start: int, stop: int, loading: Mapping[str, float] | None = None
+) -> Iterator[tuple[str, Part | Failure]]:
+    """Yield (resident's name, part) as the pass over positions [start, stop) goes on, or its one failure.
+
+    Parts of grouped data begin and end at the first group end at or after these bounds, and after the grid's.
+    Batches are cut at multiples of the batch size in the order: one that begins before `start` is predicted whole and
+    gives its own rows only, so that a resumed range has the columns of an undisturbed one.  Parts carry the
+    data's own columns too (`data.label`, ...), by which passes are compared.  A DataError ends the pass: it is no
+    checkpoint's fault.
+    """
+    buffers = {name: _Buffer(work, (loading or {}).get(name, 0.0)) for name in residents}
+    parting = Parting(start, stop, grouped=is_grouped(work.source), size=work.source.size)
+    with Behind() as behind:
+        for outcome in _passed(work, residents, buffers, behind, parting):
+            if isinstance(outcome[1], Failure):
+                buffers.pop(outcome[0], None)
+            yield outcome
+
+
+def _passed(
+    work: Pass, residents: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: Behind, parting: Parting
+) -> Iterator[tuple[str, Part | Failure]]:
+    """Take the buffers through the pass; one that failed is taken out by the caller before the next is asked for."""
+    published = mark = time.perf_counter()
+    start = done = parting.start
+    for batch in ahead(work.source.batches(*parting.asked, work.batch_size)):
+        waited, mark = time.perf_counter() - mark, time.perf_counter()
+        cells, (low, high) = parting.meet(batch), parting.rows(batch)
+        done = batch.start + len(batch.labels)
+        if low == high:  # of grouped data: before the range, or behind it
+            if parting.over(done):
+                break
+            continue
+        rows = _rows_of(batch, cells)
+        for name in list(buffers):
+            buffers[name].clocks["data"] += waited / len(buffers)
+            failure = _take(work, residents[name], batch, rows, (low, high), buffers[name], behind)
+            if failure is not None:
+                yield name, failure
+            heartbeat.beat()
+        mark = time.perf_counter()
+        if not buffers:
+            return
+        if parting.over(high):
+            break
+        if mark - published > PUBLISH_SECONDS or high - start >= PUBLISH_ROWS:
+            published, start = mark, parting.done(high)
+            yield from _cut(buffers, start, behind)
+    if done < parting.stop:
+        raise DataError(
+            f"the source ended at row {done}, but {parting.stop} rows were expected: it holds fewer than it said"
+        )
+    yield from _cut(buffers, parting.done(done) if parting.over(done) else done, behind)
+
+
+def _take(  # noqa: PLR0917 - one row of a table of residents and batches
+    work: Pass,
+    weights: Any,
+    batch: Batch,
+    rows: "_Rows",
+    bounds: tuple[int, int],
+    buffer: "_Buffer",
+    behind: Behind,
+) -> Failure | None:
+    """Predict a batch with one resident and hand its outputs to the buffer; return what it failed of."""
+    mark = time.perf_counter()
+    try:
+        outputs = _predict(work, weights, batch)
+        mark = _tick(buffer.clocks, "model", mark)
+        _check_model(work, weights, batch, outputs)
+        buffer.take(outputs, rows, bounds, behind)
+    except CheckpointError as error:
+        # The error ends here: its traceback holds what may be large.
+        return Failure(error.kind, str(error))
+    finally:
+        _tick(buffer.clocks, "metrics", mark)
+    return None
+
+
+def _cut(buffers: dict[str, "_Buffer"], stop: int, behind: Behind) -> Iterator[tuple[str, Part | Failure]]:
+    """Hand on what lies before `stop`, once all of it is reduced."""
+    behind.settle()
+    for name, buffer in list(buffers.items()):
+        part = buffer.cut(stop)
+        if part is not None:
+            yield name, part
+
+
+def _tick(clocks: dict[str, float], name: str, since: float) -> float:
+    now = time.perf_counter()
+    clocks[name] += now - since
+    return now
+
+
+def _predict(work: Pass, weights: Any, batch: Batch) -> Any:
+    """Run the model; what its own code raises becomes the checkpoint's failure, with batch and place."""
+    try:
+        return work.model.predict(weights, batch.inputs)
+    except (CheckpointError, DataError):
+        raise
+    except Exception as error:
+        place = _place(error)
+        stop = batch.start + len(batch.labels)
+        kind = OutOfMemory if ran_out(error) else ModelFailed
+        raise kind(f"rows {batch.start} to {stop}: {type(error).__name__}: {error} (raised at {place})") from error
+
+
+def _place(error: Exception) -> str:
+    """Return where an error was raised; nothing of it is kept, since its frames hold weights and batches."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
+
+
+def ran_out(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out, in the words of any framework.
+
+    >>> ran_out(MemoryError()), ran_out(RuntimeError("CUDA out of memory.")), ran_out(ValueError("out of range"))
+    (True, True, False)
+    """
+    if isinstance(error, MilepostError):
+        return isinstance(error, OutOfMemory)
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
+    """Prove the model once; and for each resident, that a function read every tensor that it was given."""
+    if work.certificate is None:
+        work.inputs = look(batch.inputs)
+        halves = not getattr(work.model, "fixed_batch", False)
+        changes = getattr(work.model, "changes", None)
+        changed: Callable[[], list[str]] = changes(weights) if changes is not None else list
+        certificate = prove(
+            work.task.scores(outputs),
+            lambda inputs: _scores(work, weights, inputs),
+            batch.inputs,
+            halves=halves,
+            step=rounding_step(outputs, getattr(work.model, "spec", dict)()),
+            suspects=_suspects(work.model, weights, batch),
+        )
+        left = changed()
+        if left:
+            raise StochasticModel(
+                f"the forward pass changes {', '.join(left[:5])}, so that a prediction may depend on those before it: "
+                "let it change in training only (in PyTorch, register a mere cache with persistent=False)"
+            )
+        work.certificate = certificate
+    unread = getattr(work.model, "unread", None)
+    names = unread(weights) if unread is not None else []
+    if names:
+        raise Mismatch(
+            f"predict never read {len(names)} tensors of the checkpoint: {', '.join(names[:5])}; expected every one "
+            "to be used: name what belongs to something else in FunctionModel(ignore=...)"
+        )
+
+
+def _scores(work: Pass, weights: Any, inputs: Any) -> Array:
+    heartbeat.beat()
+    return work.task.scores(work.model.predict(weights, inputs))
+
+
+def _suspects(model: Any, weights: Any, batch: Batch) -> Callable[[], list[str]] | None:
+    """Return how an adapter names what makes predictions differ, where it can."""
+    named = getattr(model, "suspects", None)
+    return None if named is None else lambda: named(weights, batch.inputs)
+
+
+class _Buffer:
+    """The rows of one resident since its last part: kept columns as they come, the rest folded into states."""
+
+    def __init__(self, work: Pass, loading: float) -> None:
+        self.clocks = {"load": loading, "data": 0.0, "model": 0.0, "metrics": 0.0}
+        self._work = work
+        self._begin: int | None = None
+        self._waiting: list[_Held] = []
+        self._columns: dict[str, list[Array]] = {}
+        self._cells: dict[int, dict[str, Any]] = {}  # by the first row of a cell: metric -> state
+
+    def take(self, outputs: Any, rows: "_Rows", bounds: tuple[int, int], behind: Behind) -> None:
+        """Take rows [low, high) of a batch: what the task can hold is reduced while the next batch is predicted."""
+        hold = getattr(self._work.task, "hold", None)
+        held = None if hold is None else hold(outputs, rows.labels)
+        self._begin = bounds[0] if self._begin is None else self._begin
+        if held is None or (self._waiting and not _alike(self._waiting[-1], held, rows)):
+            behind.start(self._reduce, self._waiting)
+            self._waiting = []
+        if held is None:
+            behind.settle()
+            self._add(self._work.task.reduce(outputs, rows.labels, self._work.wanted), rows, *bounds)
+            return
+        self._waiting.append((held, rows, *bounds))
+        if len(self._waiting) * len(held) >= TOGETHER_ROWS or len(self._waiting) * held.nbytes >= TOGETHER_BYTES:
+            behind.start(self._reduce, self._waiting)
+            self._waiting = []
+
+    def _reduce(self, waiting: list[_Held]) -> None:
+        if not waiting:
+            return
+        outputs = np.concatenate([held for held, _, _, _ in waiting]) if len(waiting) > 1 else waiting[0][0]
+        labels = np.concatenate([batch.labels for _, batch, _, _ in waiting])
+        columns = self._work.task.reduce(outputs, labels, self._work.wanted)
+        begin = 0
+        for held, batch, low, high in waiting:
+            rows = slice(begin, begin + len(held))
+            self._add({name: item[rows] for name, item in columns.items()}, batch, low, high)
+            begin = rows.stop
+
+    def _add(self, columns: Mapping[str, Array], batch: "_Rows", low: int, high: int) -> None:
+        """Take the rows [low, high) of a batch, and what the data itself says of them."""
+        rows = slice(low - batch.start, high - batch.start)
+        for name in self._work.kept & columns.keys():
+            self._columns.setdefault(name, []).append(columns[name][rows])
+        for name, item in batch.shared.items():
+            self._columns.setdefault(f"data.{name}", []).append(item[rows])
+        if self._work.folded:
+            self._fold({**columns, "label": batch.labels}, batch, low, high)
+
+    def _fold(self, columns: Mapping[str, Array], batch: "_Rows", low: int, high: int) -> None:
+        """Add rows to the state of their cell, so that states end where parts may."""
+        for cell, end in pairwise((*batch.cells, high)):
+            first, last = max(low, cell), min(high, end)
+            if first >= last:
+                continue
+            rows = slice(first - batch.start, last - batch.start)
+            here = self._cells.setdefault(cell, {})
+            weights = batch.shared.get("weight")
+            for metric in self._work.folded:
+                name = digest(spec_of(metric))
+                own = {item: columns[item][rows] for item in metric.columns}
+                state = metric.state(own, None if weights is None else weights[rows])
+                here[name] = here[name].merge(state) if name in here else state
+
+    def cut(self, stop: int) -> Part | None:
+        """Hand on the rows before `stop` as a part; None where there are none."""
+        waiting, self._waiting = self._waiting, []
+        self._reduce(waiting)
+        if self._begin is None or stop <= self._begin:
+            return None
+        count = stop - self._begin
+        columns = {}
+        for name, pieces in self._columns.items():
+            whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+            columns[name], self._columns[name] = whole[:count], [whole[count:]]
+        part = Part(self._begin, stop, columns, self._states(stop), self._environment())
+        self._begin = stop
+        self.clocks = dict.fromkeys(self.clocks, 0.0)
+        return part
+
+    def _states(self, stop: int) -> dict[str, bytes]:
+        merged: dict[str, Any] = {}
+        for cell in sorted(self._cells):
+            if cell < stop:
+                for name, state in self._cells.pop(cell).items():
+                    merged[name] = merged[name].merge(state) if name in merged else state
+        return {name: state.to_bytes() for name, state in merged.items()}
+
+    def _environment(self) -> dict[str, Json]:
+        certificate = self._work.certificate
+        seconds = {name: round(spent, 6) for name, spent in self.clocks.items()}
+        return {
+            **self._work.environment,
+            "batch_size": self._work.batch_size,
+            "certificate": certificate.plain() if certificate else None,
+            "inputs": self._work.inputs,
+            "timings": seconds,
+        }
+
+
+class _Rows(NamedTuple):
+    """What is needed of a batch once it was predicted: not its inputs, which may be large.
+
+    `shared` are the data's own columns, and `cells` where the cells of the grid begin in it.
+    """
+
+    labels: Array
+    start: int
+    shared: Mapping[str, Array]
+    cells: tuple[int, ...]
+
+
+def _rows_of(batch: Batch, cells: tuple[int, ...]) -> _Rows:
+    # Where groups are permuted only the rows' own numbers lead back to the source's order.
+    rows = None if batch.groups is None else batch.rows
+    columns = {"label": batch.labels, "weight": batch.weights, "id": batch.ids, "group": batch.groups, "row": rows}
+    slices = {f"slice.{name}": item for name, item in (batch.slices or {}).items()}
+    shared = {name: np.asarray(item) for name, item in {**columns, **slices}.items() if item is not None}
+    return _Rows(batch.labels, batch.start, shared, cells)
+
+
+def _alike(before: _Held, held: Array, batch: _Rows) -> bool:
+    """Tell whether outputs and labels can stand behind others without changing the dtype of either."""
+    known, label = before[0], before[1].labels
+    return (known.dtype, known.shape[1:], label.dtype) == (held.dtype, held.shape[1:], batch.labels.dtype)

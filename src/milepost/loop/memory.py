@@ -1,0 +1,181 @@
+"""As much at once as memory holds: fewer residents first, then smaller batches; what worked is remembered.
+
+A checkpoint that ran out of memory goes on where its last part ended, exactly as a resumed run does: labels and counts
+stay the same integers, and scores differ by no more than they do between any two batch sizes.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from milepost.core.types import Failure, Json, Part, Target
+from milepost.errors import CheckpointError, OutOfMemory
+from milepost.loop.evaluate import Pass, evaluate, ran_out
+
+Outcome = tuple[Target, Part | Failure]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A checkpoint of a unit, and up to where its rows are done."""
+
+    target: Target
+    start: int
+    said: str = "memory ran out"
+
+
+_Left = list[_Open]
+
+
+@dataclass(slots=True)
+class _Passing:
+    """What takes part in one pass, by name; `left` are those that memory had no room for."""
+
+    residents: dict[str, Any] = field(default_factory=dict)
+    opened: dict[str, _Open] = field(default_factory=dict)
+    loading: dict[str, float] = field(default_factory=dict)
+    left: list[_Open] = field(default_factory=list)
+
+    def add(self, name: str, item: _Open, weights: Any, seconds: float) -> None:
+        """Take in a checkpoint."""
+        self.residents[name], self.opened[name], self.loading[name] = weights, item, seconds
+
+    def drop(self, name: str) -> None:
+        """Let go of a checkpoint's weights."""
+        del self.residents[name], self.opened[name]
+
+    def give_up(self, said: str, stop: int) -> None:
+        """Leave all whose rows are not done."""
+        for item in self.opened.values():
+            if item.start < stop:
+                item.said = said
+                self.left.append(item)
+        self.residents.clear()
+
+
+@dataclass(slots=True)
+class Fitting:
+    """Takes units through the passes over one data set, in portions that fit.
+
+    `load` makes a checkpoint resident; `free` lets go of everything that is kept for speed only.
+    """
+
+    work: Pass
+    load: Callable[[Target], Any]
+    free: Callable[[], None]
+    most: int | None = None
+    _asked: int = field(init=False)
+    _worked: tuple[int | None, int] = field(init=False)
+    _environment: dict[str, Json] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember what was asked for."""
+        self._asked = self.work.batch_size
+        self._worked = self.most, self._asked
+        self._environment = dict(self.work.environment)
+
+    def begin_with(self, less: int) -> None:
+        """Begin with what is left to try after so many processes were killed: one checkpoint, then half the batch."""
+        for _ in range(less):
+            self._shrink(2 if self.most is None else 1, 1)
+        self._worked = self.most, self.work.batch_size
+
+    def run(self, targets: Sequence[Target], start: int, stop: int) -> Iterator[Outcome]:
+        """Yield parts and failures of the targets' rows [start, stop).
+
+        A checkpoint is `out of memory` only where it does not fit alone, one row at a time; what others were given
+        before is then given to the next again.
+        """
+        waiting = [_Open(target, start) for target in targets]
+        while waiting:
+            group = [item for item in waiting if item.start == waiting[0].start][: self.most]
+            waiting = [item for item in waiting if item not in group]
+            self._tell()
+            left: _Left = yield from self._together(group, stop)
+            if not left:
+                self._worked = self.most, self.work.batch_size
+                continue
+            self.free()
+            if self._shrink(len(group), len(left)):
+                waiting = left + waiting
+            else:
+                self.most, self.work.batch_size = self._worked
+                yield left[0].target, Failure(OutOfMemory.kind, self._refusal(left[0].said))
+
+    def _together(self, group: Sequence[_Open], stop: int) -> Generator[Outcome, None, _Left]:
+        """Take some checkpoints through one pass; return those that ran out of memory."""
+        passing = _Passing()
+        yield from self._opened(group, passing)
+        try:
+            yield from self._passed(passing, group[0].start, stop)
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            passing.give_up(str(error) or type(error).__name__, stop)
+        return passing.left
+
+    def _opened(self, group: Sequence[_Open], passing: "_Passing") -> Iterator[Outcome]:
+        """Make checkpoints resident, as many as there is room for."""
+        for number, item in enumerate(group):
+            began = time.perf_counter()
+            loaded = None if passing.left else self._loaded(item.target, alone=not passing.residents)
+            if isinstance(loaded, Failure):
+                yield item.target, loaded
+            elif loaded is None:
+                passing.left.append(item)
+            else:
+                passing.add(str(number), item, loaded[0], time.perf_counter() - began)
+            del loaded
+
+    def _passed(self, passing: "_Passing", start: int, stop: int) -> Iterator[Outcome]:
+        """Take what is resident through the pass; who fails is dropped at once, so that the others have more room."""
+        if not passing.residents:
+            return
+        for name, outcome in evaluate(self.work, passing.residents, start, stop, passing.loading):
+            item = passing.opened[name]
+            if isinstance(outcome, Part):
+                item.start = outcome.stop
+                yield item.target, outcome
+                continue
+            passing.drop(name)
+            if outcome.kind == OutOfMemory.kind:
+                item.said = outcome.message
+                passing.left.append(item)
+            else:
+                yield item.target, outcome
+
+    def _loaded(self, target: Target, *, alone: bool) -> tuple[Any] | Failure | None:
+        """Return the weights, the failure of a checkpoint, or None where there is no room beside the others."""
+        try:
+            return (self.load(target),)
+        except OutOfMemory:
+            if not alone:
+                return None
+        except CheckpointError as error:
+            return Failure(error.kind, str(error))
+        self.free()
+        try:
+            return (self.load(target),)
+        except CheckpointError as error:
+            return Failure(error.kind, str(error))
+
+    def _shrink(self, together: int, failed: int) -> bool:
+        """Take fewer residents, or smaller batches; False where there is nothing left to take away."""
+        if together > 1:
+            self.most = (together - failed) or together // 2
+            return True
+        if self.work.batch_size > 1 and not getattr(self.work.model, "fixed_batch", False):
+            self.work.batch_size //= 2
+            return True
+        return False
+
+    def _tell(self) -> None:
+        """Have the parts say with what they were made, where it is less than was asked for."""
+        less = self.most is not None or self.work.batch_size != self._asked
+        told = {"memory": {"residents": self.most, "batch_size": self.work.batch_size, "asked": self._asked}}
+        self.work.environment = {**self._environment, **(told if less else {})}
+
+    def _refusal(self, said: str) -> str:
+        rows = "the model's fixed batch" if getattr(self.work.model, "fixed_batch", False) else "one row"
+        return f"it does not fit into memory, not even alone and with {rows} at a time: {said}"

@@ -1,0 +1,150 @@
+"""A store read from Python: records, checkpoints, kept columns, the best, and pairs; nothing is evaluated."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from milepost.core.types import Array
+from milepost.errors import UsageError
+from milepost.report._align import lines
+from milepost.report.addresses import find, run_id
+from milepost.report.best import Best, best_of, one_data
+from milepost.report.compare import Comparison, compare_two
+from milepost.report.dataframe import frame
+from milepost.report.html import table_html
+from milepost.report.table import Plain, Results, build, newest
+from milepost.scoring.columns import Scored, scored_of, slices_of
+from milepost.store.store import Store
+
+_NEWEST = 50
+
+
+def open_store(path: str | Path) -> "StoreReader":
+    """Open a store that is there, to read it; a `StoreError` says what was found instead.
+
+    >>> import tempfile
+    >>> from milepost.store.store import Store
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Store.create(f"{folder}/evals")
+    ...     open_store(f"{folder}/evals").records()
+    []
+    """
+    return StoreReader(Store.open(path))
+
+
+class StoreReader:
+    """What a store knows, as plain data and NumPy arrays; a notebook shows it as the table.
+
+    Every call looks at the store as it is then.  An address is a step, `run:step`, a name, or at least four digits of a
+    digest; one that fits none or several is a UsageError that lists them.
+
+    >>> import tempfile
+    >>> from milepost.store.store import Store
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(StoreReader(Store.create(f"{folder}/evals")))
+    no checkpoints
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Read an open store."""
+        self._store = store
+        self.path = store.path
+
+    def records(
+        self, run: str | None = None, data: str | None = None, metric: str | None = None, part: str | None = "all"
+    ) -> list[dict[str, Any]]:
+        """Return the records as `--json` prints them; infinite values are the texts "inf" and "-inf".
+
+        `part` is "all" (values over all rows), a slice's name, `name=value`, or None for everything.
+        """
+        with self._store.index() as index:
+            return index.records(run=self._run(run), data=data, metric=metric, slices=part)
+
+    def checkpoints(self, run: str | None = None) -> list[dict[str, Any]]:
+        """Return one row a content and variant, and one a failed file, with all its sightings."""
+        with self._store.index() as index:
+            return index.checkpoints(self._run(run))
+
+    def best(self, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:
+        """Return the best checkpoint by a metric's exact value, with its rivals; it prints as lines."""
+        return best_of(self._store, metric, data, run, part)
+
+    def compare(
+        self, a: str | int, b: str | int, metric: str = "top1", data: str | None = None, part: str = "all"
+    ) -> Comparison:
+        """Compare the checkpoints at two addresses on the same rows, or those of a slice; it prints as lines."""
+        return compare_two(self._store, str(a), str(b), metric, data, part)
+
+    def columns(self, address: str | int, data: str | None = None) -> dict[str, Array]:
+        """Return what is kept of each row, as arrays of one row an example in the source's own order.
+
+        `row` is the natural row number (int64), `label` and the like come from the data, `slice.name` its slices, the
+        others are outcomes.
+        Where only some rows were evaluated, only these are there.
+        """
+        row = find(self.checkpoints(), str(address))
+        specs = {key: self._store.evaluation(key).spec() or {} for key in self._store.evaluations()}
+        ours = {key: spec for key, spec in specs.items() if row["digest"] and spec.get("weights") == row["digest"]}
+        if not ours:
+            raise UsageError(f"{address}: no outcomes of this checkpoint are kept; it is {row['state']}")
+        name = one_data(sorted({spec["data_name"] for spec in ours.values()}), data)
+        opened = [self._opened(key) for key, spec in ours.items() if spec["data_name"] == name]
+        chosen = max(opened, key=lambda held: held[0].stop if held else 0)
+        if not chosen:
+            raise UsageError(f"{address}: no outcomes on {name} are kept")
+        return _natural(chosen, slices_of(self._store, chosen[0].digest, chosen[0].stop))
+
+    def to_pandas(self) -> Any:
+        """Return the records as a DataFrame, one row a value; MissingExtra where pandas is not installed."""
+        return frame(self.records(part=None))
+
+    def _run(self, run: str | None) -> str | None:
+        return None if run is None else run_id(self._store, run)
+
+    def _opened(self, key: str) -> list[Scored]:
+        """Return the column sets of an evaluation that cover the most rows from the first one on."""
+        widest: list[Scored] = []
+        for column_set in self._store.evaluation(key).column_sets():
+            covered = self._store.evaluation(key).parts(column_set).read().coverage
+            stop = covered[0][1] if covered and covered[0][0] == 0 else 0
+            if stop and (not widest or stop >= widest[0].stop):
+                kept = [held for held in widest if held.stop == stop]
+                widest = [*kept, scored_of(self._store, key, column_set, stop)]
+        return widest
+
+    def _results(self) -> tuple[Results, str]:
+        """Return the rows of the newest checkpoints, and how many there are where these are not all."""
+        checkpoints = self.checkpoints()
+        shown: list[Plain] = newest(checkpoints, _NEWEST)
+        digests = {row["digest"] for row in shown}
+        records = [record for record in self.records() if record["checkpoint"]["digest"] in digests]
+        left_out = len(shown) < len(checkpoints)
+        return build(records, shown), f"the newest {len(shown)} of {len(checkpoints):,} checkpoints" * left_out
+
+    def __str__(self) -> str:
+        """Return the table: one line a checkpoint, the newest 50."""
+        results, remark = self._results()
+        return "\n".join([*lines(results), *([remark] if remark else [])])
+
+    def __repr__(self) -> str:
+        """Say where it is."""
+        return f"<milepost store at {self.path}>"
+
+    def _repr_html_(self) -> str:
+        """Return the table, as a notebook shows it."""
+        return table_html(*self._results())
+
+
+def _natural(opened: list[Scored], slices: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the columns of sets over the same rows, in the natural order of these."""
+    first = opened[0]
+    rows = first.order.rows(np.arange(first.stop))
+    order = np.argsort(rows, kind="stable")
+    found = {"row": rows[order]}
+    for reader in (first.data, *(held.outcomes for held in opened)):
+        for name in reader.names:
+            if name not in found:
+                found[name] = reader.slice(name, 0, first.stop)[order]
+    return found | {f"slice.{name}": values[order] for name, values in slices.items()}

@@ -1,0 +1,208 @@
+"""Everything known of one checkpoint as titled sections of label and text, and these as lines."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from milepost.errors import printable
+from milepost.report._numbers import count, decimals, duration, interval, number, share
+from milepost.report.gap import explain
+from milepost.report.show_data import inputs_lines, slice_lines
+from milepost.report.table import Plain, as_number, each, failure_of, rank, sightings_of
+
+_PLACES = 6
+_APART = ("timings", "rows", "column_set", "certificate", "inputs")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A title and its lines: a label ("" continues the one above) and a text."""
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What a store holds of one evaluation: its spec, its data set's, and the environments of its parts."""
+
+    key: str
+    spec: Plain
+    data: Plain = field(default_factory=dict)
+    environments: Sequence[Plain] = ()
+    failures: Sequence[Plain] = ()
+
+
+def describe(
+    checkpoint: Plain, records: Iterable[Plain], evaluations: Iterable[Evaluated], notes: Plain | None = None
+) -> list[Section]:
+    """Arrange a checkpoint's row, its records and its evaluations as sections; `notes` tell how it was restored.
+
+    >>> describe({"run": "lenet", "step": 9, "name": "a", "path": "a.npz", "digest": "d1"}, [], [])[0].lines[1]
+    ('step', '9')
+    """
+    sections = [_identity(checkpoint)]
+    sections += [Section("restored", tuple(_flat(notes)))] if notes else []
+    groups: dict[tuple[str, str], list[Plain]] = {}
+    for record in records:
+        groups.setdefault((record["data"], record.get("slice") or "all"), []).append(record)
+    sections += [_results(data, group) for (data, part), group in groups.items() if part == "all"]
+    sections += _slices(groups)
+    for evaluated in evaluations:
+        sections.append(Section(f"evaluation {evaluated.key}", tuple(_flat(_spelled(evaluated.spec)))))
+        sections += [Section("data set", tuple(_flat(evaluated.data)))] if evaluated.data else []
+        given = inputs_lines(evaluated.data, evaluated.environments)
+        sections += [Section("inputs", tuple(given))] if given else []
+        sections += _environments(evaluated.environments)
+        sections += [Section("failed attempt", tuple(_flat(failure))) for failure in evaluated.failures]
+    return sections
+
+
+def drawn(sections: Sequence[Section]) -> list[str]:
+    """Return sections as lines: the title, then indented labels and texts in two columns.
+
+    >>> drawn([Section("checkpoint", (("step", "9"), ("digest", "d1")))])
+    ['checkpoint', '  step    9', '  digest  d1']
+    """
+    lines: list[str] = []
+    for section in sections:
+        width = max((len(label) for label, _ in section.lines), default=0)
+        lines += [""] * bool(lines) + [section.title]
+        lines += [
+            printable(f"  {label.ljust(width)}{'  ' if width else ''}{text}".rstrip()) for label, text in section.lines
+        ]
+    return lines
+
+
+def _identity(checkpoint: Plain) -> Section:
+    lines = [
+        (label, ", ".join(map(str, each(checkpoint, key))) or "unknown")
+        for label, key in (("run", "run"), ("step", "step"), ("names", "name"))
+    ]
+    lines.append(("digest", str(checkpoint.get("digest") or "none: its weights were not restored")))
+    lines.append(("variant", str(checkpoint.get("variant") or "raw")))
+    lines += _column("paths", [_seen(item) for item in sightings_of(checkpoint)])
+    lines.append(("state", str(checkpoint.get("state") or "unknown")))
+    failure = failure_of(checkpoint)
+    if failure:
+        lines += _column("failure", f"{failure[0]}: {failure[1]}".strip().splitlines())
+    return Section("checkpoint", tuple(lines))
+
+
+def _seen(sighting: Plain) -> str:
+    seen = f", seen {sighting['seen']}" if sighting.get("seen") else ""
+    superseded = "" if sighting.get("current", True) else ", holds something else by now"
+    return f"{sighting.get('path')}{seen}{superseded}"
+
+
+def _slices(groups: Mapping[tuple[str, str], Sequence[Plain]]) -> list[Section]:
+    by_data: dict[str, list[Plain]] = {}
+    for (data, part), group in groups.items():
+        if part != "all":
+            by_data.setdefault(data, []).extend(group)
+    return [
+        Section(f"slices of {data}", tuple(("", line) for line in slice_lines(rows))) for data, rows in by_data.items()
+    ]
+
+
+def _results(data: str, group: Sequence[Plain]) -> Section:
+    exact = [record for record in group if record["estimator"] == "exact"]
+    exact.sort(key=lambda record: rank(record["metric"], share=bool(record.get("intervals"))))
+    first = exact[0] if exact else group[0]
+    lines = [
+        ("rows", f"{count(first.get('n'))} ({first.get('status')})"),
+        ("tied", f"{count(_most(group, 'tied'))} rows whose label shares its score with another class"),
+        ("spoiled", f"{count(_most(group, 'spoiled'))} rows with a score that is not a number"),
+    ]
+    for record in exact:
+        lines += _metric(record, [other for other in group if _beside(other, record)])
+    return Section(f"data {data}", tuple(lines))
+
+
+def _metric(record: Plain, means: Sequence[Plain]) -> list[tuple[str, str]]:
+    places = max(_PLACES, decimals(record.get("n")))
+    fraction = share(record.get("numerator"), record.get("denominator"))
+    text = number(as_number(record["value"]), places) + (f" = {fraction}" if fraction else "")
+    found = [(str(record["metric"]), text)]
+    for span in record.get("intervals") or ():
+        words = f"{100 * span['level']:g} % {span['method']}, {span['kind']}"
+        found.append(("", f"{interval(as_number(span['low']), as_number(span['high']), places)} {words}"))
+    if record.get("note"):
+        found.append(("", f"note: {record['note']}"))
+    for mean in means:
+        shown = number(as_number(mean["value"]), places)
+        found.append(("", f"batch mean of {mean.get('batch_size')} rows: {shown}; {explain(record, mean)}"))
+        if mean.get("note") and mean["note"] != record.get("note"):
+            found.append(("", f"note: {mean['note']}"))
+    return found
+
+
+def _environments(environments: Sequence[Plain]) -> list[Section]:
+    title = "environment" if len(environments) < 2 else f"environment: mixed, {len(environments)} different"  # noqa: PLR2004
+    sections = []
+    for number_, environment in enumerate(environments):
+        lines = [("rows", count(environment.get("rows")))] if environment.get("rows") is not None else []
+        lines += _flat({key: value for key, value in environment.items() if key not in _APART})
+        if environment.get("certificate"):
+            lines.append(("proof", proof_text(environment["certificate"])))
+        timings = environment.get("timings") or {}
+        if timings:
+            lines.append(("timings", ", ".join(f"{name} {duration(seconds)}" for name, seconds in timings.items())))
+        sections.append(Section(title if number_ == 0 else "environment, another", tuple(lines)))
+    return sections
+
+
+def proof_text(certificate: Plain) -> str:
+    """Return what the proof of the model found, in units of the scores.
+
+    >>> proof_text({"rows": 64, "repeat": 0.0, "halves": 1e-6, "spread": 8.0, "constant": False})
+    '64 rows predicted twice differ by 0, in halves by 1e-06; the scores span 8'
+    """
+    halves = certificate.get("halves")
+    parted = "halves were not tried" if halves is None else f"in halves by {halves:.3g}"
+    constant = "; every row has the same scores" if certificate.get("constant") else ""
+    return (
+        f"{count(certificate['rows'])} rows predicted twice differ by {certificate['repeat']:.3g}, {parted}; "
+        f"the scores span {certificate['spread']:.3g}{constant}"
+    )
+
+
+def _spelled(spec: Plain) -> Plain:
+    """Return a spec with a word for the settings that are not set or empty, which `_flat` would leave out."""
+    words = {None: "(not set)", "": "(empty)"}
+    settings = {name: words.get(value, value) for name, value in (spec.get("settings") or {}).items()}
+    return {**spec, "settings": settings} if settings else spec
+
+
+def _flat(value: Plain, prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested plain data as dotted labels and texts."""
+    found: list[tuple[str, str]] = []
+    for key, item in value.items():
+        label = f"{prefix}{key}"
+        if isinstance(item, Mapping) and item:
+            found += _flat(item, f"{label}.")
+        elif isinstance(item, list | tuple) and any(isinstance(part, Mapping) for part in item):
+            found += _column(label, [_one_line(part) for part in item])
+        elif item is not None and item not in ("", [], (), {}):
+            found.append((label, _one_line(item)))
+    return found
+
+
+def _one_line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_one_line(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_one_line(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("\n", " ")
+
+
+def _column(label: str, texts: Iterable[str]) -> list[tuple[str, str]]:
+    return [(label if place == 0 else "", text) for place, text in enumerate(texts)]
+
+
+def _beside(other: Plain, record: Plain) -> bool:
+    return bool(other["metric"] == record["metric"] and other["estimator"] == "batch_mean")
+
+
+def _most(group: Sequence[Plain], key: str) -> int:
+    return max((int(record.get(key) or 0) for record in group), default=0)

@@ -1,0 +1,382 @@
+"""Tensors to variables, for every format and every framework: every variable exactly once, or a reason why not.
+
+A checkpoint keeps its weights at top level or under a wrapper (`state_dict`, `model_state_dict`, ...), and may hold
+several variants of them (`variants.py`).  Nothing is restored in part: names that are missing, unexpected or misshapen
+are refused, with the nearest names.  Only where missing ones are allowed, or named by hand, do these keep the values
+that the model was built with, and the result says so for ever.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with NumPy
+import numpy as np
+
+from milepost._internal.serialization import digest
+from milepost.checkpoints.mapping import map_tensor
+from milepost.core.types import Array, Table, Tensor, Variable
+from milepost.errors import Mismatch, NonfiniteWeights
+from milepost.restore.overrides import ByHand
+from milepost.restore.prefixes import Beside, beside, by_scheme, renamings
+from milepost.restore.variants import Candidate, absent, averaging, candidates
+
+Initial = Callable[[Sequence[str]], Mapping[str, Array]]
+"""Gives, by name, the values that a model was built with."""
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The arrays of a model's variables, the digest of their content, and what was done to get them."""
+
+    arrays: Mapping[str, Array]
+    digest: str
+    notes: Mapping[str, object]
+
+
+def signature(variables: Sequence[Variable] | None) -> str:
+    """Digest a model's variables; weights digests are under these names, so they hold for one signature only.
+
+    >>> signature(None)
+    'any'
+    """
+    if variables is None:
+        return "any"
+    return digest([[item.name, item.dtype, item.shape and list(item.shape), item.tied_to] for item in variables])
+
+
+def restore(
+    table: Table,
+    variables: Sequence[Variable] | None,
+    variant: str,
+    initial: Initial | None = None,
+    by_hand: ByHand | None = None,
+) -> Restored:
+    """Match a checkpoint's tensors to variables and map their bytes.
+
+    With `variables` None the function takes all tensors of the one set there is, under their own names.  `initial`
+    allows for missing variables, and gives their values; `by_hand` tells other names, and which variables keep theirs.
+    Then `notes["missing"]` tells which do, and the digest differs from that of any whole checkpoint.
+    Raises Mismatch (names, shapes or kinds), NonfiniteWeights, and what mapping the bytes raises.
+    """
+    sets = candidates(table, variant, variables, by_hand)
+    chosen = _choose(sets, _restorable(variables, by_hand), variant, partial=initial is not None)
+    if variables is None:
+        variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
+    arrays, told = _arrays(chosen.tensors, variables)
+    notes: dict[str, object] = {"place": chosen.place or "top level", "variables": len(arrays)}
+    averaged = averaging(table, chosen, variables)
+    if averaged:
+        notes["averaging"] = averaged
+    if chosen.renamed:
+        notes["names"] = chosen.renamed
+    notes |= {key: _cut(items) for key, items in told.items() if items}
+    return _restored_of(arrays, notes, variables, initial, by_hand)
+
+
+def adopt(
+    arrays: Mapping[str, Array], variables: Sequence[Variable], place: str, by_hand: ByHand | None = None
+) -> Restored:
+    """Take the values that a model's user restored by means of his own (`place` names them), as `restore` would.
+
+    Raises Mismatch for a variable that got none, or got one although `by_hand` says that it keeps its own, and
+    NonfiniteWeights.
+    """
+    wanted = _restorable(variables, by_hand) or []
+    missing = [name for name in _families(wanted) if name not in arrays]
+    if missing:
+        raise Mismatch(
+            f"{place} left {len(missing)} of {len(_families(wanted))} variables without a value: "
+            f"{_listed(missing, ())}; it must restore all, or keep=(...) names those that keep what they are built with"
+        )
+    spared = [item.name for item in variables if item not in wanted and item.name in arrays]
+    if spared:
+        raise Mismatch(f"{place} restored {_listed(spared, ())}, which keep=(...) says to leave as built")
+    for name, array in arrays.items():
+        _check_finite(name, array)
+    return _restored_of(dict(arrays), {"place": place, "variables": len(arrays)}, variables, None, by_hand)
+
+
+def _restorable(variables: Sequence[Variable] | None, by_hand: ByHand | None) -> Sequence[Variable] | None:
+    """Return the variables but for those that keep their values whatever the checkpoint holds."""
+    if variables is None or by_hand is None:
+        return variables
+    kept = by_hand.kept(item.name for item in variables)
+    return [item for item in variables if item.name not in kept]
+
+
+def _restored_of(
+    arrays: dict[str, Array],
+    notes: dict[str, object],
+    variables: Sequence[Variable],
+    initial: Initial | None,
+    by_hand: ByHand | None,
+) -> Restored:
+    """Complete arrays by the values that variables keep, and digest them."""
+    missing = [owner for owner in _families(variables) if owner not in arrays]
+    values = initial if initial is not None or by_hand is None else by_hand.built
+    if by_hand:
+        notes["by_hand"] = by_hand.spec()
+    if missing and values is not None:
+        arrays |= _kept(values, missing, variables)
+        notes["missing"] = {"variables": len(missing), "of": len(_families(variables)), "names": missing}
+    optional = {item.name for item in variables if item.optional}
+    found = weights_digest({name: array for name, array in arrays.items() if name not in optional})
+    return Restored(arrays, digest(["partial", found, missing]) if missing else found, notes)
+
+
+def _arrays(
+    tensors: Mapping[str, Tensor], variables: Sequence[Variable]
+) -> tuple[dict[str, Array], dict[str, list[str]]]:
+    """Map what the checkpoint holds, a shared value once under its owner's name; and tell what was cast or stood in."""
+    arrays: dict[str, Array] = {}
+    casts: list[str] = []
+    tied: list[str] = []
+    for variable in variables:
+        tensor = tensors.get(variable.name)
+        if tensor is None:
+            continue  # optional, allowed to be missing, or a tied name whose owner is there: _choose saw to it
+        array = _fit(map_tensor(tensor), variable, casts)
+        if variable.tied_to in arrays:
+            _check_tied(variable, arrays[variable.tied_to], array)
+            continue
+        _check_finite(variable.name, array)
+        arrays[variable.tied_to or variable.name] = array
+        if variable.tied_to is not None:
+            tied.append(f"{variable.name} stood in for {variable.tied_to}, to which it is tied")
+    return arrays, {"tied": tied, "casts": casts}
+
+
+def _kept(initial: Initial, missing: Sequence[str], variables: Sequence[Variable]) -> dict[str, Array]:
+    """Return the values that the model was built with, of the variables that a checkpoint does not hold."""
+    known = {item.name: item for item in variables}
+    values = initial(missing)
+    kept = {name: _fit(values[name], known[name], []) for name in missing}
+    for name, array in kept.items():
+        _check_finite(name, array)
+    return kept
+
+
+def _cut(items: list[str]) -> list[str]:
+    return items[:_SHOWN] + ([f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else [])
+
+
+def _choose(sets: list[Candidate], variables: Sequence[Variable] | None, variant: str, *, partial: bool) -> Candidate:
+    """Return the one set that is the variant's; with `partial`, one that lacks variables where none is whole."""
+    if not sets:
+        raise Mismatch(absent(variant))
+    if variables is None:
+        if len(sets) > 1:
+            raise Mismatch(_two(sets, variant))
+        return sets[0]
+    # Of each set the simplest reading: under its own names, or once wrappers' prefixes are taken off.
+    fitting = [item for item in sets if not _differences(item, variables)]
+    fitting = fitting or _fitting(sets, variables, _differences)
+    if partial and not fitting:
+        fitting = _fullest(_fitting(sets, variables, _unfit), variables)
+    if len(fitting) > 1:
+        raise Mismatch(_two(fitting, variant))
+    if fitting:
+        return fitting[0]
+    raise Mismatch(_refusal(sets, variables, partial=partial))
+
+
+def _fitting(
+    sets: Iterable[Candidate],
+    variables: Sequence[Variable],
+    against: Callable[[Candidate, Sequence[Variable]], list[str]],
+) -> list[Candidate]:
+    """Return at most one reading of each set: the simplest that has nothing against it."""
+    first = (next((one for one in _readings(item, variables) if not against(one, variables)), None) for item in sets)
+    return [reading for reading in first if reading is not None]
+
+
+def _fullest(readings: Sequence[Candidate], variables: Sequence[Variable]) -> list[Candidate]:
+    """Return the readings that hold most of the variables, none that holds nothing."""
+    counts = [_restored(reading, variables) for reading in readings]
+    most = max(counts, default=0)
+    return [reading for reading, count in zip(readings, counts, strict=True) if count == most > 0]
+
+
+def _readings(item: Candidate, variables: Sequence[Variable]) -> Iterable[Candidate]:
+    """Yield a set under its own names, without prefixes, by other schemes; never with two names become one."""
+    schemes: dict[str, dict[str, str]] = {}
+    for variable in variables:
+        for scheme, name in variable.also:
+            schemes.setdefault(scheme, {})[name] = variable.name
+    every = renamings(item.tensors, [variable.name for variable in variables]), by_scheme(item.tensors, schemes)
+    for names, said in chain(*every):
+        standing_in = frozenset(names[name] for name in item.standing_in)
+        tensors = {names[name]: tensor for name, tensor in item.tensors.items()}
+        reading = Candidate(item.place, tensors, said, standing_in)
+        if len(reading.tensors) == len(item.tensors):
+            yield reading
+
+
+def _refusal(sets: Sequence[Candidate], variables: Sequence[Variable], *, partial: bool) -> str:
+    """Say why no set fits: of the reading that comes nearest, or which prefix would have to come off."""
+    names = {item.name for item in variables}
+    readings = [reading for item in sets for reading in _readings(item, variables)]
+    nearest = max(readings, key=lambda item: (len(names & set(item.tensors)), -len(item.tensors), not item.renamed))
+    where = f"under {nearest.place!r}" if nearest.place else "at top level"
+    required = [name for name, held in _families(variables).items() if len(held) == 1]
+    inner = None if names & set(nearest.tensors) else beside(nearest.tensors, names, required)
+    if inner is not None:
+        return f"the weights {where} do not fit the model: {_advice(inner)}"
+    taken = f" ({nearest.renamed})" if nearest.renamed else ""
+    if partial and not _restored(nearest, variables):
+        said = [f"none of the {len(_families(variables))} variables is there", *_unfit(nearest, variables)]
+    else:
+        said = (_unfit if partial else _differences)(nearest, variables)
+        if not partial and _restored(nearest, variables) and not _unfit(nearest, variables):
+            said.append("--allow-missing would keep the built model's values there, and mark the result PARTIAL")
+    return f"the weights {where}{taken} do not fit the model: " + "; ".join(said)
+
+
+def _advice(found: Beside) -> str:
+    """Say what to do where all variables are there under a prefix that does not come off."""
+    if len(found.prefixes) > 1:
+        places = " and ".join(repr(prefix) for prefix in found.prefixes)
+        return f"all of its variables are there under {places} each: wrap it in the evaluation file as in training"
+    prefix = found.prefixes[0]
+    attributes = ", ".join(dict.fromkeys(name.partition(".")[0] for name in (prefix, *found.outside)))
+    more = (
+        f"{len(found.outside)} tensors are unexpected: {_listed(list(found.outside), ())}"
+        if found.outside
+        else "that is no prefix that wrappers are known for"
+    )
+    return (
+        f"all of its variables are there once {prefix!r} is taken off, but {more}; a prefix comes off only where it is "
+        "a wrapper's and nothing is left over: wrap the model in the evaluation file, in a module with the attributes "
+        f"that training had ({attributes}), so that all names are the same"
+    )
+
+
+def _two(sets: list[Candidate], variant: str) -> str:
+    places = " and ".join(repr(item.place or "top level") for item in sets)
+    return f"two sets of tensors could be variant {variant!r}: {places}; expected one: remove or rename the other"
+
+
+def _families(variables: Sequence[Variable]) -> dict[str, list[str]]:
+    """Return the variables that count, by owner, with all names that share the value; optional ones do not."""
+    families: dict[str, list[str]] = {}
+    for item in variables:
+        if not item.optional:
+            families.setdefault(item.tied_to or item.name, []).append(item.name)
+    return families
+
+
+def _missing(have: Mapping[str, Tensor], variables: Sequence[Variable]) -> list[str]:
+    return [owner for owner, names in _families(variables).items() if not any(name in have for name in names)]
+
+
+def _restored(candidate: Candidate, variables: Sequence[Variable]) -> int:
+    return len(_families(variables)) - len(_missing(candidate.tensors, variables))
+
+
+def _differences(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
+    """Say in words what keeps the tensors from fitting the variables one to one; [] where they fit."""
+    missing = _missing(candidate.tensors, variables)
+    if not missing:
+        return _unfit(candidate, variables)
+    unexpected = _unexpected(candidate, variables)
+    count = f"{len(missing)} of {len(_families(variables))} variables are missing"
+    return [f"{count}: {_listed(missing, unexpected)}", *_unfit(candidate, variables)]
+
+
+def _unexpected(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
+    wanted = {item.name for item in variables}
+    return [name for name in candidate.tensors if name not in wanted]
+
+
+def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
+    """Say which tensors are unexpected or misshapen."""
+    have = candidate.tensors
+    unexpected = _unexpected(candidate, variables)
+    misshapen = [
+        f"{item.name} has shape {list(have[item.name].shape)}, the model wants {list(item.shape)}"
+        + _hint(have[item.name].shape, item.shape)
+        for item in variables
+        if item.name in have and item.shape is not None and not _same_shape(have[item.name], item.shape)
+    ]
+    said = []
+    if unexpected:
+        near = _missing(have, variables)
+        said.append(f"{len(unexpected)} tensors are unexpected: {_listed(unexpected, near)}")
+    if misshapen:
+        said.append(
+            ", ".join(misshapen[:_SHOWN]) + (f" and {len(misshapen) - _SHOWN} more" * (len(misshapen) > _SHOWN))
+        )
+    return said
+
+
+def _same_shape(found: Tensor, wanted: tuple[int, ...]) -> bool:
+    # A single number is stored as () by some writers and as (1,) by others (num_batches_tracked).  What cannot be read
+    # (void) may have no shape to compare: mapping it says why it cannot.
+    return found.dtype == "void" or found.shape == wanted or {found.shape, wanted} == {(), (1,)}
+
+
+def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    transposed = sorted(found) == sorted(wanted) and len(found) > 1
+    return " (transposed?)" if transposed else ""
+
+
+def _listed(names: list[str], others: Iterable[str]) -> str:
+    pool = list(others)[:1000]
+    said = []
+    for name in names[:_SHOWN]:
+        near = difflib.get_close_matches(name, pool, n=1, cutoff=0.5)
+        said.append(f"{name} (nearest: {near[0]})" if near else name)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(said) + more
+
+
+def _fit(array: Array, variable: Variable, casts: list[str]) -> Array:
+    """Bring an array to its variable's dtype and shape; only floats are cast, and it is noted."""
+    found = array.dtype.newbyteorder("=")
+    wanted = found if variable.dtype is None else np.dtype(variable.dtype)
+    if found != wanted:
+        if not (_is_float(found) and _is_float(wanted)):
+            raise Mismatch(
+                f"{variable.name} is {found} in the checkpoint, the model wants {wanted}; only floats are cast"
+            )
+        casts.append(f"{variable.name}: {found} to {wanted}")
+    fitted = array.astype(wanted, copy=False)
+    return fitted if variable.shape is None else fitted.reshape(variable.shape)
+
+
+def _is_float(dtype: np.dtype[np.generic]) -> bool:
+    return dtype.kind == "f" or dtype.name.startswith(("bfloat16", "float8"))
+
+
+def _check_tied(variable: Variable, owner: Array, array: Array) -> None:
+    if not np.array_equal(owner, array):
+        raise Mismatch(
+            f"{variable.name} is tied to {variable.tied_to} in the model, but the checkpoint holds two different values"
+        )
+
+
+def _check_finite(name: str, array: Array) -> None:
+    if _is_float(array.dtype):
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise NonfiniteWeights(f"{bad} of {array.size} values of {name} are NaN or infinite; the training diverged")
+
+
+def weights_digest(arrays: Mapping[str, Array]) -> str:
+    """Return the SHA-256 of variables: names, dtypes, shapes and little-endian bytes, in order of names.
+
+    >>> weights_digest({"w": np.zeros(2, np.float32)})[:12]
+    'e0c72b6659e2'
+    """
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        total.update(f"{name}\0{array.dtype.name}\0{list(array.shape)}\0".encode())
+        total.update(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""The driver: what is missing, and how it is evaluated and recorded."""

@@ -1,0 +1,119 @@
+"""Sighting checkpoints: what a file is, known from an earlier run by its identity, or read now.
+
+A sighting is published once for a path, file identity, variant and model.  A failure is a sighting too; kinds that may
+pass are tried again by the next run, the others when the file, or the model, changes.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from milepost._internal.serialization import now, to_plain
+from milepost.checkpoints._files.companions import reworded
+from milepost.checkpoints.names import step_of_name
+from milepost.core.types import Found, Session
+from milepost.errors import retried
+from milepost.store.checkpoint_records import Sighting
+from milepost.store.store import Store
+
+_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras|index)$", re.IGNORECASE)
+
+
+def short_name(path: str) -> str:
+    """Return a checkpoint's short name.
+
+    >>> short_name("/runs/a/step-900.pt")
+    'step-900'
+    """
+    return _SUFFIX.sub("", os.path.basename(path))
+
+
+class Sighter:
+    """Sights each checkpoint at most once a run."""
+
+    def __init__(self, store: Store, session: Session, spec: dict[str, Any], *, publish: bool, again: bool) -> None:
+        """Take the evaluator's description; with `publish` False nothing is written."""
+        self._store = store
+        self._session = session
+        self._spec = spec
+        self._publish = publish
+        self._again = again
+        self._known: dict[str, dict[Found, list[Sighting]]] = {}
+        self.place: Callable[[Found], Found] = lambda found: found
+
+    def sight(self, found: Found) -> list[Sighting]:
+        """Return one sighting a variant of the evaluation."""
+        known = self._known.setdefault(found.path, {})
+        if found not in known:
+            known[found] = self._sight(found)
+        return known[found]
+
+    def known(self, found: Found) -> list[Sighting]:
+        """Return what `sight` returned before, nothing where it was not asked."""
+        return self._known.get(found.path, {}).get(found, [])
+
+    def forget(self, path: str) -> None:
+        """Look anew at what lies under a path when next asked, and hold nothing of it until then."""
+        self._known.pop(path, None)
+
+    def _sight(self, found: Found) -> list[Sighting]:
+        """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
+        run = self._store.run_of(os.path.dirname(found.path), note=self._publish)
+        if found.format is None and found.failure is not None:
+            known = self._store.sighting(run, found.path, found.identity)
+            if known is not None and not (known.failure and self._store.asked_again(known)):
+                return [known]
+            attempt = known.attempt + 1 if known else 1
+            return [self._add(run, found, {"variant": "raw", "failure": found.failure}, "", attempt)]
+        signature = self._spec["signature"]
+        cached = {
+            variant: self._store.sighting(run, found.path, found.identity, variant, signature)
+            for variant in self._spec["variants"]
+        }
+        settled = {name: item for name, item in cached.items() if item is not None and not self._retry(item)}
+        asked = [variant for variant in cached if variant not in settled]
+        if asked:
+            place = self.place(found)
+            for row in self._session.call("identify", {"found": to_plain(place), "variants": asked}):
+                row["failure"] = _under(found.path, place.path, row["failure"])
+                earlier = cached[row["variant"]]
+                settled[row["variant"]] = self._add(run, found, row, signature, earlier.attempt + 1 if earlier else 1)
+        return [settled[variant] for variant in self._spec["variants"]]
+
+    def _retry(self, sighting: Sighting) -> bool:
+        if sighting.failure is None:
+            return False
+        return self._again or retried(sighting.failure[0]) or self._store.asked_again(sighting)
+
+    def _add(self, run: str, found: Found, row: dict[str, Any], signature: str, attempt: int = 1) -> Sighting:
+        name = short_name(found.path)
+        step, source = row.get("step"), row.get("step_source")
+        if step is None and (step := step_of_name(found.path)) is not None:
+            source = "name"
+        failure = row["failure"]
+        if failure:
+            failure = failure[0], failure[1].removeprefix(f"{found.path}: ")
+        sighting = Sighting(
+            run=run,
+            path=found.path,
+            identity=found.identity,
+            name=name,
+            variant=row["variant"],
+            signature=signature,
+            step=step,
+            step_source=source,
+            digest=row.get("digest"),
+            failure=failure,
+            attempt=attempt if failure else 1,
+            notes=row.get("notes") or {},
+            seen=now(),
+        )
+        if self._publish:
+            self._store.add_sighting(sighting)
+        return sighting
+
+
+def _under(path: str, place: str, failure: Any) -> tuple[str, str] | None:
+    """Return a failure as (kind, message), worded with the checkpoint's own path and not with that of its pin."""
+    return (failure["kind"], reworded(failure["message"], place, path)) if failure else None

@@ -1,0 +1,151 @@
+"""Does new code give the old numbers?  A look at the files, then 256 rows that decide.
+
+The code version is part of an evaluation's key.  Comments and docstrings are not part of the version.  When the version
+is new, the first 256 rows of the newest checkpoint that has results are evaluated with the new code: where the integers
+are equal and the floats within the certificate, the fact is published that both versions are equivalent, and the old
+results stand.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from milepost._internal.serialization import digest
+from milepost.core.types import GRID, Array, Failure, Found, Json, Part, Target, Unit
+from milepost.run.driver import Driver
+from milepost.run.planning import evaluation_key, missing
+
+_CODES = 5
+"""How many earlier code versions are tried, the newest first."""
+
+_SLACK = 2.0**-20
+"""What a float column may differ by beyond the certificate, relative to its size: float32's rounding, times a few."""
+
+
+def settle_code(driver: Driver, founds: Sequence[Found]) -> None:
+    """Decide under which code version each data set's evaluations stand, and say so in notes."""
+    code = driver.spec["code"]
+    known = driver.store.codes()
+    task = digest(driver.subject)
+    same = [item for item in known if item["version"] == code["version"]]
+    if same:
+        edited = _edited(same[-1], code, "raw")
+        if edited:
+            driver.note(
+                f"only comments, docstrings or layout changed in {', '.join(edited)}: same code version "
+                f"{code['version']}, nothing is evaluated anew for it"
+            )
+    for name, described in driver.data.items():
+        driver.codes[name] = driver.store.equivalent(described["digest"], task, code["version"])
+        earlier = [item for item in known if item["version"] != code["version"]]
+        if earlier and driver.codes[name] == code["version"] and not _begun(driver, founds, name):
+            _compare(driver, founds, name, earlier)
+    driver.store.add_code(code)
+
+
+def _begun(driver: Driver, founds: Sequence[Found], data: str) -> bool:
+    """Tell whether a data set has results under this very code; it may have been left out (`--data`) until now."""
+    return any(_evaluated(driver, founds, data, driver.spec["code"]["version"]))
+
+
+def _compare(driver: Driver, founds: Sequence[Found], data: str, known: list[dict[str, Any]]) -> None:
+    version = driver.spec["code"]["version"]
+    for earlier in list(reversed(known))[:_CODES]:
+        for target, key in _evaluated(driver, founds, data, earlier["version"]):
+            edited = ", ".join(_edited(earlier, driver.spec["code"], "normalised")) or "declared version"
+            differences = _probe(driver, target, key, data)
+            begin = f"the code changed ({edited}; version {earlier['version']} to {version})"
+            if differences is None:
+                break
+            if differences:
+                driver.note(
+                    f"{begin}: a probe of {GRID} rows differs ({differences}), so all is evaluated anew on {data}"
+                )
+                return
+            described = driver.data[data]
+            evidence = {"rows": GRID, "path": target.found.path, "digest": target.digest}
+            task = digest(driver.subject)
+            driver.store.add_equivalent(described["digest"], task, version, earlier["version"], evidence)
+            driver.codes[data] = driver.store.equivalent(described["digest"], task, version)
+            driver.note(f"{begin}: a probe of {GRID} rows gives the same outcomes, so the results on {data} stand")
+            return
+    driver.note(f"the code or the data is new (version {version}): no earlier result on {data} applies")
+
+
+def _evaluated(driver: Driver, founds: Sequence[Found], data: str, version: str) -> Iterator[tuple[Target, str]]:
+    """Yield the newest checkpoint that has the first rows on record under a code version: at most one."""
+    described = driver.data[data]
+    for found in reversed(founds):
+        for sighting in driver.sight(found):
+            if sighting.digest is None:
+                continue
+            code = driver.store.equivalent(described["digest"], digest(driver.subject), version)
+            key = evaluation_key(sighting.digest, described["digest"], driver.subject, code)
+            if any(not missing(_have(driver, key, name), _rows(driver, data)) for name in _sets(driver, key)):
+                yield Target(found, sighting.variant, sighting.digest), key
+                return
+
+
+def _sets(driver: Driver, key: str) -> list[str]:
+    return driver.store.evaluation(key).column_sets()
+
+
+def _have(driver: Driver, key: str, column_set: str) -> list[tuple[int, int]]:
+    return driver.store.evaluation(key).parts(column_set).coverage()
+
+
+def _rows(driver: Driver, data: str) -> int:
+    return min(GRID, int(driver.data[data]["size"]))
+
+
+def _probe(driver: Driver, target: Target, key: str, data: str) -> str | None:
+    """Evaluate the first rows and compare: "" where equal, else what differs; None where they cannot be had."""
+    parts: list[Part] = []
+    for _, outcome in driver.session.run([Unit(0, _rows(driver, data), (target,), data)]):
+        if isinstance(outcome, Failure):
+            return None
+        parts.append(outcome)
+    if not parts:
+        return None
+    for column_set in _sets(driver, key):
+        reader = driver.store.evaluation(key).parts(column_set).read()
+        shared = [name for name in parts[0].columns if name in reader.names]
+        if shared and not missing(reader.coverage, _rows(driver, data)):
+            made = {name: np.concatenate([part.columns[name] for part in parts]) for name in shared}
+            stored = {name: reader.slice(name, 0, _rows(driver, data)) for name in shared}
+            return differences(made, stored, _certified(parts[0].environment.get("certificate")))
+    return None
+
+
+def _certified(certificate: Json) -> float:
+    return float(certificate["largest"]) if certificate else 0.0
+
+
+def differences(made: dict[str, Array], stored: dict[str, Array], certified: float) -> str:
+    """Say which columns differ, in how many rows; integers must be equal, floats within the certificate.
+
+    >>> differences({"rank": np.array([0, 1])}, {"rank": np.array([0, 2])}, 0.0)
+    'rank in 1 row'
+    """
+    said = []
+    for name, column in made.items():
+        other = stored[name]
+        if column.dtype.kind == "f":
+            fine = np.isfinite(column) & np.isfinite(other)
+            with np.errstate(invalid="ignore"):
+                slack = 2.0 * certified + _SLACK * np.maximum(np.abs(column), np.abs(other))
+                near = fine & (np.abs(column - other) <= slack)
+            same = near | (column == other) | (np.isnan(column) & np.isnan(other))
+        else:
+            same = column == other
+        rows = int(np.count_nonzero(~same))
+        if rows:
+            said.append(f"{name} in {rows} row{'s' * (rows > 1)}")
+    return ", ".join(said)
+
+
+def _edited(old: dict[str, Any], new: dict[str, Any], kind: str) -> list[str]:
+    """Return the files whose source differs between two code versions, as `raw` text or `normalised`."""
+    names = sorted(old["files"].keys() | new["files"].keys())
+    return [name for name in names if old["files"].get(name, {}).get(kind) != new["files"].get(name, {}).get(kind)]

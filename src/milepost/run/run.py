@@ -1,0 +1,323 @@
+"""Evaluating what is missing: `run`, and `plan`, which says what `run` would do."""
+
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from milepost._internal.atomic import natural
+from milepost._internal.serialization import from_plain
+from milepost.checkpoints._files.companions import named, parts_of
+from milepost.checkpoints.discovery import looked_for
+from milepost.checkpoints.names import step_of_name
+from milepost.core.types import Found, Job, Json, Session
+from milepost.errors import UsageError
+from milepost.evaluation.definition import Evaluation
+from milepost.evaluation.loader import PLAIN, check_not_loading, name_of
+from milepost.registry import load, resolve
+from milepost.run.code_check import settle_code
+from milepost.run.driver import Driver, Listen, Wish
+from milepost.run.planning import covered
+from milepost.sandbox.confine import lacking
+from milepost.store.evaluations import partial_of
+from milepost.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to run: checkpoints (files or folders), a store, an evaluation by file or live, and how.
+
+    `timeout` is how many seconds a process may give no sign of life; None waits for ever, as this process does.
+    """
+
+    checkpoints: tuple[str, ...]
+    store: str
+    file: str | None = None
+    attribute: str = "evaluation"
+    live: Any = None
+    match: str | None = None
+    limit: int | None = None
+    data: str | None = None
+    device: str | None = None
+    engine: str = "local"
+    again: bool = False
+    residents: int = 4
+    allow_missing: bool = False
+    timeout: float | None = 1800.0
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended, counted in checkpoints (files or folders); what came out is in the store.
+
+    A checkpoint counts once, however many data sets and evaluations of one file it was taken through.
+    """
+
+    evaluated: int
+    skipped: int
+    failed: int
+    contents: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+
+
+def run(request: Request, listen: Listen) -> Summary:
+    """Evaluate every checkpoint that the request names as far as results are missing, and record them.
+
+    `listen` is told of everything as it happens.  A checkpoint that fails is a row; UsageError and DataError end the
+    run.  A file's dict `evaluations` is worked off one after the other, each in a session of its own.
+    """
+    outcomes: dict[str, set[str]] = {}
+    contents: dict[str, None] = {}
+    told = _Told(listen)
+    with closing(_each(request, request.store, told, publish=True)) as every:
+        for driver, founds in every:
+            _work(request, driver, founds, told)
+            for path, ends in driver.outcomes.items():
+                outcomes.setdefault(path, set()).update(ends)
+            contents.update(dict.fromkeys(driver.contents))
+    failed = sum("failed" in ends for ends in outcomes.values())
+    evaluated = sum("done" in ends and "failed" not in ends for ends in outcomes.values())
+    skipped = len(outcomes) - failed - evaluated
+    listen({"event": "done", "evaluated": evaluated, "skipped": skipped, "failed": failed})
+    return Summary(evaluated, skipped, failed, list(contents), list(outcomes))
+
+
+def _work(request: Request, driver: Driver, founds: Sequence[Found], listen: Listen) -> None:
+    code = driver.spec["code"]["version"]
+    listen({"event": "start", "store": str(driver.store.path), "code": code, "checkpoints": len(founds)})
+    if driver.spec.get("entry"):
+        listen({"event": "note", "message": f"evaluation {driver.spec['entry']}"})
+    settle_code(driver, founds)
+    together = request.residents * request.workers
+    for begin in range(0, len(founds), together):
+        driver.work(founds[begin : begin + together])
+        for found in founds[begin : begin + together]:
+            driver.sighter.forget(found.path)  # it is in the store
+    driver.wait()
+
+
+class _Told:
+    """Tells each thing once: no second evaluation's start, and no failure that an earlier one met in the same words."""
+
+    def __init__(self, listen: Listen) -> None:
+        self._listen = listen
+        self._earlier: set[tuple[Json, ...]] = set()
+        self._own: set[tuple[Json, ...]] = set()
+        self._started = False
+
+    def __call__(self, event: dict[str, Json]) -> None:
+        if event["event"] == "failure":
+            failure = event["path"], event["class"], event["message"]
+            self._own.add(failure)
+            if failure in self._earlier:
+                return
+        elif event["event"] == "start":
+            self._earlier |= self._own
+            if self._started:
+                return
+            self._started = True
+        self._listen(event)
+
+
+def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
+    """Return what `run` would do with each checkpoint, variant and data set, and why; nothing is published."""
+    with TemporaryDirectory() as scratch:
+        there = Path(request.store, "store.json").exists()
+        place = request.store if there else scratch
+        rows: dict[tuple[Json, ...], dict[str, Json]] = {}
+        with closing(_each(request, place, listen, publish=False)) as every:
+            for driver, founds in every:  # what one evaluation says as another did, of a torn file, is one row
+                rows.update((tuple(row.values()), row) for row in _planned(driver, founds))
+        return list(rows.values())
+
+
+def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json]]:
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for found in founds:
+        for sighting in driver.sight(found):
+            shown = {key: getattr(sighting, key) for key in ("run", "path", "name", "step", "variant", "digest")}
+            if sighting.failure is not None:
+                kind, message = sighting.failure
+                row = {"data": None, "action": "failed", "reason": f"{kind}: {message}", "rows": 0, "seconds": None}
+                yield {**shown, **row}
+                continue
+            for data in driver.data:
+                item = driver.item(sighting, found, data)
+                rows = sum(stop - start for start, stop in item.gaps)
+                ours = sighting.path, sighting.variant
+                first = seen.setdefault((item.key, data), ours)
+                if first != ours:
+                    action, reason, rows = "skip", f"same content as {os.path.basename(first[0])} ({first[1]})", 0
+                elif rows:
+                    action, reason = "evaluate", _why(driver, item.stop, covered(item.have, item.stop))
+                elif driver.unscored(item):
+                    action, reason = "skip", "all rows are kept; new metrics are scored from them without the model"
+                else:
+                    action, reason = "skip", "nothing is missing"
+                partial = partial_of(sighting.notes)
+                reason += f"; {partial}" if partial else ""
+                seconds = _estimate(driver, data, rows)
+                yield {**shown, "data": data, "action": action, "reason": reason, "rows": rows, "seconds": seconds}
+
+
+def _why(driver: Driver, stop: int, have: int) -> str:
+    if have:
+        return f"{have:,} of {stop:,} rows are there"
+    code = driver.spec["code"]["version"]
+    known = [item["version"] for item in driver.store.codes()]
+    if known and code not in known:
+        return f"no result with this code (version {code} is new); a probe decides whether earlier ones stand"
+    return "no result on this data yet"
+
+
+def _estimate(driver: Driver, data: str, rows: int) -> float | None:
+    """Seconds from the pace of what the store has of the same data; None where it has nothing."""
+    if not rows:
+        return 0.0
+    digest = driver.data[data]["digest"]
+    for key in reversed(driver.store.evaluations()[-50:]):
+        folder = driver.store.evaluation(key)
+        spec = folder.spec()
+        if spec is not None and spec["data"] == digest:
+            for name in folder.column_sets():
+                found = folder.parts(name).read().environments()
+                done = sum(item["rows"] for item in found)
+                seconds = sum(sum(item.get("timings", {}).values()) for item in found)
+                if done and seconds:
+                    return float(seconds / done * rows)
+    return None
+
+
+def _each(
+    request: Request, place: str, listen: Listen, *, publish: bool
+) -> Generator[tuple[Driver, list[Found]], None, None]:
+    """Open the request's evaluation, or one after the other where its file holds several; close it when asked on."""
+    waiting, have, served = [request], list[str](), False
+    while waiting:
+        with _opened(waiting.pop(0), place, listen, publish=publish) as (driver, founds):
+            if not have:
+                tell_sandbox(driver.session, listen)
+            # The first session took the first entry, and told the names of all.
+            waiting += [replace(request, attribute=name) for name in driver.spec.get("entries", ())[1:]]
+            have += driver.spec["data"]
+            if driver.data:
+                served = True
+                yield driver, founds
+    if not served:
+        raise UsageError(f"--data {request.data}: the evaluation has no such data set; it has: {', '.join(have)}")
+
+
+@contextmanager
+def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> Iterator[tuple[Driver, list[Found]]]:
+    """Open engine, store and worker, and find the checkpoints; the store is made only once something was found."""
+    session = open_session(request)
+    try:
+        asked = {"paths": list(map(named, request.checkpoints)), "match": request.match}
+        founds = _found(request, session.call("discover", asked))
+        check_place(place, founds)
+        store = Store.create(place)
+        if publish:
+            store.sweep()
+        with store.worker() if publish else nullcontext() as worker:
+            wish = Wish(request.data, request.limit, request.again)
+            yield Driver(store, session, worker, wish, listen), founds
+    finally:
+        session.close()
+
+
+def tell_sandbox(session: Session, listen: Listen) -> None:
+    """Tell what the process that reads checkpoints lacks of its sandbox, if anything."""
+    said = lacking(session.call("sandbox", None))
+    if said:
+        listen({"event": "note", "message": said})
+
+
+def open_session(request: Request) -> Session:
+    """Check a request and open the engine that it names; raises UsageError for what is off."""
+    check_not_loading()
+    _check(request)
+    options: dict[str, Json] = {"device": request.device} if request.device else {}
+    if request.allow_missing:
+        options["allow_missing"] = True
+    if request.timeout is not None:
+        options["timeout"] = request.timeout
+    if request.workers > 1:
+        options["workers"] = request.workers
+    if request.file is not None:
+        options["readable"] = [*_reached(request.checkpoints), os.path.join(request.store, "pins")]
+    job = Job(request.file, request.attribute, options, request.live)
+    session: Session = load("engines", request.engine)().open(job)
+    return session
+
+
+def _reached(paths: Sequence[str]) -> list[str]:
+    """Return what is read where these are named: a file that stands for a checkpoint of several brings its parts."""
+    meant = [named(path) for path in paths]
+    return [*meant, *(part for path in meant if os.path.isfile(path) for part in parts_of(path))]
+
+
+def _check(request: Request) -> None:
+    if request.limit is not None and request.limit < 1:
+        raise UsageError(f"--limit {request.limit}: expected 1 or more rows")
+    if request.residents < 1:
+        raise UsageError(f"--residents {request.residents}: expected 1 or more checkpoints")
+    if request.workers < 1 or (request.workers > 1 and request.engine == "inprocess"):
+        raise UsageError(
+            f"--workers {request.workers}: expected 1 or more processes, and 1 where the evaluation runs in this one"
+        )
+    if request.timeout is not None and not request.timeout > 0:
+        raise UsageError(f"timeout={request.timeout}: expected seconds above 0, or None to wait for ever")
+    if not request.checkpoints:
+        raise UsageError("no checkpoints were named; expected files or folders")
+
+
+def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[Found]:
+    """Return the checkpoints in order of step, those whose names tell none (last, best) behind the others."""
+    founds = [from_plain(Found, item) for item in plain]
+    if not founds:
+        where = ", ".join(request.checkpoints)
+        narrowed = f" that match {request.match!r}" if request.match else ""
+        raise UsageError(f"no checkpoints{narrowed} in {where}: {looked_for()}")
+
+    def order(found: Found) -> tuple[Any, ...]:
+        step = step_of_name(found.path)
+        return os.path.dirname(found.path), step is None, step or 0, natural(found.path)
+
+    return sorted(founds, key=order)
+
+
+def check_place(store: str, founds: Sequence[Found]) -> None:
+    """Refuse a store that lies in a training folder: training deletes and rotates there."""
+    above = {str(folder) for folder in Path(store).resolve().parents}
+    for found in founds:
+        folder = os.path.realpath(os.path.dirname(found.path))
+        if folder in above:
+            raise UsageError(
+                f"the store {store} would lie in the training folder {folder}; name another place with --store"
+            )
+
+
+def run_evaluation(
+    evaluation: Evaluation,
+    checkpoints: Sequence[str],
+    listen: Callable[[dict[str, Json]], None] | None = None,
+    **options: Any,
+) -> Any:
+    """Run a live evaluation and return its results, which print as a table."""
+    engine = options.pop("engine", "inprocess")
+    paths = tuple(str(path) for path in checkpoints)
+    name = name_of(evaluation)
+    if name is None and evaluation.file is not None and engine != "inprocess":
+        raise UsageError(
+            f"engine={engine!r}: another process would import {os.path.basename(evaluation.file)}, which holds this "
+            "evaluation under no name; give it a variable of the file, one of `evaluations`, or use engine='inprocess'"
+        )
+    request = Request(
+        checkpoints=paths, file=evaluation.file, attribute=name or PLAIN, live=evaluation, engine=engine, **options
+    )
+    summary = run(request, listen or (lambda _: None))
+    return resolve("milepost.report.results:RunResults")(request.store, summary)

@@ -1,0 +1,1 @@
+"""What a process that reads checkpoints may not do."""

@@ -1,0 +1,205 @@
+"""A process locks itself in: no foreign reads, no writes, no network, no other programs, bounded memory.
+
+Linux only, with ctypes only, and with no privilege.  Every part that the kernel lacks is reported, with why, and the
+others hold all the same; nothing here is ever silently absent.  What is decided, and why: docs/design/security.md.
+"""
+
+import ctypes
+import importlib.util
+import os
+import resource
+import site
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from milepost.sandbox import landlock, seccomp
+
+SWITCH = "MILEPOST_SANDBOX"
+"""Environment variable: `off` switches the sandbox off, and every run says so."""
+
+PARTS = ("no_new_privs", "limits", "capabilities", "landlock", "seccomp")
+
+_GIB = 1 << 30
+_LEAST_MEMORY = 4 * _GIB
+_OPEN_FILES = 256
+_CAPABILITIES_3 = 0x20080522
+_READING = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+_NEEDED = ("numpy", "ml_dtypes", "google_crc32c", "h5py", "milepost")
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/nix/store")
+_PROC_THREADS = "/proc/self/task"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the sandbox: whether it holds, and in words what it holds, or why it does not.
+
+    >>> Part("landlock", False, "the kernel has none").plain()
+    {'name': 'landlock', 'active': False, 'detail': 'the kernel has none'}
+    """
+
+    name: str
+    active: bool
+    detail: str
+
+    def plain(self) -> dict[str, str | bool]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+def confine(read: Sequence[str], write: Sequence[str]) -> list[Part]:
+    """Lock this process in, for good: it may read at and beneath `read` and Python's own places, write beneath `write`.
+
+    A symbolic link in `read` stands for its target; a place that is not there is passed over.  To be called before any
+    thread is started: Landlock holds only threads that are started after it.  Returns what holds now, one `Part` for
+    each of `PARTS`, or one alone that says why there is nothing.
+    """
+    if os.environ.get(SWITCH, "").lower() == "off":
+        return [Part("sandbox", active=False, detail=f"switched off by the environment variable {SWITCH}=off")]
+    if sys.platform != "linux":
+        return [Part("sandbox", active=False, detail=f"only Linux has the means; this is {sys.platform}")]
+    places = [*read, *python_places()]
+    steps: dict[str, Callable[[], str]] = {
+        "no_new_privs": _no_new_privs,
+        "limits": lambda: _limits(write),
+        "capabilities": _capabilities,
+        "landlock": lambda: _landlocked(places, write),
+        "seccomp": _filtered,
+    }
+    return [_taken(name, steps[name]) for name in PARTS]
+
+
+def python_places() -> list[str]:
+    """Return the places that Python, its packages and shared libraries are read from.
+
+    Entries of `sys.path` that hold the whole home folder, or everything, are left out.
+    """
+    home = os.path.expanduser("~")
+    prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
+    found = [os.path.join(prefix, folder) for prefix in prefixes for folder in ("lib", "lib64")]
+    paths = sysconfig.get_paths()
+    found += [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    given = [*sys.path, *site.getsitepackages(), *os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)]
+    found += [os.path.abspath(entry) for entry in given if entry]
+    found += [*_packages(_NEEDED), *_LIBRARIES]
+    narrow = (place for place in found if place != os.sep and os.path.commonpath([place, home]) != place)
+    return sorted(dict.fromkeys(place for place in narrow if os.path.exists(place)))
+
+
+def memory() -> int:
+    """Return the bytes of memory that this machine, or this container, has.
+
+    >>> memory() > 1 << 20
+    True
+    """
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            found = min(found, int(Path(name).read_text(encoding="ascii")))
+    return found
+
+
+def lacking(parts: Iterable[Mapping[str, object]]) -> str | None:
+    """Return a sentence on what does not hold, from plain parts; None where all does.
+
+    >>> lacking([Part("seccomp", True, "").plain()])
+    >>> lacking([Part("landlock", False, "the kernel has none").plain()])
+    'checkpoints are read without the whole sandbox: landlock (the kernel has none); `milepost doctor` tells more'
+    """
+    missing = [f"{part['name']} ({part['detail']})" for part in parts if not part["active"]]
+    if not missing:
+        return None
+    return f"checkpoints are read without the whole sandbox: {', '.join(missing)}; `milepost doctor` tells more"
+
+
+def _taken(name: str, step: Callable[[], str]) -> Part:
+    try:
+        return Part(name, active=True, detail=step())
+    except (OSError, ValueError, AttributeError) as error:
+        return Part(name, active=False, detail=str(getattr(error, "strerror", None) or error))
+
+
+def _no_new_privs() -> str:
+    seccomp.no_new_privs()
+    return "no program that is started could gain rights"
+
+
+def _limits(write: Sequence[str]) -> str:
+    """Bound what can be taken; processor time is not, since the process lives as long as the run: see `--timeout`."""
+    most = max(memory() // 2, _LEAST_MEMORY)
+    room = max((_free(folder) for folder in write), default=0) * 3 // 4
+    wanted = {
+        resource.RLIMIT_AS: most,
+        resource.RLIMIT_FSIZE: room,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, value in wanted.items():
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # noqa: PLW2901 - the lower of the two
+        resource.setrlimit(kind, (value, value))
+    return (
+        f"memory {_gib(most)} (half of what there is, at least {_gib(_LEAST_MEMORY)}), one file {_gib(room)} (three "
+        f"quarters of what is free), {_OPEN_FILES} open files, no core dump; processor time is not limited"
+    )
+
+
+def _free(folder: str) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def _gib(count: int) -> str:
+    return f"{count / _GIB:.1f} GiB"
+
+
+def _capabilities() -> str:
+    """Give up the superuser's rights, but for that to read files of other users, which Landlock bounds."""
+    library = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the low halves, then the high ones
+    if library.capget(header, sets):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    had = sets[1] | sets[4] << 32
+    kept = (ctypes.c_uint32 * 6)(had & _READING, had & _READING, 0, 0, 0, 0)
+    if library.capset(header, kept):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    if not had:
+        return "the process has none"
+    return "all given up" + (" but the right to read files of other users" if had & _READING else "")
+
+
+def _landlocked(read: Sequence[str], write: Sequence[str]) -> str:
+    version = landlock.abi()
+    if not version:
+        raise ValueError(
+            "the kernel has none (Linux 5.13 or later), or it is switched off (boot with lsm=landlock,...)"
+        )
+    threads = len(os.listdir(_PROC_THREADS)) if os.path.isdir(_PROC_THREADS) else 1
+    if threads > 1:
+        raise ValueError(f"{threads} threads run already, which it would not hold")
+    landlock.restrict(read, write, version)
+    network = "no TCP" if version >= landlock.TCP_SINCE else f"TCP is left to seccomp (ABI {landlock.TCP_SINCE})"
+    scope = ", no signals to others" if version >= landlock.SCOPE_SINCE else ""
+    return f"ABI {version}: reads what was named and Python's own files, writes {len(write)} folder, {network}{scope}"
+
+
+def _filtered() -> str:
+    reason = seccomp.lacking()
+    if reason is not None:
+        raise ValueError(reason)
+    seccomp.restrict()
+    return "no programs, processes, sockets, foreign processes, changed modes or times, mounts, BPF, io_uring"
+
+
+def _packages(names: Sequence[str]) -> list[str]:
+    """Return where packages really are: an installer may have put links in their places."""
+    found = []
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            found.append(os.path.dirname(os.path.realpath(spec.origin)))
+    return found

@@ -1,0 +1,83 @@
+"""Whether the sandbox holds: a process locks itself in and tries what it should not be able to do."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from milepost.sandbox import confine
+
+_PATIENCE = 60.0
+_EXECUTED = 77
+_RUN = "-m", "milepost.sandbox.selftest"
+
+
+def try_out() -> dict[str, Any]:
+    """Start a process that locks itself in, and return its `parts` and `tried`: what was `"refused"`, what `"done"`.
+
+    Raises `OSError` where no process can be started, and `ValueError` where it did not answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="milepost-trial-") as folder:
+        for name in ("inside", "spool"):
+            Path(folder, name).mkdir()
+        for name in ("inside/file", "outside"):
+            Path(folder, name).write_text("x", encoding="ascii")
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), root]))
+        done = subprocess.run(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-P", *_RUN, folder],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    try:
+        told: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(f"it ended with {done.returncode}: {said[-1] if said else 'no word'}") from None
+    told["tried"]["start a program"] = "done" if done.returncode == _EXECUTED else "refused"
+    return told
+
+
+def main() -> None:
+    """Be the process: lock in, try, print, and at last try to become another program."""
+    folder = sys.argv[1]
+    inside, spool = os.path.join(folder, "inside"), os.path.join(folder, "spool")
+    parts = confine.confine([inside], [spool])
+    tried = {
+        "read a checkpoint": _attempt(lambda: Path(inside, "file").read_bytes()),
+        "write into the spool": _attempt(lambda: Path(spool, "new").write_bytes(b"")),
+        "read a foreign file": _attempt(lambda: Path(folder, "outside").read_bytes()),
+        "write into the checkpoints' folder": _attempt(lambda: Path(inside, "new").write_bytes(b"")),
+        "open a network connection": _attempt(_connect),
+    }
+    sys.stdout.write(json.dumps({"parts": [part.plain() for part in parts], "tried": tried}))
+    sys.stdout.flush()
+    _attempt(lambda: os.execv(sys.executable, [sys.executable, "-c", f"raise SystemExit({_EXECUTED})"]))  # noqa: S606
+
+
+def _attempt(work: Callable[[], object]) -> str:
+    try:
+        work()
+    except PermissionError:
+        return "refused"
+    except OSError:
+        return "done"  # it came as far as to fail for another reason
+    return "done"
+
+
+def _connect() -> None:
+    with socket.socket() as tried:
+        tried.settimeout(1.0)
+        tried.connect(("127.0.0.1", 9))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From kept columns to records."""

@@ -1,0 +1,140 @@
+"""What there is to score: the columns that a store has kept of an evaluation and of its data."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from milepost.core.types import Array, Metric, Ordered
+from milepost.data._order import make_order
+from milepost.errors import StoreError
+from milepost.store.columns import ColumnsReader
+from milepost.store.evaluations import partial_of
+from milepost.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What there is to score: the columns of rows [0, stop) of an evaluation, and of its data.
+
+    `partial` marks weights of which variables were missing.  Of a slice, `chosen` holds the positions of its rows, in
+    the source's own order.  `digest` is the data's.
+    """
+
+    outcomes: ColumnsReader
+    data: ColumnsReader
+    order: Ordered
+    stop: int
+    size: int
+    name: str
+    partial: str = ""
+    chosen: Array | None = None
+    digest: str = ""
+
+    @property
+    def status(self) -> str:
+        """`ok` where every variable was restored and every row is covered, else what is missing of either."""
+        rows = "" if self.stop == self.size else f"partial {self.stop}/{self.size}"
+        return "; ".join(said for said in (self.partial, rows) if said) or "ok"
+
+    @property
+    def n(self) -> int:
+        """The number of rows to score."""
+        return self.stop if self.chosen is None else len(self.chosen)
+
+    def columns(self, names: Iterable[str], start: int, stop: int) -> tuple[dict[str, Array], Array | None]:
+        """Return columns of rows [start, stop) of those to score, in no order that matters, and the rows' weights."""
+        if self.chosen is not None:
+            return self.gather(names, self.chosen[start:stop])
+        weights = self.data.slice("weight", start, stop) if "weight" in self.data.names else None
+        return {name: self._reader(name).slice(name, start, stop) for name in names}, weights
+
+    def gather(self, names: Iterable[str], positions: Array) -> tuple[dict[str, Array], Array | None]:
+        """Return columns of some positions of the order, and the rows' weights."""
+        weights = self.data.take("weight", positions) if "weight" in self.data.names else None
+        return {name: self._reader(name).take(name, positions) for name in names}, weights
+
+    def natural(self, step: int) -> Iterator[Array]:
+        """Yield positions, `step` rows at a time: the rows to score in the source's own order, as if they were all."""
+        rows = self.chosen
+        if rows is None and self.stop < self.size:
+            rows = self.order.positions(np.sort(self.order.rows(np.arange(self.stop))))
+        for start in range(0, self.n, step):
+            stop = min(start + step, self.n)
+            yield self.order.positions(np.arange(start, stop)) if rows is None else rows[start:stop]
+
+    def has(self, metric: Metric) -> bool:
+        """Tell whether every column of a metric is kept."""
+        return all(name in self.outcomes.names or name in self.data.names for name in metric.columns)
+
+    def _reader(self, name: str) -> ColumnsReader:
+        return self.outcomes if name in self.outcomes.names else self.data
+
+
+def scored_of(store: Store, key: str, column_set: str, stop: int, order: Ordered | None = None) -> Scored:
+    """Open what an evaluation's key has kept; the order comes from the data's description where it is not given."""
+    folder = store.evaluation(key)
+    spec = folder.spec()
+    if spec is None:
+        raise StoreError(f"evaluation {key}: the store has no such evaluation")
+    dataset = store.dataset(spec["data"])
+    described = dataset.spec() or {}
+    size = int(described["size"])
+    data = dataset.read()
+    if order is None:
+        kind = described["order"]
+        permuted = "row" in data.names  # groups are: their order cannot be told from their number
+        order = _Recorded(data) if permuted else make_order(kind["kind"], size, kind.get("seed", 0))
+    outcomes, partial = folder.parts(column_set).read(), partial_of(spec)
+    return Scored(outcomes, data, order, stop, size, spec["data_name"], partial, digest=spec["data"])
+
+
+class _Recorded:
+    """The order of grouped data, from the rows' numbers that passes left: of the rows covered from the first on."""
+
+    def __init__(self, data: ColumnsReader) -> None:
+        self._rows = data.slice("row", 0, data.coverage[0][1])
+        self._sorted = np.argsort(self._rows)
+
+    def rows(self, positions: Array) -> Array:
+        return np.asarray(self._rows[positions])
+
+    def positions(self, rows: Array) -> Array:
+        return np.asarray(self._sorted[np.searchsorted(self._rows, rows, sorter=self._sorted)])
+
+
+def holding(store: Store, key: str, metric: Metric, stop: int | None = None) -> Scored | None:
+    """Open what an evaluation has kept of a metric's columns on rows [0, stop), by default on as many as there are.
+
+    None where its columns are not kept, or not on all of these rows.
+    """
+    widest: Scored | None = None
+    for column_set in store.evaluation(key).column_sets():
+        scored = scored_of(store, key, column_set, 0)
+        covered = scored.outcomes.coverage
+        last = covered[0][1] if covered and covered[0][0] == 0 else 0
+        if scored.has(metric) and last >= max(stop or 1, widest.stop + 1 if widest else 1):
+            widest = replace(scored, stop=last if stop is None else stop)
+    return widest
+
+
+def lacking(store: Store, key: str, metric: Metric, data: str) -> str:
+    """Say which column of a metric an evaluation has not kept, and what to do about it."""
+    folder = store.evaluation(key)
+    opened = [scored_of(store, key, name, 0) for name in folder.column_sets()]
+    names = sorted({name for scored in opened for name in (*scored.outcomes.names, *scored.data.names)})
+    absent = [name for name in metric.columns if name not in names]
+    if not absent:
+        return f"{metric.headline} on {data}: no rows of {', '.join(metric.columns)} are kept from the first one on"
+    return (
+        f"{metric.headline} reads the column {absent[0]!r}, which is not kept on {data} (kept: {', '.join(names)}); "
+        "add the metric to the evaluation, or set Evaluation(keep='all'), and run it again: this needs the model"
+    )
+
+
+def slices_of(store: Store, data: str, stop: int) -> dict[str, Array]:
+    """Return the slices on record of some data, by its digest, as values of rows [0, stop): those known of them all."""
+    dataset = store.dataset(data)
+    readers = {name: dataset.slice(name).read() for name in dataset.slices()}
+    whole = {name: reader for name, reader in readers.items() if reader.coverage[:1] and reader.coverage[0][0] == 0}
+    return {name: reader.slice("value", 0, stop) for name, reader in whole.items() if reader.coverage[0][1] >= stop}

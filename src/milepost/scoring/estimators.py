@@ -1,0 +1,194 @@
+"""Both estimators of a metric, from kept columns.
+
+`exact` merges the states of all rows.  `batch_mean` is what an average over batches would have said: rows in the
+source's own order, cut at multiples of the batch size, each batch's value averaged.  Neither depends on how the pass
+was batched.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from milepost._internal.serialization import digest, spec_of
+from milepost.core.types import Array, Json, Metric, Value
+from milepost.errors import StoreError, UsageError
+from milepost.metrics._states import ExactSums, from_bytes
+from milepost.scoring.columns import Scored
+from milepost.stats.wilson import wilson
+
+_CHUNK = 1 << 16
+
+
+def exact(scored: Scored, metric: Metric) -> tuple[dict[str, Json], dict[str, Array]]:
+    """Return the record of a metric's exact values, and its tables."""
+    state = _state(scored, metric)
+    tabled = getattr(metric, "tables", None)
+    tables = tabled(state) if tabled is not None else {}
+    values = [_entry(scored, name, item, with_interval=True) for name, item in metric.values(state).items()]
+    return _payload(scored, metric, values, None), tables
+
+
+def _state(scored: Scored, metric: Metric) -> Any:
+    """Merge the states of all rows: computed from kept columns, or as the pass left them."""
+    merged: Any = None
+    for state in _states(scored, metric):
+        merged = state if merged is None else merged.merge(state)
+    if merged is None:
+        raise StoreError(f"{metric.headline}: no rows are kept to score")
+    return merged
+
+
+def _states(scored: Scored, metric: Metric) -> Iterator[Any]:
+    if not scored.has(metric):
+        yield from (from_bytes(data) for data in scored.outcomes.states(digest(spec_of(metric))))
+        return
+    for start in range(0, scored.n, _CHUNK):
+        yield metric.state(*scored.columns(metric.columns, start, min(start + _CHUNK, scored.n)))
+
+
+def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the record of a metric's mean over batches of `size`; `whole` is the exact record, for the gap."""
+    if size < 1:
+        raise UsageError(f"a batch mean over batches of {size} rows: expected 1 or more")
+    found: dict[str, list[Value]] = {}
+    weighted = "weight" in scored.data.names
+    closed = hasattr(metric, "contribution") and not weighted
+    for columns, weights in _blocks(scored, metric, size):
+        for name, items in _values_by_batch(metric, columns, weights, size, mean=closed).items():
+            found.setdefault(name, []).extend(items)
+    entries = []
+    for known in whole["values"]:
+        entry = _entry(scored, known["metric"], _mean(found[known["metric"]]), with_interval=False)
+        entry["gap"] = _gap(known["value"], entry["value"], found[known["metric"]], scored.n, size, closed=closed)
+        entries.append(entry)
+    return _payload(scored, metric, entries, size)
+
+
+def _blocks(scored: Scored, metric: Metric, size: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
+    """Yield the columns of many whole batches of the source's own order at a time, and the rows' weights."""
+    for positions in scored.natural(max(1, _CHUNK // size) * size):
+        yield scored.gather(metric.columns, positions)
+
+
+def _values_by_batch(
+    metric: Any, columns: dict[str, Array], weights: Array | None, size: int, *, mean: bool
+) -> dict[str, list[Value]]:
+    """Return the values of each batch of `size` rows; a plain mean's from one pass over all their contributions."""
+    rows = len(next(iter(columns.values())))
+    contributions = metric.contribution(columns) if mean else np.array([np.nan])
+    if np.isfinite(contributions).all():
+        sums = ExactSums.of(contributions, np.arange(rows) // size, (-(-rows // size),))
+        counts = [min(size, rows - begin) for begin in range(0, rows, size)]
+        return {metric.headline: [Value(sums.ratio(count, (batch,))) for batch, count in enumerate(counts)]}
+    # A metric may offer the values of many batches at once, or of one without its state, where that costs less.
+    at_once = getattr(metric, "batch_values", None)
+    quick: dict[str, list[Value]] | None = at_once(columns, size) if at_once is not None and weights is None else None
+    if quick is not None:
+        return quick
+    values_of = getattr(metric, "values_of", None) or (lambda *rows: metric.values(metric.state(*rows)))
+    found: dict[str, list[Value]] = {}
+    for low in range(0, rows, size):
+        cut = slice(low, low + size)
+        batch = {name: item[cut] for name, item in columns.items()}
+        for name, item in values_of(batch, None if weights is None else weights[cut]).items():
+            found.setdefault(name, []).append(item)
+    return found
+
+
+def _mean(values: Sequence[Value]) -> Value:
+    """Average the batches' values, rounded once; undefined as soon as one of them is."""
+    numbers = [item.value for item in values if item.value is not None]
+    if len(numbers) < len(values):
+        return Value(None, note=f"undefined: {len(values) - len(numbers)} of {len(values)} batches have no value")
+    return Value(ExactSums.of(np.array(numbers)).ratio(len(numbers)))
+
+
+def _gap(
+    value: float | None, mean: float | None, batches: list[Value], rows: int, size: int, *, closed: bool
+) -> dict[str, Json] | None:
+    """Return batch mean minus exact, and for a plain mean where it comes from.
+
+    With B batches, N rows and a last batch of r rows, the gap is (1/B - r/N) (mean of the last - mean of the full
+    ones).  None where one of the two is undefined or infinite.
+    """
+    if value is None or mean is None or not (math.isfinite(value) and math.isfinite(mean)):
+        return None
+    last_rows = rows - (len(batches) - 1) * size
+    gap: dict[str, Json] = {"value": mean - value, "batches": len(batches), "last_rows": last_rows}
+    if closed:
+        last = batches[-1].value
+        full = _mean(batches[:-1] if last_rows < size else batches).value if len(batches) > 1 else last
+        if last is not None and full is not None:
+            share = 1 / len(batches) - last_rows / rows if last_rows < size else 0.0
+            gap |= {"last": last, "full": full, "closed_form": share * (last - full) if share else 0.0}
+    return gap
+
+
+def _entry(scored: Scored, name: str, item: Value, *, with_interval: bool) -> dict[str, Json]:
+    intervals = []
+    if with_interval and isinstance(item.numerator, int) and isinstance(item.denominator, int) and item.denominator:
+        intervals = [asdict(wilson(item.numerator, item.denominator))]
+    return {
+        "metric": name,
+        "value": item.value,
+        "numerator": item.numerator,
+        "denominator": item.denominator,
+        "n": scored.n,
+        "intervals": intervals,
+        "gap": None,
+        "note": item.note,
+    }
+
+
+def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size: int | None) -> dict[str, Json]:
+    return {
+        "schema": 1,
+        "metric": spec_of(metric),
+        "estimator": "exact" if size is None else "batch_mean",
+        "batch_size": size,
+        "coverage": [[0, scored.stop]],
+        "size": scored.size,
+        "data": scored.name,
+        "slice": "all",
+        "status": scored.status,
+        "direction": getattr(metric, "direction", None),
+        "values": [item if item["metric"] == metric.headline else {**item, "headline": False} for item in values],
+    }
+
+
+def counted(payload: dict[str, Json], counts: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a record with the counts of odd rows (`oddities`) beside each of its values."""
+    return {**payload, "values": [{**entry, **counts} for entry in payload["values"]]}
+
+
+def oddities(scored: Scored) -> dict[str, int | None]:
+    """Count the rows with tied and with spoiled scores; None where the task has no such column.
+
+    `constant` is there where every row has the same prediction: that class.
+    """
+    counts: dict[str, int | None] = {}
+    for name, column in (("tied", "ties"), ("spoiled", "finite")):
+        counts[name] = None
+        if column in scored.outcomes.names:
+            blocks = _column(scored, column)
+            counts[name] = sum(int(np.count_nonzero(rows > 0 if name == "tied" else rows == 0)) for rows in blocks)
+    constant = _constant(scored)
+    return counts if constant is None else {**counts, "constant": constant}
+
+
+def _constant(scored: Scored) -> int | None:
+    """Return the one class that is predicted for all of several rows, None where there are two, or no such column."""
+    if "prediction" not in scored.outcomes.names or scored.n < 2:  # noqa: PLR2004 - one row says nothing
+        return None
+    blocks = _column(scored, "prediction")
+    head = next(blocks)
+    first = int(head[0])
+    return first if (head == first).all() and all((rows == first).all() for rows in blocks) else None
+
+
+def _column(scored: Scored, name: str) -> Iterator[Array]:
+    for start in range(0, scored.n, _CHUNK):
+        yield scored.columns([name], start, min(start + _CHUNK, scored.n))[0][name]

@@ -1,0 +1,138 @@
+"""From kept columns to records, without the model: every metric by both estimators, on all rows and by slice."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+
+from milepost._internal.serialization import digest, spec_of
+from milepost.core.types import Array, Json, Metric
+from milepost.errors import UsageError
+from milepost.registry import load
+from milepost.scoring.columns import Scored, holding, lacking, slices_of
+from milepost.scoring.estimators import batch_mean, counted, exact, oddities
+from milepost.scoring.slices import slice_records
+from milepost.store.store import Store
+
+
+def records(
+    scored: Scored, metrics: Sequence[Metric], sizes: Sequence[int], slices: Mapping[str, Array] | None = None
+) -> Iterator[tuple[dict[str, Json], dict[str, Array]]]:
+    """Yield (record, tables) of each metric: exact, and its batch mean for each size where its columns are kept.
+
+    Then the same by slice: `slices` are values by the slice's name, one a covered row of the order.
+    """
+    counts = oddities(scored)
+    for metric in metrics:
+        whole, tables = exact(scored, metric)
+        yield counted(whole, counts), tables
+        if scored.has(metric):
+            for size in sizes:
+                yield counted(batch_mean(scored, metric, size, whole), counts), {}
+    for name, values in (slices or {}).items():
+        for payload in slice_records(scored, metrics, sizes, name, values):
+            yield payload, {}
+
+
+def batch_means(store: Store, weights: str, sizes: Sequence[int]) -> list[dict[str, Json]]:
+    """Return (and keep) the batch means of every metric on record for some weights, for other batch sizes.
+
+    The model is not asked: this reads kept columns.  A metric that is not registered here, or whose columns are not
+    kept, is left out.
+    """
+    made = []
+    for key in store.evaluations():
+        folder = store.evaluation(key)
+        spec = folder.spec()
+        if spec is not None and spec["weights"] == weights:
+            for payload in _largest(folder.records.read()):
+                for record in _again(store, key, payload, sizes):
+                    folder.records.publish(record)
+                    made.append(record)
+    return made
+
+
+def _largest(payloads: list[dict[str, Json]]) -> list[dict[str, Json]]:
+    """Return the exact record of the largest coverage for each metric."""
+    best: dict[str, dict[str, Json]] = {}
+    for payload in payloads:
+        if payload["estimator"] == "exact" and payload["slice"] == "all":
+            name = digest(payload["metric"])
+            if name not in best or best[name]["coverage"][-1][1] < payload["coverage"][-1][1]:
+                best[name] = payload
+    return list(best.values())
+
+
+def _again(store: Store, key: str, payload: dict[str, Json], sizes: Sequence[int]) -> Iterator[dict[str, Json]]:
+    try:
+        metric = metric_of(payload["metric"])
+    except UsageError:
+        return
+    scored = holding(store, key, metric, payload["coverage"][-1][1])
+    if scored is not None:
+        counts = oddities(scored)
+        for size in sizes:
+            yield counted(batch_mean(scored, metric, size, payload), counts)
+        for name, values in slices_of(store, scored.digest, scored.stop).items():
+            for record in slice_records(scored, [metric], sizes, name, values):
+                if record["estimator"] != "exact":
+                    yield record
+
+
+def metric_of(spec: Mapping[str, Json]) -> Metric:
+    """Build a metric from its spec: its registered name and its settings; a UsageError where either does not fit.
+
+    >>> metric_of({"name": "top_k", "k": 3}).headline
+    'top3'
+    """
+    cls = load("metrics", spec["name"])
+    settings = {key: tuple(item) if isinstance(item, list) else item for key, item in spec.items()}
+    settings = {key: item for key, item in settings.items() if key not in ("name", "version")}
+    known = [item.name for item in fields(cls)] if is_dataclass(cls) else []
+    for key in settings:
+        if key not in known:
+            raise UsageError(f"{spec['name']} has no setting {key!r}; it has: {', '.join(known) or 'none'}")
+    try:
+        made: Metric = cls(**settings)
+    except TypeError as error:
+        raise UsageError(f"{spec['name']}({settings}): {error}") from error
+    return made
+
+
+def score_kept(store: Store, weights: str, metrics: Sequence[Metric]) -> list[dict[str, Json]]:
+    """Return (and keep) the records of metrics for some weights, on every data set, from kept columns.
+
+    The model is not asked.  Batch means are of the sizes that are on record.  Raises UsageError where an evaluation
+    lacks a column that a metric reads, has kept no rows, or has another metric of the same value on record; then
+    nothing is kept.
+    """
+    todo = []
+    for key in store.evaluations():
+        folder = store.evaluation(key)
+        spec = folder.spec()
+        if spec is not None and spec["weights"] == weights and folder.column_sets():
+            known = folder.records.read()
+            sizes = sorted({item["batch_size"] for item in known if item["batch_size"] is not None})
+            for metric in metrics:
+                _check_names(metric, known)
+                scored = holding(store, key, metric)
+                if scored is None:
+                    raise UsageError(lacking(store, key, metric, spec["data_name"]))
+                todo.append((folder, scored, metric, sizes))
+    if not todo:
+        raise UsageError(f"no outcomes of {weights[:12]} are kept that a metric could be computed from")
+    made = []
+    for folder, scored, metric, sizes in todo:
+        slices = slices_of(store, scored.digest, scored.stop)
+        for record, tables in records(scored, [metric], sizes, slices):
+            folder.records.publish(record, tables)
+            made.append(record)
+    return made
+
+
+def _check_names(metric: Metric, known: Sequence[Mapping[str, Json]]) -> None:
+    """Refuse a metric whose value's name is taken by another one, or by the same with other settings."""
+    own = spec_of(metric)
+    for payload in known:
+        if payload["metric"] != own and metric.headline in {entry["metric"] for entry in payload["values"]}:
+            raise UsageError(
+                f"{metric.headline} is on record as {payload['metric']}; {own} would give another value of that name"
+            )

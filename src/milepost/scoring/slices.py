@@ -1,0 +1,101 @@
+"""Slices: every metric on the rows of each value of a slice, by both estimators.
+
+The batch mean of a slice is that of a data set which holds its rows only: in the source's own order, cut at multiples
+of the batch size.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from milepost.core.types import Array, Json, Metric, Source
+from milepost.errors import DataError, UsageError
+from milepost.scoring.columns import Scored
+from milepost.scoring.estimators import batch_mean, counted, exact, oddities
+from milepost.store.datasets import Dataset
+
+MOST = 1000
+"""A slice has no more values than this: each is a number to read for every metric."""
+
+
+_BLOCK = 1 << 16
+_BATCH = 256
+
+
+def slice_records(
+    scored: Scored, metrics: Sequence[Metric], sizes: Sequence[int], name: str, values: Array
+) -> Iterator[dict[str, Json]]:
+    """Yield one record a metric and estimator, which holds the values of every slice, `name=value`.
+
+    `values` are the slice's, one a covered row of the order.  Metrics whose columns are not kept are left out: their
+    states are of all rows.  Raises UsageError for more than 1,000 distinct values.
+    """
+    parts = parts_of(scored, name, values)
+    counts = {label: oddities(part) for label, part in parts.items()}
+    for metric in metrics:
+        if scored.has(metric):
+            wholes = {label: exact(part, metric)[0] for label, part in parts.items()}
+            yield _joined(name, wholes, counts)
+            for size in sizes:
+                means = {label: batch_mean(part, metric, size, wholes[label]) for label, part in parts.items()}
+                yield _joined(name, means, counts)
+
+
+def parts_of(scored: Scored, name: str, values: Array) -> dict[str, Scored]:
+    """Return what there is to score of each slice by its label, in order of the values."""
+    natural = np.concatenate(list(scored.natural(_BLOCK)))
+    found, codes, counts = np.unique(values[natural], return_inverse=True, return_counts=True)
+    if len(found) > MOST:
+        raise UsageError(
+            f"the slice {name!r} has {len(found):,} distinct values; expected at most {MOST:,}: put them into bins, "
+            "or hand them in as ids"
+        )
+    by_value = np.split(natural[np.argsort(codes, kind="stable")], np.cumsum(counts)[:-1])
+    return {
+        f"{name}={_text(value)}": replace(scored, chosen=rows)
+        for value, rows in zip(found.tolist(), by_value, strict=True)
+    }
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _joined(
+    name: str, payloads: Mapping[str, dict[str, Json]], counts: Mapping[str, Mapping[str, Json]]
+) -> dict[str, Json]:
+    slices = {label: counted(payload, counts[label])["values"] for label, payload in payloads.items()}
+    return {**next(iter(payloads.values())), "slice": name, "values": [], "slices": slices}
+
+
+def complete(dataset: Dataset, source: Source, names: Sequence[str], stop: int) -> None:
+    """Put what the store lacks of some slices on positions [0, stop), as the source tells them.
+
+    A slice that was named after the model had seen the data costs a pass over its slices, or over the data where the
+    source cannot tell them apart, and none of the model.
+    """
+    # Values that cost nothing to tell are compared with those on record even where all are there.
+    asked = hasattr(source, "slices")
+    lacking = [name for name in names if asked or _covered(dataset.slice(name)) < stop]
+    for start, end, values in _blocks(source, stop) if lacking else ():
+        for name in lacking:
+            if name not in values:
+                raise DataError(f"rows {start} to {end} of the data have no slice {name!r}; expected a value for each")
+            dataset.slice(name).add(start, end, {"value": np.asarray(values[name])})
+
+
+def _covered(dataset: Dataset) -> int:
+    coverage = dataset.coverage()
+    return coverage[0][1] if coverage and coverage[0][0] == 0 else 0
+
+
+def _blocks(source: Any, stop: int) -> Iterator[tuple[int, int, Mapping[str, Array]]]:
+    if hasattr(source, "slices"):
+        for start in range(0, stop, _BLOCK):
+            yield start, min(start + _BLOCK, stop), source.slices(start, min(start + _BLOCK, stop))
+        return
+    for batch in source.batches(0, stop, _BATCH):
+        rows = min(len(batch.labels), stop - batch.start)
+        yield batch.start, batch.start + rows, {name: item[:rows] for name, item in (batch.slices or {}).items()}

@@ -1,0 +1,247 @@
+"""NumPy archives of our own: written as a stream, the same bytes for the same content, mapped without a copy.
+
+Members are stored (not deflated), carry a fixed timestamp and begin at multiples of 64 bytes, so that a column can be
+read or mapped where it lies.  `numpy.load` reads them too.  No pickle: object arrays are refused both ways.
+"""
+
+import ast
+import io
+import json
+import math
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+
+from milepost._internal.atomic import json_bytes, readable
+from milepost.core.types import Array
+from milepost.errors import StoreError
+
+HEADER = "header.json"
+CHUNK = 1 << 20
+"""Bytes that are held at a time while columns are copied."""
+
+_ALIGN = 64
+_LOCAL = 30
+_ZIP64_EXTRA = 20
+_HEADER_LIMIT = 64 << 20
+_MAGIC = b"\x93NUMPY\x01\x00"
+_DAMAGE = (ValueError, TypeError, LookupError, SyntaxError, EOFError, NotImplementedError, RecursionError, MemoryError)
+_NAME = re.compile(r"[A-Za-z0-9_+@=,.~-]+(/[A-Za-z0-9_+@=,.~-]+)*")
+
+
+class Writer:
+    """Writes an archive to an open file, member after member, column chunk after column chunk; a context manager."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        """Write to a file that can seek."""
+        self._zip = zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True)
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the directory; the file is whole from here on.  After an error it never will be, so nothing is."""
+        if kind is None:
+            self._zip.close()
+        else:
+            self._zip.fp = None  # no directory, neither now nor when it is collected
+
+    def header(self, value: Any) -> None:
+        """Write the plain-data header."""
+        data = json_bytes(value)
+        self._member(HEADER, len(data), [data])
+
+    def array(self, name: str, dtype: "np.dtype[Any]", shape: tuple[int, ...], chunks: Iterable[Array]) -> None:
+        """Write one array, given its rows in chunks that are converted to `dtype`."""
+        if dtype.hasobject or dtype.kind == "V":
+            raise StoreError(f"column {name!r}: expected NumPy numbers or text of fixed width, found {dtype}")
+        start = io.BytesIO()
+        described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(start, described)
+        size = dtype.itemsize * math.prod(shape)
+        written = (np.ascontiguousarray(chunk, dtype=dtype).tobytes() for chunk in chunks)
+        self._member(f"{name}.npy", len(start.getvalue()) + size, [start.getvalue()], written)
+
+    def _member(self, name: str, size: int, *parts: Iterable[bytes]) -> None:
+        if not _NAME.fullmatch(name):
+            raise StoreError(f"{name!r} cannot be the name of a column: letters, digits and _+@=,.~- only")
+        info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+        info.create_system = 3
+        large = size >= zipfile.ZIP64_LIMIT // 2
+        info.extra = self._padding(len(name) + (_ZIP64_EXTRA if large else 0))
+        left = size
+        with self._zip.open(info, "w", force_zip64=large) as member:
+            for part in parts:
+                for data in part:
+                    member.write(data)
+                    left -= len(data)
+        if left:
+            raise StoreError(f"column {name!r}: {size} bytes were declared, {size - left} were given")
+
+    def _padding(self, before: int) -> bytes:
+        # An extra field that readers skip (the one that Android's zipalign uses), so that the data begin at a multiple.
+        position = self._zip.start_dir + _LOCAL + before + 4
+        count = -position % _ALIGN
+        return struct.pack("<HH", 0xD935, count) + bytes(count)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Where an array lies in an archive; `crc` and `at`/`stored` cover its NumPy header too."""
+
+    dtype: "np.dtype[Any]"
+    shape: tuple[int, ...]
+    offset: int
+    at: int
+    stored: int
+    crc: int
+
+    @property
+    def row(self) -> int:
+        """Bytes of one row."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+
+class Archive:
+    """An archive's header and members; opening reads the directory only, and keeps no file open."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Read the directory; a `StoreError` says what is damaged, `FileNotFoundError` that there is no such file."""
+        self.path = Path(path)
+        try:
+            with readable(self.path), self.path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+                size = os.fstat(stream.fileno()).st_size
+                infos = {info.filename: info for info in archive.infolist()}
+                self.header: dict[str, Any] = _read_header(archive, infos)
+                self.members: dict[str, Member] = {
+                    name.removesuffix(".npy"): _locate(stream, info, size)
+                    for name, info in infos.items()
+                    if name.endswith(".npy")
+                }
+        except (*_DAMAGE, zipfile.BadZipFile, struct.error) as error:
+            raise self.damaged(str(error)) from None
+
+    def damaged(self, what: str) -> StoreError:
+        """Return the error that tells where, what, and what to do."""
+        return StoreError(f"{self.path}: expected a whole archive, found damage ({what}); delete it to have it redone")
+
+    def map(self, name: str) -> Array:
+        """Return an array mapped from the file, read-only; nothing is read until it is touched."""
+        member = self.members[name]
+        if not member.dtype.itemsize * math.prod(member.shape):
+            return np.zeros(member.shape, member.dtype)
+        return np.memmap(self.path, member.dtype, "r", member.offset, member.shape)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """Return rows [start, stop) of an array as a copy: memory for these rows only."""
+        member = self.members[name]
+        rows = member.shape[0] if member.shape else 1
+        stop = rows if stop is None else stop
+        if not 0 <= start <= stop <= rows:
+            raise IndexError(f"{self.path}: {name}: rows {start} to {stop} of {rows}")
+        shape = (stop - start, *member.shape[1:]) if member.shape else ()
+        with readable(self.path), self.path.open("rb") as stream:
+            data = _exactly(stream, member.offset + start * member.row, (stop - start) * member.row)
+        return np.frombuffer(bytearray(data), member.dtype).reshape(shape)
+
+    def chunks(self, name: str, start: int, stop: int) -> Iterator[Array]:
+        """Yield rows [start, stop) in copies of about a megabyte."""
+        step = max(1, CHUNK // max(1, self.members[name].row))
+        for first in range(start, stop, step):
+            yield self.read(name, first, min(stop, first + step))
+
+    def verify(self) -> None:
+        """Check every array against its CRC-32; a `StoreError` names the first that differs."""
+        with readable(self.path), self.path.open("rb") as stream:
+            for name, member in self.members.items():
+                stream.seek(member.at)
+                crc, left = 0, member.stored
+                while left and (data := stream.read(min(CHUNK, left))):
+                    crc = zlib.crc32(data, crc)
+                    left -= len(data)
+                if left or crc != member.crc:
+                    raise self.damaged(f"checksum of {name!r}")
+
+
+def _read_header(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo]) -> dict[str, Any]:
+    info = infos.get(HEADER)
+    if info is None:
+        return {}
+    if info.file_size > _HEADER_LIMIT or info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("header too large")
+    header = json.loads(archive.read(info))
+    if not isinstance(header, dict):
+        raise ValueError("header is not a JSON object")  # noqa: TRY004 - damage, as the rest
+    return header
+
+
+def _locate(stream: BinaryIO, info: zipfile.ZipInfo, size: int) -> Member:
+    local = _exactly(stream, info.header_offset, _LOCAL)
+    names, extra = struct.unpack_from("<HH", local, 26)
+    at = info.header_offset + _LOCAL + names + extra
+    if info.compress_type != zipfile.ZIP_STORED or local[:4] != b"PK\3\4" or at + info.file_size > size:
+        raise ValueError(f"member {info.filename!r}")
+    dtype, shape, offset = _npy_header(stream, at)
+    if dtype.hasobject or offset - at + dtype.itemsize * math.prod(shape) != info.file_size:
+        raise ValueError(f"shape of {info.filename!r}")
+    return Member(dtype, shape, offset, at, info.file_size, info.CRC)
+
+
+def _npy_header(stream: BinaryIO, at: int) -> tuple["np.dtype[Any]", tuple[int, ...], int]:
+    # NumPy's own reader tries to mend what it cannot read, with warnings; here it is simply damage.
+    start = _exactly(stream, at, len(_MAGIC) + 2)
+    if not start.startswith(_MAGIC):
+        raise ValueError("not an array")
+    length = struct.unpack_from("<H", start, len(_MAGIC))[0]
+    return *_described(_exactly(stream, at + len(start), length)), at + len(start) + length
+
+
+@lru_cache(maxsize=1024)  # thousands of archives of one evaluation have the same few headers
+def _described(header: bytes) -> tuple["np.dtype[Any]", tuple[int, ...]]:
+    described = ast.literal_eval(header.decode("latin-1"))
+    shape = described["shape"]
+    if not all(type(size) is int and size >= 0 for size in shape) or described["fortran_order"] is not False:
+        raise ValueError("shape or order of an array")
+    return np.lib.format.descr_to_dtype(described["descr"]), tuple(shape)
+
+
+def _exactly(stream: BinaryIO, offset: int, count: int) -> bytes:
+    stream.seek(offset)
+    data = stream.read(count)
+    if len(data) != count:
+        raise EOFError(f"{count - len(data)} bytes missing at {offset}")
+    return data
+
+
+def write(stream: BinaryIO, arrays: Mapping[str, Array], header: Any = None) -> None:
+    """Write arrays and a plain-data header as one archive, members in the order of their names.
+
+    >>> first, second = io.BytesIO(), io.BytesIO()
+    >>> write(first, {"b": np.arange(3), "a": np.zeros(2)}, {"n": 3})
+    >>> write(second, {"a": np.zeros(2), "b": np.arange(3)}, {"n": 3})
+    >>> first.getvalue() == second.getvalue()
+    True
+    """
+    with Writer(stream) as writer:
+        if header is not None:
+            writer.header(header)
+        for name in sorted(arrays):
+            array = np.asarray(arrays[name])
+            writer.array(name, array.dtype, array.shape, [array])
+
+
+def read(path: str | Path) -> dict[str, Array]:
+    """Read every array of an archive, checked against its CRC-32."""
+    archive = Archive(path)
+    archive.verify()
+    return {name: archive.read(name) for name in sorted(archive.members)}

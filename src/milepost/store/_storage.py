@@ -1,0 +1,112 @@
+"""What a store asks of whatever holds it: four operations on immutable objects with slashed names."""
+
+import errno
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from milepost._internal.atomic import disk_error, publish, readable, sync_folder
+from milepost.errors import StoreError
+
+_SAFE = re.compile(r"[A-Za-z0-9_+@=,.~-]+(/[A-Za-z0-9_+@=,.~-]+)*")
+_TRIES = 10
+_REMEMBERED = 256
+
+
+class Storage(Protocol):
+    """The four operations.  Names are relative, slashed, of safe characters; objects never change once there."""
+
+    def put(self, name: str, data: bytes | Callable[[BinaryIO], None]) -> bool:
+        """Put an object, whole and durable, if its name is free; False where it is taken, by now durably."""
+
+    def get(self, name: str) -> Path:
+        """Return a local file with the object's content, to be read or mapped; `FileNotFoundError` where absent."""
+
+    def list(self, folder: str) -> list[str]:
+        """Return, sorted, the names of what lies directly in a folder; an absent folder is empty."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; an absent one is no error.  Folders that become empty are gone."""
+
+
+class FolderStorage:
+    """The four operations on a folder of a file system, shared by processes and hosts.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     storage = FolderStorage(folder)
+    ...     storage.put("a/b", b"1"), storage.put("a/b", b"2"), storage.list("a"), storage.get("a/b").read_bytes()
+    (True, False, ['b'], b'1')
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        """Use a folder that exists."""
+        self.root = Path(root)
+        self._forced: set[Path] = set()
+
+    def put(self, name: str, data: bytes | Callable[[BinaryIO], None]) -> bool:
+        """Put an object, whole and durable, if its name is free; a `StoreError` where the folder cannot be written."""
+        path = self._path(name)
+        try:
+            for _ in range(_TRIES):
+                # Another process may remove a folder, empty at that moment, between the steps.
+                with suppress(FileNotFoundError):
+                    self._make(path.parent)
+                    return publish(path, data)
+        except OSError as error:
+            raise disk_error(path, "could not be written", error) from error
+        raise StoreError(f"{path.parent}: vanishes whenever it is made; is something cleaning the store's folder?")
+
+    def get(self, name: str) -> Path:
+        """Return the object's file; `FileNotFoundError` where it is absent, or claimed but never filled."""
+        path = self._path(name)
+        with readable(path):
+            size = path.stat().st_size
+        if not size:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return path
+
+    def list(self, folder: str) -> list[str]:
+        """Return the names in a folder, sorted, temporary files aside."""
+        path = self._path(folder)
+        try:
+            with readable(path):
+                names = os.listdir(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in names if not name.startswith("."))
+
+    def delete(self, name: str) -> None:
+        """Remove an object and the folders that it leaves empty."""
+        path = self._path(name)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error(path, "could not be removed", error) from error
+        for parent in path.parents:
+            if parent == self.root:
+                return
+            try:
+                parent.rmdir()
+            except OSError:
+                return
+
+    def _path(self, name: str) -> Path:
+        if not _SAFE.fullmatch(name) or any(part.startswith(".") for part in name.split("/")):
+            raise StoreError(f"{name!r} cannot be a name in a store: letters, digits and _+@=,.~- only, no leading dot")
+        return self.root / name
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder below the root, and force its name to disk even where another process made it."""
+        if folder == self.root or (folder in self._forced and folder.is_dir()):
+            return
+        self._make(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir()
+        sync_folder(folder.parent)
+        if len(self._forced) >= _REMEMBERED:
+            self._forced.clear()
+        self._forced.add(folder)

@@ -1,0 +1,119 @@
+"""Checkpoints as they were seen at a path: one immutable file for each path, file identity, variant and model."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+
+from milepost._internal.atomic import json_bytes, read_json
+from milepost._internal.serialization import digest
+from milepost.core.types import Identity, Json
+from milepost.errors import StoreError
+from milepost.store._storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A checkpoint as seen: success with the digest of its weights, or a failure of a kind.
+
+    `path` is the checkpoint's address; `name` its short name ("step-900"); `signature` a hash of the model's variables,
+    since a digest is taken under the model's own names ("" where the file failed before a model mattered); `attempt`
+    counts failures from 1; `notes` is plain data (mapping used, casts, sizes); `seen` is UTC in RFC 3339.
+    """
+
+    run: str
+    path: str
+    identity: Identity
+    name: str
+    variant: str = "raw"
+    signature: str = ""
+    step: int | None = None
+    step_source: str | None = None
+    digest: str | None = None
+    failure: tuple[str, str] | None = None
+    attempt: int = 1
+    notes: Mapping[str, Json] = field(default_factory=dict)
+    seen: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is neither success nor failure, or both."""
+        if (self.digest is None) == (self.failure is None) or self.attempt < 1:
+            raise StoreError(
+                f"sighting of {self.path}: expected a digest or a failure and an attempt from 1, found "
+                f"digest {self.digest!r}, failure {self.failure!r}, attempt {self.attempt}"
+            )
+
+
+class Sightings:
+    """The sightings of a store, under `runs/<run>/sightings/`."""
+
+    def __init__(self, storage: Storage) -> None:
+        """Use a storage."""
+        self._storage = storage
+
+    def add(self, sighting: Sighting) -> bool:
+        """Put a sighting; False where the same one (or the same attempt) is there."""
+        stem = _stem(sighting.run, sighting.path, sighting.identity, sighting.variant, sighting.signature)
+        end = "" if sighting.failure is None else f".f{sighting.attempt}"
+        described = {"schema": 1, **asdict(sighting), "identity": _numbers(sighting.identity)}
+        return self._storage.put(f"{stem}{end}.json", json_bytes(described))
+
+    def find(self, run: str, path: str, identity: Identity, variant: str, signature: str) -> Sighting | None:
+        """Return the success, else the latest failure (attempts count from 1 without a gap), else None."""
+        stem = _stem(run, path, identity, variant, signature)
+        found = self._read(f"{stem}.json")
+        attempt = 1
+        while found is None or found.failure is not None:
+            later = self._read(f"{stem}.f{attempt}.json")
+            if later is None:
+                break
+            found = later
+            attempt += 1
+        return found
+
+    def all(self, run: str | None = None) -> Iterator[Sighting]:
+        """Yield every sighting, of one run or of all, failures included."""
+        for folder in [run] if run is not None else self._storage.list("runs"):
+            for name in self._storage.list(f"runs/{folder}/sightings"):
+                found = self._read(f"runs/{folder}/sightings/{name}")
+                if found is not None:
+                    yield found
+
+    def ask_again(self, sighting: Sighting) -> bool:
+        """Put the wish that a failure be tried once more, whatever its kind; False where it is there."""
+        wish = json_bytes({"schema": 1, "path": sighting.path, "attempt": sighting.attempt})
+        return self._storage.put(_wish(sighting), wish)
+
+    def asked_again(self, sighting: Sighting) -> bool:
+        """Tell whether this very failure, of this attempt, is to be tried once more."""
+        try:
+            self._storage.get(_wish(sighting))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _read(self, name: str) -> Sighting | None:
+        try:
+            path = self._storage.get(name)
+            plain = read_json(path)
+        except FileNotFoundError:
+            return None
+        try:
+            plain.pop("schema")
+            plain["identity"] = Identity(*plain["identity"])
+            plain["failure"] = tuple(plain["failure"]) if plain["failure"] else None
+            return Sighting(**plain)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{path}: not a sighting that this version reads ({error}); delete it") from None
+
+
+def _stem(run: str, path: str, identity: Identity, variant: str, signature: str) -> str:
+    return f"runs/{run}/sightings/{digest([path, list(identity.content), variant, signature])}"
+
+
+def _wish(sighting: Sighting) -> str:
+    stem = _stem(sighting.run, sighting.path, sighting.identity, sighting.variant, sighting.signature)
+    return f"{stem.replace('/sightings/', '/retries/')}.f{sighting.attempt}.json"
+
+
+def _numbers(identity: Identity) -> list[int]:
+    """Return the five numbers of a file's identity as JSON has them."""
+    return list(asdict(identity).values())

@@ -1,0 +1,55 @@
+"""Code versions that a store has seen, and the facts that two of them give the same numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from milepost._internal.atomic import digest_json, json_bytes, read_json
+from milepost.store._storage import Storage
+
+
+class Codes:
+    """The folder `codes/` of a store: immutable descriptions and equivalences."""
+
+    def __init__(self, storage: Storage) -> None:
+        """Use a storage."""
+        self._storage = storage
+
+    def add(self, code: Mapping[str, Any]) -> bool:
+        """Put a code version: {"version", "files": {path: {"normalised", "raw"}}}; False where it is known."""
+        return self._storage.put(f"codes/code-{digest_json(code['version'])}.json", json_bytes(dict(code)))
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return the code versions, the newest last."""
+        found = []
+        for name in self._storage.list("codes"):
+            if name.startswith("code-"):
+                path = self._storage.get(f"codes/{name}")
+                found.append((path.stat().st_mtime_ns, name, read_json(path)))
+        return [code for _, _, code in sorted(found, key=lambda item: item[:2])]
+
+    def add_equivalent(
+        self, data: str, task: str, code: str, same_as: str, evidence: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Put the fact that `code` gives what `same_as` gave, for this data and task; False where it adds nothing."""
+        target = self.equivalent(data, task, same_as)
+        if target == self.equivalent(data, task, code):
+            return False
+        fact = {"data": data, "task": task, "code": code, "same_as": target, "evidence": dict(evidence or {})}
+        return self._storage.put(_file(data, task, code), json_bytes(fact))
+
+    def equivalent(self, data: str, task: str, code: str) -> str:
+        """Follow the facts from a code version to the one whose numbers are in the store."""
+        seen = [code]
+        while True:
+            try:
+                following = str(read_json(self._storage.get(_file(data, task, seen[-1])))["same_as"])
+            except FileNotFoundError:
+                return seen[-1]
+            if following in seen:
+                # Two processes put opposite facts at once: any member will do, as long as all readers pick the same.
+                return min(seen[seen.index(following) :])
+            seen.append(following)
+
+
+def _file(data: str, task: str, code: str) -> str:
+    return f"codes/equivalent-{digest_json([data, task, code])}.json"

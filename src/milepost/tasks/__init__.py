@@ -1,0 +1,5 @@
+"""Tasks: how outputs and labels become columns of outcomes, one task a file.  The classes are handed on lazily."""
+
+from milepost._internal.lazy import room
+
+__getattr__, __dir__ = room(__name__)

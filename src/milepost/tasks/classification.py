@@ -1,0 +1,274 @@
+"""Classification: one label out of C classes an example, scored by a row of C numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import array_api_compat
+import numpy as np
+
+from milepost.core.types import Array, Column
+from milepost.errors import DataError
+
+SPOILED_RANK = np.iinfo(np.int32).max
+"""The rank of a spoiled row: behind every class, so that it is wrong for every k."""
+
+_HOLDABLE = 1 << 26
+"""Bytes of a batch of scores up to which a copy of it may wait to be reduced beside the next prediction."""
+
+_SCORED = ("nll", "uniform_nll", "confidence", "squared_error")
+_COLUMNS = (
+    Column("rank", "int32", "classes with a higher score, plus equal ones at a lower index; 2**31-1 where spoiled"),
+    Column("above", "int32", "classes with a higher score than the label's; 2**31-1 where spoiled"),
+    Column("ties", "int32", "other classes whose score equals the label's"),
+    Column("prediction", "int32", "the class of rank 0; -1 where spoiled"),
+    Column("finite", "uint8", "0 spoiled (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores"),
+    Column(
+        "nll",
+        "float32",
+        "negative log-likelihood of the label in nats; +inf where its probability is 0 (score -inf); NaN where spoiled",
+    ),
+    Column(
+        "uniform_nll",
+        "float32",
+        "mean over classes of -log(probability) in nats; +inf where any probability is 0; NaN where spoiled",
+    ),
+    Column("confidence", "float32", "probability of the prediction; NaN where spoiled"),
+    Column("squared_error", "float32", "sum over classes of (probability - one-hot)^2; NaN where spoiled"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """Reduce scores [rows, classes] of any real dtype and integer labels [rows] to columns, one row an example.
+
+    `outputs` says what the scores are, once: "logits" (any real numbers, softmax gives probabilities), "probabilities"
+    (each row sums to 1), or "scores" (only their order counts).  A model may return a dict with an output of that name.
+    Rank is exact in the scores' own dtype: it agrees with argmax, and a constant row ranks its label by class index.
+    Probabilities are computed in float64 and kept as float32.
+
+    Raises DataError for labels that are no class of the outputs, and for probabilities that are none.
+
+    >>> task = Classification(outputs="logits")
+    >>> task.reduce(np.array([[1.0, 3.0, 3.0]]), np.array([2]), frozenset({"rank", "ties"}))
+    {'rank': array([1], dtype=int32), 'ties': array([1], dtype=int32)}
+    """
+
+    outputs: Literal["logits", "probabilities", "scores"]
+    name: ClassVar[str] = "classification"
+    version: ClassVar[int] = 1
+    always: ClassVar[tuple[str, ...]] = ("rank", "ties", "prediction", "finite")
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown kind of outputs."""
+        if self.outputs not in ("logits", "probabilities", "scores"):
+            raise DataError(
+                f"Classification(outputs={self.outputs!r}): expected 'logits', 'probabilities' or 'scores'; "
+                "Milepost never guesses which one the model gives"
+            )
+
+    def columns(self) -> Mapping[str, Column]:
+        """Return the columns that can be computed; "scores" have no probabilities."""
+        return {item.name: item for item in _COLUMNS if self.outputs != "scores" or item.name not in _SCORED}
+
+    def scores(self, outputs: Any) -> Array:
+        """Return the scores as a NumPy array [rows, classes] of float64, for comparisons between predictions."""
+        return _host(_matrix(self._picked(outputs))).astype(np.float64)
+
+    def hold(self, outputs: Any, labels: Array) -> Array | None:
+        """Return a copy of outputs that may wait, since no row depends on another; None if too large, or elsewhere.
+
+        A copy, since a model may use one array for the outputs of all batches.
+        """
+        scores = _near(self._picked(outputs))
+        if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu" or scores.nbytes > _HOLDABLE:
+            return None
+        fits = scores.ndim == 2 and labels.shape == scores.shape[:1]  # noqa: PLR2004 - rows and classes
+        return scores.copy() if fits else None
+
+    def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
+        """Compute the wanted columns as NumPy arrays [rows]; the scores stay where they are."""
+        scores = _near(_matrix(self._picked(outputs)))
+        xp = array_api_compat.array_namespace(scores)
+        _check_labels(labels, scores.shape)
+        there = xp.asarray(np.asarray(labels, np.int64), device=array_api_compat.device(scores))[:, None]
+        best = xp.argmax(scores, axis=1)
+        # Spoiled rows are marked below, not warned of; what float32 cannot hold is infinite.
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            columns, fine = self._all(xp, scores, there, best, wanted)
+            made = {name: _host(item) for name, item in columns.items() if name in wanted}
+            return _spoil(made, _host(fine))
+
+    def sample(self, random: np.random.Generator, rows: int) -> tuple[Array, Array]:
+        """Make up outputs [rows, 7] and labels that try every case: ties, constant rows, -inf, and spoiled rows."""
+        scores = random.integers(-16, 17, (rows, 7)) / 4.0  # quarters: exact in every float dtype, and often tied
+        scores *= random.choice([0.0, 1.0, 4.0], (rows, 1), p=[0.1, 0.6, 0.3])
+        odd = random.choice([np.nan, np.inf, -np.inf, 0.0], rows, p=[0.02, 0.02, 0.1, 0.86])
+        scores[np.arange(rows), random.integers(0, 7, rows)] += odd
+        if self.outputs == "probabilities":
+            with np.errstate(invalid="ignore"):
+                shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+                scores = shares / shares.sum(axis=1, keepdims=True)
+        return scores, random.integers(0, 7, rows)
+
+    def _picked(self, outputs: Any) -> Any:
+        """Return the outputs that are meant, of a dict the one that is named as they are declared."""
+        if not isinstance(outputs, Mapping):
+            return outputs
+        if self.outputs not in outputs:
+            raise DataError(
+                f"the model gave the outputs {', '.join(map(repr, outputs))}; Classification(outputs={self.outputs!r}) "
+                f"takes the one named {self.outputs!r}: name it so, or let the model return the scores alone"
+            )
+        return outputs[self.outputs]
+
+    def _all(self, xp: Any, scores: Any, there: Any, best: Any, wanted: frozenset[str]) -> tuple[dict[str, Any], Any]:
+        columns, fine = _order_columns(xp, scores, there, best)
+        if self.outputs != "scores" and wanted & set(_SCORED):
+            probable = _softmax if self.outputs == "logits" else _declared
+            columns |= probable(xp, scores, there, best[:, None], wanted)
+        return columns, fine
+
+
+def _matrix(outputs: Any) -> Any:
+    if not array_api_compat.is_array_api_obj(outputs):
+        try:
+            outputs = np.asarray(outputs)
+        except ValueError:
+            raise DataError(
+                f"classification expects one array of outputs [rows, classes]; the model gave a "
+                f"{type(outputs).__name__}: let it return the scores alone"
+            ) from None
+    if isinstance(outputs, np.ndarray) and outputs.dtype.kind == "V" and np.can_cast(outputs.dtype, np.float32):
+        outputs = outputs.astype(np.float32)  # bfloat16 and narrower: the array-API standard has none
+    if not array_api_compat.array_namespace(outputs).isdtype(outputs.dtype, ("real floating", "integral")):
+        raise DataError(f"classification expects outputs of real numbers; the model gave an array of {outputs.dtype}")
+    if outputs.ndim != 2 or outputs.shape[1] < 2:  # noqa: PLR2004 - one axis of rows, one of at least two classes
+        raise DataError(
+            "classification expects outputs [rows, classes] with at least 2 classes; the model gave "
+            f"{tuple(outputs.shape)}"
+        )
+    return outputs
+
+
+def _near(scores: Any) -> Any:
+    """Take what lies in host memory as NumPy's, without a copy: its calls cost a fraction of a framework's."""
+    if (
+        array_api_compat.is_torch_array(scores)
+        and scores.device.type == "cpu"
+        and str(scores.dtype) != "torch.bfloat16"
+    ):
+        return scores.numpy(force=True)
+    return scores
+
+
+def _host(array: Any) -> Array:
+    if array_api_compat.is_torch_array(array):
+        array = array.float() if str(array.dtype) == "torch.bfloat16" else array
+        return np.asarray(array.numpy(force=True))
+    return np.asarray(array)
+
+
+def _check_labels(labels: Array, shape: tuple[int, ...]) -> None:
+    rows, classes = shape
+    if labels.shape != (rows,):
+        raise DataError(f"{rows} rows of outputs came with labels of shape {labels.shape}; expected ({rows},)")
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"labels must be integers (class indices); their dtype is {labels.dtype}")
+    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    if outside.size:
+        raise DataError(
+            f"label {int(labels[outside[0]])} is no class of a model with {classes} outputs (0 to {classes - 1}); "
+            f"{outside.size} of {rows} labels of this batch are out of range: check the labels' offset"
+        )
+
+
+def _order_columns(xp: Any, scores: Any, labels: Any, best: Any) -> tuple[dict[str, Any], Any]:
+    """Columns that only the order of the scores decides, in the scores' own dtype; and which rows are usable."""
+    own = xp.take_along_axis(scores, labels, axis=1)
+    above = rank = xp.sum(scores > own, axis=1, dtype=xp.int32)
+    ties = xp.zeros_like(above)
+    equal = scores == own
+    alone = bool(xp.all(own == own)) and int(xp.count_nonzero(equal)) == scores.shape[0]  # noqa: PLR0124 - NaN differs
+    if not alone:
+        ties = xp.sum(equal, axis=1, dtype=xp.int32) - 1
+        before = xp.arange(scores.shape[1], device=array_api_compat.device(scores))[None, :] < labels
+        rank = above + xp.sum(equal & before, axis=1, dtype=xp.int32)
+    if not xp.isdtype(scores.dtype, "real floating"):
+        fine = xp.ones_like(best, dtype=xp.bool)
+        finite = xp.astype(fine, xp.uint8)
+    else:
+        # The largest score tells all: argmax stops at a NaN, +inf is the largest, and -inf only where all are.
+        fine = xp.isfinite(xp.take_along_axis(scores, best[:, None], axis=1)[:, 0])
+        masked = xp.min(scores, axis=1) == -xp.inf
+        finite = xp.astype(fine, xp.uint8) * (1 + xp.astype(masked, xp.uint8))
+    columns = {"rank": rank, "above": above, "ties": ties, "prediction": xp.astype(best, xp.int32), "finite": finite}
+    return columns, fine
+
+
+def _softmax(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:
+    """Probabilities of logits.  The largest term of the sum is 1 exactly; the rest is summed to 1e-16.
+
+    Terms are computed in float32 for scores of at most that (a quarter of the time), and always summed in float64.
+    """
+    wide = xp.astype(scores, _term_dtype(xp, scores.dtype), copy=False)
+    top = xp.take_along_axis(wide, best, axis=1)
+    terms = wide - top
+    # Summed before they become exponentials: minus the mean log-probability, up to the logarithm of their sum.
+    below = xp.mean(xp.astype(terms, xp.float64), axis=1) if "uniform_nll" in wanted else None
+    terms = np.exp(terms, out=terms) if isinstance(terms, np.ndarray) else xp.exp(terms)  # saves a large array
+    rest = xp.sum(terms, axis=1, dtype=xp.float64) - 1.0
+    own = xp.take_along_axis(wide, labels, axis=1)
+    gap = (xp.astype(top, xp.float64) - xp.astype(own, xp.float64))[:, 0]
+    columns = {"nll": gap + xp.log1p(rest), "confidence": 1.0 / (1.0 + rest)}
+    if below is not None:
+        columns["uniform_nll"] = xp.log1p(rest) - below
+    if "squared_error" in wanted:
+        share = terms / (1.0 + rest)[:, None]
+        columns["squared_error"] = _squared_error(xp, share, xp.exp(-columns["nll"]))
+    return columns
+
+
+def _term_dtype(xp: Any, dtype: Any) -> Any:
+    return xp.float32 if xp.isdtype(dtype, "real floating") and xp.finfo(dtype).bits <= 32 else xp.float64  # noqa: PLR2004
+
+
+def _squared_error(xp: Any, shares: Any, own: Any) -> Any:
+    """Sum (probability - one-hot)^2 over classes; what rounding leaves below 0 or above 2 is neither."""
+    return xp.clip(xp.sum(shares * shares, axis=1) - 2.0 * own + 1.0, 0.0, 2.0)
+
+
+def _declared(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:
+    """Probabilities as the model gives them; what cannot be one is refused, rows with NaN aside."""
+    wide = xp.astype(scores, xp.float64)
+    total = xp.sum(wide, axis=1)
+    low = xp.min(wide, axis=1)
+    wrong = (xp.abs(total - 1.0) > 1e-2) | (low < 0.0)  # noqa: PLR2004 - float16 rows of many classes come this close
+    wrong = wrong & ~xp.isnan(total) & (total != xp.inf)
+    if bool(xp.any(wrong)):
+        row = int(xp.argmax(xp.astype(wrong, xp.uint8)))
+        raise DataError(
+            f"outputs are declared to be probabilities, but row {row} of a batch sums to {float(total[row]):.6g} with "
+            f'smallest {float(low[row]):.6g}; if the model gives logits, say Classification(outputs="logits")'
+        )
+    own = xp.take_along_axis(wide, labels, axis=1)[:, 0]
+    columns = {"nll": -xp.log(own), "confidence": xp.take_along_axis(wide, best, axis=1)[:, 0]}
+    if "uniform_nll" in wanted:
+        columns["uniform_nll"] = -xp.mean(xp.log(wide), axis=1)
+    if "squared_error" in wanted:
+        columns["squared_error"] = _squared_error(xp, wide, own)
+    return columns
+
+
+_SPOILED: dict[str, Any] = {"rank": SPOILED_RANK, "above": SPOILED_RANK, "ties": 0, "prediction": -1}
+
+
+def _spoil(columns: dict[str, Array], fine: Array) -> dict[str, Array]:
+    """Put the columns into their declared dtypes, and mark rows that hold no usable scores."""
+    dtypes = {item.name: item.dtype for item in _COLUMNS}
+    made = {name: np.array(item, dtypes[name]) for name, item in columns.items()}
+    if not fine.all():
+        for name, item in made.items():
+            if name != "finite":
+                item[~fine] = _SPOILED.get(name, np.nan)
+    return made

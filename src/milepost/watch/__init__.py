@@ -1,0 +1,1 @@
+"""Evaluating the checkpoints of a training that goes on."""

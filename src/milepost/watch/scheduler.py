@@ -1,0 +1,244 @@
+"""Taking turns: which sightings come next, their evaluation by the drivers, and how each of them ended.
+
+The driver's failures are not yet the ends: a file that changed since it was looked into is looked into anew.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from milepost._internal.fileid import identity_of
+from milepost.checkpoints._files.companions import standing
+from milepost.core.types import Found, Identity, Json
+from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, Vanished
+from milepost.run.driver import Driver, Item, Listen
+from milepost.run.planning import watch_order
+from milepost.watch._retries import ATTEMPTS, wait_seconds
+from milepost.watch.retry_requests import Wishes
+from milepost.watch.snapshot import Key, key_of
+from milepost.watch.states import Entry, Fate, Ledger
+
+_PASSING = frozenset({Crashed.kind, OutOfMemory.kind, TimedOut.kind})
+"""Failures of a process, which may pass without the file changing."""
+
+
+@dataclass(slots=True)
+class Ear:
+    """Hears the driver: passes on what is final, keeps what the ledger decides about."""
+
+    listen: Listen
+    failures: dict[str, list[dict[str, Json]]] = field(default_factory=dict)
+    evaluated: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+    on_claim: Callable[[str], None] = lambda _: None
+
+    def hear(self, event: dict[str, Json]) -> None:
+        """Take one event of the driver."""
+        kind = event["event"]
+        if kind == "failure":
+            self.failures.setdefault(event["path"], []).append(event)
+        elif kind == "checkpoint":
+            path = event["path"]
+            if event["state"] == "claimed":
+                self.on_claim(path)
+            elif event["state"] == "done":
+                self.evaluated.add(path)
+            else:
+                self.reasons[path] = event["reason"]
+        else:
+            self.listen(event)
+
+    def forget(self, path: str) -> None:
+        """Begin anew with a path."""
+        self.failures.pop(path, None)
+        self.evaluated.discard(path)
+        self.reasons.pop(path, None)
+
+
+class Turns:
+    """Works through what is ready in the ledger."""
+
+    def __init__(self, drivers: Sequence[Driver], ledger: Ledger, ear: Ear, order: str, residents: int) -> None:
+        """Have the drivers, one for each evaluation, read checkpoints where they are pinned."""
+        self.ends: Counter[str] = Counter()
+        self._drivers = drivers
+        self._store = drivers[0].store
+        self._ledger = ledger
+        self._ear = ear
+        self._order = order
+        self._residents = residents
+        self._done_steps: set[int] = set()
+        self._later: dict[Key, float] = {}
+        self._ending = False
+        self._wishes = Wishes(drivers)
+        ear.on_claim = ledger.started
+        for driver in drivers:
+            driver.sighter.place = self._at
+
+    def chunk(self, *, ending: bool = False) -> list[Entry]:
+        """Return the sightings whose turn it is, as many as share a pass; while `ending` nothing is put off."""
+        self._ending = ending
+        now = time.monotonic()
+        self._later = {key: due for key, due in self._later.items() if due > now and not ending}
+        waiting = [entry for key, entry in self._ledger.ready.items() if key not in self._later]
+        steps = [entry.step for entry in waiting]
+        order = watch_order(steps, self._order, self._done_steps, self._residents)
+        return [waiting[place] for place in order]
+
+    def work(self, chunk: Sequence[Entry]) -> None:
+        """Have a few checkpoints evaluated together, and note how each ended."""
+        fresh = [entry for entry in chunk if self._unchanged(entry)]
+        paths = set()
+        alone = []
+        for entry in fresh:
+            if entry.path in paths:  # two contents under one path, the older one pinned: one after the other
+                continue
+            paths.add(entry.path)
+            alone.append(entry)
+            self._ear.forget(entry.path)
+            self._ledger.claim(entry)
+        for driver in self._drivers:
+            for entry in alone:
+                driver.forget(entry.path)
+            self._evaluate(driver, [entry.found for entry in alone if entry.found is not None])
+        self._conclude(alone)
+
+    def _evaluate(self, driver: Driver, founds: list[Found]) -> None:
+        try:
+            driver.work(founds)
+        except CheckpointError as error:
+            if len(founds) > 1:
+                for found in founds:
+                    self._evaluate(driver, [found])
+            else:
+                self._ear.hear(failure_event(self._run_of(founds[0].path), founds[0].path, error.kind, str(error)))
+
+    def wishes(self) -> None:
+        """Put what is wished for again back in line, where its content is still there."""
+        for entry in self._wishes.granted():
+            if entry.found is not None and _same(entry.path, entry.found):
+                self._ledger.reopen(entry)
+
+    def resume(self) -> None:
+        """Look after what other watchers were working on."""
+        self._ledger.settle()
+        shared = list(self._ledger.claimed.values())
+        if shared:
+            for driver in self._drivers:
+                driver.resume()
+            self._conclude(shared)
+
+    def _conclude(self, entries: Sequence[Entry]) -> None:
+        deferred = set().union(*(driver.deferred for driver in self._drivers))
+        for entry in entries:
+            if entry.path in deferred:
+                continue
+            self._end(entry)
+            for driver in self._drivers:
+                driver.sighter.forget(entry.path)  # it is in the store
+
+    def _end(self, entry: Entry) -> None:
+        failures = self._ear.failures.get(entry.path, [])
+        if failures:
+            self._failed(entry, failures)
+        else:
+            evaluated = entry.path in self._ear.evaluated
+            self.ends["evaluated" if evaluated else "skipped"] += 1
+            if entry.step is not None:
+                self._done_steps.add(entry.step)
+            self._ledger.end(entry, "done", None if evaluated else self._ear.reasons.get(entry.path))
+
+    def _failed(self, entry: Entry, failures: Sequence[dict[str, Json]]) -> None:
+        kinds = {event["class"] for event in failures}
+        if kinds <= {Torn.kind, Vanished.kind}:
+            if not self._unchanged(entry):
+                return
+            if kinds == {Torn.kind} and not entry.last:
+                self._ledger.back(entry)
+                return
+        if kinds == {Vanished.kind}:
+            self._ledger.end(entry, "vanished", failures[-1]["message"])
+            return
+        for event in failures:
+            self._ear.listen(event)
+        attempts = max(event["attempts"] for event in failures)
+        if kinds <= _PASSING and attempts < ATTEMPTS and not self._ending:
+            wait = wait_seconds(attempts)
+            self._later[key_of(entry.seen)] = time.monotonic() + wait
+            self._ledger.put_off(entry, f"{failures[-1]['class']}: tried again in {wait:g} s")
+            return
+        self._ledger.end(entry, "failed", failures[-1]["class"])
+        self._wishes.failed(entry)
+
+    def _unchanged(self, entry: Entry) -> bool:
+        """Tell whether an entry's file is as it was looked into; if not, it is looked into anew, or has vanished."""
+        at = entry.at
+        if at is None:
+            return False
+        if at.format is None and os.path.lexists(at.path):
+            return True  # what is wrong with it is known without reading it
+        try:
+            same = identity_of(standing(at)).content == at.identity.content
+        except OSError:
+            if at.path != entry.path and self._ledger.whereabouts(entry) == "done":
+                return True  # another watcher has its result, and released the pin
+            self._ledger.lookout.release(entry.seen)
+            if entry.found is not None and _same(entry.path, entry.found):
+                self._ledger.again(entry)
+            else:
+                self._ledger.lose(entry, "deleted")
+            return False
+        if not same:
+            self._ledger.lose(entry, "overwritten")
+        return same
+
+    def _at(self, found: Found) -> Found:
+        """Return where a checkpoint is to be read: at its pin, as long as that is there."""
+        for entry in self._ledger.claimed.values():
+            if entry.found == found and entry.at is not None and os.path.exists(entry.at.path):
+                return entry.at
+        return found
+
+    def _run_of(self, path: str) -> str:
+        return self._store.run_of(os.path.dirname(path))
+
+
+def whereabouts(drivers: Sequence[Driver], run: str, path: str, identity: Identity) -> Fate:
+    """Tell what became of a content whose file may be gone: its results are in the store, or somebody makes them.
+
+    Where all its outcomes are kept and records are missing, since whoever evaluated it was killed before, these are
+    computed now: that takes no model.
+    """
+    found = Found(path, None, (), identity)
+    whole: list[tuple[Driver, Item]] = []
+    for driver in drivers:
+        for variant in driver.spec["variants"]:
+            sighting = driver.store.sighting(run, path, identity, variant, driver.spec["signature"])
+            if sighting is None or sighting.digest is None:
+                return "lost"
+            whole += [(driver, driver.item(sighting, found, data)) for data in driver.data]
+    lacking = [(driver, item) for driver, item in whole if item.gaps]
+    if lacking:
+        return "held" if all(driver.in_hand(item) for driver, item in lacking) else "lost"
+    for driver, item in whole:
+        if driver.unscored(item):
+            driver.finish(item, new=False)
+    return "done"
+
+
+def failure_event(run: str, path: str, kind: str, message: str, step: int | None = None) -> dict[str, Json]:
+    """Return the event of a failure that the driver does not tell of itself."""
+    shown = {"run": run, "path": path, "step": step, "class": kind, "message": message, "attempts": 1}
+    return {"event": "failure", **shown}
+
+
+def _same(path: str, found: Found) -> bool:
+    """Tell whether what was found lies under its path still; a link that was refused is not followed."""
+    if found.format is None:
+        return os.path.lexists(path)
+    try:
+        return identity_of(standing(found)).content == found.identity.content
+    except OSError:
+        return False

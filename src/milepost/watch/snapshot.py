@@ -1,0 +1,302 @@
+"""What lies in the folders of checkpoints, by name, size and times alone: cheap to ask again every second.
+
+A folder is listed when its own time changed.  Single files are looked at every time where something is expected of
+them: those that wait for their turn, and those whose names tell no step (`last`, `best`), which trainers overwrite.
+All are looked at in a sweep every 30 seconds: a file that is overwritten in place leaves its folder's time as it was.
+Nothing is opened here.
+"""
+
+import glob
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from milepost._internal.fileid import identity
+from milepost.checkpoints._files.companions import files_in, part_of, standing_in
+from milepost.checkpoints.discovery import is_outside, is_passed_over, is_store, is_whole, matches
+from milepost.checkpoints.names import step_of_name
+from milepost.core.types import Identity
+
+SWEEP_SECONDS = 30.0
+_RACY_NS = 2_000_000_000
+"""A folder that changed less than this before it was listed may change again within the same tick of its clock."""
+_OVERWRITTEN = 100
+"""Most files without a step that are looked at every time."""
+_DEPTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file, or a folder that is one checkpoint, as the file system shows it."""
+
+    path: str
+    identity: Identity
+    root: str
+
+    @property
+    def content(self) -> tuple[int, int, int, int]:
+        """What changes where the content does."""
+        return self.identity.content
+
+
+Content = tuple[int, int, int, int]
+"""A file's identity without its ctime: what changes where its content does."""
+
+Key = tuple[str, int, int]
+"""What tells sightings apart while they last: the path, and device and inode of the file behind it."""
+
+
+def key_of(seen: Seen) -> Key:
+    """Return the key of what was seen."""
+    return seen.path, seen.identity.device, seen.identity.inode
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a scan found: files that are new or have new content, and those that are gone, as they were.
+
+    Files that are parts of a checkpoint are in neither: `parts` are those of them that changed in any way.
+    """
+
+    new: tuple[Seen, ...] = ()
+    gone: tuple[Seen, ...] = ()
+    parts: tuple[Seen, ...] = ()
+
+
+@dataclass(slots=True)
+class _Folder:
+    """A folder as it was listed: its own time, its files by name with the inode of the entry, its subfolders."""
+
+    root: str
+    around: tuple[tuple[int, int], ...]
+    linked: bool
+    trusted: int = 0
+    inodes: dict[str, int] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+
+
+class Inventory:
+    """The files under some roots, which need not exist yet; a root with `*`, `?` or `[` is a pattern until then.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     inventory = Inventory([f"{folder}/run"])
+    ...     os.mkdir(f"{folder}/run")
+    ...     _ = open(f"{folder}/run/step-1.npz", "wb").close()
+    ...     new = inventory.scan().new
+    ...     os.unlink(f"{folder}/run/step-1.npz")
+    ...     [os.path.basename(seen.path) for seen in (*new, *inventory.scan().gone)]
+    ['step-1.npz', 'step-1.npz']
+    """
+
+    def __init__(
+        self, roots: Sequence[str], match: str | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Watch files and folders; `match` narrows as it does in `find`."""
+        self.roots = [os.path.abspath(root) for root in roots]
+        self._match = match
+        self._clock = clock
+        self._swept = -SWEEP_SECONDS
+        self._folders: dict[str, _Folder] = {}
+        self._files: dict[str, Seen] = {}
+        self._overwritten: dict[str, None] = {}
+        self._parts: dict[str, dict[str, None]] = {}
+        self._wholes: set[str] = set()
+
+    def scan(self, pending: Sequence[str] = (), *, full: bool = False) -> Changes:
+        """Look once.  `pending` are paths to look at whatever their folder says; `full` looks at every file."""
+        if full or self._clock() - self._swept >= SWEEP_SECONDS:
+            self._swept = self._clock()
+            pending = list(self._files)
+            for folder in self._folders.values():
+                folder.trusted = 0
+        changed: dict[str, Seen | None] = {}
+        for root in self.present():
+            self._root(root, changed)
+        for path in list(self._folders):
+            if path in self._folders:
+                self._relist(path, changed)
+        parts = [part for path in pending for part in self._parts.get(path, ())]
+        for path in (*pending, *parts, *self._overwritten):
+            known = self._files.get(path)
+            if known is not None and path not in changed:
+                self._look(path, known.root, changed)
+        return self._apply(changed)
+
+    def file(self, path: str) -> Seen | None:
+        """Return what is known of a path."""
+        return self._files.get(path)
+
+    def holds(self, seen: Seen) -> bool:
+        """Tell whether the very file lies under any name: it may have been renamed."""
+        return any(one.content[:2] == seen.content[:2] for one in list(self._files.values()))
+
+    def is_whole(self, path: str) -> bool:
+        """Tell whether a folder is one checkpoint."""
+        return path in self._wholes
+
+    def parts(self, path: str) -> list[str]:
+        """Return the other files of the checkpoint at a path, or all files of a folder that is one."""
+        if path in self._wholes:
+            return [os.path.join(path, name) for name in files_in(path)]
+        return sorted(self._parts.get(path, ()))
+
+    def folders(self) -> list[str]:
+        """Return the folders that are there, as of the latest scan."""
+        return list(self._folders)
+
+    def present(self) -> Iterator[str]:
+        """Yield the roots: those given, whether they exist or not, and what matches the patterns among them."""
+        for root in self.roots:
+            if os.path.lexists(root) or not glob.has_magic(root):
+                yield root
+            else:
+                yield from sorted(glob.glob(root))
+
+    def _root(self, root: str, changed: dict[str, Seen | None]) -> None:
+        if root in self._folders:
+            return
+        try:
+            status = os.stat(root)
+        except OSError:
+            if root in self._files:
+                changed[root] = None
+            return
+        if stat.S_ISDIR(status.st_mode):
+            key = (status.st_dev, status.st_ino)
+            self._folders[root] = _Folder(root, (key,), linked=False)
+        else:
+            self._look(root, root, changed)
+
+    def _relist(self, path: str, changed: dict[str, Seen | None]) -> None:
+        """List a folder if it changed, and its new subfolders with it."""
+        folder = self._folders[path]
+        try:
+            status = os.stat(path)
+            if status.st_mtime_ns == folder.trusted:
+                return
+            with os.scandir(path) as listing:
+                entries = list(listing)
+        except OSError:
+            self._drop(path, changed)
+            return
+        # A second change within the tick of the folder's clock would go unseen: such a listing is not trusted.
+        fresh = abs(time.time_ns() - status.st_mtime_ns) < _RACY_NS
+        folder.trusted = 0 if fresh else status.st_mtime_ns
+        names = [entry.name for entry in entries]
+        if is_store(names):
+            entries = []
+        elif is_whole(path, names):
+            self._wholes.add(path)
+            self._look(path, folder.root, changed)
+            entries = []
+        visible = [entry for entry in entries if not is_passed_over(entry.name)]
+        self._entries(path, folder, visible, changed)
+
+    def _entries(
+        self, path: str, folder: _Folder, entries: Sequence[os.DirEntry[str]], changed: dict[str, Seen | None]
+    ) -> None:
+        before, folder.inodes = folder.inodes, {}
+        below = set()
+        for entry in entries:
+            if _is_folder(entry):
+                below.add(entry.path)
+                self._enter(entry, folder, changed)
+                continue
+            folder.inodes[entry.name] = entry.inode()
+            if before.get(entry.name) != entry.inode():
+                self._look(entry.path, folder.root, changed)
+        for name in before.keys() - folder.inodes.keys():
+            changed[os.path.join(path, name)] = None
+        for gone in folder.folders - below:
+            self._drop(gone, changed)
+        folder.folders = below
+
+    def _enter(self, entry: os.DirEntry[str], folder: _Folder, changed: dict[str, Seen | None]) -> None:
+        if entry.path in self._folders:
+            return
+        try:
+            status, link = entry.stat(), entry.is_symlink()
+        except OSError:
+            return
+        key = (status.st_dev, status.st_ino)
+        if key in folder.around or (link and folder.linked) or len(folder.around) >= _DEPTH:
+            return
+        if link and is_outside(entry.path, self.roots):
+            changed[entry.path] = Seen(entry.path, identity(status), folder.root)  # to be refused, not entered
+            return
+        self._folders[entry.path] = _Folder(folder.root, (*folder.around, key), folder.linked or link)
+        self._relist(entry.path, changed)
+
+    def _drop(self, path: str, changed: dict[str, Seen | None]) -> None:
+        """Forget a folder that is gone, with all below it."""
+        folder = self._folders.pop(path, None)
+        if folder is not None:
+            changed.update({os.path.join(path, name): None for name in folder.inodes})
+            for below in folder.folders:
+                self._drop(below, changed)
+        if path in self._files:
+            changed[path] = None
+
+    def _look(self, path: str, root: str, changed: dict[str, Seen | None]) -> None:
+        try:
+            status = os.stat(standing_in(path) if path in self._wholes else path)
+        except OSError:
+            # A link to nothing is known by the link itself: `find` makes a row of it.
+            with suppress(OSError):
+                changed[path] = Seen(path, identity(os.lstat(path)), root)
+                return
+            changed[path] = None
+            return
+        known = self._files.get(path)
+        if known is None or known.content != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
+            changed[path] = Seen(path, identity(status), root)
+
+    def _apply(self, changed: dict[str, Seen | None]) -> Changes:
+        new: list[Seen] = []
+        gone: list[Seen] = []
+        parts: list[Seen] = []
+        for path, seen in changed.items():
+            known = self._files.get(path)
+            whole = whole_of(path)
+            if seen is None:
+                if known is not None:
+                    (gone if whole is None else parts).append(self._files.pop(path))
+                self._overwritten.pop(path, None)
+                self._wholes.discard(path)
+                if whole is not None:
+                    self._parts.get(whole, {}).pop(path, None)
+            elif known is not None and known.content == seen.content:
+                continue
+            elif whole is not None:
+                self._files[path] = seen
+                self._parts.setdefault(whole, {})[path] = None
+                parts.append(seen)
+            elif self._match is None or matches(path, seen.root, self._match):
+                self._files[path] = seen
+                new.append(seen)
+                if step_of_name(path) is None and len(self._overwritten) < _OVERWRITTEN:
+                    self._overwritten[path] = None
+        return Changes(tuple(new), tuple(gone), tuple(parts))
+
+
+def whole_of(path: str) -> str | None:
+    """Return the path of the file that stands for the checkpoint that this file is a part of.
+
+    >>> whole_of("/run/step-1.npz") is None
+    True
+    """
+    name = part_of(os.path.basename(path))
+    whole = None if name is None else os.path.join(os.path.dirname(path), name)
+    # Users call epochs as Keras calls shards (model_00010.weights.h5): only an index that is there makes them parts.
+    return None if whole is None or (whole.endswith(".json") and not os.path.lexists(whole)) else whole
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

@@ -1,0 +1,176 @@
+"""The reader of the local engine in its sandbox: what it may read, what it may answer, and what a run says of it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests._material import CLASSES, ENVIRONMENT, FEATURES, command, lines_of
+
+from milepost._internal.serialization import to_plain
+from milepost.checkpoints._files.bounded import identity_of
+from milepost.core.types import Job
+from milepost.engines._process.allowed_paths import Places, check_found, check_table
+from milepost.engines._process.confined_reader import ConfinedReader, readable_of
+from milepost.errors import Corrupt, Crashed, UsageError
+from milepost.sandbox import confine, landlock
+
+needs_landlock = pytest.mark.skipif(not landlock.abi(), reason="this kernel has no Landlock")
+
+SEVERAL = f"""
+import numpy as np
+from milepost import Evaluation
+from milepost.data import Arrays
+from milepost.models.numpy import FunctionModel
+from milepost.metrics import TopK
+from milepost.tasks import Classification
+
+evaluations = {{
+    name: Evaluation(
+        model=FunctionModel(lambda weights, inputs: inputs @ weights["w"] + weights["b"]),
+        data={{"test": Arrays(np.ones((40, {FEATURES}), "f4"), np.zeros(40, int))}},
+        task=Classification(outputs="logits"),
+        metrics=[TopK(1)],
+    )
+    for name in ("one", "two")
+}}
+"""
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[ConfinedReader]:
+    """Return the reader of the local engine, with a spool of its own."""
+    (tmp_path / "spool").mkdir()
+    made = ConfinedReader("milepost.checkpoints.reader", 60.0, str(tmp_path / "spool"))
+    yield made
+    made.close()
+
+
+def saved(path: Path, *, packed: bool = False) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    (np.savez_compressed if packed else np.savez)(path, w=np.arange(6.0))
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_good_checkpoint_is_read(packed: bool, reader: ConfinedReader, tmp_path: Path) -> None:
+    path = saved(tmp_path / "run" / "step-1.npz", packed=packed)
+    (found,) = reader.discover([str(path.parent)], None)
+    table = reader.table(found, str(tmp_path / "spool"))
+    where = table["tensors"][0]["where"]
+    assert np.fromfile(where["file"], "<f8", 6, offset=where["offset"]).tolist() == [0, 1, 2, 3, 4, 5]
+    assert [part["name"] for part in reader.sandbox()] in (list(confine.PARTS), ["sandbox"])
+
+
+def test_a_new_folder_or_a_replaced_one_gets_a_reader_that_may_read_it(reader: ConfinedReader, tmp_path: Path) -> None:
+    first, second = saved(tmp_path / "a" / "1.npz"), saved(tmp_path / "b" / "2.npz")
+    assert len(reader.discover([str(first.parent)], None)) == 1
+    child = reader._child
+    assert reader.discover([str(first)], None)[0]["failure"] is None
+    assert reader._child is child
+    assert reader.discover([str(second.parent)], None)[0]["failure"] is None
+    assert reader._child is not child
+    child = reader._child
+    (tmp_path / "b").rename(tmp_path / "old")
+    saved(second)
+    assert reader.discover([str(second.parent)], None)[0]["failure"] is None
+    assert reader._child is not child
+    assert len(reader.discover([str(first.parent), str(second.parent)], None)) == 2
+
+
+def test_a_pinned_checkpoint_is_read_where_it_is_pinned(tmp_path: Path) -> None:
+    path, pins = saved(tmp_path / "run" / "1.npz"), tmp_path / "store" / "pins"
+    reader = ConfinedReader("milepost.checkpoints.reader", 60.0, str(tmp_path), [str(path.parent), str(pins)])
+    try:
+        (found,) = reader.discover([str(path)], None)
+        child = reader._child
+        for name in ("x", "y"):
+            (pins / name).mkdir(parents=True)
+            os.link(path, pins / name / "1.npz")
+            link = str(pins / name / "1.npz")
+            pinned = {**found, "path": link, "files": [link]}
+            assert reader.table(pinned, str(tmp_path))["format"] == "npz"
+            child, before = reader._child, child
+        assert child is before  # the folder of pins came once
+    finally:
+        reader.close()
+
+
+@needs_landlock
+def test_a_link_out_of_the_folder_cannot_be_read_even_when_the_reader_tries(
+    reader: ConfinedReader, tmp_path: Path
+) -> None:
+    path = saved(tmp_path / "run" / "step-1.npz")
+    (found,) = reader.discover([str(path.parent)], None)
+    path.unlink()
+    path.symlink_to(saved(tmp_path / "elsewhere" / "w.npz"))
+    with pytest.raises(Corrupt, match=r"elsewhere/w.npz, outside of what was named: the reader's sandbox refuses it"):
+        reader.table({**found, "identity": to_plain(identity_of(str(path)))}, str(tmp_path / "spool"))
+    (row,) = reader.discover([str(path.parent)], None)
+    assert "outside of the folders that were named, was not followed" in row["failure"][1]
+    (row,) = reader.discover([str(path)], None)
+    assert "the reader's sandbox refuses it" in row["failure"][1]
+
+
+def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    link = tmp_path / "run" / "last.npz"
+    link.symlink_to(saved(tmp_path / "elsewhere" / "w.npz"))
+    (found,) = reader.discover([str(link)], None)
+    assert found["failure"] is None
+    assert reader.table(found, str(tmp_path / "spool"))["format"] == "npz"
+
+
+def test_answers_that_point_elsewhere_are_not_believed() -> None:
+    found = {"path": "/run/a.pt", "files": ["/run/a.pt"]}
+    check_found([found], ["/run"], [])
+    for other in ({"path": "/etc/passwd", "files": []}, {**found, "files": ["/run/../etc/passwd"]}):
+        with pytest.raises(Crashed, match="which it was not asked for"):
+            check_found([other], ["/run"], [])
+
+    def table(file: str) -> dict[str, Any]:
+        return {"tensors": [{"where": {"file": file}}]}
+
+    check_table(table("/run/a.pt"), found, "/spool/1")
+    check_table(table("/spool/1/w"), found, "/spool/1")
+    for file in ("/etc/passwd", "/run/b.pt", "/spool/2/w"):
+        with pytest.raises(Crashed, match="points at"):
+            check_table(table(file), found, "/spool/1")
+
+
+def test_a_found_place_is_never_a_reason_to_open_what_it_links_to(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "evil.pt").symlink_to("/etc/passwd")
+    places = Places(str(tmp_path), [str(tmp_path / "run")])
+    assert not places.need_within([str(tmp_path / "run" / "evil.pt")])
+    assert places.named == [str(tmp_path / "run")]
+
+
+def test_readable_is_a_list_of_paths(tmp_path: Path) -> None:
+    assert readable_of(Job("e.py", "evaluation", {"readable": ["/a"]})) == ["/a"]
+    with pytest.raises(UsageError, match="should be a list of paths"):
+        readable_of(Job("e.py", "evaluation", {"readable": "/a"}))
+
+
+def test_many_places_are_looked_up_not_searched(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{number}.npz") for number in range(3000)]
+    for path in paths:
+        Path(path).touch()
+    places = Places(str(tmp_path / "spool"), paths)
+    assert not places.need_within(paths)
+    assert places.named == paths
+    assert places.need([str(tmp_path)])
+    assert not places.need_within([*paths, str(tmp_path / "later.npz")])
+
+
+def test_a_run_tells_once_what_its_sandbox_lacks(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    np.savez(tmp_path / "runs" / "step-1.npz", w=np.zeros((FEATURES, CLASSES), "f4"), b=np.zeros(CLASSES, "f4"))
+    (tmp_path / "ev.py").write_text(SEVERAL)
+    words = ("run", "ev.py", "runs", "--json")
+    done = command(*words, cwd=tmp_path, env={**ENVIRONMENT, "MILEPOST_SANDBOX": "off"})
+    said = "sandbox (switched off by the environment variable MILEPOST_SANDBOX=off); `milepost doctor` tells more\n"
+    assert done.stderr.count(f"checkpoints are read without the whole sandbox: {said}") == 1, done.stderr
+    assert lines_of(done.stdout).done == (1, 0, 0)

@@ -1,0 +1,400 @@
+"""The loop, the proof and the scoring: same columns, same bits; what batch sizes change; both estimators."""
+
+import random
+import shutil
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests._material import (
+    CLASSES,
+    FEATURES,
+    Counted,
+    checkpoints,
+    columns_of,
+    contents,
+    evaluation_of,
+    examples,
+    go,
+    linear,
+    same_columns,
+    save,
+    weights_of,
+)
+
+import milepost.loop.evaluate
+from milepost._internal.serialization import canonical
+from milepost.core.types import Array, Column, Columns, Failure, Metric, Part, Value
+from milepost.data.arrays import Arrays
+from milepost.data.batches import Batches
+from milepost.errors import DataError, StochasticModel
+from milepost.loop.evaluate import Pass, evaluate
+from milepost.loop.model_check import prove
+from milepost.metrics._states import Tally, from_bytes
+from milepost.metrics.calibration import CalibrationError
+from milepost.metrics.confusion import Confusion
+from milepost.metrics.cross_entropy import CrossEntropy
+from milepost.metrics.top_k import TopK
+from milepost.models.numpy import FunctionModel
+from milepost.scoring.records import batch_means
+from milepost.store.store import Store
+from milepost.tasks.classification import Classification
+
+METRICS: list[Metric] = [TopK(1), TopK(5), CrossEntropy(), CalibrationError(bins=15), Confusion()]
+
+
+def made_columns(rows: int, seed: int) -> dict[str, Array]:
+    inputs, labels = examples(rows, seed)
+    task = Classification(outputs="logits")
+    columns = task.reduce(linear(weights_of(seed), inputs), labels, frozenset(task.columns()))
+    return {**columns, "label": labels}
+
+
+def bits(metric: Metric, state: Any) -> str:
+    """The state's bytes and every value, as text without loss."""
+    values = {name: [repr(item.value), repr(item.numerator)] for name, item in metric.values(state).items()}
+    return str(state.to_bytes().hex()) + canonical(values)
+
+
+# ---------------------------------------------------------------------------------------------------------- the laws
+
+
+@given(st.integers(1, 600), st.randoms(use_true_random=False), st.booleans())
+def test_same_columns_same_bits_over_orders_parts_and_merge_trees(
+    rows: int, chance: random.Random, heavy: bool
+) -> None:
+    columns = made_columns(rows, 3)
+    weights = np.random.default_rng(1).gamma(1.0, size=rows) if heavy else None
+    order = np.array(chance.sample(range(rows), rows))
+    cuts = sorted({0, rows, *(chance.randrange(rows + 1) for _ in range(chance.randrange(6)))})
+    for metric in METRICS:
+        whole = metric.state({name: columns[name] for name in metric.columns}, weights)
+        states = []
+        for start, stop in pairwise(cuts):
+            here = order[start:stop]
+            part = {name: columns[name][here] for name in metric.columns}
+            states.append(from_bytes(metric.state(part, None if weights is None else weights[here]).to_bytes()))
+        while len(states) > 1:  # any tree
+            left = states.pop(chance.randrange(len(states)))
+            right = states.pop(chance.randrange(len(states)))
+            states.append(left.merge(right))  # type: ignore[arg-type]
+        assert bits(metric, states[0]) == bits(metric, whole)
+
+
+def test_engines_parts_and_residents_give_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = checkpoints(tmp_path / "lenet", 1, 2, 3)
+    evaluation = evaluation_of(2000, metrics=METRICS)
+    go(evaluation, folder, store=tmp_path / "one")
+    monkeypatch.setattr(milepost.loop.evaluate, "PUBLISH_ROWS", 256)
+    go(evaluation, folder, store=tmp_path / "many", residents=1)
+    go(evaluation, folder, store=tmp_path / "steps", residents=3, limit=500)
+    go(evaluation, folder, store=tmp_path / "steps", residents=2)
+    one = contents(tmp_path / "one")
+    assert contents(tmp_path / "many") == one
+    assert {name: item for name, item in contents(tmp_path / "steps").items() if "@0-500" not in name} == one
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch"])
+def test_batch_size_changes_no_integer_and_floats_within_the_certificate(framework: str, tmp_path: Path) -> None:
+    folder = tmp_path / "lenet"
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    sides = {"0.weight": (64, FEATURES), "0.bias": (64,), "2.weight": (CLASSES, 64), "2.bias": (CLASSES,)}
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in sides.items()}
+    save(folder / "step-1.npz", weights)
+
+    def two_layers(weights: dict[str, Array], inputs: Array) -> Array:
+        hidden = np.maximum(inputs @ weights["0.weight"].T + weights["0.bias"], 0)
+        return np.asarray(hidden @ weights["2.weight"].T + weights["2.bias"])
+
+    model: Any = FunctionModel(two_layers)
+    if framework == "torch":
+        from torch import nn
+
+        from milepost.models.torch import TorchModel
+
+        model = TorchModel(lambda: nn.Sequential(nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, CLASSES)))
+    found, largest = {}, 0.0
+    for size in (1, 7, 256, 10_000):
+        store = tmp_path / f"store-{size}"
+        go(evaluation_of(10_000, model=model, metrics=[TopK(1)], keep="all", batch_size=size), folder, store=store)
+        found[size] = columns_of(store)
+        opened = Store.open(store)
+        (key,) = opened.evaluations()
+        folder_of = opened.evaluation(key)
+        (environment,) = folder_of.parts(folder_of.column_sets()[0]).read().environments()
+        assert environment["batch_size"] == size
+        largest = max(largest, environment["certificate"]["largest"])
+    assert largest < 1e-3
+    for size in (1, 7, 256):
+        for name, column in found[size].items():
+            other = found[10_000][name]
+            if column.dtype.kind != "f":
+                assert np.array_equal(column, other), f"{name} differs between batches of {size} and 10,000"
+            else:
+                # A likelihood moves by at most twice what a score does; the rest is float32's own rounding.
+                assert np.allclose(column, other, rtol=1e-6, atol=2 * largest + 1e-6), name
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 700), (100, 700), (100, 101), (95, 97), (256, 512), (699, 700)])
+def test_a_range_has_the_columns_that_it_has_in_the_whole(start: int, stop: int) -> None:
+    work = pass_of()
+    weights = work.model.load(weights_of(1))
+    whole = joined(evaluate(work, {"a": weights}, 0, 700))
+    part = joined(evaluate(work, {"a": weights}, start, stop))
+    same_columns(part, {name: column[start:stop] for name, column in whole.items()})
+
+
+def pass_of(predict: Any = linear, **changes: Any) -> Pass:
+    made: dict[str, Any] = {
+        "model": FunctionModel(predict),
+        "source": Arrays(*examples(700)),
+        "task": Classification(outputs="logits"),
+        "kept": frozenset({"rank", "nll", "finite"}),
+        "batch_size": 96,
+    }
+    return Pass(**{**made, **changes})
+
+
+def joined(outcomes: Any) -> dict[str, Array]:
+    parts: list[Part] = [outcome for _, outcome in outcomes if isinstance(outcome, Part)]
+    assert all(left.stop == right.start for left, right in pairwise(parts))
+    return {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+
+
+def test_parts_end_on_the_grid_and_hold_their_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = joined(evaluate(pass_of(), {"a": FunctionModel(linear).load(weights_of(1))}, 100, 700))
+    monkeypatch.setattr(milepost.loop.evaluate, "PUBLISH_SECONDS", 0.0)
+    work = pass_of()
+    outcomes = list(evaluate(work, {"a": work.model.load(weights_of(1))}, 100, 700))
+    bounds = [(part.start, part.stop) for _, part in outcomes if isinstance(part, Part)]
+    assert bounds == [(100, 256), (256, 512), (512, 700)]
+    same_columns(joined(outcomes), whole)
+
+
+def test_a_resident_that_fails_does_not_end_the_others() -> None:
+    def picky(weights: dict[str, Array], inputs: Array) -> Array:
+        if weights["b"][0] > 0 and len(inputs) < 96:
+            raise ValueError("too few")
+        return linear(weights, inputs)
+
+    work = pass_of(picky)
+    good, bad = weights_of(1), weights_of(1)
+    good["b"][0], bad["b"][0] = -1, 1
+    found = dict(evaluate(work, {"good": work.model.load(good), "bad": work.model.load(bad)}, 0, 700))
+    assert isinstance(found["good"], Part)
+    assert isinstance(found["bad"], Failure)
+    assert found["bad"].kind == "model error"
+    assert "rows 672 to 700: ValueError: too few (raised at" in found["bad"].message
+
+
+def test_a_source_that_ends_early_is_no_result() -> None:
+    inputs, labels = examples(100)
+    work = pass_of(source=Batches(lambda: iter([(inputs, labels)]), version="made@1"))
+    with pytest.raises(DataError, match="ended at row 100, but 700 rows were expected"):
+        list(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))
+
+
+def test_the_proof_costs_two_predictions_of_the_first_batch(tmp_path: Path) -> None:
+    predict = Counted()
+    go(evaluation_of(predict=predict), checkpoints(tmp_path / "lenet", 1, 2), store=tmp_path / "evals")
+    batches = -(-700 // 64)
+    assert predict.calls == 2 * batches + 1 + 2  # two checkpoints, once more whole, once more in two halves
+
+
+# ---------------------------------------------------------------------------------------------------------- the proof
+
+
+def test_the_certificate_is_the_largest_difference() -> None:
+    first = np.arange(12.0).reshape(4, 3)
+    sent: list[int] = []
+
+    def predict(inputs: Array) -> Array:
+        sent.append(len(inputs))
+        return first[inputs] + (1e-5 if len(inputs) == 4 else -3e-5)
+
+    found = prove(first, predict, np.arange(4))
+    assert sent == [4, 2, 2]
+    assert found.plain() == {
+        "largest": pytest.approx(3e-5),
+        "spread": 11.0,
+        "repeat": pytest.approx(1e-5),
+        "halves": pytest.approx(3e-5),
+        "rows": 4,
+        "constant": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [("noise", "dropout"), ("rows", "batch normalisation"), ("nan", "dropout")]
+)
+def test_what_differs_by_a_thousandth_is_refused(change: str, words: str) -> None:
+    first = np.arange(12.0).reshape(4, 3)
+
+    def predict(inputs: Array) -> Array:
+        made = first[inputs].copy()
+        if change == "noise" or (change == "rows" and len(inputs) < 4):
+            made[0, 0] += 0.012
+        if change == "nan":
+            made[0, 0] = np.nan
+        return made
+
+    with pytest.raises(StochasticModel, match=words):
+        prove(first, predict, np.arange(4))
+
+
+def test_one_row_and_fixed_batches_skip_the_halves() -> None:
+    first = np.ones((1, 3))
+    assert prove(first, lambda inputs: first, np.arange(1)).halves is None
+    many = np.ones((4, 3))
+    found = prove(many, lambda inputs: many, np.arange(4), halves=False)
+    assert (found.halves, found.constant) == (None, True)
+
+
+# ------------------------------------------------------------------------------------------------------- batch means
+
+
+def staged(tmp_path: Path, rows_right: Array) -> tuple[Any, Path]:
+    """A function model whose right rows are as told, in natural order."""
+    rows = len(rows_right)
+    labels = np.arange(rows) % CLASSES
+    answers = np.where(rows_right, labels, (labels + 1) % CLASSES)
+
+    def predict(weights: dict[str, Array], inputs: Array) -> Array:
+        return np.asarray(np.eye(CLASSES, dtype=np.float32)[inputs] * weights["scale"])
+
+    folder = tmp_path / "made"
+    folder.mkdir()
+    save(folder / "step-900.npz", {"scale": np.float32(2)})
+    source = Arrays(answers, labels, order="natural")
+    return evaluation_of(predict=predict, data={"test": source}, batch_size=359, metrics=METRICS[:3]), folder
+
+
+def test_the_gap_of_360_rows_in_batches_of_359(tmp_path: Path) -> None:
+    right = np.zeros(360, bool)
+    right[np.random.default_rng(0).permutation(359)[:298]] = True
+    right[359] = True
+    evaluation, folder = staged(tmp_path, right)
+    store = tmp_path / "evals"
+    told = go(evaluation, folder, store=store)
+    exact, mean = told.value("top1"), told.value("top1", "batch_mean", batch_size=359)
+    assert exact == 299 / 360
+    assert f"{exact:.6f}" == "0.830556"
+    assert mean == pytest.approx((298 / 359 + 1) / 2, abs=1e-15)
+    assert f"{mean:.6f}" == "0.915042"
+    (record,) = [item for item in told.of("record") if (item["metric"], item["estimator"]) == ("top1", "batch_mean")]
+    gap = record["gap"]
+    assert gap["value"] == mean - exact
+    # (1/B - r/N) (mean of the last - mean of the full ones)
+    assert gap["closed_form"] == pytest.approx((1 / 2 - 1 / 360) * (1 - 298 / 359), abs=1e-15)
+    assert gap["closed_form"] == pytest.approx(gap["value"], abs=1e-12)
+    assert (gap["batches"], gap["last_rows"]) == (2, 1)
+    # Afterwards, without model, checkpoint and data: from kept columns.
+    digest = record["checkpoint"]["digest"]
+    shutil.rmtree(folder)
+    made = batch_means(Store.open(store), digest, [36, 64, 100])
+    for size in (36, 64, 100):
+        expected = np.mean([right[begin : begin + size].mean() for begin in range(0, 360, size)])
+        (value,) = [
+            entry["value"]
+            for payload in made
+            if payload["batch_size"] == size
+            for entry in payload["values"]
+            if entry["metric"] == "top1"
+        ]
+        assert value == pytest.approx(expected, abs=1e-15)
+    with Store.open(store).index() as index:
+        sizes = {row.get("batch_size") for row in index.records(digest=digest) if row["metric"] == "top1"}
+    assert sizes == {None, 359, 36, 64, 100}
+
+
+@pytest.mark.parametrize("size", [36, 64, 100, 359, 360, 1000])
+def test_batch_means_do_not_depend_on_the_order_of_the_pass(size: int, tmp_path: Path) -> None:
+    inputs, labels = examples(360)
+    folder = checkpoints(tmp_path / "lenet", 1)
+    right = linear(weights_of(1), inputs).argmax(axis=1) == labels
+    expected = np.mean([right[begin : begin + size].mean() for begin in range(0, 360, size)])
+    for order in ("natural", "seeded"):
+        data = {"test": Arrays(inputs, labels, order=order)}
+        told = go(evaluation_of(data=data, batch_size=size), folder, store=tmp_path / order)
+        assert told.value("top1", "batch_mean", batch_size=size) == pytest.approx(expected, abs=1e-15)
+        assert told.value("top1") == right.mean()
+
+
+# ------------------------------------------------------------------------------------------------------ wide columns
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """A classification that also gives every score: 80 bytes a row, so not kept."""
+
+    outputs: str = "logits"
+    name: ClassVar[str] = "toy_wide"
+    always: ClassVar[tuple[str, ...]] = ("rank", "ties", "prediction", "finite")
+
+    @property
+    def _task(self) -> Classification:
+        return Classification(outputs="logits")
+
+    def columns(self) -> dict[str, Column]:
+        return {**self._task.columns(), "scores": Column("scores", "float64", "every score", (CLASSES,))}
+
+    def scores(self, outputs: Any) -> Array:
+        return self._task.scores(outputs)
+
+    def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
+        made = self._task.reduce(outputs, labels, wanted - {"scores"})
+        return {**made, **({"scores": np.asarray(outputs, np.float64)} if "scores" in wanted else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class MeanScore:
+    """The exact mean of all scores: reads a wide column."""
+
+    name: ClassVar[str] = "toy_mean_score"
+    headline: ClassVar[str] = "mean_score"
+    columns: ClassVar[tuple[str, ...]] = ("scores",)
+
+    def state(self, columns: Columns, weights: Array | None) -> Tally:
+        from milepost.metrics._states import ExactSums
+
+        scores = columns["scores"]
+        return Tally({"n": np.int64(scores.size)}, {"sum": ExactSums.of(scores)})
+
+    def values(self, state: Tally) -> dict[str, Value]:
+        return {"mean_score": Value(state.sums["sum"].ratio(state.count("n")))}
+
+
+@pytest.mark.parametrize("limits", [(), (100,), (100, 300, 512)])
+def test_wide_columns_live_on_as_states_and_survive_resumption(
+    limits: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milepost.loop.evaluate, "PUBLISH_ROWS", 256)
+    folder = checkpoints(tmp_path / "lenet", 1, 2)
+    evaluation = evaluation_of(task=Wide(), metrics=[TopK(1), MeanScore()])
+    for limit in limits:
+        go(evaluation, folder, store=tmp_path / "evals", limit=limit)
+    predict = Counted()
+    evaluation = evaluation_of(task=Wide(), metrics=[TopK(1), MeanScore()], predict=predict)
+    told = go(evaluation, folder, store=tmp_path / "evals")
+    assert "scores" not in columns_of(tmp_path / "evals")
+    assert len(predict.rows) <= 700 - max(limits, default=0) + 63  # the batch that is begun is predicted whole
+    inputs, _ = examples(700)
+    order = Arrays(*examples(700)).rows(np.arange(700))
+    for step in (1, 2):
+        # In the batches of the pass, as the framework gives them.
+        scores = np.concatenate(
+            [linear(weights_of(step), inputs[order[begin : begin + 64]]) for begin in range(0, 700, 64)]
+        )
+        assert told.value("mean_score", step=step) == pytest.approx(scores.astype(np.float64).mean(), rel=1e-12)
+    everything = go(
+        evaluation_of(task=Wide(), metrics=[TopK(1), MeanScore()], keep="all"), folder, store=tmp_path / "kept"
+    )
+    assert "scores" in columns_of(tmp_path / "kept")
+    for step in (1, 2):
+        assert told.value("mean_score", step=step) == everything.value("mean_score", step=step)

@@ -1,0 +1,124 @@
+"""What is kept: golden cases by hand, and laws that hold whatever was measured."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from milepost.report.retention import Held, Measured, Verdict, keep
+
+
+def held(step: int | None, content: str | None = None, name: str = "", barred: str = "") -> Held:
+    name = name or f"step-{step}"
+    contents = () if content == "" else (content or str(step),)
+    return Held(f"/run/{name}", name, step, contents, barred)
+
+
+def reasons(verdicts: list[Verdict]) -> dict[str, str]:
+    return {one.held.name: ("keep: " if one.keep else "delete: ") + one.reason for one in verdicts}
+
+
+def test_best_last_interval_and_the_rest() -> None:
+    every = [held(step) for step in (1, 2, 3, 4, 5, 6)]
+    spans = {"1": (0.9, 0.88, 0.92), "2": (0.85, 0.83, 0.885), "3": (0.7, 0.68, 0.72), "4": (0.8, 0.78, 0.82)}
+    measured = {name: Measured(*span) for name, span in spans.items()} | {"5": Measured(0.5), "6": Measured(0.6)}
+    assert reasons(keep(every, measured, higher=True, best=1, last=2)) == {
+        "step-1": "keep: best 1",
+        "step-2": "keep: its interval meets the best's",
+        "step-3": "delete: below the best 1, not among the last 2",
+        "step-4": "delete: below the best 1, not among the last 2",
+        "step-5": "keep: last 2",
+        "step-6": "keep: last 2",
+    }
+
+
+def test_lower_is_better_and_ties_are_all_kept() -> None:
+    every = [held(step) for step in (1, 2, 3, 4)]
+    measured = {"1": Measured(0.5), "2": Measured(0.5), "3": Measured(0.7), "4": Measured(0.9)}
+    shown = reasons(keep(every, measured, higher=False, best=1, last=1))
+    assert [shown[f"step-{step}"].partition(":")[0] for step in (1, 2, 3, 4)] == ["keep", "keep", "delete", "keep"]
+
+
+def test_what_lacks_something_stays_and_its_other_names_too() -> None:
+    every = [
+        held(1, "a"),
+        held(1, "a", "pinned", barred="pinned: it waits for its evaluation"),
+        held(2, "b"),
+        held(3, "c"),
+        held(4, "", "new"),
+        held(5, "without a record"),
+        held(None, "d", "final"),
+        held(9, "e"),
+    ]
+    measured = {name: Measured(value) for name, value in (("a", 0.1), ("b", 0.2), ("c", 0.3), ("d", 0.1), ("e", 0.9))}
+    assert reasons(keep(every, measured, higher=True, best=1, last=1)) == {
+        "step-1": "keep: same content as pinned, which stays",
+        "pinned": "keep: pinned: it waits for its evaluation",
+        "step-2": "delete: below the best 1, not among the last 1",
+        "step-3": "delete: below the best 1, not among the last 1",
+        "new": "keep: not evaluated yet",
+        "step-5": "keep: no whole value yet",
+        "final": "keep: neither its step nor its epoch is known",
+        "step-9": "keep: best 1",
+    }
+
+
+def test_epochs_order_what_has_no_step() -> None:
+    every = [Held(f"/run/epoch_{epoch:02}", f"epoch_{epoch:02}", None, (str(epoch),), "", epoch) for epoch in range(12)]
+    every.append(Held("/run/best", "best", None, ("4",)))  # a copy, whose name tells nothing
+    measured = {str(epoch): Measured(0.9 if epoch == 4 else 0.1 + epoch / 100) for epoch in range(12)}
+    verdicts = keep(every, measured, higher=True, best=1, last=2)
+    assert [one.held.name for one in verdicts if one.keep] == ["epoch_04", "epoch_10", "epoch_11", "best"]
+
+
+def test_two_variants_of_one_file_go_together() -> None:
+    both = Held("/run/step-1", "step-1", 1, ("raw", "ema"))
+    measured = {"raw": Measured(0.1), "ema": Measured(0.9), "2": Measured(0.5), "3": Measured(0.4)}
+    verdicts = keep([both, held(2), held(3)], measured, higher=True, best=1, last=1)
+    assert [one.keep for one in verdicts] == [True, False, True]
+    half = {"raw": Measured(0.1), "2": Measured(0.5), "3": Measured(0.4)}
+    assert keep([both, held(2), held(3)], half, higher=True, best=1, last=1)[0].reason == "no whole value yet"
+
+
+folders = st.lists(
+    st.tuples(st.integers(0, 8) | st.none(), st.sampled_from("abcdef"), st.booleans()), min_size=1, max_size=10
+)
+tables = st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.integers(0, 20), st.integers(0, 3)))
+
+
+@given(folders, tables, st.integers(1, 3), st.integers(1, 3), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_laws(
+    folder: list[tuple[int | None, str, bool]],
+    table: dict[str, tuple[int, int]],
+    best: int,
+    last: int,
+    higher: bool,
+) -> None:
+    every = [
+        held(step, content, f"name-{number}", "barred" if barred else "")
+        for number, (step, content, barred) in enumerate(folder)
+    ]
+    measured = {name: Measured(value, value - reach, value + reach) for name, (value, reach) in table.items()}
+    verdicts = keep(every, measured, higher=higher, best=best, last=last)
+    gone = [one for one in verdicts if not one.keep]
+    stays = [one for one in verdicts if one.keep]
+    assert [one.held for one in verdicts] == every
+    lost = {content for one in gone for content in one.held.contents}
+    assert not lost & {content for one in stays for content in one.held.contents}  # every name, or none
+    there = [measured[content] for one in every for content in one.contents if content in measured]
+    for one in gone:
+        (content,) = one.held.contents
+        mine = measured[content]
+        assert not one.held.barred
+        better = {other.value for other in there if (other.value > mine.value) == higher and other.value != mine.value}
+        assert better  # never the best
+        top = max(there, key=lambda other: other.value if higher else -other.value).value
+        tops = [other for other in there if other.value == top]
+        assert all(mine.high < other.low or other.high < mine.low for other in tops)  # type: ignore[operator]
+        own = max(other.step for other in every if other.contents == (content,) and other.step is not None)
+        assert any(other.held.step is not None and other.held.step > own for other in stays)
+    more = keep(every, measured, higher=higher, best=best + 1, last=last + 1)
+    assert {one.held.path for one in more if not one.keep} <= {one.held.path for one in gone}
+    barred = keep([replace(one, barred="x") for one in every], measured, higher=higher, best=best, last=last)
+    assert all(one.keep for one in barred)

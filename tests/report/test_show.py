@@ -1,0 +1,86 @@
+"""Everything known of one checkpoint, as lines."""
+
+from typing import Any
+
+import numpy as np
+from tests.report import samples
+
+from milepost.report.show import Evaluated, describe, drawn
+from milepost.report.tables_text import table_lines
+
+
+def lines_of(
+    records: list[dict[str, Any]], checkpoint: dict[str, Any], evaluations: tuple[Evaluated, ...] = ()
+) -> list[str]:
+    return drawn(describe(checkpoint, records, evaluations))
+
+
+def test_values_intervals_and_the_gap_in_words() -> None:
+    exact = {**samples.record(900, "top1", 299 / 360, n=360), "tied": 2, "spoiled": 1}
+    mean = {**samples.record(900, "top1", (298 / 359 + 1) / 2, n=360, size=359)}
+    told = "\n".join(lines_of([exact, mean], samples.checkpoint(900, "step-900", "last")))
+    for piece in (
+        "0.830556 = 299/360",
+        "[0.825556, 0.835556] 95 % wilson, population",
+        "batch mean of 359 rows: 0.915042; the last batch of 1 row counts like 359",
+        "step-900, last",
+        "2 rows whose label shares its score",
+        "1 rows with a score that is not a number",
+        samples.DIGESTS[900],
+        "360 (ok)",
+    ):
+        assert piece in told, piece
+
+
+def test_provenance_and_environments() -> None:
+    spec = {"weights": "d1", "task": {"name": "classification", "outputs": "logits"}, "code": "c0de", "skipped": None}
+    environments = [
+        {"device": "cpu", "threads": 2, "rows": 256, "timings": {"load": 0.012, "model": 7.0}},
+        {"device": "cpu", "threads": 1, "rows": 104},
+    ]
+    evaluated = Evaluated("k1", spec, {"kind": "arrays"}, environments)
+    lines = lines_of([], samples.checkpoint(900, "step-900"), (evaluated,))
+    assert "  kind  arrays" in lines
+    assert "evaluation k1" in lines
+    assert "  task.outputs  logits" in lines
+    assert "environment: mixed, 2 different" in lines
+    assert any(line.endswith("load 12 ms, model 7.0 s") for line in lines)
+    assert not any("skipped" in line for line in lines)
+
+
+def test_a_failed_checkpoint_tells_the_whole_message() -> None:
+    lines = lines_of([], samples.failed(200, "mismatch", "fc.weight is missing\nnearest: fc2.weight"))
+    assert any(line.endswith("mismatch: fc.weight is missing") for line in lines)
+    assert any(line.strip() == "nearest: fc2.weight" for line in lines)
+
+
+def test_superseded_paths_say_so() -> None:
+    row = samples.checkpoint(900, "step-900", "last")
+    row["sightings"][1]["current"] = False
+    lines = lines_of([], row)
+    assert any("last.pt" in line and "holds something else by now" in line for line in lines)
+
+
+def test_tables_of_arrays() -> None:
+    assert table_lines({"rows": np.array([3, 0]), "accuracy": np.array([2 / 3, np.nan])}) == [
+        "#  rows   accuracy",
+        "0     3     0.6667",
+        "1     0  undefined",
+    ]
+    assert table_lines({"matrix": np.array([[5, 1], [0, 4]])}) == [
+        "matrix: 2 x 2 [label, prediction]",
+        "#  0  1",
+        "0  5  1",
+        "1  0  4",
+    ]
+
+
+def test_large_tables_are_cut_and_say_so() -> None:
+    matrix = np.eye(30, dtype=np.int64)
+    matrix[4, 9], matrix[9, 4] = 12, 7
+    assert table_lines({"matrix": matrix}) == [
+        "matrix: 30 x 30 [label, prediction]",
+        "  label 4 predicted as 9: 12",
+        "  label 9 predicted as 4: 7",
+    ]
+    assert table_lines({"support": np.arange(30)})[-1] == "... 10 more rows"

@@ -1,0 +1,216 @@
+"""New code: a comment re-evaluates nothing, a preprocessing re-evaluates all, an added metric needs no model."""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests._material import Told, checkpoints, evaluation_of, go, linear, planned
+
+from milepost.core.types import Array
+from milepost.run.code_check import differences
+from milepost.store.store import Store
+
+ROWS, BATCH = 2000, 64
+
+EVALUATION = """
+import numpy as np
+from prep import scaled
+from milepost import Evaluation
+from milepost.data import Arrays
+from milepost.models.numpy import FunctionModel
+from milepost.metrics import CrossEntropy, TopK
+from milepost.tasks import Classification
+
+rng = np.random.default_rng(0)
+inputs, labels = rng.normal(size=(2000, 8)).astype(np.float32), rng.integers(0, 10, 2000)
+inputs[:, 0] = np.arange(2000) / 1000
+
+
+def predict(weights, x):
+    '''Score by one matrix.'''
+    with open("LOG", "a") as log:
+        log.writelines(f"{round(float(row) * 1000)}\\n" for row in x[:, 0])
+    return scaled(x) @ weights["w"] + weights["b"]
+
+
+evaluation = Evaluation(
+    model=FunctionModel(predict),
+    data={"test": Arrays(inputs, labels)},
+    task=Classification(outputs="logits"),
+    metrics=[TopK(1)],
+    batch_size=64,
+)
+"""
+PREPARE = '''
+def scaled(x):
+    """Scale."""
+    return x * 0.5
+'''
+
+
+class Project:
+    """A folder with an evaluation file, a module that it imports, and checkpoints."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runs = checkpoints(folder / "lenet", 100, 200, 300)
+        self.write("prep.py", PREPARE)
+        self.write("ev.py", EVALUATION)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text.replace("LOG", str(self.folder / "log")))
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.folder / name).read_text()
+        assert old in text
+        (self.folder / name).write_text(text.replace(old, new))
+
+    def run(self, **options: object) -> tuple[Told, list[int]]:
+        """Run in a fresh process; return what was told and the rows that were predicted."""
+        log = self.folder / "log"
+        log.write_text("")
+        told = go(self.folder / "ev.py", self.runs, store=self.folder / "evals", **options)
+        return told, [int(line) for line in log.read_text().splitlines()]
+
+    def plan(self) -> dict[str, str]:
+        return planned(self.folder / "ev.py", self.runs, store=self.folder / "evals")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path)
+    assert made.run()[0].done == (3, 0, 0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("ev.py", "rng = np", "# A comment.\nrng = np"),
+        ("ev.py", "Score by one matrix.", "Scores by one matrix, and adds a bias."),
+        ("prep.py", "    return x * 0.5", "    return (\n        x * 0.5  # half\n    )"),
+    ],
+)
+def test_comments_docstrings_and_layout_re_evaluate_nothing_and_are_told(
+    file: str, old: str, new: str, project: Project
+) -> None:
+    project.edit(file, old, new)
+    assert all(reason == "skip: nothing is missing" for reason in project.plan().values())
+    told, rows = project.run()
+    assert told.done == (0, 3, 0)
+    assert rows == []
+    assert f"only comments, docstrings or layout changed in {file}" in told.notes
+
+
+def test_an_edited_preprocessing_in_an_imported_module_re_evaluates_all_and_says_so(project: Project) -> None:
+    project.edit("prep.py", "x * 0.5", "x * x")
+    assert all(
+        reason.startswith("evaluate: no result with this code") and "probe decides" in reason
+        for reason in project.plan().values()
+    )
+    told, rows = project.run()
+    assert told.done == (3, 0, 0)
+    assert "the code changed (prep.py; version" in told.notes
+    assert "a probe of 256 rows differs (" in told.notes
+    assert "so all is evaluated anew on test" in told.notes
+    assert len(rows) >= 3 * ROWS
+    assert len(Store.open(project.folder / "evals").evaluations()) == 6
+    # From here on the new code is the known one.
+    told, rows = project.run()
+    assert (told.done, told.notes, rows) == ((0, 3, 0), "", [])
+    # Back to the old code: its results are still there.
+    project.edit("prep.py", "x * x", "x * 0.5")
+    told, rows = project.run()
+    assert (told.done, rows) == ((0, 3, 0), [])
+
+
+def test_an_added_metric_is_scored_from_kept_columns(project: Project) -> None:
+    project.edit("ev.py", "[TopK(1)]", "[TopK(1), TopK(3)]")
+    told, rows = project.run()
+    assert told.done == (0, 3, 0)
+    assert "a probe of 256 rows gives the same outcomes, so the results on test stand" in told.notes
+    assert {record["metric"] for record in told.of("record")} == {"top3"}
+    assert {reason for _, reason in told.ends.values()} == {"scored from kept columns"}
+    assert len(set(rows)) == 256  # the probe's rows, of one checkpoint
+    assert len(rows) == 256 + 2 * BATCH  # and the proof on its first batch
+    assert told.value("top3", step=100) > 0.2
+    # Nothing is probed twice.
+    told, rows = project.run()
+    assert (told.done, told.of("record"), rows) == ((0, 3, 0), [], [])
+
+
+def test_a_metric_that_needs_other_columns_needs_the_model(project: Project) -> None:
+    project.edit("ev.py", "[TopK(1)]", "[TopK(1), CrossEntropy()]")
+    told, rows = project.run()
+    assert told.done == (3, 0, 0)
+    assert len(rows) > 3 * ROWS
+    assert {record["metric"] for record in told.of("record")} >= {"cross_entropy"}
+    assert told.value("cross_entropy", step=100) > 0
+
+
+def test_harmless_code_is_found_out_by_the_probe(project: Project) -> None:
+    project.edit("prep.py", "return x * 0.5", "return 0.5 * x")
+    told, rows = project.run()
+    assert told.done == (0, 3, 0)
+    assert "results on test stand" in told.notes
+    assert len(set(rows)) == 256
+    # A new checkpoint is evaluated under the equivalent code, and the chain of facts is followed.
+    checkpoints(project.runs, 400)
+    project.edit("prep.py", "return 0.5 * x", "return x / 2")
+    told, _ = project.run()
+    assert told.done == (1, 3, 0)
+    assert len(Store.open(project.folder / "evals").evaluations()) == 4
+
+
+def test_a_data_set_that_was_left_out_is_probed_when_it_comes(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.edit(
+        "ev.py", '{"test": Arrays(inputs, labels)}', '{"a": Arrays(inputs, labels), "b": Arrays(-inputs, labels)}'
+    )
+    assert project.run()[0].done == (3, 0, 0)
+    project.edit("prep.py", "return x * 0.5", "return 0.5 * x")
+    for name in ("a", "b"):
+        told, rows = project.run(data=name)
+        assert told.done == (0, 3, 0), name
+        assert f"the results on {name} stand" in told.notes
+        assert len(set(rows)) == 256
+
+
+def test_a_declared_version_is_taken_at_its_word(tmp_path: Path) -> None:
+    folder = checkpoints(tmp_path / "lenet", 100)
+
+    def doubled(weights: dict[str, Array], inputs: Array) -> Array:
+        return linear(weights, inputs) * np.float32(-1)
+
+    store = tmp_path / "evals"
+    go(evaluation_of(version="1"), folder, store=store)
+    assert go(evaluation_of(version="1", predict=doubled), folder, store=store).done == (0, 1, 0)
+    told = go(evaluation_of(version="2", predict=doubled), folder, store=store)
+    assert told.done == (1, 0, 0)
+    assert "the code changed (declared version; version declared:1 to declared:2)" in told.notes
+    assert "differs (" in told.notes
+
+
+@pytest.mark.parametrize(
+    ("made", "stored", "certified", "said"),
+    [
+        ([0, 1], [0, 1], 0.0, ""),
+        ([0, 1], [0, 2], 1.0, "x in 1 row"),
+        ([0, 1], [1, 2], 0.0, "x in 2 rows"),
+        ([0.5, 1.0], [0.5, 1.001], 0.0, "x in 1 row"),
+        ([0.5, 1.0], [0.5, 1.001], 0.001, ""),
+        ([np.nan, np.inf], [np.nan, np.inf], 0.0, ""),
+        ([np.nan, 1.0], [1.0, np.nan], 1.0, "x in 2 rows"),
+        ([np.inf], [-np.inf], 1.0, "x in 1 row"),
+    ],
+)
+def test_differences(made: list[float], stored: list[float], certified: float, said: str) -> None:
+    dtype = np.int32 if all(isinstance(item, int) for item in made) else np.float32
+    found = differences({"x": np.array(made, dtype)}, {"x": np.array(stored, dtype)}, certified)
+    assert found == said
+
+
+def test_the_sources_here_are_what_they_seem() -> None:
+    compile(textwrap.dedent(EVALUATION), "ev.py", "exec")
+    compile(PREPARE, "prep.py", "exec")

@@ -1,0 +1,203 @@
+"""Tables of ties, NaN and infinities; what is refused, and with which words."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from milepost.core.types import Array
+from milepost.errors import DataError
+from milepost.tasks import Classification
+
+SPOILED = 2**31 - 1
+LOGITS = Classification(outputs="logits")
+SHARES = Classification(outputs="probabilities")
+
+
+def reduced(scores: Any, labels: Any, task: Classification = LOGITS) -> dict[str, Array]:
+    return task.reduce(np.asarray(scores), np.asarray(labels), frozenset(task.columns()))
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "rank", "above", "ties", "prediction"),
+    [
+        ([3.0, 2.0, 1.0], 0, 0, 0, 0, 0),
+        ([3.0, 2.0, 1.0], 2, 2, 2, 0, 0),
+        ([1.0, 1.0, 1.0], 0, 0, 0, 2, 0),
+        ([1.0, 1.0, 1.0], 2, 2, 0, 2, 0),
+        ([1.0, 3.0, 3.0], 1, 0, 0, 1, 1),
+        ([1.0, 3.0, 3.0], 2, 1, 0, 1, 1),
+        ([3.0, 1.0, 3.0], 1, 2, 2, 0, 0),
+        ([0.0, -0.0, -1.0], 1, 1, 0, 1, 0),
+        ([-np.inf, -np.inf, 0.0], 1, 2, 1, 1, 2),
+    ],
+)
+def test_rank_and_ties(scores: list[float], label: int, rank: int, above: int, ties: int, prediction: int) -> None:
+    found = reduced([scores], [label])
+    assert [found[name].item() for name in ("rank", "above", "ties", "prediction")] == [rank, above, ties, prediction]
+
+
+def test_of_a_dict_of_outputs_the_one_of_the_declared_name_is_taken() -> None:
+    scores = np.array([[1.0, 3.0], [4.0, 2.0]])
+    named = {"features": np.zeros((2, 9)), "logits": scores}
+    labels = np.array([1, 0])
+    wanted = frozenset({"rank"})
+    assert LOGITS.reduce(named, labels, wanted)["rank"].tolist() == [0, 0]
+    assert np.array_equal(LOGITS.scores(named), scores)
+    held = LOGITS.hold(named, labels)
+    assert held is not None
+    assert np.array_equal(held, scores)
+    with pytest.raises(DataError, match=r"outputs 'features', 'logits'; .* takes the one named 'probabilities'"):
+        SHARES.reduce(named, labels, wanted)
+
+
+@pytest.mark.parametrize(
+    "scores", [[np.nan, 1, 0], [0, np.nan, 1], [0, 1, np.inf], [np.inf] * 3, [-np.inf] * 3, [np.nan] * 3]
+)
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_spoiled_rows(scores: list[float], label: int) -> None:
+    found = reduced([scores, [0.0, 1.0, 2.0]], [label, 2])
+    assert [found[name][0] for name in ("rank", "above", "ties", "prediction", "finite")] == [
+        SPOILED,
+        SPOILED,
+        0,
+        -1,
+        0,
+    ]
+    assert all(np.isnan(found[name][0]) for name in ("nll", "confidence", "squared_error"))
+    assert [found[name][1] for name in ("rank", "prediction", "finite")] == [0, 2, 1]
+
+
+def test_minus_infinity_masks_a_class() -> None:
+    found = reduced([[0.0, -np.inf, 0.0], [0.0, -np.inf, 0.0]], [0, 1])
+    assert found["finite"].tolist() == [2, 2]
+    assert found["rank"].tolist() == [0, 2]
+    np.testing.assert_allclose(found["nll"], [math.log(2), np.inf], rtol=1e-7)
+    np.testing.assert_allclose(found["confidence"], [0.5, 0.5])
+    np.testing.assert_allclose(found["squared_error"], [0.5, 1.5])
+
+
+def test_probabilities_of_logits_by_hand() -> None:
+    found = reduced([[0.0, math.log(3.0)]], [0])
+    np.testing.assert_allclose(
+        [found[n].item() for n in ("nll", "confidence", "squared_error")], [math.log(4), 0.75, 1.125], rtol=1e-7
+    )
+
+
+def test_a_sure_and_right_row_keeps_its_small_loss() -> None:
+    # 1 - 1/(1 + e**-30) is lost in float32; its logarithm is not.
+    found = reduced(np.array([[30.0, 0.0]], np.float32), [0])
+    assert found["nll"].item() == pytest.approx(math.log1p(math.exp(-30.0)), rel=0, abs=3e-16)
+
+
+def test_many_small_terms_are_not_lost_beside_the_largest() -> None:
+    scores = np.full((1, 2001), -17.0, np.float32)
+    scores[0, 0] = 0.0
+    assert reduced(scores, [0])["nll"].item() == pytest.approx(math.log1p(2000 * math.exp(-17.0)), rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_as_far_apart_as_the_dtype_allows(dtype: Any) -> None:
+    most = np.finfo(dtype).max
+    found = reduced(np.array([[most, -most], [most, -most], [-100.0, 100.0]], dtype), [0, 1, 0])
+    assert found["nll"].tolist() == [0.0, np.inf, 200.0]
+    assert found["confidence"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_large_logits_do_not_overflow() -> None:
+    found = reduced(np.array([[1e4, 1e4 + 1]]), [0])
+    assert found["nll"].item() == pytest.approx(math.log1p(math.e), rel=1e-6)
+
+
+def test_integers_too_wide_for_float32_keep_their_order() -> None:
+    found = reduced(np.array([[2**53, 2**53 + 1]]), [1])
+    assert (found["rank"].tolist(), found["prediction"].tolist()) == ([0], [1])
+
+
+def test_declared_probabilities_are_taken_as_they_are() -> None:
+    found = reduced([[0.25, 0.75], [1.0, 0.0], [0.0, 1.0]], [0, 0, 0], SHARES)
+    np.testing.assert_allclose(found["nll"], [math.log(4), 0.0, np.inf])
+    np.testing.assert_allclose(found["confidence"], [0.75, 1.0, 1.0])
+    np.testing.assert_allclose(found["squared_error"], [1.125, 0.0, 2.0])
+
+
+@pytest.mark.parametrize("row", [[2.0, -1.0, 0.0], [0.2, 0.2, 0.2], [0.5, 0.5, -np.inf], [3.0, 1.0, 5.0]])
+def test_what_cannot_be_probabilities_is_refused(row: list[float]) -> None:
+    with pytest.raises(DataError, match=r'row 1 of a batch sums to .*Classification\(outputs="logits"\)'):
+        reduced([[0.5, 0.5, 0.0], row], [0, 0], SHARES)
+
+
+def test_nan_among_probabilities_spoils_its_row_only() -> None:
+    found = reduced([[0.5, np.nan], [0.5, 0.5], [np.inf, 0.0]], [0, 0, 0], SHARES)
+    assert found["finite"].tolist() == [0, 1, 0]
+
+
+def test_float16_probabilities_of_many_classes_are_near_enough() -> None:
+    shares = np.random.default_rng(0).dirichlet(np.full(1000, 0.1), 50).astype(np.float16)
+    assert reduced(shares, np.zeros(50, int), SHARES)["finite"].all()
+
+
+def test_scores_have_no_probabilities() -> None:
+    task = Classification(outputs="scores")
+    assert not {"nll", "confidence", "squared_error"} & task.columns().keys()
+    assert task.reduce(np.ones((1, 2)), np.array([1]), frozenset(task.columns()))["rank"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (
+            np.array([0, 3]),
+            r"label 3 is no class of a model with 3 outputs \(0 to 2\); 1 of 2 labels .* check the labels' offset",
+        ),
+        (np.array([-1, -1]), "label -1 is no class.*2 of 2 labels"),
+        (np.array([255, 0], np.uint8), "label 255 is no class"),
+        (np.array([2**64 - 1, 0], np.uint64), "label 18446744073709551615 is no class"),
+        (np.array([0.0, 1.0]), r"labels must be integers \(class indices\); their dtype is float64"),
+        (np.array([True, False]), "their dtype is bool"),
+        (np.array(["0", "1"]), "labels must be integers"),
+        (np.array([0]), r"2 rows of outputs came with labels of shape \(1,\); expected \(2,\)"),
+        (np.array([[0], [1]]), r"labels of shape \(2, 1\)"),
+        (np.eye(2, 3, dtype=int), r"labels of shape \(2, 3\)"),
+    ],
+)
+def test_wrong_labels_are_refused(labels: Array, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        LOGITS.reduce(np.zeros((2, 3)), labels, frozenset({"rank"}))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        (np.zeros(3), r"at least 2 classes; the model gave \(3,\)"),
+        (np.zeros((3, 1)), r"at least 2 classes; the model gave \(3, 1\)"),
+        (np.zeros((3, 4, 5)), r"the model gave \(3, 4, 5\)"),
+        (np.zeros((3, 4), complex), "real numbers; the model gave an array of complex128"),
+        (np.zeros((3, 4), bool), "an array of bool"),
+        (np.full((3, 4), "1.5"), "an array of <U3"),
+        (np.zeros((3, 4), object), "an array of object"),
+        (np.zeros((3, 4), "V4"), r"an array of \|V4"),
+        (np.zeros((3, 4), "M8[s]"), "an array of datetime64"),
+        ({"out": np.zeros((3, 4))}, r"the outputs 'out'; Classification\(outputs='logits'\) takes the one named"),
+        (None, "an array of object"),
+        ((torch.zeros(3, 4), torch.zeros(3, 7)), "the model gave a tuple: let it return the scores alone"),
+        (torch.zeros(3, 4, dtype=torch.bool), "an array of torch.bool"),
+        (torch.zeros(3, 4, dtype=torch.complex64), "an array of torch.complex64"),
+    ],
+)
+def test_wrong_outputs_are_refused(outputs: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        LOGITS.reduce(outputs, np.zeros(3, np.int64), frozenset({"rank"}))
+    with pytest.raises(DataError, match=words):
+        LOGITS.scores(outputs)
+
+
+def test_nothing_is_guessed_about_outputs() -> None:
+    with pytest.raises(DataError, match="never guesses"):
+        Classification(outputs="softmax")  # type: ignore[arg-type]
+
+
+def test_plain_lists_are_outputs_too() -> None:
+    assert LOGITS.reduce([[0.0, 1.0]], np.array([1]), frozenset({"rank"}))["rank"].tolist() == [0]

@@ -1,0 +1,68 @@
+"""A watch tries again what may pass, after longer and longer waits, and lets it be after some attempts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests._material import Told, checkpoints, evaluation_of, linear, request_of, weights_of
+
+from milepost.core.types import Array
+from milepost.watch import _retries
+from milepost.watch.stop_conditions import Ending
+from milepost.watch.watch import Terms, watch
+
+
+class Unlucky:
+    """A model that has no memory for one checkpoint the first few times; every failure is one attempt's last size."""
+
+    def __init__(self, step: int, times: int) -> None:
+        self.of, self.times = float(weights_of(step)["b"][0]), times
+
+    def __call__(self, weights: Mapping[str, Array], inputs: Array) -> Array:
+        if float(weights["b"][0]) == self.of and self.times > 0:
+            self.times -= len(inputs) == 1
+            raise MemoryError
+        return linear(weights, inputs)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_retries, "FIRST_SECONDS", 0.01)
+
+
+def watched(tmp_path: Path, times: int, end: str) -> Told:
+    """Watch three checkpoints until the second comes to an end."""
+    folder = checkpoints(tmp_path / "run", 1, 2, 3)
+    told = Told()
+
+    def listen(event: dict[str, Any]) -> None:
+        told.append(event)
+        assert event.get("attempts", 0) <= _retries.ATTEMPTS
+        if event["event"] == "checkpoint" and (event["name"], event["state"]) == ("step-2", end):
+            (folder / "DONE").touch()
+
+    evaluation = evaluation_of(rows=64, predict=Unlucky(2, times))
+    watch(request_of(evaluation, folder, store=tmp_path / "store"), Terms(Ending(done=True), interval=0.05), listen)
+    return told
+
+
+def states(told: Told) -> list[str]:
+    return [item["state"] for item in told.of("checkpoint") if item["name"] == "step-2"]
+
+
+def test_what_passes_is_evaluated_in_the_end(tmp_path: Path) -> None:
+    told = watched(tmp_path, 3, "done")  # with others, then alone; and once more alone
+    assert states(told)[-6:] == ["claimed", "complete"] * 2 + ["claimed", "done"]
+    assert [item["attempts"] for item in told.of("failure")] == [1, 2]
+    assert told.done == (3, 0, 0)
+
+
+def test_what_does_not_pass_is_let_be(tmp_path: Path) -> None:
+    told = watched(tmp_path, 1000, "failed")
+    assert states(told).count("claimed") == _retries.ATTEMPTS
+    assert states(told)[-1] == "failed"
+    assert [item["attempts"] for item in told.of("failure")] == [1, 2, 3, 4]
+    waits = [item["reason"] for item in told.of("checkpoint") if item["state"] == "complete" and item["reason"]]
+    assert waits == [f"out of memory: tried again in {seconds} s" for seconds in (0.01, 0.02, 0.04)]
+    assert told.done == (2, 0, 1)

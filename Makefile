@@ -3,7 +3,7 @@ PYTHON ?= python3
 # A process a core; a file's tests stay together, since they share what is costly to make.
 PYTEST_ARGS ?= -n auto --dist loadfile
 BIN := .venv/bin
-ALL := torch,slim,jax,images,pandas,watch,dev
+ALL := torch,slim,jax,images,pandas,dev
 # A complete .venv serves the demo too; without one it gets a light one of its own.
 DEMO := $(if $(wildcard .venv/.milepost-stamp),.venv,.venv-demo)
 

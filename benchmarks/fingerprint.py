@@ -12,7 +12,7 @@ import google_crc32c
 import numpy as np
 from _figures import Figure, in_turn, main, ratio, told
 
-from milepost._internal._ahead import ahead
+from milepost._internal.threads import ahead
 from milepost.data import Arrays
 
 ROWS, ROUNDS, BATCH = 1 << 17, 5, 256

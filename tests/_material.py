@@ -17,7 +17,8 @@ from milepost.evaluation.definition import Evaluation
 from milepost.metrics.cross_entropy import CrossEntropy
 from milepost.metrics.top_k import TopK
 from milepost.models.numpy import FunctionModel
-from milepost.run.run import Request, Summary, plan, run
+from milepost.run.request import Request
+from milepost.run.run import Summary, plan, run
 from milepost.store import _archive
 from milepost.store.store import Store
 from milepost.tasks.classification import Classification

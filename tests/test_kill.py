@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tests._material import ENVIRONMENT, MILEPOST, command, contents, files_of, leftovers, lines_of, save
 
-from milepost.run.planning import missing
+from milepost._internal.ranges import missing
 from milepost.store.store import Store
 
 ROWS, BATCH, CHECKPOINTS, KILLS = 1000, 64, 12, 20

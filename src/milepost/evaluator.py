@@ -16,7 +16,8 @@ import numpy as np
 from milepost._internal import heartbeat
 from milepost._internal.serialization import digest, spec_of
 from milepost.checkpoints._files.companions import standing
-from milepost.core.types import Batch, Failure, Found, Job, Json, Metric, Part, Source, Table, Target, Unit
+from milepost.core.protocols import Metric, Source
+from milepost.core.types import Batch, Failure, Found, Job, Json, Part, Table, Target, Unit
 from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import code_version, entries, load, settings_of

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from milepost._internal._ahead import ahead
+from milepost._internal.threads import ahead
 from milepost.errors import DataError, UsageError
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import materialise
-from milepost.core.types import Array, Format, Table
+from milepost.core.protocols import Format
+from milepost.core.types import Array, Table
 
 Fill = Callable[[h5py.File], object]
 

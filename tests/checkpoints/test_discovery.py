@@ -17,7 +17,8 @@ import pytest
 
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.formats.npz import Npz
-from milepost.core.types import Entry, Found
+from milepost.core.protocols import Entry
+from milepost.core.types import Found
 from milepost.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "checkpoints"

@@ -111,7 +111,6 @@ def test_lines_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert ("warning", "chmod o-w") in [
         (line.state, line.advice) for line in doctor._folder(str(tmp_path / "open"), str(tmp_path))
     ]
-    assert "polling: nfs4" in doctor._notification("x", str(tmp_path), "nfs4").message
 
 
 def test_without_json_one_line_a_finding(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from milepost.core.types import Engine, Found, Job, Target, Unit
+from milepost.core.protocols import Engine
+from milepost.core.types import Found, Job, Target, Unit
 from milepost.engines.inprocess import InProcess
 from milepost.engines.local import Local
 from milepost.registry import classes

@@ -29,7 +29,8 @@ from tests._material import (
 
 import milepost.loop.evaluate
 from milepost._internal.serialization import canonical
-from milepost.core.types import Array, Column, Columns, Failure, Metric, Part, Value
+from milepost.core.protocols import Metric
+from milepost.core.types import Array, Column, Columns, Failure, Part, Value
 from milepost.data.arrays import Arrays
 from milepost.data.batches import Batches
 from milepost.errors import DataError, StochasticModel

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from milepost.core.types import Array, Metric, Value
+from milepost.core.protocols import Metric
+from milepost.core.types import Array, Value
 from milepost.tasks import Classification
 
 CLASSES = 5

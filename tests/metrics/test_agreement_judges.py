@@ -12,7 +12,8 @@ from sklearn import metrics as judge
 from tests.metrics._stream import ALL, CLASSES, KINDS, Stream
 from torchmetrics import classification as peer
 
-from milepost.core.types import Array, Metric, Value
+from milepost.core.protocols import Metric
+from milepost.core.types import Array, Value
 from milepost.errors import UsageError
 from milepost.metrics import BalancedAccuracy, CohenKappa, Confusion, Matthews
 from milepost.metrics.matthews import _root

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milepost.core.types import Array, Metric
+from milepost.core.protocols import Metric
+from milepost.core.types import Array
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
 from milepost.tasks import Classification
 

@@ -9,7 +9,8 @@ import torch
 from sklearn import metrics as judge
 from torchmetrics import classification as peer
 
-from milepost.core.types import Array, Metric, Value
+from milepost.core.protocols import Metric
+from milepost.core.types import Array, Value
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
 from milepost.tasks import Classification
 

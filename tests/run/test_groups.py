@@ -23,7 +23,8 @@ from tests._material import (
 )
 
 import milepost.loop.evaluate
-from milepost.core.types import GRID, Array, Batch, Metric, Part
+from milepost.core.protocols import Metric
+from milepost.core.types import GRID, Array, Batch, Part
 from milepost.data.arrays import Arrays
 from milepost.data.batches import Batches
 from milepost.loop.evaluate import Pass, evaluate

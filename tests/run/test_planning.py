@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests._material import checkpoints, contents, evaluation_of, go, planned, request_of
 
+from milepost._internal.ranges import covered, missing
 from milepost.core.types import Found, Identity, Target
-from milepost.run.planning import covered, evaluation_key, missing, subject, units, wanted_rows
+from milepost.run.planning import units, wanted_rows
 from milepost.run.run import plan
+from milepost.store.keys import evaluation_key, subject
 
 Ranges = list[tuple[int, int]]
 

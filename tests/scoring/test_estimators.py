@@ -9,7 +9,8 @@ import pytest
 from sklearn import metrics as judge
 from tests.metrics._stream import ALL, Stream
 
-from milepost.core.types import Array, Metric
+from milepost.core.protocols import Metric
+from milepost.core.types import Array
 from milepost.data._order import make_order
 from milepost.metrics import (
     BalancedAccuracy,

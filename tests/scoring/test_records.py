@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from milepost._internal.serialization import digest, spec_of
-from milepost.core.types import Array, Metric, Part
+from milepost.core.protocols import Metric
+from milepost.core.types import Array, Part
 from milepost.data._order import make_order
 from milepost.errors import StoreError, UsageError
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK

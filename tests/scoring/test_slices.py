@@ -25,7 +25,8 @@ from tests._material import (
     weights_of,
 )
 
-from milepost.core.types import Array, Batch, Json, Metric
+from milepost.core.protocols import Metric
+from milepost.core.types import Array, Batch, Json
 from milepost.data.arrays import Arrays
 from milepost.data.batches import Batches
 from milepost.errors import UnstableData, UsageError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from milepost._internal.atomic import Owner
+from milepost._internal.process import Owner
 from milepost.errors import StoreError
 from milepost.store.leases import Lease, Pulses, Worker
 from milepost.store.store import Store

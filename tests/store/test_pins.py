@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from milepost._internal.atomic import Owner
+from milepost._internal.process import Owner
 from milepost.store.pins import Pin, Pins
 from milepost.store.store import Store
 

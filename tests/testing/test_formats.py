@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from milepost.checkpoints._files.bounded import identity_of
-from milepost.core.types import Array, Entry, Extent, Found, Table, Tensor
+from milepost.core.protocols import Entry
+from milepost.core.types import Array, Extent, Found, Table, Tensor
 from milepost.errors import Corrupt, Torn
 from milepost.testing import formats
 from milepost.testing.formats import FormatCase, Law, check_format

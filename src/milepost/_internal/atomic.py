@@ -11,15 +11,14 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
+from milepost._internal.process import Owner
+from milepost._internal.serialization import json_bytes
 from milepost.errors import StoreError
 
 PREFIX = ".tmp-"
@@ -42,109 +41,10 @@ _REMEDIES = {
 }
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 _DEAD_CLAIM_SECONDS = 60
-_FIELDS = 4  # of an owner's text
-_START = 19  # the start time's place behind the command's name in /proc/<pid>/stat
-_NUMBERS = re.compile(r"([0-9]+)")
 _numbers = itertools.count()
 
 
 # --------------------------------------------------------------------------------------------------------------- owners
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A process, named so that neither a reused number nor a reboot nor a container is mistaken for it.
-
-    `boot` holds the boot id and the number of the process namespace; `start` is the start time in clock ticks since
-    boot (0 where the system does not tell).
-
-    >>> Owner.parse(Owner.me().text()) == Owner.me()
-    True
-    """
-
-    host: str
-    boot: str
-    pid: int
-    start: int
-
-    @classmethod
-    def me(cls) -> "Owner":
-        """Return this process."""
-        return _owner_of(os.getpid())
-
-    @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """Read `text()` back; None where it is not one."""
-        # The host may hold hyphens; the rest may not.
-        parts = text.rsplit("-", 3)
-        if len(parts) != _FIELDS or not (parts[2].isdecimal() and parts[3].isdecimal()):
-            return None
-        return cls(parts[0], parts[1], int(parts[2]), int(parts[3]))
-
-    def text(self) -> str:
-        """Return `<host>-<boot>-<pid>-<start>`, fit for a file name."""
-        return f"{self.host}-{self.boot}-{self.pid}-{self.start}"
-
-    def alive(self) -> bool | None:
-        """Tell whether the process runs; None where this process cannot know (another host or container)."""
-        me = Owner.me()
-        if self.host != me.host:
-            return None
-        boot, _, space = self.boot.partition(".")
-        my_boot, _, my_space = me.boot.partition(".")
-        if boot != my_boot:
-            return False
-        if space != my_space:
-            return None
-        return _runs(self.pid, self.start)
-
-
-@cache
-def _owner_of(pid: int) -> Owner:
-    # Keyed by the process number, so that a forked child does not take its parent's name.
-    host = re.sub(r"[^A-Za-z0-9._-]", "_", os.uname().nodename)[:64] or "host"
-    status = _status(pid)
-    return Owner(host, f"{_boot()}.{_namespace()}", pid, status[1] if status else 0)
-
-
-def _boot() -> str:
-    try:
-        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-    except OSError:
-        return "0"
-    return re.sub(r"[^0-9a-f]", "", text.lower())[:16] or "0"
-
-
-def _namespace() -> str:
-    try:
-        return re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink())) or "0"
-    except OSError:
-        return "0"
-
-
-def _status(pid: int) -> tuple[str, int] | None:
-    """Return a process's state letter and start time, None where the system does not tell."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The command's name is in brackets and may hold anything, brackets too.
-    fields = text[text.rfind(")") + 2 :].split()
-    return (fields[0], int(fields[_START])) if len(fields) > _START else None
-
-
-def _runs(pid: int, start: int) -> bool:
-    status = _status(pid)
-    if status is not None:
-        # A zombie will never write again; another start time is another process with the old number.
-        return status[0] not in "ZX" and (start in (0, status[1]))
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 # ----------------------------------------------------------------------------------------------------------- publishing
@@ -333,16 +233,6 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def json_bytes(value: Any) -> bytes:
-    r"""Return the one JSON text of a plain value (as `plain.canonical`) with a newline: equal values, equal files.
-
-    >>> json_bytes({"b": 1, "a": None})
-    b'{"a":null,"b":1}\n'
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-    return text.encode("ascii") + b"\n"
-
-
 def publish_json(path: str | Path, value: Any) -> bool:
     """Publish a plain value as canonical JSON; see `publish`."""
     return publish(path, json_bytes(value))
@@ -355,21 +245,3 @@ def read_json(path: str | Path, limit: int = JSON_LIMIT) -> Any:
         return json.loads(data)
     except ValueError as error:
         raise StoreError(f"{path}: expected JSON, found damage ({error}); delete it to have it made again") from None
-
-
-def digest_json(value: Any) -> str:
-    """Return the first 32 hex digits of the SHA-256 of a plain value's canonical JSON, as `plain.digest` does.
-
-    >>> len(digest_json({"a": 1}))
-    32
-    """
-    return hashlib.sha256(json_bytes(value)[:-1]).hexdigest()[:32]
-
-
-def natural(text: str) -> list[Any]:
-    """Return a key that sorts numbers within text as numbers.
-
-    >>> sorted(["epoch_10.pt", "epoch_9.pt"], key=natural)
-    ['epoch_9.pt', 'epoch_10.pt']
-    """
-    return [int(piece) if place % 2 else piece for place, piece in enumerate(_NUMBERS.split(text))]

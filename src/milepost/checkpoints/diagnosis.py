@@ -8,34 +8,6 @@ from milepost.checkpoints._codecs import zip as zip_codec
 from milepost.checkpoints._files.bounded import AGAIN, CUT, HEADER_LIMIT
 from milepost.checkpoints.formats._keras.shards import index_of
 
-_SUFFIXES = (
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".npz",
-    ".safetensors",
-    ".bin",
-    ".pkl",
-    ".pickle",
-    ".h5",
-    ".hdf5",
-    ".keras",
-    ".th",
-    ".tar",
-    ".pt2",
-    ".index",
-    ".msgpack",
-    ".onnx",
-    ".gguf",
-    ".tflite",
-)
-_NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
-_COMPANIONS = re.compile(
-    r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|training_args\.bin"
-    r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)"
-    r"|part-\d{5}-of-\d{5}\.index|.+\.tempstate\d+",  # what TensorFlow has in hand while it writes
-    re.IGNORECASE,
-)
 _SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}", re.DOTALL)
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 _OLD_PICKLE = re.compile(
@@ -53,20 +25,6 @@ UNKNOWN = "not a checkpoint that any format knows"
 
 Verdict = tuple[str, str]
 """A failure: its kind and its message."""
-
-
-def is_named_so(name: str) -> bool:
-    """Tell whether a file's name is one that trainers give to checkpoints.
-
-    >>> is_named_so("model.PTH"), is_named_so("model.ckpt-900"), is_named_so("log.txt"), is_named_so("optimizer.pt")
-    (True, True, False, False)
-    """
-    return not is_companion(name) and (name.lower().endswith(_SUFFIXES) or bool(_NUMBERED.search(name)))
-
-
-def is_companion(name: str) -> bool:
-    """Tell whether a file is a companion of a checkpoint that an evaluation never needs (`optimizer.pt`)."""
-    return bool(_COMPANIONS.fullmatch(name))
 
 
 def verdict(path: str, head: bytes, tail: bytes, size: int) -> Verdict | None:

@@ -1,18 +1,20 @@
 """Finding checkpoints under paths: by content, whatever their names; names serve only for what nobody claims."""
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 
+from milepost._internal.text import natural
 from milepost.checkpoints._codecs import zip as zip_codec
 from milepost.checkpoints._files.bounded import identity, kind_of, opened, unreadable
 from milepost.checkpoints._files.companions import SAVED_MODEL, named
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
-from milepost.checkpoints.diagnosis import UNKNOWN, Verdict, folder_verdict, is_companion, is_named_so, verdict
-from milepost.core.types import Format, Found, Identity
+from milepost.checkpoints.diagnosis import UNKNOWN, Verdict, folder_verdict, verdict
+from milepost.checkpoints.names import is_candidate, is_companion
+from milepost.core.protocols import Format
+from milepost.core.types import Found, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
 from milepost.registry import classes
 
@@ -92,35 +94,7 @@ def would_search(found: Found) -> bool:
     """
     if found.format is not None or os.path.isdir(found.path):
         return True
-    return is_named_so(os.path.basename(found.path)) and not (found.failure and found.failure[1].endswith(UNKNOWN))
-
-
-def is_passed_over(name: str) -> bool:
-    """Tell whether a search passes an entry over by its name: hidden ones, and companions of checkpoints.
-
-    >>> is_passed_over(".tmp-1.npz"), is_passed_over("optimizer.pt"), is_passed_over("model.pt")
-    (True, True, False)
-    """
-    return name.startswith(".") or is_companion(name)
-
-
-def is_candidate(name: str) -> bool:
-    """Tell whether a file's name is one that trainers give to checkpoints.
-
-    >>> is_candidate("step-9.npz"), is_candidate("events.out.tfevents.1")
-    (True, False)
-    """
-    return is_named_so(name)
-
-
-def is_outside(path: str, named: Sequence[str]) -> bool:
-    """Tell whether something under the named paths is a symbolic link that leads out of all of them."""
-    return path not in named and os.path.islink(path) and leads_out(path, roots_of(named))
-
-
-def refused_link(path: str, named: Sequence[str]) -> Found | None:
-    """Return the row of a link that leads out; None where it is not named like a checkpoint, or a folder of them."""
-    return next(refused([path], roots_of(named)), None)
+    return is_candidate(os.path.basename(found.path)) and not (found.failure and found.failure[1].endswith(UNKNOWN))
 
 
 def is_store(names: Sequence[str]) -> bool:
@@ -131,17 +105,6 @@ def is_store(names: Sequence[str]) -> bool:
 def is_whole(path: str, names: Sequence[str]) -> bool:
     """Tell by its entries whether a folder is one checkpoint as a whole."""
     return SAVED_MODEL in names or folder_verdict(path, names) is not None
-
-
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sorting key in which numbers count as numbers.
-
-    >>> sorted(["step-10", "step-9", "step-010"], key=natural)
-    ['step-9', 'step-010', 'step-10']
-    """
-    pieces = re.split(r"([0-9]{1,18})", text)
-    key = [(0, int(piece), "") if index % 2 else (1, 0, piece) for index, piece in enumerate(pieces)]
-    return (*key, (2, 0, text))
 
 
 def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str]) -> Iterator[Found]:
@@ -217,7 +180,7 @@ def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[Item]:
 def _strange(entries: Sequence[os.DirEntry[str]]) -> Iterator[Found]:
     """Return the rows of what is named like a checkpoint and is no file: links to nothing, pipes, sockets, devices."""
     for entry in entries:
-        if is_named_so(entry.name):
+        if is_candidate(entry.name):
             why = _no_file(entry.path)
             try:
                 now = identity(os.lstat(entry.path))
@@ -321,7 +284,7 @@ def _asked(one: Format, items: Sequence[Item]) -> list[Found]:
 def _failed(item: Item) -> Found | None:
     if item.status is None or isinstance(item.problem, Vanished):
         return None
-    if not (item.asked or is_named_so(os.path.basename(item.path))):
+    if not (item.asked or is_candidate(os.path.basename(item.path))):
         return None
     why: Verdict | None
     if item.problem is not None:

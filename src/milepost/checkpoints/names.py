@@ -1,5 +1,6 @@
 """The training step that a file's name tells."""
 
+import os
 import re
 
 _SURE = re.compile(
@@ -42,3 +43,72 @@ def epoch_of_name(name: str) -> int | None:
     """
     found = _EPOCH.findall(name.replace("\\", "/").rpartition("/")[2])
     return int(found[-1]) if found else None
+
+
+_SUFFIXES = (
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".npz",
+    ".safetensors",
+    ".bin",
+    ".pkl",
+    ".pickle",
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".th",
+    ".tar",
+    ".pt2",
+    ".index",
+    ".msgpack",
+    ".onnx",
+    ".gguf",
+    ".tflite",
+)
+
+
+_NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
+
+
+_COMPANIONS = re.compile(
+    r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|training_args\.bin"
+    r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)"
+    r"|part-\d{5}-of-\d{5}\.index|.+\.tempstate\d+",  # what TensorFlow has in hand while it writes
+    re.IGNORECASE,
+)
+
+
+def is_candidate(name: str) -> bool:
+    """Tell whether a file's name is one that trainers give to checkpoints.
+
+    >>> is_named_so("model.PTH"), is_named_so("model.ckpt-900"), is_named_so("log.txt"), is_named_so("optimizer.pt")
+    (True, True, False, False)
+    """
+    return not is_companion(name) and (name.lower().endswith(_SUFFIXES) or bool(_NUMBERED.search(name)))
+
+
+def is_companion(name: str) -> bool:
+    """Tell whether a file is a companion of a checkpoint that an evaluation never needs (`optimizer.pt`)."""
+    return bool(_COMPANIONS.fullmatch(name))
+
+
+_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras|index)$", re.IGNORECASE)
+
+
+def short_name(path: str) -> str:
+    """Return a checkpoint's short name.
+
+    >>> short_name("/runs/a/step-900.pt")
+    'step-900'
+    """
+    return _SUFFIX.sub("", os.path.basename(path))
+
+
+def is_passed_over(name: str) -> bool:
+    """Tell whether a search passes an entry over by its name: hidden ones, and companions of checkpoints.
+
+    >>> is_passed_over(".tmp-1.npz"), is_passed_over("optimizer.pt"), is_passed_over("model.pt")
+    (True, True, False)
+    """
+    return name.startswith(".") or is_companion(name)

@@ -19,7 +19,8 @@ from milepost.checkpoints._files.companions import standing
 from milepost.checkpoints._files.layout import is_readable
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.names import step_of_name
-from milepost.core.types import Extent, Format, Found, Identity, Json, Table, Tensor
+from milepost.core.protocols import Format
+from milepost.core.types import Extent, Found, Identity, Json, Table, Tensor
 from milepost.errors import Corrupt, MilepostError, OutOfMemory, Torn, UsageError, checkpoint_error
 from milepost.registry import load
 

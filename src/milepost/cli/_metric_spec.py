@@ -35,7 +35,7 @@ def spec_from(text: str) -> dict[str, Any]:
 
 def metric_from(text: str) -> Any:
     """Return the registered metric that a text names."""
-    return resolve("milepost.scoring.records:metric_of")(spec_from(text))
+    return resolve("milepost.scoring.metric_spec:metric_of")(spec_from(text))
 
 
 def _key(text: str, item: ast.keyword) -> str:

@@ -22,7 +22,6 @@ from milepost.cli._output import json_lines
 from milepost.report._numbers import size
 from milepost.sandbox import confine
 from milepost.sandbox.selftest import try_out
-from milepost.watch import notify
 
 _ALLOWED = ("read a checkpoint", "write into the spool")
 _LITTLE = 1 << 30
@@ -169,7 +168,6 @@ def _folder(path: str, store: str) -> Iterator[Line]:
         return
     kind, status = _disk_space.kind_of(path), os.stat(path)
     yield Line(check, "ok", f"readable; {kind or 'file system unknown'}, {size(_disk_space.free(path))} free")
-    yield _notification(check, path, kind)
     if status.st_dev == os.stat(store).st_dev:
         yield Line(check, "ok", "on the store's file system: waiting checkpoints can be pinned by hard link")
     else:
@@ -177,15 +175,3 @@ def _folder(path: str, store: str) -> Iterator[Line]:
         yield Line(check, "warning", "not on the store's file system: a deleted checkpoint is lost", advice)
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         yield Line(check, "warning", f"anybody may write here (owner uid {status.st_uid})", "chmod o-w")
-
-
-def _notification(check: str, path: str, kind: str) -> Line:
-    if _disk_space.is_remote(kind):
-        return Line(check, "ok", f"watched by polling: {kind} does not tell what other machines do")
-    if not notify.is_installed():
-        advice = "for news within a fraction of a second: pip install 'milepost[watch]'"
-        return Line(check, "ok", "watched by polling: watchfiles is not installed", advice)
-    trouble = notify.trouble(path)
-    if trouble is not None:
-        return Line(check, "ok", f"watched by polling: notification does not work here ({trouble})")
-    return Line(check, "ok", "watched by notification (watchfiles), and by polling")

@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def request_of(args: argparse.Namespace) -> Any:
     """Turn parsed arguments into the driver's request."""
     file, attribute = evaluation_file(args.evaluation)
-    return resolve("milepost.run.run:Request")(
+    return resolve("milepost.run.request:Request")(
         checkpoints=tuple(args.checkpoints),
         store=args.store,
         file=file,

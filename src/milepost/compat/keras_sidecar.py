@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from milepost._internal.atomic import natural
 from milepost._internal.serialization import from_plain, to_plain
+from milepost._internal.text import natural
 from milepost.checkpoints.names import step_of_name
 from milepost.core.types import Failure, Found, Table
 from milepost.engines._process.confined_reader import ConfinedReader

@@ -1,8 +1,8 @@
 """The nouns of Milepost and the seams between its rooms: plain data and Protocols; nothing here does any work."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -95,39 +95,6 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-class Entry(Protocol):
-    """A file or folder of a listing, as a format sees it while looking for checkpoints."""
-
-    @property
-    def path(self) -> str:
-        """The full path."""
-
-    @property
-    def is_dir(self) -> bool:
-        """Whether it is a folder."""
-
-    @property
-    def head(self) -> bytes:
-        """The first 4096 bytes (b"" for a folder), read once."""
-
-
-class Format(Protocol):
-    """A checkpoint format: one file in `milepost/checkpoints`."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
-
-    def find(self, entries: Sequence[Entry]) -> Iterable[Found]:
-        """Claim checkpoints among one folder's entries, by content."""
-
-    def read(self, found: Found) -> Table:
-        """Return the table of tensors; raise a `CheckpointError` for a file that is damaged, unsafe or unsupported."""
-
-    def fetch(self, tensor: Tensor) -> bytes:
-        """Return the bytes of a tensor whose encoding is not "raw": C order, at most the declared size."""
-
-
 @dataclass(frozen=True, slots=True)
 class Variable:
     """A variable of the model that a checkpoint must restore; `tied_to` names the owner of a shared one.
@@ -144,29 +111,6 @@ class Variable:
     tied_to: str | None = None
     optional: bool = False
     also: tuple[tuple[str, str], ...] = ()
-
-
-class Model(Protocol):
-    """A framework adapter: builds the user's model once; `predict` is a pure function of the weights."""
-
-    def variables(self) -> Sequence[Variable] | None:
-        """Return what a checkpoint must restore, or None where the function takes whatever the checkpoint holds."""
-
-    def load(self, tensors: Mapping[str, Array]) -> Any:
-        """Turn arrays by variable name into resident weights; several may be resident at once."""
-
-    def predict(self, weights: Any, inputs: Any) -> Any:
-        """Return the outputs (an array of the framework, or a dict of them) for one batch of inputs."""
-
-
-class Placed(Protocol):
-    """An adapter that runs on a device and can say on which, and with what."""
-
-    def on(self, device: str) -> "Model":
-        """Return the same adapter for another device."""
-
-    def environment(self) -> dict[str, Json]:
-        """Return framework, version, device, threads: recorded, never part of a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,37 +131,6 @@ class Batch:
     groups: Array | None = None
     start: int = 0
     rows: Array | None = None
-
-
-class Source(Protocol):
-    """Held-out data.  `size` is None for a stream until it was read once."""
-
-    @property
-    def size(self) -> int | None:
-        """Number of examples."""
-
-    def fingerprint(self) -> dict[str, Json]:
-        """Return what identifies data and order: `{"kind", "digest", "order", ...}`, plain data."""
-
-    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
-        """Yield the batches that touch positions [start, stop) of the order, cut at multiples of `batch_size`."""
-
-
-class Ordered(Protocol):
-    """A source that can say which natural row stands at a position, and the other way round."""
-
-    def rows(self, positions: Array) -> Array:
-        """Natural row numbers at these positions (int64)."""
-
-    def positions(self, rows: Array) -> Array:
-        """Positions of these natural rows (int64)."""
-
-
-class Sliced(Protocol):
-    """A source that can tell its rows' slices without reading their inputs."""
-
-    def slices(self, start: int, stop: int) -> Mapping[str, Array]:
-        """Return values by the slice's name, one a row of positions [start, stop); {} where it has no slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,23 +157,6 @@ KEEP_BYTES = 64
 """A column is kept as long as a row of it takes no more than this; `keep="all"` keeps every one that is not ragged."""
 
 
-class Task(Protocol):
-    """Reduces outputs and labels to columns of outcomes: the only code that touches big arrays."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
-
-    def columns(self) -> Mapping[str, Column]:
-        """Every column that the task can compute; those in `always` are computed whatever the metrics ask for."""
-
-    def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
-        """Compute the wanted columns of one batch as NumPy arrays, one row an example."""
-
-    def scores(self, outputs: Any) -> Array:
-        """Return the scores as a float NumPy array [rows, ...]: what the proof of the model compares."""
-
-
 @dataclass(frozen=True, slots=True)
 class Value:
     """One number of a metric; `value` None means undefined.  `interval_of` is "proportion" where Wilson applies."""
@@ -269,56 +165,6 @@ class Value:
     numerator: float | int | None = None
     denominator: float | int | None = None
     note: str | None = None
-
-
-class State(Protocol):
-    """A mergeable summary of columns; `merge` is associative and commutative to the bit."""
-
-    def merge(self, other: Self) -> Self:
-        """Return the state of both."""
-
-    def to_bytes(self) -> bytes:
-        """Serialise: versioned, never pickle."""
-
-
-class Metric(Protocol):
-    """From columns to a state, from a state to named numbers.  It also declares `direction`, `unit` and `range`."""
-
-    @property
-    def name(self) -> str:
-        """The registered name of the class (`top_k`)."""
-
-    @property
-    def headline(self) -> str:
-        """The name of the value that stands for the metric (`top1`)."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of outcomes that it reads."""
-
-    def state(self, columns: Columns, weights: Array | None) -> Any:
-        """Summarise rows; `weights` is None where every row counts once, else float64 above 0."""
-
-    def values(self, state: Any) -> dict[str, Value]:
-        """Return the numbers by name, the headline first."""
-
-
-class Tabled(Protocol):
-    """A metric with arrays beside its numbers: per class, confusion, curves."""
-
-    def tables(self, state: Any) -> dict[str, Array]:
-        """Return arrays by name; stored beside the records, never in the index."""
-
-
-class MeanMetric(Protocol):
-    """A metric that is a mean: `contribution` gives each row's share; intervals, pairs and races follow from it."""
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Smallest and largest possible contribution."""
-
-    def contribution(self, columns: Columns) -> Array:
-        """Return one number a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,27 +219,3 @@ class Failure:
 
     kind: str
     message: str
-
-
-class Engine(Protocol):
-    """Runs evaluators: in this process, in another, on a cluster.  What crosses is plain data."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
-
-    def open(self, job: Job) -> "Session":
-        """Start what is needed and return a session; closing it ends every process that it started."""
-
-
-class Session(Protocol):
-    """An open engine: three calls, and `close`."""
-
-    def call(self, method: str, argument: Json) -> Json:
-        """Ask the evaluator or reader a plain question: `describe`, `discover`, `identify`, `inspect`."""
-
-    def run(self, units: Iterable[Unit]) -> Iterator[tuple[Target, Part | Failure]]:
-        """Evaluate units; yields parts as they are ready, any order, at least once."""
-
-    def close(self) -> None:
-        """End every process that the session started."""

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from milepost._internal.atomic import natural
+from milepost._internal.text import natural
 from milepost.core.types import Array, Batch, Json
 from milepost.data._labels import LabelOptions, label_options, labelling
 from milepost.data._slices_groups import described, refuse_unknown

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from milepost._internal.serialization import digest, spec_of
-from milepost.core.types import KEEP_BYTES, Metric, Model, Source, Task
+from milepost.core.protocols import Metric, Model, Source, Task
+from milepost.core.types import KEEP_BYTES
 from milepost.errors import DataError, UsageError
 from milepost.evaluation.validation import check_parts
 from milepost.registry import resolve

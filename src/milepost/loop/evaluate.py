@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from milepost._internal import heartbeat
-from milepost._internal._ahead import ahead
 from milepost._internal.serialization import digest, spec_of
-from milepost._internal.threads import Behind
-from milepost.core.types import Array, Batch, Failure, Json, Metric, Model, Part, Source, Task
+from milepost._internal.threads import Behind, ahead
+from milepost.core.protocols import Metric, Model, Source, Task
+from milepost.core.types import Array, Batch, Failure, Json, Part
 from milepost.errors import (
     CheckpointError,
     DataError,

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from milepost.core.types import GRID, Array, Batch, Source
+from milepost.core.protocols import Source
+from milepost.core.types import GRID, Array, Batch
 
 _ENDLESS = 1 << 62
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost._internal.serialization import spec_of
-from milepost.core.types import Metric
+from milepost.core.protocols import Metric
 from milepost.errors import UsageError
 from milepost.report._metrics_on_record import direction_of, recorded
 from milepost.report._numbers import count, decimals, number
@@ -13,11 +13,11 @@ from milepost.report._paired import Paired, joined, paired
 from milepost.report.addresses import find
 from milepost.report.best import one_data
 from milepost.report.table import Plain
-from milepost.run.planning import subject
 from milepost.scoring.columns import Scored, holding, lacking, slices_of
-from milepost.scoring.records import metric_of
+from milepost.scoring.metric_spec import metric_of
 from milepost.scoring.slices import parts_of
 from milepost.stats.mcnemar import mcnemar_exact, mcnemar_mid_p
+from milepost.store.keys import subject
 from milepost.store.store import Store
 
 _CHUNK = 1 << 16

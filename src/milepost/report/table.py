@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from milepost._internal.atomic import natural
+from milepost._internal.text import natural
 
 Plain = Mapping[str, Any]
 

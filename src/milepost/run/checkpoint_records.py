@@ -5,28 +5,17 @@ pass are tried again by the next run, the others when the file, or the model, ch
 """
 
 import os
-import re
 from collections.abc import Callable
 from typing import Any
 
 from milepost._internal.serialization import now, to_plain
 from milepost.checkpoints._files.companions import reworded
-from milepost.checkpoints.names import step_of_name
-from milepost.core.types import Found, Session
+from milepost.checkpoints.names import short_name, step_of_name
+from milepost.core.protocols import Session
+from milepost.core.types import Found
 from milepost.errors import retried
 from milepost.store.checkpoint_records import Sighting
 from milepost.store.store import Store
-
-_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras|index)$", re.IGNORECASE)
-
-
-def short_name(path: str) -> str:
-    """Return a checkpoint's short name.
-
-    >>> short_name("/runs/a/step-900.pt")
-    'step-900'
-    """
-    return _SUFFIX.sub("", os.path.basename(path))
 
 
 class Sighter:

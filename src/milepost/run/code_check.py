@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from milepost._internal.ranges import missing
 from milepost._internal.serialization import digest
 from milepost.core.types import GRID, Array, Failure, Found, Json, Part, Target, Unit
 from milepost.run.driver import Driver
-from milepost.run.planning import evaluation_key, missing
+from milepost.store.keys import evaluation_key
 
 _CODES = 5
 """How many earlier code versions are tried, the newest first."""

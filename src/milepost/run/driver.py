@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from milepost._internal.ranges import covered, missing
 from milepost._internal.serialization import now
 from milepost.checkpoints._files.companions import reworded
-from milepost.core.types import Failure, Found, Json, Part, Session, Target
+from milepost.core.protocols import Session
+from milepost.core.types import Failure, Found, Json, Part, Target
 from milepost.errors import Crashed, OutOfMemory, TimedOut, retried
 from milepost.run.checkpoint_records import Sighter
 from milepost.run.events import constant_note, memory_note, missing_note, progress_event, record_events
-from milepost.run.planning import BESIDES, covered, evaluation_key, missing, subject, units, wanted_rows
+from milepost.run.planning import units, wanted_rows
 from milepost.store.checkpoint_records import Sighting
+from milepost.store.keys import BESIDES, evaluation_key, subject
 from milepost.store.leases import Lease, Worker
 from milepost.store.store import Store
 

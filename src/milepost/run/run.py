@@ -8,46 +8,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from milepost._internal.atomic import natural
+from milepost._internal.ranges import covered
 from milepost._internal.serialization import from_plain
-from milepost.checkpoints._files.companions import named, parts_of
+from milepost._internal.text import natural
+from milepost.checkpoints._files.companions import named
 from milepost.checkpoints.discovery import looked_for
 from milepost.checkpoints.names import step_of_name
-from milepost.core.types import Found, Job, Json, Session
+from milepost.core.types import Found, Json
 from milepost.errors import UsageError
 from milepost.evaluation.definition import Evaluation
-from milepost.evaluation.loader import PLAIN, check_not_loading, name_of
-from milepost.registry import load, resolve
+from milepost.evaluation.loader import PLAIN, name_of
+from milepost.registry import resolve
 from milepost.run.code_check import settle_code
 from milepost.run.driver import Driver, Listen, Wish
-from milepost.run.planning import covered
-from milepost.sandbox.confine import lacking
+from milepost.run.request import Request, check_place, open_session, tell_sandbox
 from milepost.store.evaluations import partial_of
 from milepost.store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to run: checkpoints (files or folders), a store, an evaluation by file or live, and how.
-
-    `timeout` is how many seconds a process may give no sign of life; None waits for ever, as this process does.
-    """
-
-    checkpoints: tuple[str, ...]
-    store: str
-    file: str | None = None
-    attribute: str = "evaluation"
-    live: Any = None
-    match: str | None = None
-    limit: int | None = None
-    data: str | None = None
-    device: str | None = None
-    engine: str = "local"
-    again: bool = False
-    residents: int = 4
-    allow_missing: bool = False
-    timeout: float | None = 1800.0
-    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,52 +205,6 @@ def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> I
         session.close()
 
 
-def tell_sandbox(session: Session, listen: Listen) -> None:
-    """Tell what the process that reads checkpoints lacks of its sandbox, if anything."""
-    said = lacking(session.call("sandbox", None))
-    if said:
-        listen({"event": "note", "message": said})
-
-
-def open_session(request: Request) -> Session:
-    """Check a request and open the engine that it names; raises UsageError for what is off."""
-    check_not_loading()
-    _check(request)
-    options: dict[str, Json] = {"device": request.device} if request.device else {}
-    if request.allow_missing:
-        options["allow_missing"] = True
-    if request.timeout is not None:
-        options["timeout"] = request.timeout
-    if request.workers > 1:
-        options["workers"] = request.workers
-    if request.file is not None:
-        options["readable"] = [*_reached(request.checkpoints), os.path.join(request.store, "pins")]
-    job = Job(request.file, request.attribute, options, request.live)
-    session: Session = load("engines", request.engine)().open(job)
-    return session
-
-
-def _reached(paths: Sequence[str]) -> list[str]:
-    """Return what is read where these are named: a file that stands for a checkpoint of several brings its parts."""
-    meant = [named(path) for path in paths]
-    return [*meant, *(part for path in meant if os.path.isfile(path) for part in parts_of(path))]
-
-
-def _check(request: Request) -> None:
-    if request.limit is not None and request.limit < 1:
-        raise UsageError(f"--limit {request.limit}: expected 1 or more rows")
-    if request.residents < 1:
-        raise UsageError(f"--residents {request.residents}: expected 1 or more checkpoints")
-    if request.workers < 1 or (request.workers > 1 and request.engine == "inprocess"):
-        raise UsageError(
-            f"--workers {request.workers}: expected 1 or more processes, and 1 where the evaluation runs in this one"
-        )
-    if request.timeout is not None and not request.timeout > 0:
-        raise UsageError(f"timeout={request.timeout}: expected seconds above 0, or None to wait for ever")
-    if not request.checkpoints:
-        raise UsageError("no checkpoints were named; expected files or folders")
-
-
 def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[Found]:
     """Return the checkpoints in order of step, those whose names tell none (last, best) behind the others."""
     founds = [from_plain(Found, item) for item in plain]
@@ -288,17 +218,6 @@ def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[Found]
         return os.path.dirname(found.path), step is None, step or 0, natural(found.path)
 
     return sorted(founds, key=order)
-
-
-def check_place(store: str, founds: Sequence[Found]) -> None:
-    """Refuse a store that lies in a training folder: training deletes and rotates there."""
-    above = {str(folder) for folder in Path(store).resolve().parents}
-    for found in founds:
-        folder = os.path.realpath(os.path.dirname(found.path))
-        if folder in above:
-            raise UsageError(
-                f"the store {store} would lie in the training folder {folder}; name another place with --store"
-            )
 
 
 def run_evaluation(

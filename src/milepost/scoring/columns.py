@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from milepost.core.types import Array, Metric, Ordered
+from milepost.core.protocols import Metric, Ordered
+from milepost.core.types import Array
 from milepost.data._order import make_order
 from milepost.errors import StoreError
 from milepost.store.columns import ColumnsReader

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.serialization import digest, spec_of
-from milepost.core.types import Array, Json, Metric, Value
+from milepost.core.protocols import Metric
+from milepost.core.types import Array, Json, Value
 from milepost.errors import StoreError, UsageError
 from milepost.metrics._states import ExactSums, from_bytes
 from milepost.scoring.columns import Scored

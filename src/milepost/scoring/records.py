@@ -1,14 +1,14 @@
 """From kept columns to records, without the model: every metric by both estimators, on all rows and by slice."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 
 from milepost._internal.serialization import digest, spec_of
-from milepost.core.types import Array, Json, Metric
+from milepost.core.protocols import Metric
+from milepost.core.types import Array, Json
 from milepost.errors import UsageError
-from milepost.registry import load
 from milepost.scoring.columns import Scored, holding, lacking, slices_of
 from milepost.scoring.estimators import batch_mean, counted, exact, oddities
+from milepost.scoring.metric_spec import metric_of
 from milepost.scoring.slices import slice_records
 from milepost.store.store import Store
 
@@ -75,26 +75,6 @@ def _again(store: Store, key: str, payload: dict[str, Json], sizes: Sequence[int
             for record in slice_records(scored, [metric], sizes, name, values):
                 if record["estimator"] != "exact":
                     yield record
-
-
-def metric_of(spec: Mapping[str, Json]) -> Metric:
-    """Build a metric from its spec: its registered name and its settings; a UsageError where either does not fit.
-
-    >>> metric_of({"name": "top_k", "k": 3}).headline
-    'top3'
-    """
-    cls = load("metrics", spec["name"])
-    settings = {key: tuple(item) if isinstance(item, list) else item for key, item in spec.items()}
-    settings = {key: item for key, item in settings.items() if key not in ("name", "version")}
-    known = [item.name for item in fields(cls)] if is_dataclass(cls) else []
-    for key in settings:
-        if key not in known:
-            raise UsageError(f"{spec['name']} has no setting {key!r}; it has: {', '.join(known) or 'none'}")
-    try:
-        made: Metric = cls(**settings)
-    except TypeError as error:
-        raise UsageError(f"{spec['name']}({settings}): {error}") from error
-    return made
 
 
 def score_kept(store: Store, weights: str, metrics: Sequence[Metric]) -> list[dict[str, Json]]:

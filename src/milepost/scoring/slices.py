@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core.types import Array, Json, Metric, Source
+from milepost.core.protocols import Metric, Source
+from milepost.core.types import Array, Json
 from milepost.errors import DataError, UsageError
 from milepost.scoring.columns import Scored
 from milepost.scoring.estimators import batch_mean, counted, exact, oddities

@@ -21,7 +21,8 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from milepost._internal.atomic import json_bytes, readable
+from milepost._internal.atomic import readable
+from milepost._internal.serialization import json_bytes
 from milepost.core.types import Array
 from milepost.errors import StoreError
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
-from milepost._internal.atomic import json_bytes, read_json
-from milepost._internal.serialization import digest
+from milepost._internal.atomic import read_json
+from milepost._internal.serialization import digest, json_bytes
 from milepost.core.types import Identity, Json
 from milepost.errors import StoreError
 from milepost.store._storage import Storage

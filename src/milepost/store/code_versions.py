@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from milepost._internal.atomic import digest_json, json_bytes, read_json
+from milepost._internal.atomic import read_json
+from milepost._internal.serialization import digest, json_bytes
 from milepost.store._storage import Storage
 
 
@@ -16,7 +17,7 @@ class Codes:
 
     def add(self, code: Mapping[str, Any]) -> bool:
         """Put a code version: {"version", "files": {path: {"normalised", "raw"}}}; False where it is known."""
-        return self._storage.put(f"codes/code-{digest_json(code['version'])}.json", json_bytes(dict(code)))
+        return self._storage.put(f"codes/code-{digest(code['version'])}.json", json_bytes(dict(code)))
 
     def all(self) -> list[dict[str, Any]]:
         """Return the code versions, the newest last."""
@@ -52,4 +53,4 @@ class Codes:
 
 
 def _file(data: str, task: str, code: str) -> str:
-    return f"codes/equivalent-{digest_json([data, task, code])}.json"
+    return f"codes/equivalent-{digest([data, task, code])}.json"

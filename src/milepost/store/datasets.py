@@ -5,7 +5,8 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from milepost._internal.atomic import json_bytes, read_json
+from milepost._internal.atomic import read_json
+from milepost._internal.serialization import json_bytes
 from milepost.core.types import Array, Columns, Json, Part
 from milepost.errors import UnstableData
 from milepost.store._storage import Storage

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from milepost._internal.atomic import digest_json, json_bytes, read_json
+from milepost._internal.atomic import read_json
+from milepost._internal.serialization import digest, json_bytes
 from milepost.core.types import Identity
 from milepost.store._storage import Storage
 
@@ -36,4 +37,4 @@ class Deletions:
 
 
 def _file(run: str, path: str, identity: Identity) -> str:
-    return f"runs/{run}/deleted/{digest_json([path, list(identity.content)])}.json"
+    return f"runs/{run}/deleted/{digest([path, list(identity.content)])}.json"

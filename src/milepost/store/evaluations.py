@@ -3,7 +3,8 @@
 import re
 from typing import TYPE_CHECKING
 
-from milepost._internal.atomic import json_bytes, read_json
+from milepost._internal.atomic import read_json
+from milepost._internal.serialization import json_bytes
 from milepost.errors import StoreError
 from milepost.store._storage import Storage
 from milepost.store.records import Failures, Records

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from milepost._internal.atomic import natural, readable
+from milepost._internal.atomic import readable
+from milepost._internal.text import natural
 from milepost.store import _index_location, _index_refresh
 
 _Result = TypeVar("_Result")

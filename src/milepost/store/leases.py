@@ -14,7 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-from milepost._internal.atomic import Owner, disk_error, json_bytes, read_json
+from milepost._internal.atomic import disk_error, read_json
+from milepost._internal.process import Owner
+from milepost._internal.serialization import json_bytes
 from milepost.errors import StoreError
 from milepost.store._storage import Storage
 

@@ -22,8 +22,10 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from milepost._internal.atomic import Owner, digest_json, publish_json, read_json
+from milepost._internal.atomic import publish_json, read_json
 from milepost._internal.fileid import identity_of
+from milepost._internal.process import Owner
+from milepost._internal.serialization import digest
 from milepost.core.types import Identity
 
 _NOTE = "@pin.json"
@@ -137,7 +139,7 @@ class Pins:
         return self._folder / f"{_NEW}{Owner.me().text()}-{next(_numbers)}"
 
     def _pin(self, path: str, device: int, inode: int) -> Pin:
-        mine = digest_json([path, device, inode, Owner.me().text()])
+        mine = digest([path, device, inode, Owner.me().text()])
         return Pin(path, str(self._folder / mine / os.path.basename(path)))
 
     def held(self) -> Iterator[Pin]:

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from milepost._internal.atomic import json_bytes, read_json
+from milepost._internal.atomic import read_json
+from milepost._internal.serialization import json_bytes
 from milepost.errors import StoreError
 from milepost.store._storage import Storage
 

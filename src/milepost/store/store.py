@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milepost._internal import atomic
+from milepost._internal.serialization import json_bytes
 from milepost.errors import StoreError
 from milepost.store import leases
 from milepost.store._storage import FolderStorage
@@ -104,7 +105,7 @@ class Store:
         for run in (name, f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"):
             path = f"runs/{run}/run.json"
             if note:
-                self.storage.put(path, atomic.json_bytes({"name": name, "path": real}))
+                self.storage.put(path, json_bytes({"name": name, "path": real}))
             try:
                 if atomic.read_json(self.storage.get(path))["path"] == real:
                     self._runs[real] = run

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.serialization import to_plain
-from milepost.core.types import Engine, Failure, Job, Part, Session, Target, Unit
+from milepost.core.protocols import Engine, Session
+from milepost.core.types import Failure, Job, Part, Target, Unit
 from milepost.engines.inprocess import InProcess
 from milepost.errors import MilepostError, UsageError
 

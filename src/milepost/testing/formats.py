@@ -20,7 +20,8 @@ import numpy as np
 from milepost.checkpoints.discovery import Item, entry_of
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import materialise
-from milepost.core.types import Array, Format, Found, Table
+from milepost.core.protocols import Format
+from milepost.core.types import Array, Found, Table
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.serialization import canonical, spec_of
-from milepost.core.types import Array, Columns, Metric, Value
+from milepost.core.protocols import Metric
+from milepost.core.types import Array, Columns, Value
 from milepost.metrics._states import ExactSums, Tally, from_bytes
 from milepost.registry import classes, load
 from milepost.testing.variants import variants

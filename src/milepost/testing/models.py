@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.serialization import canonical
-from milepost.core.types import Array, Model
+from milepost.core.protocols import Model
+from milepost.core.types import Array
 
 TOLERANCE = 1e-5
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.serialization import canonical
-from milepost.core.types import Array, Batch, Source
+from milepost.core.protocols import Source
+from milepost.core.types import Array, Batch
 from milepost.errors import MilepostError
 
 Make = Callable[[], Source]

@@ -10,7 +10,7 @@ from typing import Self
 
 from milepost._internal.fileid import identity_of
 from milepost.checkpoints._files.companions import standing_in
-from milepost.checkpoints.discovery import is_candidate
+from milepost.checkpoints.names import is_candidate
 from milepost.store.pins import Pin, Pins
 from milepost.watch.snapshot import Changes, Content, Inventory, Key, Seen, key_of, whole_of
 

@@ -5,8 +5,9 @@ The driver's failures are not yet the ends: a file that changed since it was loo
 
 import os
 import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from milepost._internal.fileid import identity_of
@@ -14,7 +15,6 @@ from milepost.checkpoints._files.companions import standing
 from milepost.core.types import Found, Identity, Json
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, Vanished
 from milepost.run.driver import Driver, Item, Listen
-from milepost.run.planning import watch_order
 from milepost.watch._retries import ATTEMPTS, wait_seconds
 from milepost.watch.retry_requests import Wishes
 from milepost.watch.snapshot import Key, key_of
@@ -242,3 +242,47 @@ def _same(path: str, found: Found) -> bool:
         return identity_of(standing(found)).content == found.identity.content
     except OSError:
         return False
+
+
+def watch_order(
+    steps: Sequence[int | None], order: str, done: Iterable[int] = (), count: int | None = None
+) -> list[int]:
+    """Return the places of waiting checkpoints in the order in which a watch takes them, the first `count` of them.
+
+    `oldest`: by step.  `latest`: the newest first, then backwards.  `bisect`: the newest and the oldest, then ever the
+    one that lies farthest from all that is `done` or was taken: a coarse curve first, refined as time allows.  Those
+    without a step come first in `latest` and last otherwise.
+
+    >>> watch_order([100, 900, None, 500, 300], "oldest"), watch_order([100, 900, None, 500, 300], "latest")
+    ([0, 4, 3, 1, 2], [2, 1, 3, 4, 0])
+    >>> watch_order([100, 200, 300, 400, 500], "bisect"), watch_order([100, 200, 300], "bisect", done=[90])
+    ([4, 0, 2, 3, 1], [2, 1, 0])
+    """
+    known = sorted((step, place) for place, step in enumerate(steps) if step is not None)
+    loose = [place for place, step in enumerate(steps) if step is None]
+    if order == "latest":
+        return [*loose, *(place for _, place in reversed(known))][:count]
+    if order == "bisect":
+        return [*_bisected(known, done, count), *loose][:count]
+    return [*(place for _, place in known), *loose][:count]
+
+
+def _bisected(known: Sequence[tuple[int, int]], done: Iterable[int], count: int | None) -> list[int]:
+    taken = sorted(set(done))
+    waiting = {place: step for step, place in known}
+    distance = {place: _nearest(step, taken) for place, step in waiting.items()}
+    order: list[int] = []
+    while waiting and (count is None or len(order) < count):
+        # Of equal distances, and where nothing was taken yet, the newest: it is asked for most.
+        place = max(waiting, key=lambda at: (distance[at], waiting[at]))
+        order.append(place)
+        step = waiting.pop(place)
+        for other, its in waiting.items():
+            distance[other] = min(distance[other], abs(its - step))
+    return order
+
+
+def _nearest(step: int, taken: Sequence[int]) -> float:
+    """Return how far the nearest of the sorted steps is, infinity where there is none."""
+    at = bisect_left(taken, step)
+    return min((abs(step - other) for other in taken[max(0, at - 1) : at + 1]), default=float("inf"))

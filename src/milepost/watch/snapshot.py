@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 from milepost._internal.fileid import identity
 from milepost.checkpoints._files.companions import files_in, part_of, standing_in
-from milepost.checkpoints.discovery import is_outside, is_passed_over, is_store, is_whole, matches
-from milepost.checkpoints.names import step_of_name
+from milepost.checkpoints._files.links import is_outside
+from milepost.checkpoints.discovery import is_store, is_whole, matches
+from milepost.checkpoints.names import is_passed_over, step_of_name
 from milepost.core.types import Identity
 
 SWEEP_SECONDS = 30.0

@@ -13,11 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from milepost.checkpoints._files.companions import moved, reworded
-from milepost.checkpoints.discovery import is_candidate, would_search
-from milepost.checkpoints.names import step_of_name
+from milepost.checkpoints.discovery import would_search
+from milepost.checkpoints.names import is_candidate, short_name, step_of_name
 from milepost.core.types import Found, Json
-from milepost.run.checkpoint_records import short_name
-from milepost.run.planning import thinned
 from milepost.watch.scanner import Lookout
 from milepost.watch.snapshot import Changes, Key, Seen, key_of, whole_of
 
@@ -353,3 +351,19 @@ def _addressed(at: Found, place: str, path: str) -> Found:
         return at
     failure = (at.failure[0], reworded(at.failure[1], place, path)) if at.failure else None
     return replace(at, path=path, files=tuple(moved(file, place, path) for file in at.files), failure=failure)
+
+
+def thinned(steps: Iterable[int], every: int, kept: Iterable[int] = ()) -> set[int]:
+    """Return the steps that thinning leaves out: of each `every` steps the first is kept, and what is `kept` already.
+
+    >>> sorted(thinned([0, 937, 1874, 5100, 5200, 9999], 5000)), sorted(thinned([100, 200], 5000, kept=[200]))
+    ([937, 1874, 5200, 9999], [100])
+    """
+    have = set(kept)
+    taken = {step // every for step in have}
+    out = set()
+    for step in sorted(set(steps) - have):
+        if step // every in taken:
+            out.add(step)
+        taken.add(step // every)
+    return out

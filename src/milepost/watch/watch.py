@@ -14,18 +14,17 @@ from typing import Any
 from milepost._internal.fileid import identity, identity_of
 from milepost._internal.serialization import from_plain, now
 from milepost.checkpoints._files.companions import named, standing_in
-from milepost.checkpoints.discovery import is_candidate, is_outside, refused_link
+from milepost.checkpoints._files.links import is_outside, refused_link
+from milepost.checkpoints.names import is_candidate, short_name
 from milepost.core.types import Found
 from milepost.errors import CheckpointError, UsageError, Vanished
-from milepost.run.checkpoint_records import short_name
 from milepost.run.code_check import settle_code
 from milepost.run.driver import Driver, Listen, Wish
-from milepost.run.run import Request, check_place, open_session, tell_sandbox
+from milepost.run.request import Request, check_place, open_session, tell_sandbox
 from milepost.store.checkpoint_records import Sighting
 from milepost.store.leases import Worker
 from milepost.store.pins import Pin
 from milepost.store.store import Store
-from milepost.watch.notify import Notifier
 from milepost.watch.scanner import INTERVAL, Lookout
 from milepost.watch.scheduler import Ear, Turns, failure_event, whereabouts
 from milepost.watch.snapshot import Inventory, Seen, key_of
@@ -166,23 +165,22 @@ class _Watcher:
             settle_code(driver, founds)
         ending: str | None = None
         swept = False
-        with Notifier(self._lookout.folders, self._lookout.wake):
-            while True:
-                worked = self._step(ending=ending is not None)
-                if worked:
-                    swept = False
-                    continue
-                if ending is None:
-                    ending = self._ended()
-                    if ending is not None:
-                        self._note(f"{ending}: what is left is evaluated, then the watch ends")
-                elif not self._ledger.busy and not self._lookout.fresh:
-                    if swept and not self._rest():
-                        break
-                    self._lookout.scan(full=True)
-                    swept = True
-                    continue
-                self._lookout.wait()
+        while True:
+            worked = self._step(ending=ending is not None)
+            if worked:
+                swept = False
+                continue
+            if ending is None:
+                ending = self._ended()
+                if ending is not None:
+                    self._note(f"{ending}: what is left is evaluated, then the watch ends")
+            elif not self._ledger.busy and not self._lookout.fresh:
+                if swept and not self._rest():
+                    break
+                self._lookout.scan(full=True)
+                swept = True
+                continue
+            self._lookout.wait()
         return self._summary(ending or "")
 
     def _step(self, *, ending: bool) -> bool:

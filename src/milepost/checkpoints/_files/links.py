@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from milepost.checkpoints._files.bounded import identity
-from milepost.checkpoints.diagnosis import is_named_so
-from milepost.checkpoints.names import step_of_name
+from milepost.checkpoints.names import is_candidate, step_of_name
 from milepost.core.types import Found
 from milepost.errors import Corrupt
 
@@ -42,7 +41,7 @@ def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[Found]:
             missed = bool(_FOLDERS.search(name)) or step_of_name(path) is not None
             missed = missed and not any(_beneath(root, real) for root in roots)
         else:
-            missed = is_named_so(name)
+            missed = is_candidate(name)
         if missed:
             why = (
                 f"{path}: a symbolic link to {real}, outside of the folders that were named, was not followed; if it "
@@ -72,3 +71,13 @@ def check_parts(standing: str, parts: Sequence[str], folder: str | None = None) 
 
 def _beneath(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def is_outside(path: str, named: Sequence[str]) -> bool:
+    """Tell whether something under the named paths is a symbolic link that leads out of all of them."""
+    return path not in named and os.path.islink(path) and leads_out(path, roots_of(named))
+
+
+def refused_link(path: str, named: Sequence[str]) -> Found | None:
+    """Return the row of a link that leads out; None where it is not named like a checkpoint, or a folder of them."""
+    return next(refused([path], roots_of(named)), None)

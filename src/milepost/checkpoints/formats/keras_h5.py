@@ -12,7 +12,8 @@ from milepost.checkpoints._files.bounded import identity_of, opened
 from milepost.checkpoints._files.layout import unread
 from milepost.checkpoints.formats._keras.shards import index_of
 from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
-from milepost.core.types import Entry, Found, Table, Tensor
+from milepost.core.protocols import Entry
+from milepost.core.types import Found, Table, Tensor
 from milepost.errors import CheckpointError, Torn
 
 NOTE = "HDF5 holds no checksums of its values"

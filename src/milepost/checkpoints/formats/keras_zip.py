@@ -23,7 +23,8 @@ from milepost.checkpoints._codecs.zip import (
 from milepost.checkpoints._files.bounded import OpenFile, identity_of, opened
 from milepost.checkpoints._files.layout import affordable, unread
 from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
-from milepost.core.types import Entry, Found, Identity, Table, Tensor
+from milepost.core.protocols import Entry
+from milepost.core.types import Found, Identity, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
 
 _WEIGHTS = "model.weights.h5"

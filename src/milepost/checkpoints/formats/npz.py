@@ -32,7 +32,8 @@ from milepost.checkpoints._files.layout import (
     unsafe,
 )
 from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
-from milepost.core.types import Entry, Extent, Found, Identity, Table, Tensor
+from milepost.core.protocols import Entry
+from milepost.core.types import Extent, Found, Identity, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, identity_of, opened
 from milepost.checkpoints._files.layout import checked_shape, dtype_of, missing, refused, total
 from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
-from milepost.core.types import Entry, Extent, Found, Json, Table, Tensor
+from milepost.core.protocols import Entry
+from milepost.core.types import Extent, Found, Json, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 _TYPES = {

@@ -32,7 +32,8 @@ from milepost.checkpoints.formats._tensorflow.kind import begins_as_index, kind_
 from milepost.checkpoints.formats._tensorflow.names import Named, is_candidate, roles_of, step_of
 from milepost.checkpoints.formats._tensorflow.object_graph import GRAPH, Told, plain_name, told_by
 from milepost.checkpoints.formats._tensorflow.slices import NAMES, STRING, joined, kind_of
-from milepost.core.types import Array, Entry, Extent, Found, Identity, Role, Table, Tensor
+from milepost.core.protocols import Entry
+from milepost.core.types import Array, Extent, Found, Identity, Role, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 _PART = re.compile(r"(.+)\.(?:data-\d{5}-of-\d{5}|meta)")

@@ -33,7 +33,8 @@ from milepost.checkpoints.formats._tensorflow.slices import (
     slice_of,
 )
 from milepost.checkpoints.formats._tensorflow.v1_values import is_known, values_of
-from milepost.core.types import Array, Entry, Extent, Found, Identity, Role, Table, Tensor
+from milepost.core.protocols import Entry
+from milepost.core.types import Array, Extent, Found, Identity, Role, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 _PACKED = "protobuf"

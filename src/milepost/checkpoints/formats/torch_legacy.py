@@ -15,7 +15,8 @@ from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_
 from milepost.checkpoints._files.layout import checked_shape, refused, shown, unread
 from milepost.checkpoints.formats._torch.storages import KNOWN, Storage, StorageType
 from milepost.checkpoints.formats._torch.table import Ground, named_by, step_of, tensors_of
-from milepost.core.types import Entry, Found, Table, Tensor
+from milepost.core.protocols import Entry
+from milepost.core.types import Found, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 MAGIC = 0x1950A86A20F9469CFC6C

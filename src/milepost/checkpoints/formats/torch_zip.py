@@ -15,7 +15,8 @@ from milepost.checkpoints._files.bounded import HEADER_LIMIT, OpenFile, identity
 from milepost.checkpoints._files.layout import refused, shown, unread
 from milepost.checkpoints.formats._torch.storages import KNOWN, Storage, StorageType
 from milepost.checkpoints.formats._torch.table import Ground, step_of, tensors_of
-from milepost.core.types import Entry, Found, Table, Tensor
+from milepost.core.protocols import Entry
+from milepost.core.types import Found, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Program, Torn, Unsupported
 
 _SCRIPT = ("constants.pkl", "code/", "bytecode.pkl", "ts_code/")

@@ -8,8 +8,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
+from milepost._internal.text import natural
 from milepost.checkpoints._files.companions import standing
-from milepost.checkpoints.discovery import find, natural
+from milepost.checkpoints.discovery import find
 from milepost.checkpoints.names import step_of_name
 from milepost.core.types import Found
 from milepost.errors import Torn, UsageError, Vanished, checkpoint_error

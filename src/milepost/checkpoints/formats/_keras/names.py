@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from milepost._internal.text import natural
 from milepost.checkpoints._codecs.hdf5 import Dataset, Tree
 from milepost.checkpoints._files.roles import STEP_LIMIT, role_of
-from milepost.checkpoints.discovery import natural
 from milepost.core.types import Role
 from milepost.errors import Corrupt
 

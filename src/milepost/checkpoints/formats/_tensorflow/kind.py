@@ -9,7 +9,7 @@ from typing import Literal
 from milepost.checkpoints._codecs.protobuf import BYTES, VARINT
 from milepost.checkpoints._codecs.sstable import MAGIC, open_table
 from milepost.checkpoints._files.bounded import opened
-from milepost.core.types import Entry
+from milepost.core.protocols import Entry
 from milepost.errors import CheckpointError, Corrupt
 
 Kind = Literal["bundle", "v1", "damaged", "other"]

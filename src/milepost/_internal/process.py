@@ -1,0 +1,109 @@
+"""Processes: who owns a file, and whether that process still runs."""
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+_FIELDS = 4  # of an owner's text
+
+
+_START = 19  # the start time's place behind the command's name in /proc/<pid>/stat
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process, named so that neither a reused number nor a reboot nor a container is mistaken for it.
+
+    `boot` holds the boot id and the number of the process namespace; `start` is the start time in clock ticks since
+    boot (0 where the system does not tell).
+
+    >>> Owner.parse(Owner.me().text()) == Owner.me()
+    True
+    """
+
+    host: str
+    boot: str
+    pid: int
+    start: int
+
+    @classmethod
+    def me(cls) -> "Owner":
+        """Return this process."""
+        return _owner_of(os.getpid())
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read `text()` back; None where it is not one."""
+        # The host may hold hyphens; the rest may not.
+        parts = text.rsplit("-", 3)
+        if len(parts) != _FIELDS or not (parts[2].isdecimal() and parts[3].isdecimal()):
+            return None
+        return cls(parts[0], parts[1], int(parts[2]), int(parts[3]))
+
+    def text(self) -> str:
+        """Return `<host>-<boot>-<pid>-<start>`, fit for a file name."""
+        return f"{self.host}-{self.boot}-{self.pid}-{self.start}"
+
+    def alive(self) -> bool | None:
+        """Tell whether the process runs; None where this process cannot know (another host or container)."""
+        me = Owner.me()
+        if self.host != me.host:
+            return None
+        boot, _, space = self.boot.partition(".")
+        my_boot, _, my_space = me.boot.partition(".")
+        if boot != my_boot:
+            return False
+        if space != my_space:
+            return None
+        return _runs(self.pid, self.start)
+
+
+@cache
+def _owner_of(pid: int) -> Owner:
+    # Keyed by the process number, so that a forked child does not take its parent's name.
+    host = re.sub(r"[^A-Za-z0-9._-]", "_", os.uname().nodename)[:64] or "host"
+    status = _status(pid)
+    return Owner(host, f"{_boot()}.{_namespace()}", pid, status[1] if status else 0)
+
+
+def _boot() -> str:
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:
+        return "0"
+    return re.sub(r"[^0-9a-f]", "", text.lower())[:16] or "0"
+
+
+def _namespace() -> str:
+    try:
+        return re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink())) or "0"
+    except OSError:
+        return "0"
+
+
+def _status(pid: int) -> tuple[str, int] | None:
+    """Return a process's state letter and start time, None where the system does not tell."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The command's name is in brackets and may hold anything, brackets too.
+    fields = text[text.rfind(")") + 2 :].split()
+    return (fields[0], int(fields[_START])) if len(fields) > _START else None
+
+
+def _runs(pid: int, start: int) -> bool:
+    status = _status(pid)
+    if status is not None:
+        # A zombie will never write again; another start time is another process with the old number.
+        return status[0] not in "ZX" and (start in (0, status[1]))
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

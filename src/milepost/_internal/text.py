@@ -1,0 +1,14 @@
+"""Text for people: natural order, lists with a limit."""
+
+import re
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sorting key in which numbers count as numbers.
+
+    >>> sorted(["step-10", "step-9", "step-010"], key=natural)
+    ['step-9', 'step-010', 'step-10']
+    """
+    pieces = re.split(r"([0-9]{1,18})", text)
+    key = [(0, int(piece), "") if index % 2 else (1, 0, piece) for index, piece in enumerate(pieces)]
+    return (*key, (2, 0, text))

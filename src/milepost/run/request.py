@@ -1,0 +1,97 @@
+"""What a run is asked for, checked, and the engine that it names, opened."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from milepost.checkpoints._files.companions import named, parts_of
+from milepost.core.protocols import Session
+from milepost.core.types import Found, Job, Json
+from milepost.errors import UsageError
+from milepost.evaluation.loader import check_not_loading
+from milepost.registry import load
+from milepost.run.driver import Listen
+from milepost.sandbox.confine import lacking
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to run: checkpoints (files or folders), a store, an evaluation by file or live, and how.
+
+    `timeout` is how many seconds a process may give no sign of life; None waits for ever, as this process does.
+    """
+
+    checkpoints: tuple[str, ...]
+    store: str
+    file: str | None = None
+    attribute: str = "evaluation"
+    live: Any = None
+    match: str | None = None
+    limit: int | None = None
+    data: str | None = None
+    device: str | None = None
+    engine: str = "local"
+    again: bool = False
+    residents: int = 4
+    allow_missing: bool = False
+    timeout: float | None = 1800.0
+    workers: int = 1
+
+
+def tell_sandbox(session: Session, listen: Listen) -> None:
+    """Tell what the process that reads checkpoints lacks of its sandbox, if anything."""
+    said = lacking(session.call("sandbox", None))
+    if said:
+        listen({"event": "note", "message": said})
+
+
+def open_session(request: Request) -> Session:
+    """Check a request and open the engine that it names; raises UsageError for what is off."""
+    check_not_loading()
+    _check(request)
+    options: dict[str, Json] = {"device": request.device} if request.device else {}
+    if request.allow_missing:
+        options["allow_missing"] = True
+    if request.timeout is not None:
+        options["timeout"] = request.timeout
+    if request.workers > 1:
+        options["workers"] = request.workers
+    if request.file is not None:
+        options["readable"] = [*_reached(request.checkpoints), os.path.join(request.store, "pins")]
+    job = Job(request.file, request.attribute, options, request.live)
+    session: Session = load("engines", request.engine)().open(job)
+    return session
+
+
+def _reached(paths: Sequence[str]) -> list[str]:
+    """Return what is read where these are named: a file that stands for a checkpoint of several brings its parts."""
+    meant = [named(path) for path in paths]
+    return [*meant, *(part for path in meant if os.path.isfile(path) for part in parts_of(path))]
+
+
+def _check(request: Request) -> None:
+    if request.limit is not None and request.limit < 1:
+        raise UsageError(f"--limit {request.limit}: expected 1 or more rows")
+    if request.residents < 1:
+        raise UsageError(f"--residents {request.residents}: expected 1 or more checkpoints")
+    if request.workers < 1 or (request.workers > 1 and request.engine == "inprocess"):
+        raise UsageError(
+            f"--workers {request.workers}: expected 1 or more processes, and 1 where the evaluation runs in this one"
+        )
+    if request.timeout is not None and not request.timeout > 0:
+        raise UsageError(f"timeout={request.timeout}: expected seconds above 0, or None to wait for ever")
+    if not request.checkpoints:
+        raise UsageError("no checkpoints were named; expected files or folders")
+
+
+def check_place(store: str, founds: Sequence[Found]) -> None:
+    """Refuse a store that lies in a training folder: training deletes and rotates there."""
+    above = {str(folder) for folder in Path(store).resolve().parents}
+    for found in founds:
+        folder = os.path.realpath(os.path.dirname(found.path))
+        if folder in above:
+            raise UsageError(
+                f"the store {store} would lie in the training folder {folder}; name another place with --store"
+            )

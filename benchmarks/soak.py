@@ -266,8 +266,8 @@ def account(world: World, outcome: Outcome, have: set[int], written: list[int]) 
         if Path(item["path"]).name.startswith("step-"):
             states.setdefault(item["state"], set()).add(item["step"])
     steps = {mark % 1000 for mark in have}
-    sightings = Store.open(world.store).sightings()
-    lost = [Path(item.path) for item in sightings if item.failure and item.failure[0] == "vanished"]
+    checkpoints = Store.open(world.store).checkpoints()
+    lost = [Path(item.path) for item in checkpoints if item.failure and item.failure[0] == "vanished"]
     vanished = {int(path.stem[5:]) for path in lost if path.name.startswith("step-")}
     claimed = states.get("claimed", set()) | states.get("done", set())
     claimed |= {int(Path(name).stem[5:]) for name in world.pinned}
@@ -318,7 +318,7 @@ def clean_run(place: Path) -> tuple[Values, dict[int, str]]:
     done = subprocess.run([*MILEPOST, *words], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the clean run failed: {done.stderr}")
-    digests = {int(item.step or 0): str(item.digest) for item in Store.open(place / "store").sightings()}
+    digests = {int(item.step or 0): str(item.digest) for item in Store.open(place / "store").checkpoints()}
     found = values(place / "store")
     assert len(found) == len(digests) == len(marks)
     return found, digests

@@ -72,7 +72,7 @@ def test_a_record_has_every_field(place: Path) -> None:
     for record in told.of("record"):
         assert set(record) >= {
             "event", "run", "checkpoint", "data", "slice", "metric", "estimator", "value", "numerator", "denominator",
-            "n", "intervals", "tied", "spoiled", "status",
+            "n", "intervals", "tied", "nonfinite", "status",
         }  # fmt: skip
         assert ("batch_size" in record) == (record["estimator"] == "batch_mean")
         assert set(record["checkpoint"]) == {"path", "step", "digest", "variant"}

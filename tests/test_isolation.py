@@ -154,7 +154,7 @@ def test_several_workers_give_the_same_and_one_kill_costs_nothing(world: Path) -
     single = world / "single"
     deeds = [GOOD] * 5
     first, _ = told_of(world, *deeds, code=0, words=("--store", single))
-    told, _ = told_of(world, *deeds, KILLED_ONCE, code=0, words=("--workers", "2", "--residents", "2"))
+    told, _ = told_of(world, *deeds, KILLED_ONCE, code=0, words=("--workers", "2", "--per-pass", "2"))
     assert first.done == (5, 0, 0)
     assert told.done == (6, 0, 0)
     assert (world / "mark").exists()

@@ -122,7 +122,7 @@ def covered(store: Path) -> dict[int, list[tuple[int, int]]]:
     if not (store / "store.json").exists():
         return {}
     opened = Store.open(store)
-    marks = {sighting.digest: int(sighting.step or 0) for sighting in opened.sightings()}
+    marks = {checkpoint.digest: int(checkpoint.step or 0) for checkpoint in opened.checkpoints()}
     found = {}
     for key in opened.evaluations():
         folder = opened.evaluation(key)

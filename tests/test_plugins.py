@@ -31,7 +31,7 @@ from milepost.metrics._mean import counted, share
 
 @dataclass(frozen=True, slots=True)
 class EvenRank:
-    """Share of rows whose rank is even; spoiled rows do not count as even."""
+    """Share of rows whose rank is even; non-finite rows do not count as even."""
 
     name: ClassVar[str] = "toy_even_rank"
     headline: ClassVar[str] = "even_rank"

@@ -95,7 +95,7 @@ def checked(tmp_path: Path, file: Path, checkpoint: Path, correct: int) -> None:
         assert (record["numerator"], record["denominator"], record["status"]) == (correct, 10_000, "ok")
         assert record["value"] == correct / 10_000
         assert told.value("top5") > told.value("top1")
-        assert record["spoiled"] == 0
+        assert record["nonfinite"] == 0
     same_columns(columns_of(tmp_path / "local"), columns_of(tmp_path / "inprocess"))
 
 

@@ -16,7 +16,7 @@ from milepost.core.types import Identity
 from milepost.errors import UsageError
 from milepost.signals import Signal, Signals, StopWhen
 from milepost.stats.wilson import wilson
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
 
 ROWS = 1000
@@ -38,7 +38,7 @@ def put(store: Store, step: int, correct: int, **changes: Any) -> None:
     run = store.run_of("/models/lenet")
     identity = Identity(1, step, 1, correct, 1)
     path = f"/models/lenet/{made['name']}.pt"
-    store.add_sighting(Sighting(run, path, identity, made["name"], step=step, digest=digest, seen=seen))
+    store.add_checkpoint(CheckpointRecord(run, path, identity, made["name"], step=step, digest=digest, seen=seen))
     folder = store.evaluation(made.get("key", digest))
     fingerprint = made.get("fingerprint", made["data"])
     spec = {"weights": digest, "data": fingerprint, "data_name": made["data"], "created": seen}
@@ -58,7 +58,7 @@ def put(store: Store, step: int, correct: int, **changes: Any) -> None:
             "slice": "all",
             "status": made["status"],
             "direction": made.get("direction", "higher"),
-            "values": [{**entry, "intervals": spans if made["intervals"] else [], "tied": 0, "spoiled": 0}],
+            "values": [{**entry, "intervals": spans if made["intervals"] else [], "tied": 0, "nonfinite": 0}],
         }
     )
 
@@ -86,7 +86,7 @@ def test_nothing_known_yet_is_no_error(tmp_path: Path) -> None:
     assert early.problem == ""
 
 
-@pytest.mark.parametrize("damage", ["store.json", "record", "spec", "sighting", "folder"])
+@pytest.mark.parametrize("damage", ["store.json", "record", "spec", "checkpoint", "folder"])
 def test_a_damaged_store_never_raises(store: Store, damage: str) -> None:
     put(store, 100, 500)
     reader = signals(store)
@@ -96,7 +96,7 @@ def test_a_damaged_store_never_raises(store: Store, damage: str) -> None:
         "store.json": "store.json",
         "record": "evaluations/*/000000c8*/records/*.json",
         "spec": "evaluations/*/000000c8*/spec.json",
-        "sighting": "runs/lenet/sightings/*.json",
+        "checkpoint": "runs/lenet/checkpoints/*.json",
     }
     if damage == "folder":
         (store.path / "runs").rename(store.path / "gone")

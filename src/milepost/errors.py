@@ -157,7 +157,7 @@ class OutOfMemory(CheckpointError):  # noqa: N818 - as in the tree
 
     kind = "out of memory"
     retry = True
-    advice = "a smaller batch_size or fewer --residents; the next run tries it again"
+    advice = "a smaller batch_size or fewer --per-pass; the next run tries it again"
 
 
 class Crashed(CheckpointError):  # noqa: N818 - as in the tree

@@ -17,7 +17,7 @@ from milepost._internal import heartbeat
 from milepost._internal.serialization import digest, spec_of
 from milepost.checkpoints._files.companions import standing
 from milepost.core.protocols import Metric, Source
-from milepost.core.types import Batch, Failure, Found, Job, Json, Part, Table, Target, Unit
+from milepost.core.types import Batch, CheckpointFiles, Failure, Job, Json, Part, Table, Target, Unit
 from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import code_version, entries, load, settings_of
@@ -104,7 +104,7 @@ class Evaluator:
         # What a user's function restores is known by its code.
         return said + (f", by code {code['version']}" if getattr(self._model, "restorer", None) is not None else "")
 
-    def identify(self, found: Found, table: Table, variants: Sequence[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[dict[str, Json]]:
         """Restore a checkpoint's variants into the model's variables: digest or failure of each, and the step."""
         rows: list[dict[str, Json]] = []
         for variant in variants:
@@ -157,7 +157,7 @@ class Evaluator:
     def _load(self, target: Target) -> Any:
         """Make a checkpoint resident, and see to it that what is resident is what was identified."""
         heartbeat.beat()
-        path = target.found.path
+        path = target.files.path
         restored = self._restored.pop((path, target.variant), None)
         if restored is None or restored.digest != target.digest:
             restored = self._restore(path, self._tables[path], target.variant)
@@ -170,7 +170,7 @@ class Evaluator:
         except Exception as error:
             kind = OutOfMemory if ran_out(error) else ModelFailed
             raise kind(f"the model cannot take the weights: {type(error).__name__}: {error}") from error
-        _check_unchanged(target.found)
+        _check_unchanged(target.files)
         return weights
 
     def _restore(self, path: str, table: Table, variant: str) -> Restored:
@@ -280,7 +280,7 @@ def _counted(batch: Batch) -> int:
     return len(batch.labels)
 
 
-def _check_same(found: Found) -> None:
+def _check_same(found: CheckpointFiles) -> None:
     """Refuse a file that was replaced between the reader's look at it and ours; a deleted one is still mapped whole."""
     _check_parts(found)
     with suppress(FileNotFoundError):
@@ -291,7 +291,7 @@ def _check_same(found: Found) -> None:
             raise Torn(f"{standing(found)} changed while it was read; it is tried again by the next run")
 
 
-def _check_unchanged(found: Found) -> None:
+def _check_unchanged(found: CheckpointFiles) -> None:
     """Refuse what was overwritten in place while it was mapped; a file replaced or deleted is still mapped whole."""
     _check_parts(found)
     path = standing(found)
@@ -303,9 +303,9 @@ def _check_unchanged(found: Found) -> None:
             raise Torn(f"{path} changed while it was read; it is tried again by the next run")
 
 
-def _check_parts(found: Found) -> None:
+def _check_parts(found: CheckpointFiles) -> None:
     """Refuse a checkpoint of several files one of which is not what the reader saw: writers replace them first."""
-    for path, known in zip(found.files[1:], found.parts, strict=False):
+    for path, known in zip(found.paths[1:], found.others, strict=False):
         with suppress(FileNotFoundError):
             status = os.stat(path)
             if (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != known.content:

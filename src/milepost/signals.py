@@ -192,7 +192,7 @@ class _Reader:
         self._store: Store | None = None
         self._id = ""
         self._times: dict[str, int] = {}
-        self._sightings: dict[str, dict[str, Any]] = {}
+        self._checkpoints: dict[str, dict[str, Any]] = {}
         self._specs: dict[str, dict[str, Any]] = {}
         self._values: dict[str, dict[str, Any]] = {}
 
@@ -202,10 +202,10 @@ class _Reader:
         store = self._store = self._store or Store.open(self._path)
         if not self._id and not self._find_run(store):
             return ()
-        self._each_new(f"runs/{self._id}/sightings", self._add_sighting)
+        self._each_new(f"runs/{self._id}/checkpoints", self._add_checkpoint)
         for shelf in store.storage.list("evaluations"):
             self._each_new(f"evaluations/{shelf}", partial(self._add_spec, store))
-        seen = _seen(list(self._sightings.values()))
+        seen = _seen(list(self._checkpoints.values()))
         keys = [key for key, spec in self._specs.items() if spec["weights"] in seen and not partial_of(spec)]
         for key in keys:
             if key not in self._values:
@@ -245,12 +245,12 @@ class _Reader:
         if all(taken) and now - changed > _RACY_NS:
             self._times[folder] = changed
 
-    def _add_sighting(self, name: str) -> bool:
-        if name not in self._sightings:
-            found = self._json(f"runs/{self._id}/sightings/{name}")
+    def _add_checkpoint(self, name: str) -> bool:
+        if name not in self._checkpoints:
+            found = self._json(f"runs/{self._id}/checkpoints/{name}")
             if found is None:
                 return False
-            self._sightings[name] = found
+            self._checkpoints[name] = found
         return True
 
     def _add_spec(self, store: Store, key: str) -> bool:
@@ -309,10 +309,10 @@ class _Reader:
         return tuple(sorted(found, key=lambda item: (item.step, item.digest)))
 
 
-def _seen(sightings: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _seen(checkpoints: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return the sighting that names each content: what its path still holds, with a step, of one variant."""
     newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for item in sorted(sightings, key=lambda item: (item["seen"], item["identity"][4], item["attempt"])):
+    for item in sorted(checkpoints, key=lambda item: (item["seen"], item["identity"][4], item["attempt"])):
         newest[item["path"], item["variant"]] = item
     held = [item for item in newest.values() if item["digest"] is not None and item["step"] is not None]
     variants = {item["variant"] for item in held}
@@ -321,15 +321,15 @@ def _seen(sightings: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {item["digest"]: item for item in named}
 
 
-def _signal(sighting: dict[str, Any], value: float, entry: dict[str, Any]) -> Signal:
+def _signal(checkpoint: dict[str, Any], value: float, entry: dict[str, Any]) -> Signal:
     spans = entry.get("intervals") or ()
     low, high = (number(spans[0]["low"]), number(spans[0]["high"])) if spans else (None, None)
     return Signal(
-        step=sighting["step"],
+        step=checkpoint["step"],
         value=value,
         interval=None if low is None or high is None else (low, high),
         n=entry.get("n"),
-        name=sighting["name"],
-        path=sighting["path"],
-        digest=sighting["digest"],
+        name=checkpoint["name"],
+        path=checkpoint["path"],
+        digest=checkpoint["digest"],
     )

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milepost._internal.serialization import from_plain, to_plain
-from milepost.core.types import Extent, Failure, Found, Identity, Role, Table, Target, Tensor, Unit
+from milepost.core.types import CheckpointFiles, Extent, Failure, Identity, Role, Table, Target, Tensor, Unit
 
 WHOLE = st.integers(0, 2**62)
 IDENTITIES = st.builds(Identity, WHOLE, WHOLE, WHOLE, WHOLE, WHOLE)
 FOUND = st.builds(
-    Found,
+    CheckpointFiles,
     st.text(),
     st.none() | st.text(),
     st.lists(st.text(), max_size=2).map(tuple),

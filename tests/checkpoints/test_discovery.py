@@ -18,7 +18,7 @@ import pytest
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.formats.npz import Npz
 from milepost.core.protocols import Entry
-from milepost.core.types import Found
+from milepost.core.types import CheckpointFiles
 from milepost.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "checkpoints"
@@ -230,7 +230,7 @@ def test_a_file_that_a_format_stumbles_over_is_a_row_beside_the_others(
     npz(tmp_path / "b.npz")
     honest = Npz.find
 
-    def stumbling(self: Npz, entries: Sequence[Entry]) -> Iterable[Found]:
+    def stumbling(self: Npz, entries: Sequence[Entry]) -> Iterable[CheckpointFiles]:
         if any(entry.path.endswith("b.npz") for entry in entries):
             raise ZeroDivisionError("of no use")
         return honest(self, entries)

@@ -30,7 +30,7 @@ from milepost.checkpoints.formats.keras_h5 import KerasH5
 from milepost.checkpoints.formats.keras_zip import KerasZip
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import materialise
-from milepost.core.types import Array, Found
+from milepost.core.types import Array, CheckpointFiles
 from milepost.errors import Corrupt, Torn, Unsupported
 from milepost.testing.formats import LAWS, FormatCase, Law
 
@@ -228,7 +228,7 @@ def test_a_cut_file_says_how_much_is_missing(version: str, tmp_path: Path) -> No
         KerasH5().read(found)
     path.write_bytes(whole + b"1")
     with pytest.raises(Torn, match="1 too many"):
-        KerasH5().read(Found(str(path), "keras_h5", (str(path),), found.identity))
+        KerasH5().read(CheckpointFiles(str(path), "keras_h5", (str(path),), found.identity))
 
 
 # -------------------------------------------------------------------------------------------------------------- hostile

@@ -38,7 +38,7 @@ def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
     index = shards(tmp_path, {"dense/0": W}, {"dense/1": W + 1, "head/0": W + 2})
     (found,) = find([str(tmp_path)])
     assert (found.path, found.format, found.state) == (str(index), "keras_shards", "complete")
-    assert [os.path.basename(path) for path in found.files] == [
+    assert [os.path.basename(path) for path in found.paths] == [
         "big.weights.json", "big_00000.weights.h5", "big_00001.weights.h5",
     ]  # fmt: skip
     arrays = arrays_of(KerasShards(), index)

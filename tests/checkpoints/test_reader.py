@@ -12,7 +12,7 @@ from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints.formats.torch_zip import TorchZip
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader
-from milepost.core.types import Extent, Found, Table, Tensor
+from milepost.core.types import CheckpointFiles, Extent, Table, Tensor
 from milepost.errors import Corrupt, Torn, Unsupported, UsageError, Vanished
 
 
@@ -26,7 +26,7 @@ def test_a_table_crosses_as_json_and_maps(packed: bool, tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", packed=packed)
     (found,) = Reader().discover([str(path)])
     table = from_plain(Table, json.loads(json.dumps(Reader().table(found, str(tmp_path)))))
-    assert from_plain(Found, found).format == "npz"
+    assert from_plain(CheckpointFiles, found).format == "npz"
     assert table.tensors[0].where.encoding == "raw"
     assert map_tensor(table.tensors[0]).tolist() == [[0, 1, 2], [3, 4, 5]]
 
@@ -50,8 +50,8 @@ def test_a_file_that_changes_while_it_is_read_is_torn(tmp_path: Path, monkeypatc
     (found,) = Reader().discover([str(path)])
     honest = TorchZip.read
 
-    def meanwhile(self: TorchZip, sighting: Found) -> Table:
-        table = honest(self, sighting)
+    def meanwhile(self: TorchZip, checkpoint: CheckpointFiles) -> Table:
+        table = honest(self, checkpoint)
         path.write_bytes(path.read_bytes() + b"more")
         return table
 
@@ -118,7 +118,9 @@ def test_the_process_answers_line_by_line_and_loads_nothing_else(tmp_path: Path)
 
 
 def test_errors_carry_their_kind(tmp_path: Path) -> None:
-    found = to_plain(Found("/x", "npz", ("/x",), *[Reader().discover([str(saved(tmp_path / "a.npz"))])[0]["identity"]]))
+    found = to_plain(
+        CheckpointFiles("/x", "npz", ("/x",), *[Reader().discover([str(saved(tmp_path / "a.npz"))])[0]["identity"]])
+    )
     request = json.dumps({"id": 1, "method": "table", "arguments": {"found": found, "spool": ""}})
     command = [sys.executable, "-m", "milepost.checkpoints.reader"]
     done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=60, check=True)

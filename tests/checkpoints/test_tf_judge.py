@@ -217,7 +217,7 @@ def test_a_saved_model_is_its_folder_and_its_graph_is_never_opened(judged: Judge
         str(folder),
     ]
     (found,) = find([str(folder)])
-    assert found.files == tuple(
+    assert found.paths == tuple(
         str(folder / "variables" / f"variables.{end}") for end in ("index", "data-00000-of-00001")
     )
     table = from_plain(Table, Reader().table(Reader().discover([str(folder)])[0], str(tmp_path)))

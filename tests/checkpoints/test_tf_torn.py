@@ -14,7 +14,7 @@ from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.tf_bundle import TfBundle
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader
-from milepost.core.types import Found, Table
+from milepost.core.types import CheckpointFiles, Table
 from milepost.errors import Corrupt, Torn
 
 SHARDS = 2
@@ -113,7 +113,7 @@ def test_a_saved_model_is_one_checkpoint(tmp_path: Path) -> None:
     folder = saved_model(tmp_path / "export")
     (found,) = find([str(tmp_path)])
     assert (found.path, found.format, found.state) == (str(folder), "tf_bundle", "complete")
-    assert found.files[0] == str(folder / "variables" / "variables.index")
+    assert found.paths[0] == str(folder / "variables" / "variables.index")
     assert found.identity.size == (folder / "variables" / "variables.index").stat().st_size
     table = TfBundle().read(found)
     assert {item.name: map_tensor(item).tolist() for item in table.tensors} == {k: v.tolist() for k, v in WORDS.items()}
@@ -157,9 +157,9 @@ def test_the_real_saved_model_names_its_missing_shard() -> None:
     assert "variables.data-00000-of-00001 is absent, 321,307 bytes of it are needed" in found.failure[1]
 
 
-def steps_of(folder: Path, renamed: bool) -> Iterator[list[Found]]:
+def steps_of(folder: Path, renamed: bool) -> Iterator[list[CheckpointFiles]]:
     """Yield what is found after each step of a writer, the last first and new ones after it."""
-    seen: list[list[Found]] = []
+    seen: list[list[CheckpointFiles]] = []
     files = bundle("model.ckpt-40", {"w": np.arange(3000, dtype="f4"), "global_step": np.array(40)}, 2)
     writer.slowly(folder / "model.ckpt-40", files, lambda: seen.append(find([str(folder)])), renamed=renamed, piece=99)
     yield from seen

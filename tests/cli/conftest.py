@@ -11,7 +11,7 @@ import pytest
 from tests.report.samples import DIGESTS
 
 from milepost.core.types import Identity
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
 
 
@@ -34,8 +34,10 @@ def store(tmp_path: Path) -> Path:
         failure = None if digest else ("corrupt", "step-200.pt: checksum of fc.weight\nsecond line")
         identity = Identity(1, number, 100, 1, 1)
         path = str(tmp_path / "lenet" / f"{name}.pt")
-        made.add_sighting(
-            Sighting(run, path, identity, name, step=step, digest=digest, failure=failure, seen="2026-01-01T00:00:00Z")
+        made.add_checkpoint(
+            CheckpointRecord(
+                run, path, identity, name, step=step, digest=digest, failure=failure, seen="2026-01-01T00:00:00Z"
+            )
         )
     for step in (100, 900):
         folder = made.evaluation(DIGESTS[step][:32])
@@ -49,7 +51,14 @@ def _payload(step: int, size: int | None) -> dict[str, Any]:
     exact = {"value": 299 / 360, "numerator": 299, "denominator": 360}
     value = exact if size is None else {"value": (298 / 359 + 1) / 2, "numerator": None, "denominator": None}
     span = {"low": 0.788, "high": 0.866, "level": 0.95, "method": "wilson", "kind": "population"}
-    entry = {"metric": "top1", **value, "n": 360, "intervals": [span] if size is None else [], "tied": 0, "spoiled": 0}
+    entry = {
+        "metric": "top1",
+        **value,
+        "n": 360,
+        "intervals": [span] if size is None else [],
+        "tied": 0,
+        "nonfinite": 0,
+    }
     return {
         "schema": 1,
         "metric": {"name": "top_k", "k": 1},

@@ -81,7 +81,7 @@ def test_another_mean_has_an_exact_difference(store: Path, capsys: Shown) -> Non
         "a_better": int((nll[0] < nll[1]).sum()),
         "b_better": int((nll[0] > nll[1]).sum()),
         "equal": int((nll[0] == nll[1]).sum()),
-        "spoiled": 0,
+        "nonfinite": 0,
     }
     assert found["tests"] == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from milepost.cli import main
 from milepost.core.types import Identity
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
 
 Shown = pytest.CaptureFixture[str]
@@ -34,8 +34,8 @@ def test_attempts_are_those_of_the_newest_try(store: Path, tmp_path: Path, capsy
         failure = ("torn", f"{attempt} bytes missing")
         seen = f"2026-01-0{attempt}T00:00:00Z"
         identity = Identity(1, 50, 100, 1, 1)
-        made.add_sighting(
-            Sighting("lenet", path, identity, "step-300", step=300, failure=failure, attempt=attempt, seen=seen)
+        made.add_checkpoint(
+            CheckpointRecord("lenet", path, identity, "step-300", step=300, failure=failure, attempt=attempt, seen=seen)
         )
     assert main(["failures", "--store", str(store), "--json"]) == 0
     lines = told(capsys)
@@ -48,7 +48,7 @@ def test_an_evaluation_that_failed_is_a_line(store: Path, tmp_path: Path, capsys
     made = Store.open(store)
     digest = "abcd" * 8
     path = str(tmp_path / "lenet" / "step-400.pt")
-    made.add_sighting(Sighting("lenet", path, Identity(1, 60, 1, 1, 1), "step-400", step=400, digest=digest))
+    made.add_checkpoint(CheckpointRecord("lenet", path, Identity(1, 60, 1, 1, 1), "step-400", step=400, digest=digest))
     folder = made.evaluation("ab" * 16)
     folder.write_spec({"weights": digest})
     for attempt in (1, 2):
@@ -84,22 +84,22 @@ def test_one_run_only(store: Path, tmp_path: Path, capsys: Shown) -> None:
 
 def test_a_failed_file_is_asked_for_again_once(store: Path, capsys: Shown) -> None:
     made = Store.open(store)
-    (failed,) = [seen for seen in made.sightings() if seen.failure]
+    (failed,) = [seen for seen in made.checkpoints() if seen.failure]
     assert not made.asked_again(failed)
     assert main(["failures", "--store", str(store), "--retry", "200"]) == 0
     assert "1 will be tried again by the next `milepost run`" in capsys.readouterr().out
     assert made.asked_again(failed)
     second = replace(failed, attempt=2)
-    made.add_sighting(second)
+    made.add_checkpoint(second)
     assert not made.asked_again(second)  # the wish was for the first failure, not for every later one
-    assert len(list(made.sightings())) == 6  # a wish is no sighting
+    assert len(list(made.checkpoints())) == 6  # a wish is no sighting
 
 
 def test_a_failed_evaluation_is_asked_for_again_once(store: Path, tmp_path: Path, capsys: Shown) -> None:
     made = Store.open(store)
     digest = "abcd" * 8
     path = str(tmp_path / "lenet" / "step-400.pt")
-    made.add_sighting(Sighting("lenet", path, Identity(1, 60, 1, 1, 1), "step-400", step=400, digest=digest))
+    made.add_checkpoint(CheckpointRecord("lenet", path, Identity(1, 60, 1, 1, 1), "step-400", step=400, digest=digest))
     folder = made.evaluation("ab" * 16)
     folder.write_spec({"weights": digest})
     folder.failures.publish(1, {"kind": "model error", "message": "no"})
@@ -109,7 +109,7 @@ def test_a_failed_evaluation_is_asked_for_again_once(store: Path, tmp_path: Path
     assert len(folder.failures.list()) == 1
     folder.failures.publish(2, {"kind": "model error", "message": "no"})
     assert not folder.failures.asked_again()
-    assert not any(made.asked_again(seen) for seen in made.sightings() if seen.failure)  # only the one that was named
+    assert not any(made.asked_again(seen) for seen in made.checkpoints() if seen.failure)  # only the one that was named
 
 
 def test_an_address_that_did_not_fail_is_refused(store: Path, capsys: Shown) -> None:

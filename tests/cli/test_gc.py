@@ -127,7 +127,7 @@ def test_a_claimed_content_stays_under_all_its_names(folder: Path, store: Path, 
     going = {name for name, line in told.items() if not line["keep"]}
     assert {"first.npz", "step-100.npz"} <= going or {"first.npz", "step-100.npz"}.isdisjoint(going)
     opened = Store.open(store)
-    digests = {os.path.basename(one.path): one.digest for one in opened.sightings()}
+    digests = {os.path.basename(one.path): one.digest for one in opened.checkpoints()}
     chosen = min(going)
     key = next(
         key for key in opened.evaluations() if (opened.evaluation(key).spec() or {})["weights"] == digests[chosen]

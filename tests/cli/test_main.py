@@ -87,4 +87,4 @@ def test_a_closed_pipe_is_no_traceback(store: Path) -> None:
 
 def test_the_whole_parser_can_be_built_for_the_reference() -> None:
     args = build_parser().parse_args(["run", "eval.py:large", "a", "b", "--limit", "1_000"])
-    assert (args.checkpoints, args.limit, args.engine, args.residents) == (["a", "b"], 1000, "local", 4)
+    assert (args.checkpoints, args.limit, args.engine, args.per_pass) == (["a", "b"], 1000, "local", 4)

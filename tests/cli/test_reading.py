@@ -54,7 +54,7 @@ def test_ls_json_is_records_and_failures(store: Path, capsys: Shown) -> None:
     first = lines[0]
     assert set(first) >= {
         "event", "run", "checkpoint", "data", "slice", "metric", "estimator", "value", "numerator", "denominator", "n",
-        "intervals", "tied", "spoiled", "status",
+        "intervals", "tied", "nonfinite", "status",
     }  # fmt: skip
     assert set(first["checkpoint"]) == {"path", "step", "digest", "variant"}
     assert (first["numerator"], first["denominator"], first["value"]) == (299, 360, 299 / 360)
@@ -96,12 +96,14 @@ def test_show_of_nothing(store: Path, address: str, words: str, capsys: Shown) -
 
 def test_an_address_that_fits_several_lists_them(store: Path, tmp_path: Path, capsys: Shown) -> None:
     from milepost.core.types import Identity  # noqa: PLC0415 - only here
-    from milepost.store.checkpoint_records import Sighting  # noqa: PLC0415
+    from milepost.store.checkpoint_records import CheckpointRecord  # noqa: PLC0415
     from milepost.store.store import Store  # noqa: PLC0415
 
     made = Store.open(store)
     run = made.run_of(tmp_path / "other")
-    made.add_sighting(Sighting(run, "/x/step-900.pt", Identity(1, 99, 1, 1, 1), "step-900", step=900, digest="f" * 32))
+    made.add_checkpoint(
+        CheckpointRecord(run, "/x/step-900.pt", Identity(1, 99, 1, 1, 1), "step-900", step=900, digest="f" * 32)
+    )
     assert main(["show", "900", "--store", str(store)]) == 2
     told = capsys.readouterr().err
     assert "'900' fits 2 checkpoints" in told

@@ -104,7 +104,7 @@ def test_what_vanished_is_listed_by_failures(
 
     monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr("milepost.cli._output.JsonLines.write", lambda _, event: Deleting().write(event))
-    code = main(words(evaluation, "--until", "done", "--json", "--engine", "inprocess", "--residents", "1"))
+    code = main(words(evaluation, "--until", "done", "--json", "--engine", "inprocess", "--per-pass", "1"))
     monkeypatch.undo()
     assert code == 3
     capsys.readouterr()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from milepost.core.types import Found, Identity, Job, Target, Unit
+from milepost.core.types import CheckpointFiles, Identity, Job, Target, Unit
 
 FAKES = Path(__file__).parent / "fakes"
 
@@ -43,17 +43,17 @@ def job() -> Callable[..., Job]:
 
 
 @pytest.fixture
-def found() -> Callable[[str], Found]:
+def found() -> Callable[[str], CheckpointFiles]:
     """Return what makes a checkpoint that only the fakes can see."""
 
-    def make(path: str) -> Found:
-        return Found(path, "fake", (path,), Identity(1, 2, 3, 4, 5))
+    def make(path: str) -> CheckpointFiles:
+        return CheckpointFiles(path, "fake", (path,), Identity(1, 2, 3, 4, 5))
 
     return make
 
 
 @pytest.fixture
-def unit(found: Callable[[str], Found]) -> Callable[..., Unit]:
+def unit(found: Callable[[str], CheckpointFiles]) -> Callable[..., Unit]:
     """Return what makes a unit whose `data` tells the fake evaluator what to do."""
 
     def make(data: str = "quiet", stop: int = 600, paths: tuple[str, ...] = ("a", "b"), start: int = 0) -> Unit:

@@ -90,7 +90,7 @@ def test_a_pinned_checkpoint_is_read_where_it_is_pinned(tmp_path: Path) -> None:
             (pins / name).mkdir(parents=True)
             os.link(path, pins / name / "1.npz")
             link = str(pins / name / "1.npz")
-            pinned = {**found, "path": link, "files": [link]}
+            pinned = {**found, "path": link, "paths": [link]}
             assert reader.table(pinned, str(tmp_path))["format"] == "npz"
             child, before = reader._child, child
         assert child is before  # the folder of pins came once
@@ -124,9 +124,9 @@ def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path
 
 
 def test_answers_that_point_elsewhere_are_not_believed() -> None:
-    found = {"path": "/run/a.pt", "files": ["/run/a.pt"]}
+    found = {"path": "/run/a.pt", "paths": ["/run/a.pt"]}
     check_found([found], ["/run"], [])
-    for other in ({"path": "/etc/passwd", "files": []}, {**found, "files": ["/run/../etc/passwd"]}):
+    for other in ({"path": "/etc/passwd", "paths": []}, {**found, "paths": ["/run/../etc/passwd"]}):
         with pytest.raises(Crashed, match="which it was not asked for"):
             check_found([other], ["/run"], [])
 

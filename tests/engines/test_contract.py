@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from milepost.core.protocols import Engine
-from milepost.core.types import Found, Job, Target, Unit
+from milepost.core.types import CheckpointFiles, Job, Target, Unit
 from milepost.engines.inprocess import InProcess
 from milepost.engines.local import Local
 from milepost.registry import classes
@@ -22,7 +22,7 @@ def test_contract(engine: Callable[[], Engine], job: Callable[..., Job], unit: C
     check_engine(engine, job(), *(unit(data) for data in quiet), unit(paths=("a", "torn", "b")), unit(paths=("torn",)))
 
 
-def test_survives(job: Callable[..., Job], unit: Callable[..., Unit], found: Callable[[str], Found]) -> None:
+def test_survives(job: Callable[..., Job], unit: Callable[..., Unit], found: Callable[[str], CheckpointFiles]) -> None:
     deadly = [("crashed", "segfault"), ("crashed", "flood"), ("crashed", "exit"), ("timeout", "hang in c")]
     loads = [("crashed", "killer"), ("timeout", "sleeper"), ("timeout", "drowsy"), ("crashed", "die")]
     check_survival(

@@ -12,7 +12,7 @@ import pytest
 
 from milepost import errors
 from milepost._internal.serialization import to_plain
-from milepost.core.types import Failure, Found, Job, Part, Unit
+from milepost.core.types import CheckpointFiles, Failure, Job, Part, Unit
 from milepost.engines._session import RoleSession
 from milepost.engines.inprocess import InProcess
 from milepost.engines.local import Local
@@ -30,7 +30,7 @@ def session(job: MakeJob) -> Iterator[RoleSession]:
 def rows(session: RoleSession, unit: Unit) -> dict[str, list[Any]]:
     came: dict[str, list[Any]] = {}
     for target, outcome in session.run([unit]):
-        came.setdefault(target.found.path, []).append(outcome)
+        came.setdefault(target.files.path, []).append(outcome)
     return came
 
 
@@ -158,7 +158,7 @@ def test_roles_are_processes_of_their_own(session: RoleSession) -> None:
 
 @pytest.mark.parametrize("engine", [InProcess, Local])
 def test_identify_is_rows_even_where_a_checkpoint_fails(
-    engine: type[InProcess | Local], job: MakeJob, found: Callable[[str], Found]
+    engine: type[InProcess | Local], job: MakeJob, found: Callable[[str], CheckpointFiles]
 ) -> None:
     with engine().open(job()) as session:
 
@@ -178,7 +178,7 @@ def test_identify_is_rows_even_where_a_checkpoint_fails(
 
 
 def test_a_checkpoint_that_kills_is_a_crashed_row_and_the_next_is_read(
-    session: RoleSession, found: Callable[[str], Found]
+    session: RoleSession, found: Callable[[str], CheckpointFiles]
 ) -> None:
     for path, role in [("killer", "evaluator"), ("die", "reader"), ("garbage", "reader")]:
         row = session.call("identify", {"found": to_plain(found(path)), "variants": ["raw"]})[0]
@@ -197,7 +197,7 @@ def test_a_question_in_the_middle_of_a_unit_is_refused(session: RoleSession, uni
 
 
 def test_the_spool_holds_a_few_checkpoints_only(
-    session: RoleSession, found: Callable[[str], Found], temporary: Path
+    session: RoleSession, found: Callable[[str], CheckpointFiles], temporary: Path
 ) -> None:
     tables = [session.call("table", to_plain(found(f"c{number}"))) for number in range(20)]
     files = [Path(table["tensors"][0]["where"]["file"]) for table in tables]

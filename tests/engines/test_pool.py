@@ -9,7 +9,7 @@ import pytest
 from tests.engines.test_ends import gone, until
 
 from milepost._internal.serialization import to_plain
-from milepost.core.types import Failure, Found, Job, Part, Unit
+from milepost.core.types import CheckpointFiles, Failure, Job, Part, Unit
 from milepost.engines._session import RoleSession
 from milepost.engines.local import Local
 from milepost.errors import DataError, UsageError
@@ -22,7 +22,7 @@ FOUR = ("a", "b", "c", "d")
 def rows_of(session: RoleSession, unit: Unit) -> dict[str, list[Any]]:
     came: dict[str, list[Any]] = {}
     for target, outcome in session.run([unit]):
-        came.setdefault(target.found.path, []).append(outcome)
+        came.setdefault(target.files.path, []).append(outcome)
     return came
 
 
@@ -68,7 +68,7 @@ def test_leaving_in_the_middle_ends_what_hangs(job: Callable[..., Job], unit: Ma
 
 
 def test_who_identifies_a_checkpoint_evaluates_it(
-    job: Callable[..., Job], unit: MakeUnit, found: Callable[[str], Found]
+    job: Callable[..., Job], unit: MakeUnit, found: Callable[[str], CheckpointFiles]
 ) -> None:
     with Local().open(job(workers=2)) as session:
         for path in FOUR:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from milepost._internal.serialization import to_plain
-from milepost.core.types import Failure, Found, Job, Part, Unit
+from milepost.core.types import CheckpointFiles, Failure, Job, Part, Unit
 from milepost.engines._session import RoleSession
 from milepost.engines.local import Local
 from milepost.errors import UsageError
@@ -20,7 +20,7 @@ TIMEOUT = 2
 def rows_of(session: RoleSession, unit: Unit) -> dict[str, list[object]]:
     came: dict[str, list[object]] = {}
     for target, outcome in session.run([unit]):
-        came.setdefault(target.found.path, []).append(outcome)
+        came.setdefault(target.files.path, []).append(outcome)
     return came
 
 
@@ -65,7 +65,7 @@ def test_a_file_cut_off_under_its_map_is_torn_and_the_others_only_crashed(
     assert crashed.kind == "crashed"
 
 
-def test_one_death_while_loading_is_forgiven(job: Callable[..., Job], found: Callable[[str], Found]) -> None:
+def test_one_death_while_loading_is_forgiven(job: Callable[..., Job], found: Callable[[str], CheckpointFiles]) -> None:
     with Local().open(job()) as session:
         (row,) = session.call("identify", {"found": to_plain(found("once")), "variants": ["raw"]})
     assert row["failure"] is None

@@ -92,9 +92,9 @@ def test_engines_parts_and_residents_give_the_same_store(tmp_path: Path, monkeyp
     evaluation = evaluation_of(2000, metrics=METRICS)
     go(evaluation, folder, store=tmp_path / "one")
     monkeypatch.setattr(milepost.loop.evaluate, "PUBLISH_ROWS", 256)
-    go(evaluation, folder, store=tmp_path / "many", residents=1)
-    go(evaluation, folder, store=tmp_path / "steps", residents=3, limit=500)
-    go(evaluation, folder, store=tmp_path / "steps", residents=2)
+    go(evaluation, folder, store=tmp_path / "many", per_pass=1)
+    go(evaluation, folder, store=tmp_path / "steps", per_pass=3, limit=500)
+    go(evaluation, folder, store=tmp_path / "steps", per_pass=2)
     one = contents(tmp_path / "one")
     assert contents(tmp_path / "many") == one
     assert {name: item for name, item in contents(tmp_path / "steps").items() if "@0-500" not in name} == one
@@ -130,7 +130,7 @@ def test_batch_size_changes_no_integer_and_floats_within_the_certificate(framewo
         folder_of = opened.evaluation(key)
         (environment,) = folder_of.parts(folder_of.column_sets()[0]).read().environments()
         assert environment["batch_size"] == size
-        largest = max(largest, environment["certificate"]["largest"])
+        largest = max(largest, environment["model_check"]["largest"])
     assert largest < 1e-3
     for size in (1, 7, 256):
         for name, column in found[size].items():

@@ -63,7 +63,7 @@ class Narrow:
 def environments(store: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the environments of the parts by checkpoint."""
     opened = Store.open(store)
-    names = {sighting.digest: sighting.name for sighting in opened.sightings()}
+    names = {checkpoint.digest: checkpoint.name for checkpoint in opened.checkpoints()}
     found = {}
     for key in opened.evaluations():
         folder = opened.evaluation(key)
@@ -103,7 +103,7 @@ def exact_values(told: Told) -> list[Any]:
 
 def test_the_batch_is_halved_until_it_fits_and_the_size_is_remembered(folder: Path, tmp_path: Path) -> None:
     model = Narrow(10)
-    told = go(evaluation_of(predict=model), folder, store=tmp_path / "store", residents=2)
+    told = go(evaluation_of(predict=model), folder, store=tmp_path / "store", per_pass=2)
     assert told.done == (4, 0, 0)
     assert sizes(tmp_path / "store") == {f"step-{step}": {8} for step in STEPS}
     same_numbers(tmp_path / "store", plain(folder, tmp_path))
@@ -117,7 +117,7 @@ def test_the_batch_is_halved_until_it_fits_and_the_size_is_remembered(folder: Pa
 @pytest.mark.parametrize("after", [5, 17, 30])
 def test_rows_that_are_done_when_memory_ends_are_not_done_again(after: int, folder: Path, tmp_path: Path) -> None:
     model = Narrow(16, after=after)
-    told = go(evaluation_of(predict=model), folder, store=tmp_path / "store", residents=4)
+    told = go(evaluation_of(predict=model), folder, store=tmp_path / "store", per_pass=4)
     assert told.done == (4, 0, 0)
     same_numbers(tmp_path / "store", plain(folder, tmp_path))
     assert exact_values(told) == exact_values(go(evaluation_of(), folder, store=tmp_path / "other"))
@@ -132,7 +132,7 @@ def test_rows_that_are_done_when_memory_ends_are_not_done_again(after: int, fold
 
 def test_one_that_never_fits_is_the_only_row_and_the_others_keep_their_batch(folder: Path, tmp_path: Path) -> None:
     model = Narrow(0, of=float(weights_of(2)["b"][0]))
-    told = go(evaluation_of(predict=model), folder, store=tmp_path / "store", residents=1)
+    told = go(evaluation_of(predict=model), folder, store=tmp_path / "store", per_pass=1)
     assert told.done == (3, 0, 1)
     assert told.failures == {
         "step-2.npz": "out of memory: it does not fit into memory, not even alone and with one row at a time: rows 0 "
@@ -175,7 +175,7 @@ class Held:
 @pytest.mark.parametrize("room", [1, 2, 3])
 def test_as_many_residents_as_there_is_room_for(room: int, folder: Path, tmp_path: Path) -> None:
     model = Counting(room)
-    told = go(evaluation_of(model=model), folder, store=tmp_path / "store", residents=4)
+    told = go(evaluation_of(model=model), folder, store=tmp_path / "store", per_pass=4)
     assert told.done == (4, 0, 0)
     assert model.most == room
     assert sizes(tmp_path / "store") == {f"step-{step}": {64} for step in STEPS}
@@ -199,7 +199,7 @@ class Crowded(Counting):
 
 def test_who_has_no_room_makes_room_for_the_others_at_once(folder: Path, tmp_path: Path) -> None:
     model = Crowded(10)
-    told = go(evaluation_of(model=model), folder, store=tmp_path / "store", residents=4)
+    told = go(evaluation_of(model=model), folder, store=tmp_path / "store", per_pass=4)
     assert told.done == (4, 0, 0)
     assert model.refused == 2
     assert sizes(tmp_path / "store") == {f"step-{step}": {64} for step in STEPS}
@@ -224,7 +224,7 @@ def test_150_checkpoints_leave_no_residents_and_no_descriptors(tmp_path: Path) -
             alive.append(len(model.alive))
         told.append(event)
 
-    run(request_of(evaluation_of(rows=40, model=model), folder, store=tmp_path / "store", residents=3), listen)
+    run(request_of(evaluation_of(rows=40, model=model), folder, store=tmp_path / "store", per_pass=3), listen)
     assert told.done == (150, 0, 0)
     assert model.most <= 3
     assert max(alive) <= 3

@@ -117,7 +117,7 @@ def test_spoiled_rows_are_predicted_as_a_class_of_their_own() -> None:
         assert value(kept, label, prediction, weights) == expected
     found = value(CohenKappa(distance="linear"), label, prediction)
     assert found.value is None
-    assert "2 rows are spoiled and stand at no distance" in str(found.note)
+    assert "2 rows are non-finite and stand at no distance" in str(found.note)
 
 
 def test_undefined_is_said_and_never_zero() -> None:
@@ -128,7 +128,7 @@ def test_undefined_is_said_and_never_zero() -> None:
     assert value(Matthews(), [0, 1], [1, 1]) == Value(None, note="undefined: all predictions are one class")
     assert value(Matthews(), [0, 1], [-1, -1]) == Value(None, note="undefined: all predictions are one class")
     assert value(BalancedAccuracy(adjusted=True), *one) == Value(None, note="undefined: all rows are of one class")
-    assert value(CohenKappa(nonfinite="skip"), [0, 1], [-1, -1]).note == "undefined: all 2 rows are spoiled"
+    assert value(CohenKappa(nonfinite="skip"), [0, 1], [-1, -1]).note == "undefined: all 2 rows are non-finite"
 
 
 def test_the_ends_of_the_ranges() -> None:

@@ -110,7 +110,7 @@ def test_a_confusion_matrix_stays_exact_and_grows() -> None:
     assert metric.tables(state)["matrix"].tolist() == [[2**53, 0, 0], [0, 0, 0], [0, 1, 0]]
 
 
-# --------------------------------------------------------------------------------- ties, spoiled rows, absent classes
+# ----------------------------------------------------------------------------- ties, non-finite rows, absent classes
 
 
 def reduced(scores: Any, labels: Any) -> dict[str, Array]:
@@ -135,7 +135,7 @@ def test_nan_is_never_right() -> None:
     assert value(CrossEntropy(nonfinite="skip"), rows) is None
     assert value(CalibrationError(nonfinite="skip"), rows) is None
     metric = Confusion()
-    assert metric.tables(metric.state(rows, None))["spoiled"].tolist() == [1, 1, 1, 1]
+    assert metric.tables(metric.state(rows, None))["nonfinite"].tolist() == [1, 1, 1, 1]
     assert value(metric, rows) == 0.0
 
 
@@ -143,7 +143,7 @@ def test_one_spoiled_row_leaves_a_mean_undefined_or_is_left_out() -> None:
     rows = reduced([[0.0, 0.0], [np.nan, 0.0]], [0, 0])
     assert value(CrossEntropy(), rows) is None
     assert value(CrossEntropy(nonfinite="skip"), rows) == float(np.float32(math.log(2)))
-    assert "1 of 2 rows are spoiled" in str(CrossEntropy().values(CrossEntropy().state(rows, None)))
+    assert "1 of 2 rows are non-finite" in str(CrossEntropy().values(CrossEntropy().state(rows, None)))
     assert value(TopK(1), rows) == 0.5
 
 

@@ -85,7 +85,7 @@ def test_spoiled_rows_leave_it_undefined_or_are_left_out(metric: Brier | Smoothe
     rows = task.reduce(np.array([[0.0, 0.0], [np.nan, 0.0]]), np.array([0, 1]), frozenset(task.columns()))
     found = metric.values(metric.state(rows, None))[metric.headline]
     assert found.value is None
-    assert "1 of 2 rows are spoiled" in str(found.note)
+    assert "1 of 2 rows are non-finite" in str(found.note)
     skip = type(metric)(nonfinite="skip")
     expected = 0.5 if isinstance(metric, Brier) else float(np.float32(np.log(2)))
     assert skip.values(skip.state(rows, None))[skip.headline].value == expected

@@ -80,7 +80,7 @@ class BitsPerByte(_Toy):
 
 @dataclass(frozen=True)
 class NDCG(_Toy):
-    """Ranking: a query's relevances by rank and at best, cut at k; a query without a relevant document is spoiled."""
+    """Ranking: a query's relevances by rank and at best, cut at k; one without a relevant document is non-finite."""
 
     k: int = 5
     name: ClassVar[str] = "ndcg"

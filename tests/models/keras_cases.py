@@ -167,7 +167,7 @@ def every_file_gives_the_framework_s_own_predictions(folder: Path, names: Sequen
     """Hold it for each model and each kind of file, with one digest for one content."""
     for name in names:
         model = evaluated(name)
-        residents, expected = [], []
+        per_pass, expected = [], []
         for seed in (0, 50):
             place = folder / f"{name}-{seed}"
             place.mkdir()
@@ -176,12 +176,12 @@ def every_file_gives_the_framework_s_own_predictions(folder: Path, names: Sequen
             results = {path.name: restored(model, path) for path in save_all(source, place, name)}
             assert len({item.digest for item in results.values()}) == 1, {k: v.digest for k, v in results.items()}
             for what, result in results.items():
-                residents.append(model.load(result.arrays))
-                same(model.predict(residents[-1], INPUTS[name]), expected[-1], f"{name} from {what}")
+                per_pass.append(model.load(result.arrays))
+                same(model.predict(per_pass[-1], INPUTS[name]), expected[-1], f"{name} from {what}")
             assert read(place / f"{name}.keras").step == 2
         assert len(list((folder / f"{name}-0").glob(f"{name}_sharded_0*"))) > 1
         for which in (0, 1, 0):
-            same(model.predict(residents[-which], INPUTS[name]), expected[which], f"{name}: resident {which}")
+            same(model.predict(per_pass[-which], INPUTS[name]), expected[which], f"{name}: resident {which}")
 
 
 def the_laws_of_adapters_hold(folder: Path, names: Sequence[str]) -> None:

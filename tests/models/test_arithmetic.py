@@ -76,10 +76,10 @@ def by_hand(arrays: Mapping[str, Array], dtype: str | None, autocast: str | None
 def test_reduced_precision_gives_what_a_hand_written_loop_gives(dtype: str | None, autocast: str | None) -> None:
     model = TorchModel(Convolved, dtype=dtype, autocast=autocast)
     checkpoints = [state(Convolved, seed) for seed in (0, 1)]
-    resident = [model.load(arrays) for arrays in checkpoints]
+    loaded = [model.load(arrays) for arrays in checkpoints]
     for which in (0, 1, 0):
         expected = by_hand(checkpoints[which], dtype, autocast)
-        found = model.predict(resident[which], IMAGES)
+        found = model.predict(loaded[which], IMAGES)
         assert found.dtype == expected.dtype
         assert torch.equal(found, expected)
     again = model.predict(model.load(checkpoints[0]), IMAGES)  # the same checkpoint restored twice

@@ -18,14 +18,21 @@ def checkpoint(step: int, *names: str, run: str = "lenet-0a1b2c3d") -> dict[str,
         for name in names
     ]
     head = {key: seen[0][key] for key in ("run", "path", "step", "name")}
-    sightings = [{**item, "current": True} for item in seen]
-    return {**head, "variant": "raw", "digest": DIGESTS[step], "sightings": sightings, "failure": None, "state": "done"}
+    checkpoints = [{**item, "current": True} for item in seen]
+    return {
+        **head,
+        "variant": "raw",
+        "digest": DIGESTS[step],
+        "checkpoints": checkpoints,
+        "failure": None,
+        "state": "done",
+    }
 
 
 def failed(step: int, kind: str, message: str) -> dict[str, Any]:
     """Return a checkpoint that failed before its weights were known."""
     row = checkpoint(100, f"step-{step}")
-    row["sightings"][0].update(step=step)
+    row["checkpoints"][0].update(step=step)
     failure = {"kind": kind, "message": message}
     return {**row, "step": step, "digest": None, "failure": failure, "state": "failed"}
 
@@ -50,7 +57,7 @@ def record(step: int, metric: str, value: Any, *, n: int = 10_000, size: int | N
         "n": n,
         "intervals": [{**span, "level": 0.95, "method": "wilson", "kind": "population"}] if share and exact else [],
         "tied": 0,
-        "spoiled": 0,
+        "nonfinite": 0,
         "status": "ok",
     }
 

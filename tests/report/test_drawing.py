@@ -96,10 +96,10 @@ def test_names_are_never_markup() -> None:
 
 
 def test_undefined_is_told_with_its_note() -> None:
-    records = [{**samples.record(100, "cross_entropy", None), "note": "undefined: 3 rows are spoiled"}]
+    records = [{**samples.record(100, "cross_entropy", None), "note": "undefined: 3 rows are non-finite"}]
     drawn = draw(build(records, [samples.checkpoint(100, "step-100")]), 100)
     assert "undefined" in next(line for line in drawn.splitlines() if "step-100" in line)
-    assert "cross_entropy: undefined: 3 rows are spoiled" in drawn
+    assert "cross_entropy: undefined: 3 rows are non-finite" in drawn
 
 
 def test_what_print_shows_has_no_colour() -> None:

@@ -35,7 +35,7 @@ def test_means_are_exact_and_do_not_depend_on_the_cut(rows: list[Any], cut: int,
     pieces = [paired(a[part], b[part], None if weights is None else weights[part], higher=False) for part in cuts]
     assert joined(pieces).difference() == whole.difference()
     fine = [i for i, (x, y) in enumerate(rows) if x == x and y == y]  # noqa: PLR0124 - NaN is unlike itself
-    assert (whole.n, whole.spoiled) == (len(rows), len(rows) - len(fine))
+    assert (whole.n, whole.nonfinite) == (len(rows), len(rows) - len(fine))
     assert whole.both + whole.only_a + whole.only_b == len(fine)
     assert whole.only_a == sum(rows[i][0] < rows[i][1] for i in fine)
     if not fine:

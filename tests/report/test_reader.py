@@ -148,7 +148,7 @@ def test_notebooks_show_the_table(place: Path) -> None:
 
 
 def test_a_store_of_many_shows_the_newest(tmp_path: Path) -> None:
-    go(evaluation_of(40), checkpoints(tmp_path / "long", *range(1, 56)), store=tmp_path / "evals", residents=16)
+    go(evaluation_of(40), checkpoints(tmp_path / "long", *range(1, 56)), store=tmp_path / "evals", per_pass=16)
     page = milepost.open_store(tmp_path / "evals")._repr_html_()
     assert page.count("<tr>") == 51
     assert "the newest 50 of 55 checkpoints" in page

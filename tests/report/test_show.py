@@ -16,7 +16,7 @@ def lines_of(
 
 
 def test_values_intervals_and_the_gap_in_words() -> None:
-    exact = {**samples.record(900, "top1", 299 / 360, n=360), "tied": 2, "spoiled": 1}
+    exact = {**samples.record(900, "top1", 299 / 360, n=360), "tied": 2, "nonfinite": 1}
     mean = {**samples.record(900, "top1", (298 / 359 + 1) / 2, n=360, size=359)}
     told = "\n".join(lines_of([exact, mean], samples.checkpoint(900, "step-900", "last")))
     for piece in (
@@ -56,7 +56,7 @@ def test_a_failed_checkpoint_tells_the_whole_message() -> None:
 
 def test_superseded_paths_say_so() -> None:
     row = samples.checkpoint(900, "step-900", "last")
-    row["sightings"][1]["current"] = False
+    row["checkpoints"][1]["current"] = False
     lines = lines_of([], row)
     assert any("last.pt" in line and "holds something else by now" in line for line in lines)
 

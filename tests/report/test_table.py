@@ -42,7 +42,7 @@ def test_one_content_in_two_variants_has_two_rows() -> None:
 
 
 def test_undefined_is_not_absent() -> None:
-    note = "undefined: 3 rows are spoiled"
+    note = "undefined: 3 rows are non-finite"
     records = [{**samples.record(100, "cross_entropy", None), "note": note}, samples.record(900, "top1", 0.5)]
     first, second = build(records, []).rows
     assert first.cells["cross_entropy"] == Cell(undefined=True, note=note)
@@ -76,7 +76,7 @@ def test_newest_goes_by_the_run_seen_last_then_by_step() -> None:
     old = [{**samples.checkpoint(step, "a", run="z-old-00000000"), "step": step} for step in (100, 200, 900)]
     new = [{**samples.checkpoint(step, "a", run="a-new-00000000"), "step": step} for step in (100, 200)]
     for row in new:
-        row["sightings"][0]["seen"] = "2026-02-01T00:00:00Z"
+        row["checkpoints"][0]["seen"] = "2026-02-01T00:00:00Z"
     found = newest([*old, *new], 3)
     assert [(row["run"][0], row["step"]) for row in found] == [("z", 900), ("a", 100), ("a", 200)]
     assert len(newest(old, 50)) == 3
@@ -84,5 +84,5 @@ def test_newest_goes_by_the_run_seen_last_then_by_step() -> None:
 
 @pytest.mark.parametrize(("current", "names"), [(False, ("step-9", "last")), (True, ("step-9",))])
 def test_superseded_names_are_known_but_not_current(current: bool, names: tuple[str, ...]) -> None:
-    row = {"sightings": [{"name": "step-9", "current": True}, {"name": "last", "current": False}]}
+    row = {"checkpoints": [{"name": "step-9", "current": True}, {"name": "last", "current": False}]}
     assert each(row, "name", current=current) == names

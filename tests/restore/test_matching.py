@@ -223,12 +223,12 @@ def test_one_content_in_three_formats_has_one_digest(tmp_path: Path) -> None:
     torch.save(tensors, tmp_path / "a.pt")
     torch.save({"model_state_dict": tensors, "epoch": 3, "optimizer": {"state": {}}}, tmp_path / "full.pt")
     (tmp_path / "spool").mkdir()
-    founds = [found for found in find([str(tmp_path)]) if found.format]
+    checkpoints = [found for found in find([str(tmp_path)]) if found.format]
     digests = {
         restore(from_plain(Table, Reader().table(to_plain(found), str(tmp_path / "spool"))), VARIABLES, "raw").digest
-        for found in founds
+        for found in checkpoints
     }
-    assert len(founds) == 5
+    assert len(checkpoints) == 5
     assert len(digests) == 1
 
 

@@ -193,7 +193,7 @@ def test_a_declared_version_is_taken_at_its_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "stored", "certified", "said"),
+    ("made", "stored", "checked", "said"),
     [
         ([0, 1], [0, 1], 0.0, ""),
         ([0, 1], [0, 2], 1.0, "x in 1 row"),
@@ -205,9 +205,9 @@ def test_a_declared_version_is_taken_at_its_word(tmp_path: Path) -> None:
         ([np.inf], [-np.inf], 1.0, "x in 1 row"),
     ],
 )
-def test_differences(made: list[float], stored: list[float], certified: float, said: str) -> None:
+def test_differences(made: list[float], stored: list[float], checked: float, said: str) -> None:
     dtype = np.int32 if all(isinstance(item, int) for item in made) else np.float32
-    found = differences({"x": np.array(made, dtype)}, {"x": np.array(stored, dtype)}, certified)
+    found = differences({"x": np.array(made, dtype)}, {"x": np.array(stored, dtype)}, checked)
     assert found == said
 
 

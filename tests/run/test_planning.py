@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests._material import checkpoints, contents, evaluation_of, go, planned, request_of
 
 from milepost._internal.ranges import covered, missing
-from milepost.core.types import Found, Identity, Target
+from milepost.core.types import CheckpointFiles, Identity, Target
 from milepost.run.planning import units, wanted_rows
 from milepost.run.run import plan
 from milepost.store.keys import evaluation_key, subject
@@ -42,7 +42,9 @@ def test_units_ask_each_target_for_what_it_lacks_and_share_equal_ranges(lacking:
 
 
 def target(number: int) -> Target:
-    return Target(Found(f"{number}.npz", "npz", (f"{number}.npz",), Identity(1, number, 1, 1, 1)), "raw", f"{number}")
+    return Target(
+        CheckpointFiles(f"{number}.npz", "npz", (f"{number}.npz",), Identity(1, number, 1, 1, 1)), "raw", f"{number}"
+    )
 
 
 def test_the_key_depends_on_all_that_outcomes_depend_on() -> None:

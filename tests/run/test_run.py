@@ -69,11 +69,11 @@ def test_names_of_one_content_are_evaluated_once(folder: Path, store: Path) -> N
     for name in ("best", "last"):
         shutil.copy(folder / "step-300.npz", folder / f"{name}.npz")
     predict = Counted()
-    told = go(evaluation_of(predict=predict), folder, store=store, residents=1)
+    told = go(evaluation_of(predict=predict), folder, store=store, per_pass=1)
     assert told.done == (3, 2, 0)
     assert told.ends["last/raw"] == ("skipped", "same content as step-300 (raw)")
     assert len(Store.open(store).evaluations()) == 3
-    names = {sighting.name for sighting in Store.open(store).sightings() if sighting.step in (300, None)}
+    names = {checkpoint.name for checkpoint in Store.open(store).checkpoints() if checkpoint.step in (300, None)}
     assert names == {"step-300", "best", "last"}
     assert planned(evaluation_of(), folder, store=store)["last/raw"].startswith("skip: ")
 
@@ -132,7 +132,7 @@ def test_again_evaluates_each_content_once_more(folder: Path, store: Path) -> No
     shutil.copy(folder / "step-300.npz", folder / "last.npz")
     go(evaluation_of(), folder, store=store)
     predict = Counted()
-    told = go(evaluation_of(predict=predict), folder, store=store, again=True, residents=1)
+    told = go(evaluation_of(predict=predict), folder, store=store, again=True, per_pass=1)
     assert told.done == (3, 1, 0)
     assert len(Store.open(store).evaluations()) == 6
     assert len(predict.rows) == 700
@@ -198,7 +198,7 @@ def test_data_that_does_not_repeat_ends_the_run(folder: Path, store: Path) -> No
 
     source = Batches(stream, version="made@1")
     with pytest.raises(UnstableData, match="differ at position 200 of the order: label was"):
-        go(evaluation_of(data={"test": source}), folder, store=store, residents=1)
+        go(evaluation_of(data={"test": source}), folder, store=store, per_pass=1)
 
 
 @pytest.mark.parametrize("rows", [0, 1])

@@ -50,7 +50,7 @@ def test_spoiled_rows_are_wrong_and_counted(tmp_path: Path, store: Path) -> None
     told = go(evaluation_of(predict=spoiling), folder, store=store)
     count = int(bad.sum())
     assert 0 < count < 700
-    assert {record["spoiled"] for record in told.of("record")} == {count}
+    assert {record["nonfinite"] for record in told.of("record")} == {count}
     good = linear(weights_of(100), inputs).argmax(axis=1) == labels
     assert told.value("top1") == (good & ~bad).sum() / 700
     assert told.value("cross_entropy") is None
@@ -152,6 +152,6 @@ def test_a_file_that_vanishes_or_changes_in_between_is_a_row(folder: Path, store
         (folder / "step-300.npz").unlink(missing_ok=True)
         return linear(weights, inputs)
 
-    told = go(evaluation_of(predict=meddling), folder, store=store, residents=1)
+    told = go(evaluation_of(predict=meddling), folder, store=store, per_pass=1)
     assert told.done == (2, 0, 1)
     assert told.failures["step-300.npz"].startswith("vanished: ")

@@ -198,10 +198,10 @@ def test_tied_and_spoiled_rows_are_counted_in_every_value(tmp_path: Path) -> Non
     rows["finite"][:2] = 0
     rows["rank"][:2] = SPOILED
     scored = kept(tmp_path, rows, Layout("seeded", 3))
-    assert oddities(scored) == {"tied": 3, "spoiled": 2}
+    assert oddities(scored) == {"tied": 3, "nonfinite": 2}
     for record, _ in records(scored, METRICS, (4,)):
-        assert all((item["tied"], item["spoiled"]) == (3, 2) for item in record["values"])
-    assert oddities(kept(tmp_path / "bare", {"rank": rows["rank"]}, Layout())) == {"tied": None, "spoiled": None}
+        assert all((item["tied"], item["nonfinite"]) == (3, 2) for item in record["values"])
+    assert oddities(kept(tmp_path / "bare", {"rank": rows["rank"]}, Layout())) == {"tied": None, "nonfinite": None}
 
 
 def test_an_undefined_batch_leaves_the_mean_undefined(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def payload(metric: str, step: int, *, rows: int = 10_000, batch_size: int | Non
                 "n": rows,
                 "intervals": [{"low": low, "high": high, "level": 0.95, "method": "wilson", "kind": "population"}],
                 "tied": 0,
-                "spoiled": 0,
+                "nonfinite": 0,
                 "gap": None,
                 "note": None,
             }
@@ -52,14 +52,14 @@ def make_store(path: Path, checkpoints: int = 2000, metrics: Sequence[str] = MET
     """Make a store as Milepost would have left it; plain writes, so that it takes a second and not a minute."""
     store = Store.create(path)
     run = store.run_of(path.parent / "lenet")
-    sightings = path / "runs" / run / "sightings"
-    sightings.mkdir(exist_ok=True)
+    there = path / "runs" / run / "checkpoints"
+    there.mkdir(exist_ok=True)
     for number in range(1, checkpoints + 1):
         step = number * 100
         digest = digest_of(run, step)
         names = [f"step-{step}", "last"] if number == checkpoints else [f"step-{step}"]
         for name in names:
-            _write(sightings / f"{digest_of(name, step)}.json", _seen(run, name, step))
+            _write(there / f"{digest_of(name, step)}.json", _seen(run, name, step))
         key = hashlib.sha256(digest.encode()).hexdigest()[:32]
         folder = path / "evaluations" / key[:2] / key
         (folder / "records").mkdir(parents=True)

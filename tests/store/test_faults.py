@@ -22,12 +22,12 @@ from milepost._internal.atomic import PREFIX
 from milepost.core.types import Identity
 from milepost.errors import StoreError
 from milepost.store._storage import FolderStorage
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.index import Index
 from milepost.store.store import Store
 from milepost.testing.stores import KEY, check_whole, contents, made_part, made_record
 
-SEEN = Sighting("lenet", "/models/lenet/1", Identity(1, 1, 1, 1, 1), "1", failure=("torn", "7 bytes missing"))
+SEEN = CheckpointRecord("lenet", "/models/lenet/1", Identity(1, 1, 1, 1, 1), "1", failure=("torn", "7 bytes missing"))
 _MENDED: set[str] = set()
 Promise = tuple[int, str, bytes | None]
 
@@ -36,9 +36,9 @@ def work(folder: Path) -> None:
     """Do once, in little, each thing that is done to a store; what is there is left."""
     store = Store.create(folder)
     run = store.run_of("/models/lenet")
-    store.add_sighting(SEEN)
+    store.add_checkpoint(SEEN)
     store.ask_again(SEEN)
-    store.add_sighting(replace(SEEN, failure=None, digest=f"{1:032}"))
+    store.add_checkpoint(replace(SEEN, failure=None, digest=f"{1:032}"))
     dataset, evaluation = store.dataset("d" * 32), store.evaluation(KEY)
     evaluation.write_spec({"weights": f"{1:032}", "run": run})
     evaluation.failures.publish(1, {"kind": "crashed", "message": "signal 9"})
@@ -214,7 +214,7 @@ def test_what_a_failed_run_left_is_forced_by_the_next(tmp_path: Path, calm: dict
 def test_a_full_disk_under_the_index_costs_nothing_but_the_cache(tmp_path: Path) -> None:
     work(tmp_path / "store")
     store = Store.open(tmp_path / "store")
-    store.add_sighting(replace(SEEN, failure=("torn", "long " * 20_000), attempt=2))
+    store.add_checkpoint(replace(SEEN, failure=("torn", "long " * 20_000), attempt=2))
     index = Index(store.path, store.id)
     index._connection.execute("PRAGMA max_page_count=12")  # SQLite's own full disk
     index.refresh()
@@ -240,7 +240,7 @@ def claim(folder: Path) -> None:
         assert lease.acquire()
         worker.touch()
         lease.release()
-    list(store.sightings())
+    list(store.checkpoints())
     assert store.evaluation(KEY).parts("kept").read().coverage == [(0, 400)]
     store.runs()
 

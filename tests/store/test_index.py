@@ -12,7 +12,7 @@ from tests.store.make_store import METRICS, digest_of, make_store, payload
 
 from milepost.core.types import Identity
 from milepost.errors import StoreError
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.index import Index
 from milepost.store.store import Store
 
@@ -20,17 +20,17 @@ DIGEST = "ab" * 16
 SEEN = "2026-01-01T00:00:0{}Z"
 
 
-def see(store: Store, name: str, second: int = 0, **changes: Any) -> Sighting:
+def see(store: Store, name: str, second: int = 0, **changes: Any) -> CheckpointRecord:
     described = {"digest": DIGEST} if "failure" not in changes else {}
-    sighting = Sighting(
+    checkpoint = CheckpointRecord(
         store.run_of("/models/lenet"),
         f"/models/lenet/{name}.pt",
         Identity(1, second, 1, 1, 1),
         name,
         **{"signature": "sig", "seen": SEEN.format(second), **described, **changes},
     )
-    assert store.add_sighting(sighting)
-    return sighting
+    assert store.add_checkpoint(checkpoint)
+    return checkpoint
 
 
 def snapshot(store: Store) -> tuple[Any, ...]:
@@ -65,7 +65,7 @@ def test_record_form_is_the_published_one(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", 1, ["top1"])
     exact, mean = snapshot(store)[0]
     keys = ["event", "run", "checkpoint", "data", "slice", "metric", "estimator", "value", "numerator", "denominator"]
-    keys += ["n", "intervals", "tied", "spoiled", "status"]
+    keys += ["n", "intervals", "tied", "nonfinite", "status"]
     assert list(exact) == keys
     assert list(mean) == [*keys[:7], "batch_size", *keys[7:]]
     run = store.run_of(tmp_path / "lenet")
@@ -98,8 +98,8 @@ def test_three_names_of_one_content_are_one_row(tmp_path: Path) -> None:
     see(store, "last", second=5, step=1000, digest="cd" * 16)
     first, second = snapshot(store)[1]
     assert first["name"] == "step-900"
-    assert [item["name"] for item in first["sightings"]] == ["step-900", "last", "best"]
-    assert [item["current"] for item in first["sightings"]] == [True, False, True]
+    assert [item["name"] for item in first["checkpoints"]] == ["step-900", "last", "best"]
+    assert [item["current"] for item in first["checkpoints"]] == [True, False, True]
     assert (second["name"], second["state"]) == ("last", "seen")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from milepost.core.types import Identity
 from milepost.errors import StoreError
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.records import coverage_text, number
 from milepost.store.store import Store
 from milepost.testing.stores import KEY, made_part, made_record
@@ -62,28 +62,28 @@ def test_sightings_success_supersedes_failures(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     where = ("r", "/c/a.pt", IDENTITY, "raw", "sig")
 
-    def made(**changes: object) -> Sighting:
-        return Sighting("r", "/c/a.pt", IDENTITY, "a", "raw", "sig", **changes)  # type: ignore[arg-type]
+    def made(**changes: object) -> CheckpointRecord:
+        return CheckpointRecord("r", "/c/a.pt", IDENTITY, "a", "raw", "sig", **changes)  # type: ignore[arg-type]
 
-    assert store.sighting(*where) is None
+    assert store.checkpoint(*where) is None
     for attempt in (1, 2):
-        assert store.add_sighting(made(failure=("torn", f"try {attempt}"), attempt=attempt))
-    found = store.sighting(*where)
+        assert store.add_checkpoint(made(failure=("torn", f"try {attempt}"), attempt=attempt))
+    found = store.checkpoint(*where)
     assert found == made(failure=("torn", "try 2"), attempt=2)
     success = made(digest="ab", notes={"mapping": {"a": "b"}}, step=3, step_source="name")
-    assert store.add_sighting(success)
-    assert not store.add_sighting(success)
-    assert store.sighting(*where) == success
-    assert store.sighting("r", "/c/a.pt", Identity(1, 2, 3, 5, 5), "raw", "sig") is None
-    assert store.sighting("r", "/c/a.pt", IDENTITY, "raw", "other model") is None
-    assert len(list(store.sightings("r"))) == len(list(store.sightings())) == 3
+    assert store.add_checkpoint(success)
+    assert not store.add_checkpoint(success)
+    assert store.checkpoint(*where) == success
+    assert store.checkpoint("r", "/c/a.pt", Identity(1, 2, 3, 5, 5), "raw", "sig") is None
+    assert store.checkpoint("r", "/c/a.pt", IDENTITY, "raw", "other model") is None
+    assert len(list(store.checkpoints("r"))) == len(list(store.checkpoints())) == 3
 
 
 def test_a_sighting_is_success_or_failure() -> None:
     wrong: list[dict[str, Any]] = [{}, {"digest": "a", "failure": ("torn", "x")}, {"digest": "a", "attempt": 0}]
     for changes in wrong:
         with pytest.raises(StoreError, match="expected a digest or a failure"):
-            Sighting("r", "/c/a.pt", IDENTITY, "a", **changes)
+            CheckpointRecord("r", "/c/a.pt", IDENTITY, "a", **changes)
 
 
 def test_records_are_put_once_and_hold_nonfinite_numbers(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from milepost.checkpoints._files.bounded import identity_of
 from milepost.core.protocols import Entry
-from milepost.core.types import Array, Extent, Found, Table, Tensor
+from milepost.core.types import Array, CheckpointFiles, Extent, Table, Tensor
 from milepost.errors import Corrupt, Torn
 from milepost.testing import formats
 from milepost.testing.formats import FormatCase, Law, check_format
@@ -24,12 +24,12 @@ class Toy:
 
     name = "toy"
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         for entry in entries:
             if entry.head.startswith(MAGIC):
-                yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path))
+                yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path))
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         data = Path(found.path).read_bytes()
         if len(data) < 12 or len(data) < 12 + int.from_bytes(data[8:12], "little"):
             raise Torn(f"{found.path}: cut off")
@@ -68,7 +68,7 @@ def test_a_sound_toy_format_passes(tmp_path: Path) -> None:
 class TrustsLengths(Toy):
     """Fails on a cut file with an error that is not of the tree."""
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         data = Path(found.path).read_bytes()
         json.loads(data[12 : data.index(b"\n", 12)])
         return super().read(found)
@@ -77,7 +77,7 @@ class TrustsLengths(Toy):
 class TrustsBytes(Toy):
     """Does not compare the checksum."""
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         try:
             return super().read(found)
         except (ValueError, TypeError) as error:
@@ -90,16 +90,18 @@ class TrustsBytes(Toy):
 class TrustsNames(Toy):
     """Claims by the file's name."""
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         return (
-            Found(one.path, "toy", (one.path,), identity_of(one.path)) for one in entries if one.path.endswith(".ckpt")
+            CheckpointFiles(one.path, "toy", (one.path,), identity_of(one.path))
+            for one in entries
+            if one.path.endswith(".ckpt")
         )
 
 
 class Transposes(Toy):
     """Returns arrays the wrong way round."""
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         table = super().read(found)
         return Table("toy", tuple(Tensor(t.name, t.dtype, t.shape[::-1], t.where) for t in table.tensors))
 
@@ -107,7 +109,7 @@ class Transposes(Toy):
 class Touches(Toy):
     """Leaves a file beside the checkpoint."""
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         Path(found.path + ".cache").write_bytes(b"")
         return super().read(found)
 
@@ -115,7 +117,7 @@ class Touches(Toy):
 class Runs(Toy):
     """Runs a program when it meets a hostile file."""
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         if Path(found.path).stat().st_size < 20:
             import subprocess  # noqa: PLC0415
 

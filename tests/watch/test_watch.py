@@ -73,7 +73,7 @@ def test_a_step_ends_the_watch_and_what_is_left_is_evaluated_in_order(tmp_path: 
     def taken(order: str) -> list[int]:
         terms = Terms(Ending(max_steps=500), order, interval=0.05)
         told = Told()
-        request = request_of(evaluation_of(ROWS), run, store=tmp_path / order, residents=1)
+        request = request_of(evaluation_of(ROWS), run, store=tmp_path / order, per_pass=1)
         watch(request, terms, told.append)
         return [item["step"] for item in told.of("checkpoint") if item["state"] == "done"]
 
@@ -167,7 +167,7 @@ def test_what_is_deleted_before_its_turn_is_evaluated_from_its_pin(tmp_path: Pat
     (run / "DONE").touch()
     told = Told()
     names = [f"step-{step}.npz" for step in (1, 2, 5, 6)]
-    request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", residents=2)
+    request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", per_pass=2)
     watch(request, FAST, deleting(run, told, *names))
     assert counts(told) == {"evaluated": 6}
     assert sorted(os.listdir(run)) == ["DONE", "step-3.npz", "step-4.npz"]

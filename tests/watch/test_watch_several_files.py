@@ -114,7 +114,7 @@ def test_what_is_deleted_before_its_turn_is_evaluated_from_the_pins_of_all_its_f
             for path in run.glob(f"model.ckpt-{event['step']}.*"):
                 path.unlink()
 
-    watch(request_of(evaluation(), run, store=tmp_path / "store", residents=1), FAST, listen)
+    watch(request_of(evaluation(), run, store=tmp_path / "store", per_pass=1), FAST, listen)
     assert counts(told) == {"evaluated": 4}
     assert values(tmp_path / "store") == clean(tmp_path, 1, 2, 3, 4)
     assert not (tmp_path / "store" / "pins").exists()
@@ -144,7 +144,7 @@ def test_a_savedmodel_is_one_checkpoint_pinned_as_a_folder(tmp_path: Path) -> No
         if event.get("state") == "complete" and event["step"] == 2:
             shutil.rmtree(run / "step-2")
 
-    watch(request_of(evaluation(), run, store=tmp_path / "store", residents=1), FAST, listen)
+    watch(request_of(evaluation(), run, store=tmp_path / "store", per_pass=1), FAST, listen)
     assert counts(told) == {"evaluated": 2}
     assert {os.path.basename(item["path"]) for item in told.of("checkpoint")} == {"step-1", "step-2"}
     assert counts(watched(tmp_path, run, evaluation=evaluation())) == {"skipped": 1}

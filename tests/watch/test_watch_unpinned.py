@@ -35,7 +35,7 @@ def test_without_links_it_is_said_once_and_what_is_deleted_has_vanished(tmp_path
         save(run / f"step-{step}.npz", made(step))
     (run / "DONE").touch()
     told = Told()
-    request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", residents=2)
+    request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", per_pass=2)
     watch(request, FAST, deleting(run, told, "step-5.npz", "step-6.npz"))
     assert counts(told) == {"evaluated": 4, "vanished": 2}
     assert told.notes.count("cannot be pinned") == 1
@@ -57,7 +57,7 @@ def test_without_links_what_a_watch_that_died_had_seen_is_evaluated_or_has_vanis
         if event.get("state") == "claimed" and event["step"] == 3:
             raise Died
 
-    request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", residents=1)
+    request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", per_pass=1)
     with pytest.raises(Died):
         watch(request, FAST, listen)
     (run / "step-1.npz").unlink()  # evaluated by then

@@ -14,7 +14,7 @@ from milepost.checkpoints._files.links import leads_out, refused, roots_of
 from milepost.checkpoints.diagnosis import UNKNOWN, Verdict, folder_verdict, verdict
 from milepost.checkpoints.names import is_candidate, is_companion
 from milepost.core.protocols import Format
-from milepost.core.types import Found, Identity
+from milepost.core.types import CheckpointFiles, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
 from milepost.registry import classes
 
@@ -36,7 +36,7 @@ class Item:
     asked: bool = field(default=False)
 
 
-def find(paths: Sequence[str], match: str | None = None) -> list[Found]:
+def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
     """Return every checkpoint under the paths, in natural order of path (`step-9` before `step-10`).
 
     A path is a file, a folder or a TensorFlow prefix.  Folders are searched recursively; hidden ones and Milepost's own
@@ -52,7 +52,7 @@ def find(paths: Sequence[str], match: str | None = None) -> list[Found]:
     milepost.errors.UsageError: /does/not/exist: no such file or folder
     """
     formats = [kind() for _, kind in sorted(classes("checkpoints.formats").items())]
-    found: dict[str, Found] = {}
+    found: dict[str, CheckpointFiles] = {}
     roots = roots_of(paths)
     for path in paths:
         meant = os.path.abspath(named(path))
@@ -86,7 +86,7 @@ def looked_for() -> str:
     )
 
 
-def would_search(found: Found) -> bool:
+def would_search(found: CheckpointFiles) -> bool:
     """Tell whether a search of its folder would return what was returned for a file that was named by itself.
 
     A file that is asked for is always answered; one that merely lies in a folder only if it is a checkpoint or is named
@@ -107,7 +107,7 @@ def is_whole(path: str, names: Sequence[str]) -> bool:
     return SAVED_MODEL in names or folder_verdict(path, names) is not None
 
 
-def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str]) -> Iterator[Found]:
+def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str]) -> Iterator[CheckpointFiles]:
     try:
         status = os.stat(path)
     except OSError as error:
@@ -124,7 +124,7 @@ def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str
 
 def _folder(
     path: str, formats: Sequence[Format], roots: Sequence[str], around: tuple[tuple[int, int], ...], *, linked: bool
-) -> Iterator[Found]:
+) -> Iterator[CheckpointFiles]:
     try:
         with os.scandir(path) as listing:
             every = sorted(listing, key=lambda entry: entry.name)
@@ -138,7 +138,9 @@ def _folder(
         return
     why = folder_verdict(path, names)
     if why:
-        yield Found(path, None, (), identity(os.stat(path)), "writing" if why[0] == Torn.kind else "failed", why)
+        yield CheckpointFiles(
+            path, None, (), identity(os.stat(path)), "writing" if why[0] == Torn.kind else "failed", why
+        )
         return
     entries = [entry for entry in every if not entry.name.startswith(".")]
     links = [entry.path for entry in entries if entry.is_symlink() and _is_ordinary(entry)]
@@ -177,7 +179,7 @@ def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[Item]:
             yield entry_of(entry.path)
 
 
-def _strange(entries: Sequence[os.DirEntry[str]]) -> Iterator[Found]:
+def _strange(entries: Sequence[os.DirEntry[str]]) -> Iterator[CheckpointFiles]:
     """Return the rows of what is named like a checkpoint and is no file: links to nothing, pipes, sockets, devices."""
     for entry in entries:
         if is_candidate(entry.name):
@@ -187,7 +189,7 @@ def _strange(entries: Sequence[os.DirEntry[str]]) -> Iterator[Found]:
             except OSError:  # gone since it was listed
                 continue
             if why is not None:
-                yield Found(entry.path, None, (entry.path,), now, "failed", (why.kind, str(why)))
+                yield CheckpointFiles(entry.path, None, (entry.path,), now, "failed", (why.kind, str(why)))
 
 
 def _no_file(path: str) -> CheckpointError | None:
@@ -207,14 +209,14 @@ def _points(path: str) -> str:
     return f"a symbolic link to {os.readlink(path)}, which is not there"
 
 
-def _shut(path: str, error: OSError) -> Found | None:
+def _shut(path: str, error: OSError) -> CheckpointFiles | None:
     """Return the row of a folder that may not be listed: what lies in it would otherwise be missed in silence."""
     try:
         now = identity(os.stat(path))
     except OSError:
         return None
     why = f"{path}: the folder cannot be listed, its checkpoints cannot be seen: {error.strerror or error}; chmod g+rx"
-    return Found(path, None, (), now, "failed", (Corrupt.kind, why))
+    return CheckpointFiles(path, None, (), now, "failed", (Corrupt.kind, why))
 
 
 def entry_of(path: str, *, asked: bool = False) -> Item:
@@ -233,14 +235,14 @@ def entry_of(path: str, *, asked: bool = False) -> Item:
     return item
 
 
-def _claimed(items: Sequence[Item], formats: Sequence[Format]) -> Iterator[Found]:
+def _claimed(items: Sequence[Item], formats: Sequence[Format]) -> Iterator[CheckpointFiles]:
     readable = [item for item in items if item.problem is None]
     taken: set[str] = set()
     for one in formats:
         free = [item for item in readable if item.path not in taken]
         for found in _asked(one, free):
             if found.path not in taken:
-                taken.update((found.path, *found.files))
+                taken.update((found.path, *found.paths))
                 yield _with_parts(found)
     for item in items:
         if not item.is_dir and item.path not in taken:
@@ -249,23 +251,23 @@ def _claimed(items: Sequence[Item], formats: Sequence[Format]) -> Iterator[Found
                 yield failed
 
 
-def _with_parts(found: Found) -> Found:
+def _with_parts(found: CheckpointFiles) -> CheckpointFiles:
     """Return a checkpoint of several files with the identities of its parts; one that is gone has none."""
     parts = []
-    for path in found.files[1:]:
+    for path in found.paths[1:]:
         try:
             parts.append(identity(os.stat(path)))
         except OSError:
             parts.append(Identity(0, 0, 0, 0, 0))
-    return replace(found, parts=tuple(parts)) if parts else found
+    return replace(found, others=tuple(parts)) if parts else found
 
 
-def _asked(one: Format, items: Sequence[Item]) -> list[Found]:
+def _asked(one: Format, items: Sequence[Item]) -> list[CheckpointFiles]:
     """Ask a format about a folder at once; should it stumble over one, or one vanish, ask about each by itself."""
     try:
         return list(one.find(items))
     except Exception:  # noqa: BLE001 - the second asking says which file it was, or raises
-        found: list[Found] = []
+        found: list[CheckpointFiles] = []
         for item in items:
             try:
                 found.extend(one.find([item]))
@@ -281,7 +283,7 @@ def _asked(one: Format, items: Sequence[Item]) -> list[Found]:
         return found
 
 
-def _failed(item: Item) -> Found | None:
+def _failed(item: Item) -> CheckpointFiles | None:
     if item.status is None or isinstance(item.problem, Vanished):
         return None
     if not (item.asked or is_candidate(os.path.basename(item.path))):
@@ -297,8 +299,8 @@ def _failed(item: Item) -> Found | None:
         return None
     files, now = (item.path,), identity(item.status)
     if why[0] == Torn.kind:
-        return Found(item.path, None, files, now, "writing", why)
-    return Found(item.path, None, files, now, "failed", why)
+        return CheckpointFiles(item.path, None, files, now, "writing", why)
+    return CheckpointFiles(item.path, None, files, now, "failed", why)
 
 
 def _torn_zip(item: Item) -> Verdict | None:

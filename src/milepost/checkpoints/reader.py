@@ -20,7 +20,7 @@ from milepost.checkpoints._files.layout import is_readable
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.names import step_of_name
 from milepost.core.protocols import Format
-from milepost.core.types import Extent, Found, Identity, Json, Table, Tensor
+from milepost.core.types import CheckpointFiles, Extent, Identity, Json, Table, Tensor
 from milepost.errors import Corrupt, MilepostError, OutOfMemory, Torn, UsageError, checkpoint_error
 from milepost.registry import load
 
@@ -50,25 +50,25 @@ class Reader:
         Raises the errors of `errors.CheckpointError`: `Torn` also where the file changed since it was found or while
         it was read, `Vanished` where it is gone.
         """
-        sighting = from_plain(Found, found)
-        if sighting.failure is not None:
-            raise checkpoint_error(*sighting.failure)
-        if sighting.format is None:
-            raise Corrupt(f"{sighting.path}: no format claims it")
-        _unchanged(sighting, "since it was found")
-        form = self._format(sighting.format)
+        checkpoint = from_plain(CheckpointFiles, found)
+        if checkpoint.failure is not None:
+            raise checkpoint_error(*checkpoint.failure)
+        if checkpoint.format is None:
+            raise Corrupt(f"{checkpoint.path}: no format claims it")
+        _unchanged(checkpoint, "since it was found")
+        form = self._format(checkpoint.format)
         try:
-            table = materialise(form, form.read(sighting), spool)
+            table = materialise(form, form.read(checkpoint), spool)
         except MemoryError as error:
-            raise OutOfMemory(f"{sighting.path}: reading its table needs more memory than there is") from error
+            raise OutOfMemory(f"{checkpoint.path}: reading its table needs more memory than there is") from error
         except OSError as error:
             if error.errno in _NO_ROOM:
                 raise OutOfMemory(
-                    f"{sighting.path}: unpacking it needs more room than the temporary folder has ({error.strerror}); "
+                    f"{checkpoint.path}: unpacking needs more room than the temporary folder has ({error.strerror}); "
                     "set TMPDIR to a folder with more, or save it uncompressed"
                 ) from error
-            raise unreadable(sighting.path, error) from error
-        _unchanged(sighting, "while it was read")
+            raise unreadable(checkpoint.path, error) from error
+        _unchanged(checkpoint, "while it was read")
         return to_plain(table)
 
     def inspect(self, path: str) -> Json:
@@ -125,7 +125,7 @@ def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:
     return replace(tensor, where=where)
 
 
-def _unchanged(found: Found, when: str) -> None:
+def _unchanged(found: CheckpointFiles, when: str) -> None:
     try:
         now: Identity = identity_of(standing(found))
     except OSError as error:

@@ -46,14 +46,14 @@ def add_request(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--engine", metavar="NAME", default="local", help="local (default: own process) or inprocess")
     parser.add_argument(
-        "--residents", metavar="N", type=positive, default=4, help="checkpoints that share one pass over the data (4)"
+        "--per-pass", metavar="N", type=positive, default=4, help="checkpoints that share one pass over the data (4)"
     )
     parser.add_argument(
         "--workers",
         metavar="N",
         type=positive,
         default=1,
-        help="evaluator processes side by side, each with model, data and --residents checkpoints of its own (1)",
+        help="evaluator processes side by side, each with model, data and --per-pass checkpoints of its own (1)",
     )
     parser.add_argument(
         "--timeout",

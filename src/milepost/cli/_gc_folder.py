@@ -16,9 +16,9 @@ Content = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A checkpoint as it was found: plain `found`, its run, and its files as they were looked at."""
+    """A checkpoint as it was found: as `plain` data, its run, and its files as they were looked at."""
 
-    found: Mapping[str, Any]
+    plain: Mapping[str, Any]
     run: str
     files: tuple[tuple[str, Content], ...]
     nbytes: int
@@ -37,14 +37,14 @@ class Folder:
         self._pinned = _inodes(os.path.join(store.path, "pins"))
         self._claimed = _claimed(store)
         self._seen: dict[str, list[Any]] = {}
-        for sighting in store.sightings():
-            self._seen.setdefault(_there(sighting.path), []).append(sighting)
+        for checkpoint in store.checkpoints():
+            self._seen.setdefault(_there(checkpoint.path), []).append(checkpoint)
         self.places = [self._place(found) for found in self._reader.discover([path], None)]
 
     def _place(self, found: Mapping[str, Any]) -> Place:
         path = str(found["path"])
         beside = resolve("milepost.checkpoints._files.companions:parts_of")(path)
-        files, nbytes, odd = _looked_at([*found["files"], *(file for file in beside if file not in found["files"])])
+        files, nbytes, odd = _looked_at([*found["paths"], *(file for file in beside if file not in found["paths"])])
         seen = [one for one in self._seen.get(_there(path), ()) if one.identity.content == _content(found["identity"])]
         known = [one for one in seen if one.digest is not None]
         contents = tuple(sorted({str(one.digest) for one in known}))
@@ -91,7 +91,7 @@ class Folder:
         The deletion is on record before the first file goes.
         """
         now = self._reader.discover([place.held.path], None)
-        if [(one["identity"], one["files"]) for one in now] != [(place.found["identity"], place.found["files"])]:
+        if [(one["identity"], one["paths"]) for one in now] != [(place.plain["identity"], place.plain["paths"])]:
             raise MilepostError("changed while it was looked at: kept")
         pinned, claimed = _inodes(os.path.join(self._store.path, "pins")), _claimed(self._store)
         if claimed & set(place.held.contents) or any(content[:2] in pinned for _, content in place.files):
@@ -101,7 +101,7 @@ class Folder:
         resolve("milepost.store.deletions:Deletions")(self._store.storage).add(
             place.run,
             place.held.path,
-            resolve("milepost.core.types:Identity")(**place.found["identity"]),
+            resolve("milepost.core.types:Identity")(**place.plain["identity"]),
             {"digests": list(place.held.contents), "step": place.held.step, "bytes": place.nbytes},
         )
         for file, content in place.files:

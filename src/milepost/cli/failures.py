@@ -68,9 +68,9 @@ def _ask_again(store: Any, rows: Sequence[Plain]) -> None:
     """Put the wish into the store: for a file that failed beside its sighting, else beside its evaluations."""
     paths = {(row["run"], row["path"], row["variant"]) for row in rows if row["digest"] is None}
     for run in {str(row["run"]) for row in rows if row["digest"] is None}:
-        for sighting in store.sightings(run):
-            if sighting.failure is not None and (run, sighting.path, sighting.variant) in paths:
-                store.ask_again(sighting)
+        for checkpoint in store.checkpoints(run):
+            if checkpoint.failure is not None and (run, checkpoint.path, checkpoint.variant) in paths:
+                store.ask_again(checkpoint)
     digests = {row["digest"] for row in rows} - {None}
     for key in store.evaluations() if digests else ():
         folder = store.evaluation(key)

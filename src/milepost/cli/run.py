@@ -38,7 +38,7 @@ def request_of(args: argparse.Namespace) -> Any:
         device=args.device,
         engine=args.engine,
         again=args.again,
-        residents=args.residents,
+        per_pass=args.per_pass,
         allow_missing=args.allow_missing,
         timeout=args.timeout,
         workers=args.workers,

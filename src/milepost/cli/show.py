@@ -72,12 +72,12 @@ def _keys(store: Any, checkpoint: Plain) -> list[str]:
     return [key for key, spec in specs if digest and spec and spec.get("weights") == digest]
 
 
-def _notes(store: Any, checkpoint: Plain) -> dict[str, Any]:
-    """Return what was noted when the checkpoint was restored: format, mapping of names, casts, origin of its step."""
-    for sighting in store.sightings(checkpoint["run"]) if checkpoint.get("run") else ():
-        seen = (sighting.path, sighting.variant, sighting.digest)
-        if seen == (checkpoint["path"], checkpoint["variant"], checkpoint["digest"]):
-            return {"step_source": sighting.step_source, **sighting.notes}
+def _notes(store: Any, row: Plain) -> dict[str, Any]:
+    """Return what was noted when the row was restored: format, mapping of names, casts, origin of its step."""
+    for checkpoint in store.checkpoints(row["run"]) if row.get("run") else ():
+        seen = (checkpoint.path, checkpoint.variant, checkpoint.digest)
+        if seen == (row["path"], row["variant"], row["digest"]):
+            return {"step_source": checkpoint.step_source, **checkpoint.notes}
     return {}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from milepost._internal.serialization import from_plain, to_plain
 from milepost._internal.text import natural
 from milepost.checkpoints.names import step_of_name
-from milepost.core.types import Failure, Found, Table
+from milepost.core.types import CheckpointFiles, Failure, Table
 from milepost.engines._process.confined_reader import ConfinedReader
 from milepost.errors import CheckpointError, Torn, UsageError
 from milepost.restore.matching import restore
@@ -104,7 +104,7 @@ class SidecarEvaluator:
                 reader.close()
         return self.results
 
-    def _evaluated(self, found: Found, reader: ConfinedReader, adapter: Any, spool: str) -> SidecarResult:
+    def _evaluated(self, found: CheckpointFiles, reader: ConfinedReader, adapter: Any, spool: str) -> SidecarResult:
         """Restore and evaluate one checkpoint."""
         path, step = found.path.removesuffix(".index"), _number(found.path)
         try:
@@ -152,10 +152,10 @@ class _Arrivals:
         self._producer = Producer(self._folder, Ending(done=True))
         self._handed: set[tuple[str, object]] = set()
         self._retried: dict[tuple[str, object], float] = {}
-        self._present: list[Found] = []
+        self._present: list[CheckpointFiles] = []
         self._waiting = 0.0
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[CheckpointFiles]:
         while True:
             self._look()
             writing = []
@@ -175,7 +175,7 @@ class _Arrivals:
                 return
             time.sleep(self._owner.poll_seconds)
 
-    def again(self, found: Found, failure: Failure) -> bool:
+    def again(self, found: CheckpointFiles, failure: Failure) -> bool:
         """Have what was unfinished when it was read handed out again, as long as there is patience; tell whether."""
         key = found.path, found.identity.content
         first = self._retried.setdefault(key, time.monotonic())
@@ -185,10 +185,10 @@ class _Arrivals:
         return True
 
     def _look(self) -> None:
-        waiting = [file for one in self._present if one.state == "writing" for file in (one.path, *one.files)]
+        waiting = [file for one in self._present if one.state == "writing" for file in (one.path, *one.paths)]
         changes = self._inventory.scan(waiting)
         if (changes.new or changes.gone or waiting) and os.path.isdir(self._folder):
-            found = [from_plain(Found, one) for one in self._reader.discover([self._folder], None)]
+            found = [from_plain(CheckpointFiles, one) for one in self._reader.discover([self._folder], None)]
             before = {(one.path, one.identity.content) for one in self._present}
             self._present = sorted(found, key=_order)
             if {(one.path, one.identity.content) for one in self._present} != before:
@@ -206,12 +206,12 @@ class _Arrivals:
         return reached or self._producer.ended() is not None
 
 
-def _given_up(found: Found) -> Found:
+def _given_up(found: CheckpointFiles) -> CheckpointFiles:
     said = found.failure[1] if found.failure else f"{found.path}: it is still being written, or was cut off"
-    return Found(found.path, None, found.files, found.identity, "failed", (Torn.kind, said))
+    return CheckpointFiles(found.path, None, found.paths, found.identity, "failed", (Torn.kind, said))
 
 
-def _order(found: Found) -> tuple[int, object]:
+def _order(found: CheckpointFiles) -> tuple[int, object]:
     number = _number(found.path)
     return _LAST if number is None else number, natural(found.path)
 

@@ -6,10 +6,10 @@ from typing import Any, Protocol, Self
 from milepost.core.types import (
     Array,
     Batch,
+    CheckpointFiles,
     Column,
     Columns,
     Failure,
-    Found,
     Job,
     Json,
     Part,
@@ -45,10 +45,10 @@ class Format(Protocol):
     def name(self) -> str:
         """The registered name."""
 
-    def find(self, entries: Sequence[Entry]) -> Iterable[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterable[CheckpointFiles]:
         """Claim checkpoints among one folder's entries, by content."""
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return the table of tensors; raise a `CheckpointError` for a file that is damaged, unsafe or unsupported."""
 
     def fetch(self, tensor: Tensor) -> bytes:

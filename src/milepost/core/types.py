@@ -36,21 +36,21 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A checkpoint seen in a folder, before anything of it but its first bytes and its name was read.
+class CheckpointFiles:
+    """The files of a checkpoint, as discovery lists them: only its first bytes and its name have been read.
 
-    `path` is its address, a file or a folder; `files` are the paths of its files, first the one that stands for it,
-    whose `identity` is the checkpoint's; `parts` are the identities of the others.  `format` is None where no format
+    `path` is its address, a file or a folder; `paths` are its files, first the one that stands for it, whose `identity`
+    is the checkpoint's; `others` are the identities of the rest.  `format` is None where no format
     claims a file that is named like a checkpoint; then `failure` says why: a failure class and a message.
     """
 
     path: str
     format: str | None
-    files: tuple[str, ...]
+    paths: tuple[str, ...]
     identity: Identity
     state: Literal["complete", "writing", "failed"] = "complete"
     failure: tuple[str, str] | None = None
-    parts: tuple[Identity, ...] = ()
+    others: tuple[Identity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class Part:
 class Target:
     """One checkpoint and variant to be evaluated: where it is and, once known, the digest of its weights."""
 
-    found: Found
+    files: CheckpointFiles
     variant: str
     digest: str | None = None
 

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator
 
-from milepost.core.types import Failure, Found, Part, Table, Target, Unit
+from milepost.core.types import CheckpointFiles, Failure, Part, Table, Target, Unit
 from milepost.engines._errors import failure_of
 from milepost.engines._roles import Outcome
 from milepost.errors import CheckpointError, Crashed, Torn
@@ -25,7 +25,7 @@ def rows(evaluate: Evaluate, unit: Unit, tables: dict[str, Table]) -> Iterator[O
         # One whose rows all came, or which failed already, has its row.
         for target in unit.targets:
             if lacking[_key(target)] > 0:
-                yield target, _own_failure(target.found, tables[target.found.path], error)
+                yield target, _own_failure(target.files, tables[target.files.path], error)
 
 
 def share(unit: Unit, targets: list[Target]) -> Unit:
@@ -33,9 +33,9 @@ def share(unit: Unit, targets: list[Target]) -> Unit:
     return dataclasses.replace(unit, targets=tuple(targets))
 
 
-def check_whole(found: Found, table: Table | None, error: Crashed) -> None:
+def check_whole(found: CheckpointFiles, table: Table | None, error: Crashed) -> None:
     """Raise `Torn` where a file was cut off since it was read: whoever had it mapped died of that."""
-    ends = {found.files[0]: found.identity.size} if len(found.files) == 1 and table is None else dict[str, int]()
+    ends = {found.paths[0]: found.identity.size} if len(found.paths) == 1 and table is None else dict[str, int]()
     for tensor in table.tensors if table is not None else ():
         where = tensor.where
         ends[where.file] = max(ends.get(where.file, 0), where.offset + where.nbytes)
@@ -51,11 +51,11 @@ def check_whole(found: Found, table: Table | None, error: Crashed) -> None:
             ) from error
 
 
-def _key(target: Target) -> tuple[Found, str]:
-    return target.found, target.variant
+def _key(target: Target) -> tuple[CheckpointFiles, str]:
+    return target.files, target.variant
 
 
-def _own_failure(found: Found, table: Table, error: CheckpointError) -> Failure:
+def _own_failure(found: CheckpointFiles, table: Table, error: CheckpointError) -> Failure:
     """Return the row of one checkpoint where the process of several died."""
     if isinstance(error, Crashed):
         try:

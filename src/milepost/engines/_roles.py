@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
-from milepost.core.types import Failure, Found, Job, Json, Part, Table, Target, Unit
+from milepost.core.types import CheckpointFiles, Failure, Job, Json, Part, Table, Target, Unit
 from milepost.engines._errors import as_checkpoint_error, as_file_error
 from milepost.errors import UsageError
 from milepost.registry import resolve
@@ -45,7 +45,7 @@ class Evaluator(Protocol):
     def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
         """Publish and return the records that are missing; `argument` is plain data that passes as it is."""
 
-    def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Json]]:
         """Return digest or failure of each variant of a checkpoint."""
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
@@ -75,7 +75,7 @@ class Guarded:
         with as_file_error(self._file, "computing its metrics"):
             return self._evaluator.score(argument)
 
-    def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Json]]:
         """Return digest or failure of each variant of a checkpoint."""
         with as_checkpoint_error(f"loading {found.path}"):
             return self._evaluator.identify(found, table, variants)

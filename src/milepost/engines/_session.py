@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from milepost._internal.serialization import from_plain, to_plain
-from milepost.core.types import Found, Json, Target, Unit
+from milepost.core.types import CheckpointFiles, Json, Target, Unit
 from milepost.engines._errors import failure_of
 from milepost.engines._failures import check_whole, rows, share
 from milepost.engines._roles import Confined, Evaluator, Outcome, Reader
@@ -85,10 +85,10 @@ class RoleSession:
             raise UsageError("the session is closed; open another")
 
     def _table(self, found: dict[str, Any]) -> Json:
-        return to_plain(self._tables.get(from_plain(Found, found)))
+        return to_plain(self._tables.get(from_plain(CheckpointFiles, found)))
 
     def _identify(self, argument: dict[str, Any]) -> list[dict[str, Json]]:
-        found, variants = from_plain(Found, argument["found"]), list(argument["variants"])
+        found, variants = from_plain(CheckpointFiles, argument["found"]), list(argument["variants"])
         try:
             return self._identified(found, variants)
         except CheckpointError as error:
@@ -98,7 +98,7 @@ class RoleSession:
                 for item in variants
             ]
 
-    def _identified(self, found: Found, variants: list[str]) -> list[dict[str, Json]]:
+    def _identified(self, found: CheckpointFiles, variants: list[str]) -> list[dict[str, Json]]:
         """Ask the evaluator; once more where a process died, since anything may have killed it the first time."""
         try:
             return self._evaluator.identify(found, self._tables.get(found), variants)
@@ -107,11 +107,11 @@ class RoleSession:
         return self._evaluator.identify(found, self._tables.get(found), variants)
 
     def _unit(self, unit: Unit) -> Iterator[Outcome]:
-        needed = {target.found for target in unit.targets}
+        needed = {target.files for target in unit.targets}
         tables, readable = {}, list[Target]()
         for target in unit.targets:
             try:
-                tables[target.found.path] = self._tables.get(target.found, needed)
+                tables[target.files.path] = self._tables.get(target.files, needed)
             except CheckpointError as error:
                 yield target, failure_of(error)
             else:

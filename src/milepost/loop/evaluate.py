@@ -29,7 +29,7 @@ from milepost.errors import (
 )
 from milepost.loop.grid import Parting, is_grouped
 from milepost.loop.input_summary import look
-from milepost.loop.model_check import Certificate, prove, rounding_step
+from milepost.loop.model_check import ModelCheck, prove, rounding_step
 
 PUBLISH_SECONDS = 5.0
 """A part is handed on after this time at the latest (and the batch in flight), so that a kill loses no more."""
@@ -64,7 +64,7 @@ class Pass:
     batch_size: int
     folded: Sequence[Metric] = ()
     environment: Mapping[str, Json] = field(default_factory=dict)
-    certificate: Certificate | None = None
+    model_check: ModelCheck | None = None
     inputs: Mapping[str, Json] | None = None
 
     @property
@@ -74,7 +74,7 @@ class Pass:
 
 
 def evaluate(
-    work: Pass, residents: Mapping[str, Any], start: int, stop: int, loading: Mapping[str, float] | None = None
+    work: Pass, per_pass: Mapping[str, Any], start: int, stop: int, loading: Mapping[str, float] | None = None
 ) -> Iterator[tuple[str, Part | Failure]]:
     """Yield (resident's name, part) as the pass over positions [start, stop) goes on, or its one failure.
 
@@ -84,17 +84,17 @@ def evaluate(
     data's own columns too (`data.label`, ...), by which passes are compared.  A DataError ends the pass: it is no
     checkpoint's fault.
     """
-    buffers = {name: _Buffer(work, (loading or {}).get(name, 0.0)) for name in residents}
+    buffers = {name: _Buffer(work, (loading or {}).get(name, 0.0)) for name in per_pass}
     parting = Parting(start, stop, grouped=is_grouped(work.source), size=work.source.size)
     with Behind() as behind:
-        for outcome in _passed(work, residents, buffers, behind, parting):
+        for outcome in _passed(work, per_pass, buffers, behind, parting):
             if isinstance(outcome[1], Failure):
                 buffers.pop(outcome[0], None)
             yield outcome
 
 
 def _passed(
-    work: Pass, residents: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: Behind, parting: Parting
+    work: Pass, per_pass: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: Behind, parting: Parting
 ) -> Iterator[tuple[str, Part | Failure]]:
     """Take the buffers through the pass; one that failed is taken out by the caller before the next is asked for."""
     published = mark = time.perf_counter()
@@ -110,7 +110,7 @@ def _passed(
         rows = _rows_of(batch, cells)
         for name in list(buffers):
             buffers[name].clocks["data"] += waited / len(buffers)
-            failure = _take(work, residents[name], batch, rows, (low, high), buffers[name], behind)
+            failure = _take(work, per_pass[name], batch, rows, (low, high), buffers[name], behind)
             if failure is not None:
                 yield name, failure
             heartbeat.beat()
@@ -200,12 +200,12 @@ def ran_out(error: BaseException) -> bool:
 
 def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
     """Prove the model once; and for each resident, that a function read every tensor that it was given."""
-    if work.certificate is None:
+    if work.model_check is None:
         work.inputs = look(batch.inputs)
         halves = not getattr(work.model, "fixed_batch", False)
         changes = getattr(work.model, "changes", None)
         changed: Callable[[], list[str]] = changes(weights) if changes is not None else list
-        certificate = prove(
+        model_check = prove(
             work.task.scores(outputs),
             lambda inputs: _scores(work, weights, inputs),
             batch.inputs,
@@ -219,7 +219,7 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
                 f"the forward pass changes {', '.join(left[:5])}, so that a prediction may depend on those before it: "
                 "let it change in training only (in PyTorch, register a mere cache with persistent=False)"
             )
-        work.certificate = certificate
+        work.model_check = model_check
     unread = getattr(work.model, "unread", None)
     names = unread(weights) if unread is not None else []
     if names:
@@ -330,12 +330,12 @@ class _Buffer:
         return {name: state.to_bytes() for name, state in merged.items()}
 
     def _environment(self) -> dict[str, Json]:
-        certificate = self._work.certificate
+        model_check = self._work.model_check
         seconds = {name: round(spent, 6) for name, spent in self.clocks.items()}
         return {
             **self._work.environment,
             "batch_size": self._work.batch_size,
-            "certificate": certificate.plain() if certificate else None,
+            "model_check": model_check.plain() if model_check else None,
             "inputs": self._work.inputs,
             "timings": seconds,
         }

@@ -32,18 +32,18 @@ _Left = list[_Open]
 class _Passing:
     """What takes part in one pass, by name; `left` are those that memory had no room for."""
 
-    residents: dict[str, Any] = field(default_factory=dict)
+    per_pass: dict[str, Any] = field(default_factory=dict)
     opened: dict[str, _Open] = field(default_factory=dict)
     loading: dict[str, float] = field(default_factory=dict)
     left: list[_Open] = field(default_factory=list)
 
     def add(self, name: str, item: _Open, weights: Any, seconds: float) -> None:
         """Take in a checkpoint."""
-        self.residents[name], self.opened[name], self.loading[name] = weights, item, seconds
+        self.per_pass[name], self.opened[name], self.loading[name] = weights, item, seconds
 
     def drop(self, name: str) -> None:
         """Let go of a checkpoint's weights."""
-        del self.residents[name], self.opened[name]
+        del self.per_pass[name], self.opened[name]
 
     def give_up(self, said: str, stop: int) -> None:
         """Leave all whose rows are not done."""
@@ -51,7 +51,7 @@ class _Passing:
             if item.start < stop:
                 item.said = said
                 self.left.append(item)
-        self.residents.clear()
+        self.per_pass.clear()
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ class Fitting:
         """Make checkpoints resident, as many as there is room for."""
         for number, item in enumerate(group):
             began = time.perf_counter()
-            loaded = None if passing.left else self._loaded(item.target, alone=not passing.residents)
+            loaded = None if passing.left else self._loaded(item.target, alone=not passing.per_pass)
             if isinstance(loaded, Failure):
                 yield item.target, loaded
             elif loaded is None:
@@ -130,9 +130,9 @@ class Fitting:
 
     def _passed(self, passing: "_Passing", start: int, stop: int) -> Iterator[Outcome]:
         """Take what is resident through the pass; who fails is dropped at once, so that the others have more room."""
-        if not passing.residents:
+        if not passing.per_pass:
             return
-        for name, outcome in evaluate(self.work, passing.residents, start, stop, passing.loading):
+        for name, outcome in evaluate(self.work, passing.per_pass, start, stop, passing.loading):
             item = passing.opened[name]
             if isinstance(outcome, Part):
                 item.start = outcome.stop
@@ -173,7 +173,7 @@ class Fitting:
     def _tell(self) -> None:
         """Have the parts say with what they were made, where it is less than was asked for."""
         less = self.most is not None or self.work.batch_size != self._asked
-        told = {"memory": {"residents": self.most, "batch_size": self.work.batch_size, "asked": self._asked}}
+        told = {"memory": {"per_pass": self.most, "batch_size": self.work.batch_size, "asked": self._asked}}
         self.work.environment = {**self._environment, **(told if less else {})}
 
     def _refusal(self, said: str) -> str:

@@ -31,7 +31,7 @@ _NEIGHBOURS = "is batch normalisation in training mode, or is something computed
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class ModelCheck:
     """What the proof found: differences in units of the scores.  `halves` is None where there was only one row."""
 
     rows: int
@@ -65,7 +65,7 @@ def prove(
     halves: bool = True,
     step: float = 0.0,
     suspects: Callable[[], Sequence[str]] | None = None,
-) -> Certificate:
+) -> ModelCheck:
     """Compare the first prediction's scores [rows, ...] with a second one's, and with those of two halves.
 
     `predict` gives the scores of inputs as float64; `step` is the model's relative rounding step where it computes in
@@ -93,7 +93,7 @@ def prove(
                 f"neighbours: {_cause(suspects, _NEIGHBOURS)}"
             )
     constant = rows > 1 and bool((first == first[:1]).all())
-    return Certificate(rows, spread, repeat, parted, constant)
+    return ModelCheck(rows, spread, repeat, parted, constant)
 
 
 def rounding_step(outputs: Any, declared: Mapping[str, Any]) -> float:

@@ -14,7 +14,7 @@ _ONE = 1 << 1074  # 1.0 in the units of an exact sum
 
 
 def by_class(columns: Columns, weights: Array | None) -> Tally:
-    """Count rows by label (`support`), by prediction (`predicted`), and the `right` ones; spoiled ones predict none."""
+    """Rows by label (`support`), by prediction (`predicted`) and the `right` ones: non-finite rows predict none."""
     label, prediction = (columns[name].astype(np.int64) for name in ("label", "prediction"))
     size = int(max(label.max(initial=-1), prediction.max(initial=-1))) + 1
     chosen = {"support": label >= 0, "predicted": prediction >= 0, "right": label == prediction}
@@ -100,7 +100,7 @@ class Rows:
 
     @property
     def total(self) -> int:
-        """All rows, spoiled ones included."""
+        """All rows, non-finite ones included."""
         return int(self.support.sum())
 
     @property

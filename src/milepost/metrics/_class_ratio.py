@@ -25,7 +25,7 @@ class ClassRatio:
       as): "zero" counts it as 0, "skip" leaves it out (scikit-learn's `zero_division` 0 and nan).
     - `label=c` is the ratio of class c alone; undefined where its bottom is 0.
 
-    A spoiled row is predicted as no class: it counts against its label, and for no other.
+    A non-finite row is predicted as no class: it counts against its label, and for no other.
     """
 
     average: Literal["macro", "micro", "weighted"] = "macro"

@@ -31,7 +31,7 @@ def summed(values: Array, finite: Array, weights: Array | None) -> Tally:
     """Return the state of a mean of float32 values; rows with `finite` 0 are counted as spoiled and not summed."""
     fine = finite != 0
     kept = values[fine]
-    counts = {"n": np.int64(len(values)), "spoiled": np.int64(len(values) - len(kept))}
+    counts = {"n": np.int64(len(values)), "nonfinite": np.int64(len(values) - len(kept))}
     if weights is None:
         return Tally(counts, {"sum": ExactSums.of(kept)})
     weight = weights[fine]
@@ -42,20 +42,20 @@ _UNLIKELY = "rows give their label no probability"
 
 
 def mean(state: Tally, skip: bool, why: str = _UNLIKELY) -> Value:  # noqa: FBT001 - the metric's own field, handed on
-    """Return the mean; undefined without rows, and where rows are spoiled unless these are skipped.
+    """Return the mean; undefined without rows, and where rows are non-finite unless these are skipped.
 
     `why` goes on from a number of rows, and says why these make the mean infinite.
     """
-    n, spoiled = state.count("n"), state.count("spoiled")
+    n, nonfinite = state.count("n"), state.count("nonfinite")
     if n == 0:
         return Value(None, note="undefined: no rows")
-    if spoiled and not skip:
-        return Value(None, note=f'undefined: {spoiled} of {n} rows are spoiled; nonfinite="skip" leaves them out')
-    if spoiled == n:
-        return Value(None, note=f"undefined: all {n} rows are spoiled")
+    if nonfinite and not skip:
+        return Value(None, note=f'undefined: {nonfinite} of {n} rows are non-finite; nonfinite="skip" leaves them out')
+    if nonfinite == n:
+        return Value(None, note=f"undefined: all {n} rows are non-finite")
     total = state.sums["sum"]
     weight = state.sums.get("weight")
-    value = total.ratio(weight if weight is not None else n - spoiled)
-    bottom = weight.value() if weight is not None else n - spoiled
+    value = total.ratio(weight if weight is not None else n - nonfinite)
+    bottom = weight.value() if weight is not None else n - nonfinite
     note = f"infinite: {int(total.plus)} {why}" if math.isinf(value) else None
     return Value(value, total.value(), bottom, note)

@@ -13,7 +13,7 @@ from milepost.metrics._validation import check_flag
 
 @dataclass(frozen=True, slots=True)
 class BalancedAccuracy:
-    """Mean of the accuracies (recalls) of the classes that are present among the labels; spoiled rows are wrong.
+    """Mean of the accuracies (recalls) of the classes that are present among the labels; non-finite rows are wrong.
 
     `adjusted=True` rescales it so that guessing one class of P scores 0: (mean - 1/P) / (1 - 1/P), at most 1; undefined
     for one class only.  scikit-learn's `balanced_accuracy_score` (Brodersen et al. 2010).  It is the headline of

@@ -33,11 +33,11 @@ class Brier:
     range: ClassVar[tuple[float, float]] = (0.0, 2.0)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown rule for spoiled rows."""
+        """Refuse an unknown rule for non-finite rows."""
         check_choice("Brier(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
     def contribution(self, columns: Columns) -> Array:
-        """Return each row's sum of squares; NaN where spoiled."""
+        """Return each row's sum of squares; NaN where non-finite."""
         return columns["squared_error"]
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:

@@ -41,7 +41,7 @@ class CalibrationError:
     examples: ClassVar[tuple[dict[str, int], ...]] = ({"bins": 1}, {"bins": 7})
 
     def __post_init__(self) -> None:
-        """Refuse a number of bins that is no positive integer, and an unknown rule for spoiled rows."""
+        """Refuse a number of bins that is no positive integer, and an unknown rule for non-finite rows."""
         check_count("CalibrationError(bins)", self.bins)
         check_choice("CalibrationError(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
@@ -59,7 +59,7 @@ class CalibrationError:
         shape = (self.bins,)
         counts = {
             "n": np.int64(len(fine)),
-            "spoiled": np.int64(np.count_nonzero(~fine)),
+            "nonfinite": np.int64(np.count_nonzero(~fine)),
             "rows": np.bincount(bins, minlength=self.bins).astype(np.int64),
         }
         if weights is None:
@@ -78,9 +78,9 @@ class CalibrationError:
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the expected and the largest calibration error."""
         names = (self.headline, f"max_{self.headline}")
-        n, spoiled = state.count("n"), state.count("spoiled")
-        if n == spoiled or (spoiled and self.nonfinite != "skip"):
-            note = f"undefined: {spoiled} of {n} rows are spoiled" if n else "undefined: no rows"
+        n, nonfinite = state.count("n"), state.count("nonfinite")
+        if n == nonfinite or (nonfinite and self.nonfinite != "skip"):
+            note = f"undefined: {nonfinite} of {n} rows are non-finite" if n else "undefined: no rows"
             return {name: Value(None, note=note) for name in names}
         return dict(zip(names, _errors(*_units(state)), strict=True))
 

@@ -20,7 +20,7 @@ class CohenKappa:
     labels and predictions are all one and the same class.
 
     Spoiled rows are predicted as a class of their own, which differs from every label.  It stands at no distance:
-    "linear" and "quadratic" are undefined with spoiled rows.  `nonfinite="skip"` leaves such rows out, of all three.
+    "linear" and "quadratic" are undefined with non-finite rows.  `nonfinite="skip"` leaves such rows out, of all three.
 
     >>> import numpy as np
     >>> rows = {"label": np.array([0, 1, 2, 2]), "prediction": np.array([0, 1, 2, 0], np.int32)}
@@ -41,7 +41,7 @@ class CohenKappa:
     examples: ClassVar[tuple[dict[str, str], ...]] = ({"distance": "quadratic", "nonfinite": "skip"},)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown distance, and an unknown rule for spoiled rows."""
+        """Refuse an unknown distance, and an unknown rule for non-finite rows."""
         check_choice("CohenKappa(distance)", self.distance, ("equal", "linear", "quadratic"))
         check_choice("CohenKappa(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
@@ -54,23 +54,25 @@ class CohenKappa:
         """Count rows by class, and by how far label and prediction are `apart`: no matrix is needed."""
         label, prediction = (columns[name].astype(np.int64) for name in ("label", "prediction"))
         fine = prediction >= 0
-        spoiled = Tally({"spoiled": np.int64(len(fine) - np.count_nonzero(fine))})
+        nonfinite = Tally({"nonfinite": np.int64(len(fine) - np.count_nonzero(fine))})
         if self.nonfinite == "skip":
             label, prediction, weights = label[fine], prediction[fine], taken(weights, fine)
             fine = fine[fine]
         apart = np.abs(label - prediction)[fine]
         shape = (int(apart.max(initial=-1)) + 1,)
         rows = by_class({"label": label, "prediction": prediction}, weights)
-        return joined(rows, counted_in("apart", apart, taken(weights, fine), shape), spoiled)
+        return joined(rows, counted_in("apart", apart, taken(weights, fine), shape), nonfinite)
 
     def values(self, state: Tally) -> dict[str, Value]:
         """Return kappa, rounded once."""
-        rows, spoiled = Rows.of(state), state.count("spoiled")
+        rows, nonfinite = Rows.of(state), state.count("nonfinite")
         if not rows.total:
-            lost = f"all {spoiled} rows are spoiled" if spoiled else "no rows"
+            lost = f"all {nonfinite} rows are non-finite" if nonfinite else "no rows"
             return {self.headline: Value(None, note=f"undefined: {lost}")}
-        if spoiled and self.nonfinite != "skip" and self.distance != "equal":
-            note = f'undefined: {spoiled} rows are spoiled and stand at no distance; nonfinite="skip" leaves them out'
+        if nonfinite and self.nonfinite != "skip" and self.distance != "equal":
+            note = (
+                f'undefined: {nonfinite} rows are non-finite and stand at no distance; nonfinite="skip" leaves them out'
+            )
             return {self.headline: Value(None, note=note)}
         found, chance = self._found(rows, exact(state, "apart").astype(object)), self._chance(rows)
         if not chance:

@@ -34,7 +34,7 @@ class Confusion:
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:
-        """Count rows by label and prediction; column 0 of the matrix holds the spoiled ones."""
+        """Count rows by label and prediction; column 0 of the matrix holds the non-finite ones."""
         label = columns["label"].astype(np.int64)
         prediction = columns["prediction"].astype(np.int64)
         size = int(max(label.max(initial=-1), prediction.max(initial=-1))) + 1
@@ -93,7 +93,7 @@ class Confusion:
         weighted = "matrix" in state.sums
         return {
             "matrix": plain(square, weighted=weighted),
-            "spoiled": plain(matrix[:, 0], weighted=weighted),
+            "nonfinite": plain(matrix[:, 0], weighted=weighted),
             "support": plain(support, weighted=weighted),
             "recall": ratios(right, support),
             "precision": ratios(right, predicted),

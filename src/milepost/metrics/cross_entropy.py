@@ -34,11 +34,11 @@ class CrossEntropy:
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown rule for spoiled rows."""
+        """Refuse an unknown rule for non-finite rows."""
         check_choice("CrossEntropy(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
     def contribution(self, columns: Columns) -> Array:
-        """Return each row's negative log-likelihood; NaN where spoiled."""
+        """Return each row's negative log-likelihood; NaN where non-finite."""
         return columns["nll"]
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:
@@ -76,7 +76,7 @@ class SmoothedCrossEntropy:
     examples: ClassVar[tuple[dict[str, float], ...]] = ({"smoothing": 1}, {"smoothing": 0.37})
 
     def __post_init__(self) -> None:
-        """Refuse a share outside (0, 1] and an unknown rule for spoiled rows."""
+        """Refuse a share outside (0, 1] and an unknown rule for non-finite rows."""
         object.__setattr__(self, "smoothing", check_share("SmoothedCrossEntropy(smoothing)", self.smoothing))
         check_choice("SmoothedCrossEntropy(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
@@ -86,7 +86,7 @@ class SmoothedCrossEntropy:
         return f"cross_entropy_smoothed_{self.smoothing!r}"
 
     def contribution(self, columns: Columns) -> Array:
-        """Return each row's loss in float32; NaN where spoiled."""
+        """Return each row's loss in float32; NaN where non-finite."""
         rest = 1.0 - self.smoothing
         own = rest * columns["nll"].astype(np.float64) if rest else 0.0  # without this, 0 x infinity would be NaN
         return np.asarray(own + self.smoothing * columns["uniform_nll"].astype(np.float64), np.float32)

@@ -40,9 +40,9 @@ class Matthews:
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the correlation."""
         rows = Rows.of(state)
-        n, spoiled = rows.total, rows.total - int(rows.predicted.sum())
+        n, nonfinite = rows.total, rows.total - int(rows.predicted.sum())
         labels = n * n - int((rows.support * rows.support).sum())
-        predictions = n * n - int((rows.predicted * rows.predicted).sum()) - spoiled * spoiled
+        predictions = n * n - int((rows.predicted * rows.predicted).sum()) - nonfinite * nonfinite
         if not n:
             return {"matthews": Value(None, note="undefined: no rows")}
         if not labels or not predictions:

@@ -11,7 +11,7 @@ from milepost.metrics._validation import check_choice, check_count
 
 @dataclass(frozen=True, slots=True)
 class TopK:
-    """Share of rows whose label ranks among the first `k` classes; spoiled rows count as wrong.
+    """Share of rows whose label ranks among the first `k` classes; non-finite rows count as wrong.
 
     Equal scores rank by class index, so that top-1 agrees with argmax and constant scores give chance.
     `ties="in_top_k"` counts a label that ties with the k-th score as right, as TensorFlow's in_top_k does.

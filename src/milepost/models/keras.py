@@ -34,7 +34,7 @@ _STATISTICS = "BatchNormalization"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Resident:
+class LoadedWeights:
     """One checkpoint's values, in the order of the model's required variables."""
 
     values: list[Any]
@@ -89,7 +89,7 @@ class KerasModel:
         """Return weights and moving statistics, then what is optional, then further names of shared ones."""
         return self._built().variables
 
-    def load(self, tensors: Mapping[str, Array]) -> Resident:
+    def load(self, tensors: Mapping[str, Array]) -> LoadedWeights:
         """Copy arrays by variable name to the device, in the model's dtypes; optional and tied names may be absent.
 
         Floating arrays may be of any width, and integer ones of any that holds the same numbers; anything else, a shape
@@ -97,9 +97,9 @@ class KerasModel:
         """
         built = self._built()
         with _memory("the weights of a checkpoint"):
-            return Resident(built.runner.place([_fitted(item.variable, tensors) for item in built.required]))
+            return LoadedWeights(built.runner.place([_fitted(item.variable, tensors) for item in built.required]))
 
-    def predict(self, weights: Resident, inputs: Any) -> Any:
+    def predict(self, weights: LoadedWeights, inputs: Any) -> Any:
         """Return the model's outputs for one batch; `OutOfMemory` where they do not fit, other errors pass through."""
         built = self._built()
         with _memory("a batch or its outputs"):
@@ -116,7 +116,7 @@ class KerasModel:
         if self._made is not None:
             self._made.runner.release()
 
-    def suspects(self, weights: Resident, inputs: Any) -> list[str]:  # noqa: ARG002 - the layers tell without a prediction
+    def suspects(self, weights: LoadedWeights, inputs: Any) -> list[str]:  # noqa: ARG002 - the layers tell without a prediction
         """Name the layers that could make a prediction depend on chance or on a batch: by their kind alone."""
         layers = list(_layers(self._built().model))
         chance = [layer.name for layer in layers if any(word in type(layer).__name__ for word in _RANDOM)]

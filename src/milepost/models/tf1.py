@@ -39,7 +39,7 @@ Declared = Mapping[str, tuple[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Resident:
+class LoadedWeights:
     """One checkpoint's weights: the session whose variables hold them."""
 
     session: Any
@@ -109,7 +109,7 @@ class GraphModel:
         """Return the graph's global variables; those that the outputs do not depend on are optional, and come last."""
         return self._built().variables
 
-    def load(self, tensors: Mapping[str, Array]) -> Resident:
+    def load(self, tensors: Mapping[str, Array]) -> LoadedWeights:
         """Copy arrays by variable name into the variables of a session; optional names may be absent.
 
         Floating arrays may be of any width, and integer ones of any that holds the same numbers; anything else, a shape
@@ -123,11 +123,11 @@ class GraphModel:
             session.run(built.assign, fed)
             if built.locals:
                 session.run(built.local)
-        resident = Resident(session)
-        weakref.finalize(resident, self._idle.append, session).atexit = False
-        return resident
+        loaded = LoadedWeights(session)
+        weakref.finalize(loaded, self._idle.append, session).atexit = False
+        return loaded
 
-    def predict(self, weights: Resident, inputs: Any) -> Any:
+    def predict(self, weights: LoadedWeights, inputs: Any) -> Any:
         """Return the outputs for one batch as NumPy arrays; `DataError` for inputs that do not fit the placeholders."""
         built = self._built()
         with _memory("a batch or its outputs"):
@@ -138,12 +138,12 @@ class GraphModel:
         while self._idle:
             self._idle.pop().close()
 
-    def suspects(self, weights: Resident, inputs: Any) -> list[str]:  # noqa: ARG002 - the graph tells without a run
+    def suspects(self, weights: LoadedWeights, inputs: Any) -> list[str]:  # noqa: ARG002 - the graph tells without a run
         """Name the operations that the outputs depend on and that draw numbers, or use a batch's own statistics."""
         built = self._built()
         return _tf1_suspects.suspects(built.graph, built.reached)
 
-    def changes(self, weights: Resident) -> Callable[[], list[str]]:
+    def changes(self, weights: LoadedWeights) -> Callable[[], list[str]]:
         """Return what names the variables that predictions changed from now on, and by which operation."""
         built = self._built()
         held = {item.held.op.name: item.held for slot in built.slots for item in slot.pieces}

@@ -38,7 +38,7 @@ _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Resident:
+class LoadedWeights:
     """One checkpoint's tensors, in the order of the module's slots."""
 
     tensors: tuple[torch.Tensor, ...]
@@ -103,7 +103,7 @@ class TorchModel:
         self._module: torch.nn.Module | None = None
         self._slots: tuple[_Slot, ...] = ()
         self._variables: tuple[Variable, ...] = ()
-        self._current: Resident | None = None
+        self._current: LoadedWeights | None = None
         self._floating: torch.dtype | None = None
         self._initial: dict[str, Array] = {}
         self._repeated: dict[str, Array] = {}
@@ -113,7 +113,7 @@ class TorchModel:
         self._built()
         return self._variables
 
-    def load(self, tensors: Mapping[str, Array]) -> Resident:
+    def load(self, tensors: Mapping[str, Array]) -> LoadedWeights:
         """Copy arrays by variable name to the device, in the model's dtypes; tied and optional names may be absent.
 
         Floating arrays may be of any width, and integer ones of any that holds the same numbers; anything else, a shape
@@ -121,9 +121,9 @@ class TorchModel:
         """
         self._built()
         with _memory("the weights of a checkpoint"):
-            return Resident(tuple(self._filled(slot, tensors) for slot in self._slots))
+            return LoadedWeights(tuple(self._filled(slot, tensors) for slot in self._slots))
 
-    def predict(self, weights: Resident, inputs: Any) -> Any:
+    def predict(self, weights: LoadedWeights, inputs: Any) -> Any:
         """Return the module's outputs for one batch; `OutOfMemory` where they do not fit, other errors pass through."""
         module = self._built()
         if weights is not self._current:
@@ -143,13 +143,13 @@ class TorchModel:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def suspects(self, weights: Resident, inputs: Any) -> list[str]:
+    def suspects(self, weights: LoadedWeights, inputs: Any) -> list[str]:
         """Watch one more prediction and name what in it depends on chance, on the batch or on earlier calls."""
         module = self._built()
         self._swap(weights)
         return suspects(module, lambda: self.predict(weights, inputs))
 
-    def changes(self, weights: Resident) -> Callable[[], list[str]]:
+    def changes(self, weights: LoadedWeights) -> Callable[[], list[str]]:
         """Return what names the persistent buffers that predictions changed, or put others in place of, from now on."""
         module = self._built()
         self._swap(weights)
@@ -226,10 +226,10 @@ class TorchModel:
 
     def _converted(self, module: torch.nn.Module) -> torch.nn.Module:
         if self._dtype is not None:
-            spoiled = next((name for name, item, _ in _named_tensors(module) if item.is_complex()), None)
-            if spoiled is not None:
+            imaginary = next((name for name, item, _ in _named_tensors(module) if item.is_complex()), None)
+            if imaginary is not None:
                 raise UsageError(
-                    f"dtype={policy.name_of(self._dtype)!r} would drop the imaginary part of {spoiled!r}: leave it out"
+                    f"dtype={policy.name_of(self._dtype)!r} would drop the imaginary part of {imaginary!r}; omit it"
                 )
         return module.to(device=self._device, dtype=self._dtype)
 
@@ -253,7 +253,7 @@ class TorchModel:
         as_built = found.to(getattr(torch, str(variable.dtype)))  # rounded as a module that is loaded, then converted
         return as_built.to(device=holder.device, dtype=holder.dtype)
 
-    def _swap(self, weights: Resident) -> None:
+    def _swap(self, weights: LoadedWeights) -> None:
         # Were it interrupted half-way, neither would be resident: so say that first.
         self._current = None
         for slot, tensor in zip(self._slots, weights.tensors, strict=True):

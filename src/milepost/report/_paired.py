@@ -28,20 +28,20 @@ class Paired:
     only_a: int
     only_b: int
     neither: int
-    spoiled: int
+    nonfinite: int
 
     def merge(self, other: "Paired") -> "Paired":
         """Return what both pieces say."""
         weight = self.weight.merge(other.weight) if self.weight is not None and other.weight is not None else None
-        names = ("n", "both", "only_a", "only_b", "neither", "spoiled")
+        names = ("n", "both", "only_a", "only_b", "neither", "nonfinite")
         counts = [getattr(self, name) + getattr(other, name) for name in names]
         return Paired(self.boolean, self.total.merge(other.total), weight, *counts)
 
     def difference(self) -> float | None:
-        """Return the mean of A minus B over rows that are not spoiled, rounded once; None where it is no number."""
-        if self.n == self.spoiled:
+        """Return the mean of A minus B over rows that are not non-finite, rounded once; None where it is no number."""
+        if self.n == self.nonfinite:
             return None
-        found = self.total.ratio(self.n - self.spoiled if self.weight is None else self.weight)
+        found = self.total.ratio(self.n - self.nonfinite if self.weight is None else self.weight)
         return None if found != found else found  # noqa: PLR0124 - infinite on both sides is NaN
 
 

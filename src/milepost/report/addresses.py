@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from milepost.errors import UsageError
-from milepost.report.table import Plain, each, sightings_of
+from milepost.report.table import Plain, checkpoints_of, each
 
 _SHORTEST = 4
 _SHOWN = 12
@@ -47,7 +47,7 @@ def find(checkpoints: Iterable[Plain], address: str) -> Plain:
 
 
 def _named(row: Plain, address: str) -> bool:
-    for seen in sightings_of(row, current=True):
+    for seen in checkpoints_of(row, current=True):
         words = {str(seen[key]) for key in ("step", "name") if seen.get(key) is not None}
         path = str(seen.get("path") or "")
         words |= {path, Path(path).name} - {""}

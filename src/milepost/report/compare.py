@@ -79,8 +79,8 @@ def compare_two(
     found = joined(_pieces(left, right, made, higher=higher))
     values = [_value(scored, made) for scored in (left, right)]
     difference = found.difference()
-    if found.spoiled:
-        notes.append(f"{found.spoiled} rows have no number in A or in B, and are in none of the counts")
+    if found.nonfinite:
+        notes.append(f"{found.nonfinite} rows have no number in A or in B, and are in none of the counts")
         difference = difference if getattr(made, "nonfinite", None) == "skip" else None
     if rows[0]["digest"] == rows[1]["digest"]:
         notes.append("A and B hold the same weights")
@@ -222,7 +222,7 @@ def _value(scored: Scored, metric: Metric) -> float | None:
 def _counts(found: Paired) -> dict[str, int]:
     if found.boolean:
         return {name: getattr(found, name) for name in ("both", "only_a", "only_b", "neither")}
-    return {"a_better": found.only_a, "b_better": found.only_b, "equal": found.both, "spoiled": found.spoiled}
+    return {"a_better": found.only_a, "b_better": found.only_b, "equal": found.both, "nonfinite": found.nonfinite}
 
 
 def _tests(found: Paired) -> dict[str, float]:
@@ -242,7 +242,7 @@ _WORDS = {
     "a_better": "A better",
     "b_better": "B better",
     "equal": "equal",
-    "spoiled": "no number",
+    "nonfinite": "no number",
 }
 
 
@@ -258,7 +258,7 @@ def _lines(found: Comparison) -> list[str]:
     about += f", slice {found.slice}" if found.slice != "all" else ""
     rows += [("", about), ("A", number(found.value_a, places)), ("B", number(found.value_b, places))]
     rows.append(("A - B", number(found.difference, places)))
-    rows += [(_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "spoiled"]
+    rows += [(_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "nonfinite"]
     rows += [(name, f"p = {value:.4g} (two-sided)") for name, value in found.tests.items()]
     width = max(len(label) for label, _ in rows)
     return [f"{label.ljust(width)}  {text}" if label else text for label, text in rows] + [

@@ -7,10 +7,10 @@ from typing import Any
 from milepost.errors import MissingExtra
 from milepost.report.table import Plain, as_number
 
-_WHOLE = ("step", "batch_size", "n", "tied", "spoiled")
+_WHOLE = ("step", "batch_size", "n", "tied", "nonfinite")
 _COLUMNS = (
     "run", "step", "path", "digest", "variant", "data", "slice", "metric", "estimator", "batch_size", "value",
-    "numerator", "denominator", "n", "low", "high", "level", "method", "tied", "spoiled", "status", "note",
+    "numerator", "denominator", "n", "low", "high", "level", "method", "tied", "nonfinite", "status", "note",
 )  # fmt: skip
 
 

@@ -8,10 +8,10 @@ from milepost.errors import printable
 from milepost.report._numbers import count, decimals, duration, interval, number, share
 from milepost.report.gap import explain
 from milepost.report.show_data import inputs_lines, slice_lines
-from milepost.report.table import Plain, as_number, each, failure_of, rank, sightings_of
+from milepost.report.table import Plain, as_number, checkpoints_of, each, failure_of, rank
 
 _PLACES = 6
-_APART = ("timings", "rows", "column_set", "certificate", "inputs")
+_APART = ("timings", "rows", "column_set", "model_check", "inputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _identity(checkpoint: Plain) -> Section:
     ]
     lines.append(("digest", str(checkpoint.get("digest") or "none: its weights were not restored")))
     lines.append(("variant", str(checkpoint.get("variant") or "raw")))
-    lines += _column("paths", [_seen(item) for item in sightings_of(checkpoint)])
+    lines += _column("paths", [_seen(item) for item in checkpoints_of(checkpoint)])
     lines.append(("state", str(checkpoint.get("state") or "unknown")))
     failure = failure_of(checkpoint)
     if failure:
@@ -89,10 +89,10 @@ def _identity(checkpoint: Plain) -> Section:
     return Section("checkpoint", tuple(lines))
 
 
-def _seen(sighting: Plain) -> str:
-    seen = f", seen {sighting['seen']}" if sighting.get("seen") else ""
-    superseded = "" if sighting.get("current", True) else ", holds something else by now"
-    return f"{sighting.get('path')}{seen}{superseded}"
+def _seen(checkpoint: Plain) -> str:
+    seen = f", seen {checkpoint['seen']}" if checkpoint.get("seen") else ""
+    superseded = "" if checkpoint.get("current", True) else ", holds something else by now"
+    return f"{checkpoint.get('path')}{seen}{superseded}"
 
 
 def _slices(groups: Mapping[tuple[str, str], Sequence[Plain]]) -> list[Section]:
@@ -112,7 +112,7 @@ def _results(data: str, group: Sequence[Plain]) -> Section:
     lines = [
         ("rows", f"{count(first.get('n'))} ({first.get('status')})"),
         ("tied", f"{count(_most(group, 'tied'))} rows whose label shares its score with another class"),
-        ("spoiled", f"{count(_most(group, 'spoiled'))} rows with a score that is not a number"),
+        ("nonfinite", f"{count(_most(group, 'nonfinite'))} rows with a score that is not a number"),
     ]
     for record in exact:
         lines += _metric(record, [other for other in group if _beside(other, record)])
@@ -143,8 +143,8 @@ def _environments(environments: Sequence[Plain]) -> list[Section]:
     for number_, environment in enumerate(environments):
         lines = [("rows", count(environment.get("rows")))] if environment.get("rows") is not None else []
         lines += _flat({key: value for key, value in environment.items() if key not in _APART})
-        if environment.get("certificate"):
-            lines.append(("proof", proof_text(environment["certificate"])))
+        if environment.get("model_check"):
+            lines.append(("proof", model_check_text(environment["model_check"])))
         timings = environment.get("timings") or {}
         if timings:
             lines.append(("timings", ", ".join(f"{name} {duration(seconds)}" for name, seconds in timings.items())))
@@ -152,18 +152,18 @@ def _environments(environments: Sequence[Plain]) -> list[Section]:
     return sections
 
 
-def proof_text(certificate: Plain) -> str:
+def model_check_text(model_check: Plain) -> str:
     """Return what the proof of the model found, in units of the scores.
 
-    >>> proof_text({"rows": 64, "repeat": 0.0, "halves": 1e-6, "spread": 8.0, "constant": False})
+    >>> model_check_text({"rows": 64, "repeat": 0.0, "halves": 1e-6, "spread": 8.0, "constant": False})
     '64 rows predicted twice differ by 0, in halves by 1e-06; the scores span 8'
     """
-    halves = certificate.get("halves")
+    halves = model_check.get("halves")
     parted = "halves were not tried" if halves is None else f"in halves by {halves:.3g}"
-    constant = "; every row has the same scores" if certificate.get("constant") else ""
+    constant = "; every row has the same scores" if model_check.get("constant") else ""
     return (
-        f"{count(certificate['rows'])} rows predicted twice differ by {certificate['repeat']:.3g}, {parted}; "
-        f"the scores span {certificate['spread']:.3g}{constant}"
+        f"{count(model_check['rows'])} rows predicted twice differ by {model_check['repeat']:.3g}, {parted}; "
+        f"the scores span {model_check['spread']:.3g}{constant}"
     )
 
 

@@ -114,12 +114,12 @@ def newest(checkpoints: Sequence[Plain], count: int) -> list[Plain]:
     return sorted(checkpoints, key=age)[-count:]
 
 
-def sightings_of(checkpoint: Plain, *, current: bool = False) -> list[Plain]:
+def checkpoints_of(checkpoint: Plain, *, current: bool = False) -> list[Plain]:
     """Return where a checkpoint was seen: as run, path, step and name; `current` leaves out what was superseded since.
 
     Where all were superseded, all are returned.
     """
-    listed: list[Plain] = list(checkpoint.get("sightings") or [])
+    listed: list[Plain] = list(checkpoint.get("checkpoints") or [])
     kept = [item for item in listed if item.get("current", True)] if current else listed
     return kept or listed or [checkpoint]
 
@@ -127,11 +127,11 @@ def sightings_of(checkpoint: Plain, *, current: bool = False) -> list[Plain]:
 def each(checkpoint: Plain, key: str, *, current: bool = False) -> tuple[Any, ...]:
     """Return the distinct values of a key over a checkpoint's sightings, in their order, None left out.
 
-    >>> row = {"sightings": [{"name": "step-9"}, {"name": "last"}, {"name": "best", "current": False}]}
+    >>> row = {"checkpoints": [{"name": "step-9"}, {"name": "last"}, {"name": "best", "current": False}]}
     >>> each(row, "name"), each(row, "name", current=True)
     (('step-9', 'last', 'best'), ('step-9', 'last'))
     """
-    found = (item.get(key) for item in sightings_of(checkpoint, current=current))
+    found = (item.get(key) for item in checkpoints_of(checkpoint, current=current))
     return tuple(dict.fromkeys(value for value in found if value is not None))
 
 

@@ -12,13 +12,13 @@ from milepost._internal.serialization import now, to_plain
 from milepost.checkpoints._files.companions import reworded
 from milepost.checkpoints.names import short_name, step_of_name
 from milepost.core.protocols import Session
-from milepost.core.types import Found
+from milepost.core.types import CheckpointFiles
 from milepost.errors import retried
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
 
 
-class Sighter:
+class Identifier:
     """Sights each checkpoint at most once a run."""
 
     def __init__(self, store: Store, session: Session, spec: dict[str, Any], *, publish: bool, again: bool) -> None:
@@ -28,17 +28,17 @@ class Sighter:
         self._spec = spec
         self._publish = publish
         self._again = again
-        self._known: dict[str, dict[Found, list[Sighting]]] = {}
-        self.place: Callable[[Found], Found] = lambda found: found
+        self._known: dict[str, dict[CheckpointFiles, list[CheckpointRecord]]] = {}
+        self.place: Callable[[CheckpointFiles], CheckpointFiles] = lambda found: found
 
-    def sight(self, found: Found) -> list[Sighting]:
+    def identify(self, found: CheckpointFiles) -> list[CheckpointRecord]:
         """Return one sighting a variant of the evaluation."""
         known = self._known.setdefault(found.path, {})
         if found not in known:
-            known[found] = self._sight(found)
+            known[found] = self._identify(found)
         return known[found]
 
-    def known(self, found: Found) -> list[Sighting]:
+    def known(self, found: CheckpointFiles) -> list[CheckpointRecord]:
         """Return what `sight` returned before, nothing where it was not asked."""
         return self._known.get(found.path, {}).get(found, [])
 
@@ -46,18 +46,18 @@ class Sighter:
         """Look anew at what lies under a path when next asked, and hold nothing of it until then."""
         self._known.pop(path, None)
 
-    def _sight(self, found: Found) -> list[Sighting]:
+    def _identify(self, found: CheckpointFiles) -> list[CheckpointRecord]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
         run = self._store.run_of(os.path.dirname(found.path), note=self._publish)
         if found.format is None and found.failure is not None:
-            known = self._store.sighting(run, found.path, found.identity)
+            known = self._store.checkpoint(run, found.path, found.identity)
             if known is not None and not (known.failure and self._store.asked_again(known)):
                 return [known]
             attempt = known.attempt + 1 if known else 1
             return [self._add(run, found, {"variant": "raw", "failure": found.failure}, "", attempt)]
         signature = self._spec["signature"]
         cached = {
-            variant: self._store.sighting(run, found.path, found.identity, variant, signature)
+            variant: self._store.checkpoint(run, found.path, found.identity, variant, signature)
             for variant in self._spec["variants"]
         }
         settled = {name: item for name, item in cached.items() if item is not None and not self._retry(item)}
@@ -70,12 +70,14 @@ class Sighter:
                 settled[row["variant"]] = self._add(run, found, row, signature, earlier.attempt + 1 if earlier else 1)
         return [settled[variant] for variant in self._spec["variants"]]
 
-    def _retry(self, sighting: Sighting) -> bool:
-        if sighting.failure is None:
+    def _retry(self, checkpoint: CheckpointRecord) -> bool:
+        if checkpoint.failure is None:
             return False
-        return self._again or retried(sighting.failure[0]) or self._store.asked_again(sighting)
+        return self._again or retried(checkpoint.failure[0]) or self._store.asked_again(checkpoint)
 
-    def _add(self, run: str, found: Found, row: dict[str, Any], signature: str, attempt: int = 1) -> Sighting:
+    def _add(
+        self, run: str, found: CheckpointFiles, row: dict[str, Any], signature: str, attempt: int = 1
+    ) -> CheckpointRecord:
         name = short_name(found.path)
         step, source = row.get("step"), row.get("step_source")
         if step is None and (step := step_of_name(found.path)) is not None:
@@ -83,7 +85,7 @@ class Sighter:
         failure = row["failure"]
         if failure:
             failure = failure[0], failure[1].removeprefix(f"{found.path}: ")
-        sighting = Sighting(
+        checkpoint = CheckpointRecord(
             run=run,
             path=found.path,
             identity=found.identity,
@@ -99,8 +101,8 @@ class Sighter:
             seen=now(),
         )
         if self._publish:
-            self._store.add_sighting(sighting)
-        return sighting
+            self._store.add_checkpoint(checkpoint)
+        return checkpoint
 
 
 def _under(path: str, place: str, failure: Any) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from milepost._internal.ranges import missing
 from milepost._internal.serialization import digest
-from milepost.core.types import GRID, Array, Failure, Found, Json, Part, Target, Unit
+from milepost.core.types import GRID, Array, CheckpointFiles, Failure, Json, Part, Target, Unit
 from milepost.run.driver import Driver
 from milepost.store.keys import evaluation_key
 
@@ -24,7 +24,7 @@ _SLACK = 2.0**-20
 """What a float column may differ by beyond the certificate, relative to its size: float32's rounding, times a few."""
 
 
-def settle_code(driver: Driver, founds: Sequence[Found]) -> None:
+def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
     """Decide under which code version each data set's evaluations stand, and say so in notes."""
     code = driver.spec["code"]
     known = driver.store.codes()
@@ -40,20 +40,20 @@ def settle_code(driver: Driver, founds: Sequence[Found]) -> None:
     for name, described in driver.data.items():
         driver.codes[name] = driver.store.equivalent(described["digest"], task, code["version"])
         earlier = [item for item in known if item["version"] != code["version"]]
-        if earlier and driver.codes[name] == code["version"] and not _begun(driver, founds, name):
-            _compare(driver, founds, name, earlier)
+        if earlier and driver.codes[name] == code["version"] and not _begun(driver, checkpoints, name):
+            _compare(driver, checkpoints, name, earlier)
     driver.store.add_code(code)
 
 
-def _begun(driver: Driver, founds: Sequence[Found], data: str) -> bool:
+def _begun(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -> bool:
     """Tell whether a data set has results under this very code; it may have been left out (`--data`) until now."""
-    return any(_evaluated(driver, founds, data, driver.spec["code"]["version"]))
+    return any(_evaluated(driver, checkpoints, data, driver.spec["code"]["version"]))
 
 
-def _compare(driver: Driver, founds: Sequence[Found], data: str, known: list[dict[str, Any]]) -> None:
+def _compare(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, known: list[dict[str, Any]]) -> None:
     version = driver.spec["code"]["version"]
     for earlier in list(reversed(known))[:_CODES]:
-        for target, key in _evaluated(driver, founds, data, earlier["version"]):
+        for target, key in _evaluated(driver, checkpoints, data, earlier["version"]):
             edited = ", ".join(_edited(earlier, driver.spec["code"], "normalised")) or "declared version"
             differences = _probe(driver, target, key, data)
             begin = f"the code changed ({edited}; version {earlier['version']} to {version})"
@@ -65,7 +65,7 @@ def _compare(driver: Driver, founds: Sequence[Found], data: str, known: list[dic
                 )
                 return
             described = driver.data[data]
-            evidence = {"rows": GRID, "path": target.found.path, "digest": target.digest}
+            evidence = {"rows": GRID, "path": target.files.path, "digest": target.digest}
             task = digest(driver.subject)
             driver.store.add_equivalent(described["digest"], task, version, earlier["version"], evidence)
             driver.codes[data] = driver.store.equivalent(described["digest"], task, version)
@@ -74,17 +74,19 @@ def _compare(driver: Driver, founds: Sequence[Found], data: str, known: list[dic
     driver.note(f"the code or the data is new (version {version}): no earlier result on {data} applies")
 
 
-def _evaluated(driver: Driver, founds: Sequence[Found], data: str, version: str) -> Iterator[tuple[Target, str]]:
+def _evaluated(
+    driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, version: str
+) -> Iterator[tuple[Target, str]]:
     """Yield the newest checkpoint that has the first rows on record under a code version: at most one."""
     described = driver.data[data]
-    for found in reversed(founds):
-        for sighting in driver.sight(found):
-            if sighting.digest is None:
+    for found in reversed(checkpoints):
+        for checkpoint in driver.identify(found):
+            if checkpoint.digest is None:
                 continue
             code = driver.store.equivalent(described["digest"], digest(driver.subject), version)
-            key = evaluation_key(sighting.digest, described["digest"], driver.subject, code)
+            key = evaluation_key(checkpoint.digest, described["digest"], driver.subject, code)
             if any(not missing(_have(driver, key, name), _rows(driver, data)) for name in _sets(driver, key)):
-                yield Target(found, sighting.variant, sighting.digest), key
+                yield Target(found, checkpoint.variant, checkpoint.digest), key
                 return
 
 
@@ -115,15 +117,15 @@ def _probe(driver: Driver, target: Target, key: str, data: str) -> str | None:
         if shared and not missing(reader.coverage, _rows(driver, data)):
             made = {name: np.concatenate([part.columns[name] for part in parts]) for name in shared}
             stored = {name: reader.slice(name, 0, _rows(driver, data)) for name in shared}
-            return differences(made, stored, _certified(parts[0].environment.get("certificate")))
+            return differences(made, stored, _checked(parts[0].environment.get("model_check")))
     return None
 
 
-def _certified(certificate: Json) -> float:
-    return float(certificate["largest"]) if certificate else 0.0
+def _checked(model_check: Json) -> float:
+    return float(model_check["largest"]) if model_check else 0.0
 
 
-def differences(made: dict[str, Array], stored: dict[str, Array], certified: float) -> str:
+def differences(made: dict[str, Array], stored: dict[str, Array], checked: float) -> str:
     """Say which columns differ, in how many rows; integers must be equal, floats within the certificate.
 
     >>> differences({"rank": np.array([0, 1])}, {"rank": np.array([0, 2])}, 0.0)
@@ -135,7 +137,7 @@ def differences(made: dict[str, Array], stored: dict[str, Array], certified: flo
         if column.dtype.kind == "f":
             fine = np.isfinite(column) & np.isfinite(other)
             with np.errstate(invalid="ignore"):
-                slack = 2.0 * certified + _SLACK * np.maximum(np.abs(column), np.abs(other))
+                slack = 2.0 * checked + _SLACK * np.maximum(np.abs(column), np.abs(other))
                 near = fine & (np.abs(column - other) <= slack)
             same = near | (column == other) | (np.isnan(column) & np.isnan(other))
         else:

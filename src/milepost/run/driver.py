@@ -14,12 +14,12 @@ from milepost._internal.ranges import covered, missing
 from milepost._internal.serialization import now
 from milepost.checkpoints._files.companions import reworded
 from milepost.core.protocols import Session
-from milepost.core.types import Failure, Found, Json, Part, Target
+from milepost.core.types import CheckpointFiles, Failure, Json, Part, Target
 from milepost.errors import Crashed, OutOfMemory, TimedOut, retried
-from milepost.run.checkpoint_records import Sighter
+from milepost.run.checkpoint_records import Identifier
 from milepost.run.events import constant_note, memory_note, missing_note, progress_event, record_events
 from milepost.run.planning import units, wanted_rows
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.keys import BESIDES, evaluation_key, subject
 from milepost.store.leases import Lease, Worker
 from milepost.store.store import Store
@@ -35,8 +35,8 @@ _SHARED = frozenset({Crashed.kind, OutOfMemory.kind, TimedOut.kind})
 class Item:
     """One content on one data set: what is asked for, and what of it is missing."""
 
-    sighting: Sighting
-    found: Found
+    checkpoint: CheckpointRecord
+    files: CheckpointFiles
     target: Target
     data: str
     key: str
@@ -51,7 +51,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Options:
     """What the user asked for, as far as it bears on single checkpoints."""
 
     data: str | None = None
@@ -62,7 +62,7 @@ class Wish:
 class Driver:
     """One run over one store with one open session."""
 
-    def __init__(self, store: Store, session: Session, worker: Worker | None, wish: Wish, listen: Listen) -> None:
+    def __init__(self, store: Store, session: Session, worker: Worker | None, options: Options, listen: Listen) -> None:
         """Ask the evaluator what it is; `worker` None for a plan, which publishes nothing."""
         self.store = store
         self.session = session
@@ -73,31 +73,31 @@ class Driver:
         self.contents: list[str] = []
         self.codes: dict[str, str] = {}
         self._worker = worker
-        self._wish = wish
+        self._options = options
         self._seen: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._repetitions: dict[tuple[str, str], int] = {}
         self._sealed: set[str] = set()
         self._deferred: list[Item] = []
         self._said: set[str | None] = set()
-        self.sighter = Sighter(store, session, self.spec, publish=worker is not None, again=wish.again)
+        self.identifier = Identifier(store, session, self.spec, publish=worker is not None, again=options.again)
 
     @property
     def data(self) -> dict[str, dict[str, Any]]:
         """The data sets that are asked for, by full name or by that behind the entry's: size, digest, fingerprint."""
         every: dict[str, dict[str, Any]] = self.spec["data"]
-        wish = self._wish.data
-        return {name: item for name, item in every.items() if wish in (None, name, name.partition("/")[2])}
+        options = self._options.data
+        return {name: item for name, item in every.items() if options in (None, name, name.partition("/")[2])}
 
-    def sight(self, found: Found) -> list[Sighting]:
+    def identify(self, found: CheckpointFiles) -> list[CheckpointRecord]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
-        return self.sighter.sight(found)
+        return self.identifier.identify(found)
 
     # ------------------------------------------------------------------------------------------------------- planning
 
-    def item(self, sighting: Sighting, found: Found, data: str) -> Item:
+    def item(self, checkpoint: CheckpointRecord, found: CheckpointFiles, data: str) -> Item:
         """Say what is asked for of one content on one data set, and what the store has of it."""
         described = self.data[data]
-        weights = str(sighting.digest)
+        weights = str(checkpoint.digest)
         code = self.codes.get(data, self.spec["code"]["version"])
         size = described["size"]
         # Once for each content: what this very run evaluated anew is not evaluated anew under its next name.
@@ -106,15 +106,15 @@ class Driver:
         while True:
             key = evaluation_key(weights, described["digest"], self.subject, code, repetition)
             column_set, have = self.coverage(key)
-            anew = self._wish.again and chosen is None
-            if not (anew and have and not missing(have, wanted_rows(size, self._wish.limit))):
+            anew = self._options.again and chosen is None
+            if not (anew and have and not missing(have, wanted_rows(size, self._options.limit))):
                 break
             repetition += 1
         self._repetitions[weights, data] = repetition
         whole = not missing(have, size)
-        stop = size if whole else wanted_rows(size, self._wish.limit)
-        target = Target(self.sighter.place(found), sighting.variant, weights)
-        return self._to_group_end(Item(sighting, found, target, data, key, column_set, tuple(have), stop))
+        stop = size if whole else wanted_rows(size, self._options.limit)
+        target = Target(self.identifier.place(found), checkpoint.variant, weights)
+        return self._to_group_end(Item(checkpoint, found, target, data, key, column_set, tuple(have), stop))
 
     def _to_group_end(self, item: Item) -> Item:
         """Return an item of grouped data that is there as far as its last group goes: a limit may lie within one."""
@@ -165,15 +165,15 @@ class Driver:
 
     # ------------------------------------------------------------------------------------------------------- working
 
-    def work(self, chunk: Sequence[Found]) -> None:
+    def work(self, chunk: Sequence[CheckpointFiles]) -> None:
         """Bring a few checkpoints up to what is asked for, together in one pass."""
         items = []
         for found in chunk:
-            for sighting in self.sight(found):
-                if sighting.failure is not None:
-                    self.failed(sighting, *sighting.failure)
+            for checkpoint in self.identify(found):
+                if checkpoint.failure is not None:
+                    self.failed(checkpoint, *checkpoint.failure)
                 else:
-                    items += [item for data in self.data if (item := self._first_of(sighting, found, data))]
+                    items += [item for data in self.data if (item := self._first_of(checkpoint, found, data))]
         self._serve(items)
 
     def wait(self) -> None:
@@ -186,29 +186,29 @@ class Driver:
         """Look once at what others work on, and take over what the dead left; False where all stands still."""
         items, self._deferred = self._deferred, []
         before = [item.gaps for item in items]
-        self._serve([self.item(item.sighting, item.found, item.data) for item in items])
+        self._serve([self.item(item.checkpoint, item.files, item.data) for item in items])
         return [item.gaps for item in self._deferred] != before
 
     @property
     def deferred(self) -> set[str]:
         """The paths of what other processes are working on."""
-        return {item.sighting.path for item in self._deferred}
+        return {item.checkpoint.path for item in self._deferred}
 
     def forget(self, path: str) -> None:
         """Take a checkpoint's end back: its content has not been served by what was under this path."""
         self.outcomes.pop(path, None)
-        self.sighter.forget(path)
+        self.identifier.forget(path)
         self._seen = {key: first for key, first in self._seen.items() if first[0] != path}
 
-    def _first_of(self, sighting: Sighting, found: Found, data: str) -> Item | None:
+    def _first_of(self, checkpoint: CheckpointRecord, found: CheckpointFiles, data: str) -> Item | None:
         """Return the item unless the same content came under another name already."""
-        item = self.item(sighting, found, data)
-        ours = sighting.path, sighting.variant, sighting.name
+        item = self.item(checkpoint, found, data)
+        ours = checkpoint.path, checkpoint.variant, checkpoint.name
         first = self._seen.setdefault((item.key, data), ours)
-        if str(sighting.digest) not in self.contents:
-            self.contents.append(str(sighting.digest))
+        if str(checkpoint.digest) not in self.contents:
+            self.contents.append(str(checkpoint.digest))
         if first != ours:
-            self.state(sighting, "skipped", f"same content as {first[2]} ({first[1]})")
+            self.state(checkpoint, "skipped", f"same content as {first[2]} ({first[1]})")
             return None
         return item
 
@@ -217,11 +217,11 @@ class Driver:
         for item in items:
             known = self.store.evaluation(item.key).failures
             failures = known.list() if item.gaps else []
-            settled = failures and not (self._wish.again or retried(failures[-1]["kind"]) or known.asked_again())
+            settled = failures and not (self._options.again or retried(failures[-1]["kind"]) or known.asked_again())
             if not item.gaps:
                 self.finish(item, new=False)
             elif settled:
-                self.failed(item.sighting, failures[-1]["kind"], failures[-1]["message"], len(failures))
+                self.failed(item.checkpoint, failures[-1]["kind"], failures[-1]["message"], len(failures))
             else:
                 lacking.append(item)
         held = self._acquire(lacking)
@@ -262,9 +262,9 @@ class Driver:
             self._describe(item)
             rows = covered(item.have, item.stop)
             if rows:
-                self.note(f"resuming {item.sighting.name}: {rows:,} of {item.stop:,} rows are there")
-            self.note(missing_note(item.sighting))
-            self.state(item.sighting, "claimed")
+                self.note(f"resuming {item.checkpoint.name}: {rows:,} of {item.stop:,} rows are there")
+            self.note(missing_note(item.checkpoint))
+            self.state(item.checkpoint, "claimed")
         by_target = {item.target: item for item in items}
         alive = dict(by_target)
         shaken: list[Item] = []
@@ -305,7 +305,7 @@ class Driver:
             "size": described["size"],
             "created": now(),
         }
-        missing = item.sighting.notes.get("missing")
+        missing = item.checkpoint.notes.get("missing")
         if missing:
             spec["missing"] = missing
         self.store.evaluation(item.key).write_spec(spec)
@@ -349,14 +349,14 @@ class Driver:
                     "slices": self.slices(item),
                 },
             )
-            self.note(constant_note(item.sighting.name, item.stop, item.data, payloads))
+            self.note(constant_note(item.checkpoint.name, item.stop, item.data, payloads))
             for payload in payloads:
-                for event in record_events(item.sighting, payload):
+                for event in record_events(item.checkpoint, payload):
                     self.listen(event)
         if new:
-            self.state(item.sighting, "done")
+            self.state(item.checkpoint, "done")
         else:
-            self.state(item.sighting, "skipped", "scored from kept columns" if lacking else "nothing is missing")
+            self.state(item.checkpoint, "skipped", "scored from kept columns" if lacking else "nothing is missing")
 
     # ------------------------------------------------------------------------------------------------------- telling
 
@@ -365,38 +365,38 @@ class Driver:
         if message:
             self.listen({"event": "note", "message": message})
 
-    def state(self, sighting: Sighting, state: str, reason: str | None = None) -> None:
+    def state(self, checkpoint: CheckpointRecord, state: str, reason: str | None = None) -> None:
         """Tell in what state a checkpoint is, and keep count of how it ended."""
         if state in ("done", "skipped"):
-            self.outcomes.setdefault(sighting.path, set()).add(state)
-        shown = {key: getattr(sighting, key) for key in ("run", "path", "name", "step", "variant")}
+            self.outcomes.setdefault(checkpoint.path, set()).add(state)
+        shown = {key: getattr(checkpoint, key) for key in ("run", "path", "name", "step", "variant")}
         self.listen({"event": "checkpoint", **shown, "state": state, "reason": reason})
 
-    def failed(self, sighting: Sighting, kind: str, message: str, attempts: int | None = None) -> None:
+    def failed(self, checkpoint: CheckpointRecord, kind: str, message: str, attempts: int | None = None) -> None:
         """Tell of a failure: it is a row, and the run goes on."""
-        self.outcomes.setdefault(sighting.path, set()).add("failed")
+        self.outcomes.setdefault(checkpoint.path, set()).add("failed")
         self.listen(
             {
                 "event": "failure",
-                "run": sighting.run,
-                "path": sighting.path,
-                "step": sighting.step,
+                "run": checkpoint.run,
+                "path": checkpoint.path,
+                "step": checkpoint.step,
                 "class": kind,
                 "message": message,
-                "attempts": attempts or sighting.attempt,
+                "attempts": attempts or checkpoint.attempt,
             }
         )
 
     def _record_failure(self, item: Item, failure: Failure) -> None:
         failures = self.store.evaluation(item.key).failures
         attempt = len(failures.list()) + 1
-        message = reworded(failure.message, item.target.found.path, item.sighting.path)
-        failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.sighting.path, "at": now()})
-        self.failed(item.sighting, failure.kind, message, attempt)
+        message = reworded(failure.message, item.target.files.path, item.checkpoint.path)
+        failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.checkpoint.path, "at": now()})
+        self.failed(item.checkpoint, failure.kind, message, attempt)
 
     def _progress(self, item: Item, part: Part, items: list[Item], started: float) -> None:
         if item is not items[-1]:
             return
-        names, seconds = [one.sighting.name for one in items], time.monotonic() - started
+        names, seconds = [one.checkpoint.name for one in items], time.monotonic() - started
         rows = part.stop - min(start for start, _ in item.gaps)
         self.listen(progress_event(item.data, names, rows, item.stop, seconds, part))

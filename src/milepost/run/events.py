@@ -4,21 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from milepost.core.types import Json, Part
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.evaluations import partial_of
 from milepost.store.records import OPTIONAL, by_slice
 
 _SHOWN = 5
 
 
-def record_events(sighting: Sighting, payload: dict[str, Json]) -> list[dict[str, Json]]:
+def record_events(checkpoint: CheckpointRecord, payload: dict[str, Json]) -> list[dict[str, Json]]:
     """Return a record's values as `--json` shows them, one a value."""
-    shown = {key: getattr(sighting, key) for key in ("path", "step", "digest", "variant")}
+    shown = {key: getattr(checkpoint, key) for key in ("path", "step", "digest", "variant")}
     events = []
     for slice_name, entry in by_slice(payload):
         event = {
             "event": "record",
-            "run": sighting.run,
+            "run": checkpoint.run,
             "checkpoint": shown,
             "data": payload["data"],
             "slice": slice_name,
@@ -32,14 +32,14 @@ def record_events(sighting: Sighting, payload: dict[str, Json]) -> list[dict[str
     return events
 
 
-def missing_note(sighting: Sighting) -> str | None:
+def missing_note(checkpoint: CheckpointRecord) -> str | None:
     """Say which variables a partial restore left as the model was built; None where it was whole."""
-    partial = partial_of(sighting.notes)
+    partial = partial_of(checkpoint.notes)
     if not partial:
         return None
-    names = sighting.notes["missing"]["names"]
+    names = checkpoint.notes["missing"]["names"]
     listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    return f"{sighting.name}: {partial}; they keep the values that the model was built with: {listed}"
+    return f"{checkpoint.name}: {partial}; they keep the values that the model was built with: {listed}"
 
 
 def constant_note(name: str, rows: int, data: str, payloads: list[dict[str, Any]]) -> str | None:
@@ -47,7 +47,7 @@ def constant_note(name: str, rows: int, data: str, payloads: list[dict[str, Any]
     constant = payloads[0]["values"][0].get("constant") if payloads else None
     if constant is None:
         return None
-    said = f"class {constant}" if constant >= 0 else "no class (every row is spoiled)"
+    said = f"class {constant}" if constant >= 0 else "no class (every row is non-finite)"
     return (
         f"{name}: all {rows:,} rows of {data} are predicted as {said}: is it "
         "untrained, or do the inputs not reach the model as they did in training?"
@@ -57,13 +57,13 @@ def constant_note(name: str, rows: int, data: str, payloads: list[dict[str, Any]
 def memory_note(environment: Mapping[str, Json]) -> str | None:
     """Say with what a part was made where memory held less than was asked for; None where it held all.
 
-    >>> memory_note({"memory": {"residents": 2, "batch_size": 64, "asked": 256}})
+    >>> memory_note({"memory": {"per_pass": 2, "batch_size": 64, "asked": 256}})
     'memory ran out: from here on at most 2 checkpoints at once, 64 rows a batch instead of 256'
     """
     memory = environment.get("memory")
     if not memory:
         return None
-    most, rows, asked = memory["residents"], memory["batch_size"], memory["asked"]
+    most, rows, asked = memory["per_pass"], memory["batch_size"], memory["asked"]
     said = [f"at most {most} checkpoint{'s' if most > 1 else ''} at once"] if most else []
     said += [f"{rows:,} rows a batch instead of {asked:,}"] if rows != asked else []
     return f"memory ran out: from here on {', '.join(said)}"

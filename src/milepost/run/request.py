@@ -8,7 +8,7 @@ from typing import Any
 
 from milepost.checkpoints._files.companions import named, parts_of
 from milepost.core.protocols import Session
-from milepost.core.types import Found, Job, Json
+from milepost.core.types import CheckpointFiles, Job, Json
 from milepost.errors import UsageError
 from milepost.evaluation.loader import check_not_loading
 from milepost.registry import load
@@ -34,7 +34,7 @@ class Request:
     device: str | None = None
     engine: str = "local"
     again: bool = False
-    residents: int = 4
+    per_pass: int = 4
     allow_missing: bool = False
     timeout: float | None = 1800.0
     workers: int = 1
@@ -74,8 +74,8 @@ def _reached(paths: Sequence[str]) -> list[str]:
 def _check(request: Request) -> None:
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"--limit {request.limit}: expected 1 or more rows")
-    if request.residents < 1:
-        raise UsageError(f"--residents {request.residents}: expected 1 or more checkpoints")
+    if request.per_pass < 1:
+        raise UsageError(f"--per-pass {request.per_pass}: expected 1 or more checkpoints")
     if request.workers < 1 or (request.workers > 1 and request.engine == "inprocess"):
         raise UsageError(
             f"--workers {request.workers}: expected 1 or more processes, and 1 where the evaluation runs in this one"
@@ -86,10 +86,10 @@ def _check(request: Request) -> None:
         raise UsageError("no checkpoints were named; expected files or folders")
 
 
-def check_place(store: str, founds: Sequence[Found]) -> None:
+def check_place(store: str, checkpoints: Sequence[CheckpointFiles]) -> None:
     """Refuse a store that lies in a training folder: training deletes and rotates there."""
     above = {str(folder) for folder in Path(store).resolve().parents}
-    for found in founds:
+    for found in checkpoints:
         folder = os.path.realpath(os.path.dirname(found.path))
         if folder in above:
             raise UsageError(

@@ -14,13 +14,13 @@ from milepost._internal.text import natural
 from milepost.checkpoints._files.companions import named
 from milepost.checkpoints.discovery import looked_for
 from milepost.checkpoints.names import step_of_name
-from milepost.core.types import Found, Json
+from milepost.core.types import CheckpointFiles, Json
 from milepost.errors import UsageError
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import PLAIN, name_of
 from milepost.registry import resolve
 from milepost.run.code_check import settle_code
-from milepost.run.driver import Driver, Listen, Wish
+from milepost.run.driver import Driver, Listen, Options
 from milepost.run.request import Request, check_place, open_session, tell_sandbox
 from milepost.store.evaluations import partial_of
 from milepost.store.store import Store
@@ -50,8 +50,8 @@ def run(request: Request, listen: Listen) -> Summary:
     contents: dict[str, None] = {}
     told = _Told(listen)
     with closing(_each(request, request.store, told, publish=True)) as every:
-        for driver, founds in every:
-            _work(request, driver, founds, told)
+        for driver, checkpoints in every:
+            _work(request, driver, checkpoints, told)
             for path, ends in driver.outcomes.items():
                 outcomes.setdefault(path, set()).update(ends)
             contents.update(dict.fromkeys(driver.contents))
@@ -62,17 +62,17 @@ def run(request: Request, listen: Listen) -> Summary:
     return Summary(evaluated, skipped, failed, list(contents), list(outcomes))
 
 
-def _work(request: Request, driver: Driver, founds: Sequence[Found], listen: Listen) -> None:
+def _work(request: Request, driver: Driver, checkpoints: Sequence[CheckpointFiles], listen: Listen) -> None:
     code = driver.spec["code"]["version"]
-    listen({"event": "start", "store": str(driver.store.path), "code": code, "checkpoints": len(founds)})
+    listen({"event": "start", "store": str(driver.store.path), "code": code, "checkpoints": len(checkpoints)})
     if driver.spec.get("entry"):
         listen({"event": "note", "message": f"evaluation {driver.spec['entry']}"})
-    settle_code(driver, founds)
-    together = request.residents * request.workers
-    for begin in range(0, len(founds), together):
-        driver.work(founds[begin : begin + together])
-        for found in founds[begin : begin + together]:
-            driver.sighter.forget(found.path)  # it is in the store
+    settle_code(driver, checkpoints)
+    together = request.per_pass * request.workers
+    for begin in range(0, len(checkpoints), together):
+        driver.work(checkpoints[begin : begin + together])
+        for found in checkpoints[begin : begin + together]:
+            driver.identifier.forget(found.path)  # it is in the store
     driver.wait()
 
 
@@ -106,25 +106,25 @@ def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
         place = request.store if there else scratch
         rows: dict[tuple[Json, ...], dict[str, Json]] = {}
         with closing(_each(request, place, listen, publish=False)) as every:
-            for driver, founds in every:  # what one evaluation says as another did, of a torn file, is one row
-                rows.update((tuple(row.values()), row) for row in _planned(driver, founds))
+            for driver, checkpoints in every:  # what one evaluation says as another did, of a torn file, is one row
+                rows.update((tuple(row.values()), row) for row in _planned(driver, checkpoints))
         return list(rows.values())
 
 
-def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json]]:
+def _planned(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator[dict[str, Json]]:
     seen: dict[tuple[str, str], tuple[str, str]] = {}
-    for found in founds:
-        for sighting in driver.sight(found):
-            shown = {key: getattr(sighting, key) for key in ("run", "path", "name", "step", "variant", "digest")}
-            if sighting.failure is not None:
-                kind, message = sighting.failure
+    for found in checkpoints:
+        for checkpoint in driver.identify(found):
+            shown = {key: getattr(checkpoint, key) for key in ("run", "path", "name", "step", "variant", "digest")}
+            if checkpoint.failure is not None:
+                kind, message = checkpoint.failure
                 row = {"data": None, "action": "failed", "reason": f"{kind}: {message}", "rows": 0, "seconds": None}
                 yield {**shown, **row}
                 continue
             for data in driver.data:
-                item = driver.item(sighting, found, data)
+                item = driver.item(checkpoint, found, data)
                 rows = sum(stop - start for start, stop in item.gaps)
-                ours = sighting.path, sighting.variant
+                ours = checkpoint.path, checkpoint.variant
                 first = seen.setdefault((item.key, data), ours)
                 if first != ours:
                     action, reason, rows = "skip", f"same content as {os.path.basename(first[0])} ({first[1]})", 0
@@ -134,7 +134,7 @@ def _planned(driver: Driver, founds: Sequence[Found]) -> Iterator[dict[str, Json
                     action, reason = "skip", "all rows are kept; new metrics are scored from them without the model"
                 else:
                     action, reason = "skip", "nothing is missing"
-                partial = partial_of(sighting.notes)
+                partial = partial_of(checkpoint.notes)
                 reason += f"; {partial}" if partial else ""
                 seconds = _estimate(driver, data, rows)
                 yield {**shown, "data": data, "action": action, "reason": reason, "rows": rows, "seconds": seconds}
@@ -170,11 +170,11 @@ def _estimate(driver: Driver, data: str, rows: int) -> float | None:
 
 def _each(
     request: Request, place: str, listen: Listen, *, publish: bool
-) -> Generator[tuple[Driver, list[Found]], None, None]:
+) -> Generator[tuple[Driver, list[CheckpointFiles]], None, None]:
     """Open the request's evaluation, or one after the other where its file holds several; close it when asked on."""
     waiting, have, served = [request], list[str](), False
     while waiting:
-        with _opened(waiting.pop(0), place, listen, publish=publish) as (driver, founds):
+        with _opened(waiting.pop(0), place, listen, publish=publish) as (driver, checkpoints):
             if not have:
                 tell_sandbox(driver.session, listen)
             # The first session took the first entry, and told the names of all.
@@ -182,42 +182,44 @@ def _each(
             have += driver.spec["data"]
             if driver.data:
                 served = True
-                yield driver, founds
+                yield driver, checkpoints
     if not served:
         raise UsageError(f"--data {request.data}: the evaluation has no such data set; it has: {', '.join(have)}")
 
 
 @contextmanager
-def _opened(request: Request, place: str, listen: Listen, *, publish: bool) -> Iterator[tuple[Driver, list[Found]]]:
+def _opened(
+    request: Request, place: str, listen: Listen, *, publish: bool
+) -> Iterator[tuple[Driver, list[CheckpointFiles]]]:
     """Open engine, store and worker, and find the checkpoints; the store is made only once something was found."""
     session = open_session(request)
     try:
         asked = {"paths": list(map(named, request.checkpoints)), "match": request.match}
-        founds = _found(request, session.call("discover", asked))
-        check_place(place, founds)
+        checkpoints = _found(request, session.call("discover", asked))
+        check_place(place, checkpoints)
         store = Store.create(place)
         if publish:
             store.sweep()
         with store.worker() if publish else nullcontext() as worker:
-            wish = Wish(request.data, request.limit, request.again)
-            yield Driver(store, session, worker, wish, listen), founds
+            options = Options(request.data, request.limit, request.again)
+            yield Driver(store, session, worker, options, listen), checkpoints
     finally:
         session.close()
 
 
-def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[Found]:
+def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[CheckpointFiles]:
     """Return the checkpoints in order of step, those whose names tell none (last, best) behind the others."""
-    founds = [from_plain(Found, item) for item in plain]
-    if not founds:
+    checkpoints = [from_plain(CheckpointFiles, item) for item in plain]
+    if not checkpoints:
         where = ", ".join(request.checkpoints)
         narrowed = f" that match {request.match!r}" if request.match else ""
         raise UsageError(f"no checkpoints{narrowed} in {where}: {looked_for()}")
 
-    def order(found: Found) -> tuple[Any, ...]:
+    def order(found: CheckpointFiles) -> tuple[Any, ...]:
         step = step_of_name(found.path)
         return os.path.dirname(found.path), step is None, step or 0, natural(found.path)
 
-    return sorted(founds, key=order)
+    return sorted(checkpoints, key=order)
 
 
 def run_evaluation(

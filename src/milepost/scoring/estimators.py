@@ -166,12 +166,12 @@ def counted(payload: dict[str, Json], counts: Mapping[str, Json]) -> dict[str, J
 
 
 def oddities(scored: Scored) -> dict[str, int | None]:
-    """Count the rows with tied and with spoiled scores; None where the task has no such column.
+    """Count the rows with tied and with non-finite scores; None where the task has no such column.
 
     `constant` is there where every row has the same prediction: that class.
     """
     counts: dict[str, int | None] = {}
-    for name, column in (("tied", "ties"), ("spoiled", "finite")):
+    for name, column in (("tied", "ties"), ("nonfinite", "finite")):
         counts[name] = None
         if column in scored.outcomes.names:
             blocks = _column(scored, column)

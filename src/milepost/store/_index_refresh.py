@@ -50,7 +50,7 @@ def refresh(connection: sqlite3.Connection, root: Path) -> int:
 
 def _folders(root: Path) -> Iterator[str]:
     for run in _subfolders(f"{root}/runs"):
-        yield f"runs/{run}/sightings"
+        yield f"runs/{run}/checkpoints"
     for shelf in _subfolders(f"{root}/evaluations"):
         for key in _subfolders(f"{root}/evaluations/{shelf}"):
             yield f"evaluations/{shelf}/{key}/records"
@@ -97,7 +97,7 @@ def _add(connection: sqlite3.Connection, root: Path, path: str, name: str) -> bo
             return False
         content = json.loads(data)
         if path.startswith("runs/"):
-            _add_sighting(connection, path, name, content)
+            _add_checkpoint(connection, path, name, content)
         else:
             parent, _, kind = path.rpartition("/")
             digest, created = _evaluation(connection, root, parent)
@@ -130,7 +130,7 @@ def _read(path: str) -> bytes:
     return data
 
 
-def _add_sighting(connection: sqlite3.Connection, path: str, name: str, content: dict[str, Any]) -> None:
+def _add_checkpoint(connection: sqlite3.Connection, path: str, name: str, content: dict[str, Any]) -> None:
     kind, message = content["failure"] or (None, None)
     row = (path, name, content["run"], content["path"], content["variant"], content["digest"], content["step"])
     rest = (content["name"], content["seen"], content["identity"][4], content["attempt"], kind, message)
@@ -168,7 +168,7 @@ def _text(content: dict[str, Any], slice_name: str, value: Mapping[str, Any]) ->
     shown["estimator"] = content["estimator"]
     if content["estimator"] != "exact":
         shown["batch_size"] = content["batch_size"]
-    for key in ("value", "numerator", "denominator", "n", "intervals", "tied", "spoiled"):
+    for key in ("value", "numerator", "denominator", "n", "intervals", "tied", "nonfinite"):
         shown[key] = value.get(key)
     shown["intervals"] = shown["intervals"] or []
     shown["status"] = content["status"]
@@ -189,7 +189,7 @@ def _remove(connection: sqlite3.Connection, path: str, name: str) -> None:
     where = "WHERE folder=? AND file=?"
     touched = f"INSERT OR IGNORE INTO touched SELECT digest FROM value {where}"  # noqa: S608 - constants only
     connection.execute(touched, (path, name))
-    for table in ("sighting", "value", "failure"):
+    for table in ("checkpoint", "value", "failure"):
         connection.execute(f"DELETE FROM {table} {where}", (path, name))  # noqa: S608 - constants only
 
 

@@ -11,7 +11,7 @@ from milepost.store._storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class CheckpointRecord:
     """A checkpoint as seen: success with the digest of its weights, or a failure of a kind.
 
     `path` is the checkpoint's address; `name` its short name ("step-900"); `signature` a hash of the model's variables,
@@ -37,26 +37,26 @@ class Sighting:
         """Refuse what is neither success nor failure, or both."""
         if (self.digest is None) == (self.failure is None) or self.attempt < 1:
             raise StoreError(
-                f"sighting of {self.path}: expected a digest or a failure and an attempt from 1, found "
+                f"checkpoint {self.path}: expected a digest or a failure and an attempt from 1, found "
                 f"digest {self.digest!r}, failure {self.failure!r}, attempt {self.attempt}"
             )
 
 
-class Sightings:
-    """The sightings of a store, under `runs/<run>/sightings/`."""
+class CheckpointRecords:
+    """The sightings of a store, under `runs/<run>/checkpoints/`."""
 
     def __init__(self, storage: Storage) -> None:
         """Use a storage."""
         self._storage = storage
 
-    def add(self, sighting: Sighting) -> bool:
+    def add(self, checkpoint: CheckpointRecord) -> bool:
         """Put a sighting; False where the same one (or the same attempt) is there."""
-        stem = _stem(sighting.run, sighting.path, sighting.identity, sighting.variant, sighting.signature)
-        end = "" if sighting.failure is None else f".f{sighting.attempt}"
-        described = {"schema": 1, **asdict(sighting), "identity": _numbers(sighting.identity)}
+        stem = _stem(checkpoint.run, checkpoint.path, checkpoint.identity, checkpoint.variant, checkpoint.signature)
+        end = "" if checkpoint.failure is None else f".f{checkpoint.attempt}"
+        described = {"schema": 1, **asdict(checkpoint), "identity": _numbers(checkpoint.identity)}
         return self._storage.put(f"{stem}{end}.json", json_bytes(described))
 
-    def find(self, run: str, path: str, identity: Identity, variant: str, signature: str) -> Sighting | None:
+    def find(self, run: str, path: str, identity: Identity, variant: str, signature: str) -> CheckpointRecord | None:
         """Return the success, else the latest failure (attempts count from 1 without a gap), else None."""
         stem = _stem(run, path, identity, variant, signature)
         found = self._read(f"{stem}.json")
@@ -69,28 +69,28 @@ class Sightings:
             attempt += 1
         return found
 
-    def all(self, run: str | None = None) -> Iterator[Sighting]:
+    def all(self, run: str | None = None) -> Iterator[CheckpointRecord]:
         """Yield every sighting, of one run or of all, failures included."""
         for folder in [run] if run is not None else self._storage.list("runs"):
-            for name in self._storage.list(f"runs/{folder}/sightings"):
-                found = self._read(f"runs/{folder}/sightings/{name}")
+            for name in self._storage.list(f"runs/{folder}/checkpoints"):
+                found = self._read(f"runs/{folder}/checkpoints/{name}")
                 if found is not None:
                     yield found
 
-    def ask_again(self, sighting: Sighting) -> bool:
+    def ask_again(self, checkpoint: CheckpointRecord) -> bool:
         """Put the wish that a failure be tried once more, whatever its kind; False where it is there."""
-        wish = json_bytes({"schema": 1, "path": sighting.path, "attempt": sighting.attempt})
-        return self._storage.put(_wish(sighting), wish)
+        options = json_bytes({"schema": 1, "path": checkpoint.path, "attempt": checkpoint.attempt})
+        return self._storage.put(_options(checkpoint), options)
 
-    def asked_again(self, sighting: Sighting) -> bool:
+    def asked_again(self, checkpoint: CheckpointRecord) -> bool:
         """Tell whether this very failure, of this attempt, is to be tried once more."""
         try:
-            self._storage.get(_wish(sighting))
+            self._storage.get(_options(checkpoint))
         except FileNotFoundError:
             return False
         return True
 
-    def _read(self, name: str) -> Sighting | None:
+    def _read(self, name: str) -> CheckpointRecord | None:
         try:
             path = self._storage.get(name)
             plain = read_json(path)
@@ -100,18 +100,18 @@ class Sightings:
             plain.pop("schema")
             plain["identity"] = Identity(*plain["identity"])
             plain["failure"] = tuple(plain["failure"]) if plain["failure"] else None
-            return Sighting(**plain)
+            return CheckpointRecord(**plain)
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{path}: not a sighting that this version reads ({error}); delete it") from None
 
 
 def _stem(run: str, path: str, identity: Identity, variant: str, signature: str) -> str:
-    return f"runs/{run}/sightings/{digest([path, list(identity.content), variant, signature])}"
+    return f"runs/{run}/checkpoints/{digest([path, list(identity.content), variant, signature])}"
 
 
-def _wish(sighting: Sighting) -> str:
-    stem = _stem(sighting.run, sighting.path, sighting.identity, sighting.variant, sighting.signature)
-    return f"{stem.replace('/sightings/', '/retries/')}.f{sighting.attempt}.json"
+def _options(checkpoint: CheckpointRecord) -> str:
+    stem = _stem(checkpoint.run, checkpoint.path, checkpoint.identity, checkpoint.variant, checkpoint.signature)
+    return f"{stem.replace('/checkpoints/', '/retries/')}.f{checkpoint.attempt}.json"
 
 
 def _numbers(identity: Identity) -> list[int]:

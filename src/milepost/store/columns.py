@@ -143,10 +143,10 @@ def environments(spans: list[Span]) -> list[dict[str, Any]]:
         for item in listed:
             rows = span.stop - span.start if len(listed) == 1 else item["rows"]
             rest = {key: value for key, value in item.items() if key not in ("rows", "timings")}
-            same = {key: value for key, value in rest.items() if key not in ("certificate", "inputs")}
+            same = {key: value for key, value in rest.items() if key not in ("model_check", "inputs")}
             known = found.setdefault(json.dumps(same, sort_keys=True), {**rest, "rows": 0, "timings": {}})
             if _largest(rest) > _largest(known):
-                known["certificate"] = rest["certificate"]
+                known["model_check"] = rest["model_check"]
             known["rows"] += rows
             for name, seconds in item.get("timings", {}).items():
                 known["timings"][name] = known["timings"].get(name, 0.0) + seconds
@@ -154,8 +154,8 @@ def environments(spans: list[Span]) -> list[dict[str, Any]]:
 
 
 def _largest(environment: dict[str, Any]) -> float:
-    certificate = environment.get("certificate")
-    return float(certificate.get("largest", -1.0)) if isinstance(certificate, dict) else -1.0
+    model_check = environment.get("model_check")
+    return float(model_check.get("largest", -1.0)) if isinstance(model_check, dict) else -1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ _ALIAS = re.compile(r"(^|[-_.])(last|best|latest|newest|final)($|[-_.])", re.IGN
 ALL = "all"
 """The slice of a value over all rows."""
 
-_SIGHTING = ("digest", "variant", "run", "path", "step", "name", "seen", "changed", "attempt", "kind", "message")
+_CHECKPOINT = ("digest", "variant", "run", "path", "step", "name", "seen", "changed", "attempt", "kind", "message")
 
 
 class Index:
@@ -149,17 +149,17 @@ class Index:
         )
         return done, {digest: ({"kind": kind, "message": message}, attempt) for digest, kind, message, attempt in rows}
 
-    def _sightings(self, run: str | None) -> list[dict[str, Any]]:
-        query = f"SELECT {','.join(_SIGHTING)} FROM sighting WHERE ? IS NULL OR run=?"  # noqa: S608 - constants only
+    def _checkpoints(self, run: str | None) -> list[dict[str, Any]]:
+        query = f"SELECT {','.join(_CHECKPOINT)} FROM sighting WHERE ? IS NULL OR run=?"  # noqa: S608 - constants only
         rows = self._mended(lambda: self._connection.execute(query, (run, run)).fetchall())
-        return [dict(zip(_SIGHTING, row, strict=True)) for row in rows]
+        return [dict(zip(_CHECKPOINT, row, strict=True)) for row in rows]
 
     def _contents(self, run: str | None) -> list[dict[str, Any]]:
         """Return one row a content and variant with its sightings; raw before other variants of the same content."""
-        sightings = self._sightings(run)
-        newest = _newest(sightings)
+        checkpoints = self._checkpoints(run)
+        newest = _newest(checkpoints)
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for item in sightings:
+        for item in checkpoints:
             if item["digest"] is not None:
                 groups.setdefault((item["digest"], item["variant"]), []).append(item)
         rows = []
@@ -169,17 +169,17 @@ class Index:
             items.sort(key=_preference)
             shown = [{key: item[key] for key in ("run", "path", "step", "name", "seen", "current")} for item in items]
             head = {key: shown[0][key] for key in ("run", "path", "step", "name")}
-            rows.append({**head, "variant": variant, "digest": digest, "sightings": shown})
+            rows.append({**head, "variant": variant, "digest": digest, "checkpoints": shown})
         return rows
 
     def _failed(self, run: str | None) -> list[dict[str, Any]]:
         rows = []
-        for item in _newest(self._sightings(run)).values():
+        for item in _newest(self._checkpoints(run)).values():
             if item["kind"] is not None:
                 head = {key: item[key] for key in ("run", "path", "step", "name")}
                 failure = {"kind": item["kind"], "message": item["message"]}
-                sighting = {**head, "seen": item["seen"], "current": True}
-                row = {**head, "variant": item["variant"], "digest": None, "sightings": [sighting]}
+                checkpoint = {**head, "seen": item["seen"], "current": True}
+                row = {**head, "variant": item["variant"], "digest": None, "checkpoints": [checkpoint]}
                 rows.append({**row, "failure": failure, "attempts": item["attempt"], "state": "failed"})
         return rows
 
@@ -201,10 +201,10 @@ class Index:
         return call()
 
 
-def _newest(sightings: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the newest sighting of each path and variant: seen last, then the file changed last, then a success."""
+def _newest(checkpoints: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the newest checkpoint each path and variant: seen last, then the file changed last, then a success."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for item in sightings:
+    for item in checkpoints:
         key = (item["path"], item["variant"])
         age = (item["seen"], item["changed"], item["kind"] is None, item["attempt"], item["digest"] or "")
         if key not in found or age > found[key]["age"]:

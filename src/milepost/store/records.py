@@ -158,16 +158,16 @@ class Failures:
 
     def ask_again(self) -> bool:
         """Put the wish that the latest failure be tried once more, whatever its kind; False where it is there."""
-        return self._storage.put(self._wish(len(self.list())), json_bytes({"schema": 1}))
+        return self._storage.put(self._options(len(self.list())), json_bytes({"schema": 1}))
 
     def asked_again(self) -> bool:
         """Tell whether the latest failure is to be tried once more."""
         try:
-            self._storage.get(self._wish(len(self.list())))
+            self._storage.get(self._options(len(self.list())))
         except FileNotFoundError:
             return False
         return True
 
-    def _wish(self, attempt: int) -> str:
+    def _options(self, attempt: int) -> str:
         # Beside the failures, where every file is one.
         return f"{self._folder.removesuffix('failures')}retries/{attempt}.json"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from milepost.core.types import Identity
-    from milepost.store.checkpoint_records import Sighting
+    from milepost.store.checkpoint_records import CheckpointRecord
     from milepost.store.datasets import Dataset
     from milepost.store.pins import Pins
 
@@ -118,38 +118,38 @@ class Store:
         """Return every run: {"id", "name", "path"}."""
         return [{"id": run, **atomic.read_json(self.storage.get(f"runs/{run}/run.json"))} for run in self._run_ids()]
 
-    def add_sighting(self, sighting: "Sighting") -> bool:
+    def add_checkpoint(self, checkpoint: "CheckpointRecord") -> bool:
         """Put a sighting; False where it is there."""
         # NumPy only when needed, here and below.
-        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
+        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
 
-        return Sightings(self.storage).add(sighting)
+        return CheckpointRecords(self.storage).add(checkpoint)
 
-    def sighting(
+    def checkpoint(
         self, run: str, path: str, identity: "Identity", variant: str = "raw", signature: str = ""
-    ) -> "Sighting | None":
+    ) -> "CheckpointRecord | None":
         """Return what is known of a file as it is now: the success, else the latest failure, else None."""
-        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
+        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
 
-        return Sightings(self.storage).find(run, path, identity, variant, signature)
+        return CheckpointRecords(self.storage).find(run, path, identity, variant, signature)
 
-    def sightings(self, run: str | None = None) -> "Iterator[Sighting]":
+    def checkpoints(self, run: str | None = None) -> "Iterator[CheckpointRecord]":
         """Yield every sighting, failures included."""
-        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
+        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
 
-        return Sightings(self.storage).all(run)
+        return CheckpointRecords(self.storage).all(run)
 
-    def ask_again(self, sighting: "Sighting") -> bool:
+    def ask_again(self, checkpoint: "CheckpointRecord") -> bool:
         """Put the wish that a failed sighting be tried once more by the next run or watch; False where it is there."""
-        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
+        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
 
-        return Sightings(self.storage).ask_again(sighting)
+        return CheckpointRecords(self.storage).ask_again(checkpoint)
 
-    def asked_again(self, sighting: "Sighting") -> bool:
+    def asked_again(self, checkpoint: "CheckpointRecord") -> bool:
         """Tell whether a failed sighting is to be tried once more."""
-        from milepost.store.checkpoint_records import Sightings  # noqa: PLC0415
+        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
 
-        return Sightings(self.storage).asked_again(sighting)
+        return CheckpointRecords(self.storage).asked_again(checkpoint)
 
     # ---------------------------------------------------------------------------------------- data and evaluations
 

@@ -10,31 +10,33 @@ import numpy as np
 from milepost.core.types import Array, Column
 from milepost.errors import DataError
 
-SPOILED_RANK = np.iinfo(np.int32).max
-"""The rank of a spoiled row: behind every class, so that it is wrong for every k."""
+NONFINITE_RANK = np.iinfo(np.int32).max
+"""The rank of a non-finite row: behind every class, so that it is wrong for every k."""
 
 _HOLDABLE = 1 << 26
 """Bytes of a batch of scores up to which a copy of it may wait to be reduced beside the next prediction."""
 
 _SCORED = ("nll", "uniform_nll", "confidence", "squared_error")
 _COLUMNS = (
-    Column("rank", "int32", "classes with a higher score, plus equal ones at a lower index; 2**31-1 where spoiled"),
-    Column("above", "int32", "classes with a higher score than the label's; 2**31-1 where spoiled"),
+    Column("rank", "int32", "classes with a higher score, plus equal ones at a lower index; 2**31-1 where non-finite"),
+    Column("above", "int32", "classes with a higher score than the label's; 2**31-1 where non-finite"),
     Column("ties", "int32", "other classes whose score equals the label's"),
-    Column("prediction", "int32", "the class of rank 0; -1 where spoiled"),
-    Column("finite", "uint8", "0 spoiled (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores"),
+    Column("prediction", "int32", "the class of rank 0; -1 where non-finite"),
+    Column(
+        "finite", "uint8", "0 non-finite (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores"
+    ),
     Column(
         "nll",
         "float32",
-        "negative log-likelihood of the label in nats; +inf where its probability is 0 (score -inf); NaN where spoiled",
+        "negative log-likelihood of the label in nats; +inf where its probability is 0 (-inf); NaN where non-finite",
     ),
     Column(
         "uniform_nll",
         "float32",
-        "mean over classes of -log(probability) in nats; +inf where any probability is 0; NaN where spoiled",
+        "mean over classes of -log(probability) in nats; +inf where any probability is 0; NaN where non-finite",
     ),
-    Column("confidence", "float32", "probability of the prediction; NaN where spoiled"),
-    Column("squared_error", "float32", "sum over classes of (probability - one-hot)^2; NaN where spoiled"),
+    Column("confidence", "float32", "probability of the prediction; NaN where non-finite"),
+    Column("squared_error", "float32", "sum over classes of (probability - one-hot)^2; NaN where non-finite"),
 )
 
 
@@ -97,10 +99,10 @@ class Classification:
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             columns, fine = self._all(xp, scores, there, best, wanted)
             made = {name: _host(item) for name, item in columns.items() if name in wanted}
-            return _spoil(made, _host(fine))
+            return _mark_nonfinite(made, _host(fine))
 
     def sample(self, random: np.random.Generator, rows: int) -> tuple[Array, Array]:
-        """Make up outputs [rows, 7] and labels that try every case: ties, constant rows, -inf, and spoiled rows."""
+        """Make up outputs [rows, 7] and labels that try every case: ties, constant rows, -inf, and non-finite rows."""
         scores = random.integers(-16, 17, (rows, 7)) / 4.0  # quarters: exact in every float dtype, and often tied
         scores *= random.choice([0.0, 1.0, 4.0], (rows, 1), p=[0.1, 0.6, 0.3])
         odd = random.choice([np.nan, np.inf, -np.inf, 0.0], rows, p=[0.02, 0.02, 0.1, 0.86])
@@ -260,15 +262,15 @@ def _declared(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[st
     return columns
 
 
-_SPOILED: dict[str, Any] = {"rank": SPOILED_RANK, "above": SPOILED_RANK, "ties": 0, "prediction": -1}
+_NONFINITE: dict[str, Any] = {"rank": NONFINITE_RANK, "above": NONFINITE_RANK, "ties": 0, "prediction": -1}
 
 
-def _spoil(columns: dict[str, Array], fine: Array) -> dict[str, Array]:
+def _mark_nonfinite(columns: dict[str, Array], fine: Array) -> dict[str, Array]:
     """Put the columns into their declared dtypes, and mark rows that hold no usable scores."""
     dtypes = {item.name: item.dtype for item in _COLUMNS}
     made = {name: np.array(item, dtypes[name]) for name, item in columns.items()}
     if not fine.all():
         for name, item in made.items():
             if name != "finite":
-                item[~fine] = _SPOILED.get(name, np.nan)
+                item[~fine] = _NONFINITE.get(name, np.nan)
     return made

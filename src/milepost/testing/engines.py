@@ -64,10 +64,10 @@ def check_survival(
             _check_rows(session, unit, kind)
             assert _outcome_of(session, good) == expected, f"after unit {unit.data!r} another comes out differently"
         for kind, target in loads:
-            asked = {"found": to_plain(target.found), "variants": [target.variant]}
+            asked = {"found": to_plain(target.files), "variants": [target.variant]}
             (row,) = session.call("identify", asked)
-            _check_failure(Failure(**(row["failure"] or {"kind": "ok", "message": ""})), kind, target.found.path)
-            assert _outcome_of(session, good) == expected, f"after {target.found.path} a unit comes out differently"
+            _check_failure(Failure(**(row["failure"] or {"kind": "ok", "message": ""})), kind, target.files.path)
+            assert _outcome_of(session, good) == expected, f"after {target.files.path} a unit comes out differently"
     assert (_processes(), _spools()) == before, "processes that died or hung leave processes or spool folders"
 
 
@@ -140,7 +140,7 @@ def _answers_plainly(make: Make, job: Job, units: Iterable[Unit]) -> None:
         described = session.call("describe", None)
         assert json.loads(json.dumps(described)) == described, "describe is no plain data"
         for target in {target for unit in units for target in unit.targets}:
-            rows = session.call("identify", {"found": to_plain(target.found), "variants": [target.variant]})
+            rows = session.call("identify", {"found": to_plain(target.files), "variants": [target.variant]})
             assert json.loads(json.dumps(rows)) == rows, "identify is no plain data"
             assert [row["variant"] for row in rows] == [target.variant], "identify gives one row a variant"
             assert all((row["digest"] is None) != (row["failure"] is None) for row in rows), (
@@ -200,10 +200,10 @@ def _raises_usage(call: Callable[[], object]) -> None:
 
 def _comparable(target: Target, outcome: Part | Failure) -> tuple[Any, Any]:
     if isinstance(outcome, Failure):
-        return (target.found.path, target.variant, "failure"), (target, outcome)
+        return (target.files.path, target.variant, "failure"), (target, outcome)
     columns = {name: _bits(np.asarray(column)) for name, column in outcome.columns.items()}
     states = {name: bytes(state) for name, state in outcome.states.items()}
-    return (target.found.path, target.variant, outcome.start, outcome.stop), (target, columns, states)
+    return (target.files.path, target.variant, outcome.start, outcome.stop), (target, columns, states)
 
 
 def _bits(column: np.ndarray[Any, Any]) -> tuple[str, tuple[int, ...], bytes]:

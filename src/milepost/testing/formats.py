@@ -21,7 +21,7 @@ from milepost.checkpoints.discovery import Item, entry_of
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import materialise
 from milepost.core.protocols import Format
-from milepost.core.types import Array, Found, Table
+from milepost.core.types import Array, CheckpointFiles, Table
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -125,7 +125,7 @@ def law_find_is_calm(case: FormatCase, folder: Path) -> None:
     assert found[0].format == case.format.name
     assert found[0].state == "complete"
     assert found[0].identity.size == path.stat().st_size
-    assert str(path) in found[0].files
+    assert str(path) in found[0].paths
 
 
 def law_cut_files(case: FormatCase, folder: Path) -> None:
@@ -233,7 +233,7 @@ def _files(case: FormatCase, path: Path, name: str) -> dict[str, bytes]:
     return {new: path.with_name(old).read_bytes() for old, new in names if path.with_name(old).exists()}
 
 
-def _found(case: FormatCase, path: Path) -> Found | None:
+def _found(case: FormatCase, path: Path) -> CheckpointFiles | None:
     return next(iter(case.format.find([entry_of(str(path))])), None)
 
 

@@ -219,19 +219,19 @@ def _is_the_mean_of_its_contributions(case: _Case) -> None:
         return
     shares = np.asarray(metric.contribution(case.columns), np.float64)
     assert shares.shape == (case.size,), f"{metric}: contributions of shape {shares.shape}, expected one a row"
-    spoiled = np.isnan(shares)
+    nonfinite = np.isnan(shares)
     low, high = metric.range
-    outside = shares[~spoiled & ((shares < low) | (shares > high))]
+    outside = shares[~nonfinite & ((shares < low) | (shares > high))]
     assert not outside.size, f"{metric}: a contribution is {outside[:1]}, outside the range {low} to {high}"
     value = metric.values(case.whole())[metric.headline].value
     if value is None:
-        assert spoiled.any() or not shares.size, f"{metric} is undefined, though every row has a contribution"
+        assert nonfinite.any() or not shares.size, f"{metric} is undefined, though every row has a contribution"
         return
-    fine = shares[~spoiled]
+    fine = shares[~nonfinite]
     if case.weights is None:
         mean = ExactSums.of(fine).ratio(len(fine))
     else:
-        weights = case.weights[~spoiled]
+        weights = case.weights[~nonfinite]
         mean = ExactSums.products(fine, weights).ratio(ExactSums.of(weights))
     assert value == mean, f"{metric} is {value}, the mean of its contributions {mean}"
 

@@ -24,7 +24,7 @@ from milepost._internal.atomic import PREFIX
 from milepost.core.types import Array, Identity, Part
 from milepost.store import _archive
 from milepost.store._storage import FolderStorage, Storage
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -188,7 +188,9 @@ def churn(folder: Path) -> None:
     run = store.run_of("/models/lenet")
     for number in range(2):
         identity = Identity(1, number, 1, 1, 1)
-        store.add_sighting(Sighting(run, f"/models/lenet/{number}", identity, str(number), digest=f"{number:032}"))
+        store.add_checkpoint(
+            CheckpointRecord(run, f"/models/lenet/{number}", identity, str(number), digest=f"{number:032}")
+        )
     dataset = store.dataset("d" * 32)
     evaluation = store.evaluation(KEY)
     evaluation.write_spec({"weights": f"{0:032}"})
@@ -207,7 +209,7 @@ def made_record() -> dict[str, Any]:
     value = {"metric": "top1", "value": 0.5, "numerator": 500, "denominator": ROWS, "n": ROWS, "intervals": []}
     head = {"schema": 1, "metric": {"name": "top_k", "k": 1}, "estimator": "exact", "batch_size": None, "size": ROWS}
     rest = {"coverage": [[0, ROWS]], "data": "test", "slice": "all", "status": "ok"}
-    return {**head, **rest, "values": [{**value, "tied": 0, "spoiled": 0, "gap": None, "note": None}]}
+    return {**head, **rest, "values": [{**value, "tied": 0, "nonfinite": 0, "gap": None, "note": None}]}
 
 
 def killed_runs(folder: Path, points: int = 40) -> list[int]:

@@ -39,7 +39,7 @@ def check_task(task: Any, convert: Mapping[str, Convert] | None = None) -> None:
     assert len(outputs) == len(labels) == _ROWS, f"{task}.sample gave {len(outputs)} outputs, {len(labels)} labels"
     laws = [_declares, _computes_what_is_wanted, _keeps_rows_apart, _reads_any_layout, _refuses_labels]
     if task.columns().keys() >= _RANKED:
-        laws += [_ranks, _spoils]
+        laws += [_ranks, _has_nonfinite]
     case = _Case(task, np.asarray(outputs), labels)
     for law in laws:
         law(case)
@@ -167,17 +167,17 @@ def _taken(every: list[dict[str, Array]], labels: Array) -> dict[str, Array]:
     return {name: np.stack([item[name] for item in every])[labels, rows] for name in every[0]}
 
 
-def _spoils(case: _Case) -> None:
+def _has_nonfinite(case: _Case) -> None:
     row = np.array([0.5, 0.25, 0.125, 0.125])
     for bad, where, label in ((bad, i, j) for bad in (np.nan, np.inf) for i in range(4) for j in range(4)):
         scores = np.stack([row, row])
         scores[1, where] = bad
         found = case.reduce(scores, np.array([label, label]))
-        _is_spoiled(found, f"{bad} at class {where}, label {label}")
+        _is_nonfinite(found, f"{bad} at class {where}, label {label}")
         _same(
             {name: item[:1] for name, item in found.items()},
             case.reduce(scores[:1], np.array([label])),
-            "a spoiled row",
+            "a non-finite row",
         )
     masked = np.array([[1.0, -np.inf, 0.5, 0.0]])
     for label in range(4):
@@ -189,10 +189,10 @@ def _spoils(case: _Case) -> None:
         assert found["rank"].tolist() == [[0, 3, 1, 2][label]], "-inf does not rank last"
         if "nll" in found:
             assert np.isposinf(found["nll"]).all() == (label == 1), "the nll of a label at -inf is +inf, and no other's"
-    _is_spoiled(case.reduce(np.stack([row, np.full(4, -np.inf)]), np.array([1, 1])), "-inf everywhere")
+    _is_nonfinite(case.reduce(np.stack([row, np.full(4, -np.inf)]), np.array([1, 1])), "-inf everywhere")
 
 
-def _is_spoiled(found: Columns, what: str) -> None:
+def _is_nonfinite(found: Columns, what: str) -> None:
     assert found["finite"][1] == 0, f"{what} does not spoil the row"
     assert found["prediction"][1] == -1, f"{what}: the row has a prediction"
     assert found["rank"][1] == found["above"][1] == np.iinfo(np.int32).max, f"{what}: the row has a rank"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from milepost.run.driver import Driver
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.watch.snapshot import SWEEP_SECONDS, Key, key_of
 from milepost.watch.states import Entry
 
@@ -23,7 +23,7 @@ class _Failed:
     """An entry that failed: its failed sightings, its evaluations that failed, and where wishes for them lie."""
 
     entry: Entry
-    sightings: list[Sighting] = field(default_factory=list)
+    checkpoints: list[CheckpointRecord] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     folders: dict[str, int] = field(default_factory=dict)
 
@@ -41,16 +41,16 @@ class Wishes:
 
     def failed(self, entry: Entry) -> None:
         """Note that an entry has failed for good, as far as is known without reading it anew."""
-        if entry.found is None:
+        if entry.files is None:
             return
         noted = _Failed(entry)
         for driver in self._drivers:
-            for sighting in driver.sighter.known(entry.found):
-                if sighting.failure is not None:
-                    noted.sightings.append(sighting)
-                    noted.folders[f"runs/{sighting.run}/retries"] = 0
+            for checkpoint in driver.identifier.known(entry.files):
+                if checkpoint.failure is not None:
+                    noted.checkpoints.append(checkpoint)
+                    noted.folders[f"runs/{checkpoint.run}/retries"] = 0
                     continue
-                items = [driver.item(sighting, entry.found, data) for data in driver.data]
+                items = [driver.item(checkpoint, entry.files, data) for data in driver.data]
                 noted.keys += [item.key for item in items if item.gaps]
         noted.folders |= {f"{self._store.evaluation(key).folder}/retries": 0 for key in noted.keys}
         self._failed[key_of(entry.seen)] = noted
@@ -71,7 +71,7 @@ class Wishes:
         return granted
 
     def _wished(self, noted: _Failed) -> bool:
-        return any(self._store.asked_again(sighting) for sighting in noted.sightings) or any(
+        return any(self._store.asked_again(checkpoint) for checkpoint in noted.checkpoints) or any(
             self._store.evaluation(key).failures.asked_again() for key in noted.keys
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from milepost._internal.fileid import identity_of
 from milepost.checkpoints._files.companions import standing
-from milepost.core.types import Found, Identity, Json
+from milepost.core.types import CheckpointFiles, Identity, Json
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, Vanished
 from milepost.run.driver import Driver, Item, Listen
 from milepost.watch._retries import ATTEMPTS, wait_seconds
@@ -60,7 +60,7 @@ class Ear:
 class Turns:
     """Works through what is ready in the ledger."""
 
-    def __init__(self, drivers: Sequence[Driver], ledger: Ledger, ear: Ear, order: str, residents: int) -> None:
+    def __init__(self, drivers: Sequence[Driver], ledger: Ledger, ear: Ear, order: str, per_pass: int) -> None:
         """Have the drivers, one for each evaluation, read checkpoints where they are pinned."""
         self.ends: Counter[str] = Counter()
         self._drivers = drivers
@@ -68,14 +68,14 @@ class Turns:
         self._ledger = ledger
         self._ear = ear
         self._order = order
-        self._residents = residents
+        self._per_pass = per_pass
         self._done_steps: set[int] = set()
         self._later: dict[Key, float] = {}
         self._ending = False
         self._wishes = Wishes(drivers)
         ear.on_claim = ledger.started
         for driver in drivers:
-            driver.sighter.place = self._at
+            driver.identifier.place = self._at
 
     def chunk(self, *, ending: bool = False) -> list[Entry]:
         """Return the sightings whose turn it is, as many as share a pass; while `ending` nothing is put off."""
@@ -84,7 +84,7 @@ class Turns:
         self._later = {key: due for key, due in self._later.items() if due > now and not ending}
         waiting = [entry for key, entry in self._ledger.ready.items() if key not in self._later]
         steps = [entry.step for entry in waiting]
-        order = watch_order(steps, self._order, self._done_steps, self._residents)
+        order = watch_order(steps, self._order, self._done_steps, self._per_pass)
         return [waiting[place] for place in order]
 
     def work(self, chunk: Sequence[Entry]) -> None:
@@ -102,23 +102,25 @@ class Turns:
         for driver in self._drivers:
             for entry in alone:
                 driver.forget(entry.path)
-            self._evaluate(driver, [entry.found for entry in alone if entry.found is not None])
+            self._evaluate(driver, [entry.files for entry in alone if entry.files is not None])
         self._conclude(alone)
 
-    def _evaluate(self, driver: Driver, founds: list[Found]) -> None:
+    def _evaluate(self, driver: Driver, checkpoints: list[CheckpointFiles]) -> None:
         try:
-            driver.work(founds)
+            driver.work(checkpoints)
         except CheckpointError as error:
-            if len(founds) > 1:
-                for found in founds:
+            if len(checkpoints) > 1:
+                for found in checkpoints:
                     self._evaluate(driver, [found])
             else:
-                self._ear.hear(failure_event(self._run_of(founds[0].path), founds[0].path, error.kind, str(error)))
+                self._ear.hear(
+                    failure_event(self._run_of(checkpoints[0].path), checkpoints[0].path, error.kind, str(error))
+                )
 
     def wishes(self) -> None:
         """Put what is wished for again back in line, where its content is still there."""
         for entry in self._wishes.granted():
-            if entry.found is not None and _same(entry.path, entry.found):
+            if entry.files is not None and _same(entry.path, entry.files):
                 self._ledger.reopen(entry)
 
     def resume(self) -> None:
@@ -137,7 +139,7 @@ class Turns:
                 continue
             self._end(entry)
             for driver in self._drivers:
-                driver.sighter.forget(entry.path)  # it is in the store
+                driver.identifier.forget(entry.path)  # it is in the store
 
     def _end(self, entry: Entry) -> None:
         failures = self._ear.failures.get(entry.path, [])
@@ -185,7 +187,7 @@ class Turns:
             if at.path != entry.path and self._ledger.whereabouts(entry) == "done":
                 return True  # another watcher has its result, and released the pin
             self._ledger.lookout.release(entry.seen)
-            if entry.found is not None and _same(entry.path, entry.found):
+            if entry.files is not None and _same(entry.path, entry.files):
                 self._ledger.again(entry)
             else:
                 self._ledger.lose(entry, "deleted")
@@ -194,10 +196,10 @@ class Turns:
             self._ledger.lose(entry, "overwritten")
         return same
 
-    def _at(self, found: Found) -> Found:
+    def _at(self, found: CheckpointFiles) -> CheckpointFiles:
         """Return where a checkpoint is to be read: at its pin, as long as that is there."""
         for entry in self._ledger.claimed.values():
-            if entry.found == found and entry.at is not None and os.path.exists(entry.at.path):
+            if entry.files == found and entry.at is not None and os.path.exists(entry.at.path):
                 return entry.at
         return found
 
@@ -211,14 +213,14 @@ def whereabouts(drivers: Sequence[Driver], run: str, path: str, identity: Identi
     Where all its outcomes are kept and records are missing, since whoever evaluated it was killed before, these are
     computed now: that takes no model.
     """
-    found = Found(path, None, (), identity)
+    found = CheckpointFiles(path, None, (), identity)
     whole: list[tuple[Driver, Item]] = []
     for driver in drivers:
         for variant in driver.spec["variants"]:
-            sighting = driver.store.sighting(run, path, identity, variant, driver.spec["signature"])
-            if sighting is None or sighting.digest is None:
+            checkpoint = driver.store.checkpoint(run, path, identity, variant, driver.spec["signature"])
+            if checkpoint is None or checkpoint.digest is None:
                 return "lost"
-            whole += [(driver, driver.item(sighting, found, data)) for data in driver.data]
+            whole += [(driver, driver.item(checkpoint, found, data)) for data in driver.data]
     lacking = [(driver, item) for driver, item in whole if item.gaps]
     if lacking:
         return "held" if all(driver.in_hand(item) for driver, item in lacking) else "lost"
@@ -234,7 +236,7 @@ def failure_event(run: str, path: str, kind: str, message: str, step: int | None
     return {"event": "failure", **shown}
 
 
-def _same(path: str, found: Found) -> bool:
+def _same(path: str, found: CheckpointFiles) -> bool:
     """Tell whether what was found lies under its path still; a link that was refused is not followed."""
     if found.format is None:
         return os.path.lexists(path)

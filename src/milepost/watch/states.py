@@ -15,7 +15,7 @@ from typing import Literal
 from milepost.checkpoints._files.companions import moved, reworded
 from milepost.checkpoints.discovery import would_search
 from milepost.checkpoints.names import is_candidate, short_name, step_of_name
-from milepost.core.types import Found, Json
+from milepost.core.types import CheckpointFiles, Json
 from milepost.watch.scanner import Lookout
 from milepost.watch.snapshot import Changes, Key, Seen, key_of, whole_of
 
@@ -44,8 +44,8 @@ class Entry:
     still: int
     changed: float
     state: str = ""
-    found: Found | None = None
-    at: Found | None = None
+    files: CheckpointFiles | None = None
+    at: CheckpointFiles | None = None
     step: int | None = None
     last: bool = False
 
@@ -61,7 +61,7 @@ class Ledger:
     def __init__(
         self,
         lookout: Lookout,
-        look: Callable[[Sequence[str]], dict[str, Found]],
+        look: Callable[[Sequence[str]], dict[str, CheckpointFiles]],
         tell: Callable[[Entry, str, str | None], None],
         whereabouts: Callable[[Entry], Fate],
         torn_after: float,
@@ -131,14 +131,14 @@ class Ledger:
         for entry in entries:
             pin = self.lookout.held(entry.seen)
             places[entry] = pin.link if pin is not None and os.path.exists(pin.link) else entry.path
-        founds = self._look(list(places.values()))
+        checkpoints = self._look(list(places.values()))
         whole = []
         for entry, place in places.items():
-            at = founds.get(place)
+            at = checkpoints.get(place)
             if at is None or not would_search(at):
                 self._unknown(entry, place)
                 continue
-            entry.at, entry.found = at, _addressed(at, place, entry.path)
+            entry.at, entry.files = at, _addressed(at, place, entry.path)
             entry.step = step_of_name(entry.path)
             if not entry.state:
                 self._move(entry, "seen")
@@ -152,7 +152,7 @@ class Ledger:
         """Return the entry of new content under a path, to be looked into; None where looking is of no use."""
         known = self._current.get(seen.path)
         if known is not None and key_of(known.seen) == key_of(seen):
-            if known.found is not None and known.found.identity.content == seen.content:
+            if known.files is not None and known.files.identity.content == seen.content:
                 known.seen = seen  # it was looked into after it had changed
                 if known.state in ENDS:
                     self.lookout.finish(seen, seen.content)  # pinned anew when the scan came upon it
@@ -263,7 +263,7 @@ class Ledger:
 
     def _let_go(self, entry: Entry) -> None:
         """Release the pin of an entry, and take in what was written over its content, unless that is known already."""
-        content = entry.seen.content if entry.found is None else entry.found.identity.content
+        content = entry.seen.content if entry.files is None else entry.files.identity.content
         seen = self.lookout.finish(entry.seen, content)
         if seen is None:
             return
@@ -345,12 +345,12 @@ def described(entry: Entry, run: str) -> dict[str, Json]:
     return {"run": run, "path": entry.path, "name": short_name(entry.path), "step": entry.step}
 
 
-def _addressed(at: Found, place: str, path: str) -> Found:
+def _addressed(at: CheckpointFiles, place: str, path: str) -> CheckpointFiles:
     """Return what was found at a pin as it is addressed: by its own path."""
     if place == path:
         return at
     failure = (at.failure[0], reworded(at.failure[1], place, path)) if at.failure else None
-    return replace(at, path=path, files=tuple(moved(file, place, path) for file in at.files), failure=failure)
+    return replace(at, path=path, paths=tuple(moved(file, place, path) for file in at.paths), failure=failure)
 
 
 def thinned(steps: Iterable[int], every: int, kept: Iterable[int] = ()) -> set[int]:

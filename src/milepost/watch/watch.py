@@ -16,12 +16,12 @@ from milepost._internal.serialization import from_plain, now
 from milepost.checkpoints._files.companions import named, standing_in
 from milepost.checkpoints._files.links import is_outside, refused_link
 from milepost.checkpoints.names import is_candidate, short_name
-from milepost.core.types import Found
+from milepost.core.types import CheckpointFiles
 from milepost.errors import CheckpointError, UsageError, Vanished
 from milepost.run.code_check import settle_code
-from milepost.run.driver import Driver, Listen, Wish
+from milepost.run.driver import Driver, Listen, Options
 from milepost.run.request import Request, check_place, open_session, tell_sandbox
-from milepost.store.checkpoint_records import Sighting
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.leases import Worker
 from milepost.store.pins import Pin
 from milepost.store.store import Store
@@ -102,7 +102,7 @@ def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
 
 def _read(store: Store) -> _Known:
     """Return path and content of every checkpoint that was read."""
-    return {(item.path, item.identity.content) for item in store.sightings() if item.digest}
+    return {(item.path, item.identity.content) for item in store.checkpoints() if item.digest}
 
 
 def _sessions(request: Request, stack: ExitStack) -> list[Any]:
@@ -118,8 +118,8 @@ def _sessions(request: Request, stack: ExitStack) -> list[Any]:
 
 
 def _drivers(request: Request, sessions: list[Any], store: Store, worker: Worker, ear: "Ear") -> list[Driver]:
-    wish = Wish(request.data, request.limit, request.again)
-    every = [Driver(store, session, worker, wish, ear.hear) for session in sessions]
+    options = Options(request.data, request.limit, request.again)
+    every = [Driver(store, session, worker, options, ear.hear) for session in sessions]
     drivers = [driver for driver in every if driver.data]
     if not drivers:
         have = ", ".join(name for driver in every for name in driver.spec["data"])
@@ -127,9 +127,9 @@ def _drivers(request: Request, sessions: list[Any], store: Store, worker: Worker
     return drivers
 
 
-def _place(folder: str) -> Found:
+def _place(folder: str) -> CheckpointFiles:
     """Return what stands for any checkpoint of a folder."""
-    return Found(os.path.join(folder, "checkpoint"), None, (), identity_of(folder))
+    return CheckpointFiles(os.path.join(folder, "checkpoint"), None, (), identity_of(folder))
 
 
 class _Watcher:
@@ -148,7 +148,7 @@ class _Watcher:
         self._lookout = lookout
         self._ledger = Ledger(self._lookout, self._look, self._tell, self._whereabouts, terms.torn_after, terms.every)
         self._producers: dict[str, Producer] = {}
-        self._turns = Turns(drivers, self._ledger, ear, terms.order, request.residents * request.workers)
+        self._turns = Turns(drivers, self._ledger, ear, terms.order, request.per_pass * request.workers)
         self._places: set[str] = set()
         self._told_of_pins = False
 
@@ -161,8 +161,8 @@ class _Watcher:
         self._adopt()
         self._absorb()
         for driver in self._drivers:
-            founds = [entry.found for entry in self._ledger.ready.values() if entry.found is not None]
-            settle_code(driver, founds)
+            checkpoints = [entry.files for entry in self._ledger.ready.values() if entry.files is not None]
+            settle_code(driver, checkpoints)
         ending: str | None = None
         swept = False
         while True:
@@ -218,29 +218,29 @@ class _Watcher:
         """Note a checkpoint's step, refuse a store in its folder, and pin it unless nothing is missing of it."""
         self._producer(entry.seen.root).step(entry.step)
         folder = os.path.dirname(entry.path)
-        if folder not in self._places and entry.found is not None:
-            check_place(str(self._store.path), [entry.found])
+        if folder not in self._places and entry.files is not None:
+            check_place(str(self._store.path), [entry.files])
             self._places.add(folder)
-        whole = entry.found is not None and entry.found.format is not None
+        whole = entry.files is not None and entry.files.format is not None
         if whole and self._lookout.held(entry.seen) is None and self._lacking(entry):
             self._lookout.pin([entry.seen])
 
     def _lacking(self, entry: Entry) -> bool:
         """Tell whether anything is missing of a checkpoint, as far as that is known without reading it."""
-        found = entry.found
+        found = entry.files
         if found is None or (entry.path, found.identity.content) not in self._known:
             return True
         return any(
-            driver.item(sighting, found, data).gaps
+            driver.item(checkpoint, found, data).gaps
             for driver in self._drivers
-            for sighting in driver.sight(found)
-            if sighting.failure is None
+            for checkpoint in driver.identify(found)
+            if checkpoint.failure is None
             for data in driver.data
         )
 
-    def _look(self, paths: Sequence[str]) -> dict[str, Found]:
+    def _look(self, paths: Sequence[str]) -> dict[str, CheckpointFiles]:
         """Ask the reader what lies under these paths; what is gone is left out."""
-        found: dict[str, Found] = {}
+        found: dict[str, CheckpointFiles] = {}
         outside = [path for path in paths if is_outside(path, self._inventory.roots)]
         for path in outside:
             refused = refused_link(path, self._inventory.roots)
@@ -251,7 +251,7 @@ class _Watcher:
             found.update(self._discover(list(inside[begin : begin + _BATCH])))
         return found
 
-    def _discover(self, paths: list[str]) -> dict[str, Found]:
+    def _discover(self, paths: list[str]) -> dict[str, CheckpointFiles]:
         try:
             rows = self._drivers[0].session.call("discover", {"paths": paths, "match": None})
         except (UsageError, CheckpointError) as error:
@@ -262,8 +262,8 @@ class _Watcher:
                 return {}
             status = os.lstat(paths[0])
             why = (error.kind if isinstance(error, CheckpointError) else Vanished.kind, str(error))
-            return {paths[0]: Found(paths[0], None, (paths[0],), identity(status), "failed", why)}
-        return {one.path: one for one in (from_plain(Found, row) for row in rows)}
+            return {paths[0]: CheckpointFiles(paths[0], None, (paths[0],), identity(status), "failed", why)}
+        return {one.path: one for one in (from_plain(CheckpointFiles, row) for row in rows)}
 
     def _adopt(self) -> None:
         """Go on with what an earlier watch had pinned under these roots and training has deleted since."""
@@ -310,10 +310,10 @@ class _Watcher:
     def _whereabouts(self, entry: Entry) -> Fate:
         """Tell whether another watcher, or an earlier one, has this very content's result, or is at it."""
         run = self._run_of(entry.path)
-        if entry.found is not None:
-            return whereabouts(self._drivers, run, entry.path, entry.found.identity)
+        if entry.files is not None:
+            return whereabouts(self._drivers, run, entry.path, entry.files.identity)
         # Seen, perhaps half written, and gone before it was looked into: what others read of this very file counts.
-        read = [item for item in self._store.sightings(run) if item.path == entry.path and item.digest]
+        read = [item for item in self._store.checkpoints(run) if item.path == entry.path and item.digest]
         same = [item.identity for item in read if item.identity.content[:2] == entry.seen.content[:2]]
         later = [identity for identity in same if identity.mtime_ns >= entry.seen.identity.mtime_ns]
         latest = max(later, key=lambda identity: identity.mtime_ns, default=entry.seen.identity)
@@ -328,13 +328,15 @@ class _Watcher:
         self._ear.listen({"event": "checkpoint", **described(entry, run), "state": state, "reason": reason})
 
     def _publish_vanished(self, entry: Entry, run: str, message: str) -> None:
-        identity = entry.found.identity if entry.found is not None else entry.seen.identity
+        identity = entry.files.identity if entry.files is not None else entry.seen.identity
         message = message.removeprefix(f"{entry.path}: ")
         name = short_name(entry.path)
         failure = (Vanished.kind, message)
         source = None if entry.step is None else "name"
-        self._store.add_sighting(
-            Sighting(run, entry.path, identity, name, step=entry.step, step_source=source, failure=failure, seen=now())
+        self._store.add_checkpoint(
+            CheckpointRecord(
+                run, entry.path, identity, name, step=entry.step, step_source=source, failure=failure, seen=now()
+            )
         )
         self._ear.listen(failure_event(run, entry.path, Vanished.kind, message, entry.step))
 
@@ -360,10 +362,10 @@ class _Watcher:
 
     def _seed_kept(self) -> None:
         """Thin as an earlier watch did: what it kept of a run is kept."""
-        for sighting in self._store.sightings() if self._terms.every else ():
+        for checkpoint in self._store.checkpoints() if self._terms.every else ():
             for root in self._inventory.roots:
-                if sighting.failure is None and sighting.step is not None and _below(sighting.path, root):
-                    self._ledger.kept.setdefault(root, set()).add(sighting.step)
+                if checkpoint.failure is None and checkpoint.step is not None and _below(checkpoint.path, root):
+                    self._ledger.kept.setdefault(root, set()).add(checkpoint.step)
 
     def _summary(self, reason: str) -> Watched:
         counts = self._ledger.counts

@@ -15,7 +15,7 @@ import numpy as np
 
 from milepost import errors
 from milepost._internal import heartbeat
-from milepost.core.types import Failure, Found, Job, Part, Table, Target, Unit
+from milepost.core.types import CheckpointFiles, Failure, Job, Part, Table, Target, Unit
 
 Outcome = tuple[Target, Part | Failure]
 
@@ -49,7 +49,7 @@ class Evaluator:
     def score(self, argument: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"value": 1 / argument["n"]}]
 
-    def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Any]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Any]]:
         if "killer" in found.path:
             os.kill(os.getpid(), signal.SIGKILL)
         if "sleeper" in found.path:
@@ -68,10 +68,10 @@ class Evaluator:
         for start in range(unit.start, unit.stop, 256):
             stop = min(start + 256, unit.stop)
             for index, target in enumerate(unit.targets):
-                assert tables[target.found.path].step == 7
+                assert tables[target.files.path].step == 7
                 part = _part(target, start, stop)
                 if unit.data == "who":
-                    part = replace(part, environment={"identified": target.found.path in self.identified})
+                    part = replace(part, environment={"identified": target.files.path in self.identified})
                 yield target, part
                 if start == unit.start and index == 0:
                     yield from ACTIONS[unit.data](unit)
@@ -82,7 +82,7 @@ def _part(target: Target, start: int, stop: int) -> Part:
     columns = {
         "row": rows,
         "odd": rows % 2 == 1,
-        "nll": np.sin(rows + len(target.found.path)).astype(np.float32),
+        "nll": np.sin(rows + len(target.files.path)).astype(np.float32),
         "wide": np.asfortranarray(np.outer(rows, [1, 2]).astype(">f8")),
         "id": np.array([f"id{row}" for row in rows]),
         "none": np.zeros((stop - start, 0), np.int8),
@@ -155,7 +155,7 @@ def _slow(unit: Unit) -> Iterator[Outcome]:
 
 
 def _cut_off(unit: Unit) -> Iterable[Outcome]:
-    path = unit.targets[0].found.path
+    path = unit.targets[0].files.path
     mapped = np.memmap(path, np.uint8, "r")
     os.truncate(path, 10)
     int(mapped[-1])

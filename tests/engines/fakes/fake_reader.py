@@ -48,7 +48,7 @@ def _found(path: str) -> dict[str, Any]:
     return {
         "path": path,
         "format": "fake",
-        "files": [path],
+        "paths": [path],
         "identity": identity,
         "state": "complete",
         "failure": None,

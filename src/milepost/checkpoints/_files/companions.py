@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from milepost.core.types import Found
+from milepost.core.types import CheckpointFiles
 from milepost.registry import classes
 
 _PREFIX = ".index"
@@ -39,14 +39,14 @@ def part_of(name: str) -> str | None:
     return next((whole for ask in _asked() if (whole := ask(name)) is not None), None)
 
 
-def standing(found: Found) -> str:
+def standing(found: CheckpointFiles) -> str:
     """Return the path of the file that stands for a checkpoint.
 
     >>> from milepost.core.types import Identity
-    >>> standing(Found("m", "x", ("m/a.index", "m/a.data"), Identity(0, 0, 0, 0, 0)))
+    >>> standing(CheckpointFiles("m", "x", ("m/a.index", "m/a.data"), Identity(0, 0, 0, 0, 0)))
     'm/a.index'
     """
-    return found.files[0] if found.files else found.path
+    return found.paths[0] if found.paths else found.path
 
 
 def standing_in(folder: str) -> str:

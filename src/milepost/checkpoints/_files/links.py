@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from milepost.checkpoints._files.bounded import identity
 from milepost.checkpoints.names import is_candidate, step_of_name
-from milepost.core.types import Found
+from milepost.core.types import CheckpointFiles
 from milepost.errors import Corrupt
 
 _FOLDERS = re.compile(r"ckpt|checkpoint|weights|snapshot|model|last|latest|best", re.IGNORECASE)
@@ -30,7 +30,7 @@ def leads_out(path: str, roots: Sequence[str]) -> bool:
     return os.path.exists(real) and not any(_beneath(real, root) for root in roots)
 
 
-def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[Found]:
+def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[CheckpointFiles]:
     """Return the rows of links that lead out, as far as they are named like checkpoints or folders of them.
 
     One to a folder above is passed over: it leads back.
@@ -47,7 +47,7 @@ def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[Found]:
                 f"{path}: a symbolic link to {real}, outside of the folders that were named, was not followed; if it "
                 "is to be, name the link itself, or the folder of its target, beside the others"
             )
-            yield Found(path, None, (path,), identity(os.lstat(path)), "failed", (Corrupt.kind, why))
+            yield CheckpointFiles(path, None, (path,), identity(os.lstat(path)), "failed", (Corrupt.kind, why))
 
 
 def check_parts(standing: str, parts: Sequence[str], folder: str | None = None) -> None:
@@ -78,6 +78,6 @@ def is_outside(path: str, named: Sequence[str]) -> bool:
     return path not in named and os.path.islink(path) and leads_out(path, roots_of(named))
 
 
-def refused_link(path: str, named: Sequence[str]) -> Found | None:
+def refused_link(path: str, named: Sequence[str]) -> CheckpointFiles | None:
     """Return the row of a link that leads out; None where it is not named like a checkpoint, or a folder of them."""
     return next(refused([path], roots_of(named)), None)

@@ -13,7 +13,7 @@ from milepost.checkpoints._files.layout import unread
 from milepost.checkpoints.formats._keras.shards import index_of
 from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
 from milepost.core.protocols import Entry
-from milepost.core.types import Found, Table, Tensor
+from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import CheckpointError, Torn
 
 NOTE = "HDF5 holds no checksums of its values"
@@ -28,15 +28,17 @@ class KerasH5:
 
     name = "keras_h5"
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim HDF5 files by their first bytes, but for the shards of an index that lies beside them."""
         for entry in entries:
             if not entry.is_dir and entry.head.startswith(MAGIC) and not _is_shard(entry.path):
                 identity = identity_of(entry.path)
                 complete = _is_whole(entry.path)
-                yield Found(entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing")
+                yield CheckpointFiles(
+                    entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing"
+                )
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return the table: `layers/dense/vars/0` for files of Keras 3, `dense/kernel` for older ones, else paths.
 
         Raises `Torn` where the file is open for writing or short, `Corrupt` where it is damaged, declares more than it

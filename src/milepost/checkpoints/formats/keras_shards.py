@@ -15,7 +15,7 @@ from milepost.checkpoints._files.layout import unread
 from milepost.checkpoints.formats._keras.shards import index_of
 from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
 from milepost.core.protocols import Entry
-from milepost.core.types import Found, Table, Tensor
+from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
 
 _LOOKS_SO = re.compile(rb'\s*\{\s*"(?:metadata|weight_map)"')
@@ -43,7 +43,7 @@ class KerasShards:
         """
         return index_of(name)
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim indices by what they list; "writing" while a shard is absent, not whole, or newer and not listed."""
         for entry in entries:
             if entry.is_dir or not _LOOKS_SO.match(entry.head) or not _lists_shards(entry.head):
@@ -52,14 +52,14 @@ class KerasShards:
             try:
                 shards = _shards(entry.path)
             except CheckpointError:
-                yield Found(entry.path, self.name, (entry.path,), identity)  # `read` says what is wrong
+                yield CheckpointFiles(entry.path, self.name, (entry.path,), identity)  # `read` says what is wrong
                 continue
             others = _unlisted(entry.path, shards)
             complete = all(_is_whole(path) for path in shards) and not any(_newer(path, entry.path) for path in others)
             files = (entry.path, *shards, *others)
-            yield Found(entry.path, self.name, files, identity, "complete" if complete else "writing")
+            yield CheckpointFiles(entry.path, self.name, files, identity, "complete" if complete else "writing")
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return one table of all shards; `Torn` where one is missing, errors as for `.weights.h5` otherwise."""
         tensors: dict[str, Tensor] = {}
         step, source = None, None

@@ -24,7 +24,7 @@ from milepost.checkpoints._files.bounded import OpenFile, identity_of, opened
 from milepost.checkpoints._files.layout import affordable, unread
 from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
 from milepost.core.protocols import Entry
-from milepost.core.types import Found, Identity, Table, Tensor
+from milepost.core.types import CheckpointFiles, Identity, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
 
 _WEIGHTS = "model.weights.h5"
@@ -43,16 +43,16 @@ class KerasZip:
 
     name = "keras_zip"
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim zips that hold Keras' files, by the first entry where the directory is absent."""
         for entry in entries:
             first = first_name(entry.head) if not entry.is_dir else None
             if first is not None and entry.head.startswith(MAGIC):
                 state = _state(entry.path, first)
                 if state:
-                    yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
+                    yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return the table of the weights within, after comparing their CRC-32; errors as for `.weights.h5`."""
         with opened(found.path) as file:
             entries = members(file)

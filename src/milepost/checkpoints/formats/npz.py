@@ -33,7 +33,7 @@ from milepost.checkpoints._files.layout import (
 )
 from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
 from milepost.core.protocols import Entry
-from milepost.core.types import Extent, Found, Identity, Table, Tensor
+from milepost.core.types import CheckpointFiles, Extent, Identity, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 
@@ -46,16 +46,16 @@ class Npz:
 
     name = "npz"
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim zips of .npy arrays, and those that are still being written as far as their first entry shows."""
         for entry in entries:
             first = first_name(entry.head) if not entry.is_dir else None
             if first is not None and entry.head.startswith(MAGIC):
                 state = _state(entry.path, first)
                 if state:
-                    yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
+                    yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return the arrays, named without ".npy"; CRC-32 of stored arrays is checked here, of others in `fetch`.
 
         Arrays of Python objects are pickles and listed as bookkeeping; `Unsafe` where there are no others.

@@ -12,7 +12,7 @@ from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_
 from milepost.checkpoints._files.layout import checked_shape, dtype_of, missing, refused, total
 from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
 from milepost.core.protocols import Entry
-from milepost.core.types import Extent, Found, Json, Table, Tensor
+from milepost.core.types import CheckpointFiles, Extent, Json, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 _TYPES = {
@@ -50,7 +50,7 @@ class Safetensors:
 
     name = "safetensors"
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim files that begin with a plausible length and a JSON object; shorter than declared means "writing"."""
         for entry in entries:
             if entry.is_dir or not _plausible(entry.head):
@@ -60,9 +60,9 @@ class Safetensors:
             complete = length <= identity.size
             if complete:
                 complete = _declared(entry.path, identity.size, length)
-            yield Found(entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing")
+            yield CheckpointFiles(entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing")
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return the table; `Torn` where bytes are missing, `Corrupt` where header and file disagree."""
         with opened(found.path) as file:
             header, begin = _header(file)

@@ -33,7 +33,7 @@ from milepost.checkpoints.formats._tensorflow.names import Named, is_candidate, 
 from milepost.checkpoints.formats._tensorflow.object_graph import GRAPH, Told, plain_name, told_by
 from milepost.checkpoints.formats._tensorflow.slices import NAMES, STRING, joined, kind_of
 from milepost.core.protocols import Entry
-from milepost.core.types import Array, Extent, Found, Identity, Role, Table, Tensor
+from milepost.core.types import Array, CheckpointFiles, Extent, Identity, Role, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 _PART = re.compile(r"(.+)\.(?:data-\d{5}-of-\d{5}|meta)")
@@ -60,7 +60,7 @@ class TfBundle:
         match = _PART.fullmatch(name)
         return match[1] + SUFFIX if match else None
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim indexes by footer and header, and folders with `saved_model.pb` and variables.
 
         "writing" where the index is cut off (TF 2 writes it in place), or a shard is absent or shorter than it says.
@@ -73,7 +73,7 @@ class TfBundle:
             elif entry.path.endswith(SUFFIX) and _is_index(entry):
                 yield _seen(entry.path, entry.path)
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return the table; the CRC-32C of all but optimizer slots is checked, that of slices in `fetch`.
 
         Raises `Torn` where the index is cut off, a shard is absent or too short, or the shards are newer than the index
@@ -121,19 +121,19 @@ def _is_index(entry: Entry) -> bool:
     return begins_as_index(entry.head) or bool(parts_of(entry.path))
 
 
-def _seen(path: str, index: str) -> Found:
+def _seen(path: str, index: str) -> CheckpointFiles:
     now = identity_of(index)
     try:
         shards, needed = reach_of(index, now)
     except Torn as error:
-        return Found(path, TfBundle.name, (index,), now, "writing", (error.kind, str(error)))
+        return CheckpointFiles(path, TfBundle.name, (index,), now, "writing", (error.kind, str(error)))
     except CheckpointError:
-        return Found(path, TfBundle.name, (index,), now)  # `read` says what is wrong
+        return CheckpointFiles(path, TfBundle.name, (index,), now)  # `read` says what is wrong
     files = (index, *(shard_of(index, number, shards) for number in needed))
     short = lacking(index, shards, needed)
     if short:
-        return Found(path, TfBundle.name, files, now, "writing", (Torn.kind, short))
-    return Found(path, TfBundle.name, files, now)
+        return CheckpointFiles(path, TfBundle.name, files, now, "writing", (Torn.kind, short))
+    return CheckpointFiles(path, TfBundle.name, files, now)
 
 
 @lru_cache(maxsize=2)

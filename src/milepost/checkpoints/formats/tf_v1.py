@@ -34,7 +34,7 @@ from milepost.checkpoints.formats._tensorflow.slices import (
 )
 from milepost.checkpoints.formats._tensorflow.v1_values import is_known, values_of
 from milepost.core.protocols import Entry
-from milepost.core.types import Array, Extent, Found, Identity, Role, Table, Tensor
+from milepost.core.types import Array, CheckpointFiles, Extent, Identity, Role, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 _PACKED = "protobuf"
@@ -70,7 +70,7 @@ class TfV1:
         first = _shards(name)[0]
         return None if first == name else first
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim tables whose first key holds the list; each is renamed whole, so that none is seen half.
 
         "writing" where a shard is absent.
@@ -81,7 +81,7 @@ class TfV1:
                 if files[:1] == [entry.path]:
                     yield _seen(files)
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return the table, from the lists alone; values are read and checked in `fetch`.
 
         Raises `Torn` where a shard is absent, `Corrupt` for damage and for values that the file is too small for.
@@ -126,11 +126,11 @@ def _shards(path: str) -> list[str]:
     return [f"{match[1]}-{number:05d}-of-{count:05d}" for number in range(count)]
 
 
-def _seen(files: list[str]) -> Found:
+def _seen(files: list[str]) -> CheckpointFiles:
     short = _lacking(files[0])
     failure = (Torn.kind, short) if short else None
     state: Literal["complete", "writing"] = "writing" if short else "complete"
-    return Found(files[0], TfV1.name, tuple(files), identity_of(files[0]), state, failure)
+    return CheckpointFiles(files[0], TfV1.name, tuple(files), identity_of(files[0]), state, failure)
 
 
 def _lacking(path: str) -> str | None:

@@ -16,7 +16,7 @@ from milepost.checkpoints._files.layout import checked_shape, refused, shown, un
 from milepost.checkpoints.formats._torch.storages import KNOWN, Storage, StorageType
 from milepost.checkpoints.formats._torch.table import Ground, named_by, step_of, tensors_of
 from milepost.core.protocols import Entry
-from milepost.core.types import Found, Table, Tensor
+from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -43,14 +43,14 @@ class TorchLegacy:
 
     name = "torch_legacy"
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim files that begin with torch's magic number; one that ends before its last storage is "writing"."""
         for entry in entries:
             cut = _LEAST <= len(entry.head) < len(_USUAL) and _USUAL.startswith(entry.head)
             if not entry.is_dir and (cut or _BEGIN.match(entry.head)):
-                yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path), _state(entry.path))
+                yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), _state(entry.path))
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return the table.
 
         Raises `Torn` where the file ends too early, with the bytes that are missing, `Corrupt` where sizes, keys or

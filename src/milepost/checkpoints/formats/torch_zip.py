@@ -16,7 +16,7 @@ from milepost.checkpoints._files.layout import refused, shown, unread
 from milepost.checkpoints.formats._torch.storages import KNOWN, Storage, StorageType
 from milepost.checkpoints.formats._torch.table import Ground, step_of, tensors_of
 from milepost.core.protocols import Entry
-from milepost.core.types import Found, Table, Tensor
+from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Program, Torn, Unsupported
 
 _SCRIPT = ("constants.pkl", "code/", "bytecode.pkl", "ts_code/")
@@ -33,7 +33,7 @@ class TorchZip:
 
     name = "torch_zip"
 
-    def find(self, entries: Sequence[Entry]) -> Iterator[Found]:
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim zips that hold ROOT/data.pkl or a torch program, by their first entry where the directory is absent."""
         for entry in entries:
             first = first_name(entry.head) if not entry.is_dir else None
@@ -41,9 +41,9 @@ class TorchZip:
                 continue
             state = _state(entry.path, first)
             if state:
-                yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
+                yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
 
-    def read(self, found: Found) -> Table:
+    def read(self, found: CheckpointFiles) -> Table:
         """Return the table; CRC-32 of every entry is checked, those of optimizer tensors aside, which nobody loads."""
         with opened(found.path) as file:
             archive = _archive(file)

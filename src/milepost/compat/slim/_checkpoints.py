@@ -12,7 +12,7 @@ from milepost._internal.text import natural
 from milepost.checkpoints._files.companions import standing
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.names import step_of_name
-from milepost.core.types import Found
+from milepost.core.types import CheckpointFiles
 from milepost.errors import Torn, UsageError, Vanished, checkpoint_error
 from milepost.watch.snapshot import Inventory
 
@@ -22,12 +22,12 @@ _LOOK_SECONDS = 1.0
 _LAST = 1 << 62
 
 
-def prefix_of(found: Found) -> str:
+def prefix_of(found: CheckpointFiles) -> str:
     """Return a checkpoint's address as TensorFlow has it: "runs/model.ckpt-40"."""
     return found.path.removesuffix(_SUFFIX)
 
 
-def step_of(found: Found) -> int | None:
+def step_of(found: CheckpointFiles) -> int | None:
     """Return the step that the name tells; a bare number after the last hyphen counts, as TensorFlow writes it."""
     name = prefix_of(found)
     told = step_of_name(name)
@@ -35,7 +35,7 @@ def step_of(found: Found) -> int | None:
     return told if told is not None or not tail.isdecimal() else int(tail)
 
 
-def listed(folder: str) -> list[Found]:
+def listed(folder: str) -> list[CheckpointFiles]:
     """Return TensorFlow's checkpoints right in a folder, whole or not, in order of step and time; [] without it."""
     path = os.path.abspath(folder)
     if not os.path.isdir(path):
@@ -44,16 +44,16 @@ def listed(folder: str) -> list[Found]:
     return sorted(found, key=_order)
 
 
-def _is_ours(found: Found) -> bool:
+def _is_ours(found: CheckpointFiles) -> bool:
     return found.format in _FORMATS or (found.format is None and found.path.endswith(_SUFFIX))
 
 
-def _order(found: Found) -> tuple[int, int, object]:
+def _order(found: CheckpointFiles) -> tuple[int, int, object]:
     step = step_of(found)
     return (_LAST if step is None else step, found.identity.mtime_ns, natural(found.path))
 
 
-def at(path: object) -> Found:
+def at(path: object) -> CheckpointFiles:
     """Return the checkpoint at an address, which may be a prefix or its index file.
 
     Raises `UsageError` for no address (TensorFlow would evaluate random weights) and for a folder, `Vanished` where
@@ -90,11 +90,11 @@ class Arrivals:
         self._inventory = Inventory([self._folder])
         self._handed: set[tuple[str, object]] = set()
         self._again: set[tuple[str, object]] = set()
-        self._present: list[Found] = []
+        self._present: list[CheckpointFiles] = []
 
-    def fresh(self) -> list[Found]:
+    def fresh(self) -> list[CheckpointFiles]:
         """Return what was not handed out before and is whole or damaged, by step; what is being written waits."""
-        waiting = [file for one in self._present if one.state == "writing" for file in one.files]
+        waiting = [file for one in self._present if one.state == "writing" for file in one.paths]
         changes = self._inventory.scan(waiting)
         if changes.new or changes.gone or waiting:
             self._present = listed(self._folder)
@@ -102,27 +102,27 @@ class Arrivals:
         self._handed.update(map(_key, found))
         return found
 
-    def later(self, found: Found) -> None:
+    def later(self, found: CheckpointFiles) -> None:
         """Have a checkpoint handed out again at the next look: it turned out to be unfinished."""
         self._handed.discard(_key(found))
         self._again.add(_key(found))
 
-    def is_new(self, found: Found) -> bool:
+    def is_new(self, found: CheckpointFiles) -> bool:
         """Tell whether it was never said to come later."""
         return _key(found) not in self._again
 
-    def newest(self) -> list[Found]:
+    def newest(self) -> list[CheckpointFiles]:
         """Return only the last one in order, if it is new; all before it are passed over."""
         fresh = self.fresh()
         whole = [one for one in self._present if one.state != "writing"]
         return fresh[-1:] if fresh and whole and fresh[-1] == whole[-1] else []
 
-    def unfinished(self) -> list[Found]:
+    def unfinished(self) -> list[CheckpointFiles]:
         """Return what is still being written, as failures."""
         return [one for one in self._present if one.state == "writing" and _key(one) not in self._handed]
 
 
-def _key(found: Found) -> tuple[str, object]:
+def _key(found: CheckpointFiles) -> tuple[str, object]:
     return found.path, found.identity.content
 
 
@@ -133,7 +133,7 @@ def arriving(
     timeout_fn: Callable[[], object] | None = None,
     *,
     latest_only: bool = False,
-) -> Iterator[Found]:
+) -> Iterator[CheckpointFiles]:
     """Yield checkpoints as they arrive, whole or damaged, each once; at the end also those that were never finished.
 
     All that a look at the folder finds is handed out; the next look is `min_interval_secs` after it or later.  Where
@@ -189,6 +189,6 @@ def _same(name: str, other: object) -> bool:
     return other is not None and os.path.abspath(os.fspath(other)) == name  # type: ignore[call-overload]  # the same
 
 
-def torn(found: Found) -> Torn:
+def torn(found: CheckpointFiles) -> Torn:
     """Return the error of a checkpoint that nobody finished."""
     return Torn(found.failure[1] if found.failure is not None else f"{standing(found)}: it is still being written")

@@ -16,7 +16,7 @@ from milepost.compat.slim._checkpoints import prefix_of, step_of, torn
 from milepost.compat.slim._hooks import SummaryAtEndHook, get_or_create_eval_step
 from milepost.compat.slim._restoring import Wanted, listed, restored, without_values
 from milepost.compat.slim._results import Result
-from milepost.core.types import Failure, Found
+from milepost.core.types import CheckpointFiles, Failure
 from milepost.errors import CheckpointError, DataError, checkpoint_error
 
 _ONCE = {"OneShotIterator", "FixedLengthRecordReaderV2", "TextLineReaderV2", "TFRecordReaderV2", "WholeFileReaderV2"}
@@ -70,7 +70,7 @@ class _Session(tf.Session):  # type: ignore[misc]  # TensorFlow has no types
 class _Creator(tf.train.SessionCreator):  # type: ignore[misc]  # TensorFlow has no types
     """Gives a monitored session the graph's session, with a checkpoint's weights in it."""
 
-    def __init__(self, found: Found, asked: Asked) -> None:
+    def __init__(self, found: CheckpointFiles, asked: Asked) -> None:
         self._found = found
         self._asked = asked
         self.step = step_of(found)
@@ -132,7 +132,7 @@ def _session(graph: Any, asked: Asked) -> Any:
     return known[key]
 
 
-def evaluated(found: Found, asked: Asked) -> Result:
+def evaluated(found: CheckpointFiles, asked: Asked) -> Result:
     """Evaluate one checkpoint; raises its own error where it cannot be restored, `DataError` where no data came."""
     begun = time.monotonic()
     if found.state == "writing":
@@ -178,7 +178,7 @@ def _steps(asked: Asked) -> Any:
     return [list(given) if plain is None else plain, kept.steps]
 
 
-def attempted(found: Found, asked: Asked) -> Result:
+def attempted(found: CheckpointFiles, asked: Asked) -> Result:
     """Evaluate one checkpoint; what is wrong with it becomes the result, what is wrong with the graph is raised."""
     try:
         return evaluated(found, asked)

@@ -288,7 +288,7 @@ def _sets(scores: Array, labels: Array, k: int, class_id: int | None) -> tuple[A
     wanted = wanted[:, :classes]
     if class_id is not None:
         wanted &= np.arange(classes) == class_id
-    # The rank rule of Classification: a stable sort puts the lower class first; a spoiled row hits nothing.
+    # The rank rule of Classification: a stable sort puts the lower class first; a non-finite row hits nothing.
     usable = ~(np.isnan(scores) | (scores == np.inf)).any(axis=1) & (scores != -np.inf).any(axis=1)
     order = np.argsort(-np.where(usable[:, None], scores, 0).astype(np.float64), axis=1, kind="stable")[:, :k]
     hit = np.zeros((rows, classes), bool)

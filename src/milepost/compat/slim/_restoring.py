@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints.reader import Reader
-from milepost.core.types import Found, Table
+from milepost.core.types import CheckpointFiles, Table
 from milepost.errors import Mismatch, UsageError
 from milepost.models._tf1_arrays import parts
 from milepost.models._tf1_graph import Slot, _assignment, _grouped, _slot
@@ -66,7 +66,7 @@ def _parts_of(variables: Any) -> list[Any]:
     return found
 
 
-def restored(found: Found, wanted: Wanted, session: Any) -> tuple[Restored, Table]:
+def restored(found: CheckpointFiles, wanted: Wanted, session: Any) -> tuple[Restored, Table]:
     """Give the variables their values in a session; raises the checkpoint's own error where it does not fit."""
     with tempfile.TemporaryDirectory(prefix="milepost-") as spool:
         table: Table = from_plain(Table, Reader().table(to_plain(found), spool))

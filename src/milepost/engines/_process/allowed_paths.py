@@ -62,22 +62,22 @@ class Places:
         return self.need(wanted)
 
 
-def check_found(founds: Sequence[Mapping[str, Any]], paths: Sequence[str], named: Sequence[str]) -> None:
+def check_found(checkpoints: Sequence[Mapping[str, Any]], paths: Sequence[str], named: Sequence[str]) -> None:
     """Raise `Crashed` where a reader says that it found something that lies nowhere under what it was asked for.
 
     The other files of a checkpoint of several may lie beside it, under one of the places that are `named`.
     """
     asked = set(map(os.path.abspath, paths))
     beside = asked | set(named)
-    for found in founds:
-        for path in (found["path"], *found["files"]):
+    for found in checkpoints:
+        for path in (found["path"], *found["paths"]):
             if not _above(os.path.abspath(path), asked if path == found["path"] else beside):
                 raise Crashed(f"the reader process answered with {path!r}, which it was not asked for, and was ended")
 
 
 def check_table(table: Mapping[str, Any], found: Mapping[str, Any], spool: str) -> None:
     """Raise `Crashed` where a table points at a file that is neither the checkpoint's nor in its own spool."""
-    own = {os.path.abspath(path) for path in (found["path"], *found["files"], spool)}
+    own = {os.path.abspath(path) for path in (found["path"], *found["paths"], spool)}
     for file in {tensor["where"]["file"] for tensor in table["tensors"]}:
         path = os.path.abspath(file)
         if not _above(path, own):

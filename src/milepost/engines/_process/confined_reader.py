@@ -42,10 +42,10 @@ class ConfinedReader(RemoteReader):
     def discover(self, paths: list[str], match: str | None) -> list[dict[str, Json]]:
         """Return what lies under the paths, as plain `Found`."""
         self._fresh(started_too_early=self._places.need_within(paths))
-        founds = super().discover(paths, match)
+        checkpoints = super().discover(paths, match)
         with self._trusted():
-            check_found(founds, paths, self._places.named)
-        return founds
+            check_found(checkpoints, paths, self._places.named)
+        return checkpoints
 
     def table(self, found: dict[str, Json], spool: str) -> dict[str, Json]:
         """Return the table of a checkpoint as plain `Table`."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from milepost.core.types import Found, Job, Json, Table, Target, Unit
+from milepost.core.types import CheckpointFiles, Job, Json, Table, Target, Unit
 from milepost.engines._failures import rows, share
 from milepost.engines._process.remote import RemoteEvaluator
 from milepost.engines._roles import Outcome
@@ -57,7 +57,7 @@ class Pool:
         """Publish and return the records that are missing."""
         return self._evaluators[0].score(argument)
 
-    def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Json]]:
         """Return digest or failure of each variant; who identifies a checkpoint evaluates it, if it can be."""
         return self._evaluators[self._home(found.path)].identify(found, table, variants)
 
@@ -117,7 +117,7 @@ class Pool:
         shares: dict[int, list[Target]] = {}
         over = list[Target]()
         for target in unit.targets:
-            own = shares.setdefault(self._home(target.found.path), [])
+            own = shares.setdefault(self._home(target.files.path), [])
             (own if len(own) < even else over).append(target)
         for target in over:
             number = min(range(len(self._evaluators)), key=lambda number: len(shares.get(number, ())))

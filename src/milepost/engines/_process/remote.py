@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from milepost._internal.serialization import from_plain, to_plain
-from milepost.core.types import Failure, Found, Job, Json, Part, Table, Target, Unit
+from milepost.core.types import CheckpointFiles, Failure, Job, Json, Part, Table, Target, Unit
 from milepost.engines._errors import raised
 from milepost.engines._process import wire
 from milepost.engines._process.child import Child, Silence
@@ -61,7 +61,7 @@ class RemoteEvaluator:
         made: list[dict[str, Json]] = self._ask({"method": "score", "argument": argument}, OPENING_SECONDS)
         return made
 
-    def identify(self, found: Found, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Json]]:
         """Return digest or failure of each variant of a checkpoint; raise `Crashed` where the process died of it."""
         head = {"method": "identify", "found": to_plain(found), "table": to_plain(table), "variants": variants}
         rows: list[dict[str, Json]] = self._ask(head)

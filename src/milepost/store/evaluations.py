@@ -1,10 +1,11 @@
 """One evaluation's folder: what it is, its parts, records, failures."""
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from milepost._internal.atomic import read_json
-from milepost._internal.serialization import json_bytes
+from milepost._internal.serialization import digest, json_bytes
 from milepost.errors import StoreError
 from milepost.store._storage import Storage
 from milepost.store.records import Failures, Records
@@ -39,6 +40,40 @@ def partial_of(spec: "Mapping[str, Json]") -> str:
     return f"PARTIAL: {missing['variables']} of {missing['of']} variables missing" if missing else ""
 
 
+@dataclass(frozen=True, slots=True)
+class RecordKey:
+    """What a record is of: a metric by the digest of its spec, an estimator, a slice's name or "all", the rows."""
+
+    metric: str
+    estimator: str
+    batch_size: int | None
+    slice: str
+    coverage: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationState:
+    """What the store has of one evaluation, as a plan needs it.
+
+    `coverage` holds the ranges of rows by column set; `records` what is on record; `failures` are in the order of their
+    attempts, plain data with "kind" and "message"; `retry` tells whether the latest is to be tried once more.
+    """
+
+    key: str
+    spec: "dict[str, Json] | None"
+    coverage: "Mapping[str, tuple[tuple[int, int], ...]]"
+    records: frozenset[RecordKey]
+    failures: "tuple[Mapping[str, Json], ...]"
+    retry: bool
+
+
+def record_key(payload: "Mapping[str, Json]") -> RecordKey:
+    """Return what a record's payload is of."""
+    rows = tuple((int(start), int(stop)) for start, stop in payload["coverage"])
+    size, slice_name = payload.get("batch_size"), payload.get("slice", "all")
+    return RecordKey(digest(payload["metric"]), payload["estimator"], size, slice_name, rows)
+
+
 class EvaluationFolder:
     """The folder of one evaluation key."""
 
@@ -49,6 +84,18 @@ class EvaluationFolder:
         self.folder = folder_of(key)
         self.records = Records(storage, f"{self.folder}/records")
         self.failures = Failures(storage, f"{self.folder}/failures")
+
+    def state(self) -> EvaluationState:
+        """Return what is there in one read; it costs at most two opened files once the evaluation is finished."""
+        failures = tuple(self.failures.list())
+        return EvaluationState(
+            key=self.key,
+            spec=self.spec(),
+            coverage={name: tuple(self.parts(name).coverage()) for name in self.column_sets()},
+            records=frozenset(record_key(payload) for payload in self.records.read()),
+            failures=failures,
+            retry=bool(failures) and self.failures.asked_again(),
+        )
 
     def write_spec(self, spec: "Mapping[str, Json]") -> bool:
         """Put what the evaluation is; False where it is there.  `spec["weights"]` is the weights digest."""

@@ -336,7 +336,6 @@ class Wide:
 
     outputs: str = "logits"
     name: ClassVar[str] = "toy_wide"
-    always: ClassVar[tuple[str, ...]] = ("rank", "ties", "prediction", "finite")
 
     @property
     def _task(self) -> Classification:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self
 
+import numpy as np
+
 from milepost.core.types import (
     Array,
     Batch,
@@ -92,21 +94,28 @@ class Source(Protocol):
         """Yield the batches that touch positions [start, stop) of the order, cut at multiples of `batch_size`."""
 
 
-class Ordered(Protocol):
-    """A source that can say which natural row stands at a position, and the other way round."""
+class RandomAccess(Protocol):
+    """A source that knows which natural row stands at a position, and the other way round."""
 
     def rows(self, positions: Array) -> Array:
-        """Natural row numbers at these positions (int64)."""
+        """Return the natural row numbers at these positions (int64)."""
 
     def positions(self, rows: Array) -> Array:
-        """Positions of these natural rows (int64)."""
+        """Return the positions of these natural rows (int64)."""
 
 
 class Sliced(Protocol):
-    """A source that can tell its rows' slices without reading their inputs."""
+    """A source that gives its rows' slices without reading their inputs."""
 
     def slices(self, start: int, stop: int) -> Mapping[str, Array]:
         """Return values by the slice's name, one a row of positions [start, stop); {} where it has no slices."""
+
+
+class Described(Protocol):
+    """A source with more to show: its class names, slices, groups and notes."""
+
+    def described(self) -> dict[str, Json]:
+        """Return plain data, recorded beside the fingerprint and no part of it."""
 
 
 class Task(Protocol):
@@ -117,13 +126,27 @@ class Task(Protocol):
         """The registered name."""
 
     def columns(self) -> Mapping[str, Column]:
-        """Every column that the task can compute; those in `always` are computed whatever the metrics ask for."""
+        """Return every column that the task can compute."""
 
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
         """Compute the wanted columns of one batch as NumPy arrays, one row an example."""
 
     def scores(self, outputs: Any) -> Array:
-        """Return the scores as a float NumPy array [rows, ...]: what the proof of the model compares."""
+        """Return the scores as a float NumPy array [rows, ...]: what the model check compares."""
+
+
+class HoldsOutputs(Protocol):
+    """A task that can reduce the outputs of several batches together."""
+
+    def hold(self, outputs: Any, labels: Array) -> Array | None:
+        """Return a copy of outputs that may wait; None where they have to be reduced at once."""
+
+
+class Sampled(Protocol):
+    """A task that makes up rows on which it and its metrics are judged."""
+
+    def sample(self, random: np.random.Generator, rows: int) -> tuple[Array, Array]:
+        """Return outputs and labels that try every hard case."""
 
 
 class State(Protocol):
@@ -137,7 +160,7 @@ class State(Protocol):
 
 
 class Metric(Protocol):
-    """From columns to a state, from a state to named numbers.  It also declares `direction`, `unit` and `range`."""
+    """From columns to a state, from a state to named numbers."""
 
     @property
     def name(self) -> str:
@@ -151,11 +174,30 @@ class Metric(Protocol):
     def columns(self) -> tuple[str, ...]:
         """The columns of outcomes that it reads."""
 
+    @property
+    def direction(self) -> str:
+        """Which value is better: "higher", "lower", or "none"."""
+
     def state(self, columns: Columns, weights: Array | None) -> Any:
         """Summarise rows; `weights` is None where every row counts once, else float64 above 0."""
 
     def values(self, state: Any) -> dict[str, Value]:
         """Return the numbers by name, the headline first."""
+
+
+class Bounded(Protocol):
+    """A metric whose headline stays within bounds."""
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest possible value."""
+
+
+class MeanMetric(Bounded, Protocol):
+    """A metric that is a mean of contributions within its range: intervals, pairs and races follow from them."""
+
+    def contribution(self, columns: Columns) -> Array:
+        """Return one number a row."""
 
 
 class Tabled(Protocol):
@@ -165,15 +207,11 @@ class Tabled(Protocol):
         """Return arrays by name; stored beside the records, never in the index."""
 
 
-class MeanMetric(Protocol):
-    """A metric that is a mean: `contribution` gives each row's share; intervals, pairs and races follow from it."""
+class FastBatches(Protocol):
+    """A metric that gives the values of many batches at once, faster than state by state."""
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """Smallest and largest possible contribution."""
-
-    def contribution(self, columns: Columns) -> Array:
-        """Return one number a row."""
+    def batch_values(self, columns: Columns, weights: Array | None, size: int) -> dict[str, list[Value]]:
+        """Return the values of every batch of `size` rows, by name."""
 
 
 class Engine(Protocol):

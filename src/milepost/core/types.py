@@ -138,12 +138,14 @@ class Column:
     """A named column of outcomes: one row an example.  `shape` is the row's shape, None where it is ragged.
 
     `nbytes` a row decides whether it is kept; `doc` says what it holds.  Ragged: an array of arrays, not kept.
+    `always` marks a column that is computed whatever the metrics ask for.
     """
 
     name: str
     dtype: str
     doc: str
     shape: tuple[int, ...] | None = ()
+    always: bool = False
 
     @property
     def nbytes(self) -> float | int:

@@ -97,7 +97,7 @@ class Evaluation:
         if self.keep == "all":
             return frozenset(columns)
         asked = {name for metric in self.metrics for name in metric.columns}
-        return frozenset(columns) & (asked | set(getattr(self.task, "always", ())))
+        return frozenset(name for name, column in columns.items() if column.always or name in asked)
 
     @property
     def kept(self) -> frozenset[str]:

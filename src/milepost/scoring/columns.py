@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from milepost.core.protocols import Metric, Ordered
+from milepost.core.protocols import Metric, RandomAccess
 from milepost.core.types import Array
 from milepost.data._order import make_order
 from milepost.errors import StoreError
@@ -24,7 +24,7 @@ class Scored:
 
     outcomes: ColumnsReader
     data: ColumnsReader
-    order: Ordered
+    order: RandomAccess
     stop: int
     size: int
     name: str
@@ -72,7 +72,7 @@ class Scored:
         return self.outcomes if name in self.outcomes.names else self.data
 
 
-def scored_of(store: Store, key: str, column_set: str, stop: int, order: Ordered | None = None) -> Scored:
+def scored_of(store: Store, key: str, column_set: str, stop: int, order: RandomAccess | None = None) -> Scored:
     """Open what an evaluation's key has kept; the order comes from the data's description where it is not given."""
     folder = store.evaluation(key)
     spec = folder.spec()

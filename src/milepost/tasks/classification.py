@@ -18,12 +18,20 @@ _HOLDABLE = 1 << 26
 
 _SCORED = ("nll", "uniform_nll", "confidence", "squared_error")
 _COLUMNS = (
-    Column("rank", "int32", "classes with a higher score, plus equal ones at a lower index; 2**31-1 where non-finite"),
-    Column("above", "int32", "classes with a higher score than the label's; 2**31-1 where non-finite"),
-    Column("ties", "int32", "other classes whose score equals the label's"),
-    Column("prediction", "int32", "the class of rank 0; -1 where non-finite"),
     Column(
-        "finite", "uint8", "0 non-finite (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores"
+        "rank",
+        "int32",
+        "classes with a higher score, plus equal ones at a lower index; 2**31-1 where non-finite",
+        always=True,
+    ),
+    Column("above", "int32", "classes with a higher score than the label's; 2**31-1 where non-finite"),
+    Column("ties", "int32", "other classes whose score equals the label's", always=True),
+    Column("prediction", "int32", "the class of rank 0; -1 where non-finite", always=True),
+    Column(
+        "finite",
+        "uint8",
+        "0 non-finite (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores",
+        always=True,
     ),
     Column(
         "nll",
@@ -59,7 +67,6 @@ class Classification:
     outputs: Literal["logits", "probabilities", "scores"]
     name: ClassVar[str] = "classification"
     version: ClassVar[int] = 1
-    always: ClassVar[tuple[str, ...]] = ("rank", "ties", "prediction", "finite")
 
     def __post_init__(self) -> None:
         """Refuse an unknown kind of outputs."""
@@ -95,7 +102,7 @@ class Classification:
         _check_labels(labels, scores.shape)
         there = xp.asarray(np.asarray(labels, np.int64), device=array_api_compat.device(scores))[:, None]
         best = xp.argmax(scores, axis=1)
-        # Spoiled rows are marked below, not warned of; what float32 cannot hold is infinite.
+        # Non-finite rows are marked below, not warned of; what float32 cannot hold is infinite.
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             columns, fine = self._all(xp, scores, there, best, wanted)
             made = {name: _host(item) for name, item in columns.items() if name in wanted}

@@ -13,9 +13,9 @@ from tests.report.samples import checkpoint, record
 
 import milepost
 from milepost.errors import MissingExtra, StoreError, UsageError
-from milepost.report.dataframe import flat
 from milepost.report.html import table_html
 from milepost.report.table import build
+from milepost.scoring.flat_record import flat_record
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +103,9 @@ def test_with_pandas_every_record_is_a_row(place: Path) -> None:
 
 
 def test_flat_keeps_infinite_and_undefined_values() -> None:
-    assert flat(record(100, "cross_entropy", None))["value"] is None
-    assert flat({**record(100, "cross_entropy", None), "value": "-inf"})["value"] == float("-inf")
-    assert flat(record(100, "top1", 0.5))["high"] == 0.505
+    assert flat_record(record(100, "cross_entropy", None))["value"] is None
+    assert flat_record({**record(100, "cross_entropy", None), "value": "-inf"})["value"] == float("-inf")
+    assert flat_record(record(100, "top1", 0.5))["high"] == 0.505
 
 
 class Tags(HTMLParser):

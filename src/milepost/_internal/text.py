@@ -12,3 +12,12 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     pieces = re.split(r"([0-9]{1,18})", text)
     key = [(0, int(piece), "") if index % 2 else (1, 0, piece) for index, piece in enumerate(pieces)]
     return (*key, (2, 0, text))
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "record"), counted(1200, "record")
+    ('1 record', '1,200 records')
+    """
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

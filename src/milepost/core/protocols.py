@@ -236,3 +236,14 @@ class Session(Protocol):
 
     def close(self) -> None:
         """End every process that the session started."""
+
+
+class Export(Protocol):
+    """A way out of the store: one file in `milepost/exports`."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+
+    def write(self, records: Iterable[Mapping[str, Json]], target: str) -> None:
+        """Write records and failures, plain data as `ls --json` prints them, to a target that it understands."""

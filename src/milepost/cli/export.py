@@ -1,0 +1,40 @@
+"""Write the records of a store for another tool: milepost export csv results.csv.
+
+NAME is a registered export: csv or jsonl here, others by plugins.  TARGET is a file; without one the text goes to
+standard output.  A file is replaced whole or not at all.  A checkpoint that failed is a row, too.
+"""
+
+import argparse
+import sys
+from itertools import chain
+
+from milepost._internal.text import counted
+from milepost.cli._arguments import add_run, add_store
+from milepost.cli._store import failures, open_store
+from milepost.core.protocols import Export
+from milepost.registry import load
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("name", metavar="NAME", help="csv, jsonl, or the name of an installed export")
+    parser.add_argument("target", metavar="TARGET", nargs="?", default="-", help="a file (default: standard output)")
+    add_run(parser)
+    parser.add_argument("--data", metavar="NAME", help="only this data set, such as test or clean/test")
+    parser.add_argument("--metric", metavar="NAME", help="only this value, such as top1")
+    parser.add_argument("--slice", metavar="NAME[=VALUE]", help="only these slices; all: the values over all rows")
+    add_store(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Write the records."""
+    from milepost.report.reader import StoreReader  # noqa: PLC0415 - NumPy only for the verb that is asked for
+
+    export: Export = load("exports", args.name)()
+    store = StoreReader(open_store(args.store))
+    records = store.records(args.run, args.data, args.metric, args.slice)
+    failed = list(failures(store.checkpoints(args.run)))
+    export.write(chain(records, failed), args.target)
+    where = "standard output" if args.target == "-" else args.target
+    sys.stderr.write(f"wrote {counted(len(records), 'record')} and {counted(len(failed), 'failure')} to {where}\n")
+    return 0

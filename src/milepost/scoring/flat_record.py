@@ -1,0 +1,38 @@
+"""A record as one flat row, for tables of other tools: nothing nested, a column for each fact."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from milepost.core.types import Json
+from milepost.store.records import number
+
+FIELDS = (
+    "run", "step", "path", "digest", "variant", "data", "slice", "metric", "estimator", "batch_size", "value",
+    "numerator", "denominator", "n", "low", "high", "level", "method", "tied", "nonfinite", "status", "note",
+)  # fmt: skip
+"""The columns of a flat row, in order."""
+
+
+def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
+    """Return a record, or the failure of a checkpoint, as a row of `FIELDS`; what it does not say is None.
+
+    The first interval is spread out as low, high, level and method.  A failure has no value: its `status` names the
+    class and its `note` holds the message.
+
+    >>> row = flat_record({"checkpoint": {"step": 9, "path": "a.npz"}, "metric": "top1", "value": "inf"})
+    >>> row["step"], row["value"], row["low"]
+    (9, inf, None)
+    >>> flat_record({"event": "failure", "path": "b.npz", "class": "torn", "message": "cut off"})["status"]
+    'failed: torn'
+    """
+    if record.get("event") == "failure":
+        spread = {**record, "status": f"failed: {record['class']}", "note": record["message"]}
+    else:
+        span: Mapping[str, Json] = next(iter(record.get("intervals") or ()), {})
+        spread = {
+            **record,
+            **record["checkpoint"],
+            **{key: span.get(key) for key in ("low", "high", "level", "method")},
+        }
+        spread["value"] = number(record.get("value"))
+    return {name: spread.get(name) for name in FIELDS}

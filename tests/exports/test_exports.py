@@ -1,0 +1,86 @@
+"""Every registered export keeps the laws; csv and pandas, and json, read back what was written."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from milepost.cli import main
+from milepost.errors import UsageError
+from milepost.exports.csv import CsvExport
+from milepost.exports.jsonl import JsonLinesExport
+from milepost.registry import classes
+from milepost.scoring.flat_record import FIELDS
+from milepost.testing.exports import check_export, sample_records
+
+
+@pytest.mark.parametrize("name", sorted(classes("exports")))
+def test_the_contract(name: str, tmp_path: Path) -> None:
+    check_export(classes("exports")[name](), tmp_path)
+
+
+class Careless:
+    """Writes as it goes, straight into the file."""
+
+    name = "careless"
+
+    def write(self, records: Any, target: str) -> None:
+        with open(target, "w", encoding="utf-8") as stream:
+            stream.writelines(f"{record}\n" for record in records)
+
+
+def test_the_contract_can_fail(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="an error half-way changed the file"):
+        check_export(Careless(), tmp_path)
+
+
+def test_csv_reads_back_to_the_same_bits(tmp_path: Path) -> None:
+    CsvExport().write(sample_records(), str(tmp_path / "a.csv"))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text("utf-8"), newline="")))
+    assert [tuple(row) for row in rows] == [FIELDS] * 4
+    assert float(rows[0]["value"]) == 1 / 3
+    assert [row["value"] for row in rows[1:]] == ["inf", "", ""]
+    assert rows[0]["path"] == 'runs/a "quoted", path\n.pt'
+    assert (rows[3]["status"], rows[3]["note"]) == ("failed: torn", "cut\noff")
+    frame = pd.read_csv(tmp_path / "a.csv")
+    assert list(frame["value"][:2]) == [1 / 3, float("inf")]
+
+
+def test_json_lines_are_the_records(tmp_path: Path) -> None:
+    JsonLinesExport().write(sample_records(), str(tmp_path / "a.jsonl"))
+    assert [json.loads(line) for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()] == sample_records()
+
+
+def test_the_command_writes_every_value_and_every_failure(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "csv", str(tmp_path / "out.csv"), "--store", str(store)]) == 0
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert shown.err == f"wrote 4 records and 1 failure to {tmp_path / 'out.csv'}\n"
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8"), newline="")))
+    assert [(row["step"], row["metric"]) for row in rows] == [
+        *[("100", "top1")] * 2,
+        *[("900", "top1")] * 2,
+        ("200", ""),
+    ]
+
+
+def test_json_lines_on_standard_output_are_those_of_ls(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["ls", "--json", "--store", str(store)])
+    listed = capsys.readouterr().out
+    assert main(["export", "jsonl", "--store", str(store)]) == 0
+    assert capsys.readouterr().out == listed
+
+
+def test_a_target_that_cannot_be_written_and_an_unknown_export_are_usage_errors(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        CsvExport().write([], str(tmp_path / "none" / "a.csv"))
+    assert main(["export", "xlsx", "--store", str(store)]) == 2
+    assert "'xlsx'" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import numpy as np
 
 from milepost._internal import heartbeat
 from milepost._internal.serialization import digest, spec_of
-from milepost.checkpoints._files.companions import standing
+from milepost.checkpoints._files.shards import main_file
 from milepost.core.protocols import Metric, Source
 from milepost.core.types import Batch, CheckpointFiles, Failure, Job, Json, Part, Table, Target, Unit
 from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
@@ -284,17 +284,17 @@ def _check_same(found: CheckpointFiles) -> None:
     """Refuse a file that was replaced between the reader's look at it and ours; a deleted one is still mapped whole."""
     _check_parts(found)
     with suppress(FileNotFoundError):
-        status = os.stat(standing(found))
+        status = os.stat(main_file(found))
         known = found.identity
         seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if seen != (known.device, known.inode, known.size, known.mtime_ns):
-            raise Torn(f"{standing(found)} changed while it was read; it is tried again by the next run")
+            raise Torn(f"{main_file(found)} changed while it was read; it is tried again by the next run")
 
 
 def _check_unchanged(found: CheckpointFiles) -> None:
     """Refuse what was overwritten in place while it was mapped; a file replaced or deleted is still mapped whole."""
     _check_parts(found)
-    path = standing(found)
+    path = main_file(found)
     with suppress(FileNotFoundError):
         status = os.stat(path)
         known = found.identity

@@ -94,10 +94,10 @@ def test_the_process_answers_line_by_line_and_loads_nothing_else(tmp_path: Path)
     path = saved(tmp_path / "a.npz")
     requests = [
         {"id": 1, "method": "discover", "arguments": {"paths": [str(path)]}},
-        {"id": 2, "method": "table", "arguments": {"found": Reader().discover([str(path)])[0], "spool": str(tmp_path)}},
+        {"id": 2, "method": "table", "arguments": {"files": Reader().discover([str(path)])[0], "spool": str(tmp_path)}},
         {"id": 3, "method": "launch", "arguments": {}},
         {"id": 4, "method": "inspect", "arguments": {"path": str(tmp_path / "gone")}},
-        {"id": 5, "method": "table", "arguments": {"found": {}, "spool": ""}},
+        {"id": 5, "method": "table", "arguments": {"files": {}, "spool": ""}},
     ]
     lines = "".join(json.dumps(item) + "\n" for item in requests) + "no json\n"
     done = subprocess.run(
@@ -114,14 +114,14 @@ def test_the_process_answers_line_by_line_and_loads_nothing_else(tmp_path: Path)
     heavy, _, rooms = errors[-1].partition("] ")
     assert heavy == "["
     loaded = {room for room in json.loads(rooms.replace("'", chr(34))) if not room.startswith("_")}
-    assert loaded == {"checkpoints", "core", "errors", "identity", "plain", "registry"}
+    assert loaded == {"checkpoints", "core", "errors", "registry"}
 
 
 def test_errors_carry_their_kind(tmp_path: Path) -> None:
     found = to_plain(
         CheckpointFiles("/x", "npz", ("/x",), *[Reader().discover([str(saved(tmp_path / "a.npz"))])[0]["identity"]])
     )
-    request = json.dumps({"id": 1, "method": "table", "arguments": {"found": found, "spool": ""}})
+    request = json.dumps({"id": 1, "method": "table", "arguments": {"files": found, "spool": ""}})
     command = [sys.executable, "-m", "milepost.checkpoints.reader"]
     done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=60, check=True)
     assert json.loads(done.stdout)["error"]["kind"] == "vanished"

@@ -3,11 +3,11 @@
 import pytest
 from tests.checkpoints import _tf_writer as writer
 
-from milepost.checkpoints.formats._tensorflow.names import Named, is_candidate, roles_of, step_of
-from milepost.checkpoints.formats._tensorflow.object_graph import VALUE, Told, told_by
+from milepost.checkpoints.formats._tensorflow.names import Traits, is_candidate, roles_of, step_of
+from milepost.checkpoints.formats._tensorflow.object_graph import VALUE, TrackedName, names_by_key
 from milepost.errors import Corrupt
 
-MATRIX, VECTOR, NUMBER, COUNT = Named((3, 2), False), Named((2,), False), Named((), False), Named((), True)
+MATRIX, VECTOR, NUMBER, COUNT = Traits((3, 2), False), Traits((2,), False), Traits((), False), Traits((), True)
 VARIABLES = {"conv/w": MATRIX, "conv/b": VECTOR, "dense/kernel": MATRIX, "scope/step": MATRIX}
 
 
@@ -44,11 +44,11 @@ VARIABLES = {"conv/w": MATRIX, "conv/b": VECTOR, "dense/kernel": MATRIX, "scope/
         ("optimizer/beta_1", NUMBER, "optimizer"),
         ("model/kernel/.OPTIMIZER_SLOT/optimizer/m", MATRIX, "optimizer"),
         ("net/keras_api/metrics/0/total", NUMBER, "bookkeeping"),
-        ("variables/2", Named((2,), True, full_name="dropout/seed_generator_state"), "bookkeeping"),
-        ("opt/anything", Named((2,), False, optimizer=True), "optimizer"),
+        ("variables/2", Traits((2,), True, full_name="dropout/seed_generator_state"), "bookkeeping"),
+        ("opt/anything", Traits((2,), False, optimizer=True), "optimizer"),
     ],
 )
-def test_roles(name: str, item: Named, role: str) -> None:
+def test_roles(name: str, item: Traits, role: str) -> None:
     assert roles_of({**VARIABLES, name: item})[name] == role
 
 
@@ -92,9 +92,9 @@ def test_steps(numbers: dict[str, int], step: int | None, source: str | None, do
 
 def test_only_single_integers_may_tell_the_step() -> None:
     assert is_candidate("a/global_step", COUNT)
-    assert is_candidate("step", Named((1,), True))
+    assert is_candidate("step", Traits((1,), True))
     assert not is_candidate("step", NUMBER)
-    assert not is_candidate("step", Named((2,), True))
+    assert not is_candidate("step", Traits((2,), True))
     assert not is_candidate("stepsize", COUNT)
 
 
@@ -120,12 +120,12 @@ GRAPH = writer.graph(
 
 
 def test_a_weight_that_an_optimizer_tracks_too_is_named_by_its_way_through_the_model() -> None:
-    told = told_by(memoryview(GRAPH), lambda: "graph")
+    told = names_by_key(memoryview(GRAPH), lambda: "graph")
     assert told == {
-        "step" + VALUE: Told("step", False, "step"),
-        KERNEL + VALUE: Told("model/a..b.Sc/_kernel", False, "0"),
-        f"opt/_iterations{VALUE}": Told("opt/_iterations", True, "_iterations"),
-        f"opt/_variables/1{VALUE}": Told("opt/_variables/1", True, "1"),
+        "step" + VALUE: TrackedName("step", False, "step"),
+        KERNEL + VALUE: TrackedName("model/a..b.Sc/_kernel", False, "0"),
+        f"opt/_iterations{VALUE}": TrackedName("opt/_iterations", True, "_iterations"),
+        f"opt/_variables/1{VALUE}": TrackedName("opt/_variables/1", True, "1"),
     }
 
 
@@ -134,4 +134,4 @@ def test_names_without_end_are_refused() -> None:
     optimizer = [(4, "_iterations"), (4, "_variables"), (5, "_trainable_variables")]
     nodes = [([(1, "m"), (2, "opt")], []), ([(3, "n" * 4000)], []), (optimizer, []), ([], kernel), ([], [])]
     with pytest.raises(Corrupt, match=r"graph: .* hold names without end"):
-        told_by(memoryview(writer.graph([*nodes, ([(3, "0")], [])])), lambda: "graph")
+        names_by_key(memoryview(writer.graph([*nodes, ([(3, "0")], [])])), lambda: "graph")

@@ -145,7 +145,7 @@ def test_a_sharded_checkpoint_is_one_and_lacks_what_is_absent(tmp_path: Path) ->
         path.write_bytes(content)
     (found,) = find([str(tmp_path)])
     assert (found.path, found.paths, found.state) == (str(paths[0]), tuple(map(str, paths)), "complete")
-    assert [TfV1.part_of(path.name) for path in paths] == [None, paths[0].name, paths[0].name]
+    assert [TfV1().main_name(path.name) for path in paths] == [None, paths[0].name, paths[0].name]
     assert values(tmp_path, tmp_path) == {"a": [0, 1, 2, 3], "global_step": 40, "w": [0, 0, 1, 1]}
     assert TfV1().read(found).step == 40
     paths[1].write_bytes(saver_v1({"w": np.zeros(4, "f8")}))

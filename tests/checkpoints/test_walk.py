@@ -3,11 +3,11 @@
 import pytest
 
 from milepost.checkpoints._codecs.pickle import Placeholder
-from milepost.checkpoints.formats._torch.storages import Storage, StorageType, View
+from milepost.checkpoints.formats._torch.storages import StorageType, TorchStorage, View
 from milepost.checkpoints.formats._torch.walk import walk
 from milepost.errors import Corrupt
 
-VIEW = View(Storage("0", StorageType("float32", 4), 4), "float32", 0, (1,), (1,))
+VIEW = View(TorchStorage("0", StorageType("float32", 4), 4), "float32", 0, (1,), (1,))
 
 
 def names(value: object) -> list[str]:

@@ -9,8 +9,8 @@ from fnmatch import fnmatch
 from milepost._internal.text import natural
 from milepost.checkpoints._codecs import zip as zip_codec
 from milepost.checkpoints._files.bounded import identity, kind_of, opened, unreadable
-from milepost.checkpoints._files.companions import SAVED_MODEL, named
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
+from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
 from milepost.checkpoints.diagnosis import UNKNOWN, Verdict, folder_verdict, verdict
 from milepost.checkpoints.names import is_candidate, is_companion
 from milepost.core.protocols import Format
@@ -24,7 +24,7 @@ _STORE_MARK = "store.json"
 
 
 @dataclass(slots=True)
-class Item:
+class ListedFile:
     """One entry of a listing; `head` is read at once, and `problem` says why it could not be."""
 
     path: str
@@ -55,7 +55,7 @@ def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles
     found: dict[str, CheckpointFiles] = {}
     roots = roots_of(paths)
     for path in paths:
-        meant = os.path.abspath(named(path))
+        meant = os.path.abspath(from_prefix(path))
         for one in _under(meant, path, formats, roots):
             if match is None or matches(one.path, meant, match):
                 found.setdefault(one.path, one)
@@ -118,7 +118,7 @@ def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str
     if not stat.S_ISDIR(status.st_mode):
         yield from _claimed([entry_of(path, asked=True)], formats)
         return
-    whole = list(_claimed([Item(path, is_dir=True, status=status)], formats))
+    whole = list(_claimed([ListedFile(path, is_dir=True, status=status)], formats))
     yield from whole or _folder(path, formats, roots, ((status.st_dev, status.st_ino),), linked=False)
 
 
@@ -167,14 +167,14 @@ def _is_ordinary(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[Item]:
+def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[ListedFile]:
     for entry in entries:
         try:
             status = entry.stat()
         except OSError:  # gone since it was listed, or a link to nothing
             continue
         if stat.S_ISDIR(status.st_mode):
-            yield Item(entry.path, is_dir=True, status=status)
+            yield ListedFile(entry.path, is_dir=True, status=status)
         elif stat.S_ISREG(status.st_mode) and not is_companion(entry.name):
             yield entry_of(entry.path)
 
@@ -219,9 +219,9 @@ def _shut(path: str, error: OSError) -> CheckpointFiles | None:
     return CheckpointFiles(path, None, (), now, "failed", (Corrupt.kind, why))
 
 
-def entry_of(path: str, *, asked: bool = False) -> Item:
+def entry_of(path: str, *, asked: bool = False) -> ListedFile:
     """Return a file as formats are shown it; whatever hinders reading it is kept in `problem`, not raised."""
-    item = Item(path, is_dir=False, asked=asked)
+    item = ListedFile(path, is_dir=False, asked=asked)
     try:
         item.status = os.stat(path)
         with opened(path) as file:
@@ -235,7 +235,7 @@ def entry_of(path: str, *, asked: bool = False) -> Item:
     return item
 
 
-def _claimed(items: Sequence[Item], formats: Sequence[Format]) -> Iterator[CheckpointFiles]:
+def _claimed(items: Sequence[ListedFile], formats: Sequence[Format]) -> Iterator[CheckpointFiles]:
     readable = [item for item in items if item.problem is None]
     taken: set[str] = set()
     for one in formats:
@@ -243,7 +243,7 @@ def _claimed(items: Sequence[Item], formats: Sequence[Format]) -> Iterator[Check
         for found in _asked(one, free):
             if found.path not in taken:
                 taken.update((found.path, *found.paths))
-                yield _with_parts(found)
+                yield _with_others(found)
     for item in items:
         if not item.is_dir and item.path not in taken:
             failed = _failed(item)
@@ -251,7 +251,7 @@ def _claimed(items: Sequence[Item], formats: Sequence[Format]) -> Iterator[Check
                 yield failed
 
 
-def _with_parts(found: CheckpointFiles) -> CheckpointFiles:
+def _with_others(found: CheckpointFiles) -> CheckpointFiles:
     """Return a checkpoint of several files with the identities of its parts; one that is gone has none."""
     parts = []
     for path in found.paths[1:]:
@@ -262,7 +262,7 @@ def _with_parts(found: CheckpointFiles) -> CheckpointFiles:
     return replace(found, others=tuple(parts)) if parts else found
 
 
-def _asked(one: Format, items: Sequence[Item]) -> list[CheckpointFiles]:
+def _asked(one: Format, items: Sequence[ListedFile]) -> list[CheckpointFiles]:
     """Ask a format about a folder at once; should it stumble over one, or one vanish, ask about each by itself."""
     try:
         return list(one.find(items))
@@ -283,7 +283,7 @@ def _asked(one: Format, items: Sequence[Item]) -> list[CheckpointFiles]:
         return found
 
 
-def _failed(item: Item) -> CheckpointFiles | None:
+def _failed(item: ListedFile) -> CheckpointFiles | None:
     if item.status is None or isinstance(item.problem, Vanished):
         return None
     if not (item.asked or is_candidate(os.path.basename(item.path))):
@@ -303,7 +303,7 @@ def _failed(item: Item) -> CheckpointFiles | None:
     return CheckpointFiles(item.path, None, files, now, "failed", why)
 
 
-def _torn_zip(item: Item) -> Verdict | None:
+def _torn_zip(item: ListedFile) -> Verdict | None:
     if not item.head.startswith(zip_codec.MAGIC):
         return None
     try:

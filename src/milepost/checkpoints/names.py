@@ -1,7 +1,19 @@
-"""The training step that a file's name tells."""
+"""What the name of a file says of a checkpoint: the step, the epoch, whether it is one at all.
+
+This is the only list of the endings that checkpoints have.
+"""
 
 import os
 import re
+
+INDEX = ".index"
+"""What TensorFlow puts behind a prefix, which is how its users write a checkpoint's address."""
+SAFETENSORS = ".safetensors"
+ENDINGS = (
+    *(".pt", ".pth", ".ckpt", ".npz", SAFETENSORS, ".bin", ".pkl", ".pickle", ".h5", ".hdf5", ".keras", ".th", ".tar"),
+    *(".pt2", INDEX, ".msgpack", ".onnx", ".gguf", ".tflite"),
+)
+"""Endings of files that trainers write checkpoints to, those of formats that are not read included."""
 
 _SURE = re.compile(
     r"(?:^|[^a-z])(?:global[-_]?step|step|iter(?:ation)?)[-_=]?(?P<step>\d{1,18})(?![0-9])", re.IGNORECASE
@@ -10,18 +22,23 @@ _WORD = re.compile(
     r"(?:^|[^a-z])(?:checkpoint|ckpt|model|weights)[-_=](?P<step>\d{1,18})(?=$|\.(?:[a-z]|$)|-v\d+(?:\.|$))",
     re.IGNORECASE,
 )
-
 _EPOCH = re.compile(r"(?:^|[^a-z])epochs?[-_=]?(?P<epoch>\d{1,18})(?![0-9])", re.IGNORECASE)
-
 _FOLDER = re.compile(r"^(?:global[-_]?step|step|iter(?:ation)?|checkpoint)[-_=]?(?P<step>\d{1,18})$", re.IGNORECASE)
+_NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
+_COMPANIONS = re.compile(
+    r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|training_args\.bin"
+    r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)"
+    r"|part-\d{5}-of-\d{5}\.index|.+\.tempstate\d+",  # what TensorFlow has in hand while it writes
+    re.IGNORECASE,
+)
 
 
 def step_of_name(name: str) -> int | None:
-    """Return the step in the name of a file or folder, None where it tells none.
+    """Return the step in the name of a file or folder, None where it has none.
 
     A number counts only after a word for it (`step`, `iter`, `checkpoint`, `ckpt`, `model`, `weights`); bare digits do
-    not, and neither does an epoch.  Where several words stand, `step` and `iter` outweigh the others, and the last
-    counts.  Of a path whose last part tells nothing, the folder `checkpoint-900` or `step_900` around it counts.
+    not, and neither does an epoch.  Of several, `step` and `iter` come before the other words, and the last number
+    counts.  Where the last part of a path has none, the folder `checkpoint-900` or `step_900` around it counts.
 
     >>> step_of_name("epoch=3-step=900-v1.ckpt"), step_of_name("checkpoint-0900"), step_of_name("model.ckpt-12")
     (900, 900, 12)
@@ -36,7 +53,7 @@ def step_of_name(name: str) -> int | None:
 
 
 def epoch_of_name(name: str) -> int | None:
-    """Return the epoch in the name of a file, None where it tells none: no step, but an order within one run.
+    """Return the epoch in the name of a file, None where it has none: no step, but an order within one run.
 
     >>> epoch_of_name("runs/epoch_07.pt"), epoch_of_name("weights.epoch=3-loss=0.2.h5"), epoch_of_name("last.pt")
     (7, 3, None)
@@ -45,47 +62,13 @@ def epoch_of_name(name: str) -> int | None:
     return int(found[-1]) if found else None
 
 
-_SUFFIXES = (
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".npz",
-    ".safetensors",
-    ".bin",
-    ".pkl",
-    ".pickle",
-    ".h5",
-    ".hdf5",
-    ".keras",
-    ".th",
-    ".tar",
-    ".pt2",
-    ".index",
-    ".msgpack",
-    ".onnx",
-    ".gguf",
-    ".tflite",
-)
-
-
-_NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
-
-
-_COMPANIONS = re.compile(
-    r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|training_args\.bin"
-    r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)"
-    r"|part-\d{5}-of-\d{5}\.index|.+\.tempstate\d+",  # what TensorFlow has in hand while it writes
-    re.IGNORECASE,
-)
-
-
 def is_candidate(name: str) -> bool:
     """Tell whether a file's name is one that trainers give to checkpoints.
 
-    >>> is_named_so("model.PTH"), is_named_so("model.ckpt-900"), is_named_so("log.txt"), is_named_so("optimizer.pt")
+    >>> is_candidate("model.PTH"), is_candidate("model.ckpt-900"), is_candidate("log.txt"), is_candidate("optimizer.pt")
     (True, True, False, False)
     """
-    return not is_companion(name) and (name.lower().endswith(_SUFFIXES) or bool(_NUMBERED.search(name)))
+    return not is_companion(name) and (name.lower().endswith(ENDINGS) or bool(_NUMBERED.search(name)))
 
 
 def is_companion(name: str) -> bool:
@@ -93,16 +76,15 @@ def is_companion(name: str) -> bool:
     return bool(_COMPANIONS.fullmatch(name))
 
 
-_SUFFIX = re.compile(r"\.(pt|pth|npz|safetensors|ckpt|bin|th|pkl|tar|h5|keras|index)$", re.IGNORECASE)
-
-
 def short_name(path: str) -> str:
-    """Return a checkpoint's short name.
+    """Return a checkpoint's short name: its file's, without the ending.
 
-    >>> short_name("/runs/a/step-900.pt")
-    'step-900'
+    >>> short_name("/runs/a/step-900.pt"), short_name("model.ckpt-40.index"), short_name("checkpoint-500")
+    ('step-900', 'model.ckpt-40', 'checkpoint-500')
     """
-    return _SUFFIX.sub("", os.path.basename(path))
+    name = os.path.basename(path)
+    ending = next((one for one in ENDINGS if name.lower().endswith(one)), "")
+    return name[: len(name) - len(ending)]
 
 
 def is_passed_over(name: str) -> bool:

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints._files.bounded import identity_of, unreadable
-from milepost.checkpoints._files.companions import standing
 from milepost.checkpoints._files.layout import is_readable
+from milepost.checkpoints._files.shards import main_file
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.names import step_of_name
 from milepost.core.protocols import Format
@@ -40,17 +40,17 @@ class Reader:
         self._formats: dict[str, Format] = {}
 
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[Json]:
-        """Return every `Found` under the paths as plain data, in natural order; `UsageError` for an absent path."""
+        """Return the `CheckpointFiles` under the paths, plain, in natural order; `UsageError` for an absent path."""
         return [to_plain(one) for one in find(paths, match)]
 
-    def table(self, found: Json, spool: str) -> Json:
-        """Return the `Table` of a `Found`, both plain; compressed tensors are unpacked into one new file in `spool`.
+    def table(self, files: Json, spool: str) -> Json:
+        """Return the table of a checkpoint, both plain; compressed tensors are unpacked into one new file in `spool`.
 
         All that remains is to map raw extents.  The folder `spool` is the caller's, and so is removing the file.
         Raises the errors of `errors.CheckpointError`: `Torn` also where the file changed since it was found or while
         it was read, `Vanished` where it is gone.
         """
-        checkpoint = from_plain(CheckpointFiles, found)
+        checkpoint = from_plain(CheckpointFiles, files)
         if checkpoint.failure is not None:
             raise checkpoint_error(*checkpoint.failure)
         if checkpoint.format is None:
@@ -125,15 +125,15 @@ def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:
     return replace(tensor, where=where)
 
 
-def _unchanged(found: CheckpointFiles, when: str) -> None:
+def _unchanged(files: CheckpointFiles, when: str) -> None:
     try:
-        now: Identity = identity_of(standing(found))
+        now: Identity = identity_of(main_file(files))
     except OSError as error:
-        raise unreadable(found.path, error) from error
-    if now.content != found.identity.content:
+        raise unreadable(files.path, error) from error
+    if now.content != files.identity.content:
         raise Torn(
-            f"{found.path}: changed {when}: it had {found.identity.size:,} bytes, now {now.size:,}; it is "
-            "evaluated anew once it keeps still"
+            f"{files.path}: changed {when}: it had {files.identity.size:,} bytes, now {now.size:,}; it will "
+            "be re-evaluated once it stops changing"
         )
 
 

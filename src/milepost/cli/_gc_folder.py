@@ -43,7 +43,7 @@ class Folder:
 
     def _place(self, found: Mapping[str, Any]) -> Place:
         path = str(found["path"])
-        beside = resolve("milepost.checkpoints._files.companions:parts_of")(path)
+        beside = resolve("milepost.checkpoints._files.shards:shards_of")(path)
         files, nbytes, odd = _looked_at([*found["paths"], *(file for file in beside if file not in found["paths"])])
         seen = [one for one in self._seen.get(_there(path), ()) if one.identity.content == _content(found["identity"])]
         known = [one for one in seen if one.digest is not None]

@@ -28,8 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the table of tensors."""
-    path = resolve("milepost.checkpoints._files.companions:named")(args.path)
-    beside = resolve("milepost.checkpoints._files.companions:parts_of")(path)
+    path = resolve("milepost.checkpoints._files.shards:from_prefix")(args.path)
+    beside = resolve("milepost.checkpoints._files.shards:shards_of")(path)
     held, parts = resolve("milepost.engines.local:inspect")(path, beside)
     if said := lacking(parts):
         sys.stderr.write(f"{said}\n")

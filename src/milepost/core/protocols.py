@@ -1,7 +1,7 @@
 """The seams between rooms: every Protocol with its required members, each optional capability as one of its own."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -39,9 +39,13 @@ class Entry(Protocol):
     def head(self) -> bytes:
         """The first 4096 bytes (b"" for a folder), read once."""
 
+    @property
+    def tail(self) -> bytes:
+        """The last 8 bytes (b"" for a folder), read once."""
+
 
 class Format(Protocol):
-    """A checkpoint format: one file in `milepost/checkpoints`."""
+    """A checkpoint format: one file in `milepost/checkpoints/formats`."""
 
     @property
     def name(self) -> str:
@@ -50,11 +54,22 @@ class Format(Protocol):
     def find(self, entries: Sequence[Entry]) -> Iterable[CheckpointFiles]:
         """Claim checkpoints among one folder's entries, by content."""
 
-    def read(self, found: CheckpointFiles) -> Table:
-        """Return the table of tensors; raise a `CheckpointError` for a file that is damaged, unsafe or unsupported."""
+    def read(self, files: CheckpointFiles) -> Table:
+        """Return the table of tensors; raise a `CheckpointError` for a file that is damaged, unsafe or unsupported.
+
+        The reader checks every table: names, shapes, places, sizes.  A step that a tensor holds, it finds as well.
+        """
 
     def fetch(self, tensor: Tensor) -> bytes:
-        """Return the bytes of a tensor whose encoding is not "raw": C order, at most the declared size."""
+        """Return the bytes of a tensor whose encoding is not "raw", in C order; raise as `read` does."""
+
+
+@runtime_checkable
+class ShardedFormat(Format, Protocol):
+    """A format whose checkpoints may consist of several files, of which the main file stands for the checkpoint."""
+
+    def main_name(self, name: str) -> str | None:
+        """Return the name of the main file that a shard called `name` belongs to; None where `name` is no shard's."""
 
 
 class Model(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from milepost._internal.serialization import now, to_plain
-from milepost.checkpoints._files.companions import reworded
+from milepost.checkpoints._files.shards import reworded
 from milepost.checkpoints.names import short_name, step_of_name
 from milepost.core.protocols import Session
 from milepost.core.types import CheckpointFiles

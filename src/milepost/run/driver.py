@@ -12,7 +12,7 @@ from typing import Any
 
 from milepost._internal.ranges import covered, missing
 from milepost._internal.serialization import now
-from milepost.checkpoints._files.companions import reworded
+from milepost.checkpoints._files.shards import reworded
 from milepost.core.protocols import Session
 from milepost.core.types import CheckpointFiles, Failure, Json, Part, Target
 from milepost.errors import Crashed, OutOfMemory, TimedOut, retried

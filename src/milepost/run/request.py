@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from milepost.checkpoints._files.companions import named, parts_of
+from milepost.checkpoints._files.shards import from_prefix, shards_of
 from milepost.core.protocols import Session
 from milepost.core.types import CheckpointFiles, Job, Json
 from milepost.errors import UsageError
@@ -66,9 +66,9 @@ def open_session(request: Request) -> Session:
 
 
 def _reached(paths: Sequence[str]) -> list[str]:
-    """Return what is read where these are named: a file that stands for a checkpoint of several brings its parts."""
-    meant = [named(path) for path in paths]
-    return [*meant, *(part for path in meant if os.path.isfile(path) for part in parts_of(path))]
+    """Return what is read where these are named: the main file of a checkpoint of several files brings its shards."""
+    meant = [from_prefix(path) for path in paths]
+    return [*meant, *(shard for path in meant if os.path.isfile(path) for shard in shards_of(path))]
 
 
 def _check(request: Request) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from milepost._internal.ranges import covered
 from milepost._internal.serialization import from_plain
 from milepost._internal.text import natural
-from milepost.checkpoints._files.companions import named
+from milepost.checkpoints._files.shards import from_prefix
 from milepost.checkpoints.discovery import looked_for
 from milepost.checkpoints.names import step_of_name
 from milepost.core.types import CheckpointFiles, Json
@@ -194,7 +194,7 @@ def _opened(
     """Open engine, store and worker, and find the checkpoints; the store is made only once something was found."""
     session = open_session(request)
     try:
-        asked = {"paths": list(map(named, request.checkpoints)), "match": request.match}
+        asked = {"paths": list(map(from_prefix, request.checkpoints)), "match": request.match}
         checkpoints = _found(request, session.call("discover", asked))
         check_place(place, checkpoints)
         store = Store.create(place)

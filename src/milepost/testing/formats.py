@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from milepost.checkpoints.discovery import Item, entry_of
+from milepost.checkpoints.discovery import ListedFile, entry_of
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import materialise
 from milepost.core.protocols import Format
@@ -119,7 +119,11 @@ def law_content_decides(case: FormatCase, folder: Path) -> None:
 def law_find_is_calm(case: FormatCase, folder: Path) -> None:
     """Hold that `find` raises nothing for odd entries, and gives the claimed file's own path and identity."""
     path = _written(case, folder, examples(case.dtypes[:1]))
-    entries = [Item(str(folder), is_dir=True), entry_of(str(path)), Item(str(folder / "gone"), is_dir=False)]
+    entries = [
+        ListedFile(str(folder), is_dir=True),
+        entry_of(str(path)),
+        ListedFile(str(folder / "gone"), is_dir=False),
+    ]
     found = list(case.format.find(entries))
     assert [one.path for one in found] == [str(path)], f"found {[one.path for one in found]}"
     assert found[0].format == case.format.name
@@ -294,29 +298,29 @@ def _noise(count: int) -> bytes:
     return random.Random(3).randbytes(count)  # noqa: S311 - a sample, not a secret
 
 
-class _Watch:
+class _AuditHook:
     """An audit hook, which Python cannot take away again: installed once, and silent unless a law listens."""
 
     def __init__(self) -> None:
         self.installed = False
         self.events: list[str] | None = None
 
-    def hear(self, event: str, _: tuple[Any, ...]) -> None:
+    def note(self, event: str, _: tuple[Any, ...]) -> None:
         if self.events is not None and event.startswith(_FORBIDDEN):
             self.events.append(event)
 
 
-_WATCH = _Watch()
+_HOOK = _AuditHook()
 
 
 @contextmanager
 def _nothing_runs() -> Iterator[None]:
-    if not _WATCH.installed:
-        sys.addaudithook(_WATCH.hear)
-        _WATCH.installed = True
-    _WATCH.events = []
+    if not _HOOK.installed:
+        sys.addaudithook(_HOOK.note)
+        _HOOK.installed = True
+    _HOOK.events = []
     try:
         yield
-        assert not _WATCH.events, f"reading ran something: {_WATCH.events}"
+        assert not _HOOK.events, f"reading ran something: {_HOOK.events}"
     finally:
-        _WATCH.events = None
+        _HOOK.events = None

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Self
 
 from milepost._internal.fileid import identity_of
-from milepost.checkpoints._files.companions import standing_in
+from milepost.checkpoints._files.shards import main_file_in
 from milepost.checkpoints.names import is_candidate
 from milepost.store.pins import Pin, Pins
-from milepost.watch.snapshot import Changes, Content, Inventory, Key, Seen, key_of, whole_of
+from milepost.watch.snapshot import Changes, Content, Inventory, Key, Seen, key_of, main_path
 
 INTERVAL = 1.0
 """Seconds between two scans."""
@@ -99,7 +99,7 @@ class Lookout:
 
     def _complete(self, parts: Sequence[Seen]) -> None:
         """Add parts that came later than what stands for their checkpoint to its pin."""
-        wholes = {whole_of(seen.path) for seen in parts}
+        wholes = {main_path(seen.path) for seen in parts}
         self._hold([key for key in list(self._held) if key[0] in wholes])
 
     def take_over(self, seen: Seen, pin: Pin) -> None:
@@ -148,7 +148,7 @@ class Lookout:
         """
         pin = self._held.get(key_of(seen))
         with suppress(OSError):
-            now = identity_of(standing_in(pin.link)) if pin is not None else seen.identity
+            now = identity_of(main_file_in(pin.link)) if pin is not None else seen.identity
             if pin is not None and now.content != content:
                 return Seen(seen.path, now, seen.root)
         self.release(seen)

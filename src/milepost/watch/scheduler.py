@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from milepost._internal.fileid import identity_of
-from milepost.checkpoints._files.companions import standing
+from milepost.checkpoints._files.shards import main_file
 from milepost.core.types import CheckpointFiles, Identity, Json
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, Vanished
 from milepost.run.driver import Driver, Item, Listen
@@ -182,7 +182,7 @@ class Turns:
         if at.format is None and os.path.lexists(at.path):
             return True  # what is wrong with it is known without reading it
         try:
-            same = identity_of(standing(at)).content == at.identity.content
+            same = identity_of(main_file(at)).content == at.identity.content
         except OSError:
             if at.path != entry.path and self._ledger.whereabouts(entry) == "done":
                 return True  # another watcher has its result, and released the pin
@@ -241,7 +241,7 @@ def _same(path: str, found: CheckpointFiles) -> bool:
     if found.format is None:
         return os.path.lexists(path)
     try:
-        return identity_of(standing(found)).content == found.identity.content
+        return identity_of(main_file(found)).content == found.identity.content
     except OSError:
         return False
 

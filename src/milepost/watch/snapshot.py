@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from milepost._internal.fileid import identity
-from milepost.checkpoints._files.companions import files_in, part_of, standing_in
 from milepost.checkpoints._files.links import is_outside
+from milepost.checkpoints._files.shards import files_in, main_file_in, main_name
 from milepost.checkpoints.discovery import is_store, is_whole, matches
 from milepost.checkpoints.names import is_passed_over, step_of_name
 from milepost.core.types import Identity
@@ -244,7 +244,7 @@ class Inventory:
 
     def _look(self, path: str, root: str, changed: dict[str, Seen | None]) -> None:
         try:
-            status = os.stat(standing_in(path) if path in self._wholes else path)
+            status = os.stat(main_file_in(path) if path in self._wholes else path)
         except OSError:
             # A link to nothing is known by the link itself: `find` makes a row of it.
             with suppress(OSError):
@@ -262,7 +262,7 @@ class Inventory:
         parts: list[Seen] = []
         for path, seen in changed.items():
             known = self._files.get(path)
-            whole = whole_of(path)
+            whole = main_path(path)
             if seen is None:
                 if known is not None:
                     (gone if whole is None else parts).append(self._files.pop(path))
@@ -284,13 +284,13 @@ class Inventory:
         return Changes(tuple(new), tuple(gone), tuple(parts))
 
 
-def whole_of(path: str) -> str | None:
+def main_path(path: str) -> str | None:
     """Return the path of the file that stands for the checkpoint that this file is a part of.
 
-    >>> whole_of("/run/step-1.npz") is None
+    >>> main_path("/run/step-1.npz") is None
     True
     """
-    name = part_of(os.path.basename(path))
+    name = main_name(os.path.basename(path))
     whole = None if name is None else os.path.join(os.path.dirname(path), name)
     # Users call epochs as Keras calls shards (model_00010.weights.h5): only an index that is there makes them parts.
     return None if whole is None or (whole.endswith(".json") and not os.path.lexists(whole)) else whole

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from milepost.checkpoints._files.companions import moved, reworded
+from milepost.checkpoints._files.shards import moved, reworded
 from milepost.checkpoints.discovery import would_search
 from milepost.checkpoints.names import is_candidate, short_name, step_of_name
 from milepost.core.types import CheckpointFiles, Json
 from milepost.watch.scanner import Lookout
-from milepost.watch.snapshot import Changes, Key, Seen, key_of, whole_of
+from milepost.watch.snapshot import Changes, Key, Seen, key_of, main_path
 
 Fate = Literal["done", "held", "lost"]
 """What became of a content whose file is gone: its results are there, another watcher has it in hand, or neither."""
@@ -176,7 +176,7 @@ class Ledger:
 
     def _part(self, parts: Sequence[Seen]) -> Iterator[Entry]:
         """Yield the entries that parts have changed of, and that may be whole now."""
-        for path in {whole_of(seen.path): None for seen in parts}:
+        for path in {main_path(seen.path): None for seen in parts}:
             entry = self._current.get(str(path))
             if entry is not None and entry.state in ("", "seen", "writing"):
                 entry.still, entry.changed = self.lookout.scans, time.monotonic()

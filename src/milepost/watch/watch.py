@@ -13,8 +13,8 @@ from typing import Any
 
 from milepost._internal.fileid import identity, identity_of
 from milepost._internal.serialization import from_plain, now
-from milepost.checkpoints._files.companions import named, standing_in
 from milepost.checkpoints._files.links import is_outside, refused_link
+from milepost.checkpoints._files.shards import from_prefix, main_file_in
 from milepost.checkpoints.names import is_candidate, short_name
 from milepost.core.types import CheckpointFiles
 from milepost.errors import CheckpointError, UsageError, Vanished
@@ -76,7 +76,7 @@ def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
     """
     if terms.order not in ORDERS:
         raise UsageError(f"--order {terms.order}: expected one of {', '.join(ORDERS)}")
-    inventory = Inventory([named(path) for path in request.checkpoints], request.match)
+    inventory = Inventory([from_prefix(path) for path in request.checkpoints], request.match)
     ear = Ear(listen)
     with ExitStack() as stack:
         check_place(request.store, [_place(root) for root in inventory.roots if os.path.isdir(root)])
@@ -276,7 +276,7 @@ class _Watcher:
             if root is None:
                 continue
             known = self._inventory.file(pin.path)
-            seen = Seen(pin.path, identity_of(standing_in(pin.link)), root)
+            seen = Seen(pin.path, identity_of(main_file_in(pin.link)), root)
             if self._lookout.holds(seen, pin):
                 continue
             if known is not None and known.content == seen.content:
@@ -290,7 +290,7 @@ class _Watcher:
         for path, pin in self._lookout.rest():
             root = self._root_of(path)
             if root is not None:
-                self._ledger.adopt(Seen(path, identity_of(standing_in(pin.link)), root))
+                self._ledger.adopt(Seen(path, identity_of(main_file_in(pin.link)), root))
         return self._ledger.busy
 
     def _miss(self, pin: Pin, seen: Seen) -> None:

@@ -29,7 +29,7 @@ _TOLD = re.compile(r"name|backend|keras_version|(?:layer|weight)_names\d*")
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
+class Hdf5Dataset:
     """An array: at `offset` as it is, in `chunks`, or, where it is tiny, `compact` within the file's own structures.
 
     `address` is where its header stands, which no other object shares.  `why` tells why it cannot be read, if so.
@@ -55,7 +55,7 @@ class Dataset:
 class Tree:
     """What a file holds: datasets by path, and the texts of the attributes that Keras gives to groups."""
 
-    datasets: dict[str, Dataset] = field(default_factory=dict)
+    datasets: dict[str, Hdf5Dataset] = field(default_factory=dict)
     texts: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def listed(self, group: str, name: str) -> list[str] | None:
@@ -201,7 +201,7 @@ class _Walk:
 
     # ------------------------------------------------------------------------------------------------------ datasets
 
-    def _dataset(self, item: Any, name: str) -> Dataset:
+    def _dataset(self, item: Any, name: str) -> Hdf5Dataset:
         """Check a dataset; its layout first, since asking a virtual one for its shape may open its sources."""
         plan = item.get_create_plist()
         layout = plan.get_layout()
@@ -214,10 +214,10 @@ class _Walk:
             )
         address = self._h5.h5o.get_info(item).addr
         if item.get_space().get_simple_extent_type() == self._h5.h5s.NULL:
-            return Dataset(name, (), None, address, why="an empty dataspace")
+            return Hdf5Dataset(name, (), None, address, why="an empty dataspace")
         shape = tuple(int(size) for size in item.shape)
         dtype, bfloat16, why = self._type(item)
-        held = Dataset(name, shape, dtype, address, bfloat16, why=why)
+        held = Hdf5Dataset(name, shape, dtype, address, bfloat16, why=why)
         if dtype is None:
             return held
         self._declared += held.nbytes
@@ -241,7 +241,7 @@ class _Walk:
     def _says_bfloat16(self, item: Any) -> bool:
         return b"dtype" in self._names(item, "a dataset") and self._text(item, b"dtype", "a dataset") == [_BFLOAT16]
 
-    def _contiguous(self, item: Any, held: Dataset) -> Dataset:
+    def _contiguous(self, item: Any, held: Hdf5Dataset) -> Hdf5Dataset:
         if held.nbytes == 0:
             return replace(held, offset=0)
         offset, stored = item.get_offset(), item.get_storage_size()
@@ -253,14 +253,14 @@ class _Walk:
             )
         return replace(held, offset=int(offset))
 
-    def _compact(self, item: Any, held: Dataset) -> Dataset:
+    def _compact(self, item: Any, held: Hdf5Dataset) -> Hdf5Dataset:
         if item.get_storage_size() != held.nbytes or held.nbytes > 1 << 16:
             raise Corrupt(f"{self._path}: {held.path!r} declares {held.nbytes:,} bytes within its header")
         made = np.empty(held.shape, held.dtype)
         item.read(self._h5.h5s.ALL, self._h5.h5s.ALL, made)
         return replace(held, compact=made.tobytes())
 
-    def _chunked(self, item: Any, plan: Any, held: Dataset) -> Dataset:
+    def _chunked(self, item: Any, plan: Any, held: Hdf5Dataset) -> Hdf5Dataset:
         filters = tuple(int(plan.get_filter(number)[0]) for number in range(plan.get_nfilters()))
         strange = [str(code) for code in filters if code not in KNOWN]
         if strange:

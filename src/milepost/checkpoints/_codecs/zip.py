@@ -26,7 +26,7 @@ _DEFLATE_MOST = 1032  # deflate cannot expand by more (RFC 1951: 258 bytes from 
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ZipEntry:
     """An entry: `offset` is where its data begins, `packed` bytes long, `size` once unpacked."""
 
     name: str
@@ -55,14 +55,14 @@ def names(file: OpenFile) -> list[str]:
     return [item.name for item in _listed(file)[0]]
 
 
-def members(file: OpenFile) -> dict[str, Member]:
+def members(file: OpenFile) -> dict[str, ZipEntry]:
     """Return every entry by name.
 
     Raises `Torn` where the directory is absent, `Corrupt` where headers disagree, entries overlap or repeat, or sizes
     cannot be, and `Unsupported` for encrypted or spanned archives.
     """
     listed, start = _listed(file)
-    found: dict[str, Member] = {}
+    found: dict[str, ZipEntry] = {}
     end = 0
     for item in sorted(listed, key=lambda one: one.header):
         if item.header < end:
@@ -77,14 +77,14 @@ def members(file: OpenFile) -> dict[str, Member]:
     return found
 
 
-def verify(file: OpenFile, item: Member) -> None:
+def verify(file: OpenFile, item: ZipEntry) -> None:
     """Compare a stored entry's CRC-32 with its bytes; `Corrupt` names the entry, the stored and the computed value."""
     crc = file.crc32(item.offset, item.packed, f"entry {item.name!r}")
     if crc != item.crc:
         raise damaged(file, item, crc)
 
 
-def damaged(file: OpenFile, item: Member, crc: int, holds: str = "") -> Corrupt:
+def damaged(file: OpenFile, item: ZipEntry, crc: int, holds: str = "") -> Corrupt:
     """Say that an entry's bytes are not those that were written, and what it `holds`."""
     return Corrupt(
         f"{file.path}: damaged: entry {item.name!r}{holds}: CRC-32 stored {item.crc:08x}, computed {crc:08x} "
@@ -92,7 +92,7 @@ def damaged(file: OpenFile, item: Member, crc: int, holds: str = "") -> Corrupt:
     )
 
 
-def peek(file: OpenFile, item: Member, limit: int) -> bytes:
+def peek(file: OpenFile, item: ZipEntry, limit: int) -> bytes:
     """Return the first bytes of an entry, at most `limit`, unpacked but not yet compared with its CRC-32."""
     if item.method == STORED:
         return file.at(item.offset, min(item.packed, limit), item.name)
@@ -101,7 +101,7 @@ def peek(file: OpenFile, item: Member, limit: int) -> bytes:
     return _inflated(file, item, packed, limit)
 
 
-def unpack(file: OpenFile, item: Member) -> bytes:
+def unpack(file: OpenFile, item: ZipEntry) -> bytes:
     """Return all bytes of an entry; `Corrupt` where they are not as many as declared, or fail their CRC-32."""
     data = file.at(item.offset, item.packed, f"entry {item.name!r}")
     if item.method == DEFLATED:
@@ -115,7 +115,7 @@ def unpack(file: OpenFile, item: Member) -> bytes:
     return data
 
 
-def _inflated(file: OpenFile, item: Member, packed: bytes, limit: int) -> bytes:
+def _inflated(file: OpenFile, item: ZipEntry, packed: bytes, limit: int) -> bytes:
     if item.method != DEFLATED:
         raise Unsupported(
             f"{file.path}: entry {item.name!r} is compressed by method {item.method}: only deflate is read"
@@ -126,7 +126,7 @@ def _inflated(file: OpenFile, item: Member, packed: bytes, limit: int) -> bytes:
         raise Corrupt(f"{file.path}: damaged: entry {item.name!r} cannot be unpacked: {error}") from error
 
 
-def _listed(file: OpenFile) -> tuple[list[Member], int]:
+def _listed(file: OpenFile) -> tuple[list[ZipEntry], int]:
     count, size, start = _end(file)
     raw = file.at(start, size, "the archive's directory")
     found = []
@@ -192,7 +192,7 @@ def _bounds(file: OpenFile, tail: bytes, place: int, absolute: int) -> tuple[int
     return count, size, start
 
 
-def _central(file: OpenFile, raw: bytes, position: int) -> tuple[Member, int]:
+def _central(file: OpenFile, raw: bytes, position: int) -> tuple[ZipEntry, int]:
     record = _CENTRAL.unpack_from(raw, position)
     magic, flags, method, crc = record[0], record[3], record[4], record[7]
     packed, size, name_length, extra_length, comment_length = record[8:13]
@@ -213,7 +213,7 @@ def _central(file: OpenFile, raw: bytes, position: int) -> tuple[Member, int]:
     size, packed, header = _wide(file, extra, [size, packed, header])
     if (method == STORED and packed != size) or size > packed * _DEFLATE_MOST + _DEFLATE_MOST:
         raise Corrupt(f"{file.path}: entry {name!r} declares {size:,} bytes from {packed:,}: that cannot be")
-    return Member(name, method, crc, packed, size, header), end
+    return ZipEntry(name, method, crc, packed, size, header), end
 
 
 def _name(file: OpenFile, raw: bytes, flags: int) -> str:
@@ -239,7 +239,7 @@ def _wide(file: OpenFile, extra: bytes, values: list[int]) -> list[int]:
     return values
 
 
-def _place(file: OpenFile, item: Member) -> Member:
+def _place(file: OpenFile, item: ZipEntry) -> ZipEntry:
     raw = file.at(item.header, _LOCAL.size, f"the header of entry {item.name!r}")
     record = _LOCAL.unpack(raw)
     flags, method, name_length, extra_length = record[2], record[3], record[9], record[10]
@@ -247,4 +247,4 @@ def _place(file: OpenFile, item: Member) -> Member:
     if record[0] != MAGIC or method != item.method or _name(file, name, flags) != item.name:
         raise Corrupt(f"{file.path}: entry {item.name!r}: its header disagrees with the archive's directory")
     offset = item.header + _LOCAL.size + name_length + extra_length
-    return Member(item.name, item.method, item.crc, item.packed, item.size, item.header, offset)
+    return ZipEntry(item.name, item.method, item.crc, item.packed, item.size, item.header, offset)

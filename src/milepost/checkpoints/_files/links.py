@@ -50,22 +50,21 @@ def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[CheckpointFi
             yield CheckpointFiles(path, None, (path,), identity(os.lstat(path)), "failed", (Corrupt.kind, why))
 
 
-def check_parts(standing: str, parts: Sequence[str], folder: str | None = None) -> None:
-    """Raise `Corrupt` where a part of a checkpoint is a link that leads away from the file that stands for it.
+def check_shards(main: str, shards: Sequence[str], folder: str | None = None) -> None:
+    """Raise `Corrupt` where a shard is a link that leads out of the folder of the checkpoint's main file.
 
-    Where a `folder` is the checkpoint, that file must lie in it.  A part may lie where the other lies, or really lies.
+    A shard may lie where the main file lies, or where that leads.  Where a `folder` is the checkpoint, the main file
+    must lie in it.
     """
-    if folder is not None and not _beneath(os.path.realpath(standing), os.path.realpath(folder)):
-        raise Corrupt(
-            f"{standing}: leads to {os.path.realpath(standing)}, out of the checkpoint's folder: not followed"
-        )
-    places = {os.path.realpath(os.path.dirname(standing)), os.path.dirname(os.path.realpath(standing))}
-    for part in parts:
-        real = os.path.realpath(part) if os.path.islink(part) else None
+    if folder is not None and not _beneath(os.path.realpath(main), os.path.realpath(folder)):
+        raise Corrupt(f"{main}: leads to {os.path.realpath(main)}, out of the checkpoint's folder; it was not followed")
+    places = {os.path.realpath(os.path.dirname(main)), os.path.dirname(os.path.realpath(main))}
+    for shard in shards:
+        real = os.path.realpath(shard) if os.path.islink(shard) else None
         if real is not None and os.path.dirname(real) not in places:
             raise Corrupt(
-                f"{standing}: its part {os.path.basename(part)} is a symbolic link to {real}, in another folder: not "
-                "followed; put a copy, or a hard link, in its place"
+                f"{main}: its shard {os.path.basename(shard)} is a symbolic link to {real}, in another folder: not "
+                "followed; put a copy or a hard link in its place"
             )
 
 

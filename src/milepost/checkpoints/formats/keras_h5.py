@@ -38,13 +38,13 @@ class KerasH5:
                     entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing"
                 )
 
-    def read(self, found: CheckpointFiles) -> Table:
+    def read(self, files: CheckpointFiles) -> Table:
         """Return the table: `layers/dense/vars/0` for files of Keras 3, `dense/kernel` for older ones, else paths.
 
         Raises `Torn` where the file is open for writing or short, `Corrupt` where it is damaged, declares more than it
         holds or leads to other files, and `Unsupported` where h5py is not installed.
         """
-        with opened(found.path) as file:
+        with opened(files.path) as file:
             window = whole(file)
             items = read_items(window)
             step, source = step_of(window, items)

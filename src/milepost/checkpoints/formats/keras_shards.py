@@ -32,13 +32,12 @@ class KerasShards:
 
     name = "keras_shards"
 
-    @staticmethod
-    def part_of(name: str) -> str | None:
+    def main_name(self, name: str) -> str | None:
         """Return the name of the index to which a file of this name belongs, where that index is there.
 
         Users call epochs so, too (`model_00010.weights.h5`): without the index they are checkpoints by themselves.
 
-        >>> KerasShards.part_of("big_00000.weights.h5")
+        >>> KerasShards().main_name("big_00000.weights.h5")
         'big.weights.json'
         """
         return index_of(name)
@@ -59,11 +58,11 @@ class KerasShards:
             files = (entry.path, *shards, *others)
             yield CheckpointFiles(entry.path, self.name, files, identity, "complete" if complete else "writing")
 
-    def read(self, found: CheckpointFiles) -> Table:
+    def read(self, files: CheckpointFiles) -> Table:
         """Return one table of all shards; `Torn` where one is missing, errors as for `.weights.h5` otherwise."""
         tensors: dict[str, Tensor] = {}
         step, source = None, None
-        for path in _shards(found.path):
+        for path in _shards(files.path):
             try:
                 with opened(path) as file:
                     items = read_items(whole(file))
@@ -71,10 +70,10 @@ class KerasShards:
                         step, source = step_of(whole(file), items)
                     made = tensors_of(whole(file), items)
             except Vanished as error:
-                raise Torn(f"{found.path}: {CUT}: its shard {os.path.basename(path)} is not there{AGAIN}") from error
+                raise Torn(f"{files.path}: {CUT}: its shard {os.path.basename(path)} is not there{AGAIN}") from error
             for item in made:
                 if item.name in tensors:
-                    raise Corrupt(f"{found.path}: two of its shards hold {item.name!r}")
+                    raise Corrupt(f"{files.path}: two of its shards hold {item.name!r}")
                 tensors[item.name] = item
         rows = tuple(tensors.values())
         return Table(self.name, rows, step, source, notes=("HDF5 holds no checksums of its values", *unread(rows)))

@@ -12,7 +12,7 @@ from milepost.checkpoints._codecs.zip import (
     DEFLATED,
     MAGIC,
     STORED,
-    Member,
+    ZipEntry,
     first_name,
     members,
     names,
@@ -52,9 +52,9 @@ class KerasZip:
                 if state:
                     yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
 
-    def read(self, found: CheckpointFiles) -> Table:
+    def read(self, files: CheckpointFiles) -> Table:
         """Return the table of the weights within, after comparing their CRC-32; errors as for `.weights.h5`."""
-        with opened(found.path) as file:
+        with opened(files.path) as file:
             entries = members(file)
             window = _window(file)
             if window.unpacked is None:
@@ -104,7 +104,7 @@ def _unpacked(path: str, identity: Identity) -> bytes:  # noqa: ARG001 - part of
         return unpack(file, members(file)[_WEIGHTS])
 
 
-def _notes(file: OpenFile, entries: dict[str, Member]) -> Iterator[str]:
+def _notes(file: OpenFile, entries: dict[str, ZipEntry]) -> Iterator[str]:
     yield f"weights only: the architecture in {_CONFIG} is not built"
     item = entries.get(_CONFIG)
     if item is not None and item.method in (STORED, DEFLATED):

@@ -11,7 +11,7 @@ from milepost.checkpoints._codecs.zip import (
     DEFLATED,
     MAGIC,
     STORED,
-    Member,
+    ZipEntry,
     first_name,
     members,
     names,
@@ -55,12 +55,12 @@ class Npz:
                 if state:
                     yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
 
-    def read(self, found: CheckpointFiles) -> Table:
+    def read(self, files: CheckpointFiles) -> Table:
         """Return the arrays, named without ".npy"; CRC-32 of stored arrays is checked here, of others in `fetch`.
 
         Arrays of Python objects are pickles and listed as bookkeeping; `Unsafe` where there are no others.
         """
-        with opened(found.path) as file:
+        with opened(files.path) as file:
             entries = members(file)
             tensors = [_tensor(file, item) for item in entries.values()]
             declared = sum(item.where.nbytes for item in tensors if item.where.encoding != "raw")
@@ -103,12 +103,12 @@ def _state(path: str, first: str) -> Literal["complete", "writing"] | None:
 
 
 @lru_cache(maxsize=4)
-def _by_offset(path: str, identity: Identity) -> dict[int, Member]:  # noqa: ARG001 - part of the cache's key
+def _by_offset(path: str, identity: Identity) -> dict[int, ZipEntry]:  # noqa: ARG001 - part of the cache's key
     with opened(path) as file:
         return {item.offset: item for item in members(file).values()}
 
 
-def _tensor(file: OpenFile, item: Member) -> Tensor:
+def _tensor(file: OpenFile, item: ZipEntry) -> Tensor:
     if not item.name.endswith(".npy"):
         raise Corrupt(f"{file.path}: entry {item.name!r} is not a .npy array")
     name = item.name.removesuffix(".npy")
@@ -138,7 +138,7 @@ def _tensor(file: OpenFile, item: Member) -> Tensor:
     return Tensor(name, name_of(array.dtype), array.shape, extent, role)
 
 
-def _step(file: OpenFile, tensors: Iterable[Tensor], entries: dict[str, Member]) -> tuple[int | None, str | None]:
+def _step(file: OpenFile, tensors: Iterable[Tensor], entries: dict[str, ZipEntry]) -> tuple[int | None, str | None]:
     by_name = {item.name: item for item in tensors}
     for name in STEP_NAMES:
         item = by_name.get(name)

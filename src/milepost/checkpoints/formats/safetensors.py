@@ -62,9 +62,9 @@ class Safetensors:
                 complete = _declared(entry.path, identity.size, length)
             yield CheckpointFiles(entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing")
 
-    def read(self, found: CheckpointFiles) -> Table:
+    def read(self, files: CheckpointFiles) -> Table:
         """Return the table; `Torn` where bytes are missing, `Corrupt` where header and file disagree."""
-        with opened(found.path) as file:
+        with opened(files.path) as file:
             header, begin = _header(file)
             metadata = header.pop(_METADATA, {})
             tensors = [_tensor(file, name, item, begin) for name, item in header.items()]

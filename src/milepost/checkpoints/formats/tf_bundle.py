@@ -15,13 +15,13 @@ import numpy as np
 from milepost.checkpoints._codecs.crc32c import crc32c, masked, of_file
 from milepost.checkpoints._codecs.protobuf import varint
 from milepost.checkpoints._files.bounded import AGAIN, HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._files.companions import parts_of, standing, standing_in
 from milepost.checkpoints._files.layout import dtype_of, missing, refused, total, unread
-from milepost.checkpoints._files.links import check_parts
+from milepost.checkpoints._files.links import check_shards
+from milepost.checkpoints._files.shards import main_file, main_file_in, shards_of
 from milepost.checkpoints.formats._tensorflow.bundle_index import (
     SUFFIX,
-    Index,
-    Row,
+    BundleEntry,
+    BundleIndex,
     index_of,
     lacking,
     places,
@@ -29,8 +29,8 @@ from milepost.checkpoints.formats._tensorflow.bundle_index import (
     shard_of,
 )
 from milepost.checkpoints.formats._tensorflow.kind import begins_as_index, kind_of_table
-from milepost.checkpoints.formats._tensorflow.names import Named, is_candidate, roles_of, step_of
-from milepost.checkpoints.formats._tensorflow.object_graph import GRAPH, Told, plain_name, told_by
+from milepost.checkpoints.formats._tensorflow.names import Traits, is_candidate, roles_of, step_of
+from milepost.checkpoints.formats._tensorflow.object_graph import GRAPH, TrackedName, names_by_key, plain_name
 from milepost.checkpoints.formats._tensorflow.slices import NAMES, STRING, joined, kind_of
 from milepost.core.protocols import Entry
 from milepost.core.types import Array, CheckpointFiles, Extent, Identity, Role, Table, Tensor
@@ -50,12 +50,11 @@ class TfBundle:
 
     name = "tf_bundle"
 
-    @staticmethod
-    def part_of(name: str) -> str | None:
+    def main_name(self, name: str) -> str | None:
         """Return the name of the index that a shard, or the graph of a Saver's, belongs to; None for any other file.
 
-        >>> TfBundle.part_of("model.ckpt-40.data-00000-of-00002"), TfBundle.part_of("model.ckpt-40.index")
-        ('model.ckpt-40.index', None)
+        >>> [TfBundle().main_name(f"model.ckpt-40.{ending}") for ending in ("data-00000-of-00002", "index")]
+        ['model.ckpt-40.index', None]
         """
         match = _PART.fullmatch(name)
         return match[1] + SUFFIX if match else None
@@ -67,22 +66,22 @@ class TfBundle:
         """
         for entry in entries:
             if entry.is_dir:
-                index = standing_in(entry.path)
+                index = main_file_in(entry.path)
                 if index != entry.path:
                     yield _seen(entry.path, index)
             elif entry.path.endswith(SUFFIX) and _is_index(entry):
                 yield _seen(entry.path, entry.path)
 
-    def read(self, found: CheckpointFiles) -> Table:
+    def read(self, files: CheckpointFiles) -> Table:
         """Return the table; the CRC-32C of all but optimizer slots is checked, that of slices in `fetch`.
 
         Raises `Torn` where the index is cut off, a shard is absent or too short, or the shards are newer than the index
         and do not fit it (a checkpoint of the same name is being written), `Corrupt` for damage.
         """
-        with opened(standing(found)) as file:
+        with opened(main_file(files)) as file:
             index = index_of(file)
         shards = [index.shard(number) for number in index.needed]
-        check_parts(index.path, shards, None if found.path == index.path else found.path)
+        check_shards(index.path, shards, None if files.path == index.path else files.path)
         short = lacking(index.path, index.shards, index.needed)
         if short:
             raise Torn(short)
@@ -118,7 +117,7 @@ def _is_index(entry: Entry) -> bool:
         return kind in ("bundle", "damaged")
     if entry.head.startswith(b"version https://git-lfs"):
         return False
-    return begins_as_index(entry.head) or bool(parts_of(entry.path))
+    return begins_as_index(entry.head) or bool(shards_of(entry.path))
 
 
 def _seen(path: str, index: str) -> CheckpointFiles:
@@ -137,7 +136,7 @@ def _seen(path: str, index: str) -> CheckpointFiles:
 
 
 @lru_cache(maxsize=2)
-def _kept(path: str, identity: Identity) -> Index:  # noqa: ARG001 - part of the cache's key
+def _kept(path: str, identity: Identity) -> BundleIndex:  # noqa: ARG001 - part of the cache's key
     with opened(path) as file:
         return index_of(file)
 
@@ -145,21 +144,21 @@ def _kept(path: str, identity: Identity) -> Index:  # noqa: ARG001 - part of the
 # ------------------------------------------------------------------------------------------------------ names and table
 
 
-def _told(key: str, told: Mapping[str, Told]) -> Told:
-    return told.get(key) or Told(plain_name(key), optimizer=False, full_name="")
+def _told(key: str, told: Mapping[str, TrackedName]) -> TrackedName:
+    return told.get(key) or TrackedName(plain_name(key), optimizer=False, full_name="")
 
 
-def _named(row: Row, told: Told) -> Named:
+def _named(row: BundleEntry, told: TrackedName) -> Traits:
     integer = row.kind in NAMES and dtype_of(NAMES[row.kind]).kind in "iu"
-    return Named(row.shape, integer, told.optimizer, told.full_name)
+    return Traits(row.shape, integer, told.optimizer, told.full_name)
 
 
-def _tensors(index: Index, named: Mapping[str, str], roles: Mapping[str, Role]) -> tuple[Tensor, ...]:
+def _tensors(index: BundleIndex, named: Mapping[str, str], roles: Mapping[str, Role]) -> tuple[Tensor, ...]:
     order = {key: number for number, key in enumerate(index.tensors)}
     return tuple(_tensor(index, name, key, order[key], roles[name]) for name, key in named.items())
 
 
-def _tensor(index: Index, name: str, key: str, number: int, role: Role) -> Tensor:
+def _tensor(index: BundleIndex, name: str, key: str, number: int, role: Role) -> Tensor:
     row = index.tensors[key]
     dtype = _dtype(row, big=index.big)
     if dtype is None:
@@ -175,7 +174,7 @@ def _tensor(index: Index, name: str, key: str, number: int, role: Role) -> Tenso
     return Tensor(name, dtype, row.shape, where, role)
 
 
-def _dtype(row: Row, *, big: bool) -> str | None:
+def _dtype(row: BundleEntry, *, big: bool) -> str | None:
     """Return the type's name with its byte order; None where it is no plain number, or has no such name."""
     name = NAMES.get(row.kind)
     if name is None or not big or dtype_of(name).itemsize == 1:
@@ -200,9 +199,9 @@ def _notes(tensors: Sequence[Tensor], renamed: int) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------------------ the bytes
 
 
-def _verify(index: Index, rows: Mapping[str, Row]) -> None:
+def _verify(index: BundleIndex, rows: Mapping[str, BundleEntry]) -> None:
     """Compare the CRC-32C of what lies in one piece, shard by shard."""
-    by_shard: dict[int, list[tuple[str, Row]]] = {}
+    by_shard: dict[int, list[tuple[str, BundleEntry]]] = {}
     for name, row in rows.items():
         if row.kind in NAMES and not row.slices:
             by_shard.setdefault(row.shard, []).append((name, row))
@@ -212,7 +211,7 @@ def _verify(index: Index, rows: Mapping[str, Row]) -> None:
                 _compare(index, shard, name, row, of_file(shard, row.offset, row.size, f"tensor {name!r}"))
 
 
-def _compare(index: Index, shard: OpenFile, name: str, row: Row, found: int) -> None:
+def _compare(index: BundleIndex, shard: OpenFile, name: str, row: BundleEntry, found: int) -> None:
     if found == row.crc:
         return
     file = os.path.basename(shard.path)
@@ -225,7 +224,7 @@ def _compare(index: Index, shard: OpenFile, name: str, row: Row, found: int) -> 
     raise Corrupt(f"{index.path}: {said}: damaged")
 
 
-def _integers(index: Index, rows: Mapping[str, Row]) -> dict[str, int]:
+def _integers(index: BundleIndex, rows: Mapping[str, BundleEntry]) -> dict[str, int]:
     """Return the values of numbers that were checked already."""
     found = {}
     for name, row in rows.items():
@@ -236,7 +235,7 @@ def _integers(index: Index, rows: Mapping[str, Row]) -> dict[str, int]:
     return found
 
 
-def _pieces(index: Index, key: str, tensor: Tensor) -> Iterator[tuple[tuple[slice, ...], Array]]:
+def _pieces(index: BundleIndex, key: str, tensor: Tensor) -> Iterator[tuple[tuple[slice, ...], Array]]:
     for place, row in places(index, key):
         with opened(index.shard(row.shard)) as shard:
             data = shard.at(row.offset, row.size, f"tensor {tensor.name!r}")
@@ -244,7 +243,7 @@ def _pieces(index: Index, key: str, tensor: Tensor) -> Iterator[tuple[tuple[slic
         yield place, np.frombuffer(data, dtype_of(tensor.dtype)).reshape(row.shape)
 
 
-def _graph(index: Index) -> Mapping[str, Told]:
+def _graph(index: BundleIndex) -> Mapping[str, TrackedName]:
     """Return what the object graph tells; {} where there is none (a Saver's checkpoint)."""
     row = index.tensors.get(GRAPH)
     if row is None:
@@ -265,4 +264,4 @@ def _graph(index: Index) -> Mapping[str, Told]:
         if masked(crc) != int.from_bytes(data[at : at + _WORD], "little"):
             raise Corrupt(f"{where()}: the CRC-32C of its length is wrong: damaged")
         _compare(index, shard, GRAPH, row, masked(crc32c(data[at:], crc)))
-    return told_by(data[at + _WORD :], where)
+    return names_by_key(data[at + _WORD :], where)

@@ -18,9 +18,9 @@ from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import Sstable, open_table
 from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, identity_of, opened
 from milepost.checkpoints._files.layout import affordable, dtype_of, missing, refused, total, unread
-from milepost.checkpoints._files.links import check_parts
+from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints.formats._tensorflow.kind import kind_of_table
-from milepost.checkpoints.formats._tensorflow.names import Named, is_candidate, roles_of, step_of
+from milepost.checkpoints.formats._tensorflow.names import Traits, is_candidate, roles_of, step_of
 from milepost.checkpoints.formats._tensorflow.slices import (
     NAMES,
     Slice,
@@ -60,12 +60,11 @@ class TfV1:
 
     name = "tf_v1"
 
-    @staticmethod
-    def part_of(name: str) -> str | None:
+    def main_name(self, name: str) -> str | None:
         """Return the name of the first shard that another belongs to, told by its name; None for any other file.
 
-        >>> TfV1.part_of("model-00001-of-00002"), TfV1.part_of("model-00000-of-00002"), TfV1.part_of("model.ckpt-7")
-        ('model-00000-of-00002', None, None)
+        >>> [TfV1().main_name(name) for name in ("model-00001-of-00002", "model-00000-of-00002", "model.ckpt-7")]
+        ['model-00000-of-00002', None, None]
         """
         first = _shards(name)[0]
         return None if first == name else first
@@ -81,24 +80,24 @@ class TfV1:
                 if files[:1] == [entry.path]:
                     yield _seen(files)
 
-    def read(self, found: CheckpointFiles) -> Table:
+    def read(self, files: CheckpointFiles) -> Table:
         """Return the table, from the lists alone; values are read and checked in `fetch`.
 
         Raises `Torn` where a shard is absent, `Corrupt` for damage and for values that the file is too small for.
         """
-        short = _lacking(found.path)
+        short = _lacking(files.path)
         if short:
             raise Torn(short)
-        check_parts(found.path, _shards(found.path))
-        rows = _rows(found.path)
-        known = {name: Named(row.shape, _is_integer(row.kind)) for name, row in rows.items()}
+        check_shards(files.path, _shards(files.path))
+        rows = _rows(files.path)
+        known = {name: Traits(row.shape, _is_integer(row.kind)) for name, row in rows.items()}
         roles = roles_of(known)
         tensors = tuple(
-            _tensor(found.path, name, row, number, roles[name]) for number, (name, row) in enumerate(rows.items())
+            _tensor(files.path, name, row, number, roles[name]) for number, (name, row) in enumerate(rows.items())
         )
-        declared, size = sum(item.where.nbytes for item in tensors), sum(map(os.path.getsize, _shards(found.path)))
+        declared, size = sum(item.where.nbytes for item in tensors), sum(map(os.path.getsize, _shards(files.path)))
         if not affordable(declared, size):
-            raise Corrupt(f"{found.path}: {size:,} bytes declare {declared:,} of values, not read")
+            raise Corrupt(f"{files.path}: {size:,} bytes declare {declared:,} of values, not read")
         candidates = [item for item in tensors if is_candidate(item.name, known[item.name])]
         numbers = {item.name: int.from_bytes(self.fetch(item), "little", signed=True) for item in candidates}
         step, source, doubts = step_of(numbers, roles)

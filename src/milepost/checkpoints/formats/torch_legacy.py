@@ -13,8 +13,8 @@ from typing import Any, Literal
 from milepost.checkpoints._codecs.pickle import Ended, Unpickled, unpickle_start
 from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, identity_of, opened
 from milepost.checkpoints._files.layout import checked_shape, refused, shown, unread
-from milepost.checkpoints.formats._torch.storages import KNOWN, Storage, StorageType
-from milepost.checkpoints.formats._torch.table import Ground, named_by, step_of, tensors_of
+from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
+from milepost.checkpoints.formats._torch.table import StoragePlaces, named_by, step_of, tensors_of
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
@@ -50,17 +50,17 @@ class TorchLegacy:
             if not entry.is_dir and (cut or _BEGIN.match(entry.head)):
                 yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), _state(entry.path))
 
-    def read(self, found: CheckpointFiles) -> Table:
+    def read(self, files: CheckpointFiles) -> Table:
         """Return the table.
 
         Raises `Torn` where the file ends too early, with the bytes that are missing, `Corrupt` where sizes, keys or
         pickles are not sound, and `Unsafe` for opcodes that plain data does not need.
         """
-        with opened(found.path) as file:
+        with opened(files.path) as file:
             contents = _contents(file, HEADER_LIMIT)
-            ground = Ground(file, contents.begins)
-            tensors = tensors_of(ground, contents.value, contents.foreign)
-            step, source = step_of(ground, contents.value)
+            places = StoragePlaces(file, contents.begins)
+            tensors = tensors_of(places, contents.value, contents.foreign)
+            step, source = step_of(places, contents.value)
             notes = ["the format holds no checksums"]
             if file.size > contents.end:
                 notes.append(f"{file.size - contents.end:,} bytes follow the last storage; they are not read")
@@ -101,7 +101,7 @@ def _contents(file: OpenFile, limit: int) -> _Contents:
         if type(found) is not int or found != expected:
             raise Corrupt(f"{file.path}: the {what} of torch's non-zip format is {expected}, found {shown(found)}")
     pickles.next("facts about the machine")  # its byte order: of no consequence, the storages are little-endian
-    storages: dict[str, Storage] = {}
+    storages: dict[str, TorchStorage] = {}
     made = pickles.next("object", _persistent(storages))
     keys = pickles.next("list of storages", after=storages).value
     begins, end = _laid_out(file, pickles.at, _checked(file, keys, storages), storages, made.value)
@@ -117,7 +117,7 @@ class _Pickles:
         self.at = 0
 
     def next(
-        self, what: str, persistent: Callable[[Any], Any] | None = None, after: dict[str, Storage] | None = None
+        self, what: str, persistent: Callable[[Any], Any] | None = None, after: dict[str, TorchStorage] | None = None
     ) -> Unpickled:
         """Run the next pickle; `after` are storages that must follow it, for the count of what is missing."""
         window = _WINDOW
@@ -149,7 +149,7 @@ def _no_storage(key: Any) -> Any:  # noqa: ARG001 - the machine's own signature
     raise Corrupt("a storage is named where only plain data belongs")
 
 
-def _persistent(storages: dict[str, Storage]) -> Callable[[Any], Any]:
+def _persistent(storages: dict[str, TorchStorage]) -> Callable[[Any], Any]:
     def resolve(key: Any) -> Any:
         kind, *fields = key if isinstance(key, tuple) and key else (None,)
         if kind == "module" and fields:
@@ -161,13 +161,13 @@ def _persistent(storages: dict[str, Storage]) -> Callable[[Any], Any]:
     return resolve
 
 
-def _storage(storages: dict[str, Storage], fields: list[Any]) -> Storage:
+def _storage(storages: dict[str, TorchStorage], fields: list[Any]) -> TorchStorage:
     kind, key, _, count, view = fields  # the third is the device that it was saved on: everything is read as it lies
     if not isinstance(kind, StorageType) or not isinstance(key, str):
         raise Corrupt(f"the description of storage {shown(key)} makes no sense")
     where = f"storage {key[:40]!r}"
     (count,) = checked_shape((count,), where, "its count of items")
-    whole = Storage(key, kind, count * kind.itemsize)
+    whole = TorchStorage(key, kind, count * kind.itemsize)
     if storages.setdefault(key, whole) != whole:
         raise Corrupt(f"{where} is described twice, not alike")
     if view is None:
@@ -177,10 +177,10 @@ def _storage(storages: dict[str, Storage], fields: list[Any]) -> Storage:
     offset, items = checked_shape(view[1:], where, "a view on it")
     if offset + items > count:
         raise Corrupt(f"{where}: a view reaches item {offset + items:,}, the storage has {count:,}")
-    return Storage(key, kind, items * kind.itemsize, offset * kind.itemsize)
+    return TorchStorage(key, kind, items * kind.itemsize, offset * kind.itemsize)
 
 
-def _checked(file: OpenFile, keys: Any, storages: dict[str, Storage]) -> list[str]:
+def _checked(file: OpenFile, keys: Any, storages: dict[str, TorchStorage]) -> list[str]:
     if not isinstance(keys, list) or len(keys) > COUNT_LIMIT or not all(isinstance(key, str) for key in keys):
         raise Corrupt(f"{file.path}: the list of storages is not a list of at most {COUNT_LIMIT:,} keys")
     listed = set(keys)
@@ -194,7 +194,7 @@ def _checked(file: OpenFile, keys: Any, storages: dict[str, Storage]) -> list[st
 
 
 def _laid_out(
-    file: OpenFile, at: int, keys: list[str], storages: dict[str, Storage], value: Any
+    file: OpenFile, at: int, keys: list[str], storages: dict[str, TorchStorage], value: Any
 ) -> tuple[dict[str, int], int]:
     """Return where each storage begins and the last one ends, each size compared with the one before its bytes."""
     begins: dict[str, int] = {}

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from milepost.checkpoints._codecs.pickle import unpickle
-from milepost.checkpoints._codecs.zip import STORED, Member, damaged, first_name, members, names, unpack
+from milepost.checkpoints._codecs.zip import STORED, ZipEntry, damaged, first_name, members, names, unpack
 from milepost.checkpoints._files.bounded import HEADER_LIMIT, OpenFile, identity_of, opened
 from milepost.checkpoints._files.layout import refused, shown, unread
-from milepost.checkpoints.formats._torch.storages import KNOWN, Storage, StorageType
-from milepost.checkpoints.formats._torch.table import Ground, step_of, tensors_of
+from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
+from milepost.checkpoints.formats._torch.table import StoragePlaces, step_of, tensors_of
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Program, Torn, Unsupported
@@ -43,18 +43,18 @@ class TorchZip:
             if state:
                 yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
 
-    def read(self, found: CheckpointFiles) -> Table:
+    def read(self, files: CheckpointFiles) -> Table:
         """Return the table; CRC-32 of every entry is checked, those of optimizer tensors aside, which nobody loads."""
-        with opened(found.path) as file:
+        with opened(files.path) as file:
             archive = _archive(file)
-            storages: dict[str, Storage] = {}
+            storages: dict[str, TorchStorage] = {}
             made = unpickle(
                 _small(archive, "data.pkl"), KNOWN, _persistent(archive, storages), f"{file.path}: data.pkl"
             )
-            ground = Ground(file, {key: archive.data(key).offset for key in storages}, archive.big)
-            tensors = tensors_of(ground, made.value, made.foreign)
+            places = StoragePlaces(file, {key: archive.data(key).offset for key in storages}, archive.big)
+            tensors = tensors_of(places, made.value, made.foreign)
             _verify(archive, storages, tensors)
-            step, source = step_of(ground, made.value)
+            step, source = step_of(places, made.value)
             notes = _notes(archive, tensors)
         return Table(self.name, tensors, step, source, made.foreign, notes)
 
@@ -67,11 +67,11 @@ class TorchZip:
 class _Archive:
     file: OpenFile
     root: str
-    entries: dict[str, Member]
+    entries: dict[str, ZipEntry]
     checked: bool
     big: bool = False
 
-    def data(self, key: str) -> Member:
+    def data(self, key: str) -> ZipEntry:
         """Return the entry of a storage; `KeyError` where there is none."""
         return self.entries[f"{self.root}/data/{key}"]
 
@@ -138,12 +138,12 @@ def _small(archive: _Archive, inner: str) -> bytes:
     return unpack(archive.file, item) if archive.checked else archive.file.at(item.offset, item.size, item.name)
 
 
-def _compressed(item: Member) -> str:
+def _compressed(item: ZipEntry) -> str:
     return f"entry {item.name!r} is compressed; torch stores them: save the file anew with torch.save"
 
 
-def _persistent(archive: _Archive, storages: dict[str, Storage]) -> Callable[[Any], Storage]:
-    def storage(key: Any) -> Storage:
+def _persistent(archive: _Archive, storages: dict[str, TorchStorage]) -> Callable[[Any], TorchStorage]:
+    def storage(key: Any) -> TorchStorage:
         if not isinstance(key, tuple) or len(key) != _ID_PARTS or key[0] != "storage":
             raise Corrupt("a persistent id that is no storage")
         _, kind, name, _, count = key
@@ -159,13 +159,13 @@ def _persistent(archive: _Archive, storages: dict[str, Storage]) -> Callable[[An
                 f"storage {name!r}: {count * kind.itemsize:,} bytes are declared, the archive holds {item.size:,}"
             )
         # One run of bytes may be seen as several types: each sight has its own.
-        storages[name] = Storage(name, kind, item.size)
+        storages[name] = TorchStorage(name, kind, item.size)
         return storages[name]
 
     return storage
 
 
-def _verify(archive: _Archive, storages: dict[str, Storage], tensors: Sequence[Tensor]) -> None:
+def _verify(archive: _Archive, storages: dict[str, TorchStorage], tensors: Sequence[Tensor]) -> None:
     if not archive.checked:
         return
     needed = [item.where.offset for item in tensors if item.role != "optimizer" and item.where.nbytes]
@@ -183,7 +183,7 @@ def _verify(archive: _Archive, storages: dict[str, Storage], tensors: Sequence[T
             raise damaged(archive.file, item, crc, f" (tensor {label!r})")
 
 
-def _any_in(starts: np.ndarray[Any, np.dtype[np.int64]], item: Member) -> bool:
+def _any_in(starts: np.ndarray[Any, np.dtype[np.int64]], item: ZipEntry) -> bool:
     first, last = np.searchsorted(starts, [item.offset, item.offset + item.size])
     return bool(last > first)
 

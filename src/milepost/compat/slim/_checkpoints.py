@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from milepost._internal.text import natural
-from milepost.checkpoints._files.companions import standing
+from milepost.checkpoints._files.shards import main_file
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.names import step_of_name
 from milepost.core.types import CheckpointFiles
@@ -191,4 +191,4 @@ def _same(name: str, other: object) -> bool:
 
 def torn(found: CheckpointFiles) -> Torn:
     """Return the error of a checkpoint that nobody finished."""
-    return Torn(found.failure[1] if found.failure is not None else f"{standing(found)}: it is still being written")
+    return Torn(found.failure[1] if found.failure is not None else f"{main_file(found)}: it is still being written")

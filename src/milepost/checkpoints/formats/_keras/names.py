@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from milepost._internal.text import natural
-from milepost.checkpoints._codecs.hdf5 import Dataset, Tree
+from milepost.checkpoints._codecs.hdf5 import Hdf5Dataset, Tree
 from milepost.checkpoints._files.roles import STEP_LIMIT, role_of
 from milepost.core.types import Role
 from milepost.errors import Corrupt
@@ -26,27 +26,29 @@ _OUTPUT = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedDataset:
     """A dataset, by the name and group under which a table lists it."""
 
-    dataset: Dataset
+    dataset: Hdf5Dataset
     name: str
     role: Role
     group: str = ""
 
 
-def named(tree: Tree, path: str) -> list[Named]:
+def named(tree: Tree, path: str) -> list[NamedDataset]:
     """Return every dataset of a file with its name and role, those of layers in the order in which they were saved."""
     place = next((one for one in _LEGACY_PLACES if tree.listed(one, "layer_names") is not None), None)
     if place is None:
-        return [Named(item, name, _role(tree, name)) for name, item in sorted(tree.datasets.items(), key=_natural)]
+        return [
+            NamedDataset(item, name, _role(tree, name)) for name, item in sorted(tree.datasets.items(), key=_natural)
+        ]
     found = list(_legacy(tree, place, path))
     taken = {item.dataset.path for item in found}
     rest = [item for name, item in tree.datasets.items() if name not in taken]
-    return found + [Named(item, item.path, "bookkeeping") for item in rest]
+    return found + [NamedDataset(item, item.path, "bookkeeping") for item in rest]
 
 
-def counts_steps(item: Named) -> bool:
+def counts_steps(item: NamedDataset) -> bool:
     """Tell whether a dataset is the optimizer's count of steps: one integer where Keras puts it."""
     held = item.dataset
     if item.role != "optimizer" or held.dtype is None or held.dtype.kind not in "iu" or held.shape != ():
@@ -69,7 +71,7 @@ def _role(tree: Tree, name: str) -> Role:
     return role_of("", name)
 
 
-def _legacy(tree: Tree, place: str, path: str) -> Iterator[Named]:
+def _legacy(tree: Tree, place: str, path: str) -> Iterator[NamedDataset]:
     head = f"{place}/" if place else ""
     layers = [*(tree.listed(place, "layer_names") or []), "top_level_model_weights"]
     seen: set[str] = set()
@@ -81,10 +83,10 @@ def _legacy(tree: Tree, place: str, path: str) -> Iterator[Named]:
             if name in seen:
                 raise Corrupt(f"{path}: two weights of layer {layer[:80]!r} are named {weight[:80]!r}")
             seen.add(name)
-            yield Named(_required(tree, f"{head}{layer}/{weight}", path), name, "weights")
+            yield NamedDataset(_required(tree, f"{head}{layer}/{weight}", path), name, "weights")
     for weight in tree.listed(_OPTIMIZER, "weight_names") or []:
         held = _required(tree, f"{_OPTIMIZER}/{weight}", path)
-        yield Named(held, plain(weight), "optimizer", _OPTIMIZER)
+        yield NamedDataset(held, plain(weight), "optimizer", _OPTIMIZER)
 
 
 def shortened(layer: str, weight: str) -> str:
@@ -107,11 +109,11 @@ def plain(weight: str) -> str:
     return _OUTPUT.sub("", weight)
 
 
-def _natural(pair: tuple[str, Dataset]) -> tuple[Any, ...]:
+def _natural(pair: tuple[str, Hdf5Dataset]) -> tuple[Any, ...]:
     return tuple(natural(part) for part in pair[0].split("/"))
 
 
-def _required(tree: Tree, place: str, path: str) -> Dataset:
+def _required(tree: Tree, place: str, path: str) -> Hdf5Dataset:
     if place not in tree.datasets:
         raise Corrupt(f"{path}: damaged: it lists {place[:120]!r}, and there is no such dataset")
     return tree.datasets[place]

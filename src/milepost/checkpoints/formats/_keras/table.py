@@ -6,11 +6,11 @@ from functools import lru_cache
 import numpy as np
 
 from milepost.checkpoints._codecs import hdf5_chunks as chunks
-from milepost.checkpoints._codecs.hdf5 import Dataset, tree
+from milepost.checkpoints._codecs.hdf5 import Hdf5Dataset, tree
 from milepost.checkpoints._codecs.hdf5_file import Window
 from milepost.checkpoints._files.bounded import identity_of, opened
 from milepost.checkpoints._files.layout import missing, name_of, refused
-from milepost.checkpoints.formats._keras.names import Named, as_step, counts_steps, named
+from milepost.checkpoints.formats._keras.names import NamedDataset, as_step, counts_steps, named
 from milepost.core.types import Extent, Identity, Tensor
 from milepost.errors import Torn
 
@@ -18,7 +18,7 @@ ENCODING = "hdf5"
 """How a tensor is stored that is neither raw nor absent: in chunks, within a header, or in a packed archive."""
 
 
-def tensors_of(window: Window, items: Sequence[Named]) -> list[Tensor]:
+def tensors_of(window: Window, items: Sequence[NamedDataset]) -> list[Tensor]:
     """Return the rows of a table."""
     path = window.file.path
     made = []
@@ -36,7 +36,7 @@ def tensors_of(window: Window, items: Sequence[Named]) -> list[Tensor]:
     return made
 
 
-def step_of(window: Window, items: Sequence[Named]) -> tuple[int | None, str | None]:
+def step_of(window: Window, items: Sequence[NamedDataset]) -> tuple[int | None, str | None]:
     """Return the optimizer's count of steps and where it stands; None twice where there is none."""
     for item in items:
         if counts_steps(item):
@@ -46,7 +46,7 @@ def step_of(window: Window, items: Sequence[Named]) -> tuple[int | None, str | N
     return None, None
 
 
-def bytes_of(window: Window, held: Dataset) -> bytes:
+def bytes_of(window: Window, held: Hdf5Dataset) -> bytes:
     """Return the values of a dataset in C order."""
     what = f"{window.file.path}: {held.path!r}"
     if held.compact is not None:
@@ -56,7 +56,7 @@ def bytes_of(window: Window, held: Dataset) -> bytes:
     return window.at(held.offset or 0, held.nbytes, what)
 
 
-def read_items(window: Window) -> list[Named]:
+def read_items(window: Window) -> list[NamedDataset]:
     """Return the datasets of a file by name, checked."""
     return named(tree(window), window.file.path)
 
@@ -75,6 +75,6 @@ def fetched(tensor: Tensor, frame: Callable[..., Window]) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _by_address(path: str, identity: Identity, begin: int, frame: Callable[..., Window]) -> dict[int, Dataset]:  # noqa: ARG001 - identity and begin are part of the cache's key
+def _by_address(path: str, identity: Identity, begin: int, frame: Callable[..., Window]) -> dict[int, Hdf5Dataset]:  # noqa: ARG001 - identity and begin are part of the cache's key
     with opened(path) as file:
         return {held.address: held for held in tree(frame(file)).datasets.values()}

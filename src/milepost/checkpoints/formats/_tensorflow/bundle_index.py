@@ -27,7 +27,7 @@ _HEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BundleEntry:
     """An entry: a tensor, or a slice of one.  `slices` is empty but for a variable that is kept in slices."""
 
     kind: int
@@ -40,14 +40,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class BundleIndex:
     """What an index says: tensors by name, slices by key, and how far each shard must reach."""
 
     path: str
     shards: int
     big: bool
-    tensors: dict[str, Row]
-    pieces: dict[bytes, Row]
+    tensors: dict[str, BundleEntry]
+    pieces: dict[bytes, BundleEntry]
     needed: dict[int, int]
 
     def shard(self, number: int) -> str:
@@ -90,7 +90,7 @@ def lacking(path: str, shards: int, needed: dict[int, int]) -> str | None:
     return f"{path}: {CUT}: {'; '.join(said[:_SHOWN])}{more}{AGAIN}"
 
 
-def index_of(file: OpenFile) -> Index:
+def index_of(file: OpenFile) -> BundleIndex:
     """Read an index; `Torn` where its end is absent, `Corrupt` where it contradicts itself."""
     if file.size > HEADER_LIMIT:
         raise Corrupt(f"{file.path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")
@@ -103,8 +103,8 @@ def index_of(file: OpenFile) -> Index:
     if first is None or first[0]:
         raise Corrupt(f"{file.path}: a table without a bundle's header: no index of a TensorFlow checkpoint")
     shards, big = _header(first[1], file.path)
-    tensors: dict[str, Row] = {}
-    pieces: dict[bytes, Row] = {}
+    tensors: dict[str, BundleEntry] = {}
+    pieces: dict[bytes, BundleEntry] = {}
     for key, value in entries:
         if key.startswith(b"\0"):
             pieces[key] = _row(value, shards, _about(file.path, key))
@@ -120,10 +120,12 @@ def index_of(file: OpenFile) -> Index:
             raise Corrupt(f"{file.path}: more than {COUNT_LIMIT:,} tensors")
     for name, row in tensors.items():
         _check(file.path, name, row, pieces)
-    return Index(file.path, shards, big, tensors, pieces, _reach(file.path, [*tensors.values(), *pieces.values()]))
+    return BundleIndex(
+        file.path, shards, big, tensors, pieces, _reach(file.path, [*tensors.values(), *pieces.values()])
+    )
 
 
-def places(index: Index, name: str) -> list[tuple[tuple[slice, ...], Row]]:
+def places(index: BundleIndex, name: str) -> list[tuple[tuple[slice, ...], BundleEntry]]:
     """Return where each slice of a variable lies in it, and its entry."""
     row = index.tensors[name]
     found = covered(row.shape, row.slices, _about(index.path, name.encode()))
@@ -148,9 +150,9 @@ def _header(data: memoryview, path: str) -> tuple[int, bool]:
     return shards, endianness == 1
 
 
-def _row(data: memoryview, shards: int, where: Callable[[], str]) -> Row:
+def _row(data: memoryview, shards: int, where: Callable[[], str]) -> BundleEntry:
     entry = Message(data, where)
-    row = Row(
+    row = BundleEntry(
         entry.integer(1),
         shape_of(entry.message(2), where),
         entry.integer(3),
@@ -170,7 +172,7 @@ def _row(data: memoryview, shards: int, where: Callable[[], str]) -> Row:
     return row
 
 
-def _check(path: str, name: str, row: Row, pieces: dict[bytes, Row]) -> None:
+def _check(path: str, name: str, row: BundleEntry, pieces: dict[bytes, BundleEntry]) -> None:
     """Check that a variable's slices are all there, of its type, and cover it."""
     if not row.slices:
         return
@@ -185,7 +187,7 @@ def _check(path: str, name: str, row: Row, pieces: dict[bytes, Row]) -> None:
             raise Corrupt(f"{where()}: its slice of shape {shape} is absent, or of another type or shape")
 
 
-def _reach(path: str, rows: Sequence[Row]) -> dict[int, int]:
+def _reach(path: str, rows: Sequence[BundleEntry]) -> dict[int, int]:
     """Return how far each shard must reach; `Corrupt` where two entries share bytes."""
     needed: dict[int, int] = {}
     for row in sorted((row for row in rows if not row.slices), key=lambda row: (row.shard, row.offset, row.size)):

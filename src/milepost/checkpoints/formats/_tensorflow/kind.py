@@ -10,7 +10,7 @@ from milepost.checkpoints._codecs.protobuf import BYTES, VARINT
 from milepost.checkpoints._codecs.sstable import MAGIC, open_table
 from milepost.checkpoints._files.bounded import opened
 from milepost.core.protocols import Entry
-from milepost.errors import CheckpointError, Corrupt
+from milepost.errors import CheckpointError
 
 Kind = Literal["bundle", "v1", "damaged", "other"]
 
@@ -20,7 +20,7 @@ _FIRST_FIELD = 1 << 3
 
 def kind_of_table(entry: Entry) -> Kind | None:
     """Return what kind of table a file is; None where it does not end as one."""
-    if entry.is_dir or _tail(entry) != MAGIC:
+    if entry.is_dir or entry.tail != MAGIC:
         return None
     try:
         with opened(entry.path) as file:
@@ -41,15 +41,3 @@ def begins_as_index(head: bytes) -> bool:
     """
     pairs = zip(head, _BEGINNING, strict=False)
     return bool(head) and all(found == expected or expected == ord("?") for found, expected in pairs)
-
-
-def _tail(entry: Entry) -> bytes:
-    """Return a file's last eight bytes, as the listing has read them; read now where it has not."""
-    held = getattr(entry, "tail", None)
-    if isinstance(held, bytes):
-        return held
-    try:
-        with opened(entry.path) as file:
-            return file.at(max(file.size - len(MAGIC), 0), min(file.size, len(MAGIC)), "its end")
-    except Corrupt:
-        return b""

@@ -37,7 +37,7 @@ _NUMBERS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class Traits:
     """What tells a tensor's role: its shape, whether it is of integers, and what its graph says of it."""
 
     shape: tuple[int, ...]
@@ -46,11 +46,11 @@ class Named:
     full_name: str = ""
 
 
-def roles_of(tensors: Mapping[str, Named]) -> dict[str, Role]:
+def roles_of(tensors: Mapping[str, Traits]) -> dict[str, Role]:
     """Return each tensor's role.
 
-    >>> row = Named((2,), False)
-    >>> roles = roles_of({"w": row, "w/Adam_1": row, "w/ExponentialMovingAverage": row, "global_step": Named((), True)})
+    >>> row, number = Traits((2,), False), Traits((), True)
+    >>> roles = roles_of({"w": row, "w/Adam_1": row, "w/ExponentialMovingAverage": row, "global_step": number})
     >>> list(roles.values())
     ['weights', 'optimizer', 'weights', 'bookkeeping']
     """
@@ -64,7 +64,7 @@ def roles_of(tensors: Mapping[str, Named]) -> dict[str, Role]:
     return found
 
 
-def _role(name: str, item: Named, beneath: bool) -> Role:  # noqa: FBT001 - private, and called once
+def _role(name: str, item: Traits, beneath: bool) -> Role:  # noqa: FBT001 - private, and called once
     last = name.rpartition("/")[2]
     if item.optimizer or _SLOT_MARK in name or (item.shape == () and _POWERS.fullmatch(last)):
         return "optimizer"
@@ -75,7 +75,7 @@ def _role(name: str, item: Named, beneath: bool) -> Role:  # noqa: FBT001 - priv
     return role_of("", name)
 
 
-def _slot_home(name: str, item: Named, tensors: Mapping[str, Named]) -> str | None:
+def _slot_home(name: str, item: Traits, tensors: Mapping[str, Traits]) -> str | None:
     """Return where the optimizer of a slot lies, "" where beside its variable; None for what is no slot.
 
     A slot lies under its variable's name and has its shape; Keras' lie under an optimizer's scope, and repeat the name.
@@ -95,7 +95,7 @@ def _slot_home(name: str, item: Named, tensors: Mapping[str, Named]) -> str | No
     return None
 
 
-def is_candidate(name: str, item: Named) -> bool:
+def is_candidate(name: str, item: Traits) -> bool:
     """Tell whether a tensor is one number that may tell the step."""
     return item.integer and math.prod(item.shape) == 1 and name.rpartition("/")[2] in CANDIDATES
 

@@ -24,7 +24,7 @@ _ROOM_FACTOR, _ROOM_FLOOR = 20, 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TrackedName:
     """What the graph says of a key: the variable's name, whether only an optimizer leads to it, its old full name."""
 
     name: str
@@ -48,13 +48,13 @@ def plain_name(key: str) -> str:
     return key.removesuffix(VALUE)
 
 
-def told_by(graph: memoryview, where: Where) -> dict[str, Told]:
+def names_by_key(graph: memoryview, where: Where) -> dict[str, TrackedName]:
     """Return what a serialised TrackableObjectGraph tells, by checkpoint key; `Corrupt` where it is damaged."""
     nodes = _nodes(graph, where)
     parents = _parents(nodes)
     inner: dict[int, dict[str, int]] = {}
     room = max(_ROOM_FACTOR * len(graph), _ROOM_FLOOR)
-    found: dict[str, Told] = {}
+    found: dict[str, TrackedName] = {}
     for number, node in enumerate(nodes):
         for key, full_name in node.keys:
             name = plain_name(key)
@@ -64,7 +64,7 @@ def told_by(graph: memoryview, where: Where) -> dict[str, Told]:
                 room -= len(name)
                 if room < 0:
                     raise Corrupt(f"{where()}: {len(graph):,} bytes hold names without end, not read")
-            found[key] = Told(name, not reached, full_name)
+            found[key] = TrackedName(name, not reached, full_name)
     return found
 
 

@@ -69,7 +69,7 @@ class StorageType:
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class TorchStorage:
     """A run of bytes in the file: its key, its type, its length in bytes, and where in the key's bytes it begins."""
 
     key: str
@@ -85,7 +85,7 @@ class View:
     `unsafe` marks what stands in a tensor's place and would be made by calling something that the file names.
     """
 
-    storage: Storage | None
+    storage: TorchStorage | None
     dtype: str
     offset: int
     shape: tuple[int, ...]
@@ -95,7 +95,7 @@ class View:
 
 
 def _view(storage: Any, dtype: str, offset: Any, shape: Any, strides: Any, odd: str | None = None) -> View:
-    if not isinstance(storage, Storage):
+    if not isinstance(storage, TorchStorage):
         raise Corrupt("a tensor is built on something that is no storage")
     where = f"a tensor on storage {storage.key[:40]!r}"
     sizes, steps = checked_shape(shape, where), checked_shape(strides, where, "the strides")
@@ -112,7 +112,7 @@ def _view(storage: Any, dtype: str, offset: Any, shape: Any, strides: Any, odd: 
 
 
 def _tensor_v2(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> View:
-    if not isinstance(storage, Storage):
+    if not isinstance(storage, TorchStorage):
         raise Corrupt("a tensor is built on something that is no storage")
     odd = storage.kind.odd or _lazy_bits(rest[2] if len(rest) > 2 else None)  # noqa: PLR2004 - metadata comes third
     return _view(storage, storage.kind.dtype, offset, shape, strides, odd)

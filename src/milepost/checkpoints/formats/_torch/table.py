@@ -18,7 +18,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class StoragePlaces:
     """Where the storages of an open file begin, by their keys, and whether its numbers are big-endian."""
 
     file: OpenFile
@@ -26,30 +26,30 @@ class Ground:
     big: bool = False
 
 
-def tensors_of(ground: Ground, value: Any, foreign: Sequence[str] = ()) -> tuple[Tensor, ...]:
+def tensors_of(places: StoragePlaces, value: Any, foreign: Sequence[str] = ()) -> tuple[Tensor, ...]:
     """Return the tensors of an unpickled object in the file's order.
 
     `foreign` are the names that were not imported.  Raises as `walk`, `Corrupt` for bombs, and `Unsafe` where there is
     no tensor at all but something that only foreign code could make.
     """
-    tensors = scalars_beside([_tensor(ground, *row) for row in walk(value, ground.file.path)])
+    tensors = scalars_beside([_tensor(places, *row) for row in walk(value, places.file.path)])
     if foreign and not tensors:
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         raise Unsafe(
-            f"{ground.file.path}: holds no tensors that can be read without running code: it names "
+            f"{places.file.path}: holds no tensors that can be read without running code: it names "
             f"{', '.join(foreign[:_SHOWN])}{more}, which was not run; save the weights with "
             "torch.save(model.state_dict())"
         )
     return tensors
 
 
-def step_of(ground: Ground, value: Any) -> tuple[int | None, str | None]:
+def step_of(places: StoragePlaces, value: Any) -> tuple[int | None, str | None]:
     """Return the training step that the object's top level tells, and where it stands; (None, None) without one."""
     mapping = top(value)
     for name in STEP_NAMES:
         found = mapping.get(name)
         if isinstance(found, View) and total(found.shape) == 1 and not found.odd:
-            found = _scalar(ground, found)
+            found = _scalar(places, found)
         if type(found) is int and 0 <= found < STEP_LIMIT:
             return found, f"content: {name}"
     return None, None
@@ -63,29 +63,29 @@ def named_by(value: Any, key: str) -> str:
     return "unnamed"
 
 
-def _tensor(ground: Ground, group: str, name: str, view: View) -> Tensor:
-    where, dtype = _place(ground, view)
+def _tensor(places: StoragePlaces, group: str, name: str, view: View) -> Tensor:
+    where, dtype = _place(places, view)
     role = role_of(group, name)
     if view.unsafe and role == "weights":
         role = "bookkeeping"  # to be looked at only if the model has a variable of that very name
     return Tensor(name, dtype, view.shape, where, role, group)
 
 
-def _place(ground: Ground, view: View) -> tuple[Extent, str]:
-    path = ground.file.path
+def _place(places: StoragePlaces, view: View) -> tuple[Extent, str]:
+    path = places.file.path
     if view.odd or view.storage is None:
         place = unsafe if view.unsafe else missing
         return place(view.odd or "no storage", path), view.dtype
     dtype = dtype_of(view.dtype)
     name = view.dtype
-    if ground.big and dtype.itemsize > 1:
+    if places.big and dtype.itemsize > 1:
         if dtype.kind == "V":
             return missing(f"big-endian {view.dtype}", path), name
         name = dtype.newbyteorder(">").str
     size = dtype.itemsize
-    if not affordable(total(view.shape) * size, ground.file.size):
+    if not affordable(total(view.shape) * size, places.file.size):
         raise Corrupt(f"{path}: shape {view.shape} needs {total(view.shape) * size:,} bytes: refused as a bomb")
-    offset = ground.begins[view.storage.key] + view.storage.begin
+    offset = places.begins[view.storage.key] + view.storage.begin
     reach = span(view.shape, view.strides)
     if not reach:
         return Extent(path, offset, 0), name
@@ -93,9 +93,9 @@ def _place(ground: Ground, view: View) -> tuple[Extent, str]:
     return Extent(path, offset + view.offset * size, reach * size, "raw", strides), name
 
 
-def _scalar(ground: Ground, view: View) -> int | None:
-    where, name = _place(ground, view)
+def _scalar(places: StoragePlaces, view: View) -> int | None:
+    where, name = _place(places, view)
     dtype = dtype_of(name)
     if dtype.kind not in "iu":
         return None
-    return int(np.frombuffer(ground.file.at(where.offset, dtype.itemsize, "the step"), dtype)[0])
+    return int(np.frombuffer(places.file.at(where.offset, dtype.itemsize, "the step"), dtype)[0])

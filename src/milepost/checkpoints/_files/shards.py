@@ -1,0 +1,108 @@
+"""Checkpoints of several files: which one stands for the checkpoint (its main file), and which are its shards.
+
+The main file is the one that its writer writes last; its identity is the checkpoint's.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import cache
+
+from milepost.checkpoints.names import INDEX
+from milepost.core.protocols import ShardedFormat
+from milepost.core.types import CheckpointFiles
+from milepost.registry import classes
+
+SAVED_MODEL = "saved_model.pb"
+"""What makes a folder a SavedModel."""
+_VARIABLES = os.path.join("variables", "variables.index")
+_MOST = 10_000
+"""Files of a folder that is one checkpoint: a folder with more is none."""
+
+
+def from_prefix(path: str) -> str:
+    """Return the path that the user means: a TensorFlow prefix means the `.index` file beside its shards.
+
+    >>> from_prefix("/usr")
+    '/usr'
+    """
+    return path + INDEX if not os.path.lexists(path) and os.path.isfile(path + INDEX) else path
+
+
+def main_name(name: str) -> str | None:
+    """Return the name of the main file that a file of this name is a shard of, by the name alone; None for no shard.
+
+    >>> main_name("model.safetensors") is None
+    True
+    """
+    return next((main for form in _sharded() if (main := form.main_name(name)) is not None), None)
+
+
+def main_file(files: CheckpointFiles) -> str:
+    """Return the path of a checkpoint's main file.
+
+    >>> from milepost.core.types import Identity
+    >>> main_file(CheckpointFiles("m", "x", ("m/a.index", "m/a.data"), Identity(0, 0, 0, 0, 0)))
+    'm/a.index'
+    """
+    return files.paths[0] if files.paths else files.path
+
+
+def main_file_in(folder: str) -> str:
+    """Return the main file of a folder that is one checkpoint: a SavedModel's index of variables, else the folder.
+
+    >>> main_file_in("/usr")
+    '/usr'
+    """
+    index = os.path.join(folder, _VARIABLES)
+    return index if os.path.isfile(index) and os.path.isfile(os.path.join(folder, SAVED_MODEL)) else folder
+
+
+def shards_of(path: str) -> list[str]:
+    """Return the paths of the shards of a checkpoint that lie beside its main file now.
+
+    >>> shards_of("/no/such/model.index")
+    []
+    """
+    folder, name = os.path.split(path)
+    try:
+        return sorted(os.path.join(folder, other) for other in os.listdir(folder) if main_name(other) == name)
+    except OSError:
+        return []
+
+
+def files_in(folder: str) -> Iterator[str]:
+    """Yield the paths, relative to it, of the ordinary files of a folder that is one checkpoint."""
+    count = 0
+    for base, _, names in os.walk(folder):
+        for name in sorted(names):
+            path = os.path.join(base, name)
+            count += 1
+            if count > _MOST:
+                return
+            if os.path.isfile(path) and not os.path.islink(path):
+                yield os.path.relpath(path, folder)
+
+
+def moved(path: str, place: str, to: str) -> str:
+    """Return a path beside or below `place` as it is called beside or below `to`.
+
+    >>> moved("/pins/1/m.data", "/pins/1/m.index", "/runs/m.index"), moved("/x", "/pins/1/m.index", "/runs/m.index")
+    ('/runs/m.data', '/x')
+    """
+    here = os.path.dirname(place) + os.sep
+    return os.path.dirname(to) + os.sep + path.removeprefix(here) if path.startswith(here) else path
+
+
+def reworded(text: str, place: str, to: str) -> str:
+    """Return a message with the names of files beside `place` as they are called beside `to`.
+
+    >>> reworded("/pins/1/m.data: 3 bytes", "/pins/1/m.index", "/runs/m.index")
+    '/runs/m.data: 3 bytes'
+    """
+    return text.replace(os.path.dirname(place) + os.sep, os.path.dirname(to) + os.sep) if place != to else text
+
+
+@cache
+def _sharded() -> tuple[ShardedFormat, ...]:
+    made = (kind() for kind in classes("checkpoints.formats").values())
+    return tuple(form for form in made if isinstance(form, ShardedFormat))

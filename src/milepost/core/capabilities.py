@@ -1,20 +1,23 @@
 """Which members of a seam an object has: the one place that looks, with the Protocol's name in hand."""
 
+import inspect
+from functools import cache
 from typing import Protocol, TypeVar, cast
 
 P = TypeVar("P")
+_ABSENT = object()
 
 
 def missing(thing: object, seam: type) -> list[str]:
-    """Return the public members of a Protocol that an object lacks, in the order of their declaration.
+    """Return the members of a Protocol that an object (or class) lacks, in the order of their declaration.
+
+    A method that cannot be called is lacking.  No property is computed.
 
     >>> from milepost.core.protocols import MeanMetric, Tabled
     >>> missing(object(), MeanMetric), missing(object(), Tabled)
     (['range', 'contribution'], ['tables'])
     """
-    declaring = [kind for kind in reversed(seam.__mro__) if kind not in (object, Protocol) and Protocol in kind.__mro__]
-    names = dict.fromkeys(name for kind in declaring for name in vars(kind) if not name.startswith("_"))
-    return [name for name in names if not hasattr(thing, name)]
+    return [name for name, is_method in members(seam).items() if not _offers(thing, name, is_method=is_method)]
 
 
 def capability(thing: object, kind: type[P]) -> P | None:
@@ -25,3 +28,23 @@ def capability(thing: object, kind: type[P]) -> P | None:
     True
     """
     return None if missing(thing, kind) else cast(P, thing)
+
+
+def is_begun(thing: object, kind: type) -> bool:
+    """Tell whether an object has one of a capability's methods, so that it means to have all of its members."""
+    return any(_offers(thing, name, is_method=True) for name, is_method in members(kind).items() if is_method)
+
+
+@cache
+def members(seam: type) -> dict[str, bool]:
+    """Return a Protocol's members in order, and whether each is a method (else it is a value or property)."""
+    declaring = [kind for kind in reversed(seam.__mro__) if kind not in (object, Protocol) and Protocol in kind.__mro__]
+    items = [(name, item) for kind in declaring for name, item in vars(kind).items() if not name.startswith("_")]
+    return {name: inspect.isfunction(item) for name, item in items}
+
+
+def _offers(thing: object, name: str, *, is_method: bool) -> bool:
+    if is_method:
+        return callable(getattr(thing, name, None))
+    # A property may read the whole data; what `__getattr__` hands on is not seen statically.
+    return inspect.getattr_static(thing, name, _ABSENT) is not _ABSENT or hasattr(thing, name)

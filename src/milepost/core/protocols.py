@@ -1,6 +1,9 @@
-"""The seams between rooms: every Protocol with its required members, each optional capability as one of its own."""
+"""The seams between rooms: every Protocol with its required members, each optional capability as one of its own.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+`milepost.core.capabilities` says what a thing has of them: no other code looks for members.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -14,6 +17,7 @@ from milepost.core.types import (
     Failure,
     Job,
     Json,
+    Overrides,
     Part,
     Table,
     Target,
@@ -79,20 +83,101 @@ class Model(Protocol):
         """Return what a checkpoint must restore, or None where the function takes whatever the checkpoint holds."""
 
     def load(self, tensors: Mapping[str, Array]) -> Any:
-        """Turn arrays by variable name into resident weights; several may be resident at once."""
+        """Turn arrays by variable name into loaded weights; those of several checkpoints may be loaded at once."""
 
     def predict(self, weights: Any, inputs: Any) -> Any:
         """Return the outputs (an array of the framework, or a dict of them) for one batch of inputs."""
 
 
-class Placed(Protocol):
-    """An adapter that runs on a device and can say on which, and with what."""
+class OnDevice(Protocol):
+    """A model that runs on a device of the user's choice (`--device`)."""
 
-    def on(self, device: str) -> "Model":
+    def on(self, device: str) -> Model:
         """Return the same adapter for another device."""
 
-    def environment(self) -> dict[str, Json]:
+
+class HasEnvironment(Protocol):
+    """A model that says what it runs with."""
+
+    def environment(self) -> Mapping[str, Json]:
         """Return framework, version, device, threads: recorded, never part of a key."""
+
+
+class DeclaresArithmetic(Protocol):
+    """A model whose user chose how it computes (dtypes, fixed feeds): another choice is another evaluation."""
+
+    def spec(self) -> Mapping[str, Json]:
+        """Return the choices as plain data: part of the evaluation's key; {} where all are the defaults."""
+
+
+class HasOverrides(Protocol):
+    """A model whose user may map a checkpoint's names to the model's by hand."""
+
+    @property
+    def overrides(self) -> Overrides:
+        """What the user gave."""
+
+
+class Restorer(Protocol):
+    """A function of the user's that restores a checkpoint in place of Milepost."""
+
+    @property
+    def place(self) -> str:
+        """What messages call it, where they would name a checkpoint's file."""
+
+    def __call__(self, path: str, variant: str) -> Mapping[str, Array]:
+        """Return the variables' values by name, as restored from a checkpoint's address."""
+
+
+class HasRestorer(Protocol):
+    """A model whose user may restore its variables with a function of his own."""
+
+    @property
+    def restorer(self) -> Restorer | None:
+        """The function, or None where Milepost restores."""
+
+
+class HasInitialValues(Protocol):
+    """A model with values of its own, which variables that a checkpoint lacks may keep (`--allow-missing`)."""
+
+    def initial(self, names: Sequence[str]) -> Mapping[str, Array]:
+        """Return the values that these variables were built with."""
+
+
+class Releases(Protocol):
+    """A model that keeps memory only for speed."""
+
+    def release(self) -> None:
+        """Give back what can be computed again; called where memory runs out."""
+
+
+class NamesChanges(Protocol):
+    """A model that can name the variables that a forward pass changes."""
+
+    def changes(self, weights: Any) -> Callable[[], list[str]]:
+        """Note the state of loaded weights now; the function that is returned names what has changed since."""
+
+
+class NamesSuspects(Protocol):
+    """A model that can name what makes its predictions differ from call to call: dropout, training mode."""
+
+    def suspects(self, weights: Any, inputs: Any) -> list[str]:
+        """Return what may be random, or depend on other rows; [] where nothing is known."""
+
+
+class NotesUnread(Protocol):
+    """A model that declares no variables and notes which tensors a prediction reads instead."""
+
+    def unread(self, weights: Any) -> list[str]:
+        """Return the names of the tensors that no prediction has read."""
+
+
+class HasFixedBatch(Protocol):
+    """A model that may take batches of one size only."""
+
+    @property
+    def fixed_batch(self) -> bool:
+        """Whether it takes no other size: then batches are neither halved by the model check nor by lack of memory."""
 
 
 class Source(Protocol):
@@ -262,3 +347,24 @@ class Export(Protocol):
 
     def write(self, records: Iterable[Mapping[str, Json]], target: str) -> None:
         """Write records and failures, plain data as `ls --json` prints them, to a target that it understands."""
+
+
+CAPABILITIES: Mapping[type, tuple[type, ...]] = {
+    Model: (
+        OnDevice,
+        HasEnvironment,
+        DeclaresArithmetic,
+        HasOverrides,
+        HasRestorer,
+        HasInitialValues,
+        Releases,
+        NamesChanges,
+        NamesSuspects,
+        NotesUnread,
+        HasFixedBatch,
+    ),
+    Source: (RandomAccess, Sliced, Described),
+    Task: (HoldsOutputs, Sampled),
+    Metric: (Bounded, MeanMetric, Tabled, FastBatches),
+}
+"""The optional capabilities of what an Evaluation is made of."""

@@ -1,6 +1,6 @@
 """The nouns of Milepost and the seams between its rooms: plain data and Protocols; nothing here does any work."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -111,6 +111,25 @@ class Variable:
     tied_to: str | None = None
     optional: bool = False
     also: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """How the user maps a checkpoint's names to a model's: recorded with every result, and part of its key.
+
+    `renames` lead from a checkpoint's name to the variable's; where both end in "/", or one does and the other is "",
+    from everything below one scope to another.  `keep` and `ignore` are names or glob patterns: of variables that are
+    not restored, whatever the checkpoint holds, and of tensors of the checkpoint.  `built` gives the kept values.
+    """
+
+    renames: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    built: Callable[[Sequence[str]], Mapping[str, Array]] | None = None
+
+    def __bool__(self) -> bool:
+        """Tell whether the user gave any."""
+        return bool(self.renames or self.keep or self.ignore)
 
 
 @dataclass(frozen=True, slots=True)

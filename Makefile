@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself: Python 3.11 to 3.13 and pip are enough.
 PYTHON ?= python3
-# A process a core; a file's tests stay together, since they share what is costly to make.
-PYTEST_ARGS ?= -n auto --dist loadfile
+# A process a core; a file's tests stay together, but for those that an idle process takes over at the end.
+PYTEST_ARGS ?= -n auto --dist worksteal
 BIN := .venv/bin
 ALL := torch,slim,jax,images,pandas,dev
 # A complete .venv serves the demo too; without one it gets a light one of its own.
@@ -9,11 +9,12 @@ DEMO := $(if $(wildcard .venv/.milepost-stamp),.venv,.venv-demo)
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help demo test check bench docs setup format
+.PHONY: help demo test test-wide check bench docs setup format
 
 help:
 	@echo "make demo    train a small real run, evaluate every checkpoint, show the table"
-	@echo "make test    run every test          make check   lint, types, layers, limits, generated files"
+	@echo "make test    run the tests           make check   lint, types, layers, limits, generated files"
+	@echo "make test-wide                       tests with trainers, peers and other back ends, and every fault"
 	@echo "make bench   run the benchmarks      make docs    write the generated pages and stubs"
 
 demo:
@@ -24,7 +25,10 @@ setup:
 	@$(PYTHON) scripts/setup_venv.py .venv $(ALL)
 
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not wide" $(PYTEST_ARGS)
+
+test-wide: setup
+	$(BIN)/python -m pytest -m wide --every-operation $(PYTEST_ARGS)
 
 check: setup
 	$(BIN)/python scripts/check.py

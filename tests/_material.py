@@ -1,5 +1,7 @@
 """What the tests of a whole run share: a small linear model, its checkpoints, its data, and what a run tells."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -7,9 +9,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+import milepost.cli
 from milepost._internal.atomic import PREFIX
 from milepost.core.types import Array
 from milepost.data.arrays import Arrays
@@ -28,6 +32,12 @@ MILEPOST = [sys.executable, "-c", "import sys, milepost.cli as c; sys.exit(c.mai
 
 # One thread a process, so that processes side by side do not fight for cores.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def import_path(*folders: object) -> str:
+    """Return a `PYTHONPATH` of folders, and of what this process was given: the code under test may lie there."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+
 
 _VOLATILE = {"seen", "created", "at", "id"}
 
@@ -211,15 +221,26 @@ def files_of(folder: Path) -> Iterator[str]:
         yield from (os.path.join(base, name) for name in names)
 
 
-def command(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `milepost` as a process and return what it printed."""
-    return subprocess.run(
-        [*MILEPOST, *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        **{"env": ENVIRONMENT, **options},
-    )
+Ended = subprocess.CompletedProcess[str]
+
+
+def command(*words: object, cwd: Path | None = None, env: Mapping[str, str] = ENVIRONMENT) -> Ended:
+    """Run `milepost` in this process, and return what it and the processes that it starts print."""
+    arguments = list(map(str, words))
+    with (
+        patch.dict(os.environ, env, clear=True),
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        code = milepost.cli.main(arguments)
+    return Ended(arguments, code, out.getvalue(), err.getvalue())
+
+
+def process(*words: object, **options: Any) -> Ended:
+    """Run `milepost` as a process of its own: where how one starts, imports or dies is what is tested."""
+    asked = {"env": ENVIRONMENT, **options}
+    return subprocess.run([*MILEPOST, *map(str, words)], capture_output=True, text=True, check=False, **asked)
 
 
 def lines_of(text: str) -> Told:

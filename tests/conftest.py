@@ -20,6 +20,26 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer all faults where a third of them is the rule."""
+    parser.addoption(
+        "--every-operation", action="store_true", help="strike at every operation, or 20 times, instead of a third"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Count tests of faults among the wide ones where they strike at every operation."""
+    for item in items:
+        if config.getoption("every_operation") and "stride" in getattr(item, "fixturenames", ()):
+            item.add_marker("wide")
+
+
+@pytest.fixture(scope="session")
+def stride(request: pytest.FixtureRequest) -> int:
+    """Return 3, so that a fault strikes at every third operation, or 1 with `--every-operation`."""
+    return 1 if request.config.getoption("every_operation") else 3
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Return where a store of the test's own may be made."""

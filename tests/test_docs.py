@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from tests._material import import_path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -38,7 +39,7 @@ def test_the_pages_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=named)
 def test_the_example_runs(example: Path, tmp_path: Path) -> None:
-    variables = {**os.environ, "PYTHONPATH": str(example.parent), "PYTHONWARNINGS": "error"}
+    variables = {**os.environ, "PYTHONPATH": import_path(example.parent), "PYTHONWARNINGS": "error"}
     command = [sys.executable, str(example)]
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

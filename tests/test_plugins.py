@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests._material import CLASSES, ENVIRONMENT, FEATURES, command, evaluation_of, examples, go, lines_of, weights_of
+from tests._material import (
+    CLASSES,
+    ENVIRONMENT,
+    FEATURES,
+    evaluation_of,
+    examples,
+    go,
+    import_path,
+    lines_of,
+    process,
+    weights_of,
+)
 
 from milepost.core.types import Array
 from milepost.errors import UsageError
@@ -234,12 +245,12 @@ def test_another_distribution_adds_a_metric_and_a_format_by_entry_point(tmp_path
         "    data={'test': Arrays(np.eye(8, dtype=np.float32), np.arange(8))},\n"
         "    task=Classification(outputs='logits'), metrics=[EvenRank()])\n"
     )
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
-    ended = command("run", "ev.py", "run", "--json", cwd=tmp_path, env=environment)
+    environment = {**ENVIRONMENT, "PYTHONPATH": import_path(tmp_path)}
+    ended = process("run", "ev.py", "run", "--json", cwd=tmp_path, env=environment)
     assert ended.returncode == 0, ended.stderr
     told = lines_of(ended.stdout)
     assert told.done == (1, 0, 0)
     assert told.value("even_rank", step=30) >= 0
     # Read without the model: the metric is built from its registered name.
-    ended = command("show", "30", "--batch-size", "3", "--json", cwd=tmp_path, env=environment)
+    ended = process("show", "30", "--batch-size", "3", "--json", cwd=tmp_path, env=environment)
     assert {item.get("batch_size") for item in lines_of(ended.stdout).of("record")} == {None, 256, 3}

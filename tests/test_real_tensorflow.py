@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests._material import ENVIRONMENT, command, lines_of
+from tests._material import ENVIRONMENT, import_path, lines_of, process
 
 EVALUATION = """
 import gzip
@@ -45,8 +45,8 @@ def test_9778_of_10000_although_its_state_file_names_another(
     file.write_text(EVALUATION.format(folder=str(shared_data / "mnist"), scale=scale))
     (tmp_path / "tensorflow.py").write_text("raise ImportError('there is none here')\n")
     checkpoints = shared_data / "checkpoints" / "mnist_mlp_tf1"
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
-    ended = command("run", file, checkpoints, "--store", tmp_path / "store", "--json", env=environment)
+    environment = {**ENVIRONMENT, "PYTHONPATH": import_path(tmp_path)}
+    ended = process("run", file, checkpoints, "--store", tmp_path / "store", "--json", env=environment)
     assert ended.returncode == 0, ended.stderr
     told = lines_of(ended.stdout)
     assert told.done == (1, 0, 0)

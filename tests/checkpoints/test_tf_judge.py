@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests._material import ENVIRONMENT
+from tests._material import ENVIRONMENT, import_path
 from tests.checkpoints._tf_writer import bundle, compressed, entry, header, saver_v1, table
 
 from milepost._internal.serialization import from_plain
@@ -239,7 +239,7 @@ assert not loaded & {"tensorflow", "keras", "tf_keras", "tf_slim", "snappy", "cr
 def test_inspect_needs_no_tensorflow(judged: Judged, tmp_path: Path) -> None:
     (tmp_path / "tensorflow.py").write_text("raise ImportError('tensorflow is not installed')\n")
     paths = [path_of(prefix) for prefix in judged[1]]
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
+    environment = {**ENVIRONMENT, "PYTHONPATH": import_path(tmp_path)}
     command = [sys.executable, "-c", INSPECT, *paths]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

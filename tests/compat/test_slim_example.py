@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests._material import import_path
+
 from milepost.evaluation.definition import is_foreign
 
 RIGHT = (299, 347)
@@ -27,7 +29,7 @@ def test_the_recipe_and_milepost_agree_for_every_batch_size(root: Path, shared_d
     script.write_text(BOTH)
     command = [sys.executable, str(script), str(folder), str(tmp_path)]
     # TensorFlow's own layers warn of one another; Python's flag would make that an error.
-    variables = {**os.environ, "PYTHONPATH": str(root / "examples" / "slim"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    variables = {**os.environ, "PYTHONPATH": import_path(root / "examples" / "slim"), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [

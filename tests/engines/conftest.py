@@ -1,11 +1,11 @@
 """Fakes for the two roles, reachable from this process and from those that it starts."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests._material import import_path
 
 from milepost.core.types import CheckpointFiles, Identity, Job, Target, Unit
 
@@ -16,8 +16,7 @@ FAKES = Path(__file__).parent / "fakes"
 def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Put the fakes on the path, and spools into a folder of the test's own."""
     monkeypatch.syspath_prepend(str(FAKES))
-    paths = [str(FAKES), *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.setenv("PYTHONPATH", import_path(FAKES))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     temporary = tmp_path / "temporary"
     temporary.mkdir()

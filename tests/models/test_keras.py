@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tests._material import import_path
 from tests.models import keras_cases as cases
 
 from milepost.errors import Mismatch, UsageError
@@ -36,7 +37,7 @@ def test_keras_3_on_tensorflow(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["jax", "torch"])
 def test_keras_3_on_another_back_end(name: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "KERAS_BACKEND": name, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "KERAS_BACKEND": name, "PYTHONPATH": import_path(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, str(Path(cases.__file__)), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -140,11 +140,12 @@ def operations(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
-def test_a_disk_that_fails_at_any_operation(fault: str, tmp_path: Path, calm: dict[str, bytes]) -> None:
+def test_a_disk_that_fails_at_any_operation(fault: str, stride: int, tmp_path: Path, calm: dict[str, bytes]) -> None:
     strikes, from_nth = FAULTS[fault]
     kinds = operations(tmp_path / "counted" / "store")
     chosen = [number for number, kind in enumerate(kinds, 1) if strikes is None or kind in strikes]
     assert len(chosen) > 100
+    chosen = chosen[::stride]
     said: list[str] = []
     for at in chosen:
         place = tmp_path / str(at)
@@ -179,22 +180,24 @@ def test_what_the_user_reads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("names", "content"), [("forced", "nothing"), ("all", "half"), ("worst", "nothing")])
-def test_a_power_cut_after_any_operation(names: str, content: str, tmp_path: Path, calm: dict[str, bytes]) -> None:
+def test_a_power_cut_after_any_operation(
+    names: str, content: str, stride: int, tmp_path: Path, calm: dict[str, bytes]
+) -> None:
     disk = Disk(tmp_path)
     folder = tmp_path / "store"
     with disk.watched(), promises(disk, folder) as made:
         work(folder)
-    for cut in range(len(disk.log) + 1):
+    for cut in range(0, len(disk.log) + 1, stride):
         place = tmp_path / f"cut-{cut}"
         after_power_cut(disk.log[:cut], place, names=names, content=content)
         sound(place / "store", standing(made, cut), calm, f"cut after {cut} operations: {disk.log[cut - 1][:2]}")
 
 
-def test_what_a_failed_run_left_is_forced_by_the_next(tmp_path: Path, calm: dict[str, bytes]) -> None:
+def test_what_a_failed_run_left_is_forced_by_the_next(stride: int, tmp_path: Path, calm: dict[str, bytes]) -> None:
     kinds = operations(tmp_path / "counted" / "store")
     chosen = [number for number, kind in enumerate(kinds, 1) if kind in SYNCS]
     assert len(chosen) > 20
-    for at in chosen:
+    for at in chosen[::stride]:
         place = tmp_path / str(at)
         place.mkdir()
         disk = Disk(place)
@@ -246,7 +249,9 @@ def claim(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
-def test_faults_while_claiming_and_reading_are_store_errors(fault: str, tmp_path: Path, calm: dict[str, bytes]) -> None:
+def test_faults_while_claiming_and_reading_are_store_errors(
+    fault: str, stride: int, tmp_path: Path, calm: dict[str, bytes]
+) -> None:
     folder = tmp_path / "store"
     work(folder)
     disk = Disk(tmp_path)
@@ -255,6 +260,7 @@ def test_faults_while_claiming_and_reading_are_store_errors(fault: str, tmp_path
     strikes, from_nth = FAULTS[fault]
     chosen = [number for number, kind in enumerate(disk.kinds, 1) if strikes is None or kind in strikes]
     assert len(chosen) > 5
+    chosen = chosen[::stride]
     raised = 0
     for at in chosen:
         disk = Disk(tmp_path)

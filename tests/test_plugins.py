@@ -69,7 +69,7 @@ import zlib
 from pathlib import Path
 
 from milepost.checkpoints._files.bounded import identity_of
-from milepost.core.types import Extent, Found, Table, Tensor
+from milepost.core.types import CheckpointFiles, Extent, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 
@@ -81,7 +81,7 @@ class Toy:
     def find(self, entries):
         for entry in entries:
             if entry.head.startswith(b"TOY2"):
-                yield Found(entry.path, self.name, (entry.path,), identity_of(entry.path))
+                yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path))
 
     def read(self, found):
         data = Path(found.path).read_bytes()
@@ -102,7 +102,7 @@ class Toy:
 '''
 
 ADAPTER = '''
-"""A model of two lines, whose weights are residents of its own kind."""
+"""A model of two lines, whose weights are of its own kind."""
 
 import numpy as np
 
@@ -182,7 +182,7 @@ def test_a_metric_of_one_file_is_found_and_judged(add: Add) -> None:
 
 
 def test_a_format_of_one_file_is_found_and_judged(add: Add, tmp_path: Path) -> None:
-    add("checkpoints", "toy_format", FORMAT)
+    add("checkpoints.formats", "toy_format", FORMAT)
     made = load("checkpoints.formats", "toy_format")
     (tmp_path / "laws").mkdir()
     check_format(
@@ -191,7 +191,7 @@ def test_a_format_of_one_file_is_found_and_judged(add: Add, tmp_path: Path) -> N
 
 
 def test_an_adapter_of_one_file_is_found_and_judged(add: Add) -> None:
-    add("frameworks", "toy_adapter", ADAPTER)
+    add("models", "toy_adapter", ADAPTER)
     made = load("models", "toy_adapter")
     inputs, _ = examples(8)
     check_framework(FrameworkCase(lambda: made(FEATURES, CLASSES), (weights_of(1), weights_of(2)), inputs))
@@ -199,8 +199,8 @@ def test_an_adapter_of_one_file_is_found_and_judged(add: Add) -> None:
 
 def test_all_three_work_together_at_once(add: Add, tmp_path: Path) -> None:
     add("metrics", "toy_even", METRIC)
-    add("checkpoints", "toy_format", FORMAT)
-    add("frameworks", "toy_adapter", ADAPTER)
+    add("checkpoints.formats", "toy_format", FORMAT)
+    add("models", "toy_adapter", ADAPTER)
     metric, model = load("metrics", "toy_even_rank"), load("models", "toy_adapter")
     (tmp_path / "run").mkdir()
     for step in (100, 200):
@@ -229,7 +229,8 @@ def test_another_distribution_adds_a_metric_and_a_format_by_entry_point(tmp_path
     described.mkdir()
     (described / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-plugin\nVersion: 1.0\n")
     (described / "entry_points.txt").write_text(
-        "[milepost.metrics]\ntoy_even_rank = toy_even:EvenRank\n[milepost.checkpoints]\ntoy_format = toy_format:Toy\n"
+        "[milepost.metrics]\ntoy_even_rank = toy_even:EvenRank\n"
+        "[milepost.checkpoints.formats]\ntoy_format = toy_format:Toy\n"
     )
     (tmp_path / "run").mkdir()
     write_toy(tmp_path / "run" / "weights.toy", weights_of(1), 30)

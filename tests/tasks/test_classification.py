@@ -3,15 +3,20 @@
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
+from milepost._internal.serialization import spec_of
 from milepost.core.types import Array
 from milepost.errors import DataError
 from milepost.tasks import Classification
 
-SPOILED = 2**31 - 1
+NONFINITE = 2**31 - 1
 LOGITS = Classification(outputs="logits")
 SHARES = Classification(outputs="probabilities")
 
@@ -57,11 +62,11 @@ def test_of_a_dict_of_outputs_the_one_of_the_declared_name_is_taken() -> None:
     "scores", [[np.nan, 1, 0], [0, np.nan, 1], [0, 1, np.inf], [np.inf] * 3, [-np.inf] * 3, [np.nan] * 3]
 )
 @pytest.mark.parametrize("label", [0, 1, 2])
-def test_spoiled_rows(scores: list[float], label: int) -> None:
+def test_nonfinite_rows(scores: list[float], label: int) -> None:
     found = reduced([scores, [0.0, 1.0, 2.0]], [label, 2])
     assert [found[name][0] for name in ("rank", "above", "ties", "prediction", "finite")] == [
-        SPOILED,
-        SPOILED,
+        NONFINITE,
+        NONFINITE,
         0,
         -1,
         0,
@@ -77,6 +82,43 @@ def test_minus_infinity_masks_a_class() -> None:
     np.testing.assert_allclose(found["nll"], [math.log(2), np.inf], rtol=1e-7)
     np.testing.assert_allclose(found["confidence"], [0.5, 0.5])
     np.testing.assert_allclose(found["squared_error"], [0.5, 1.5])
+
+
+@given(
+    st.sampled_from([np.float16, np.float32, np.float64, np.int8, np.uint8]).flatmap(
+        lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=6))
+    )
+)
+def test_the_margin_is_what_a_partition_gives(scores: Array) -> None:
+    before = scores.copy()
+    labels = np.zeros(len(scores), np.int64)
+    found = LOGITS.reduce(scores, labels, frozenset({"margin", "finite"}))
+    assert np.array_equal(scores, before, equal_nan=True), "the model's own array was written to"
+    usable = found["finite"] != 0
+    assert np.isnan(found["margin"][~usable]).all()
+    highest = np.partition(scores[usable].astype(np.float64), -2, axis=1)[:, -2:]
+    with np.errstate(over="ignore"):
+        expected = (highest[:, 1] - highest[:, 0]).astype(np.float32)
+    assert np.array_equal(found["margin"][usable], expected)
+    as_torch = LOGITS.reduce(torch.from_numpy(before), labels, frozenset({"margin"}))
+    assert np.array_equal(as_torch["margin"], found["margin"], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "margin"), [([3, 1, 3], 0), ([0, -np.inf], np.inf), ([0.5, 2, -np.inf], 1.5), ([np.nan, 1], np.nan)]
+)
+def test_margins_by_hand(scores: list[float], margin: float) -> None:
+    for made in (np.array([scores]), torch.tensor([scores]).bfloat16(), np.array([scores], ml_dtypes.bfloat16)):
+        found = LOGITS.reduce(made, np.array([0]), frozenset({"margin"}))["margin"]
+        assert found.dtype == np.float32
+        assert np.array_equal(found, [margin], equal_nan=True)
+
+
+@pytest.mark.parametrize("outputs", ["logits", "probabilities", "scores"])
+def test_the_margin_is_always_computed_and_changes_no_key(outputs: Any) -> None:
+    task = Classification(outputs=outputs)
+    assert task.columns()["margin"].always
+    assert spec_of(task) == {"name": "classification", "version": 1, "outputs": outputs}
 
 
 def test_probabilities_of_logits_by_hand() -> None:
@@ -129,7 +171,7 @@ def test_what_cannot_be_probabilities_is_refused(row: list[float]) -> None:
         reduced([[0.5, 0.5, 0.0], row], [0, 0], SHARES)
 
 
-def test_nan_among_probabilities_spoils_its_row_only() -> None:
+def test_nan_among_probabilities_makes_its_row_alone_nonfinite() -> None:
     found = reduced([[0.5, np.nan], [0.5, 0.5], [np.inf, 0.0]], [0, 0, 0], SHARES)
     assert found["finite"].tolist() == [0, 1, 0]
 

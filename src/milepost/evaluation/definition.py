@@ -43,7 +43,7 @@ class Evaluation:
     ...     metrics=[TopK(1)],
     ... )
     >>> sorted(evaluation.wanted)
-    ['finite', 'prediction', 'rank', 'ties']
+    ['finite', 'margin', 'prediction', 'rank', 'ties']
     """
 
     model: Model

@@ -34,6 +34,12 @@ _COLUMNS = (
         always=True,
     ),
     Column(
+        "margin",
+        "float32",
+        "the highest score minus the next highest, 0 where they tie; NaN where non-finite",
+        always=True,
+    ),
+    Column(
         "nll",
         "float32",
         "negative log-likelihood of the label in nats; +inf where its probability is 0 (-inf); NaN where non-finite",
@@ -133,6 +139,8 @@ class Classification:
 
     def _all(self, xp: Any, scores: Any, there: Any, best: Any, wanted: frozenset[str]) -> tuple[dict[str, Any], Any]:
         columns, fine = _order_columns(xp, scores, there, best)
+        if "margin" in wanted:
+            columns["margin"] = _margin(xp, scores, best[:, None])
         if self.outputs != "scores" and wanted & set(_SCORED):
             probable = _softmax if self.outputs == "logits" else _declared
             columns |= probable(xp, scores, there, best[:, None], wanted)
@@ -213,6 +221,19 @@ def _order_columns(xp: Any, scores: Any, labels: Any, best: Any) -> tuple[dict[s
         finite = xp.astype(fine, xp.uint8) * (1 + xp.astype(masked, xp.uint8))
     columns = {"rank": rank, "above": above, "ties": ties, "prediction": xp.astype(best, xp.int32), "finite": finite}
     return columns, fine
+
+
+def _margin(xp: Any, scores: Any, best: Any) -> Any:
+    """Subtract the second highest score from the highest, in float64, where no integers overflow."""
+    lowest = -xp.inf if xp.isdtype(scores.dtype, "real floating") else xp.iinfo(scores.dtype).min
+    if isinstance(scores, np.ndarray):
+        others = scores.copy()
+        np.put_along_axis(others, best, lowest, axis=1)
+    else:
+        classes = xp.arange(scores.shape[1], device=array_api_compat.device(scores))[None, :]
+        others = xp.where(classes == best, xp.asarray(lowest, dtype=scores.dtype), scores)
+    top = xp.take_along_axis(scores, best, axis=1)[:, 0]
+    return xp.astype(top, xp.float64) - xp.astype(xp.max(others, axis=1), xp.float64)
 
 
 def _softmax(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:

@@ -239,7 +239,7 @@ class RemoteReader:
 
     def table(self, found: dict[str, Json], spool: str) -> dict[str, Json]:
         """Return the table of a checkpoint as plain `Table`."""
-        table: dict[str, Json] = self._ask("table", {"found": found, "spool": spool})
+        table: dict[str, Json] = self._ask("table", {"files": found, "spool": spool})
         return table
 
     def inspect(self, path: str) -> dict[str, Json]:

@@ -17,6 +17,11 @@ def function(lines: int, parameters: int = 0) -> str:
     return f'def f({names}):\n    """One.\n\n    More.\n    """\n' + "    x = 1\n" * (lines - 1)
 
 
+def members(count: int) -> str:
+    """Return a class's body of so many public methods, and a private one."""
+    return "".join(f"    def m{number}(self): ...\n" for number in range(count)) + "    def _m(self): ...\n"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -25,6 +30,8 @@ def function(lines: int, parameters: int = 0) -> str:
         ("x = 1\n  y = 2\n", "a.py:2: is not Python: unexpected indent"),
         (function(5, parameters=9), "f has 9 parameters"),
         ("class A:\n    async def g(self, a, b, c, d, e, f, g, h, *, i): ...\n", "g has 9 parameters"),
+        ("class A:\n" + "    x: int\n" * 250, "A has 251 lines"),
+        ("class A:\n    a = 1\n" + members(15), "A has 16 public members, at most 15: a, m0, m1"),
     ],
 )
 def test_what_is_too_long_is_named(text: str, words: str) -> None:
@@ -37,6 +44,27 @@ def test_what_is_too_long_is_named(text: str, words: str) -> None:
 )
 def test_what_is_just_within_the_limits_passes(text: str) -> None:
     assert not list(check_limits.breaches("src/milepost/a.py", text))
+
+
+def test_what_the_files_are_together_is_named() -> None:
+    seams = {"src/milepost/core/protocols.py": "class OnDevice(Protocol):\n    def on(self): ...\n    unread: str\n"}
+    good = {
+        **seams,
+        "src/milepost/a.py": "class A:\n    class B: ...\nhasattr(model, 'trainable')\ngetattr(parser, 'on')\n",
+        "src/milepost/room/b.py": "class B:\n" + "    x: int\n" * 20 + members(15),
+        "src/milepost/testing/c.py": "hasattr(model, 'on')\n",
+    }
+    assert not [line for path, text in good.items() for line in check_limits.breaches(path, text)]
+    assert not list(check_limits.house(good))
+    probing = "class B: ...\nhasattr(self._model, 'on')\nx = getattr(model, 'unread', None)\n"
+    bad = {**good, "src/milepost/room/c.py": probing, **{f"src/milepost/{name}.py": "" for name in "vwxyz"}}
+    assert [line.split(":", 2)[1:] for line in check_limits.house(bad)] == [
+        [" 6 loose modules, at most 4", " a.py, v.py, w.py, x.py, y.py, z.py"],
+        ["1", " src/milepost/room/b.py has a class B too: give one of them another name"],
+        ["2", " hasattr looks for 'on' of a _model: ask core.capabilities"],
+        ["3", " getattr looks for 'unread' of a model: ask core.capabilities"],
+    ]
+    assert "23 rooms" in next(check_limits.house({**seams, **{f"src/milepost/r{i}/a.py": "" for i in range(22)}}))
 
 
 def test_compat_keeps_the_ancestors_signatures() -> None:

@@ -9,6 +9,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,22 @@ from milepost._internal import heartbeat
 from milepost._internal.serialization import digest, spec_of
 from milepost.checkpoints._files.shards import main_file
 from milepost.core.protocols import Metric, Source
-from milepost.core.types import Batch, CheckpointFiles, Failure, Job, Json, Part, Table, Target, Unit
+from milepost.core.types import (
+    Batch,
+    CheckpointFiles,
+    DataDescription,
+    Description,
+    Failure,
+    Identified,
+    Job,
+    Json,
+    MetricDescription,
+    Part,
+    ScoreRequest,
+    Table,
+    Target,
+    Unit,
+)
 from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import code_version, entries, load, settings_of
@@ -67,8 +83,8 @@ class Evaluator:
         self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
         self._sliced: set[tuple[Json, ...]] = set()
 
-    def describe(self) -> dict[str, Json]:
-        """Say what this evaluation is, as plain data: all that the driver plans with."""
+    def describe(self) -> Description:
+        """Return what this evaluation is: all that the driver plans with."""
         evaluation = self._evaluation
         variables = self._model.variables()
         data = {name: _described_source(source) for name, source in self._sources.items()}
@@ -76,25 +92,25 @@ class Evaluator:
         code = code_version(evaluation)
         # Last, for what builds model and data may read some.
         self._settings, self._readings = settings_of(evaluation), readings()
-        return {
-            "model": spec() if spec is not None else {},
-            "settings": self._settings,
-            "entry": evaluation.entry,
-            "entries": self._entries,
-            "signature": signature(variables) + self._said(code),
-            "variables": None if variables is None else len(variables),
-            "variants": list(evaluation.variants),
-            "task": spec_of(evaluation.task),
-            "metrics": [_described(metric) for metric in evaluation.metrics],
-            "batch_size": evaluation.batch_size,
-            "column_set": evaluation.column_set,
-            "kept": sorted(evaluation.kept),
-            "folded": [digest(spec_of(metric)) for metric in evaluation.folded],
-            "data": data,
-            "code": code,
-            "environment": self._environment(),
-            "file": evaluation.file,
-        }
+        return Description(
+            model=spec() if spec is not None else {},
+            settings=self._settings,
+            entry=evaluation.entry,
+            entries=tuple(self._entries),
+            signature=signature(variables) + self._said(code),
+            variables=None if variables is None else len(variables),
+            variants=tuple(evaluation.variants),
+            task=spec_of(evaluation.task),
+            metrics=tuple(_described(metric) for metric in evaluation.metrics),
+            batch_size=evaluation.batch_size,
+            column_set=evaluation.column_set,
+            kept=tuple(sorted(evaluation.kept)),
+            folded=tuple(digest(spec_of(metric)) for metric in evaluation.folded),
+            data=data,
+            code=code,
+            environment=self._environment(),
+            file=evaluation.file,
+        )
 
     def _said(self, code: Mapping[str, Json]) -> str:
         """Return what decides beside the variables what a checkpoint's content is for this model, or its failure."""
@@ -104,16 +120,16 @@ class Evaluator:
         # What a user's function restores is known by its code.
         return said + (f", by code {code['version']}" if getattr(self._model, "restorer", None) is not None else "")
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         """Restore a checkpoint's variants into the model's variables: digest or failure of each, and the step."""
-        rows: list[dict[str, Json]] = []
+        rows = list[Identified]()
         for variant in variants:
-            row: dict[str, Json] = {"variant": variant, "step": table.step, "step_source": table.step_source}
+            row = Identified(variant, step=table.step, step_source=table.step_source)
             try:
                 restored = self._restore(found.path, table, variant)
                 _check_same(found)
             except CheckpointError as error:
-                rows.append({**row, "digest": None, "failure": {"kind": error.kind, "message": str(error)}})
+                rows.append(replace(row, failure=Failure(error.kind, str(error))))
                 continue
             self._remember(found.path, variant, restored)
             notes = {
@@ -122,7 +138,7 @@ class Evaluator:
                 "foreign": list(table.foreign),
                 "notes": list(table.notes),
             }
-            rows.append({**row, "digest": restored.digest, "failure": None, "notes": notes})
+            rows.append(replace(row, digest=restored.digest, notes=notes))
         return rows
 
     def evaluate(self, unit: Unit, tables: Mapping[str, Table]) -> Iterator[tuple[Target, Part | Failure]]:
@@ -132,24 +148,21 @@ class Evaluator:
             self._check_settings()
             yield outcome
 
-    def score(self, argument: Mapping[str, Json]) -> list[dict[str, Json]]:
-        """Compute and publish the records of an evaluation that are not in the store yet; return the new ones.
-
-        `argument`: store, key, column_set, data, stop, `sizes` of batch means, and names of `slices`.
-        """
-        store = Store.open(argument["store"])
-        source: Any = self._sources[argument["data"]]
-        scored = scored_of(store, argument["key"], argument["column_set"], argument["stop"], source)
-        folder = store.evaluation(argument["key"])
-        wanted = [metric for metric in self._evaluation.metrics if digest(spec_of(metric)) in argument["metrics"]]
-        asked = argument["store"], argument["digest"], argument["stop"], *argument["slices"]
+    def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
+        """Compute and publish the records of an evaluation that are not in the store yet; return the new ones."""
+        store = Store.open(request.store)
+        source: Any = self._sources[request.data]
+        scored = scored_of(store, request.key, request.column_set, request.stop, source)
+        folder = store.evaluation(request.key)
+        wanted = [metric for metric in self._evaluation.metrics if digest(spec_of(metric)) in request.metrics]
+        asked = request.store, request.digest, request.stop, *request.slices
         if asked not in self._sliced:  # once for all checkpoints
-            complete(store.dataset(argument["digest"]), source, argument["slices"], argument["stop"])
+            complete(store.dataset(request.digest), source, request.slices, request.stop)
             self._sliced.add(asked)
-        known = slices_of(store, argument["digest"], argument["stop"]) if argument["slices"] else {}
-        slices = {name: known[name] for name in argument["slices"]}
+        known = slices_of(store, request.digest, request.stop) if request.slices else {}
+        slices = {name: known[name] for name in request.slices}
         made = []
-        for payload, tables in records(scored, wanted, argument["sizes"], slices):
+        for payload, tables in records(scored, wanted, request.sizes, slices):
             folder.records.publish(payload, tables)
             made.append(payload)
         return made
@@ -253,26 +266,19 @@ def _initial_of(model: Any) -> Initial:
     return initial
 
 
-def _described(metric: Metric) -> dict[str, Json]:
-    spec = spec_of(metric)
-    return {
-        "spec": spec,
-        "digest": digest(spec),
-        "headline": metric.headline,
-        "columns": list(metric.columns),
-        "direction": getattr(metric, "direction", None),
-    }
+def _described(metric: Metric) -> MetricDescription:
+    spec, direction = spec_of(metric), getattr(metric, "direction", None)
+    return MetricDescription(spec, digest(spec), metric.headline, tuple(metric.columns), direction)
 
 
-def _described_source(source: Source) -> dict[str, Json]:
+def _described_source(source: Source) -> DataDescription:
     """Return a source's size (a stream is read once for it), its fingerprint, and the digest of this."""
     fingerprint = source.fingerprint()
     size = source.size
     if size is None:
         size = sum(_counted(batch) for batch in source.batches(0, _ENDLESS, 4096))
     shown = getattr(source, "described", None)
-    described = {"described": shown()} if shown is not None else {}
-    return {"size": size, "fingerprint": fingerprint, "digest": digest([fingerprint, size]), **described}
+    return DataDescription(size, fingerprint, digest([fingerprint, size]), shown() if shown is not None else {})
 
 
 def _counted(batch: Batch) -> int:

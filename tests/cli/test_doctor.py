@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import stat
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,8 @@ def test_everything_is_examined_and_nothing_is_left_behind(tmp_path: Path) -> No
     checks = [item["check"] for item in told]
     assert checks[:6] == ["python", "platform", "milepost", "processors", "memory", "temporary folder"]
     assert {"extra torch", "extra images", "store", "checkpoints runs"} < set(checks)
-    assert [check for check in checks if check.startswith("sandbox ")][: len(confine.PARTS)] == [
-        f"sandbox {name}" for name in confine.PARTS
+    assert [check for check in checks if check.startswith("sandbox ")][: len(confine.MEASURES)] == [
+        f"sandbox {name}" for name in confine.MEASURES
     ]
     assert "hard links work" in messages(told, "store")
     assert "pinned by hard link" in messages(told, "checkpoints runs")
@@ -80,9 +81,9 @@ def test_what_was_asked_for_and_does_not_work_fails(tmp_path: Path) -> None:
 
 
 def test_a_leak_of_a_whole_sandbox_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    parts = [confine.Part("landlock", active=True, detail="ABI 7").plain()]
+    parts = [asdict(confine.Measure("landlock", active=True, detail="ABI 7"))]
     tried = {"read a checkpoint": "refused", "read a foreign file": "done", "start a program": "refused"}
-    monkeypatch.setattr(doctor, "try_out", lambda: {"parts": parts, "tried": tried})
+    monkeypatch.setattr(doctor, "try_out", lambda: {"measures": parts, "tried": tried})
     assert [(line.check, line.state) for line in doctor._sandbox()] == [
         ("sandbox landlock", "ok"),
         ("sandbox trial", "failed"),

@@ -61,7 +61,7 @@ def test_a_good_checkpoint_is_read(packed: bool, reader: ConfinedReader, tmp_pat
     table = reader.table(found, str(tmp_path / "spool"))
     where = table["tensors"][0]["where"]
     assert np.fromfile(where["file"], "<f8", 6, offset=where["offset"]).tolist() == [0, 1, 2, 3, 4, 5]
-    assert [part["name"] for part in reader.sandbox()] in (list(confine.PARTS), ["sandbox"])
+    assert [measure.name for measure in reader.sandbox()] in (list(confine.MEASURES), ["sandbox"])
 
 
 def test_a_new_folder_or_a_replaced_one_gets_a_reader_that_may_read_it(reader: ConfinedReader, tmp_path: Path) -> None:

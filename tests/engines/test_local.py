@@ -4,6 +4,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ import numpy as np
 import pytest
 
 from milepost import errors
-from milepost._internal.serialization import to_plain
-from milepost.core.types import CheckpointFiles, Failure, Job, Part, Unit
+from milepost.core.types import CheckpointFiles, Failure, Identified, Job, Part, ScoreRequest, Unit
 from milepost.engines._session import RoleSession
 from milepost.engines.inprocess import InProcess
 from milepost.engines.local import Local
@@ -145,12 +145,12 @@ def test_no_file_is_a_usage_error(job: MakeJob) -> None:
 
 def test_a_live_object_reaches_the_evaluator_in_process_only(job: MakeJob) -> None:
     with InProcess().open(job(live=[1, 2])) as session:
-        assert session.call("describe", None)["live"] == "[1, 2]"
+        assert session.describe().environment["live"] == "[1, 2]"
 
 
 def test_roles_are_processes_of_their_own(session: RoleSession) -> None:
-    evaluator = session.call("describe", None)["pid"]
-    reader = session.call("inspect", {"path": "x"})["pid"]
+    evaluator = session.describe().environment["pid"]
+    reader = session.inspect("x")["pid"]
     assert len({os.getpid(), evaluator, reader}) == 3
     session.close()
     wait_for_end(evaluator, reader)
@@ -162,45 +162,47 @@ def test_identify_is_rows_even_where_a_checkpoint_fails(
 ) -> None:
     with engine().open(job()) as session:
 
-        def identify(path: str) -> Any:
-            return session.call("identify", {"found": to_plain(found(path)), "variants": ["raw", "ema"]})
+        def identify(path: str) -> list[Identified]:
+            return session.identify(found(path), ["raw", "ema"])
 
         good = identify("a")
-        assert [(row["variant"], row["digest"], row["step"]) for row in good] == [
+        assert [(row.variant, row.digest, row.step) for row in good] == [
             ("raw", "a-raw-4", 7),
             ("ema", "a-ema-4", 7),
         ]
-        assert [row["failure"]["kind"] for row in identify("torn")] == ["torn", "torn"]
-        strange = identify("bug-reader")[0]["failure"]
-        assert strange["kind"] == "corrupt"
-        assert "KeyError: 'bug-reader'" in strange["message"]
-        assert [row["failure"]["kind"] for row in identify("bug")] == ["model error", "model error"]
+        assert [row.failure and row.failure.kind for row in identify("torn")] == ["torn", "torn"]
+        strange = identify("bug-reader")[0].failure
+        assert strange is not None
+        assert strange.kind == "corrupt"
+        assert "KeyError: 'bug-reader'" in strange.message
+        assert [row.failure and row.failure.kind for row in identify("bug")] == ["model error", "model error"]
 
 
 def test_a_checkpoint_that_kills_is_a_crashed_row_and_the_next_is_read(
     session: RoleSession, found: Callable[[str], CheckpointFiles]
 ) -> None:
     for path, role in [("killer", "evaluator"), ("die", "reader"), ("garbage", "reader")]:
-        row = session.call("identify", {"found": to_plain(found(path)), "variants": ["raw"]})[0]
-        assert row["failure"]["kind"] == "crashed"
-        assert f"the {role} process" in row["failure"]["message"]
-        assert session.call("identify", {"found": to_plain(found("a")), "variants": ["raw"]})[0]["digest"]
+        failure = session.identify(found(path), ["raw"])[0].failure
+        assert failure is not None
+        assert failure.kind == "crashed"
+        assert f"the {role} process" in failure.message
+        assert session.identify(found("a"), ["raw"])[0].digest
 
 
 def test_a_question_in_the_middle_of_a_unit_is_refused(session: RoleSession, unit: MakeUnit) -> None:
     running = session.run([unit()])
     next(running)
     with pytest.raises(errors.UsageError, match="in the middle of a unit"):
-        session.call("describe", None)
-    assert session.call("discover", {"paths": ["x"], "match": None})[0]["path"] == "x"
+        session.describe()
+    assert session.discover(["x"])[0].path == "x"
     assert len(list(running)) == 5
 
 
 def test_the_spool_holds_a_few_checkpoints_only(
     session: RoleSession, found: Callable[[str], CheckpointFiles], temporary: Path
 ) -> None:
-    tables = [session.call("table", to_plain(found(f"c{number}"))) for number in range(20)]
-    files = [Path(table["tensors"][0]["where"]["file"]) for table in tables]
+    tables = [session.table(found(f"c{number}")) for number in range(20)]
+    files = [Path(table.tensors[0].where.file) for table in tables]
     assert [file.exists() for file in files] == [False] * 16 + [True] * 4
     session.close()
     assert list(temporary.iterdir()) == []
@@ -216,16 +218,17 @@ def test_the_real_reader_fills_the_spool(
     np.savez_compressed(runs / "step-900.npz", w=weights)
     (runs / "step-901.npz").write_bytes(b"no archive")
     with engine().open(job(reader="milepost.checkpoints.reader:Reader")) as session:
-        good, bad = session.call("discover", {"paths": [str(runs)], "match": None})
-        where = session.call("table", good)["tensors"][0]["where"]
-        np.testing.assert_array_equal(np.fromfile(where["file"], "<f4", 1000, offset=where["offset"]), weights)
-        assert Path(where["file"]).is_relative_to(temporary)
-        row = session.call("identify", {"found": bad, "variants": ["raw"]})[0]
-        assert row["failure"]["kind"] in ("corrupt", "torn")
+        good, bad = session.discover([str(runs)])
+        where = session.table(good).tensors[0].where
+        np.testing.assert_array_equal(np.fromfile(where.file, "<f4", 1000, offset=where.offset), weights)
+        assert Path(where.file).is_relative_to(temporary)
+        failure = session.identify(bad, ["raw"])[0].failure
+        assert failure is not None
+        assert failure.kind in ("corrupt", "torn")
         with pytest.raises(errors.CheckpointError, match=r"step-901\.npz"):
-            session.call("table", bad)
+            session.table(bad)
         with pytest.raises(errors.UsageError, match="nowhere"):
-            session.call("discover", {"paths": [str(runs / "nowhere")], "match": None})
+            session.discover([str(runs / "nowhere")])
     assert list(temporary.iterdir()) == []
 
 
@@ -234,6 +237,7 @@ def test_score_passes_through_and_its_bugs_are_errors_of_the_file(
     engine: type[InProcess | Local], job: MakeJob
 ) -> None:
     with engine().open(job()) as session:
-        assert session.call("score", {"n": 4}) == [{"value": 0.25}]
+        request = ScoreRequest("store", "key", "set", "test", "digest", 4, (), (), ())
+        assert session.score(request) == [{"value": 0.25}]
         with pytest.raises(errors.EvaluationFileError, match=r"(?s)while computing its metrics.*ZeroDivisionError"):
-            session.call("score", {"n": 0})
+            session.score(replace(request, stop=0))

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from tests.engines.test_ends import gone, until
 
-from milepost._internal.serialization import to_plain
 from milepost.core.types import CheckpointFiles, Failure, Job, Part, Unit
 from milepost.engines._session import RoleSession
 from milepost.engines.local import Local
@@ -72,7 +71,7 @@ def test_who_identifies_a_checkpoint_evaluates_it(
 ) -> None:
     with Local().open(job(workers=2)) as session:
         for path in FOUR:
-            session.call("identify", {"found": to_plain(found(path)), "variants": ["raw"]})
+            session.identify(found(path), ["raw"])
         came = rows_of(session, unit("who", paths=FOUR))
         by = {path: {item.environment["identified"] for item in items} for path, items in came.items()}
     assert by == {path: {True} for path in FOUR}

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milepost._internal.serialization import to_plain
 from milepost.core.types import CheckpointFiles, Failure, Job, Part, Unit
 from milepost.engines._session import RoleSession
 from milepost.engines.local import Local
@@ -67,9 +66,9 @@ def test_a_file_cut_off_under_its_map_is_torn_and_the_others_only_crashed(
 
 def test_one_death_while_loading_is_forgiven(job: Callable[..., Job], found: Callable[[str], CheckpointFiles]) -> None:
     with Local().open(job()) as session:
-        (row,) = session.call("identify", {"found": to_plain(found("once")), "variants": ["raw"]})
-    assert row["failure"] is None
-    assert row["digest"].startswith("once-raw")
+        (row,) = session.identify(found("once"), ["raw"])
+    assert row.failure is None
+    assert str(row.digest).startswith("once-raw")
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "soon", True])

@@ -201,18 +201,22 @@ def reported(places: tuple[Path, Path, Path], before: str = "", **env: str) -> d
     return {part["name"]: part for part in json.loads(done.stdout)}
 
 
+def lacking(measures: dict[str, Any]) -> str | None:
+    return confine.lacking(confine.Measure(**item) for item in measures.values())
+
+
 @needs_landlock
 @needs_seccomp
 def test_what_holds_is_told_and_what_does_not_with_why(places: tuple[Path, Path, Path]) -> None:
     parts = reported(places)
-    assert tuple(parts) == confine.PARTS
+    assert tuple(parts) == confine.MEASURES
     assert all(part["active"] for part in parts.values())
     assert f"ABI {landlock.abi()}" in parts["landlock"]["detail"]
-    assert confine.lacking(parts.values()) is None
+    assert lacking(parts) is None
     parts = reported(places, "_landlock.abi = lambda: 0")
     assert not parts["landlock"]["active"]
     assert parts["seccomp"]["active"]
-    assert "the kernel has none (Linux 5.13 or later)" in (confine.lacking(parts.values()) or "")
+    assert "the kernel has none (Linux 5.13 or later)" in (lacking(parts) or "")
     running = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()"
     assert "2 threads run already" in reported(places, running)["landlock"]["detail"]
     (only,) = reported(places, MILEPOST_SANDBOX="off").values()

@@ -120,17 +120,18 @@ def _sandbox() -> Iterator[Line]:
         advice = f"as a last resort, {confine.SWITCH}=off reads checkpoints without it"
         yield Line("sandbox", "failed", f"a process that locks itself in could not be tried: {error}", advice)
         return
-    whole = all(part["active"] for part in told["parts"])
-    for part in told["parts"]:
-        advice = "" if part["active"] else "without it, read only checkpoints of people whom you trust"
-        yield Line(f"sandbox {part['name']}", "ok" if part["active"] else "warning", part["detail"], advice)
+    whole = all(measure["active"] for measure in told["measures"])
+    for measure in told["measures"]:
+        advice = "" if measure["active"] else "without it, read only checkpoints of people whom you trust"
+        state = "ok" if measure["active"] else "warning"
+        yield Line(f"sandbox {measure['name']}", state, measure["detail"], advice)
     for what, how in told["tried"].items():
         allowed = what in _ALLOWED
         if (how == "done") == allowed:
             yield Line("sandbox trial", "ok", f"to {what}: {'works' if allowed else 'refused'}")
         else:
             advice = (
-                "please report it, with this output" if whole or allowed else "see the parts that are missing above"
+                "please report it, with this output" if whole or allowed else "see the measures that are missing above"
             )
             state = "failed" if whole or allowed else "warning"
             yield Line("sandbox trial", state, f"to {what}: {'refused' if allowed else 'NOT refused'}", advice)

@@ -14,11 +14,14 @@ from milepost.core.types import (
     CheckpointFiles,
     Column,
     Columns,
+    Description,
     Failure,
+    Identified,
     Job,
     Json,
     Overrides,
     Part,
+    ScoreRequest,
     Table,
     Target,
     Tensor,
@@ -326,10 +329,28 @@ class Engine(Protocol):
 
 
 class Session(Protocol):
-    """An open engine: three calls, and `close`."""
+    """An open engine."""
 
-    def call(self, method: str, argument: Json) -> Json:
-        """Ask the evaluator or reader a plain question: `describe`, `discover`, `identify`, `inspect`."""
+    def describe(self) -> Description:
+        """Return what the evaluation is."""
+
+    def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
+        """Return the checkpoints under the paths; raise `UsageError` for a path that is absent."""
+
+    def inspect(self, path: str) -> Mapping[str, Json]:
+        """Return what `milepost inspect` shows of one checkpoint."""
+
+    def table(self, files: CheckpointFiles) -> Table:
+        """Return the table of a checkpoint's tensors; raise the `CheckpointError` of one that cannot be read."""
+
+    def identify(self, files: CheckpointFiles, variants: Sequence[str]) -> list[Identified]:
+        """Return weights digest or failure of each variant; one that cannot be read or restored raises nothing."""
+
+    def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
+        """Compute and publish the records that are missing; return these."""
+
+    def sandbox_warning(self) -> str | None:
+        """Return what the reader's sandbox lacks, in a sentence; None where it lacks nothing, or no process reads."""
 
     def run(self, units: Iterable[Unit]) -> Iterator[tuple[Target, Part | Failure]]:
         """Evaluate units; yields parts as they are ready, any order, at least once."""

@@ -240,3 +240,83 @@ class Failure:
 
     kind: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDescription:
+    """A metric of an evaluation: `digest` is that of its `spec`; `direction` is None where the metric states none."""
+
+    spec: Mapping[str, Json]
+    digest: str
+    headline: str
+    columns: tuple[str, ...]
+    direction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataDescription:
+    """A data set of an evaluation: its number of rows, its fingerprint, the digest of both, what the source adds."""
+
+    size: int
+    fingerprint: Mapping[str, Json]
+    digest: str
+    described: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an evaluation is, as plain data: all that the driver plans with.
+
+    `signature` stands for what decides a checkpoint's weights digest or failure: variables, overrides, options.
+    `entries` are all evaluations of the file, `entry` is this one's name; `folded` are the digests of the metrics that
+    have states instead of kept columns.
+    """
+
+    signature: str = ""
+    variants: tuple[str, ...] = ("raw",)
+    task: Mapping[str, Json] = field(default_factory=dict)
+    metrics: tuple[MetricDescription, ...] = ()
+    batch_size: int = 1
+    column_set: str = ""
+    kept: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
+    data: Mapping[str, DataDescription] = field(default_factory=dict)
+    code: dict[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Json] = field(default_factory=dict)
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    entry: str | None = None
+    entries: tuple[str, ...] = ()
+    variables: int | None = None
+    environment: Mapping[str, Json] = field(default_factory=dict)
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """One variant of a checkpoint as an evaluation knows it: the digest of its weights, or why there is none."""
+
+    variant: str
+    digest: str | None = None
+    failure: Failure | None = None
+    step: int | None = None
+    step_source: str | None = None
+    notes: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """The records to compute from kept columns: the evaluation `key` in `store`, its rows [0, stop), and which metrics.
+
+    `metrics` are digests of specs, `sizes` batch sizes of batch means, `slices` names; `digest` is that of the data set
+    `data`.
+    """
+
+    store: str
+    key: str
+    column_set: str
+    data: str
+    digest: str
+    stop: int
+    metrics: tuple[str, ...]
+    sizes: tuple[int, ...]
+    slices: tuple[str, ...]

@@ -1,12 +1,25 @@
 """The two roles that a session plays against, however far away they are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from milepost.core.types import CheckpointFiles, Failure, Job, Json, Part, Table, Target, Unit
+from milepost.core.types import (
+    CheckpointFiles,
+    Description,
+    Failure,
+    Identified,
+    Job,
+    Json,
+    Part,
+    ScoreRequest,
+    Table,
+    Target,
+    Unit,
+)
 from milepost.engines._errors import as_checkpoint_error, as_file_error
 from milepost.errors import UsageError
 from milepost.registry import resolve
+from milepost.sandbox.confine import Measure
 
 EVALUATOR = "milepost.evaluator:open_evaluator"
 READER = "milepost.checkpoints.reader:Reader"
@@ -32,20 +45,20 @@ class Reader(Protocol):
 class Confined(Protocol):
     """A reader in a process of its own, under a sandbox."""
 
-    def sandbox(self) -> list[dict[str, Json]]:
-        """Return the parts of the sandbox, as plain `sandbox.Part`."""
+    def sandbox(self) -> list[Measure]:
+        """Return the measures of the sandbox."""
 
 
 class Evaluator(Protocol):
     """Holds the model and the data."""
 
-    def describe(self) -> dict[str, Json]:
-        """Return the evaluation's specification."""
+    def describe(self) -> Description:
+        """Return what the evaluation is."""
 
-    def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
-        """Publish and return the records that are missing; `argument` is plain data that passes as it is."""
+    def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
+        """Publish and return the records that are missing."""
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         """Return digest or failure of each variant of a checkpoint."""
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
@@ -65,17 +78,17 @@ class Guarded:
         with as_file_error(job.file, "opening it"):
             self._evaluator: Evaluator = resolve(address(job, "evaluator", EVALUATOR))(job)
 
-    def describe(self) -> dict[str, Json]:
-        """Return the evaluation's specification."""
+    def describe(self) -> Description:
+        """Return what the evaluation is."""
         with as_file_error(self._file, "describing it"):
             return self._evaluator.describe()
 
-    def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
+    def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Publish and return the records that are missing."""
         with as_file_error(self._file, "computing its metrics"):
-            return self._evaluator.score(argument)
+            return self._evaluator.score(request)
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         """Return digest or failure of each variant of a checkpoint."""
         with as_checkpoint_error(f"loading {found.path}"):
             return self._evaluator.identify(found, table, variants)

@@ -1,19 +1,19 @@
-"""A session: the driver's three calls, the same whichever processes play the other roles."""
+"""A session: what the driver asks of an open engine, the same whichever processes play the other roles."""
 
-import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from milepost._internal.serialization import from_plain, to_plain
-from milepost.core.types import CheckpointFiles, Json, Target, Unit
+from milepost._internal.serialization import from_plain
+from milepost.core.types import CheckpointFiles, Description, Identified, Json, ScoreRequest, Table, Target, Unit
 from milepost.engines._errors import failure_of
 from milepost.engines._failures import check_whole, rows, share
 from milepost.engines._roles import Confined, Evaluator, Outcome, Reader
 from milepost.engines._spool import Spool
 from milepost.engines._tables import Tables
 from milepost.errors import CheckpointError, Crashed, UsageError
+from milepost.sandbox.confine import lacking
 
 
 class RoleSession:
@@ -37,37 +37,43 @@ class RoleSession:
         """Close it."""
         self.close()
 
-    def call(self, method: str, argument: Json) -> Json:
-        """Ask a plain question.
-
-        - `discover` `{"paths": [...], "match": None}`: a list of plain `Found`
-        - `table`, a plain `Found`: its plain `Table`
-        - `inspect` `{"path": ...}`: what it holds
-        - `describe` None: the evaluation's specification
-        - `score`, the evaluator's own argument: the records that were missing
-        - `identify` `{"found": plain Found, "variants": [...]}`: a row a variant, `{"variant", "digest", "failure",
-          "step"}`; a checkpoint that cannot be read or restored is a row with a failure, never an error
-        - `sandbox` None: the parts of the reader's sandbox, as plain `sandbox.Part`; none where there is no process
-        """
+    def describe(self) -> Description:
+        """Return what the evaluation is."""
         self._check_open()
-        match method:
-            case "discover":
-                return self._reader.discover(list(argument["paths"]), argument.get("match"))
-            case "table":
-                return self._table(argument)
-            case "inspect":
-                return self._reader.inspect(str(argument["path"]))
-            case "describe":
-                return self._evaluator.describe()
-            case "score":
-                return self._evaluator.score(argument)
-            case "identify":
-                return self._identify(argument)
-            case "sandbox":
-                return self._reader.sandbox() if isinstance(self._reader, Confined) else []
-        raise UsageError(
-            f"a session is not asked for {method!r}: only discover, table, inspect, describe, score, identify, sandbox"
-        )
+        return self._evaluator.describe()
+
+    def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
+        """Return the checkpoints under the paths."""
+        self._check_open()
+        return [from_plain(CheckpointFiles, one) for one in self._reader.discover(list(paths), match)]
+
+    def inspect(self, path: str) -> Mapping[str, Json]:
+        """Return what `milepost inspect` shows of one checkpoint."""
+        self._check_open()
+        return self._reader.inspect(path)
+
+    def table(self, files: CheckpointFiles) -> Table:
+        """Return the table of a checkpoint's tensors."""
+        self._check_open()
+        return self._tables.get(files)
+
+    def identify(self, files: CheckpointFiles, variants: Sequence[str]) -> list[Identified]:
+        """Return weights digest or failure of each variant; one that cannot be read or restored raises nothing."""
+        self._check_open()
+        try:
+            return self._identified(files, variants)
+        except CheckpointError as error:
+            return [Identified(variant, failure=failure_of(error)) for variant in variants]
+
+    def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
+        """Compute and publish the records that are missing; return these."""
+        self._check_open()
+        return self._evaluator.score(request)
+
+    def sandbox_warning(self) -> str | None:
+        """Return what the reader's sandbox lacks, in a sentence; None where it lacks nothing, or no process reads."""
+        self._check_open()
+        return lacking(self._reader.sandbox()) if isinstance(self._reader, Confined) else None
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
         """Evaluate units one after the other; a checkpoint that fails is a `Failure`, and the rest goes on."""
@@ -84,21 +90,7 @@ class RoleSession:
         if self._closed:
             raise UsageError("the session is closed; open another")
 
-    def _table(self, found: dict[str, Any]) -> Json:
-        return to_plain(self._tables.get(from_plain(CheckpointFiles, found)))
-
-    def _identify(self, argument: dict[str, Any]) -> list[dict[str, Json]]:
-        found, variants = from_plain(CheckpointFiles, argument["found"]), list(argument["variants"])
-        try:
-            return self._identified(found, variants)
-        except CheckpointError as error:
-            failure = dataclasses.asdict(failure_of(error))
-            return [
-                {"variant": item, "digest": None, "failure": failure, "step": None, "step_source": None}
-                for item in variants
-            ]
-
-    def _identified(self, found: CheckpointFiles, variants: list[str]) -> list[dict[str, Json]]:
+    def _identified(self, found: CheckpointFiles, variants: Sequence[str]) -> list[Identified]:
         """Ask the evaluator; once more where a process died, since anything may have killed it the first time."""
         try:
             return self._evaluator.identify(found, self._tables.get(found), variants)

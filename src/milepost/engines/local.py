@@ -12,6 +12,7 @@ from milepost.engines._roles import READER, address
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool
 from milepost.errors import UsageError
+from milepost.sandbox.confine import Measure
 
 
 class Local:
@@ -49,16 +50,16 @@ class Local:
             return RoleSession(reader, evaluator, spool, stack.pop_all())
 
 
-def inspect(path: str, parts: Sequence[str] = ()) -> tuple[dict[str, Json], list[dict[str, Json]]]:
-    """Have a confined reader look at one checkpoint; return what it holds, and the parts of the sandbox.
+def inspect(path: str, companions: Sequence[str] = ()) -> tuple[dict[str, Json], list[Measure]]:
+    """Have a confined reader look at one checkpoint; return what it holds, and the measures of the sandbox.
 
-    `parts` are the other files that the checkpoint has beside the one at `path`.
+    `companions` are the other files that the checkpoint has beside the one at `path`.
 
     Raises as `checkpoints.reader.Reader.inspect` does, and `Crashed` where the process died.
     """
     with ExitStack() as stack:
         spool = Spool()
         stack.callback(spool.close)
-        reader = ConfinedReader(READER.partition(":")[0], None, str(spool.path), [path, *parts])
+        reader = ConfinedReader(READER.partition(":")[0], None, str(spool.path), [path, *companions])
         stack.callback(reader.close)
         return reader.inspect(path), reader.sandbox()

@@ -6,13 +6,13 @@ pass are tried again by the next run, the others when the file, or the model, ch
 
 import os
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
-from milepost._internal.serialization import now, to_plain
+from milepost._internal.serialization import now
 from milepost.checkpoints._files.shards import reworded
 from milepost.checkpoints.names import short_name, step_of_name
 from milepost.core.protocols import Session
-from milepost.core.types import CheckpointFiles
+from milepost.core.types import CheckpointFiles, Description, Failure, Identified
 from milepost.errors import retried
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
@@ -21,7 +21,7 @@ from milepost.store.store import Store
 class Identifier:
     """Sights each checkpoint at most once a run."""
 
-    def __init__(self, store: Store, session: Session, spec: dict[str, Any], *, publish: bool, again: bool) -> None:
+    def __init__(self, store: Store, session: Session, spec: Description, *, publish: bool, again: bool) -> None:
         """Take the evaluator's description; with `publish` False nothing is written."""
         self._store = store
         self._session = session
@@ -54,21 +54,23 @@ class Identifier:
             if known is not None and not (known.failure and self._store.asked_again(known)):
                 return [known]
             attempt = known.attempt + 1 if known else 1
-            return [self._add(run, found, {"variant": "raw", "failure": found.failure}, "", attempt)]
-        signature = self._spec["signature"]
+            return [self._add(run, found, Identified("raw", failure=Failure(*found.failure)), "", attempt)]
+        signature = self._spec.signature
         cached = {
             variant: self._store.checkpoint(run, found.path, found.identity, variant, signature)
-            for variant in self._spec["variants"]
+            for variant in self._spec.variants
         }
         settled = {name: item for name, item in cached.items() if item is not None and not self._retry(item)}
         asked = [variant for variant in cached if variant not in settled]
         if asked:
             place = self.place(found)
-            for row in self._session.call("identify", {"found": to_plain(place), "variants": asked}):
-                row["failure"] = _under(found.path, place.path, row["failure"])
-                earlier = cached[row["variant"]]
-                settled[row["variant"]] = self._add(run, found, row, signature, earlier.attempt + 1 if earlier else 1)
-        return [settled[variant] for variant in self._spec["variants"]]
+            for row in self._session.identify(place, asked):
+                known = cached[row.variant]
+                if row.failure is not None:
+                    message = reworded(row.failure.message, place.path, found.path)
+                    row = replace(row, failure=replace(row.failure, message=message))  # noqa: PLW2901 - worded anew
+                settled[row.variant] = self._add(run, found, row, signature, known.attempt + 1 if known else 1)
+        return [settled[variant] for variant in self._spec.variants]
 
     def _retry(self, checkpoint: CheckpointRecord) -> bool:
         if checkpoint.failure is None:
@@ -76,35 +78,30 @@ class Identifier:
         return self._again or retried(checkpoint.failure[0]) or self._store.asked_again(checkpoint)
 
     def _add(
-        self, run: str, found: CheckpointFiles, row: dict[str, Any], signature: str, attempt: int = 1
+        self, run: str, found: CheckpointFiles, row: Identified, signature: str, attempt: int = 1
     ) -> CheckpointRecord:
         name = short_name(found.path)
-        step, source = row.get("step"), row.get("step_source")
+        step, source = row.step, row.step_source
         if step is None and (step := step_of_name(found.path)) is not None:
             source = "name"
-        failure = row["failure"]
-        if failure:
-            failure = failure[0], failure[1].removeprefix(f"{found.path}: ")
+        failure = None
+        if row.failure is not None:
+            failure = row.failure.kind, row.failure.message.removeprefix(f"{found.path}: ")
         checkpoint = CheckpointRecord(
             run=run,
             path=found.path,
             identity=found.identity,
             name=name,
-            variant=row["variant"],
+            variant=row.variant,
             signature=signature,
             step=step,
             step_source=source,
-            digest=row.get("digest"),
+            digest=row.digest,
             failure=failure,
             attempt=attempt if failure else 1,
-            notes=row.get("notes") or {},
+            notes=dict(row.notes),
             seen=now(),
         )
         if self._publish:
             self._store.add_checkpoint(checkpoint)
         return checkpoint
-
-
-def _under(path: str, place: str, failure: Any) -> tuple[str, str] | None:
-    """Return a failure as (kind, message), worded with the checkpoint's own path and not with that of its pin."""
-    return (failure["kind"], reworded(failure["message"], place, path)) if failure else None

@@ -26,7 +26,7 @@ _SLACK = 2.0**-20
 
 def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
     """Decide under which code version each data set's evaluations stand, and say so in notes."""
-    code = driver.spec["code"]
+    code = driver.spec.code
     known = driver.store.codes()
     task = digest(driver.subject)
     same = [item for item in known if item["version"] == code["version"]]
@@ -38,7 +38,7 @@ def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
                 f"{code['version']}, nothing is evaluated anew for it"
             )
     for name, described in driver.data.items():
-        driver.codes[name] = driver.store.equivalent(described["digest"], task, code["version"])
+        driver.codes[name] = driver.store.equivalent(described.digest, task, code["version"])
         earlier = [item for item in known if item["version"] != code["version"]]
         if earlier and driver.codes[name] == code["version"] and not _begun(driver, checkpoints, name):
             _compare(driver, checkpoints, name, earlier)
@@ -47,14 +47,14 @@ def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
 
 def _begun(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -> bool:
     """Tell whether a data set has results under this very code; it may have been left out (`--data`) until now."""
-    return any(_evaluated(driver, checkpoints, data, driver.spec["code"]["version"]))
+    return any(_evaluated(driver, checkpoints, data, driver.spec.code["version"]))
 
 
 def _compare(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, known: list[dict[str, Any]]) -> None:
-    version = driver.spec["code"]["version"]
+    version = driver.spec.code["version"]
     for earlier in list(reversed(known))[:_CODES]:
         for target, key in _evaluated(driver, checkpoints, data, earlier["version"]):
-            edited = ", ".join(_edited(earlier, driver.spec["code"], "normalised")) or "declared version"
+            edited = ", ".join(_edited(earlier, driver.spec.code, "normalised")) or "declared version"
             differences = _probe(driver, target, key, data)
             begin = f"the code changed ({edited}; version {earlier['version']} to {version})"
             if differences is None:
@@ -67,8 +67,8 @@ def _compare(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, 
             described = driver.data[data]
             evidence = {"rows": GRID, "path": target.files.path, "digest": target.digest}
             task = digest(driver.subject)
-            driver.store.add_equivalent(described["digest"], task, version, earlier["version"], evidence)
-            driver.codes[data] = driver.store.equivalent(described["digest"], task, version)
+            driver.store.add_equivalent(described.digest, task, version, earlier["version"], evidence)
+            driver.codes[data] = driver.store.equivalent(described.digest, task, version)
             driver.note(f"{begin}: a probe of {GRID} rows gives the same outcomes, so the results on {data} stand")
             return
     driver.note(f"the code or the data is new (version {version}): no earlier result on {data} applies")
@@ -83,8 +83,8 @@ def _evaluated(
         for checkpoint in driver.identify(found):
             if checkpoint.digest is None:
                 continue
-            code = driver.store.equivalent(described["digest"], digest(driver.subject), version)
-            key = evaluation_key(checkpoint.digest, described["digest"], driver.subject, code)
+            code = driver.store.equivalent(described.digest, digest(driver.subject), version)
+            key = evaluation_key(checkpoint.digest, described.digest, driver.subject, code)
             if any(not missing(_have(driver, key, name), _rows(driver, data)) for name in _sets(driver, key)):
                 yield Target(found, checkpoint.variant, checkpoint.digest), key
                 return
@@ -99,7 +99,7 @@ def _have(driver: Driver, key: str, column_set: str) -> list[tuple[int, int]]:
 
 
 def _rows(driver: Driver, data: str) -> int:
-    return min(GRID, int(driver.data[data]["size"]))
+    return min(GRID, int(driver.data[data].size))
 
 
 def _probe(driver: Driver, target: Target, key: str, data: str) -> str | None:

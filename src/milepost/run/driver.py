@@ -8,13 +8,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from milepost._internal.ranges import covered, missing
-from milepost._internal.serialization import now
+from milepost._internal.serialization import now, to_plain
 from milepost.checkpoints._files.shards import reworded
 from milepost.core.protocols import Session
-from milepost.core.types import CheckpointFiles, Failure, Json, Part, Target
+from milepost.core.types import CheckpointFiles, DataDescription, Failure, Json, Part, ScoreRequest, Target
 from milepost.errors import Crashed, OutOfMemory, TimedOut, retried
 from milepost.run.checkpoint_records import Identifier
 from milepost.run.events import constant_note, memory_note, missing_note, progress_event, record_events
@@ -67,8 +66,8 @@ class Driver:
         self.store = store
         self.session = session
         self.listen = listen
-        self.spec: dict[str, Any] = session.call("describe", None)
-        self.subject = subject(self.spec)
+        self.spec = session.describe()
+        self.subject = subject(to_plain(self.spec))
         self.outcomes: dict[str, set[str]] = {}
         self.contents: list[str] = []
         self.codes: dict[str, str] = {}
@@ -82,11 +81,10 @@ class Driver:
         self.identifier = Identifier(store, session, self.spec, publish=worker is not None, again=options.again)
 
     @property
-    def data(self) -> dict[str, dict[str, Any]]:
+    def data(self) -> dict[str, DataDescription]:
         """The data sets that are asked for, by full name or by that behind the entry's: size, digest, fingerprint."""
-        every: dict[str, dict[str, Any]] = self.spec["data"]
         options = self._options.data
-        return {name: item for name, item in every.items() if options in (None, name, name.partition("/")[2])}
+        return {name: item for name, item in self.spec.data.items() if options in (None, name, name.partition("/")[2])}
 
     def identify(self, found: CheckpointFiles) -> list[CheckpointRecord]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
@@ -98,13 +96,13 @@ class Driver:
         """Say what is asked for of one content on one data set, and what the store has of it."""
         described = self.data[data]
         weights = str(checkpoint.digest)
-        code = self.codes.get(data, self.spec["code"]["version"])
-        size = described["size"]
+        code = self.codes.get(data) or str(self.spec.code["version"])
+        size = described.size
         # Once for each content: what this very run evaluated anew is not evaluated anew under its next name.
         chosen = self._repetitions.get((weights, data))
         repetition = chosen or 0
         while True:
-            key = evaluation_key(weights, described["digest"], self.subject, code, repetition)
+            key = evaluation_key(weights, described.digest, self.subject, code, repetition)
             column_set, have = self.coverage(key)
             anew = self._options.again and chosen is None
             if not (anew and have and not missing(have, wanted_rows(size, self._options.limit))):
@@ -119,21 +117,21 @@ class Driver:
     def _to_group_end(self, item: Item) -> Item:
         """Return an item of grouped data that is there as far as its last group goes: a limit may lie within one."""
         described = self.data[item.data]
-        grouped = described["fingerprint"].get("order", {}).get("groups")
-        if not grouped or item.gaps or item.stop == described["size"]:
+        grouped = described.fingerprint.get("order", {}).get("groups")
+        if not grouped or item.gaps or item.stop == described.size:
             return item
         return replace(item, stop=item.have[0][1])
 
     def coverage(self, key: str) -> tuple[str, list[tuple[int, int]]]:
         """Return the column set of an evaluation that serves the metrics, and the ranges that it covers."""
         folder = self.store.evaluation(key)
-        own: str = self.spec["column_set"]
+        own = self.spec.column_set
         sets = folder.column_sets()
         if own in sets:
             return own, folder.parts(own).coverage()
-        for name in [] if self.spec["folded"] else sets:
+        for name in [] if self.spec.folded else sets:
             reader = folder.parts(name).read()
-            if set(self.spec["kept"]) <= set(reader.names):
+            if set(self.spec.kept) <= set(reader.names):
                 return name, reader.coverage
         return own, []
 
@@ -142,25 +140,25 @@ class Driver:
         records = self.store.evaluation(item.key).records
         slices = self.slices(item)
         lacking = []
-        for metric in self.spec["metrics"]:
-            probe = {"metric": metric["spec"], "coverage": [[0, item.stop]]}
+        for metric in self.spec.metrics:
+            probe: dict[str, Json] = {"metric": metric.spec, "coverage": [[0, item.stop]]}
             exact, mean = {"estimator": "exact", "batch_size": None}, {"estimator": "batch_mean"}
             wanted = [{**probe, **exact, "slice": "all"}]
-            if metric["digest"] not in self.spec["folded"]:
-                means = {**mean, "batch_size": self.spec["batch_size"]}
+            if metric.digest not in self.spec.folded:
+                means = {**mean, "batch_size": self.spec.batch_size}
                 wanted += [{**probe, **means, "slice": "all"}]
                 wanted += [{**probe, **each, "slice": name} for name in slices for each in (exact, means)]
             if not all(records.has(payload) for payload in wanted):
-                lacking.append(str(metric["digest"]))
+                lacking.append(metric.digest)
         return lacking
 
     def slices(self, item: Item) -> list[str]:
         """Return the names of the slices of an item's data: those that its source tells, else those that passes met."""
         described = self.data[item.data]
-        told: list[str] | None = described.get("described", {}).get("slices")
+        told: list[str] | None = described.described.get("slices")
         if told is not None:
             return told
-        dataset = self.store.dataset(described["digest"])
+        dataset = self.store.dataset(described.digest)
         return [name for name in dataset.slices() if not missing(dataset.slice(name).coverage(), item.stop)]
 
     # ------------------------------------------------------------------------------------------------------- working
@@ -292,17 +290,17 @@ class Driver:
 
     def _describe(self, item: Item) -> None:
         described = self.data[item.data]
-        order = described["fingerprint"].get("order", {"kind": "natural"})
-        self.store.dataset(described["digest"]).write_spec({**described, "order": order})
+        order = described.fingerprint.get("order", {"kind": "natural"})
+        self.store.dataset(described.digest).write_spec({**to_plain(described), "order": order})
         spec = {
             "weights": item.target.digest,
-            "data": described["digest"],
+            "data": described.digest,
             "data_name": item.data,
-            "task": self.spec["task"],
-            **{name: self.spec[name] for name in BESIDES if self.spec.get(name)},
-            "code": self.codes.get(item.data, self.spec["code"]["version"]),
+            "task": self.spec.task,
+            **{name: besides for name in BESIDES if (besides := getattr(self.spec, name))},
+            "code": self.codes.get(item.data, self.spec.code["version"]),
             "variant": item.target.variant,
-            "size": described["size"],
+            "size": described.size,
             "created": now(),
         }
         missing = item.checkpoint.notes.get("missing")
@@ -313,7 +311,7 @@ class Driver:
     def _publish(self, item: Item, part: Part) -> None:
         own = {name: column for name, column in part.columns.items() if not name.startswith("data.")}
         shared = {name[5:]: column for name, column in part.columns.items() if name.startswith("data.")}
-        dataset = self.store.dataset(self.data[item.data]["digest"])
+        dataset = self.store.dataset(self.data[item.data].digest)
         for name in [name for name in shared if name.startswith("slice.")]:
             dataset.slice(name[6:]).add(part.start, part.stop, {"value": shared.pop(name)})
         dataset.add(part.start, part.stop, shared)
@@ -323,32 +321,30 @@ class Driver:
             self._said.add(said)
             self.note(said)
         parts = self.store.evaluation(item.key).parts(item.column_set)
-        parts.publish(replace(part, columns=own, environment=environment), self.data[item.data]["size"])
+        parts.publish(replace(part, columns=own, environment=environment), self.data[item.data].size)
 
     def finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and tell."""
-        size = self.data[item.data]["size"]
+        size = self.data[item.data].size
         item = self._to_group_end(replace(item, have=tuple(self.coverage(item.key)[1])) if new else item)
         if item.stop == size:
-            if item.data not in self._sealed and self.store.dataset(self.data[item.data]["digest"]).seal(size):
+            if item.data not in self._sealed and self.store.dataset(self.data[item.data].digest).seal(size):
                 self._sealed.add(item.data)
             self.store.evaluation(item.key).parts(item.column_set).seal(size)
         lacking = self.unscored(item)
         if lacking:
-            payloads = self.session.call(
-                "score",
-                {
-                    "store": str(self.store.path),
-                    "key": item.key,
-                    "column_set": item.column_set,
-                    "data": item.data,
-                    "stop": item.stop,
-                    "metrics": lacking,
-                    "sizes": [self.spec["batch_size"]],
-                    "digest": self.data[item.data]["digest"],
-                    "slices": self.slices(item),
-                },
+            asked = ScoreRequest(
+                store=str(self.store.path),
+                key=item.key,
+                column_set=item.column_set,
+                data=item.data,
+                digest=self.data[item.data].digest,
+                stop=item.stop,
+                metrics=tuple(lacking),
+                sizes=(self.spec.batch_size,),
+                slices=tuple(self.slices(item)),
             )
+            payloads = self.session.score(asked)
             self.note(constant_note(item.checkpoint.name, item.stop, item.data, payloads))
             for payload in payloads:
                 for event in record_events(item.checkpoint, payload):

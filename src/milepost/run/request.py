@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from milepost.checkpoints._files.shards import from_prefix, shards_of
-from milepost.core.protocols import Session
+from milepost.core.protocols import Engine, Session
 from milepost.core.types import CheckpointFiles, Job, Json
 from milepost.errors import UsageError
 from milepost.evaluation.loader import check_not_loading
 from milepost.registry import load
 from milepost.run.driver import Listen
-from milepost.sandbox.confine import lacking
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Request:
 
 def tell_sandbox(session: Session, listen: Listen) -> None:
     """Tell what the process that reads checkpoints lacks of its sandbox, if anything."""
-    said = lacking(session.call("sandbox", None))
+    said = session.sandbox_warning()
     if said:
         listen({"event": "note", "message": said})
 
@@ -61,8 +60,8 @@ def open_session(request: Request) -> Session:
     if request.file is not None:
         options["readable"] = [*_reached(request.checkpoints), os.path.join(request.store, "pins")]
     job = Job(request.file, request.attribute, options, request.live)
-    session: Session = load("engines", request.engine)().open(job)
-    return session
+    engine: Engine = load("engines", request.engine)()
+    return engine.open(job)
 
 
 def _reached(paths: Sequence[str]) -> list[str]:

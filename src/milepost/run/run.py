@@ -1,7 +1,7 @@
 """Evaluating what is missing: `run`, and `plan`, which says what `run` would do."""
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from milepost._internal.ranges import covered
-from milepost._internal.serialization import from_plain
 from milepost._internal.text import natural
 from milepost.checkpoints._files.shards import from_prefix
 from milepost.checkpoints.discovery import looked_for
@@ -63,10 +62,10 @@ def run(request: Request, listen: Listen) -> Summary:
 
 
 def _work(request: Request, driver: Driver, checkpoints: Sequence[CheckpointFiles], listen: Listen) -> None:
-    code = driver.spec["code"]["version"]
+    code = driver.spec.code["version"]
     listen({"event": "start", "store": str(driver.store.path), "code": code, "checkpoints": len(checkpoints)})
-    if driver.spec.get("entry"):
-        listen({"event": "note", "message": f"evaluation {driver.spec['entry']}"})
+    if driver.spec.entry:
+        listen({"event": "note", "message": f"evaluation {driver.spec.entry}"})
     settle_code(driver, checkpoints)
     together = request.per_pass * request.workers
     for begin in range(0, len(checkpoints), together):
@@ -143,7 +142,7 @@ def _planned(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator
 def _why(driver: Driver, stop: int, have: int) -> str:
     if have:
         return f"{have:,} of {stop:,} rows are there"
-    code = driver.spec["code"]["version"]
+    code = driver.spec.code["version"]
     known = [item["version"] for item in driver.store.codes()]
     if known and code not in known:
         return f"no result with this code (version {code} is new); a probe decides whether earlier ones stand"
@@ -154,7 +153,7 @@ def _estimate(driver: Driver, data: str, rows: int) -> float | None:
     """Seconds from the pace of what the store has of the same data; None where it has nothing."""
     if not rows:
         return 0.0
-    digest = driver.data[data]["digest"]
+    digest = driver.data[data].digest
     for key in reversed(driver.store.evaluations()[-50:]):
         folder = driver.store.evaluation(key)
         spec = folder.spec()
@@ -178,8 +177,8 @@ def _each(
             if not have:
                 tell_sandbox(driver.session, listen)
             # The first session took the first entry, and told the names of all.
-            waiting += [replace(request, attribute=name) for name in driver.spec.get("entries", ())[1:]]
-            have += driver.spec["data"]
+            waiting += [replace(request, attribute=name) for name in driver.spec.entries[1:]]
+            have += driver.spec.data
             if driver.data:
                 served = True
                 yield driver, checkpoints
@@ -194,8 +193,7 @@ def _opened(
     """Open engine, store and worker, and find the checkpoints; the store is made only once something was found."""
     session = open_session(request)
     try:
-        asked = {"paths": list(map(from_prefix, request.checkpoints)), "match": request.match}
-        checkpoints = _found(request, session.call("discover", asked))
+        checkpoints = _ordered(request, session.discover(list(map(from_prefix, request.checkpoints)), request.match))
         check_place(place, checkpoints)
         store = Store.create(place)
         if publish:
@@ -207,9 +205,8 @@ def _opened(
         session.close()
 
 
-def _found(request: Request, plain: Sequence[Mapping[str, Json]]) -> list[CheckpointFiles]:
+def _ordered(request: Request, checkpoints: Sequence[CheckpointFiles]) -> list[CheckpointFiles]:
     """Return the checkpoints in order of step, those whose names tell none (last, best) behind the others."""
-    checkpoints = [from_plain(CheckpointFiles, item) for item in plain]
     if not checkpoints:
         where = ", ".join(request.checkpoints)
         narrowed = f" that match {request.match!r}" if request.match else ""

@@ -1,6 +1,6 @@
 """A process locks itself in: no foreign reads, no writes, no network, no other programs, bounded memory.
 
-Linux only, with ctypes only, and with no privilege.  Every part that the kernel lacks is reported, with why, and the
+Linux only, with ctypes only, and with no privilege.  Every measure that the kernel lacks is reported, with why, and the
 others hold all the same; nothing here is ever silently absent.  What is decided, and why: docs/design/security.md.
 """
 
@@ -11,9 +11,9 @@ import resource
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from milepost.sandbox import landlock, seccomp
@@ -21,7 +21,7 @@ from milepost.sandbox import landlock, seccomp
 SWITCH = "MILEPOST_SANDBOX"
 """Environment variable: `off` switches the sandbox off, and every run says so."""
 
-PARTS = ("no_new_privs", "limits", "capabilities", "landlock", "seccomp")
+MEASURES = ("no_new_privs", "limits", "capabilities", "landlock", "seccomp")
 
 _GIB = 1 << 30
 _LEAST_MEMORY = 4 * _GIB
@@ -34,33 +34,25 @@ _PROC_THREADS = "/proc/self/task"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One part of the sandbox: whether it holds, and in words what it holds, or why it does not.
-
-    >>> Part("landlock", False, "the kernel has none").plain()
-    {'name': 'landlock', 'active': False, 'detail': 'the kernel has none'}
-    """
+class Measure:
+    """One measure of the sandbox: whether it holds, and in words what it holds, or why it does not."""
 
     name: str
     active: bool
     detail: str
 
-    def plain(self) -> dict[str, str | bool]:
-        """Return it as plain data."""
-        return asdict(self)
 
-
-def confine(read: Sequence[str], write: Sequence[str]) -> list[Part]:
+def confine(read: Sequence[str], write: Sequence[str]) -> list[Measure]:
     """Lock this process in, for good: it may read at and beneath `read` and Python's own places, write beneath `write`.
 
     A symbolic link in `read` stands for its target; a place that is not there is passed over.  To be called before any
-    thread is started: Landlock holds only threads that are started after it.  Returns what holds now, one `Part` for
-    each of `PARTS`, or one alone that says why there is nothing.
+    thread is started: Landlock holds only threads that are started after it.  Returns what holds now, one `Measure` for
+    each of `MEASURES`, or one alone that says why there is nothing.
     """
     if os.environ.get(SWITCH, "").lower() == "off":
-        return [Part("sandbox", active=False, detail=f"switched off by the environment variable {SWITCH}=off")]
+        return [Measure("sandbox", active=False, detail=f"switched off by the environment variable {SWITCH}=off")]
     if sys.platform != "linux":
-        return [Part("sandbox", active=False, detail=f"only Linux has the means; this is {sys.platform}")]
+        return [Measure("sandbox", active=False, detail=f"only Linux has the means; this is {sys.platform}")]
     places = [*read, *python_places()]
     steps: dict[str, Callable[[], str]] = {
         "no_new_privs": _no_new_privs,
@@ -69,7 +61,7 @@ def confine(read: Sequence[str], write: Sequence[str]) -> list[Part]:
         "landlock": lambda: _landlocked(places, write),
         "seccomp": _filtered,
     }
-    return [_taken(name, steps[name]) for name in PARTS]
+    return [_taken(name, steps[name]) for name in MEASURES]
 
 
 def python_places() -> list[str]:
@@ -102,24 +94,24 @@ def memory() -> int:
     return found
 
 
-def lacking(parts: Iterable[Mapping[str, object]]) -> str | None:
-    """Return a sentence on what does not hold, from plain parts; None where all does.
+def lacking(measures: Iterable[Measure]) -> str | None:
+    """Return a sentence on what does not hold; None where all does.
 
-    >>> lacking([Part("seccomp", True, "").plain()])
-    >>> lacking([Part("landlock", False, "the kernel has none").plain()])
+    >>> lacking([Measure("seccomp", True, "")])
+    >>> lacking([Measure("landlock", False, "the kernel has none")])
     'checkpoints are read without the whole sandbox: landlock (the kernel has none); `milepost doctor` tells more'
     """
-    missing = [f"{part['name']} ({part['detail']})" for part in parts if not part["active"]]
+    missing = [f"{measure.name} ({measure.detail})" for measure in measures if not measure.active]
     if not missing:
         return None
     return f"checkpoints are read without the whole sandbox: {', '.join(missing)}; `milepost doctor` tells more"
 
 
-def _taken(name: str, step: Callable[[], str]) -> Part:
+def _taken(name: str, step: Callable[[], str]) -> Measure:
     try:
-        return Part(name, active=True, detail=step())
+        return Measure(name, active=True, detail=step())
     except (OSError, ValueError, AttributeError) as error:
-        return Part(name, active=False, detail=str(getattr(error, "strerror", None) or error))
+        return Measure(name, active=False, detail=str(getattr(error, "strerror", None) or error))
 
 
 def _no_new_privs() -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _RUN = "-m", "milepost.sandbox.selftest"
 
 
 def try_out() -> dict[str, Any]:
-    """Start a process that locks itself in, and return its `parts` and `tried`: what was `"refused"`, what `"done"`.
+    """Start a process that locks itself in, and return its `measures` and `tried`: what was `"refused"`, what `"done"`.
 
     Raises `OSError` where no process can be started, and `ValueError` where it did not answer.
     """
@@ -50,7 +51,7 @@ def main() -> None:
     """Be the process: lock in, try, print, and at last try to become another program."""
     folder = sys.argv[1]
     inside, spool = os.path.join(folder, "inside"), os.path.join(folder, "spool")
-    parts = confine.confine([inside], [spool])
+    measures = confine.confine([inside], [spool])
     tried = {
         "read a checkpoint": _attempt(lambda: Path(inside, "file").read_bytes()),
         "write into the spool": _attempt(lambda: Path(spool, "new").write_bytes(b"")),
@@ -58,7 +59,7 @@ def main() -> None:
         "write into the checkpoints' folder": _attempt(lambda: Path(inside, "new").write_bytes(b"")),
         "open a network connection": _attempt(_connect),
     }
-    sys.stdout.write(json.dumps({"parts": [part.plain() for part in parts], "tried": tried}))
+    sys.stdout.write(json.dumps({"measures": [asdict(measure) for measure in measures], "tried": tried}))
     sys.stdout.flush()
     _attempt(lambda: os.execv(sys.executable, [sys.executable, "-c", f"raise SystemExit({_EXECUTED})"]))  # noqa: S606
 

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from milepost._internal.serialization import to_plain
+from milepost._internal.serialization import from_plain, to_plain
 from milepost.core.protocols import Engine, Session
 from milepost.core.types import Failure, Job, Part, Target, Unit
 from milepost.engines.inprocess import InProcess
@@ -29,6 +29,7 @@ from milepost.errors import MilepostError, UsageError
 
 Make = Callable[[], Engine]
 Key = tuple[str, str, int, int]
+T = TypeVar("T")
 
 _LONGEST_MESSAGE = 20_000
 """Characters of a failure's message: a row, not a log."""
@@ -64,9 +65,8 @@ def check_survival(
             _check_rows(session, unit, kind)
             assert _outcome_of(session, good) == expected, f"after unit {unit.data!r} another comes out differently"
         for kind, target in loads:
-            asked = {"found": to_plain(target.files), "variants": [target.variant]}
-            (row,) = session.call("identify", asked)
-            _check_failure(Failure(**(row["failure"] or {"kind": "ok", "message": ""})), kind, target.files.path)
+            (row,) = session.identify(target.files, [target.variant])
+            _check_failure(row.failure or Failure("ok", ""), kind, target.files.path)
             assert _outcome_of(session, good) == expected, f"after {target.files.path} a unit comes out differently"
     assert (_processes(), _spools()) == before, "processes that died or hung leave processes or spool folders"
 
@@ -137,16 +137,18 @@ def _repeats(make: Make, job: Job, units: Iterable[Unit]) -> None:
 
 def _answers_plainly(make: Make, job: Job, units: Iterable[Unit]) -> None:
     with closing(make().open(job)) as session:
-        described = session.call("describe", None)
-        assert json.loads(json.dumps(described)) == described, "describe is no plain data"
+        described = session.describe()
+        assert _crossed(described) == described, "describe is no plain data"
         for target in {target for unit in units for target in unit.targets}:
-            rows = session.call("identify", {"found": to_plain(target.files), "variants": [target.variant]})
-            assert json.loads(json.dumps(rows)) == rows, "identify is no plain data"
-            assert [row["variant"] for row in rows] == [target.variant], "identify gives one row a variant"
-            assert all((row["digest"] is None) != (row["failure"] is None) for row in rows), (
-                "digest or failure, not both"
-            )
-        _raises_usage(lambda: session.call("no such method", None))
+            rows = session.identify(target.files, [target.variant])
+            assert [_crossed(row) for row in rows] == rows, "identify is no plain data"
+            assert [row.variant for row in rows] == [target.variant], "identify gives one row a variant"
+            assert all((row.digest is None) != (row.failure is None) for row in rows), "digest or failure, not both"
+
+
+def _crossed(value: T) -> T:
+    """Return a value as it comes out of another process."""
+    return from_plain(type(value), json.loads(json.dumps(to_plain(value))))
 
 
 def _cleans_up(make: Make, job: Job, units: Iterable[Unit]) -> None:
@@ -180,7 +182,7 @@ def _refuses_when_closed(make: Make, job: Job, units: Iterable[Unit]) -> None:
     session = make().open(job)
     session.close()
     session.close()
-    _raises_usage(lambda: session.call("describe", None))
+    _raises_usage(session.describe)
     for unit in units:
         _raises_usage(partial(_drain, session, unit))
 

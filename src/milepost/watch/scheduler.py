@@ -216,8 +216,8 @@ def whereabouts(drivers: Sequence[Driver], run: str, path: str, identity: Identi
     found = CheckpointFiles(path, None, (), identity)
     whole: list[tuple[Driver, Item]] = []
     for driver in drivers:
-        for variant in driver.spec["variants"]:
-            checkpoint = driver.store.checkpoint(run, path, identity, variant, driver.spec["signature"])
+        for variant in driver.spec.variants:
+            checkpoint = driver.store.checkpoint(run, path, identity, variant, driver.spec.signature)
             if checkpoint is None or checkpoint.digest is None:
                 return "lost"
             whole += [(driver, driver.item(checkpoint, found, data)) for data in driver.data]

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from milepost._internal.fileid import identity, identity_of
-from milepost._internal.serialization import from_plain, now
+from milepost._internal.serialization import now
 from milepost.checkpoints._files.links import is_outside, refused_link
 from milepost.checkpoints._files.shards import from_prefix, main_file_in
 from milepost.checkpoints.names import is_candidate, short_name
+from milepost.core.protocols import Session
 from milepost.core.types import CheckpointFiles
 from milepost.errors import CheckpointError, UsageError, Vanished
 from milepost.run.code_check import settle_code
@@ -105,24 +105,24 @@ def _read(store: Store) -> _Known:
     return {(item.path, item.identity.content) for item in store.checkpoints() if item.digest}
 
 
-def _sessions(request: Request, stack: ExitStack) -> list[Any]:
+def _sessions(request: Request, stack: ExitStack) -> list[Session]:
     """Open a session for each evaluation of the file."""
-    sessions = []
+    sessions = list[Session]()
     waiting = [request]
     while waiting:
         session = open_session(waiting.pop(0))
         stack.callback(session.close)
         sessions.append(session)
-        waiting += [replace(request, attribute=name) for name in session.call("describe", None).get("entries", ())[1:]]
+        waiting += [replace(request, attribute=name) for name in session.describe().entries[1:]]
     return sessions
 
 
-def _drivers(request: Request, sessions: list[Any], store: Store, worker: Worker, ear: "Ear") -> list[Driver]:
+def _drivers(request: Request, sessions: list[Session], store: Store, worker: Worker, ear: "Ear") -> list[Driver]:
     options = Options(request.data, request.limit, request.again)
     every = [Driver(store, session, worker, options, ear.hear) for session in sessions]
     drivers = [driver for driver in every if driver.data]
     if not drivers:
-        have = ", ".join(name for driver in every for name in driver.spec["data"])
+        have = ", ".join(name for driver in every for name in driver.spec.data)
         raise UsageError(f"--data {request.data}: the evaluation has no such data set; it has: {have}")
     return drivers
 
@@ -155,7 +155,7 @@ class _Watcher:
     def run(self) -> Watched:
         """Watch to the end."""
         first = self._drivers[0]
-        self._ear.listen({"event": "start", "store": str(self._store.path), "code": first.spec["code"]["version"]})
+        self._ear.listen({"event": "start", "store": str(self._store.path), "code": first.spec.code["version"]})
         self._seed_kept()
         self._lookout.scan(full=True)
         self._adopt()
@@ -253,7 +253,7 @@ class _Watcher:
 
     def _discover(self, paths: list[str]) -> dict[str, CheckpointFiles]:
         try:
-            rows = self._drivers[0].session.call("discover", {"paths": paths, "match": None})
+            found = self._drivers[0].session.discover(paths)
         except (UsageError, CheckpointError) as error:
             if len(paths) > 1:  # one of them is gone, or brought the reader down
                 return {path: one for item in paths for path, one in self._discover([item]).items()}
@@ -263,7 +263,7 @@ class _Watcher:
             status = os.lstat(paths[0])
             why = (error.kind if isinstance(error, CheckpointError) else Vanished.kind, str(error))
             return {paths[0]: CheckpointFiles(paths[0], None, (paths[0],), identity(status), "failed", why)}
-        return {one.path: one for one in (from_plain(CheckpointFiles, row) for row in rows)}
+        return {one.path: one for one in found}
 
     def _adopt(self) -> None:
         """Go on with what an earlier watch had pinned under these roots and training has deleted since."""

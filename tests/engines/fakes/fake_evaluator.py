@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,18 @@ import numpy as np
 
 from milepost import errors
 from milepost._internal import heartbeat
-from milepost.core.types import CheckpointFiles, Failure, Job, Part, Table, Target, Unit
+from milepost.core.types import (
+    CheckpointFiles,
+    Description,
+    Failure,
+    Identified,
+    Job,
+    Part,
+    ScoreRequest,
+    Table,
+    Target,
+    Unit,
+)
 
 Outcome = tuple[Target, Part | Failure]
 
@@ -43,13 +54,14 @@ class Evaluator:
         self.job = job
         self.identified: set[str] = set()
 
-    def describe(self) -> dict[str, Any]:
-        return {"pid": os.getpid(), "options": dict(self.job.options), "live": repr(self.job.live)}
+    def describe(self) -> Description:
+        about = {"pid": os.getpid(), "live": repr(self.job.live)}
+        return Description(settings=dict(self.job.options), environment=about)
 
-    def score(self, argument: dict[str, Any]) -> list[dict[str, Any]]:
-        return [{"value": 1 / argument["n"]}]
+    def score(self, request: ScoreRequest) -> list[dict[str, Any]]:
+        return [{"value": 1 / request.stop}]
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Any]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         if "killer" in found.path:
             os.kill(os.getpid(), signal.SIGKILL)
         if "sleeper" in found.path:
@@ -60,9 +72,7 @@ class Evaluator:
             raise ValueError("bad weights")
         self.identified.add(found.path)
         size = Path(table.tensors[0].where.file).stat().st_size
-        return [
-            {"variant": v, "digest": f"{found.path}-{v}-{size}", "failure": None, "step": table.step} for v in variants
-        ]
+        return [Identified(variant, f"{found.path}-{variant}-{size}", step=table.step) for variant in variants]
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
         for start in range(unit.start, unit.stop, 256):

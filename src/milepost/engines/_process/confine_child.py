@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 
 from milepost.sandbox import confine
 
@@ -20,10 +21,10 @@ def confine_self() -> None:
     # Libraries of linear algebra start threads as they are imported; a reader has no use for them.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-    parts = confine.confine(**json.loads(told))
-    if any(part.name == "landlock" and part.active for part in parts):
+    measures = confine.confine(**json.loads(told))
+    if any(measure.name == "landlock" and measure.active for measure in measures):
         os.environ["MILEPOST_CONFINED"] = "1"  # messages about what may not be read say why
-    os.write(1, json.dumps({"sandbox": [part.plain() for part in parts]}).encode() + b"\n")
+    os.write(1, json.dumps({"sandbox": [asdict(measure) for measure in measures]}).encode() + b"\n")
 
 
 def _some(most: int) -> bytes:

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from milepost._internal.serialization import from_plain
 from milepost.core.types import Job, Json
 from milepost.engines._process.allowed_paths import Places, check_found, check_table
 from milepost.engines._process.child import Child, Silence
 from milepost.engines._process.parent_death import CONFINED
 from milepost.engines._process.remote import RemoteReader
 from milepost.errors import Crashed, TimedOut, UsageError
+from milepost.sandbox.confine import Measure
 
 _LONGEST_REPORT = 1 << 16
 
@@ -33,7 +35,7 @@ class ConfinedReader(RemoteReader):
     def __init__(self, module: str, timeout: float | None, spool: str, named: Sequence[str] = ()) -> None:
         """Take the spool, where alone it may write; start the process where its places are `named` already."""
         super().__init__(module, timeout)
-        self._parts: list[dict[str, Json]] = []
+        self._measures = list[Measure]()
         self._places = Places(spool, named)
         self._heard: Child | None = None
         if named:
@@ -60,8 +62,8 @@ class ConfinedReader(RemoteReader):
         self._fresh(started_too_early=self._places.need_within([path]))
         return super().inspect(path)
 
-    def sandbox(self) -> list[dict[str, Json]]:
-        """Return the parts of the sandbox as the process that reads reported them."""
+    def sandbox(self) -> list[Measure]:
+        """Return the measures of the sandbox as the process that reads reported them."""
         child = self._child = self._child or self._spawn()
         if child is not self._heard:
             try:
@@ -69,7 +71,7 @@ class ConfinedReader(RemoteReader):
             except Silence as error:
                 self._child = None
                 raise TimedOut(child.hung()) from error
-        return self._parts
+        return self._measures
 
     def _fresh(self, *, started_too_early: bool) -> None:
         if started_too_early:
@@ -94,7 +96,7 @@ class ConfinedReader(RemoteReader):
         if not text:
             self._child = None
             raise Crashed(child.obituary())
-        self._parts = json.loads(text)["sandbox"]
+        self._measures = [from_plain(Measure, item) for item in json.loads(text)["sandbox"]]
         self._heard = child
 
     @contextmanager

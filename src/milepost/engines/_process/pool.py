@@ -3,11 +3,11 @@
 import queue
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from milepost.core.types import CheckpointFiles, Job, Json, Table, Target, Unit
+from milepost.core.types import CheckpointFiles, Description, Identified, Job, Json, ScoreRequest, Table, Target, Unit
 from milepost.engines._failures import rows, share
 from milepost.engines._process.remote import RemoteEvaluator
 from milepost.engines._roles import Outcome
@@ -49,15 +49,15 @@ class Pool:
         for evaluator in self._evaluators:
             evaluator.ready()
 
-    def describe(self) -> dict[str, Json]:
-        """Return the evaluation's specification."""
+    def describe(self) -> Description:
+        """Return what the evaluation is."""
         return self._evaluators[0].describe()
 
-    def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
+    def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Publish and return the records that are missing."""
-        return self._evaluators[0].score(argument)
+        return self._evaluators[0].score(request)
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         """Return digest or failure of each variant; who identifies a checkpoint evaluates it, if it can be."""
         return self._evaluators[self._home(found.path)].identify(found, table, variants)
 

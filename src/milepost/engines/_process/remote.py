@@ -1,13 +1,25 @@
 """The two roles in processes of their own, as the driver holds them."""
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from milepost._internal.serialization import from_plain, to_plain
-from milepost.core.types import CheckpointFiles, Failure, Job, Json, Part, Table, Target, Unit
+from milepost.core.types import (
+    CheckpointFiles,
+    Description,
+    Failure,
+    Identified,
+    Job,
+    Json,
+    Part,
+    ScoreRequest,
+    Table,
+    Target,
+    Unit,
+)
 from milepost.engines._errors import raised
 from milepost.engines._process import wire
 from milepost.engines._process.child import Child, Silence
@@ -50,22 +62,21 @@ class RemoteEvaluator:
         if self._child is not None:
             self._child.patience = self._timeout
 
-    def describe(self) -> dict[str, Json]:
-        """Return the evaluation's specification."""
-        described: dict[str, Json] = self._ask({"method": "describe"}, OPENING_SECONDS)
-        self._least = 1 + int(described.get("batch_size", 1)).bit_length()  # one checkpoint at once, then half and half
+    def describe(self) -> Description:
+        """Return what the evaluation is."""
+        described = from_plain(Description, self._ask({"method": "describe"}, OPENING_SECONDS))
+        self._least = 1 + described.batch_size.bit_length()  # one checkpoint at once, then half and half
         return described
 
-    def score(self, argument: dict[str, Json]) -> list[dict[str, Json]]:
+    def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Publish and return the records that are missing."""
-        made: list[dict[str, Json]] = self._ask({"method": "score", "argument": argument}, OPENING_SECONDS)
+        made: list[dict[str, Json]] = self._ask({"method": "score", "request": to_plain(request)}, OPENING_SECONDS)
         return made
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: list[str]) -> list[dict[str, Json]]:
+    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         """Return digest or failure of each variant of a checkpoint; raise `Crashed` where the process died of it."""
-        head = {"method": "identify", "found": to_plain(found), "table": to_plain(table), "variants": variants}
-        rows: list[dict[str, Json]] = self._ask(head)
-        return rows
+        head = {"method": "identify", "found": to_plain(found), "table": to_plain(table), "variants": list(variants)}
+        return [from_plain(Identified, row) for row in self._ask(head)]
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
         """Yield the unit's parts as they come; raise `Crashed` or `TimedOut` where the process dies or hangs.

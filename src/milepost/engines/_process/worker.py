@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from milepost._internal import heartbeat
 from milepost._internal.serialization import from_plain, to_plain
-from milepost.core.types import CheckpointFiles, Job, Json, Part, Table, Unit
+from milepost.core.types import CheckpointFiles, Job, Json, Part, ScoreRequest, Table, Unit
 from milepost.engines._errors import as_checkpoint_error, plain_error
 from milepost.engines._process import wire
 from milepost.engines._process.parent_death import Inbox, die_with_parent, tell_where
@@ -56,12 +56,12 @@ class _Worker:
             self._evaluator = Guarded(Job(**head["job"]))
             return None
         if method == "describe":
-            return self._open().describe()
+            return to_plain(self._open().describe())
         if method == "score":
-            return self._open().score(head["argument"])
+            return self._open().score(from_plain(ScoreRequest, head["request"]))
         if method == "identify":
             found, table = from_plain(CheckpointFiles, head["found"]), from_plain(Table, head["table"])
-            return self._open().identify(found, table, head["variants"])
+            return to_plain(self._open().identify(found, table, head["variants"]))
         raise MilepostError(f"an evaluator is not asked for {method!r}: driver and evaluator are of different versions")
 
     def _evaluate(self, head: dict[str, Any]) -> Iterator[Message]:

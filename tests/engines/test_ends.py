@@ -24,7 +24,7 @@ from milepost.core.types import *
 from milepost.engines.local import Local
 tempfile.tempdir = sys.argv[1]
 options = {"evaluator": "fake_evaluator:open_evaluator", "reader": "fake_reader:Reader"}
-found = Found("a", "fake", ("a",), Identity(1, 2, 3, 4, 5))
+found = CheckpointFiles("a", "fake", ("a",), Identity(1, 2, 3, 4, 5))
 unit = Unit(0, 600, (Target(found, "raw"),), sys.argv[2])
 with Local().open(Job("eval.py", "evaluation", options)) as session:
     print(session.describe().environment["pid"], session.inspect(".")["pid"], flush=True)

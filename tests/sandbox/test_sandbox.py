@@ -24,16 +24,16 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
 CHILD = """
 import errno, json, mmap, os, resource, signal, socket, subprocess, sys, threading
-from milepost import sandbox, _landlock, _seccomp
+from milepost.sandbox import confine, landlock, seccomp
 inside, spool, outside, only = sys.argv[1:5]
 if only == "landlock":
-    _seccomp.no_new_privs()
-    _landlock.restrict([inside, *sandbox.python_places()], [spool], _landlock.abi())
+    seccomp.no_new_privs()
+    landlock.restrict([inside, *confine.python_places()], [spool], landlock.abi())
 elif only == "seccomp":
-    _seccomp.no_new_privs()
-    _seccomp.restrict()
+    seccomp.no_new_privs()
+    seccomp.restrict()
 else:
-    sandbox.confine([inside], [spool])
+    confine.confine([inside], [spool])
 limit = resource.getrlimit(resource.RLIMIT_AS)[0]
 
 def in_thread(work):
@@ -181,7 +181,7 @@ def test_everything_together(places: tuple[Path, Path, Path]) -> None:
 
 @needs_linux
 def test_limits_hold_where_the_kernel_has_nothing_else(places: tuple[Path, Path, Path]) -> None:
-    child = "from milepost import _landlock, _seccomp\n_landlock.abi = lambda: 0\n_seccomp.lacking = lambda: 'none'\n"
+    child = "from milepost.sandbox import confine, landlock, seccomp\nlandlock.abi = lambda: 0\nseccomp.lacking = lambda: 'none'\n"
     done = subprocess.run(
         [sys.executable, "-c", child + CHILD, *map(str, places), "all", "memory", "read outside"],
         capture_output=True,
@@ -191,14 +191,16 @@ def test_limits_hold_where_the_kernel_has_nothing_else(places: tuple[Path, Path,
     assert dict(json.loads(line) for line in done.stdout.splitlines()) == {"memory": "ENOMEM", "read outside": "done"}
 
 
-CONFINE = "import json, sys\nfrom milepost import _landlock, sandbox\n{}\nprint(json.dumps([part.plain() for part in \
-sandbox.confine([sys.argv[1]], [sys.argv[2]])]))"
+CONFINE = (
+    "import json, sys\nfrom dataclasses import asdict\nfrom milepost.sandbox import confine, landlock\n{}\nprint(json.dumps([asdict(each) for each in \
+confine.confine([sys.argv[1]], [sys.argv[2]])]))"
+)
 
 
 def reported(places: tuple[Path, Path, Path], before: str = "", **env: str) -> dict[str, Any]:
     command = [sys.executable, "-c", CONFINE.format(before), *map(str, places)]
     done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=True)
-    return {part["name"]: part for part in json.loads(done.stdout)}
+    return {each["name"]: each for each in json.loads(done.stdout)}
 
 
 def lacking(measures: dict[str, Any]) -> str | None:
@@ -208,15 +210,15 @@ def lacking(measures: dict[str, Any]) -> str | None:
 @needs_landlock
 @needs_seccomp
 def test_what_holds_is_told_and_what_does_not_with_why(places: tuple[Path, Path, Path]) -> None:
-    parts = reported(places)
-    assert tuple(parts) == confine.MEASURES
-    assert all(part["active"] for part in parts.values())
-    assert f"ABI {landlock.abi()}" in parts["landlock"]["detail"]
-    assert lacking(parts) is None
-    parts = reported(places, "_landlock.abi = lambda: 0")
-    assert not parts["landlock"]["active"]
-    assert parts["seccomp"]["active"]
-    assert "the kernel has none (Linux 5.13 or later)" in (lacking(parts) or "")
+    measures = reported(places)
+    assert tuple(measures) == confine.MEASURES
+    assert all(each["active"] for each in measures.values())
+    assert f"ABI {landlock.abi()}" in measures["landlock"]["detail"]
+    assert lacking(measures) is None
+    measures = reported(places, "landlock.abi = lambda: 0")
+    assert not measures["landlock"]["active"]
+    assert measures["seccomp"]["active"]
+    assert "the kernel has none (Linux 5.13 or later)" in (lacking(measures) or "")
     running = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()"
     assert "2 threads run already" in reported(places, running)["landlock"]["detail"]
     (only,) = reported(places, MILEPOST_SANDBOX="off").values()

@@ -52,6 +52,7 @@ def _found(path: str) -> dict[str, Any]:
         "identity": identity,
         "state": "complete",
         "failure": None,
+        "others": [],
     }
 
 

@@ -181,7 +181,7 @@ def test_everything_together(places: tuple[Path, Path, Path]) -> None:
 
 @needs_linux
 def test_limits_hold_where_the_kernel_has_nothing_else(places: tuple[Path, Path, Path]) -> None:
-    child = "from milepost.sandbox import confine, landlock, seccomp\nlandlock.abi = lambda: 0\nseccomp.lacking = lambda: 'none'\n"
+    child = "from milepost.sandbox import landlock, seccomp\nlandlock.abi = int\nseccomp.lacking = lambda: 'none'\n"
     done = subprocess.run(
         [sys.executable, "-c", child + CHILD, *map(str, places), "all", "memory", "read outside"],
         capture_output=True,
@@ -191,10 +191,13 @@ def test_limits_hold_where_the_kernel_has_nothing_else(places: tuple[Path, Path,
     assert dict(json.loads(line) for line in done.stdout.splitlines()) == {"memory": "ENOMEM", "read outside": "done"}
 
 
-CONFINE = (
-    "import json, sys\nfrom dataclasses import asdict\nfrom milepost.sandbox import confine, landlock\n{}\nprint(json.dumps([asdict(each) for each in \
-confine.confine([sys.argv[1]], [sys.argv[2]])]))"
-)
+CONFINE = """
+import json, sys
+from dataclasses import asdict
+from milepost.sandbox import confine, landlock
+{}
+print(json.dumps([asdict(measure) for measure in confine.confine([sys.argv[1]], [sys.argv[2]])]))
+"""
 
 
 def reported(places: tuple[Path, Path, Path], before: str = "", **env: str) -> dict[str, Any]:

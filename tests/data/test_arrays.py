@@ -32,6 +32,8 @@ Y = np.arange(10)
         ({"weights": np.where(Y == 4, np.nan, 1.0)}, "nan at row 4"),
         ({"weights": np.where(Y == 4, -1.0, 1.0)}, "-1.0 at row 4"),
         ({"weights": np.where(Y == 4, np.inf, 1.0)}, "inf at row 4"),
+        ({"weights": np.where(Y == 4, 1e300, 1.0)}, "from 1e-60 to 1e60; found 1e.300 at row 4; multiply all weights"),
+        ({"weights": np.where(Y == 4, 1e-61, 1.0)}, "found 1e-61 at row 4; multiply all weights by one number"),
         ({"weights": np.ones((10, 1))}, "one number a row"),
         ({"mask": np.ones(10)}, "boolean"),
         ({"ids": np.ones(10)}, "integer or text"),

@@ -109,7 +109,7 @@ def test_a_pass_reads_no_further_than_needed_and_closes_the_stream() -> None:
         ([(X, Y), (X[:, :2], Y)], "batches of one stream differ"),
         ([(X, Y), (X, Y, np.ones(100))], "batches of one stream differ"),
         ([({"a": X}, Y), ({"b": X}, Y)], "batches of one stream differ"),
-        ([(X, Y, np.full(100, -1))], "weights: expected finite"),
+        ([(X, Y, np.full(100, -1))], "weights: expected 0, or numbers"),
     ],
 )
 def test_unusable_batches_are_refused(items: list[Any], words: str) -> None:

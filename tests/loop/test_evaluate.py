@@ -83,7 +83,7 @@ def test_same_columns_same_bits_over_orders_parts_and_merge_trees(
         while len(states) > 1:  # any tree
             left = states.pop(chance.randrange(len(states)))
             right = states.pop(chance.randrange(len(states)))
-            states.append(left.merge(right))  # type: ignore[arg-type]
+            states.append(left.merge(right))
         assert bits(metric, states[0]) == bits(metric, whole)
 
 

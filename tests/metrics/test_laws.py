@@ -224,10 +224,10 @@ class _Lenient(Tally):
 
 
 class Quick(Right):
-    """Has a shorter way to another value."""
+    """Has a faster way to other values."""
 
-    def values_of(self, columns: Columns, weights: Array | None) -> dict[str, Value]:
-        return {"right": Value(0.5)}
+    def batch_values(self, columns: Columns, weights: Array | None, size: int) -> dict[str, list[Value]]:
+        return {"right": [Value(0.5)] * len(columns["rank"])}
 
 
 class Drawn(Right):
@@ -251,7 +251,7 @@ class Drawn(Right):
         (Late(), "not its headline"),
         (Wrong(), "mean of its contributions"),
         (Lenient(), "merges with that of another metric"),
-        (Quick(), "values_of gives"),
+        (Quick(), "batch_values gives"),
         (Drawn(), "table calls of one state differs"),
     ],
     ids=lambda item: type(item).__name__ if isinstance(item, Right) else "",

@@ -1,5 +1,6 @@
 """Four other kinds of metric in the same shapes (docs/design/metrics.md): tried small, before they are built."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,32 +107,33 @@ class NDCG(_Toy):
 
 @dataclass(frozen=True)
 class Scores:
-    """A state of another kind: the distinct scores, and how often each occurs with either label."""
+    """A state of another kind: the distinct scores, and the exact weight of each with either label."""
 
     keys: Array
-    counts: Array
+    weights: Array
 
     def merge(self, other: Self) -> Self:
         if not isinstance(other, Scores):
             raise ValueError("states of different metrics cannot be merged")
         keys, where = np.unique(np.concatenate([self.keys, other.keys]), return_inverse=True)
-        counts = np.zeros((len(keys), 2), self.counts.dtype)
-        np.add.at(counts, where, np.concatenate([self.counts, other.counts]))
-        return type(self)(keys, counts)
+        weights = np.zeros((len(keys), 2), object)
+        np.add.at(weights, where, np.concatenate([self.weights, other.weights]))
+        return type(self)(keys, weights)
 
     def to_bytes(self) -> bytes:
-        return b'{"state":"scores"}\n' + self.keys.astype("<f4").tobytes() + self.counts.astype("<i8").tobytes()
+        head = {"state": "scores", "keys": self.keys.tolist(), "weights": list(map(hex, self.weights.ravel()))}
+        return json.dumps(head).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        body = data.partition(b"\n")[2]
-        rows = len(body) // 20
-        return cls(np.frombuffer(body, "<f4", rows), np.frombuffer(body, "<i8", -1, rows * 4).reshape(rows, 2))
+        head = json.loads(data)
+        weights = np.array([int(item, 16) for item in head["weights"]], object)
+        return cls(np.array(head["keys"], np.float32), weights.reshape(-1, 2))
 
 
 @dataclass(frozen=True)
 class AUC(_Toy):
-    """Curves: the share of pairs of either label in the right order; whole weights only."""
+    """Curves: the share of pairs of either label in the right order."""
 
     name: ClassVar[str] = "auc"
     headline: ClassVar[str] = "auc"
@@ -139,12 +141,11 @@ class AUC(_Toy):
 
     def state(self, columns: Columns, weights: Array | None) -> Scores:
         keys, where = np.unique(columns["score"], return_inverse=True)
-        counts = np.zeros((len(keys), 2), np.int64)
-        np.add.at(counts, (where, columns["label"]), 1 if weights is None else weights.astype(np.int64))
-        return Scores(keys, counts)
+        weight = np.ones(len(where)) if weights is None else weights
+        return Scores(keys, ExactSums.of(weight, where * 2 + columns["label"], (len(keys), 2)).units)
 
     def values(self, state: Scores) -> dict[str, Value]:
-        negative, positive = state.counts.T
+        negative, positive = state.weights.T
         pairs = int(negative.sum()) * int(positive.sum())
         if not pairs:
             return {"auc": Value(None, note="one label is missing")}

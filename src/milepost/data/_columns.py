@@ -13,6 +13,8 @@ from milepost.errors import DataError
 
 Inputs = Array | dict[str, Array]
 
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-60, 1e60
+
 
 def as_array(value: object, what: str) -> Array:
     """Return a plain NumPy view or copy of an array-like; memory maps stay lazy; a `DataError` names what fails."""
@@ -54,7 +56,7 @@ def as_labels(value: object, what: str = "labels") -> Array:
 
 
 def as_weights(value: object, what: str = "weights") -> Array:
-    """Return weights as float64, one a row; that they are finite is for `counted_rows` to check, after the mask."""
+    """Return weights as float64, one a row; their range is for `counted_rows` to check, after the mask."""
     weights = as_array(value, what)
     if weights.ndim != 1 or weights.dtype.kind not in "fiub":
         raise DataError(f"{what}: expected one number a row; found dtype {weights.dtype}, shape {weights.shape}")
@@ -81,16 +83,18 @@ def as_ids(value: object, what: str = "ids") -> Array:
 def counted_rows(weights: Array | None, mask: Array | None, what: str = "weights") -> Array | None:
     """Return which rows count (mask True, weight above 0), or None where all do.
 
-    Weights of rows that the mask removes may hold anything; the others are finite and not negative, else `DataError`.
+    Weights of rows that the mask removes may hold anything; the others are 0 or from 1e-60 to 1e60, where weighted sums
+    are exact, else `DataError`.
     """
     if weights is None:
         return mask
     counted = np.ones(len(weights), bool) if mask is None else mask
-    wrong = np.flatnonzero(counted & ~(np.isfinite(weights) & (weights >= 0)))
+    wrong = np.flatnonzero(counted & (weights != 0) & ~((weights >= _LEAST_WEIGHT) & (weights <= _MOST_WEIGHT)))
     if len(wrong):
-        raise DataError(f"{what}: expected finite numbers >= 0; found {weights[wrong[0]]} at row {wrong[0]}")
-    found: Array = counted & (weights > 0)
-    return found
+        found = weights[wrong[0]]
+        scale = "; multiply all weights by one number: only their ratios count" if 0 < found < np.inf else ""
+        raise DataError(f"{what}: expected 0, or numbers from 1e-60 to 1e60; found {found} at row {wrong[0]}{scale}")
+    return np.asarray(counted & (weights > 0))
 
 
 def kept_rows(counted: Array | None) -> Array | None:

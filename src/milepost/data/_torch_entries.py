@@ -4,10 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from milepost.core.types import Array, Batch
-from milepost.data._columns import Inputs, as_ids, as_inputs, as_labels, as_weights, length, same_length
+from milepost.data._columns import (
+    Inputs,
+    as_ids,
+    as_inputs,
+    as_labels,
+    as_weights,
+    counted_rows,
+    kept_rows,
+    length,
+    same_length,
+)
 from milepost.data._labels import Labelling
 from milepost.data._slices_groups import Slices, as_groups, as_slices, lengths, slice_name
 from milepost.errors import DataError, UsageError
@@ -88,10 +96,9 @@ def checked(found: Any, names: Names, rows: list[int], labelling: Labelling) -> 
     same_length(length(piece.inputs), others, f"{where}: inputs")
     if len(piece.labels) != len(rows):
         raise DataError(f"{where}: the collate function gave {len(piece.labels)} rows for {len(rows)} items")
-    if piece.weights is not None and not (np.isfinite(piece.weights) & (piece.weights > 0)).all():
+    if kept_rows(counted_rows(piece.weights, None, f"{where}: weights")) is not None:
         raise DataError(
-            f"{where}: weights: expected finite numbers above 0; found {piece.weights.min()}: leave rows out with "
-            "torch.utils.data.Subset"
+            f"{where}: weights: expected numbers above 0; found 0: leave rows out with torch.utils.data.Subset"
         )
     return piece
 

@@ -35,9 +35,9 @@ class Arrays:
     """Examples that lie in NumPy arrays or memory maps, one row each.
 
     `inputs` is an array or a dict of arrays by input name, of any dtype, handed to the model as it is. `labels` are
-    integers of any width and stay so. `weights` are finite numbers >= 0; `mask` is True where a row counts; `ids` are
-    distinct integers or text. A row of weight 0 or mask False is removed here, before anything else: `size`, the order
-    and the natural numbers in `Batch.rows` are those of the remaining rows, 0 to size - 1.
+    integers of any width and stay so. `weights` are 0 or from 1e-60 to 1e60; `mask` is True where a row counts; `ids`
+    are distinct integers or text. A row of weight 0 or mask False is removed here, before anything else: `size`, the
+    order and the natural numbers in `Batch.rows` are those of the remaining rows, 0 to size - 1.
 
     `order` is "seeded" (the default: any prefix is a fair sample, the same one for every checkpoint), "natural", or
     "declared-shuffled" (as it stands, and you vouch that it was shuffled). `version="mnist-test@1"` declares what the

@@ -1,5 +1,6 @@
 """Ratios of one class against the others (precision, recall, ...), for one class or averaged over classes."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,7 +14,7 @@ from milepost.metrics._validation import check_choice, check_class, check_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassRatio:
+class ClassRatio(ABC):
     """What its kinds share: which classes count, and what a class counts whose own ratio is undefined.
 
     Every kind has these settings, and a table of all classes in any case.
@@ -32,6 +33,7 @@ class ClassRatio:
     classes: Literal["present", "seen"] | int = "present"
     undefined: Literal["zero", "skip"] = "zero"
     label: int | None = None
+    name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
     direction: ClassVar[str] = "higher"
     unit: ClassVar[str] = "ratio"
@@ -76,11 +78,11 @@ class ClassRatio:
         return "_".join(words + [self.undefined] * (self.undefined != self._usual))
 
     def _short(self) -> str:
-        raise NotImplementedError
+        return self.name
 
+    @abstractmethod
     def _terms(self, rows: Rows) -> tuple[Array, Array]:
         """Return the top and the bottom of each class."""
-        raise NotImplementedError
 
     def _is_share(self) -> bool:
         """Tell whether top and bottom count rows, each of them once: then the value is a proportion of them."""

@@ -28,7 +28,7 @@ def share(state: Tally) -> Value:
 
 
 def summed(values: Array, finite: Array, weights: Array | None) -> Tally:
-    """Return the state of a mean of float32 values; rows with `finite` 0 are counted as spoiled and not summed."""
+    """Return the state of a mean of float values; rows with `finite` 0 are counted as non-finite and not summed."""
     fine = finite != 0
     kept = values[fine]
     counts = {"n": np.int64(len(values)), "nonfinite": np.int64(len(values) - len(kept))}
@@ -58,4 +58,5 @@ def mean(state: Tally, skip: bool, why: str = _UNLIKELY) -> Value:  # noqa: FBT0
     value = total.ratio(weight if weight is not None else n - nonfinite)
     bottom = weight.value() if weight is not None else n - nonfinite
     note = f"infinite: {int(total.plus)} {why}" if math.isinf(value) else None
-    return Value(value, total.value(), bottom, note)
+    top = total.value()
+    return Value(value, None if math.isinf(top) and note is None else top, bottom, note)

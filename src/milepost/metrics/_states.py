@@ -1,4 +1,4 @@
-"""The few states: named exact counts and sums of any shape, and collected columns.
+"""The state of a metric: named exact counts and sums of any shape.
 
 A state is an immutable summary of rows.  `merge` is associative and commutative to the bit, so that a value does not
 depend on parts, order, merge tree, engine or resumption.  Counts are int64; sums of floats are exact: an addend joins
@@ -17,10 +17,14 @@ import numpy.typing as npt
 
 from milepost._internal.serialization import canonical
 from milepost.core.types import Array
+from milepost.errors import DataError
 
 _UNIT = 1074  # every finite float64 is an integer multiple of 2**-1074
 _CHUNK = 1 << 18
+_BLOCK = 1 << 13  # rows that are multiplied at once: their arrays stay in the second-level cache
 _HUGE = 2.0**900  # above this the extraction constant could overflow; such values join one by one
+_TINY = 2.0**-900  # below this the rounding error of a product could be lost; such products join one by one
+_HALVES = 2.0**27 + 1  # cuts a float64 into two halves of at most 26 bits (Veltkamp 1968)
 
 Index = npt.NDArray[np.int64]
 
@@ -48,35 +52,43 @@ class ExactSums:
         """Sum values (any float or integer dtype, flat) into cells of an array of this shape: one by default."""
         flat = np.ascontiguousarray(values, dtype=np.float64).ravel()
         size = math.prod(shape)
-        where = np.zeros(flat.size, np.int64) if cells is None else np.asarray(cells, np.int64).ravel()
+        where = None if cells is None else np.asarray(cells, np.int64).ravel()
         fine = np.isfinite(flat)
-        if fine.all():
-            counts = [np.zeros(shape, np.int64)] * 3
-        else:
+        counts = [np.zeros(shape, np.int64)] * 3
+        if not fine.all():
+            every = np.zeros(flat.size, np.int64) if where is None else where
             counts = [
-                np.bincount(where[test], minlength=size).astype(np.int64).reshape(shape)
+                np.bincount(every[test], minlength=size).astype(np.int64).reshape(shape)
                 for test in (np.isnan(flat), flat == np.inf, flat == -np.inf)
             ]
-            flat, where = flat[fine], where[fine]
+            flat, where = flat[fine], None if where is None else where[fine]
         units = np.zeros(size, object)
         for begin in range(0, flat.size, _CHUNK):
-            _extract(flat[begin : begin + _CHUNK], where[begin : begin + _CHUNK], units)
+            chunk = slice(begin, begin + _CHUNK)
+            _extract(flat[chunk], None if where is None else where[chunk], units)
         return cls(units.reshape(shape), *counts)
 
     @classmethod
     def products(cls, values: Array, weights: Array, cells: Array | None = None, shape: tuple[int, ...] = ()) -> Self:
-        """Sum value times weight exactly, for values that fit float32 (or are integers below 2**24).
+        """Sum value times weight exactly; weights are finite and above 0.
 
-        Weights are above 0: each is cut into halves of at most 27 bits, whose products with 24 bits are exact.  A value
-        that is no finite number joins as itself.
+        Exact for weights from 1e-60 to 1e60 (those that sources take) and values of 0 or at least 1e-200 in size: each
+        product joins as its rounded value and the error of that (Dekker 1971).  Others are exact too or, where a
+        product has digits below 2**-1074, a DataError.  A value that is no finite number joins as itself.
+
+        >>> ExactSums.products(np.array([1 / 3, -1 / 3]), np.array([0.1, 0.1])).value()
+        0.0
         """
-        wide = np.asarray(values, np.float64)
-        weight = np.ascontiguousarray(weights, np.float64)
-        high = (weight.view(np.int64) & -(1 << 27)).view(np.float64)
-        fine = np.isfinite(wide)
-        finite = np.where(fine, wide, 0.0)  # infinity times a lower half of 0 would be NaN
-        upper = np.where(fine, finite * high, wide)
-        return cls.of(upper, cells, shape).merge(cls.of(finite * (weight - high), cells, shape))
+        value, weight = (np.asarray(item, np.float64).ravel() for item in (values, weights))
+        rounded, error, odd = np.empty(value.size), np.empty(value.size), []
+        for begin in range(0, value.size, _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            odd += _multiply(value[block], weight[block], rounded[block], error[block], begin)
+        total = cls.of(rounded, cells, shape).merge(cls.of(error, cells, shape))
+        units = total.units.reshape(-1)
+        for row in odd:
+            units[0 if cells is None else np.ravel(cells)[row]] += _product(float(value[row]), float(weight[row]))
+        return total
 
     def merge(self, other: Self) -> Self:
         """Add cell by cell; a smaller array is padded with zeros to the larger shape."""
@@ -111,14 +123,14 @@ class ExactSums:
         return None
 
 
-def _extract(values: Array, cells: Index, units: Array) -> None:
+def _extract(values: Array, cells: Index | None, units: Array) -> None:
     """Add finite values to `units`, exactly: split off a leading slice whose partial sums are all representable."""
     rest = values
     if np.abs(rest).max(initial=0.0) > _HUGE:
         big = np.abs(rest) > _HUGE
-        for value, cell in zip(rest[big].tolist(), cells[big].tolist(), strict=True):
-            units[cell] += _units(value)
-        rest, cells = rest[~big], cells[~big]
+        for row in np.flatnonzero(big).tolist():
+            units[0 if cells is None else cells[row]] += _units(float(rest[row]))
+        rest, cells = rest[~big], None if cells is None else cells[~big]
     extra = len(rest).bit_length()
     while len(rest):
         largest = float(np.abs(rest).max())
@@ -126,15 +138,56 @@ def _extract(values: Array, cells: Index, units: Array) -> None:
             break
         anchor = math.ldexp(1.0, math.frexp(largest)[1] + extra + 1)
         leading = (rest + anchor) - anchor
-        sums = np.bincount(cells, weights=leading, minlength=len(units))
-        for cell in np.flatnonzero(sums).tolist():
-            units[cell] += _units(float(sums[cell]))
+        if cells is None:
+            units[0] += _units(float(leading.sum()))
+        else:
+            sums = np.bincount(cells, weights=leading, minlength=len(units))
+            for cell in np.flatnonzero(sums).tolist():
+                units[cell] += _units(float(sums[cell]))
         rest = rest - leading
 
 
 def _units(value: float) -> int:
     top, bottom = value.as_integer_ratio()
     return top << (_UNIT + 1 - bottom.bit_length())  # the bottom is a power of two
+
+
+def _multiply(value: Array, weight: Array, rounded: Array, error: Array, first: int) -> list[int]:
+    """Put products and their rounding errors into arrays; return which rows, of `first` on, have to join one by one."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        np.multiply(value, weight, out=rounded)
+        size = np.abs(rounded)
+        fits = (size > _TINY) & (size < _HUGE) & (np.abs(value) < _HUGE) & (weight < _HUGE)
+        high, low = _halves(value)
+        top, bottom = _halves(weight)
+        np.copyto(error, ((high * top - rounded) + high * bottom + low * top) + low * bottom)
+    if fits.all():
+        return []
+    error[~fits] = 0.0
+    odd = ~fits & np.isfinite(value) & (value != 0.0)
+    rounded[odd] = 0.0
+    found: list[int] = (np.flatnonzero(odd) + first).tolist()
+    return found
+
+
+def _halves(values: Array) -> tuple[Array, Array]:
+    """Cut each value into a high and a low half, whose sum it is and whose products are exact."""
+    large = values * _HALVES
+    high: Array = large - (large - values)
+    return high, values - high
+
+
+def _product(value: float, weight: float) -> int:
+    """Return value times weight in units; a DataError where that is no integer."""
+    (top, bottom), (times, parts) = value.as_integer_ratio(), weight.as_integer_ratio()
+    shift = _UNIT + 2 - bottom.bit_length() - parts.bit_length()
+    whole, rest = divmod(top * times << max(shift, 0), 1 << max(-shift, 0))
+    if rest:
+        raise DataError(
+            f"the value {value!r} with the weight {weight!r} has digits below 2**-1074, which no exact sum holds: "
+            "multiply all weights by one number, which changes no weighted mean"
+        )
+    return whole
 
 
 def _add(left: Array, right: Array) -> Array:
@@ -203,95 +256,40 @@ class Tally:
     def from_bytes(cls, data: bytes) -> Self:
         """Restore; a ValueError says what is wrong with foreign bytes."""
         line, _, body = data.partition(b"\n")
-        head = _head(line, "tally")
+        head = json.loads(line)
+        if head.get("version") != 1:
+            raise ValueError(f"expected a tally of version 1, found version {head.get('version')!r}")
         counts: dict[str, Any] = {}
         begin = 0
-        for name, shape in head["counts"]:
-            size = math.prod(shape)
-            counts[name] = np.frombuffer(body, "<i8", size, begin).astype(np.int64).reshape(shape)
-            begin += size * 8
+        try:
+            for name, shape in head["counts"]:
+                size = math.prod(shape)
+                counts[name] = np.frombuffer(body, "<i8", size, begin).astype(np.int64).reshape(shape)
+                begin += size * 8
+            sums = {name: _sums(*plain) for name, *plain in head["sums"]}
+            made = cls(counts, sums, head["grows"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"expected a tally, found a damaged description of one: {error!r}") from error
         if begin != len(body):
-            raise ValueError(f"a tally of {begin} bytes of counts was expected, {len(body)} bytes were found")
-        return cls(counts, {name: _sums(*plain) for name, *plain in head["sums"]}, head["grows"])
+            raise ValueError(f"expected a tally with {begin} bytes of counts, found {len(body)}")
+        return made
 
 
 def _plain_sums(item: ExactSums) -> list[Any]:
-    odd = [part.ravel().tolist() for part in (item.nan, item.plus, item.minus)]
+    odd = [counts.ravel().tolist() for counts in (item.nan, item.plus, item.minus)]
     return [list(item.units.shape), [format(int(unit), "x") for unit in item.units.ravel()], *odd]
 
 
 def _sums(shape: list[int], units: list[str], *odd: list[int]) -> ExactSums:
     numbers = np.zeros(len(units), object)
     numbers[:] = [int(unit, 16) for unit in units]
-    return ExactSums(numbers.reshape(shape), *(np.array(part, np.int64).reshape(shape) for part in odd))
+    return ExactSums(numbers.reshape(shape), *(np.array(item, np.int64).reshape(shape) for item in odd))
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """Whole columns with the rows' positions, for what no summary can give exactly; ordered by position."""
-
-    positions: Index
-    columns: Mapping[str, Array]
-
-    def merge(self, other: Self) -> Self:
-        """Join both and order by position; a position on both sides is a ValueError (a row would count twice)."""
-        if not isinstance(other, Collected) or self._layout() != other._layout():
-            found = other._layout() if isinstance(other, Collected) else type(other).__name__
-            raise ValueError(f"states of different metrics cannot be merged: {self._layout()} and {found}")
-        positions = np.concatenate([self.positions, other.positions])
-        order = np.argsort(positions, kind="stable")
-        positions = positions[order]
-        twice = np.flatnonzero(positions[1:] == positions[:-1])
-        if twice.size:
-            raise ValueError(f"row {int(positions[twice[0]])} of the order is in both states")
-        return type(self)(
-            positions,
-            {name: np.concatenate([item, other.columns[name]])[order] for name, item in self.columns.items()},
-        )
-
-    def _layout(self) -> list[Any]:
-        return sorted((name, item.dtype.str, item.shape[1:]) for name, item in self.columns.items())
-
-    def to_bytes(self) -> bytes:
-        """Serialise: one line of JSON with dtypes and shapes, then the arrays' bytes, little-endian."""
-        arrays = {"": self.positions, **{name: self.columns[name] for name in sorted(self.columns)}}
-        little = {name: item.astype(item.dtype.newbyteorder("<")) for name, item in arrays.items()}
-        head = {
-            "state": "collected",
-            "version": 1,
-            "arrays": [[name, item.dtype.str, list(item.shape)] for name, item in little.items()],
-        }
-        return canonical(head).encode() + b"\n" + b"".join(item.tobytes() for item in little.values())
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Restore; a ValueError says what is wrong with foreign bytes."""
-        line, _, body = data.partition(b"\n")
-        arrays = {}
-        begin = 0
-        for name, dtype, shape in _head(line, "collected")["arrays"]:
-            kind = np.dtype(dtype)
-            arrays[name] = np.frombuffer(body, kind, math.prod(shape), begin).reshape(shape)
-            begin += arrays[name].nbytes
-        if begin != len(body):
-            raise ValueError(f"collected columns of {begin} bytes were expected, {len(body)} bytes were found")
-        return cls(arrays.pop("").astype(np.int64), arrays)
+_READERS: dict[str, Callable[[bytes], Any]] = {"tally": Tally.from_bytes}
 
 
-def _head(line: bytes, kind: str) -> dict[str, Any]:
-    head: dict[str, Any] = json.loads(line)
-    if head.get("state") != kind or head.get("version") != 1:
-        raise ValueError(f"a {kind} of version 1 was expected, {head.get('state')} {head.get('version')} was found")
-    return head
-
-
-_READERS: dict[str, Callable[[bytes], Tally | Collected]] = {
-    "tally": Tally.from_bytes,
-    "collected": Collected.from_bytes,
-}
-
-
-def from_bytes(data: bytes) -> Tally | Collected:
+def from_bytes(data: bytes) -> Any:
     """Restore a state of any kind from its bytes; a ValueError says what is wrong with foreign bytes.
 
     >>> from_bytes(Tally({"n": np.int64(2)}).to_bytes()).count("n")
@@ -300,8 +298,5 @@ def from_bytes(data: bytes) -> Tally | Collected:
     head = json.loads(data.partition(b"\n")[0])
     kind = head.get("state") if isinstance(head, dict) else None
     if not isinstance(kind, str) or kind not in _READERS:
-        raise ValueError(f"a state was expected ({', '.join(_READERS)}), {kind!r} was found")
-    try:
-        return _READERS[kind](data)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"a {kind} of version 1 was expected, its description is damaged: {error!r}") from error
+        raise ValueError(f"expected a state ({', '.join(_READERS)}), found {kind!r}")
+    return _READERS[kind](data)

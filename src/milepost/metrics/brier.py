@@ -15,7 +15,7 @@ class Brier:
 
     This is Brier's own form for any number of classes (Brier 1950), scikit-learn's with `scale_by_half=False`.  For two
     classes it is twice the mean of (probability of class 1 - label)^2, which is often called by the same name.  The sum
-    of the float32 rows is exact and divided once.  Spoiled rows make it undefined unless `nonfinite="skip"`.
+    of the float32 rows is exact and divided once.  Non-finite rows make it undefined unless `nonfinite="skip"`.
 
     >>> import numpy as np
     >>> metric = Brier()

@@ -1,11 +1,13 @@
 """Calibration: whether 80 % of the predictions made with a confidence of 80 % are right."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from milepost.core.types import Array, Columns, Value
+from milepost.metrics._class_counts import ratios
 from milepost.metrics._states import ExactSums, Tally
 from milepost.metrics._validation import check_choice, check_count
 
@@ -20,7 +22,7 @@ class CalibrationError:
 
     With bins (lower, upper] of the prediction's confidence, the error is the sum over bins of
     |right rows - sum of confidences| / rows (Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017).  It depends strongly
-    on the number of bins: any other than 15 is part of the value's name.  Spoiled rows make it undefined unless
+    on the number of bins: any other than 15 is part of the value's name.  Non-finite rows make it undefined unless
     `nonfinite="skip"`.
 
     >>> import numpy as np
@@ -52,55 +54,68 @@ class CalibrationError:
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:
         """Count rows, right rows and confidence in each bin."""
+        return self._counted(columns, weights, np.zeros(len(columns["finite"]), np.int64), (self.bins,))
+
+    def values(self, state: Tally) -> dict[str, Value]:
+        """Return the expected and the largest calibration error."""
+        sums = (item.tolist() for item in _units(state))
+        return self._errors(state.count("n"), state.count("nonfinite"), *sums)
+
+    def batch_values(self, columns: Columns, weights: Array | None, size: int) -> dict[str, list[Value]]:
+        """Return the values of every batch of `size` rows, from counts in a table of batches and bins."""
+        found: list[dict[str, Value]] = []
+        step = max(1, _CELLS // self.bins) * size
+        for low in range(0, len(columns["finite"]), step):
+            rows = {name: item[low : low + step] for name, item in columns.items()}
+            batch = np.arange(len(rows["finite"])) // size
+            shape = (int(batch[-1]) + 1, self.bins)
+            state = self._counted(rows, None if weights is None else weights[low : low + step], batch, shape)
+            sums = (item.tolist() for item in (state.counts["n"], state.counts["nonfinite"], *_units(state)))
+            found += [self._errors(*each) for each in zip(*sums, strict=True)]
+        return {name: [values[name] for values in found] for name in found[0]}
+
+    def _counted(self, columns: Columns, weights: Array | None, batch: Array, shape: tuple[int, ...]) -> Tally:
+        """Count in the bins of each row's batch: arrays of this shape, [batches, bins], or [bins] of one batch."""
         fine = columns["finite"] != 0
         confidence = columns["confidence"][fine].astype(np.float64)
         right = columns["rank"][fine] == 0
-        bins = self._bins(confidence)
-        shape = (self.bins,)
+        cells = batch[fine] * self.bins + self._bins(confidence)
+
+        def count(rows: Array, shape: tuple[int, ...]) -> Array:
+            return np.bincount(rows, minlength=math.prod(shape)).astype(np.int64).reshape(shape)
+
         counts = {
-            "n": np.int64(len(fine)),
-            "nonfinite": np.int64(np.count_nonzero(~fine)),
-            "rows": np.bincount(bins, minlength=self.bins).astype(np.int64),
+            "n": count(batch, shape[:-1]),
+            "nonfinite": count(batch[~fine], shape[:-1]),
+            "rows": count(cells, shape),
         }
         if weights is None:
-            counts["right"] = np.bincount(bins[right], minlength=self.bins).astype(np.int64)
-            return Tally(counts, {"confidence": ExactSums.of(confidence, bins, shape)})
+            counts["right"] = count(cells[right], shape)
+            return Tally(counts, {"confidence": ExactSums.of(confidence, cells, shape)})
         weight = weights[fine]
         return Tally(
             counts,
             {
-                "confidence": ExactSums.products(confidence, weight, bins, shape),
-                "right": ExactSums.of(weight[right], bins[right], shape),
-                "weight": ExactSums.of(weight, bins, shape),
+                "confidence": ExactSums.products(confidence, weight, cells, shape),
+                "right": ExactSums.of(weight[right], cells[right], shape),
+                "weight": ExactSums.of(weight, cells, shape),
             },
         )
 
-    def values(self, state: Tally) -> dict[str, Value]:
-        """Return the expected and the largest calibration error."""
+    def _errors(
+        self, n: int, nonfinite: int, confidence: list[int], right: list[int], weight: list[int]
+    ) -> dict[str, Value]:
+        """Return the expected and the largest error of bins in exact integers of one unit."""
         names = (self.headline, f"max_{self.headline}")
-        n, nonfinite = state.count("n"), state.count("nonfinite")
         if n == nonfinite or (nonfinite and self.nonfinite != "skip"):
             note = f"undefined: {nonfinite} of {n} rows are non-finite" if n else "undefined: no rows"
             return {name: Value(None, note=note) for name in names}
-        return dict(zip(names, _errors(*_units(state)), strict=True))
-
-    def batch_values(self, columns: Columns, size: int) -> dict[str, list[Value]] | None:
-        """Return the values of every batch of `size` rows at once; None where that would not be quicker."""
-        rows = len(columns["finite"])
-        batches = -(-rows // size)
-        if not columns["finite"].all() or batches * self.bins > _CELLS:
-            return None
-        confidence = columns["confidence"].astype(np.float64)
-        shape = (batches, self.bins)
-        cells = np.arange(rows) // size * self.bins + self._bins(confidence)
-        counts = np.bincount(cells, minlength=batches * self.bins).reshape(shape)
-        right = np.bincount(cells[columns["rank"] == 0], minlength=batches * self.bins).reshape(shape)
-        sums = ExactSums.of(confidence, cells, shape).units
-        pairs = [
-            _errors(units, [count * _ONE for count in hits], [count * _ONE for count in all_])
-            for units, hits, all_ in zip(sums.tolist(), right.tolist(), counts.tolist(), strict=True)
-        ]
-        return {self.headline: [pair[0] for pair in pairs], f"max_{self.headline}": [pair[1] for pair in pairs]}
+        gaps = [abs(a - b) for a, b in zip(confidence, right, strict=True)]
+        worst, rows = 0, 1
+        for gap, size in zip(gaps, weight, strict=True):
+            if gap * rows > worst * size:
+                worst, rows = gap, size
+        return dict(zip(names, (Value(sum(gaps) / sum(weight)), Value(worst / rows)), strict=True))
 
     def _bins(self, confidence: Array) -> Array:
         # 24 bits of confidence times the bins is exact in float64: a value on an edge falls below it, always.
@@ -115,30 +130,15 @@ class CalibrationError:
             "lower": edges[:-1],
             "upper": edges[1:],
             "rows": np.asarray(state.counts["rows"]),
-            "accuracy": _shares(right, weight),
-            "confidence": _shares(confidence, weight),
+            "accuracy": ratios(right, weight),
+            "confidence": ratios(confidence, weight),
         }
 
 
-def _errors(confidence: list[int], right: list[int], weight: list[int]) -> tuple[Value, Value]:
-    """Return the expected and the largest error of bins in exact integers of one unit."""
-    gaps = [abs(a - b) for a, b in zip(confidence, right, strict=True)]
-    worst, rows = 0, 1
-    for gap, size in zip(gaps, weight, strict=True):
-        if gap * rows > worst * size:
-            worst, rows = gap, size
-    return Value(sum(gaps) / sum(weight)), Value(worst / rows)
-
-
-def _units(state: Tally) -> tuple[list[int], list[int], list[int]]:
+def _units(state: Tally) -> tuple[Array, Array, Array]:
     """Return confidence, right rows and rows of each bin as integers of one unit: nothing is rounded before the end."""
-    confidence = [int(unit) for unit in state.sums["confidence"].units]
+    confidence = state.sums["confidence"].units
     if "weight" in state.sums:
-        right, weight = ([int(unit) for unit in state.sums[name].units] for name in ("right", "weight"))
-    else:
-        right, weight = ([int(count) * _ONE for count in state.counts[name]] for name in ("right", "rows"))
-    return confidence, right, weight
-
-
-def _shares(tops: list[int], bottoms: list[int]) -> Array:
-    return np.array([top / bottom if bottom else np.nan for top, bottom in zip(tops, bottoms, strict=True)])
+        return confidence, state.sums["right"].units, state.sums["weight"].units
+    right, rows = (np.asarray(state.counts[name]).astype(object) * _ONE for name in ("right", "rows"))
+    return confidence, right, rows

@@ -19,7 +19,7 @@ class CohenKappa:
     or by (i - j)^2 ("quadratic", for ordered classes); chance pairs every label with every prediction.  Undefined where
     labels and predictions are all one and the same class.
 
-    Spoiled rows are predicted as a class of their own, which differs from every label.  It stands at no distance:
+    Non-finite rows are predicted as a class of their own, which differs from every label.  It stands at no distance:
     "linear" and "quadratic" are undefined with non-finite rows.  `nonfinite="skip"` leaves such rows out, of all three.
 
     >>> import numpy as np

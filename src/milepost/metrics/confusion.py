@@ -1,23 +1,22 @@
 """The confusion matrix and what it says of each class."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
 from milepost.core.types import Array, Columns, Value
-from milepost.metrics._class_counts import Rows, by_class, counted_in, exact, plain, ratios, sum_of_ratios
-from milepost.metrics._states import Tally
-
-_CELLS = 1 << 22  # cells of all batches that are counted at once
+from milepost.metrics._class_counts import counted_in, exact, plain, ratios, sum_of_ratios
+from milepost.metrics._states import ExactSums, Tally
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
     """Rows by label and prediction; its headline is the mean recall of the classes that are present among the labels.
 
-    Absent classes do not enter the mean (tf.metrics.mean_per_class_accuracy counts them as 0).  Spoiled rows are
-    predicted as no class: they stand in a column of their own and count against their label's recall.
+    Absent classes do not enter the mean (tf.metrics.mean_per_class_accuracy counts them as 0).  Non-finite rows
+    are predicted as no class: they stand in a column of their own and count against their label's recall.
 
     >>> import numpy as np
     >>> metric = Confusion()
@@ -47,32 +46,24 @@ class Confusion:
         matrix = exact(state, "matrix")
         return self._value(np.diagonal(matrix, 1), matrix.sum(axis=1), len(matrix))
 
-    def values_of(self, columns: Columns, weights: Array | None) -> dict[str, Value]:
-        """Return `values(state(columns, weights))` without the matrix, which many classes make large."""
+    def batch_values(self, columns: Columns, weights: Array | None, size: int) -> dict[str, list[Value]]:
+        """Return the value of every batch of `size` rows, without the matrix, which many classes make large."""
+        label, prediction = columns["label"].astype(np.int64), columns["prediction"].astype(np.int64)
+        highest = np.maximum.reduceat(np.maximum(label, prediction), np.arange(0, len(label), size)).tolist()
+        classes = max(highest) + 1
+        cells, where, support = np.unique(
+            np.arange(len(label)) // size * classes + label, return_inverse=True, return_counts=True
+        )
+        hit = label == prediction
+        right = np.bincount(where[hit], minlength=len(cells))
         if weights is not None:
-            rows = Rows.of(by_class(columns, weights))
-            return self._value(rows.right, rows.support, len(rows.support))
-        label, prediction = columns["label"].astype(np.int64), columns["prediction"].astype(np.int64)
-        present, where, support = np.unique(label, return_inverse=True, return_counts=True)
-        right = np.bincount(where[prediction == label], minlength=len(present))
-        classes = int(max(label.max(initial=-1), prediction.max(initial=-1))) + 1
-        return self._value(right, support, classes)
-
-    def batch_values(self, columns: Columns, size: int) -> dict[str, list[Value]] | None:
-        """Return the value of every batch of `size` rows at once; None where that would not be quicker."""
-        label, prediction = columns["label"].astype(np.int64), columns["prediction"].astype(np.int64)
-        batches = -(-len(label) // size)
-        classes = int(max(label.max(initial=-1), prediction.max(initial=-1))) + 1
-        if batches * classes > _CELLS:
-            return None
-        place = np.arange(len(label)) // size
-        cells = place * classes + label
-        shape = (batches, classes)
-        support = np.bincount(cells, minlength=batches * classes).reshape(shape)
-        right = np.bincount(cells[label == prediction], minlength=batches * classes).reshape(shape)
-        highest = np.maximum.reduceat(np.maximum(label, prediction), np.arange(0, len(label), size))
-        rows = zip(right, support, highest.tolist(), strict=True)
-        return {self.headline: [self._value(hits, all_, top + 1)[self.headline] for hits, all_, top in rows]}
+            support = ExactSums.of(weights, where, cells.shape).units
+            right = ExactSums.of(weights[hit], where[hit], cells.shape).units
+        ends = np.searchsorted(cells, np.arange(len(highest) + 1) * classes)
+        batches = zip(pairwise(ends.tolist()), highest, strict=True)
+        return {
+            self.headline: [self._value(right[a:b], support[a:b], top + 1)[self.headline] for (a, b), top in batches]
+        }
 
     def _value(self, right: Array, support: Array, classes: int) -> dict[str, Value]:
         """Average the recalls exactly."""
@@ -85,7 +76,7 @@ class Confusion:
         return {self.headline: Value(top / (bottom * present), note=note)}
 
     def tables(self, state: Tally) -> dict[str, Array]:
-        """Return `matrix` [label, prediction], `spoiled` [label], and per class `support`, `recall`, `precision`."""
+        """Return `matrix` [label, prediction], `nonfinite` [label], and per class `support`, `recall`, `precision`."""
         matrix = exact(state, "matrix")
         square = matrix[:, 1:]
         right = np.diagonal(square)

@@ -16,7 +16,7 @@ from milepost.metrics._validation import check_choice, check_share
 class CrossEntropy:
     """Mean negative log-likelihood of the label, in nats: the exact sum of the float32 rows, divided once.
 
-    Spoiled rows make it undefined unless `nonfinite="skip"`; a label whose score is -inf makes it infinite.
+    Non-finite rows make it undefined unless `nonfinite="skip"`; a label whose score is -inf makes it infinite.
 
     >>> import numpy as np
     >>> metric = CrossEntropy()
@@ -56,8 +56,8 @@ class SmoothedCrossEntropy:
 
     The share `smoothing` of every label is spread evenly over all classes, the label's own included (Szegedy et al.
     2016; `label_smoothing` of PyTorch and Keras).  A row's two terms are joined in float64 and rounded to float32; the
-    sum of the rows is exact.  Spoiled rows make it undefined unless `nonfinite="skip"`; any class without probability
-    makes it infinite.  The amount of smoothing is part of the value's name.
+    sum of the rows is exact.  Non-finite rows make it undefined unless `nonfinite="skip"`; any class without
+    probability makes it infinite.  The amount of smoothing is part of the value's name.
 
     >>> import numpy as np
     >>> metric = SmoothedCrossEntropy(smoothing=0.5)

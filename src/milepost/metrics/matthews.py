@@ -17,7 +17,8 @@ class Matthews:
 
     With n rows, c right ones, t rows of each class and p rows predicted as it, it is
     (c n - sum t p) / sqrt((n^2 - sum p^2) (n^2 - sum t^2)), computed in integers and rounded once.  Undefined where all
-    labels or all predictions are one class (scikit-learn says 0).  Spoiled rows are predicted as a class of their own.
+    labels or all predictions are one class (scikit-learn says 0).  Non-finite rows are predicted as a class of their
+    own.
 
     >>> import numpy as np
     >>> metric = Matthews()

@@ -30,8 +30,5 @@ class Precision(ClassRatio):
     name: ClassVar[str] = "precision"
     _bottom: ClassVar[str] = "predictions"
 
-    def _short(self) -> str:
-        return "precision"
-
     def _terms(self, rows: Rows) -> tuple[Array, Array]:
         return rows.right, rows.predicted

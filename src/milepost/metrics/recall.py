@@ -30,8 +30,5 @@ class Recall(ClassRatio):
     name: ClassVar[str] = "recall"
     _bottom: ClassVar[str] = "rows"
 
-    def _short(self) -> str:
-        return "recall"
-
     def _terms(self, rows: Rows) -> tuple[Array, Array]:
         return rows.right, rows.support

@@ -37,9 +37,6 @@ class Specificity(ClassRatio):
     _bottom: ClassVar[str] = "rows of other classes"
     _usual: ClassVar[str] = "skip"
 
-    def _short(self) -> str:
-        return "specificity"
-
     def _terms(self, rows: Rows) -> tuple[Array, Array]:
         others = rows.total - rows.support
         return others - rows.predicted + rows.right, others

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.serialization import digest, spec_of
-from milepost.core.protocols import Metric
+from milepost.core.capabilities import capability
+from milepost.core.protocols import FastBatches, MeanMetric, Metric, Tabled
 from milepost.core.types import Array, Json, Value
 from milepost.errors import StoreError, UsageError
 from milepost.metrics._states import ExactSums, from_bytes
@@ -26,8 +27,8 @@ _CHUNK = 1 << 16
 def exact(scored: Scored, metric: Metric) -> tuple[dict[str, Json], dict[str, Array]]:
     """Return the record of a metric's exact values, and its tables."""
     state = _state(scored, metric)
-    tabled = getattr(metric, "tables", None)
-    tables = tabled(state) if tabled is not None else {}
+    tabled = capability(metric, Tabled)
+    tables = {} if tabled is None else tabled.tables(state)
     values = [_entry(scored, name, item, with_interval=True) for name, item in metric.values(state).items()]
     return _payload(scored, metric, values, None), tables
 
@@ -56,14 +57,16 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
         raise UsageError(f"a batch mean over batches of {size} rows: expected 1 or more")
     found: dict[str, list[Value]] = {}
     weighted = "weight" in scored.data.names
-    closed = hasattr(metric, "contribution") and not weighted
+    mean = None if weighted else capability(metric, MeanMetric)
     for columns, weights in _blocks(scored, metric, size):
-        for name, items in _values_by_batch(metric, columns, weights, size, mean=closed).items():
+        for name, items in _values_by_batch(metric, mean, columns, weights, size).items():
             found.setdefault(name, []).extend(items)
     entries = []
     for known in whole["values"]:
         entry = _entry(scored, known["metric"], _mean(found[known["metric"]]), with_interval=False)
-        entry["gap"] = _gap(known["value"], entry["value"], found[known["metric"]], scored.n, size, closed=closed)
+        entry["gap"] = _gap(
+            known["value"], entry["value"], found[known["metric"]], scored.n, size, closed=mean is not None
+        )
         entries.append(entry)
     return _payload(scored, metric, entries, size)
 
@@ -75,26 +78,24 @@ def _blocks(scored: Scored, metric: Metric, size: int) -> Iterator[tuple[dict[st
 
 
 def _values_by_batch(
-    metric: Any, columns: dict[str, Array], weights: Array | None, size: int, *, mean: bool
+    metric: Metric, mean: MeanMetric | None, columns: dict[str, Array], weights: Array | None, size: int
 ) -> dict[str, list[Value]]:
     """Return the values of each batch of `size` rows; a plain mean's from one pass over all their contributions."""
     rows = len(next(iter(columns.values())))
-    contributions = metric.contribution(columns) if mean else np.array([np.nan])
+    contributions = np.array([np.nan]) if mean is None else mean.contribution(columns)
     if np.isfinite(contributions).all():
         sums = ExactSums.of(contributions, np.arange(rows) // size, (-(-rows // size),))
         counts = [min(size, rows - begin) for begin in range(0, rows, size)]
         return {metric.headline: [Value(sums.ratio(count, (batch,))) for batch, count in enumerate(counts)]}
-    # A metric may offer the values of many batches at once, or of one without its state, where that costs less.
-    at_once = getattr(metric, "batch_values", None)
-    quick: dict[str, list[Value]] | None = at_once(columns, size) if at_once is not None and weights is None else None
-    if quick is not None:
-        return quick
-    values_of = getattr(metric, "values_of", None) or (lambda *rows: metric.values(metric.state(*rows)))
+    fast = capability(metric, FastBatches)
+    if fast is not None:
+        return fast.batch_values(columns, weights, size)
     found: dict[str, list[Value]] = {}
     for low in range(0, rows, size):
         cut = slice(low, low + size)
         batch = {name: item[cut] for name, item in columns.items()}
-        for name, item in values_of(batch, None if weights is None else weights[cut]).items():
+        state = metric.state(batch, None if weights is None else weights[cut])
+        for name, item in metric.values(state).items():
             found.setdefault(name, []).append(item)
     return found
 
@@ -155,7 +156,7 @@ def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size
         "data": scored.name,
         "slice": "all",
         "status": scored.status,
-        "direction": getattr(metric, "direction", None),
+        "direction": metric.direction,
         "values": [item if item["metric"] == metric.headline else {**item, "headline": False} for item in values],
     }
 

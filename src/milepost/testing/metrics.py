@@ -1,5 +1,7 @@
 """The laws of a metric: given the columns, one result, however the rows are parted, ordered, merged, saved and resumed.
 
+Exact values are judged by `fractions.Fraction`, not by our own sums.
+
 ```python
 @pytest.mark.parametrize("metric", variants(MyMetric))
 def test_my_metric(metric: Metric) -> None:
@@ -11,14 +13,16 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from milepost._internal.serialization import canonical, spec_of
-from milepost.core.protocols import Metric
+from milepost.core.capabilities import capability
+from milepost.core.protocols import Bounded, FastBatches, MeanMetric, Metric, Sampled, Tabled
 from milepost.core.types import Array, Columns, Value
-from milepost.metrics._states import ExactSums, Tally, from_bytes
+from milepost.metrics._states import Tally, from_bytes
 from milepost.registry import classes, load
 from milepost.testing.variants import variants
 
@@ -36,9 +40,10 @@ def columns_for(metric: Metric, rows: int = 400, seed: int = 0) -> dict[str, Arr
     """
     wanted = frozenset(metric.columns)
     for name, cls in classes("tasks").items():
-        for task in variants(cls) if hasattr(cls, "sample") else ():
-            if wanted <= task.columns().keys() | {"label"}:
-                outputs, labels = task.sample(np.random.default_rng([seed, len(name)]), rows)
+        for task in variants(cls):
+            sampled = capability(task, Sampled)
+            if sampled is not None and wanted <= task.columns().keys() | {"label"}:
+                outputs, labels = sampled.sample(np.random.default_rng([seed, len(name)]), rows)
                 made = {**task.reduce(outputs, labels, wanted), "label": labels}
                 return {item: made[item] for item in metric.columns}
     raise LookupError(f"no registered task with a `sample` gives the columns {', '.join(sorted(wanted))}")
@@ -50,16 +55,17 @@ def check_metric(metric: Metric, columns: Columns, weights: Array | None = None)
     `weights` are finite and above 0, one a row.
     """
     kept = {name: _locked(columns[name]) for name in metric.columns}
-    case = _Case(metric, kept, None if weights is None else _locked(weights))
+    case = _MetricCase(metric, kept, None if weights is None else _locked(weights))
     for law in (
         _declares,
         _rebuilds,
         _has_no_value_without_rows,
         _gives_named_values,
-        _has_no_second_opinion,
+        _gives_the_same_by_batches,
         _ignores_parts_and_order,
         _resumes,
         _counts_weights_as_copies,
+        _knows_no_scale_of_weights,
         _refuses_foreign_states,
         _is_the_mean_of_its_contributions,
     ):
@@ -67,10 +73,10 @@ def check_metric(metric: Metric, columns: Columns, weights: Array | None = None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _MetricCase:
     """A metric and the rows on which it is judged."""
 
-    metric: Any
+    metric: Metric
     columns: Columns
     weights: Array | None
 
@@ -85,6 +91,10 @@ class _Case:
         taken = {name: item[rows] for name, item in self.columns.items()}
         return self.metric.state(taken, None if self.weights is None else self.weights[rows])
 
+    def weighted(self, rows: Array, weights: Array) -> dict[str, Value]:
+        """Values of some rows with weights."""
+        return self.metric.values(self.metric.state({name: item[rows] for name, item in self.columns.items()}, weights))
+
     def parts(self, random: np.random.Generator) -> list[Any]:
         """States of a random partition of the rows in a random order; some parts may be empty."""
         cuts = np.sort(random.integers(0, self.size + 1, int(random.integers(1, 7))))
@@ -98,20 +108,19 @@ def _locked(array: Array) -> Array:
     return copy
 
 
-def _declares(case: _Case) -> None:
+def _declares(case: _MetricCase) -> None:
     metric = case.metric
-    for name in ("name", "headline", "unit"):
-        assert isinstance(getattr(metric, name, None), str), f"{metric}.{name} is no text"
-    assert getattr(metric, "direction", None) in {"higher", "lower", "none"}, (
-        f"{metric}.direction: higher, lower or none"
-    )
-    low, high = getattr(metric, "range", (0, 0))
+    for name, text in {"name": metric.name, "headline": metric.headline}.items():
+        assert isinstance(text, str), f"{metric}.{name} is no text"
+    directions = {"higher", "lower", "none"}
+    assert metric.direction in directions, f"{metric}.direction is {metric.direction!r}, expected one of {directions}"
+    low, high = _bounds(metric)
     assert low < high, f"{metric}.range is {(low, high)}: expected the smallest and the largest possible value"
     assert isinstance(metric.columns, tuple), f"{metric}.columns is no tuple of names"
     assert metric.columns, f"{metric}.columns is empty"
 
 
-def _rebuilds(case: _Case) -> None:
+def _rebuilds(case: _MetricCase) -> None:
     metric = case.metric
     spec = json.loads(canonical(spec_of(metric)))
     fields = {name: item for name, item in spec.items() if name not in ("name", "version")}
@@ -121,7 +130,7 @@ def _rebuilds(case: _Case) -> None:
     assert again.headline == metric.headline, f"the spec {spec} rebuilds another headline"
 
 
-def _has_no_value_without_rows(case: _Case) -> None:
+def _has_no_value_without_rows(case: _MetricCase) -> None:
     metric = case.metric
     empty = case.state(np.arange(0))
     for name, item in metric.values(empty).items():
@@ -132,7 +141,7 @@ def _has_no_value_without_rows(case: _Case) -> None:
         assert merged.to_bytes() == whole.to_bytes(), f"{metric}: merging the state of no rows changes a state"
 
 
-def _gives_named_values(case: _Case) -> None:
+def _gives_named_values(case: _MetricCase) -> None:
     metric = case.metric
     values = metric.values(case.whole())
     assert next(iter(values)) == metric.headline, (
@@ -145,31 +154,28 @@ def _gives_named_values(case: _Case) -> None:
         assert item.value is None or not math.isnan(item.value), f"{name} is NaN; an undefined value is None"
         assert item.value is not None or item.note, f"{name} does not say why it is undefined"
     value = values[metric.headline].value
-    low, high = metric.range
+    low, high = _bounds(metric)
     assert value is None or low <= value <= high, f"{metric.headline} is {value}, outside its range {low} to {high}"
 
 
-def _has_no_second_opinion(case: _Case) -> None:
-    metric = case.metric
-    if hasattr(metric, "batch_values") and case.weights is None and case.size:
-        _check_batches(metric, case)
-    if hasattr(metric, "values_of") and case.size:
-        short, long = metric.values_of(case.columns, case.weights), metric.values(case.whole())
-        assert short == long, f"{metric}: values_of gives {short}, its state {long}"
+def _bounds(metric: Metric) -> tuple[float, float]:
+    bounded = capability(metric, Bounded)
+    return (-math.inf, math.inf) if bounded is None else bounded.range
 
 
-def _check_batches(metric: Any, case: _Case) -> None:
-    """Compare the values of many batches at once with those of each batch's own state."""
+def _gives_the_same_by_batches(case: _MetricCase) -> None:
+    metric, fast = case.metric, capability(case.metric, FastBatches)
+    if fast is None or not case.size:
+        return
     for size in (7, 100, case.size):
-        at_once = metric.batch_values(case.columns, size)
-        for batch, low in enumerate(range(0, case.size if at_once is not None else 0, size)):
-            rows = {name: item[low : low + size] for name, item in case.columns.items()}
-            alone = metric.values(metric.state(rows, None))
+        at_once = fast.batch_values(case.columns, case.weights, size)
+        for batch, low in enumerate(range(0, case.size, size)):
+            alone = metric.values(case.state(np.arange(low, min(low + size, case.size))))
             found = {name: values[batch] for name, values in at_once.items()}
             assert found == alone, f"{metric}: batch_values gives {found}, the batch's own state {alone}"
 
 
-def _ignores_parts_and_order(case: _Case) -> None:
+def _ignores_parts_and_order(case: _MetricCase) -> None:
     metric = case.metric
     whole = case.whole()
     for random in _randoms():
@@ -179,7 +185,7 @@ def _ignores_parts_and_order(case: _Case) -> None:
         _same_tables(metric, other, whole)
 
 
-def _resumes(case: _Case) -> None:
+def _resumes(case: _MetricCase) -> None:
     metric = case.metric
     whole = case.whole()
     data = whole.to_bytes()
@@ -192,17 +198,36 @@ def _resumes(case: _Case) -> None:
         assert _merged(saved, random).to_bytes() == data, f"{metric}: a resumed pass ends in another state"
 
 
-def _counts_weights_as_copies(case: _Case) -> None:
+def _counts_weights_as_copies(case: _MetricCase) -> None:
     metric = case.metric
     times = np.arange(case.size) % 3 + 1
-    copies = _Case(metric, case.columns, None).state(np.repeat(np.arange(case.size), times))
+    copies = _MetricCase(metric, case.columns, None).state(np.repeat(np.arange(case.size), times))
     weighted = metric.state(case.columns, times.astype(np.float64))
     for name, item in metric.values(copies).items():
         found = metric.values(weighted)[name].value
         assert found == item.value, f"{name} is {found} by whole weights, {item.value} by as many copies of the rows"
 
 
-def _refuses_foreign_states(case: _Case) -> None:
+def _knows_no_scale_of_weights(case: _MetricCase) -> None:
+    """Multiplied by one number, without rounding, weights mean the same; sums of inexact products show here.
+
+    A value that twice the weights change too (a total) is no ratio, and is not judged.
+    """
+    for random in _randoms():
+        for size in (1, 1, 1, 2, 3, 7, case.size):
+            rows = random.integers(0, case.size, size) if case.size else np.arange(0)
+            times = random.integers(1, 4, size if case.size else 0).astype(np.float64)
+            scale = float(random.integers(1 << 50, 1 << 51) | 1) * 2.0 ** int(random.integers(-120, 60))
+            once, twice, scaled = (case.weighted(rows, times * by) for by in (1.0, 2.0, scale))
+            for name, item in once.items():
+                same = item.value == scaled[name].value or item.value != twice[name].value
+                assert same, (
+                    f"{case.metric}: {name} of {size} rows is {item.value!r}, and {scaled[name].value!r} with all "
+                    f"weights times {scale!r}: a sum is not exact"
+                )
+
+
+def _refuses_foreign_states(case: _MetricCase) -> None:
     metric = case.metric
     own, foreign = case.whole(), Tally({"a count of another metric": np.int64(1)})
     for left, right in ((own, foreign), (foreign, own)):
@@ -213,27 +238,31 @@ def _refuses_foreign_states(case: _Case) -> None:
         raise AssertionError(f"{metric}: its state merges with that of another metric")
 
 
-def _is_the_mean_of_its_contributions(case: _Case) -> None:
-    metric = case.metric
-    if not hasattr(metric, "contribution"):
+def _is_the_mean_of_its_contributions(case: _MetricCase) -> None:
+    metric, mean = case.metric, capability(case.metric, MeanMetric)
+    if mean is None:
         return
-    shares = np.asarray(metric.contribution(case.columns), np.float64)
+    shares = np.asarray(mean.contribution(case.columns), np.float64)
     assert shares.shape == (case.size,), f"{metric}: contributions of shape {shares.shape}, expected one a row"
-    nonfinite = np.isnan(shares)
-    low, high = metric.range
-    outside = shares[~nonfinite & ((shares < low) | (shares > high))]
+    low, high = mean.range
+    outside = shares[(shares < low) | (shares > high)]
     assert not outside.size, f"{metric}: a contribution is {outside[:1]}, outside the range {low} to {high}"
-    value = metric.values(case.whole())[metric.headline].value
-    if value is None:
-        assert nonfinite.any() or not shares.size, f"{metric} is undefined, though every row has a contribution"
-        return
-    fine = shares[~nonfinite]
-    if case.weights is None:
-        mean = ExactSums.of(fine).ratio(len(fine))
-    else:
-        weights = case.weights[~nonfinite]
-        mean = ExactSums.products(fine, weights).ratio(ExactSums.of(weights))
-    assert value == mean, f"{metric} is {value}, the mean of its contributions {mean}"
+    fine = ~np.isnan(shares)
+    for weights in (case.weights, np.random.default_rng(case.size).lognormal(0.0, 3.0, case.size)):
+        value = metric.values(metric.state(case.columns, weights))[metric.headline].value
+        if value is None:
+            assert not fine.all() or not case.size, f"{metric} is undefined, though every row has a contribution"
+            continue
+        expected = _mean(shares[fine].tolist(), (np.ones(case.size) if weights is None else weights)[fine].tolist())
+        assert value == expected, f"{metric} is {value!r}, the mean of its contributions {expected!r}"
+
+
+def _mean(values: list[float], weights: list[float]) -> float:
+    """Return the weighted mean, rounded once."""
+    if not all(map(math.isfinite, values)):
+        return sum(value for value in values if not math.isfinite(value))
+    total = sum((Fraction(value) * Fraction(weight) for value, weight in zip(values, weights, strict=True)), Fraction())
+    return float(total / sum(map(Fraction, weights)))
 
 
 def _randoms() -> Iterator[np.random.Generator]:
@@ -249,10 +278,11 @@ def _merged(states: list[Any], random: np.random.Generator) -> Any:
     return left[0]
 
 
-def _same_tables(metric: Any, one: Any, two: Any) -> None:
-    if not hasattr(metric, "tables"):
+def _same_tables(metric: Metric, one: Any, two: Any) -> None:
+    tabled = capability(metric, Tabled)
+    if tabled is None:
         return
-    left, right = metric.tables(one), metric.tables(two)
+    left, right = tabled.tables(one), tabled.tables(two)
     assert list(left) == list(right), f"{metric}: one state has two sets of tables"
     for name, item in left.items():
         assert isinstance(item, np.ndarray), f"{metric}: the table {name} is no array"

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal, TypeVar, Union
 
-from milepost.core.types import Json
-
+Json = Any  # `core.types` has it too, and imports NumPy, which a listing need not pay for
 T = TypeVar("T")
 _Reader = Callable[[Any, str], Any]
 

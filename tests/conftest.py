@@ -1,5 +1,6 @@
 """What every test has: one Hypothesis profile, and the real data where it is."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if config.getoption("every_operation") and "stride" in getattr(item, "fixturenames", ()):
             item.add_marker("wide")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports made out of every later collection of garbage: frameworks are millions of objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -102,6 +102,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
     return gone
 
 
+@pytest.mark.wide
 def test_exit_codes_are_those_that_the_page_tells(steps: list[Step]) -> None:
     torn = next(place for place, step in enumerate(steps) if step.command.startswith("head")) + 1
     expected = [next((code for start, code in FAILING.items() if step.command.startswith(start)), 0) for step in steps]
@@ -109,6 +110,7 @@ def test_exit_codes_are_those_that_the_page_tells(steps: list[Step]) -> None:
     assert [step.code for step in steps] == expected, [step.err for step in steps if step.code]
 
 
+@pytest.mark.wide
 def test_every_line_of_the_page_is_printed(steps: list[Step]) -> None:
     for step in steps:
         printed = {shape(line) for line in (step.err + step.out).splitlines()}
@@ -116,6 +118,7 @@ def test_every_line_of_the_page_is_printed(steps: list[Step]) -> None:
         assert not missing, f"{step.command}: {HINT}"
 
 
+@pytest.mark.wide
 def test_every_message_that_is_met_stands_on_the_page(steps: list[Step]) -> None:
     known = {shape(line) for _, shown in commands() for line in shown}
     for step in steps:
@@ -123,6 +126,7 @@ def test_every_message_that_is_met_stands_on_the_page(steps: list[Step]) -> None
         assert not [line for line in met if shape(line) not in known], f"{step.command}: {HINT}"
 
 
+@pytest.mark.wide
 def test_every_file_is_evaluated_once_on_every_row(steps: list[Step]) -> None:
     full = next(step for step in steps if step.command == "milepost run eval.py runs/digits")
     rows = [line.split() for line in full.out.splitlines() if line.rstrip().endswith(" ok")]

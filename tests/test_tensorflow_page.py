@@ -38,6 +38,7 @@ def test_the_page_shows_the_example() -> None:
     assert blocks("python")[0] in (PROJECT / "eval_slim.py").read_text("utf-8")
 
 
+@pytest.mark.wide
 def test_the_commands_print_what_is_shown(project: Path) -> None:
     shown = [part.splitlines() for part in re.split(r"^\$ ", "".join(blocks("console")), flags=re.MULTILINE)[1:]]
     commands = [lines for lines in shown if lines[0].startswith("milepost ")]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests._material import import_path
 
 from milepost.evaluation.definition import is_foreign
@@ -19,6 +20,7 @@ digits.trained(sys.argv[2])
 """
 
 
+@pytest.mark.wide
 def test_the_recipe_and_milepost_agree_for_every_batch_size(root: Path, shared_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()

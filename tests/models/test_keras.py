@@ -35,6 +35,7 @@ def test_keras_3_on_tensorflow(tmp_path: Path) -> None:
     cases.run(tmp_path)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["jax", "torch"])
 def test_keras_3_on_another_back_end(name: str, tmp_path: Path) -> None:
     environment = {**os.environ, "KERAS_BACKEND": name, "PYTHONPATH": import_path(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -42,7 +42,10 @@ evaluation = Evaluation(
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+WIDE = [pytest.param(name, marks=pytest.mark.wide) for name in ("jax", "torch")]
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", *WIDE])
 def test_three_files_are_one_content_and_9602_of_10000(backend: str, shared_data: Path, tmp_path: Path) -> None:
     file = tmp_path / "ev.py"
     file.write_text(FILE.format(folder=str(shared_data / "mnist")))

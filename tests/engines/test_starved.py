@@ -75,6 +75,7 @@ def told_of(world: Path, cage: Path | None, *appetites: int) -> tuple[Told, str]
     return lines_of(ended.stdout), ended.stderr
 
 
+@pytest.mark.wide
 def test_the_kernels_kill_makes_it_one_checkpoint_then_half_the_batch(cage: Path, tmp_path: Path) -> None:
     hungry, hopeless = 2 << 20, 600 << 20
     told, said = told_of(tmp_path, cage, 1, hungry, hopeless, 1)

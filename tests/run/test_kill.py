@@ -139,7 +139,7 @@ def until(process: subprocess.Popen[str], reached: Any) -> bool:
     while process.poll() is None:
         if reached():
             return True
-        time.sleep(0.001)
+        time.sleep(0.005)
     return False
 
 

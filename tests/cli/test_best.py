@@ -108,7 +108,7 @@ def test_what_was_all_evaluated_anew_on_new_data_is_compared_on_it(
     store = evaluated(tmp_path, 100, 300)
     inputs, labels = examples(700)
     swapped = evaluation_of(data={"test": Arrays(inputs, np.roll(labels, 1))})
-    monkeypatch.setattr("milepost.run.driver.now", lambda: "2999-01-01T00:00:00+00:00")
+    monkeypatch.setattr("milepost.run.publishing.now", lambda: "2999-01-01T00:00:00+00:00")
     go(swapped, checkpoints(tmp_path / "more", 100, 300), store=store)
     assert main(["best", "--metric", "top1", "--store", str(store), "--json"]) == 0
     found = line(capsys)

@@ -88,7 +88,7 @@ PLANNED = [
     {"run": "lenet", "path": "a", "name": "step-1", "step": 1, "variant": "raw", "digest": "d", "data": "test"}
     | {"action": "evaluate", "reason": "no result yet", "rows": 1000, "seconds": 2.0},
     {"run": "lenet", "path": "b", "name": "last", "step": None, "variant": "raw", "digest": "d", "data": "test"}
-    | {"action": "skip", "reason": "same content as a", "rows": 0, "seconds": None},
+    | {"action": "skip", "reason": "same weights as a", "rows": 0, "seconds": None},
     {"run": "lenet", "path": "c", "name": "step-2", "step": 2, "variant": "raw", "digest": None, "data": None}
     | {"action": "failed", "reason": "torn: 12 bytes missing\nmore", "rows": 0, "seconds": None},
 ]
@@ -112,7 +112,7 @@ def test_plan_says_what_and_why(driver: Install, evaluation: str, capsys: Shown)
         "result",
         "yet",
     ]
-    assert second.endswith("same content as a")
+    assert second.endswith("same weights as a")
     assert third.endswith("torn: 12 bytes missing")
     assert last == "1 to evaluate (1,000 rows, about 2.0 s), 1 to skip, 1 failed"
 

@@ -106,14 +106,14 @@ def test_comments_docstrings_and_layout_re_evaluate_nothing_and_are_told(
 def test_an_edited_preprocessing_in_an_imported_module_re_evaluates_all_and_says_so(project: Project) -> None:
     project.edit("prep.py", "x * 0.5", "x * x")
     assert all(
-        reason.startswith("evaluate: no result with this code") and "probe decides" in reason
+        reason.startswith("evaluate: no result on this data yet; its code version") and "code check" in reason
         for reason in project.plan().values()
     )
     told, rows = project.run()
     assert told.done == (3, 0, 0)
     assert "the code changed (prep.py; version" in told.notes
-    assert "a probe of 256 rows differs (" in told.notes
-    assert "so all is evaluated anew on test" in told.notes
+    assert "a code check on 256 rows differs (" in told.notes
+    assert "so all is re-evaluated on test" in told.notes
     assert len(rows) >= 3 * ROWS
     assert len(Store.open(project.folder / "evals").evaluations()) == 6
     # From here on the new code is the known one.
@@ -129,7 +129,7 @@ def test_an_added_metric_is_scored_from_kept_columns(project: Project) -> None:
     project.edit("ev.py", "[TopK(1)]", "[TopK(1), TopK(3)]")
     told, rows = project.run()
     assert told.done == (0, 3, 0)
-    assert "a probe of 256 rows gives the same outcomes, so the results on test stand" in told.notes
+    assert "a code check on 256 rows gives the same outcomes, so the results on test stand" in told.notes
     assert {record["metric"] for record in told.of("record")} == {"top3"}
     assert {reason for _, reason in told.ends.values()} == {"scored from kept columns"}
     assert len(set(rows)) == 256  # the probe's rows, of one checkpoint

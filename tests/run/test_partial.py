@@ -178,7 +178,7 @@ def test_prefixes_come_off_what_is_there(folder: Path, store: Path) -> None:
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in body_of(2).items()}
     torch.save({"state_dict": wrapped, "optimizer": {}}, folder / "wrapped.pt")
     told = go(evaluation(), folder, store=store, allow_missing=True)
-    assert told.ends["wrapped/raw"] == ("skipped", "same content as step-200 (raw)")
+    assert told.ends["wrapped/raw"] == ("skipped", "same weights as step-200 (raw)")
 
 
 def test_best_never_crowns_it_and_compare_says_so(folder: Path, store: Path) -> None:

@@ -11,7 +11,7 @@ from tests._material import checkpoints, contents, evaluation_of, go, planned, r
 
 from milepost._internal.ranges import covered, missing
 from milepost.core.types import CheckpointFiles, Identity, Target
-from milepost.run.planning import units, wanted_rows
+from milepost.run.planning import Wanted, units
 from milepost.run.run import plan
 from milepost.store.keys import evaluation_key, subject
 
@@ -78,7 +78,7 @@ def test_the_subject_is_the_task_and_what_else_was_declared() -> None:
 
 @pytest.mark.parametrize(("size", "limit", "rows"), [(10, None, 10), (10, 3, 3), (10, 10, 10), (10, 99, 10)])
 def test_wanted_rows(size: int, limit: int | None, rows: int) -> None:
-    assert wanted_rows(size, limit) == rows
+    assert Wanted(size, limit).rows == rows
 
 
 def test_a_plan_writes_nothing_and_run_does_what_it_said(tmp_path: Path) -> None:
@@ -118,6 +118,6 @@ def test_a_plan_tells_of_failures_limits_metrics_and_new_code(tmp_path: Path) ->
     go(evaluation_of(), folder, store=store)
     assert planned(evaluation_of(), folder, store=store)["step-100/raw"] == "skip: nothing is missing"
     more = evaluation_of(metrics=[TopK(1), TopK(7)])
-    assert "scored from them without the model" in planned(more, folder, store=store)["step-100/raw"]
-    assert "(version declared:2 is new)" in planned(evaluation_of(version="2"), folder, store=store)["step-100/raw"]
+    assert planned(more, folder, store=store)["step-100/raw"] == "score: scored from kept columns"
+    assert "its code version declared:2 is new" in planned(evaluation_of(version="2"), folder, store=store)["step-100/raw"]
     assert planned(evaluation_of(), folder, store=store, again=True)["step-100/raw"].startswith("evaluate: ")

@@ -71,7 +71,7 @@ def test_names_of_one_content_are_evaluated_once(folder: Path, store: Path) -> N
     predict = Counted()
     told = go(evaluation_of(predict=predict), folder, store=store, per_pass=1)
     assert told.done == (3, 2, 0)
-    assert told.ends["last/raw"] == ("skipped", "same content as step-300 (raw)")
+    assert told.ends["last/raw"] == ("skipped", "same weights as step-300 (raw)")
     assert len(Store.open(store).evaluations()) == 3
     names = {checkpoint.name for checkpoint in Store.open(store).checkpoints() if checkpoint.step in (300, None)}
     assert names == {"step-300", "best", "last"}
@@ -109,7 +109,7 @@ def test_a_limit_is_partial_and_then_whole(folder: Path, store: Path) -> None:
     part = go(evaluation_of(), folder, store=store, limit=100)
     assert {(record["n"], record["status"]) for record in part.of("record")} == {(100, "partial 100/700")}
     assert planned(evaluation_of(), folder, store=store)["step-100/raw"] == "evaluate: 100 of 700 rows are there"
-    assert planned(evaluation_of(), folder, store=store, limit=90)["step-100/raw"].startswith("skip")
+    assert planned(evaluation_of(), folder, store=store, limit=90)["step-100/raw"].startswith("score")
     whole = go(evaluation_of(), folder, store=store)
     assert {(record["n"], record["status"]) for record in whole.of("record")} == {(700, "ok")}
     assert "100 of 700 rows are there" in whole.notes

@@ -24,7 +24,7 @@ class RunResults:
         self.evaluated: int = summary.evaluated
         self.skipped: int = summary.skipped
         self.failed: int = summary.failed
-        self._contents = tuple(summary.contents)
+        self._contents = tuple(summary.weights)
         self._paths = frozenset(summary.paths)
         self._read()
 

@@ -1,9 +1,9 @@
-"""Does new code give the old numbers?  A look at the files, then 256 rows that decide.
+"""The code check: does new code give the old numbers?  The files are compared, then 256 rows decide.
 
 The code version is part of an evaluation's key.  Comments and docstrings are not part of the version.  When the version
 is new, the first 256 rows of the newest checkpoint that has results are evaluated with the new code: where the integers
-are equal and the floats within the certificate, the fact is published that both versions are equivalent, and the old
-results stand.
+are equal and the floats within the difference that the model check measured, the fact is published that both versions
+are equivalent, and the old results stand.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,32 +21,30 @@ _CODES = 5
 """How many earlier code versions are tried, the newest first."""
 
 _SLACK = 2.0**-20
-"""What a float column may differ by beyond the certificate, relative to its size: float32's rounding, times a few."""
+"""What a float column may differ by beyond the model check's difference: float32's rounding of it, times a few."""
 
 
 def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
-    """Decide under which code version each data set's evaluations stand, and say so in notes."""
+    """Decide under which code version each data set's evaluations stand, and report it in notes."""
     code = driver.spec.code
     known = driver.store.codes()
-    task = digest(driver.subject)
     same = [item for item in known if item["version"] == code["version"]]
     if same:
         edited = _edited(same[-1], code, "raw")
         if edited:
-            driver.note(
+            driver.reporter.note(
                 f"only comments, docstrings or layout changed in {', '.join(edited)}: same code version "
-                f"{code['version']}, nothing is evaluated anew for it"
+                f"{code['version']}, nothing is re-evaluated for it"
             )
-    for name, described in driver.data.items():
-        driver.codes[name] = driver.store.equivalent(described.digest, task, code["version"])
-        earlier = [item for item in known if item["version"] != code["version"]]
-        if earlier and driver.codes[name] == code["version"] and not _begun(driver, checkpoints, name):
+    earlier = [item for item in known if item["version"] != code["version"]]
+    for name in driver.data:
+        if earlier and driver.items.code(name) == code["version"] and not _begun(driver, checkpoints, name):
             _compare(driver, checkpoints, name, earlier)
     driver.store.add_code(code)
 
 
 def _begun(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -> bool:
-    """Tell whether a data set has results under this very code; it may have been left out (`--data`) until now."""
+    """Return whether a data set has results under this very code; it may have been left out (`--data`) until now."""
     return any(_evaluated(driver, checkpoints, data, driver.spec.code["version"]))
 
 
@@ -55,23 +53,25 @@ def _compare(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, 
     for earlier in list(reversed(known))[:_CODES]:
         for target, key in _evaluated(driver, checkpoints, data, earlier["version"]):
             edited = ", ".join(_edited(earlier, driver.spec.code, "normalised")) or "declared version"
-            differences = _probe(driver, target, key, data)
+            differences = _check(driver, target, key, data)
             begin = f"the code changed ({edited}; version {earlier['version']} to {version})"
             if differences is None:
                 break
             if differences:
-                driver.note(
-                    f"{begin}: a probe of {GRID} rows differs ({differences}), so all is evaluated anew on {data}"
+                driver.reporter.note(
+                    f"{begin}: a code check on {GRID} rows differs ({differences}), so all is re-evaluated on {data}"
                 )
                 return
             described = driver.data[data]
             evidence = {"rows": GRID, "path": target.files.path, "digest": target.digest}
-            task = digest(driver.subject)
+            task = digest(driver.items.subject)
             driver.store.add_equivalent(described.digest, task, version, earlier["version"], evidence)
-            driver.codes[data] = driver.store.equivalent(described.digest, task, version)
-            driver.note(f"{begin}: a probe of {GRID} rows gives the same outcomes, so the results on {data} stand")
+            driver.items.codes.pop(data)
+            driver.reporter.note(
+                f"{begin}: a code check on {GRID} rows gives the same outcomes, so the results on {data} stand"
+            )
             return
-    driver.note(f"the code or the data is new (version {version}): no earlier result on {data} applies")
+    driver.reporter.note(f"the code or the data is new (version {version}): no earlier result on {data} applies")
 
 
 def _evaluated(
@@ -79,14 +79,14 @@ def _evaluated(
 ) -> Iterator[tuple[Target, str]]:
     """Yield the newest checkpoint that has the first rows on record under a code version: at most one."""
     described = driver.data[data]
-    for found in reversed(checkpoints):
-        for checkpoint in driver.identify(found):
+    code = driver.store.equivalent(described.digest, digest(driver.items.subject), version)
+    for files in reversed(checkpoints):
+        for checkpoint in driver.identify(files):
             if checkpoint.digest is None:
                 continue
-            code = driver.store.equivalent(described.digest, digest(driver.subject), version)
-            key = evaluation_key(checkpoint.digest, described.digest, driver.subject, code)
+            key = evaluation_key(checkpoint.digest, described.digest, driver.items.subject, code)
             if any(not missing(_have(driver, key, name), _rows(driver, data)) for name in _sets(driver, key)):
-                yield Target(found, checkpoint.variant, checkpoint.digest), key
+                yield Target(files, checkpoint.variant, checkpoint.digest), key
                 return
 
 
@@ -102,7 +102,7 @@ def _rows(driver: Driver, data: str) -> int:
     return min(GRID, int(driver.data[data].size))
 
 
-def _probe(driver: Driver, target: Target, key: str, data: str) -> str | None:
+def _check(driver: Driver, target: Target, key: str, data: str) -> str | None:
     """Evaluate the first rows and compare: "" where equal, else what differs; None where they cannot be had."""
     parts: list[Part] = []
     for _, outcome in driver.session.run([Unit(0, _rows(driver, data), (target,), data)]):
@@ -126,12 +126,12 @@ def _checked(model_check: Json) -> float:
 
 
 def differences(made: dict[str, Array], stored: dict[str, Array], checked: float) -> str:
-    """Say which columns differ, in how many rows; integers must be equal, floats within the certificate.
+    """Return which columns differ, in how many rows: integers at all, floats by more than the model check's difference.
 
     >>> differences({"rank": np.array([0, 1])}, {"rank": np.array([0, 2])}, 0.0)
     'rank in 1 row'
     """
-    said = []
+    found = []
     for name, column in made.items():
         other = stored[name]
         if column.dtype.kind == "f":
@@ -144,8 +144,8 @@ def differences(made: dict[str, Array], stored: dict[str, Array], checked: float
             same = column == other
         rows = int(np.count_nonzero(~same))
         if rows:
-            said.append(f"{name} in {rows} row{'s' * (rows > 1)}")
-    return ", ".join(said)
+            found.append(f"{name} in {rows} row{'s' * (rows > 1)}")
+    return ", ".join(found)
 
 
 def _edited(old: dict[str, Any], new: dict[str, Any], kind: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""What a run tells while it goes on: plain dictionaries, the same in `--json`, in tables and in tests."""
+"""What a run reports while it goes on: plain dictionaries, the same in `--json`, in tables and in tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from milepost.core.types import Json, Part
@@ -8,7 +8,53 @@ from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.evaluations import partial_of
 from milepost.store.records import OPTIONAL, by_slice
 
+Listen = Callable[[dict[str, Json]], None]
+
 _SHOWN = 5
+
+
+class Reporter:
+    """Reports to a listener, and keeps how each checkpoint ended: `outcomes` by path ("done", "skipped", "failed")."""
+
+    def __init__(self, listen: Listen) -> None:
+        """Take the listener."""
+        self.listen = listen
+        self.outcomes: dict[str, set[str]] = {}
+        self._noted: set[str] = set()
+
+    def note(self, message: str | None, *, once: bool = False) -> None:
+        """Report a line, if there is one; `once`: unless it was reported before."""
+        if message and not (once and message in self._noted):
+            self._noted.add(message)
+            self.listen({"event": "note", "message": message})
+
+    def state(self, checkpoint: CheckpointRecord, state: str, reason: str | None = None) -> None:
+        """Report in what state a checkpoint is."""
+        if state in ("done", "skipped"):
+            self.outcomes.setdefault(checkpoint.path, set()).add(state)
+        shown = {key: getattr(checkpoint, key) for key in ("run", "path", "name", "step", "variant")}
+        self.listen({"event": "checkpoint", **shown, "state": state, "reason": reason})
+
+    def failed(self, checkpoint: CheckpointRecord, kind: str, message: str, attempts: int | None = None) -> None:
+        """Report a failure: it is a row, and the run goes on."""
+        self.outcomes.setdefault(checkpoint.path, set()).add("failed")
+        self.listen(
+            failure_event(
+                checkpoint.run, checkpoint.path, kind, message, checkpoint.step, attempts or checkpoint.attempt
+            )
+        )
+
+
+def failure_event(
+    run: str, path: str, kind: str, message: str, step: int | None = None, attempts: int = 1
+) -> dict[str, Json]:
+    """Return the event of a failure.
+
+    >>> failure_event("lenet", "runs/lenet/step-1.npz", "torn", "12 bytes missing")["class"]
+    'torn'
+    """
+    shown = {"run": run, "path": path, "step": step, "class": kind, "message": message, "attempts": attempts}
+    return {"event": "failure", **shown}
 
 
 def record_events(checkpoint: CheckpointRecord, payload: dict[str, Json]) -> list[dict[str, Json]]:
@@ -33,7 +79,7 @@ def record_events(checkpoint: CheckpointRecord, payload: dict[str, Json]) -> lis
 
 
 def missing_note(checkpoint: CheckpointRecord) -> str | None:
-    """Say which variables a partial restore left as the model was built; None where it was whole."""
+    """Return which variables a partial restore left as the model was built; None where it was whole."""
     partial = partial_of(checkpoint.notes)
     if not partial:
         return None
@@ -43,19 +89,19 @@ def missing_note(checkpoint: CheckpointRecord) -> str | None:
 
 
 def constant_note(name: str, rows: int, data: str, payloads: list[dict[str, Any]]) -> str | None:
-    """Say that all rows were predicted as one class, by the records made of them; None where they were not."""
+    """Return a line where all rows were predicted as one class, by the records made of them; else None."""
     constant = payloads[0]["values"][0].get("constant") if payloads else None
     if constant is None:
         return None
-    said = f"class {constant}" if constant >= 0 else "no class (every row is non-finite)"
+    predicted = f"class {constant}" if constant >= 0 else "no class (every row is non-finite)"
     return (
-        f"{name}: all {rows:,} rows of {data} are predicted as {said}: is it "
-        "untrained, or do the inputs not reach the model as they did in training?"
+        f"{name}: all {rows:,} rows of {data} are predicted as {predicted}: the model may be untrained, or its inputs "
+        "may be prepared in another way than in training"
     )
 
 
 def memory_note(environment: Mapping[str, Json]) -> str | None:
-    """Say with what a part was made where memory held less than was asked for; None where it held all.
+    """Return what a part was made with where memory held less than was asked for; None where it held all.
 
     >>> memory_note({"memory": {"per_pass": 2, "batch_size": 64, "asked": 256}})
     'memory ran out: from here on at most 2 checkpoints at once, 64 rows a batch instead of 256'
@@ -64,9 +110,9 @@ def memory_note(environment: Mapping[str, Json]) -> str | None:
     if not memory:
         return None
     most, rows, asked = memory["per_pass"], memory["batch_size"], memory["asked"]
-    said = [f"at most {most} checkpoint{'s' if most > 1 else ''} at once"] if most else []
-    said += [f"{rows:,} rows a batch instead of {asked:,}"] if rows != asked else []
-    return f"memory ran out: from here on {', '.join(said)}"
+    limits = [f"at most {most} checkpoint{'s' if most > 1 else ''} at once"] if most else []
+    limits += [f"{rows:,} rows a batch instead of {asked:,}"] if rows != asked else []
+    return f"memory ran out: from here on {', '.join(limits)}"
 
 
 def progress_event(

@@ -72,7 +72,7 @@ class Decision:
     - "skip": nothing is done
     - "failed": the failure on record, `failure`, is reported once more; nothing is tried
 
-    `repetition` is that of the evaluation's key; `attempts` counts the failures on record.
+    `attempts` counts the failures on record.
     """
 
     action: Action
@@ -80,7 +80,6 @@ class Decision:
     stop: int
     gaps: tuple[tuple[int, int], ...] = ()
     metrics: tuple[str, ...] = ()
-    repetition: int = 0
     failure: Failure | None = None
     attempts: int = 0
 
@@ -106,25 +105,25 @@ def decide(wanted: Wanted, repetitions: Iterable[Stored], *, again: bool = False
     >>> decide(Wanted(100), [Stored(failures=(Failure("mismatch", "no head"),))]).reason
     'mismatch: no head'
     """
-    repetition, stored = 0, Stored()
-    for repetition, stored in enumerate(repetitions):  # noqa: B007 - the last one is used
+    if first is not None:
+        return Decision("skip", f"same weights as {first}", wanted.rows)
+    stored = Stored()
+    for stored in repetitions:
         if not (again and stored.coverage and not missing(stored.coverage, wanted.rows)):
             break
     stop = wanted.stop(stored.coverage)
-    if first is not None:
-        return Decision("skip", f"same weights as {first}", stop, repetition=repetition)
     gaps = tuple(missing(stored.coverage, stop))
     metrics = tuple(metric for metric in wanted.metrics if (metric, stop) not in stored.scored)
     if not gaps and metrics:
-        return Decision("score", "scored from kept columns", stop, (), metrics, repetition)
+        return Decision("score", "scored from kept columns", stop, (), metrics)
     if not gaps:
-        return Decision("skip", "nothing is missing", stop, repetition=repetition)
+        return Decision("skip", "nothing is missing", stop)
     latest, attempts = (stored.failures[-1] if stored.failures else None), len(stored.failures)
     if latest and not tried_again(latest.kind, again=again, requested=stored.retry_requested):
         reason = f"{latest.kind}: {latest.message}"
-        return Decision("failed", reason, stop, repetition=repetition, failure=latest, attempts=attempts)
+        return Decision("failed", reason, stop, failure=latest, attempts=attempts)
     reason = _why(stored, stop, latest)
-    return Decision("evaluate", reason, stop, gaps, metrics, repetition, latest, attempts)
+    return Decision("evaluate", reason, stop, gaps, metrics, latest, attempts)
 
 
 def tried_again(kind: str, *, again: bool = False, requested: bool = False) -> bool:
@@ -155,12 +154,3 @@ def units(lacking: Iterable[tuple[Target, Ranges]], data: str) -> list[Unit]:
         for bounds in ranges:
             groups.setdefault(bounds, []).append(target)
     return [Unit(start, stop, tuple(targets), data) for (start, stop), targets in sorted(groups.items())]
-
-
-def wanted_rows(size: int, limit: int | None) -> int:
-    """Return how many rows of the order are asked for.
-
-    >>> wanted_rows(10_000, None), wanted_rows(10_000, 1000), wanted_rows(100, 1000)
-    (10000, 1000, 100)
-    """
-    return size if limit is None else min(size, limit)

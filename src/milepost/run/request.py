@@ -4,15 +4,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from milepost.checkpoints._files.shards import from_prefix, shards_of
 from milepost.core.protocols import Engine, Session
 from milepost.core.types import CheckpointFiles, Job, Json
 from milepost.errors import UsageError
+from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import check_not_loading
 from milepost.registry import load
-from milepost.run.driver import Listen
+from milepost.run.events import Listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Request:
     store: str
     file: str | None = None
     attribute: str = "evaluation"
-    live: Any = None
+    live: Evaluation | None = None
     match: str | None = None
     limit: int | None = None
     data: str | None = None
@@ -39,11 +39,10 @@ class Request:
     workers: int = 1
 
 
-def tell_sandbox(session: Session, listen: Listen) -> None:
-    """Tell what the process that reads checkpoints lacks of its sandbox, if anything."""
-    said = session.sandbox_warning()
-    if said:
-        listen({"event": "note", "message": said})
+def report_sandbox(session: Session, listen: Listen) -> None:
+    """Report what the process that reads checkpoints lacks of its sandbox, if anything."""
+    if warning := session.sandbox_warning():
+        listen({"event": "note", "message": warning})
 
 
 def open_session(request: Request) -> Session:

@@ -1,4 +1,4 @@
-"""Evaluating what is missing: `run`, and `plan`, which says what `run` would do."""
+"""Evaluating what is missing: `run`, and `plan`, which lists what `run` would do."""
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -6,9 +6,8 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from milepost._internal.ranges import covered
 from milepost._internal.text import natural
 from milepost.checkpoints._files.shards import from_prefix
 from milepost.checkpoints.discovery import looked_for
@@ -17,12 +16,16 @@ from milepost.core.types import CheckpointFiles, Json
 from milepost.errors import UsageError
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import PLAIN, name_of
-from milepost.registry import resolve
 from milepost.run.code_check import settle_code
-from milepost.run.driver import Driver, Listen, Options
-from milepost.run.request import Request, check_place, open_session, tell_sandbox
+from milepost.run.driver import Driver
+from milepost.run.events import Listen
+from milepost.run.items import Item, Options
+from milepost.run.request import Request, check_place, open_session, report_sandbox
 from milepost.store.evaluations import partial_of
 from milepost.store.store import Store
+
+if TYPE_CHECKING:
+    from milepost.report.results import RunResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,48 +38,48 @@ class Summary:
     evaluated: int
     skipped: int
     failed: int
-    contents: list[str] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
 
 def run(request: Request, listen: Listen) -> Summary:
     """Evaluate every checkpoint that the request names as far as results are missing, and record them.
 
-    `listen` is told of everything as it happens.  A checkpoint that fails is a row; UsageError and DataError end the
-    run.  A file's dict `evaluations` is worked off one after the other, each in a session of its own.
+    `listen` is called with every event as it happens.  A checkpoint that fails is a row; UsageError and DataError end
+    the run.  Of a file's dict `evaluations` one is run after the other, each in a session of its own.
     """
     outcomes: dict[str, set[str]] = {}
-    contents: dict[str, None] = {}
-    told = _Told(listen)
-    with closing(_each(request, request.store, told, publish=True)) as every:
+    weights: dict[str, None] = {}
+    listen = _Once(listen)
+    with closing(_each(request, request.store, listen, publish=True)) as every:
         for driver, checkpoints in every:
-            _work(request, driver, checkpoints, told)
-            for path, ends in driver.outcomes.items():
+            _work(request, driver, checkpoints)
+            for path, ends in driver.reporter.outcomes.items():
                 outcomes.setdefault(path, set()).update(ends)
-            contents.update(dict.fromkeys(driver.contents))
+            weights.update(driver.weights)
     failed = sum("failed" in ends for ends in outcomes.values())
     evaluated = sum("done" in ends and "failed" not in ends for ends in outcomes.values())
     skipped = len(outcomes) - failed - evaluated
     listen({"event": "done", "evaluated": evaluated, "skipped": skipped, "failed": failed})
-    return Summary(evaluated, skipped, failed, list(contents), list(outcomes))
+    return Summary(evaluated, skipped, failed, list(weights), list(outcomes))
 
 
-def _work(request: Request, driver: Driver, checkpoints: Sequence[CheckpointFiles], listen: Listen) -> None:
-    code = driver.spec.code["version"]
-    listen({"event": "start", "store": str(driver.store.path), "code": code, "checkpoints": len(checkpoints)})
+def _work(request: Request, driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
+    code, report = driver.spec.code["version"], driver.reporter
+    report.listen({"event": "start", "store": str(driver.store.path), "code": code, "checkpoints": len(checkpoints)})
     if driver.spec.entry:
-        listen({"event": "note", "message": f"evaluation {driver.spec.entry}"})
+        report.note(f"evaluation {driver.spec.entry}")
     settle_code(driver, checkpoints)
     together = request.per_pass * request.workers
     for begin in range(0, len(checkpoints), together):
         driver.work(checkpoints[begin : begin + together])
-        for found in checkpoints[begin : begin + together]:
-            driver.identifier.forget(found.path)  # it is in the store
+        for files in checkpoints[begin : begin + together]:
+            driver.identifier.forget(files.path)  # it is in the store
     driver.wait()
 
 
-class _Told:
-    """Tells each thing once: no second evaluation's start, and no failure that an earlier one met in the same words."""
+class _Once:
+    """Passes on each thing once: no second evaluation's start, and no failure that an earlier one met as well."""
 
     def __init__(self, listen: Listen) -> None:
         self._listen = listen
@@ -99,54 +102,39 @@ class _Told:
 
 
 def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
-    """Return what `run` would do with each checkpoint, variant and data set, and why; nothing is published."""
+    """Return what `run` would do with each checkpoint, variant and data set, and why; publish nothing."""
     with TemporaryDirectory() as scratch:
         there = Path(request.store, "store.json").exists()
         place = request.store if there else scratch
         rows: dict[tuple[Json, ...], dict[str, Json]] = {}
         with closing(_each(request, place, listen, publish=False)) as every:
-            for driver, checkpoints in every:  # what one evaluation says as another did, of a torn file, is one row
+            for driver, checkpoints in every:  # what two evaluations report alike, of a torn file, is one row
                 rows.update((tuple(row.values()), row) for row in _planned(driver, checkpoints))
         return list(rows.values())
 
 
 def _planned(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator[dict[str, Json]]:
-    seen: dict[tuple[str, str], tuple[str, str]] = {}
-    for found in checkpoints:
-        for checkpoint in driver.identify(found):
-            shown = {key: getattr(checkpoint, key) for key in ("run", "path", "name", "step", "variant", "digest")}
-            if checkpoint.failure is not None:
-                kind, message = checkpoint.failure
-                row = {"data": None, "action": "failed", "reason": f"{kind}: {message}", "rows": 0, "seconds": None}
-                yield {**shown, **row}
-                continue
-            for data in driver.data:
-                item = driver.item(checkpoint, found, data)
-                rows = sum(stop - start for start, stop in item.gaps)
-                ours = checkpoint.path, checkpoint.variant
-                first = seen.setdefault((item.key, data), ours)
-                if first != ours:
-                    action, reason, rows = "skip", f"same content as {os.path.basename(first[0])} ({first[1]})", 0
-                elif rows:
-                    action, reason = "evaluate", _why(driver, item.stop, covered(item.have, item.stop))
-                elif driver.unscored(item):
-                    action, reason = "skip", "all rows are kept; new metrics are scored from them without the model"
-                else:
-                    action, reason = "skip", "nothing is missing"
-                partial = partial_of(checkpoint.notes)
-                reason += f"; {partial}" if partial else ""
-                seconds = _estimate(driver, data, rows)
-                yield {**shown, "data": data, "action": action, "reason": reason, "rows": rows, "seconds": seconds}
+    for decided in (one for files in checkpoints for one in driver.decided(files)):
+        checkpoint = decided.checkpoint if isinstance(decided, Item) else decided
+        row = {key: getattr(checkpoint, key) for key in ("run", "path", "name", "step", "variant", "digest")}
+        if isinstance(decided, Item):
+            decision, data = decided.decision, decided.data
+            reasons = [decision.reason, _code_check(driver, decided), partial_of(checkpoint.notes)]
+            row |= {"data": data, "action": decision.action, "reason": "; ".join(filter(None, reasons))}
+            yield {**row, "rows": decision.rows, "seconds": _estimate(driver, data, decision.rows)}
+        else:
+            kind, message = checkpoint.failure or ("", "")
+            reason = f"{kind}: {message}"
+            yield {**row, "data": None, "action": "failed", "reason": reason, "rows": 0, "seconds": None}
 
 
-def _why(driver: Driver, stop: int, have: int) -> str:
-    if have:
-        return f"{have:,} of {stop:,} rows are there"
+def _code_check(driver: Driver, item: Item) -> str:
+    """Return what a plan cannot know: whether the results of earlier code stand, which the run's code check decides."""
     code = driver.spec.code["version"]
-    known = [item["version"] for item in driver.store.codes()]
-    if known and code not in known:
-        return f"no result with this code (version {code} is new); a probe decides whether earlier ones stand"
-    return "no result on this data yet"
+    known = [] if item.coverage or item.decision.action != "evaluate" else driver.store.codes()
+    if not known or driver.items.code(item.data) != code or code in [one["version"] for one in known]:
+        return ""
+    return f"its code version {code} is new: a code check decides whether the results of an earlier one stand"
 
 
 def _estimate(driver: Driver, data: str, rows: int) -> float | None:
@@ -175,8 +163,8 @@ def _each(
     while waiting:
         with _opened(waiting.pop(0), place, listen, publish=publish) as (driver, checkpoints):
             if not have:
-                tell_sandbox(driver.session, listen)
-            # The first session took the first entry, and told the names of all.
+                report_sandbox(driver.session, listen)
+            # The first session took the first entry, and describes all.
             waiting += [replace(request, attribute=name) for name in driver.spec.entries[1:]]
             have += driver.spec.data
             if driver.data:
@@ -206,7 +194,7 @@ def _opened(
 
 
 def _ordered(request: Request, checkpoints: Sequence[CheckpointFiles]) -> list[CheckpointFiles]:
-    """Return the checkpoints in order of step, those whose names tell none (last, best) behind the others."""
+    """Return the checkpoints in order of step, those whose names have none (last, best) behind the others."""
     if not checkpoints:
         where = ", ".join(request.checkpoints)
         narrowed = f" that match {request.match!r}" if request.match else ""
@@ -224,18 +212,20 @@ def run_evaluation(
     checkpoints: Sequence[str],
     listen: Callable[[dict[str, Json]], None] | None = None,
     **options: Any,
-) -> Any:
+) -> "RunResults":
     """Run a live evaluation and return its results, which print as a table."""
     engine = options.pop("engine", "inprocess")
     paths = tuple(str(path) for path in checkpoints)
     name = name_of(evaluation)
     if name is None and evaluation.file is not None and engine != "inprocess":
         raise UsageError(
-            f"engine={engine!r}: another process would import {os.path.basename(evaluation.file)}, which holds this "
-            "evaluation under no name; give it a variable of the file, one of `evaluations`, or use engine='inprocess'"
+            f"engine={engine!r} imports {os.path.basename(evaluation.file)} again, but this Evaluation is not assigned "
+            "to a variable there: assign it, or use engine='inprocess'"
         )
     request = Request(
         checkpoints=paths, file=evaluation.file, attribute=name or PLAIN, live=evaluation, engine=engine, **options
     )
     summary = run(request, listen or (lambda _: None))
-    return resolve("milepost.report.results:RunResults")(request.store, summary)
+    from milepost.report.results import RunResults  # noqa: PLC0415 - a report lies above a run
+
+    return RunResults(request.store, summary)

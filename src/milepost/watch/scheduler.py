@@ -14,7 +14,9 @@ from milepost._internal.fileid import identity_of
 from milepost.checkpoints._files.shards import main_file
 from milepost.core.types import CheckpointFiles, Identity, Json
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, Vanished
-from milepost.run.driver import Driver, Item, Listen
+from milepost.run.driver import Driver
+from milepost.run.events import Listen, failure_event
+from milepost.run.items import Item
 from milepost.watch._retries import ATTEMPTS, wait_seconds
 from milepost.watch.retry_requests import Wishes
 from milepost.watch.snapshot import Key, key_of
@@ -225,15 +227,9 @@ def whereabouts(drivers: Sequence[Driver], run: str, path: str, identity: Identi
     if lacking:
         return "held" if all(driver.in_hand(item) for driver, item in lacking) else "lost"
     for driver, item in whole:
-        if driver.unscored(item):
+        if item.decision.action == "score":
             driver.finish(item, new=False)
     return "done"
-
-
-def failure_event(run: str, path: str, kind: str, message: str, step: int | None = None) -> dict[str, Json]:
-    """Return the event of a failure that the driver does not tell of itself."""
-    shown = {"run": run, "path": path, "step": step, "class": kind, "message": message, "attempts": 1}
-    return {"event": "failure", **shown}
 
 
 def _same(path: str, found: CheckpointFiles) -> bool:

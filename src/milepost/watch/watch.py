@@ -19,14 +19,16 @@ from milepost.core.protocols import Session
 from milepost.core.types import CheckpointFiles
 from milepost.errors import CheckpointError, UsageError, Vanished
 from milepost.run.code_check import settle_code
-from milepost.run.driver import Driver, Listen, Options
-from milepost.run.request import Request, check_place, open_session, tell_sandbox
+from milepost.run.driver import Driver
+from milepost.run.events import Listen, failure_event
+from milepost.run.items import Options
+from milepost.run.request import Request, check_place, open_session, report_sandbox
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.leases import Worker
 from milepost.store.pins import Pin
 from milepost.store.store import Store
 from milepost.watch.scanner import INTERVAL, Lookout
-from milepost.watch.scheduler import Ear, Turns, failure_event, whereabouts
+from milepost.watch.scheduler import Ear, Turns, whereabouts
 from milepost.watch.snapshot import Inventory, Seen, key_of
 from milepost.watch.states import Entry, Fate, Ledger, described
 from milepost.watch.stop_conditions import Ending, Producer
@@ -96,7 +98,7 @@ def watch(request: Request, terms: Terms, listen: Listen) -> Watched:
         sessions = _sessions(request, stack)
         worker = stack.enter_context(store.worker())
         drivers = _drivers(request, sessions, store, worker, ear)
-        tell_sandbox(sessions[0], ear.hear)
+        report_sandbox(sessions[0], ear.hear)
         return _Watcher(request, terms, drivers, lookout, known, ear).run()
 
 

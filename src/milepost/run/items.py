@@ -1,0 +1,150 @@
+"""Items: one checkpoint on one data set, with what the store has of it and what is decided about it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import count, islice
+
+from milepost._internal.ranges import missing
+from milepost._internal.serialization import digest
+from milepost.core.types import CheckpointFiles, DataDescription, Description, Failure, Target
+from milepost.run.planning import Decision, Stored, Wanted, decide
+from milepost.store.checkpoint_records import CheckpointRecord
+from milepost.store.evaluations import EvaluationState, RecordKey
+from milepost.store.keys import evaluation_key, subject
+from milepost.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One checkpoint on one data set: the key of its evaluation, the rows that are there, and the decision."""
+
+    checkpoint: CheckpointRecord
+    files: CheckpointFiles
+    target: Target
+    data: str
+    key: str
+    column_set: str
+    coverage: tuple[tuple[int, int], ...]
+    decision: Decision
+
+    @property
+    def gaps(self) -> tuple[tuple[int, int], ...]:
+        """The rows that are missing, whether or not the model is to predict them now."""
+        return tuple(missing(self.coverage, self.stop))
+
+    @property
+    def stop(self) -> int:
+        """The end of the rows that are asked for."""
+        return self.decision.stop
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for, as far as it bears on single checkpoints."""
+
+    data: str | None = None
+    limit: int | None = None
+    again: bool = False
+
+
+class Items:
+    """Looks up in the store what the decision about a checkpoint depends on.
+
+    `codes` remembers the code version, by data set, under which the evaluations stand.
+    """
+
+    def __init__(self, store: Store, spec: Description, options: Options) -> None:
+        """Take the description of the evaluation and what the user asked for."""
+        self.codes: dict[str, str] = {}
+        self.subject = subject(asdict(spec))
+        self.data: dict[str, DataDescription] = {
+            name: described
+            for name, described in spec.data.items()
+            if options.data in (None, name, name.partition("/")[2])
+        }
+        self._store = store
+        self._spec = spec
+        self._options = options
+        metrics = tuple(metric.digest for metric in spec.metrics)
+        self._wanted = {
+            name: Wanted(item.size, options.limit, bool(item.fingerprint.get("order", {}).get("groups")), metrics)
+            for name, item in self.data.items()
+        }
+        self._repetitions: dict[tuple[str, str], int] = {}
+
+    def item(
+        self,
+        checkpoint: CheckpointRecord,
+        files: CheckpointFiles,
+        place: CheckpointFiles,
+        data: str,
+        first: str | None = None,
+    ) -> Item:
+        """Decide about one checkpoint on one data set; see `planning.decide`.
+
+        `place` is where the checkpoint is read.  The weights that this run evaluates once more keep their repetition:
+        under their next name they are not evaluated once more.
+        """
+        weights, states = str(checkpoint.digest), list[EvaluationState]()
+        chosen = self._repetitions.get((weights, data))
+
+        def stored() -> Iterator[Stored]:
+            for repetition in count(chosen or 0):
+                states.append(self._store.evaluation(self._key(weights, data, repetition)).state())
+                yield self._stored(states[-1], data)
+
+        repetitions = stored() if chosen is None else islice(stored(), 1)
+        decision = decide(self._wanted[data], repetitions, again=self._options.again, first=first)
+        if chosen is None and states:
+            self._repetitions[weights, data] = len(states) - 1
+        key = states[-1].key if states else self._key(weights, data, chosen or 0)
+        column_set, coverage = self.kept(states[-1]) if states else (self._spec.column_set, ())
+        target = Target(place, checkpoint.variant, weights)
+        return Item(checkpoint, files, target, data, key, column_set, coverage, decision)
+
+    def slices(self, data: str, stop: int) -> tuple[str, ...]:
+        """Return the names of a data set's slices: those that its source lists, else those that passes met."""
+        listed = self.data[data].described.get("slices")
+        if listed is not None:
+            return tuple(listed)
+        dataset = self._store.dataset(self.data[data].digest)
+        return tuple(name for name in dataset.slices() if not missing(dataset.slice(name).coverage(), stop))
+
+    def kept(self, state: EvaluationState) -> tuple[str, tuple[tuple[int, int], ...]]:
+        """Return the column set of an evaluation that serves the metrics, and the rows that it covers."""
+        own = self._spec.column_set
+        if own in state.coverage or self._spec.folded:
+            return own, state.coverage.get(own, ())
+        for name, coverage in state.coverage.items():
+            if set(self._spec.kept) <= set(self._store.evaluation(state.key).parts(name).read().names):
+                return name, coverage
+        return own, ()
+
+    def code(self, data: str) -> str:
+        """Return the code version under which the evaluations of a data set stand: this one, or an equivalent."""
+        if data not in self.codes:
+            task, version = digest(self.subject), str(self._spec.code["version"])
+            self.codes[data] = self._store.equivalent(self.data[data].digest, task, version)
+        return self.codes[data]
+
+    def _key(self, weights: str, data: str, repetition: int) -> str:
+        return evaluation_key(weights, self.data[data].digest, self.subject, self.code(data), repetition)
+
+    def _stored(self, state: EvaluationState, data: str) -> Stored:
+        _, coverage = self.kept(state)
+        stop = self._wanted[data].stop(coverage)
+        scored = frozenset[tuple[str, int]]()
+        if state.records and not missing(coverage, stop):
+            rows, names, size = ((0, stop),), self.slices(data, stop), self._spec.batch_size
+            for metric in self._spec.metrics:
+                keys = [RecordKey(metric.digest, "exact", None, "all", rows)]
+                if metric.digest not in self._spec.folded:
+                    keys = [
+                        RecordKey(metric.digest, estimator, batch, name, rows)
+                        for estimator, batch in (("exact", None), ("batch_mean", size))
+                        for name in ("all", *names)
+                    ]
+                if state.records.issuperset(keys):
+                    scored |= {(metric.digest, stop)}
+        failures = tuple(Failure(str(item["kind"]), str(item["message"])) for item in state.failures)
+        return Stored(coverage, scored, failures, state.retry)

@@ -1,0 +1,75 @@
+"""Publishing: what an evaluation is, the parts that come back, and its failures, put into the store."""
+
+import os
+from dataclasses import replace
+
+from milepost._internal.serialization import now, to_plain
+from milepost.checkpoints._files.shards import reworded
+from milepost.core.types import Description, Failure, Part
+from milepost.run.items import Item, Items
+from milepost.store.keys import BESIDES
+from milepost.store.store import Store
+
+
+class Publisher:
+    """Puts what one driver learns into the store; everything there is put once and never changes."""
+
+    def __init__(self, store: Store, spec: Description, items: Items) -> None:
+        """Take the description of the evaluation."""
+        self._store = store
+        self._spec = spec
+        self._items = items
+        self._described: set[str] = set()
+        self._sealed: set[str] = set()
+
+    def describe(self, item: Item) -> None:
+        """Put what an item's evaluation is, and what its data is."""
+        data = self._items.data[item.data]
+        if item.data not in self._described:
+            order = data.fingerprint.get("order", {"kind": "natural"})
+            self._store.dataset(data.digest).write_spec({**to_plain(data), "order": order})
+            self._described.add(item.data)
+        spec = {
+            "weights": item.target.digest,
+            "data": data.digest,
+            "data_name": item.data,
+            "task": self._spec.task,
+            **{name: value for name in BESIDES if (value := getattr(self._spec, name))},
+            "code": self._items.code(item.data),
+            "variant": item.target.variant,
+            "size": data.size,
+            "created": now(),
+        }
+        missing = item.checkpoint.notes.get("missing")
+        if missing:
+            spec["missing"] = missing
+        self._store.evaluation(item.key).write_spec(spec)
+
+    def part(self, item: Item, part: Part) -> None:
+        """Put a part: its own columns with the evaluation, those of the data (`data.`) with the data set."""
+        own = {name: column for name, column in part.columns.items() if not name.startswith("data.")}
+        shared = {name[5:]: column for name, column in part.columns.items() if name.startswith("data.")}
+        data = self._items.data[item.data]
+        dataset = self._store.dataset(data.digest)
+        for name in [name for name in shared if name.startswith("slice.")]:
+            dataset.slice(name[6:]).add(part.start, part.stop, {"value": shared.pop(name)})
+        dataset.add(part.start, part.stop, shared)
+        environment = {**part.environment, "engine_host": os.uname().nodename}
+        parts = self._store.evaluation(item.key).parts(item.column_set)
+        parts.publish(replace(part, columns=own, environment=environment), data.size)
+
+    def seal(self, item: Item) -> None:
+        """Join the parts of an item, and of its data, where they are whole."""
+        data = self._items.data[item.data]
+        if item.stop == data.size:
+            if item.data not in self._sealed and self._store.dataset(data.digest).seal(data.size):
+                self._sealed.add(item.data)
+            self._store.evaluation(item.key).parts(item.column_set).seal(data.size)
+
+    def failure(self, item: Item, failure: Failure) -> tuple[str, int]:
+        """Put a failure; return its message, worded with the checkpoint's own path, and the number of attempts."""
+        failures = self._store.evaluation(item.key).failures
+        attempt = len(failures.list()) + 1
+        message = reworded(failure.message, item.target.files.path, item.checkpoint.path)
+        failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.checkpoint.path, "at": now()})
+        return message, attempt

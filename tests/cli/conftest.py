@@ -11,6 +11,7 @@ import pytest
 from tests.report.samples import DIGESTS
 
 from milepost.core.types import Identity
+from milepost.run.request import Request
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
 
@@ -81,9 +82,10 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., types.ModuleType]:
         events: list[dict[str, Any]], ending: Any, rows: list[dict[str, Any]] | None = None
     ) -> types.ModuleType:
         module = types.ModuleType("milepost.run.run")
-        requests: list[dict[str, Any]] = []
+        requests: list[Request] = []
 
-        def run(request: dict[str, Any], listen: Callable[[dict[str, Any]], None]) -> Any:
+        def run(request: Request, listen: Callable[[dict[str, Any]], None]) -> Any:
+            requests.append(request)
             for event in events:
                 listen(event)
             print("the user's own code prints this")
@@ -91,11 +93,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., types.ModuleType]:
                 raise ending
             return Summary(*ending)
 
-        def request(**fields: Any) -> dict[str, Any]:
-            requests.append(fields)
-            return fields
-
-        vars(module).update(Request=request, requests=requests, run=run, plan=lambda request, listen: rows)
+        vars(module).update(requests=requests, run=run, plan=lambda request, listen: rows)
         monkeypatch.setitem(sys.modules, "milepost.run.run", module)
         return module
 

@@ -33,8 +33,8 @@ def test_run_prints_the_table_of_what_it_met_and_exits_3_with_failures(
     module = driver(events(tmp_path), (1, 0, 1))
     assert main(["run", evaluation, "runs", "--store", str(store), "--limit", "36", "--device", "cpu"]) == 3
     (request,) = module.requests
-    assert (request["checkpoints"], request["limit"], request["device"]) == (("runs",), 36, "cpu")
-    assert (request["file"], request["attribute"]) == (evaluation, "evaluation")
+    assert (request.checkpoints, request.limit, request.device) == (("runs",), 36, "cpu")
+    assert (request.file, request.attribute) == (evaluation, "evaluation")
     shown = capsys.readouterr()
     rows = [line for line in shown.out.splitlines() if "step-" in line]
     assert ["step-100" in row for row in rows] == [True]

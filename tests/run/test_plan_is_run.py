@@ -172,6 +172,21 @@ def score(store: Store, key: str, metric: str, stop: int) -> None:
 def filled(folder: Path, case: Case) -> tuple[Store, list[CheckpointFiles]]:
     """Make the store of a case, and its checkpoints."""
     store = Store.create(folder / "evals")
+    fill(store, case)
+    found = []
+    run = store.run_of(folder)
+    for number, file in enumerate(case.files):
+        path, identity = str(folder / f"step-{number}.npz"), Identity(1, number, 1, 1, 1)
+        found.append(CheckpointFiles(path, "npz", (path,), identity))
+        if file.known is not None:
+            known = CheckpointRecord(run, path, identity, f"step-{number}", failure=(file.known, "as known"))
+            store.add_checkpoint(known)
+            if file.retry:
+                store.ask_again(known)
+    return store, found
+
+
+def fill(store: Store, case: Case) -> None:
     for (weights, data, repetition), one in case.stored.items():
         size, key = SIZES[data], key_of(weights, data, repetition)
         evaluation = store.evaluation(key)
@@ -187,17 +202,6 @@ def filled(folder: Path, case: Case) -> tuple[Store, list[CheckpointFiles]]:
         for metric, stop in one.scored:
             if stop <= size and not case_lacks(one, stop):
                 score(store, key, metric, stop)
-    found = []
-    run = store.run_of(folder)
-    for number, file in enumerate(case.files):
-        path, identity = str(folder / f"step-{number}.npz"), Identity(1, number, 1, 1, 1)
-        found.append(CheckpointFiles(path, "npz", (path,), identity))
-        if file.known is not None:
-            known = CheckpointRecord(run, path, identity, f"step-{number}", failure=(file.known, "as known"))
-            store.add_checkpoint(known)
-            if file.retry:
-                store.ask_again(known)
-    return store, found
 
 
 def case_lacks(one: Stored, stop: int) -> bool:

@@ -119,5 +119,6 @@ def test_a_plan_tells_of_failures_limits_metrics_and_new_code(tmp_path: Path) ->
     assert planned(evaluation_of(), folder, store=store)["step-100/raw"] == "skip: nothing is missing"
     more = evaluation_of(metrics=[TopK(1), TopK(7)])
     assert planned(more, folder, store=store)["step-100/raw"] == "score: scored from kept columns"
-    assert "its code version declared:2 is new" in planned(evaluation_of(version="2"), folder, store=store)["step-100/raw"]
+    changed = planned(evaluation_of(version="2"), folder, store=store)
+    assert "its code version declared:2 is new" in changed["step-100/raw"]
     assert planned(evaluation_of(), folder, store=store, again=True)["step-100/raw"].startswith("evaluate: ")

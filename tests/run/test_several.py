@@ -195,7 +195,7 @@ if __name__ == "__main__":
 
 def test_another_process_cannot_find_an_evaluation_without_a_name(tmp_path: Path) -> None:
     folder = checkpoints(tmp_path / "lenet", 100)
-    with pytest.raises(UsageError, match=r"engine='local': another process would import .* under no name"):
+    with pytest.raises(UsageError, match=r"engine='local' imports .* again, but this Evaluation is not assigned"):
         evaluation_of(file=__file__).run(str(folder), store=str(tmp_path / "evals"), engine="local")
 
 

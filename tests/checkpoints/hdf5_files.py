@@ -12,7 +12,7 @@ import numpy as np
 
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.mapping import map_tensor
-from milepost.checkpoints.reader import materialise
+from milepost.checkpoints.reader import materialise, read_table
 from milepost.core.protocols import Format
 from milepost.core.types import Array, Table
 
@@ -168,7 +168,7 @@ def table_of(form: Format, path: Path) -> Table:
     found = find([str(path)])[0]
     assert found.format == form.name, found
     assert found.state == "complete"
-    return form.read(found)
+    return read_table(form, found)
 
 
 def arrays_of(form: Format, path: Path, role: str = "weights") -> dict[str, Array]:

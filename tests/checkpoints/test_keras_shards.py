@@ -13,6 +13,7 @@ from tests.checkpoints.hdf5_files import arrays_of
 
 from milepost.checkpoints.discovery import find, would_search
 from milepost.checkpoints.formats.keras_shards import KerasShards
+from milepost.checkpoints.reader import read_table
 from milepost.core.types import Array
 from milepost.errors import Corrupt, Torn
 from milepost.watch.snapshot import Inventory
@@ -58,7 +59,7 @@ def test_shards_that_are_absent_cut_or_more_are_being_written(tmp_path: Path) ->
     found = find([str(index)])[0]
     assert found.state == "writing"
     with pytest.raises(Torn, match=r"its shard big_00001.weights.h5 is not there"):
-        KerasShards().read(found)
+        read_table(KerasShards(), found)
     second.write_bytes(content[:-1])
     assert find([str(index)])[0].state == "writing"
     second.write_bytes(content)
@@ -104,7 +105,7 @@ def test_an_index_leads_nowhere_else(listed: Any, words: str, tmp_path: Path) ->
     found = find([str(index)])[0]
     assert found.format == "keras_shards"
     with pytest.raises(Corrupt, match=words):
-        KerasShards().read(found)
+        read_table(KerasShards(), found)
 
 
 def test_other_indices_are_left_alone(tmp_path: Path) -> None:

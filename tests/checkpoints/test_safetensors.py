@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.safetensors import Safetensors
 from milepost.checkpoints.mapping import map_tensor
+from milepost.checkpoints.reader import read_table
 from milepost.core.types import Table
 from milepost.errors import Corrupt, Torn, Unsupported
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
@@ -73,7 +74,7 @@ def test_contract(law: Law, tmp_path: Path) -> None:
 
 
 def read(path: Path) -> Table:
-    return Safetensors().read(find([str(path)])[0])
+    return read_table(Safetensors(), find([str(path)])[0])
 
 
 def test_every_type_that_torch_writes_is_the_same_to_the_bit(tmp_path: Path) -> None:
@@ -126,13 +127,13 @@ def test_what_is_missing_is_said_in_bytes(tmp_path: Path) -> None:
     found = find([str(path)])[0]
     assert found.state == "writing"
     with pytest.raises(Torn, match="header declares 4,000,000 bytes, 1,000 are there"):
-        Safetensors().read(found)
+        read_table(Safetensors(), found)
     save_file({"w": np.zeros(100)}, path)
     path.write_bytes(path.read_bytes()[:-5])
     found = find([str(path)])[0]
     assert found.state == "writing"
     with pytest.raises(Torn, match=r"still being written, or was cut off: .* 5 missing"):
-        Safetensors().read(found)
+        read_table(Safetensors(), found)
 
 
 def test_types_of_less_than_a_byte_are_refused_only_when_needed(tmp_path: Path) -> None:
@@ -161,9 +162,9 @@ def test_names_of_a_file_neither_fill_nor_steer_a_terminal(tmp_path: Path) -> No
     entry = b'{"dtype":"F32","shape":[2],"data_offsets":[0,4]}'
     path.write_bytes(raw(b'{"\\u001b[2J":' + entry + b"}", bytes(4)))
     with pytest.raises(Corrupt, match=r"needs 8 bytes") as caught:
-        Safetensors().read(find([str(path)])[0])
+        read_table(Safetensors(), find([str(path)])[0])
     assert str(caught.value).isprintable()
     path.write_bytes(raw(b'{"' + b"n" * 100_000 + b'":' + entry + b"}", bytes(4)))
     with pytest.raises(Corrupt, match="at most 4,096 characters") as caught:
-        Safetensors().read(find([str(path)])[0])
+        read_table(Safetensors(), find([str(path)])[0])
     assert len(str(caught.value)) < 1000

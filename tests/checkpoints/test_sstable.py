@@ -18,7 +18,6 @@ from milepost.checkpoints._codecs.sstable import MAGIC, open_table
 from milepost.checkpoints._files.bounded import opened
 from milepost.checkpoints.formats._tensorflow.slices import Slice, covered, key_of, slice_of
 from milepost.checkpoints.formats._tensorflow.v1_values import values_of
-from milepost.core.types import Identity
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 COUNT = itertools.count()
@@ -42,16 +41,16 @@ def read(path: Path, made: bytes) -> dict[bytes, bytes]:
 def test_what_was_put_into_a_table_comes_out_again(
     tmp_path_factory: pytest.TempPathFactory, held: dict[bytes, bytes], size: int, compress: object
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "round.sst"
+    path = tmp_path_factory.getbasetemp() / f"round{next(COUNT)}.sst"
     made = writer.table(sorted(held.items()), size, compress)  # type: ignore[arg-type]  # one of the three
     assert read(path, made) == held
     with opened(str(path)) as file:
-        table, here = open_table(file), Identity(next(COUNT), 0, 0, 0, 0)
+        table = open_table(file)
         for key, value in held.items():
-            found = table.get(key, here)
+            found = table.get(key)
             assert found is not None
             assert bytes(found) == value
-        assert table.get(b"\xff" * 20, here) is None
+        assert table.get(b"\xff" * 20) is None
         first = table.first()
         assert (first and first[0]) == min(held, default=None)
 

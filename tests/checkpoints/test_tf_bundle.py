@@ -20,7 +20,7 @@ from milepost.checkpoints._files.bounded import opened
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.tf_bundle import TfBundle
 from milepost.checkpoints.mapping import map_tensor
-from milepost.checkpoints.reader import Reader, materialise
+from milepost.checkpoints.reader import Reader, materialise, read_table
 from milepost.core.types import Table
 from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
@@ -127,7 +127,7 @@ def test_contract(law: Law, tmp_path: Path) -> None:
 
 def read(path: Path) -> Table:
     (found,) = find([str(path)])
-    return TfBundle().read(found)
+    return read_table(TfBundle(), found)
 
 
 # --------------------------------------------------------------------------------------------------------- what is read

@@ -17,7 +17,7 @@ from tests.checkpoints._tf_writer import bundle, compressed, entry, header, save
 from milepost._internal.serialization import from_plain
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.mapping import map_tensor
-from milepost.checkpoints.reader import Reader, materialise
+from milepost.checkpoints.reader import Reader, materialise, read_table
 from milepost.core.types import Table
 from milepost.registry import load
 
@@ -79,7 +79,7 @@ def read(path: str) -> tuple[Table, dict[str, list[Any]]]:
     (found,) = find([path])
     assert found.state == "complete", found
     form = load("checkpoints.formats", str(found.format))()
-    table = form.read(found)
+    table = read_table(form, found)
     told = {}
     with tempfile.TemporaryDirectory() as spool:
         plain = materialise(form, table, spool)

@@ -13,7 +13,7 @@ from tests.checkpoints._tf_writer import bundle
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.tf_bundle import TfBundle
 from milepost.checkpoints.mapping import map_tensor
-from milepost.checkpoints.reader import Reader
+from milepost.checkpoints.reader import Reader, read_table
 from milepost.core.types import CheckpointFiles, Table
 from milepost.errors import Corrupt, Torn
 
@@ -31,7 +31,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read(path: Path) -> Table:
     (found,) = find([str(path)])
-    return TfBundle().read(found)
+    return read_table(TfBundle(), found)
 
 
 def states(folder: Path) -> dict[str, tuple[str, str]]:
@@ -54,7 +54,10 @@ def test_what_is_lacking_is_said_in_bytes_and_files(tmp_path: Path) -> None:
     second.unlink()
     (found,) = find([str(tmp_path)])
     assert found.failure is not None
-    for ask in (lambda: TfBundle().read(found), lambda: Reader().table(Reader().discover([str(tmp_path)])[0], "")):
+    for ask in (
+        lambda: read_table(TfBundle(), found),
+        lambda: Reader().table(Reader().discover([str(tmp_path)])[0], ""),
+    ):
         with pytest.raises(Torn, match=rf"3 are missing; {second.name} is absent"):
             ask()
 
@@ -76,7 +79,7 @@ def test_an_index_without_its_end_beside_shards(content: bytes, state: str, word
     assert (found.format, found.state) == ("tf_bundle", state)
     assert words in (found.failure or ("", ""))[1]
     with pytest.raises(Torn if state == "writing" else Corrupt, match=r"m\.index: "):
-        TfBundle().read(found)
+        read_table(TfBundle(), found)
 
 
 def test_what_belongs_to_a_checkpoint_is_none_by_itself_and_says_to_which(tmp_path: Path) -> None:
@@ -115,7 +118,7 @@ def test_a_saved_model_is_one_checkpoint(tmp_path: Path) -> None:
     assert (found.path, found.format, found.state) == (str(folder), "tf_bundle", "complete")
     assert found.paths[0] == str(folder / "variables" / "variables.index")
     assert found.identity.size == (folder / "variables" / "variables.index").stat().st_size
-    table = TfBundle().read(found)
+    table = read_table(TfBundle(), found)
     assert {item.name: map_tensor(item).tolist() for item in table.tensors} == {k: v.tolist() for k, v in WORDS.items()}
     (folder / "variables" / "variables.data-00000-of-00001").unlink()
     (found,) = find([str(folder)])
@@ -142,7 +145,7 @@ def test_links_to_shards_are_followed_within_the_folder_and_never_out_of_it(tmp_
     folder = saved_model(tmp_path / "export")
     (folder / "variables").rename(tmp_path / "variables")
     (folder / "variables").symlink_to(tmp_path / "variables")
-    with pytest.raises(Corrupt, match=r"out of the checkpoint's folder: not followed"):
+    with pytest.raises(Corrupt, match=r"out of the checkpoint's folder; it was not followed"):
         read(folder)
 
 
@@ -174,4 +177,4 @@ def test_a_writer_is_seen_writing_and_then_whole_and_never_wrong(renamed: bool, 
     order = [kind for number, kind in enumerate(kinds) if not number or kinds[number - 1] != kind]
     assert order == (["-", "complete"] if renamed else ["-", "writing", "complete"])
     assert all(found.failure is None or found.failure[0] == "torn" for one in told for found in one)
-    assert TfBundle().read(told[-1][0]).step == 40
+    assert read_table(TfBundle(), told[-1][0]).step == 40

@@ -16,6 +16,7 @@ from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats import torch_legacy
 from milepost.checkpoints.formats.torch_legacy import TorchLegacy
 from milepost.checkpoints.mapping import map_tensor
+from milepost.checkpoints.reader import read_table
 from milepost.core.types import Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
@@ -150,7 +151,7 @@ def put(folder: Path, content: bytes) -> Path:
 def read(path: Path) -> Table:
     (found,) = find([str(path)])
     assert found.format == "torch_legacy"
-    return TorchLegacy().read(found)
+    return read_table(TorchLegacy(), found)
 
 
 def rows(table: Table) -> dict[str, Tensor]:
@@ -308,7 +309,7 @@ def test_a_cut_file_is_seen_as_being_written(kept: int, tmp_path: Path) -> None:
     (found,) = find([str(path)])
     assert (found.format, found.state) == ("torch_legacy", "writing")
     with pytest.raises(Torn, match="still being written, or was cut off") as caught:
-        TorchLegacy().read(found)
+        read_table(TorchLegacy(), found)
     if kept < 0:
         assert f"of {len(content):,} bytes, {-kept:,} missing, from tensor '" in str(caught.value)
     else:

@@ -18,6 +18,7 @@ import torch
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.torch_zip import TorchZip
 from milepost.checkpoints.mapping import map_tensor
+from milepost.checkpoints.reader import read_table
 from milepost.core.types import Table, Tensor
 from milepost.errors import Corrupt, Program, Torn, Unsupported
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
@@ -109,7 +110,7 @@ def test_contract(law: Law, tmp_path: Path) -> None:
 
 
 def read(path: Path) -> Table:
-    return TorchZip().read(find([str(path)])[0])
+    return read_table(TorchZip(), find([str(path)])[0])
 
 
 def rows(table: Table) -> dict[str, Tensor]:
@@ -323,7 +324,7 @@ def test_programs_are_no_tables(tmp_path: Path) -> None:
     for found in find([str(tmp_path)]):
         assert found.format == "torch_zip"
         with pytest.raises(Program, match="not a table of tensors"):
-            TorchZip().read(found)
+            read_table(TorchZip(), found)
 
 
 def test_a_cut_file_is_seen_as_being_written(tmp_path: Path) -> None:
@@ -333,7 +334,7 @@ def test_a_cut_file_is_seen_as_being_written(tmp_path: Path) -> None:
     found = find([str(path)])[0]
     assert (found.format, found.state) == ("torch_zip", "writing")
     with pytest.raises(Torn, match="still being written, or was cut off"):
-        TorchZip().read(found)
+        read_table(TorchZip(), found)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests._material import CLASSES, ENVIRONMENT, FEATURES, command, lines_of
 
+from milepost._internal.fileid import identity_of
 from milepost._internal.serialization import to_plain
-from milepost.checkpoints._files.bounded import identity_of
 from milepost.core.types import Job
 from milepost.engines._process.allowed_paths import Places, check_found, check_table
 from milepost.engines._process.confined_reader import ConfinedReader, readable_of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milepost.checkpoints._files.bounded import identity_of
+from milepost._internal.fileid import identity_of
 from milepost.core.protocols import Entry
 from milepost.core.types import Array, CheckpointFiles, Extent, Table, Tensor
 from milepost.errors import Corrupt, Torn

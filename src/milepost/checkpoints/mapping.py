@@ -5,9 +5,10 @@ import os
 import numpy as np
 
 from milepost.checkpoints._files.bounded import unreadable
-from milepost.checkpoints._files.layout import contiguous, dtype_of, refused, span, total
+from milepost.checkpoints._files.checks import about, check_place
+from milepost.checkpoints._files.layout import dtype_of, refused
 from milepost.core.types import Array, Tensor
-from milepost.errors import Corrupt, Torn
+from milepost.errors import Torn
 
 
 def map_tensor(tensor: Tensor) -> Array:
@@ -25,12 +26,9 @@ def map_tensor(tensor: Tensor) -> Array:
     [[0, 1], [2, 3]]
     """
     where = tensor.where
-    name = f"{where.file}: tensor {tensor.name!r}"
     if where.encoding != "raw":
         raise refused(tensor)
-    dtype = dtype_of(tensor.dtype)
-    strides = where.strides if where.strides is not None else contiguous(tensor.shape, dtype.itemsize)
-    _check(tensor, strides, dtype.itemsize, name)
+    dtype, strides = dtype_of(tensor.dtype), check_place(tensor)
     if 0 in tensor.shape:
         empty = np.empty(tensor.shape, dtype)
         empty.flags.writeable = False
@@ -38,20 +36,8 @@ def map_tensor(tensor: Tensor) -> Array:
     try:
         size = os.stat(where.file).st_size
         if where.offset + where.nbytes > size:
-            raise Torn(f"{name}: its bytes end at {where.offset + where.nbytes:,}, the file has {size:,}")
+            raise Torn(f"{about(tensor)} ends at byte {where.offset + where.nbytes:,}, the file has {size:,}")
         mapped = np.memmap(where.file, np.uint8, "r", where.offset, (where.nbytes,))
     except OSError as error:
         raise unreadable(where.file, error) from error
     return np.ndarray(tensor.shape, dtype, mapped, 0, strides)
-
-
-def _check(tensor: Tensor, strides: tuple[int, ...], itemsize: int, name: str) -> None:
-    where = tensor.where
-    if len(strides) != len(tensor.shape) or any(step < 0 for step in strides) or any(size < 0 for size in tensor.shape):
-        raise Corrupt(f"{name}: shape {tensor.shape} and strides {strides} do not fit each other")
-    if where.offset < 0 or where.nbytes < 0 or total(tensor.shape) * itemsize >= 1 << 62:
-        raise Corrupt(f"{name}: {where.nbytes:,} bytes at {where.offset:,} is no place in a file")
-    # span() counts the first byte of the last item; the item's other bytes follow it.
-    reach = span(tensor.shape, strides) + itemsize - 1 if total(tensor.shape) else 0
-    if reach > where.nbytes:
-        raise Corrupt(f"{name}: shape and strides reach {reach:,} bytes, {where.nbytes:,} are declared")

@@ -13,11 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
+from milepost._internal.fileid import identity_of
 from milepost._internal.serialization import from_plain, to_plain
-from milepost.checkpoints._files.bounded import identity_of, unreadable
-from milepost.checkpoints._files.layout import is_readable
+from milepost.checkpoints._files.bounded import unreadable
+from milepost.checkpoints._files.checks import check_table
+from milepost.checkpoints._files.layout import is_readable, unread
+from milepost.checkpoints._files.roles import scalars_beside, step_among
 from milepost.checkpoints._files.shards import main_file
 from milepost.checkpoints.discovery import find, looked_for
+from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.names import step_of_name
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Extent, Identity, Json, Table, Tensor
@@ -58,7 +62,7 @@ class Reader:
         _unchanged(checkpoint, "since it was found")
         form = self._format(checkpoint.format)
         try:
-            table = materialise(form, form.read(checkpoint), spool)
+            table = materialise(form, read_table(form, checkpoint), spool)
         except MemoryError as error:
             raise OutOfMemory(f"{checkpoint.path}: reading its table needs more memory than there is") from error
         except OSError as error:
@@ -79,7 +83,7 @@ class Reader:
             raise UsageError(f"{path}: {len(found)} checkpoints, one is expected ({names or looked_for()})")
         if found[0].failure is not None:
             raise checkpoint_error(*found[0].failure)
-        table = self._format(str(found[0].format)).read(found[0])
+        table = read_table(self._format(str(found[0].format)), found[0])
         return {"path": found[0].path, "state": found[0].state, **_described(found[0].path, table)}
 
     def _format(self, name: str) -> Format:
@@ -90,6 +94,27 @@ class Reader:
     def looked_for(self) -> str:
         """Return a sentence on what is recognised."""
         return looked_for()
+
+
+def read_table(form: Format, files: CheckpointFiles) -> Table:
+    """Return the table of a checkpoint as its format reads it, checked, with what holds for every format.
+
+    Single numbers beside wrapped weights are bookkeeping; a step that a tensor holds is found; notes are added on what
+    cannot be read.  Raises as `Format.read` and `check_table` do.
+    """
+    table = form.read(files)
+    check_table(table, files)
+    tensors = scalars_beside(table.tensors)
+    step, source = table.step, table.step_source
+    if step is None:
+        step, source = step_among(tensors, lambda item: bytes_of(form, item))
+    notes = (*table.notes, *unread(tensors)) if tensors else (*table.notes, "holds no tensors")
+    return replace(table, tensors=tensors, step=step, step_source=source, notes=notes)
+
+
+def bytes_of(form: Format, tensor: Tensor) -> bytes:
+    """Return the bytes of a tensor in C order, wherever they lie."""
+    return map_tensor(tensor).tobytes() if tensor.where.encoding == "raw" else form.fetch(tensor)
 
 
 def materialise(form: Format, table: Table, spool: str) -> Table:

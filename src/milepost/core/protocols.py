@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -71,8 +71,7 @@ class Format(Protocol):
         """Return the bytes of a tensor whose encoding is not "raw", in C order; raise as `read` does."""
 
 
-@runtime_checkable
-class ShardedFormat(Format, Protocol):
+class ShardedFormat(Protocol):
     """A format whose checkpoints may consist of several files, of which the main file stands for the checkpoint."""
 
     def main_name(self, name: str) -> str | None:

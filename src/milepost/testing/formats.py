@@ -19,7 +19,7 @@ import numpy as np
 
 from milepost.checkpoints.discovery import ListedFile, entry_of
 from milepost.checkpoints.mapping import map_tensor
-from milepost.checkpoints.reader import materialise
+from milepost.checkpoints.reader import materialise, read_table
 from milepost.core.protocols import Format
 from milepost.core.types import Array, CheckpointFiles, Table
 from milepost.errors import CheckpointError, Corrupt, Torn
@@ -244,7 +244,7 @@ def _found(case: FormatCase, path: Path) -> CheckpointFiles | None:
 def _table(case: FormatCase, path: Path) -> Table:
     found = _found(case, path)
     assert found is not None, f"{path.name} is not claimed"
-    return case.format.read(found)
+    return read_table(case.format, found)
 
 
 def _must_read(case: FormatCase, path: Path) -> Rows:
@@ -259,7 +259,7 @@ def _outcome(case: FormatCase, path: Path) -> Rows | CheckpointError | None:
     if found is None:
         return None
     try:
-        table = materialise(case.format, case.format.read(found), str(path.parent))
+        table = materialise(case.format, read_table(case.format, found), str(path.parent))
         return {
             "/".join(part for part in (item.group, item.name) if part): (
                 item.dtype,

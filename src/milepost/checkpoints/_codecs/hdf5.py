@@ -114,7 +114,6 @@ class _Walk:
         self._window = window
         self._path = window.file.path
         self._seen: set[int] = set()
-        self._declared = 0
         self.tree = Tree()
 
     def run(self, root: Any) -> None:
@@ -220,7 +219,6 @@ class _Walk:
         held = Hdf5Dataset(name, shape, dtype, address, bfloat16, why=why)
         if dtype is None:
             return held
-        self._declared += held.nbytes
         if layout == self._h5.h5d.CONTIGUOUS:
             return self._contiguous(item, held)
         if layout == self._h5.h5d.COMPACT:
@@ -267,11 +265,6 @@ class _Walk:
             why = f"compressed by HDF5 filter {', '.join(strange)}: deflate, shuffle and fletcher32 are undone"
             return replace(held, why=why, dtype=None)
         assert held.dtype is not None  # noqa: S101 - what has none was returned before
-        if not affordable(self._declared, self._window.file.size):
-            raise Corrupt(
-                f"{self._path}: its datasets would unpack to {self._declared:,} bytes from {self._window.file.size:,}: "
-                "a bomb, not read"
-            )
         chunk = tuple(int(size) for size in plan.get_chunk())
         if not affordable(math.prod(chunk) * held.dtype.itemsize, self._window.file.size):
             raise Corrupt(f"{self._path}: {held.path!r} has chunks of shape {chunk}: a bomb, not read")

@@ -43,6 +43,11 @@ def whole(file: OpenFile) -> Window:
     return Window(file, 0, file.size)
 
 
+def check_whole(file: OpenFile) -> None:
+    """Check the superblock of a file that is HDF5 as a whole."""
+    check_superblock(whole(file))
+
+
 def check_superblock(window: Window) -> None:
     """Raise `Torn` where the file is open for writing or has not the length that it declares, `Corrupt` where odd."""
     path = window.file.path

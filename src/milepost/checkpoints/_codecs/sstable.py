@@ -8,13 +8,11 @@ against the file, blocks against each other, keys against their order, and what 
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 from milepost.checkpoints._codecs import snappy
 from milepost.checkpoints._codecs.crc32c import crc32c, masked
 from milepost.checkpoints._codecs.protobuf import varint
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, OpenFile
-from milepost.core.types import Identity
+from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, OpenFile, opened, per_file
 from milepost.errors import Corrupt, Torn
 
 MAGIC = bytes.fromhex("57fb808b247547db")
@@ -67,7 +65,7 @@ class Sstable:
             return None
         return next(_entries(block(self.file, self.blocks[0]), self.file.path), None)
 
-    def get(self, key: bytes, identity: Identity) -> memoryview | None:
+    def get(self, key: bytes) -> memoryview | None:
         """Return the value of a key, None where it is not there; small blocks are kept for the next question."""
         place = bisect_left(self.bounds, key)
         if place == len(self.blocks):
@@ -75,7 +73,7 @@ class Sstable:
         handle = self.blocks[place]
         if handle.size > _KEPT:
             return dict(_entries(block(self.file, handle), self.file.path)).get(key)
-        return _kept(_Sought(self.file, identity, handle)).get(key)
+        return _kept(self.file.path, handle).get(key)
 
 
 def is_whole(file: OpenFile) -> bool:
@@ -160,25 +158,7 @@ def _entries(data: memoryview, path: str) -> Iterator[tuple[bytes, memoryview]]:
         at += size
 
 
-@dataclass(frozen=True, slots=True)
-class _Sought:
-    """A block of a file as it is now; two are one where path, identity and place are, whatever the descriptor."""
-
-    file: OpenFile
-    identity: Identity
-    handle: Handle
-
-    def __hash__(self) -> int:
-        return hash((self.file.path, self.identity, self.handle))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Sought) and (self.file.path, self.identity, self.handle) == (
-            other.file.path,
-            other.identity,
-            other.handle,
-        )
-
-
-@lru_cache(maxsize=2)
-def _kept(sought: _Sought) -> dict[bytes, memoryview]:
-    return dict(_entries(block(sought.file, sought.handle), sought.file.path))
+@per_file(2)
+def _kept(path: str, handle: Handle) -> dict[bytes, memoryview]:
+    with opened(path) as file:
+        return dict(_entries(block(file, handle), path))

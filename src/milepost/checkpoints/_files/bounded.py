@@ -4,12 +4,14 @@ import errno
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar, TypeVarTuple
 
-from milepost._internal.fileid import identity as identity  # noqa: PLC0414 - formats take both from here
-from milepost._internal.fileid import identity_of as identity_of  # noqa: PLC0414 - the same
+from milepost._internal.fileid import identity_of
+from milepost.core.types import Identity
 from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
 
 HEADER_LIMIT = 100_000_000
@@ -26,6 +28,9 @@ AGAIN = "; the next run looks again; if nothing writes it any more, copy it anew
 """How messages about a file that is too short end."""
 
 _CHUNK = 1 << 18
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,25 @@ def opened(path: str) -> Iterator[OpenFile]:
         raise unreadable(path, error) from error
     finally:
         os.close(descriptor)
+
+
+def per_file(size: int) -> Callable[[Callable[[str, *Ts], T]], Callable[[str, *Ts], T]]:
+    """Keep the last `size` results of a function of a path and more, each as long as the file is the same."""
+
+    def decorate(function: Callable[[str, *Ts], T]) -> Callable[[str, *Ts], T]:
+        @lru_cache(maxsize=size)
+        def kept(_: Identity, path: str, *more: *Ts) -> T:
+            return function(path, *more)
+
+        def call(path: str, *more: *Ts) -> T:
+            try:
+                return kept(identity_of(path), path, *more)
+            except OSError as error:
+                raise unreadable(path, error) from error
+
+        return call
+
+    return decorate
 
 
 def kind_of(status: os.stat_result) -> str:

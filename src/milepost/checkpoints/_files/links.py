@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from milepost.checkpoints._files.bounded import identity
+from milepost._internal.fileid import identity
 from milepost.checkpoints.names import is_candidate, step_of_name
 from milepost.core.types import CheckpointFiles
 from milepost.errors import Corrupt

@@ -1,8 +1,11 @@
 """What a tensor is for, and which number is the step, told by the names that trainers use."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from milepost.checkpoints._files.layout import dtype_of, is_readable, total
 from milepost.core.types import Role, Tensor
 
 STEP_NAMES = ("global_step", "step", "iteration", "iter")
@@ -36,6 +39,31 @@ def role_of(group: str, name: str) -> Role:
     if any(_OPTIMIZER.fullmatch(key) for key in keys):
         return "optimizer"
     return "bookkeeping" if any(_BOOKKEEPING.fullmatch(key) for key in keys) else "weights"
+
+
+def step_among(tensors: Sequence[Tensor], read: Callable[[Tensor], bytes]) -> tuple[int | None, str | None]:
+    """Return the step that a tensor at the top level holds, and where it stands; None twice where there is none."""
+    by_name = {item.name: item for item in tensors if not item.group and item.role != "optimizer"}
+    for name in STEP_NAMES:
+        item = by_name.get(name)
+        if item is not None and total(item.shape) == 1 and is_readable(item.where):
+            value = integer(read(item), item.dtype)
+            if value is not None:
+                return value, f"content: {name}"
+    return None, None
+
+
+def integer(data: bytes, dtype: str) -> int | None:
+    """Return the one integer that bytes hold, as a count; None where they hold another type, or it cannot be one.
+
+    >>> integer(bytes([7, 0]), "int16"), integer(bytes([255]), "int8"), integer(bytes(4), "float32")
+    (7, None, None)
+    """
+    kind = dtype_of(dtype)
+    if kind.kind not in "iu" or len(data) != kind.itemsize:
+        return None
+    value = int(np.frombuffer(data, kind)[0])
+    return value if 0 <= value < STEP_LIMIT else None
 
 
 def scalars_beside(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

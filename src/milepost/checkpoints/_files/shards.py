@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from milepost.checkpoints.names import INDEX
+from milepost.core.capabilities import capability
 from milepost.core.protocols import ShardedFormat
 from milepost.core.types import CheckpointFiles
 from milepost.registry import classes
@@ -104,5 +105,5 @@ def reworded(text: str, place: str, to: str) -> str:
 
 @cache
 def _sharded() -> tuple[ShardedFormat, ...]:
-    made = (kind() for kind in classes("checkpoints.formats").values())
-    return tuple(form for form in made if isinstance(form, ShardedFormat))
+    made = (capability(kind(), ShardedFormat) for kind in classes("checkpoints.formats").values())
+    return tuple(form for form in made if form is not None)

@@ -7,16 +7,13 @@ hold, is never read.
 import os
 from collections.abc import Iterator, Sequence
 
-from milepost.checkpoints._codecs.hdf5_file import MAGIC, check_superblock, whole
-from milepost.checkpoints._files.bounded import identity_of, opened
-from milepost.checkpoints._files.layout import unread
+from milepost.checkpoints._codecs.hdf5_file import MAGIC, check_whole, whole
+from milepost.checkpoints._files.bounded import opened
+from milepost.checkpoints.formats._claims import claim
 from milepost.checkpoints.formats._keras.shards import index_of
-from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
+from milepost.checkpoints.formats._keras.table import fetched, table_of
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
-from milepost.errors import CheckpointError, Torn
-
-NOTE = "HDF5 holds no checksums of its values"
 
 
 class KerasH5:
@@ -31,12 +28,8 @@ class KerasH5:
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim HDF5 files by their first bytes, but for the shards of an index that lies beside them."""
         for entry in entries:
-            if not entry.is_dir and entry.head.startswith(MAGIC) and not _is_shard(entry.path):
-                identity = identity_of(entry.path)
-                complete = _is_whole(entry.path)
-                yield CheckpointFiles(
-                    entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing"
-                )
+            if entry.head.startswith(MAGIC) and not _is_shard(entry.path):
+                yield claim(self.name, entry.path, check_whole)
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table: `layers/dense/vars/0` for files of Keras 3, `dense/kernel` for older ones, else paths.
@@ -45,11 +38,7 @@ class KerasH5:
         holds or leads to other files, and `Unsupported` where h5py is not installed.
         """
         with opened(files.path) as file:
-            window = whole(file)
-            items = read_items(window)
-            step, source = step_of(window, items)
-            tensors = tensors_of(window, items)
-        return Table(self.name, tuple(tensors), step, source, notes=(NOTE, *unread(tensors)))
+            return table_of(self.name, whole(file))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return the bytes of an array that lies in chunks or within a header."""
@@ -59,14 +48,3 @@ class KerasH5:
 def _is_shard(path: str) -> bool:
     index = index_of(os.path.basename(path))
     return index is not None and os.path.isfile(os.path.join(os.path.dirname(path), index))
-
-
-def _is_whole(path: str) -> bool:
-    try:
-        with opened(path) as file:
-            check_superblock(whole(file))
-    except Torn:
-        return False
-    except CheckpointError:
-        return True  # `read` says what is wrong
-    return True

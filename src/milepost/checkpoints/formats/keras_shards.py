@@ -9,18 +9,22 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from milepost.checkpoints._codecs.hdf5_file import check_superblock, whole
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, identity_of, opened
-from milepost.checkpoints._files.layout import unread
+from milepost._internal.fileid import identity_of
+from milepost.checkpoints._codecs.hdf5_file import check_whole, whole
+from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, opened
+from milepost.checkpoints.formats._claims import is_whole
 from milepost.checkpoints.formats._keras.shards import index_of
-from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
+from milepost.checkpoints.formats._keras.table import NOTE, fetched, table_of
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
 
-_LOOKS_SO = re.compile(rb'\s*\{\s*"(?:metadata|weight_map)"')
-_MAP = re.compile(rb'"weight_map"\s*:\s*\{')
-_NAMES = re.compile(rb'_\d{5}\.weights\.h5"')
+_MARKS = (
+    re.compile(rb'\A\s*\{\s*"(?:metadata|weight_map)"'),
+    re.compile(rb'"weight_map"\s*:\s*\{'),
+    re.compile(rb'_\d{5}\.weights\.h5"'),
+)
+"""What the first bytes of an index hold."""
 
 
 class KerasShards:
@@ -45,7 +49,7 @@ class KerasShards:
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim indices by what they list; "writing" while a shard is absent, not whole, or newer and not listed."""
         for entry in entries:
-            if entry.is_dir or not _LOOKS_SO.match(entry.head) or not _lists_shards(entry.head):
+            if not all(mark.search(entry.head) for mark in _MARKS):
                 continue
             identity = identity_of(entry.path)
             try:
@@ -54,37 +58,34 @@ class KerasShards:
                 yield CheckpointFiles(entry.path, self.name, (entry.path,), identity)  # `read` says what is wrong
                 continue
             others = _unlisted(entry.path, shards)
-            complete = all(_is_whole(path) for path in shards) and not any(_newer(path, entry.path) for path in others)
+            complete = all(is_whole(path, check_whole) for path in shards) and not any(
+                _newer(path, entry.path) for path in others
+            )
             files = (entry.path, *shards, *others)
             yield CheckpointFiles(entry.path, self.name, files, identity, "complete" if complete else "writing")
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return one table of all shards; `Torn` where one is missing, errors as for `.weights.h5` otherwise."""
         tensors: dict[str, Tensor] = {}
-        step, source = None, None
+        step: int | None = None
+        source: str | None = None
         for path in _shards(files.path):
             try:
                 with opened(path) as file:
-                    items = read_items(whole(file))
-                    if step is None:
-                        step, source = step_of(whole(file), items)
-                    made = tensors_of(whole(file), items)
+                    table = table_of(self.name, whole(file))
             except Vanished as error:
                 raise Torn(f"{files.path}: {CUT}: its shard {os.path.basename(path)} is not there{AGAIN}") from error
-            for item in made:
+            if step is None:
+                step, source = table.step, table.step_source
+            for item in table.tensors:
                 if item.name in tensors:
                     raise Corrupt(f"{files.path}: two of its shards hold {item.name!r}")
                 tensors[item.name] = item
-        rows = tuple(tensors.values())
-        return Table(self.name, rows, step, source, notes=("HDF5 holds no checksums of its values", *unread(rows)))
+        return Table(self.name, tuple(tensors.values()), step, source, notes=(NOTE,))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return the bytes of an array that lies in chunks or within a header."""
         return fetched(tensor, whole)
-
-
-def _lists_shards(head: bytes) -> bool:
-    return bool(_MAP.search(head) and _NAMES.search(head))
 
 
 def _shards(path: str) -> list[str]:
@@ -109,17 +110,6 @@ def _shards(path: str) -> list[str]:
         if not isinstance(name, str) or os.path.basename(name) != name or index_of(name) != own:
             raise Corrupt(f"{path}: lists the shard {str(name)[:80]!r}, which is none of {own}'s; it was not opened")
     return [os.path.join(os.path.dirname(path), name) for name in sorted(set(listed))]
-
-
-def _is_whole(path: str) -> bool:
-    try:
-        with opened(path) as file:
-            check_superblock(whole(file))
-    except (Torn, Vanished):
-        return False
-    except CheckpointError:
-        return True
-    return True
 
 
 def _unlisted(index: str, shards: Sequence[str]) -> list[str]:

@@ -4,28 +4,16 @@ The architecture in config.json is never built, and code in it never run: the mo
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import Literal
 
 from milepost.checkpoints._codecs.hdf5_file import Window
-from milepost.checkpoints._codecs.zip import (
-    DEFLATED,
-    MAGIC,
-    STORED,
-    ZipEntry,
-    first_name,
-    members,
-    names,
-    peek,
-    unpack,
-    verify,
-)
-from milepost.checkpoints._files.bounded import OpenFile, identity_of, opened
-from milepost.checkpoints._files.layout import affordable, unread
-from milepost.checkpoints.formats._keras.table import fetched, read_items, step_of, tensors_of
+from milepost.checkpoints._codecs.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
+from milepost.checkpoints._files.bounded import OpenFile, opened, per_file
+from milepost.checkpoints._files.layout import affordable
+from milepost.checkpoints.formats._claims import claim_zips
+from milepost.checkpoints.formats._keras.table import fetched, table_of
 from milepost.core.protocols import Entry
-from milepost.core.types import CheckpointFiles, Identity, Table, Tensor
-from milepost.errors import CheckpointError, Corrupt, Torn, Unsupported
+from milepost.core.types import CheckpointFiles, Table, Tensor
+from milepost.errors import Corrupt, Unsupported
 
 _WEIGHTS = "model.weights.h5"
 _CONFIG = "config.json"
@@ -45,12 +33,7 @@ class KerasZip:
 
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim zips that hold Keras' files, by the first entry where the directory is absent."""
-        for entry in entries:
-            first = first_name(entry.head) if not entry.is_dir else None
-            if first is not None and entry.head.startswith(MAGIC):
-                state = _state(entry.path, first)
-                if state:
-                    yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
+        return claim_zips(self.name, entries, _is_keras)
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table of the weights within, after comparing their CRC-32; errors as for `.weights.h5`."""
@@ -59,26 +42,16 @@ class KerasZip:
             window = _window(file)
             if window.unpacked is None:
                 verify(file, entries[_WEIGHTS])
-            items = read_items(window)
-            step, source = step_of(window, items)
-            tensors = tensors_of(window, items)
-            notes = tuple(_notes(file, entries))
-        return Table(self.name, tuple(tensors), step, source, notes=(*notes, *unread(tensors)))
+            return table_of(self.name, window, _notes(file, entries))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return the bytes of an array that is not stored as it is."""
         return fetched(tensor, _window)
 
 
-def _state(path: str, first: str) -> Literal["complete", "writing"] | None:
-    try:
-        with opened(path) as file:
-            listed = names(file)
-    except Torn:
-        return "writing" if first in _OURS else None
-    except CheckpointError:
-        return "complete" if first in _OURS else None
-    return "complete" if _WEIGHTS in listed or {"metadata.json", _CONFIG} <= set(listed) else None
+def _is_keras(names: Sequence[str]) -> bool:
+    whole = _WEIGHTS in names or {"metadata.json", _CONFIG} <= set(names)
+    return whole or (len(names) == 1 and names[0] in _OURS)  # one that is being written shows its first entry only
 
 
 def _window(file: OpenFile) -> Window:
@@ -95,11 +68,11 @@ def _window(file: OpenFile) -> Window:
         )
     if not affordable(item.size, file.size):
         raise Corrupt(f"{file.path}: {file.size:,} bytes would unpack to {item.size:,}: a zip bomb, not read")
-    return Window(file, 0, item.size, _unpacked(file.path, identity_of(file.path)))
+    return Window(file, 0, item.size, _unpacked(file.path))
 
 
-@lru_cache(maxsize=1)
-def _unpacked(path: str, identity: Identity) -> bytes:  # noqa: ARG001 - part of the cache's key
+@per_file(1)
+def _unpacked(path: str) -> bytes:
     with opened(path) as file:
         return unpack(file, members(file)[_WEIGHTS])
 

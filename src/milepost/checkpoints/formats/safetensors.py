@@ -6,39 +6,25 @@ Own parser, by the published layout: u64 little-endian header length (at most 10
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._files.layout import checked_shape, dtype_of, missing, refused, total
-from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
+from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
+from milepost.checkpoints._files.checks import about
+from milepost.checkpoints._files.layout import checked_shape, missing, refused
+from milepost.checkpoints._files.roles import STEP_NAMES, role_of
+from milepost.checkpoints.formats._claims import claim
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Extent, Json, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 _TYPES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "U16": "uint16",
-    "I16": "int16",
-    "U32": "uint32",
-    "I32": "int32",
-    "U64": "uint64",
-    "I64": "int64",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F32": "float32",
-    "F64": "float64",
-    "C64": "complex64",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-}
-_PACKED_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
+    "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+    "C64": "complex64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}  # fmt: skip
 _METADATA = "__metadata__"
-_LONGEST = 4096
 
 
 class Safetensors:
@@ -53,24 +39,15 @@ class Safetensors:
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim files that begin with a plausible length and a JSON object; shorter than declared means "writing"."""
         for entry in entries:
-            if entry.is_dir or not _plausible(entry.head):
-                continue
-            identity = identity_of(entry.path)
-            length = 8 + int.from_bytes(entry.head[:8], "little")
-            complete = length <= identity.size
-            if complete:
-                complete = _declared(entry.path, identity.size, length)
-            yield CheckpointFiles(entry.path, self.name, (entry.path,), identity, "complete" if complete else "writing")
+            if _plausible(entry.head):
+                yield claim(self.name, entry.path, _contents)
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table; `Torn` where bytes are missing, `Corrupt` where header and file disagree."""
         with opened(files.path) as file:
-            header, begin = _header(file)
-            metadata = header.pop(_METADATA, {})
-            tensors = [_tensor(file, name, item, begin) for name, item in header.items()]
-            _cover(file, tensors, header, begin)
-            step, source = _step(file, metadata, tensors)
-        return Table(self.name, scalars_beside(tensors), step, source, notes=("the format holds no checksums",))
+            tensors, metadata = _contents(file)
+        step, source = _step(metadata, files.path)
+        return Table(self.name, tensors, step, source, notes=("the format holds no checksums",))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this format is compressed, and number types of less than a byte are not read."""
@@ -82,17 +59,25 @@ def _plausible(head: bytes) -> bool:
     return len(head) > 8 and 2 <= length <= HEADER_LIMIT and head[8:].lstrip()[:1] == b"{" and head[8:9] == b"{"  # noqa: PLR2004
 
 
-def _declared(path: str, size: int, begin: int) -> bool:
-    """Tell whether the file is as long as its header says; a header that does not parse is left to `read` to name."""
-    try:
-        with opened(path) as file:
-            header, begin = _header(file)
-        ends = [item["data_offsets"][1] for name, item in header.items() if name != _METADATA]
-        return size >= begin + max(ends, default=0)
-    except Torn:
-        return False
-    except (Corrupt, KeyError, TypeError, IndexError):
-        return True
+def _contents(file: OpenFile) -> tuple[tuple[Tensor, ...], Json]:
+    """Return the tensors in the file's order, which cover it exactly, and the metadata."""
+    header, begin = _header(file)
+    metadata = header.pop(_METADATA, {})
+    tensors = tuple(_tensor(file, name, item, begin) for name, item in header.items())
+    end = begin
+    for one in sorted(tensors, key=lambda one: (one.where.offset, one.where.nbytes)):
+        if one.where.offset != end:
+            at, expected = one.where.offset - begin, end - begin
+            raise Corrupt(f"{about(one)} begins at byte {at:,} of the data, expected {expected:,}")
+        end += one.where.nbytes
+    if end > file.size:
+        raise Torn(
+            f"{file.path}: {CUT}: it has {file.size:,} of {end:,} bytes that its {len(tensors):,} tensors need, "
+            f"{end - file.size:,} missing{AGAIN}"
+        )
+    if end < file.size:
+        raise Corrupt(f"{file.path}: {file.size - end:,} bytes after the last tensor belong to none")
+    return tensors, metadata
 
 
 def _header(file: OpenFile) -> tuple[dict[str, Json], int]:
@@ -128,58 +113,24 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tensor(file: OpenFile, name: str, item: Json, begin: int) -> Tensor:
     where = f"{file.path}: tensor {name[:200]!r}"
-    if len(name) > _LONGEST or any("\ud800" <= sign <= "\udfff" for sign in name):
-        raise Corrupt(f"{where}: the name is no Unicode text of at most {_LONGEST:,} characters")
     if not isinstance(item, dict) or set(item) != {"dtype", "shape", "data_offsets"}:
         raise Corrupt(f"{where}: the header must give exactly dtype, shape and data_offsets")
     shape = checked_shape(item["shape"], where)
     offsets = checked_shape(item["data_offsets"], where, "data_offsets")
     if len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004 - begin and end
         raise Corrupt(f"{where}: data_offsets must be two integers, the first not above the second")
-    kind, declared = item["dtype"], offsets[1] - offsets[0]
-    dtype = _TYPES.get(kind) if isinstance(kind, str) else None
-    role = role_of("", name)
-    if dtype is None:
-        bits = _PACKED_BITS.get(kind, 0) if isinstance(kind, str) else 0
-        if bits and -(-total(shape) * bits // 8) != declared:
-            raise Corrupt(f"{where}: shape and type {kind} do not need the {declared:,} bytes that it has")
-        return Tensor(name, "void", shape, missing(f"number type {str(kind)[:40]}", file.path), role)
-    needed = total(shape) * dtype_of(dtype).itemsize
-    if needed != declared:
-        raise Corrupt(f"{where}: shape {list(shape)} of {kind} needs {needed:,} bytes, its offsets give {declared:,}")
-    return Tensor(name, dtype, shape, Extent(file.path, begin + offsets[0], declared), role)
+    extent = Extent(file.path, begin + offsets[0], offsets[1] - offsets[0])
+    kind = str(item["dtype"])[:40]
+    if kind not in _TYPES:
+        extent = replace(extent, encoding=missing(f"number type {kind}", file.path).encoding)
+    return Tensor(name, _TYPES.get(kind, "void"), shape, extent, role_of("", name))
 
 
-def _cover(file: OpenFile, tensors: Sequence[Tensor], header: dict[str, Json], begin: int) -> None:
-    position = 0
-    for name, item in sorted(header.items(), key=lambda pair: pair[1]["data_offsets"]):
-        start, end = item["data_offsets"]
-        if start != position:
-            raise Corrupt(
-                f"{file.path}: tensor {name[:200]!r} begins at byte {start:,} of the data, expected {position:,}"
-            )
-        position = end
-    if begin + position > file.size:
-        raise Torn(
-            f"{file.path}: {CUT}: it has {file.size:,} of {begin + position:,} bytes that its {len(tensors):,} tensors "
-            f"need, {begin + position - file.size:,} missing{AGAIN}"
-        )
-    if begin + position < file.size:
-        raise Corrupt(f"{file.path}: {file.size - begin - position:,} bytes after the last tensor belong to none")
-
-
-def _step(file: OpenFile, metadata: Json, tensors: Sequence[Tensor]) -> tuple[int | None, str | None]:
+def _step(metadata: Json, path: str) -> tuple[int | None, str | None]:
     if not isinstance(metadata, dict):
-        raise Corrupt(f"{file.path}: {_METADATA} must be a JSON object")
-    by_name = {item.name: item for item in tensors}
+        raise Corrupt(f"{path}: {_METADATA} must be a JSON object")
     for name in STEP_NAMES:
         text = metadata.get(name)
         if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 19:  # noqa: PLR2004 - below 2**63
             return int(text), f"content: {_METADATA}.{name}"
-        item = by_name.get(name)
-        if item is not None and total(item.shape) == 1 and item.dtype.lstrip("u").startswith("int"):
-            raw = file.at(item.where.offset, item.where.nbytes, name)
-            value = int.from_bytes(raw, "little", signed=item.dtype.startswith("int"))
-            if 0 <= value < STEP_LIMIT:
-                return value, f"content: {name}"
     return None, None

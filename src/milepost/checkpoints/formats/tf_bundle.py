@@ -8,18 +8,18 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 
+from milepost._internal.fileid import identity_of
 from milepost.checkpoints._codecs.crc32c import crc32c, masked, of_file
 from milepost.checkpoints._codecs.protobuf import varint
-from milepost.checkpoints._files.bounded import AGAIN, HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._files.layout import dtype_of, missing, refused, total, unread
+from milepost.checkpoints._files.bounded import AGAIN, HEADER_LIMIT, OpenFile, opened, per_file
+from milepost.checkpoints._files.layout import dtype_of, missing, refused, total
 from milepost.checkpoints._files.links import check_shards
+from milepost.checkpoints._files.roles import integer
 from milepost.checkpoints._files.shards import main_file, main_file_in, shards_of
 from milepost.checkpoints.formats._tensorflow.bundle_index import (
-    SUFFIX,
     BundleEntry,
     BundleIndex,
     index_of,
@@ -32,8 +32,9 @@ from milepost.checkpoints.formats._tensorflow.kind import begins_as_index, kind_
 from milepost.checkpoints.formats._tensorflow.names import Traits, is_candidate, roles_of, step_of
 from milepost.checkpoints.formats._tensorflow.object_graph import GRAPH, TrackedName, names_by_key, plain_name
 from milepost.checkpoints.formats._tensorflow.slices import NAMES, STRING, joined, kind_of
+from milepost.checkpoints.names import INDEX
 from milepost.core.protocols import Entry
-from milepost.core.types import Array, CheckpointFiles, Extent, Identity, Role, Table, Tensor
+from milepost.core.types import Array, CheckpointFiles, Extent, Role, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
 _PART = re.compile(r"(.+)\.(?:data-\d{5}-of-\d{5}|meta)")
@@ -57,7 +58,7 @@ class TfBundle:
         ['model.ckpt-40.index', None]
         """
         match = _PART.fullmatch(name)
-        return match[1] + SUFFIX if match else None
+        return match[1] + INDEX if match else None
 
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim indexes by footer and header, and folders with `saved_model.pb` and variables.
@@ -69,7 +70,7 @@ class TfBundle:
                 index = main_file_in(entry.path)
                 if index != entry.path:
                     yield _seen(entry.path, index)
-            elif entry.path.endswith(SUFFIX) and _is_index(entry):
+            elif entry.path.endswith(INDEX) and _is_index(entry):
                 yield _seen(entry.path, entry.path)
 
     def read(self, files: CheckpointFiles) -> Table:
@@ -103,7 +104,7 @@ class TfBundle:
         where = tensor.where
         if where.encoding != _SLICES:
             raise refused(tensor)
-        index = _kept(where.file, identity_of(where.file))
+        index = _kept(where.file)
         key = next(itertools.islice(index.tensors, where.offset, None), None)
         if key is None or index.tensors[key].shape != tensor.shape:
             raise Torn(f"{where.file}: changed while it was read: it has no partitioned variable {tensor.name!r}")
@@ -123,7 +124,7 @@ def _is_index(entry: Entry) -> bool:
 def _seen(path: str, index: str) -> CheckpointFiles:
     now = identity_of(index)
     try:
-        shards, needed = reach_of(index, now)
+        shards, needed = reach_of(index)
     except Torn as error:
         return CheckpointFiles(path, TfBundle.name, (index,), now, "writing", (error.kind, str(error)))
     except CheckpointError:
@@ -135,8 +136,8 @@ def _seen(path: str, index: str) -> CheckpointFiles:
     return CheckpointFiles(path, TfBundle.name, files, now)
 
 
-@lru_cache(maxsize=2)
-def _kept(path: str, identity: Identity) -> BundleIndex:  # noqa: ARG001 - part of the cache's key
+@per_file(2)
+def _kept(path: str) -> BundleIndex:
     with opened(path) as file:
         return index_of(file)
 
@@ -191,9 +192,6 @@ def _notes(tensors: Sequence[Tensor], renamed: int) -> Iterator[str]:
             f"{renamed:,} weights stand under the optimizer's keys, where Keras 3 tracks them too; they are named by "
             "their way through the model"
         )
-    if not tensors:
-        yield "holds no tensors"
-    yield from unread(tensors)
 
 
 # ------------------------------------------------------------------------------------------------------------ the bytes
@@ -231,7 +229,9 @@ def _integers(index: BundleIndex, rows: Mapping[str, BundleEntry]) -> dict[str, 
         dtype = _dtype(row, big=index.big)
         if dtype is not None and not row.slices:
             with opened(index.shard(row.shard)) as shard:
-                found[name] = int(np.frombuffer(shard.at(row.offset, row.size, f"tensor {name!r}"), dtype_of(dtype))[0])
+                value = integer(shard.at(row.offset, row.size, f"tensor {name!r}"), dtype)
+            if value is not None:
+                found[name] = value
     return found
 
 

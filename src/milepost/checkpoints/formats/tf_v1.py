@@ -11,14 +11,15 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
+from milepost._internal.fileid import identity_of
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import Sstable, open_table
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, identity_of, opened
-from milepost.checkpoints._files.layout import affordable, dtype_of, missing, refused, total, unread
+from milepost.checkpoints._files.bounded import AGAIN, CUT, HEADER_LIMIT, opened, per_file
+from milepost.checkpoints._files.layout import dtype_of, missing, refused, total
 from milepost.checkpoints._files.links import check_shards
+from milepost.checkpoints._files.roles import integer
 from milepost.checkpoints.formats._tensorflow.kind import kind_of_table
 from milepost.checkpoints.formats._tensorflow.names import Traits, is_candidate, roles_of, step_of
 from milepost.checkpoints.formats._tensorflow.slices import (
@@ -34,12 +35,12 @@ from milepost.checkpoints.formats._tensorflow.slices import (
 )
 from milepost.checkpoints.formats._tensorflow.v1_values import is_known, values_of
 from milepost.core.protocols import Entry
-from milepost.core.types import Array, CheckpointFiles, Extent, Identity, Role, Table, Tensor
+from milepost.core.types import Array, CheckpointFiles, Extent, Role, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 _PACKED = "protobuf"
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})", re.DOTALL)
-_LONGEST, _MOST = 4096, 1000
+_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,11 @@ class TfV1:
         tensors = tuple(
             _tensor(files.path, name, row, number, roles[name]) for number, (name, row) in enumerate(rows.items())
         )
-        declared, size = sum(item.where.nbytes for item in tensors), sum(map(os.path.getsize, _shards(files.path)))
-        if not affordable(declared, size):
-            raise Corrupt(f"{files.path}: {size:,} bytes declare {declared:,} of values, not read")
         candidates = [item for item in tensors if is_candidate(item.name, known[item.name])]
-        numbers = {item.name: int.from_bytes(self.fetch(item), "little", signed=True) for item in candidates}
+        read = {item.name: integer(self.fetch(item), item.dtype) for item in candidates}
+        numbers = {name: value for name, value in read.items() if value is not None}
         step, source, doubts = step_of(numbers, roles)
-        notes = ("checksums of values are compared when they are loaded", *unread(tensors), *doubts)
+        notes = ("checksums of values are compared when they are loaded", *doubts)
         return Table(self.name, tensors, step, source, notes=notes)
 
     def fetch(self, tensor: Tensor) -> bytes:
@@ -109,7 +108,7 @@ class TfV1:
         where = tensor.where
         if where.encoding != _PACKED:
             raise refused(tensor)
-        rows = _kept(where.file, identity_of(where.file))
+        rows = _kept(where.file)
         name, row = next(itertools.islice(rows.items(), where.offset, None), ("", None))
         if row is None or name != tensor.name or row.shape != tensor.shape:
             raise Torn(f"{where.file}: changed while it was read: it has no variable {tensor.name!r}")
@@ -155,11 +154,6 @@ def _tensor(path: str, name: str, row: _Row, number: int, role: Role) -> Tensor:
     return Tensor(name, dtype, row.shape, Extent(path, number, nbytes, _PACKED), role)
 
 
-@lru_cache(maxsize=2)
-def _kept(path: str, identity: Identity) -> dict[str, _Row]:  # noqa: ARG001 - part of the cache's key
-    return _rows(path)
-
-
 def _rows(path: str) -> dict[str, _Row]:
     """Return what the lists of all shards say, by name; `Corrupt` where they contradict themselves or each other."""
     rows: dict[str, _Row] = {}
@@ -176,6 +170,9 @@ def _rows(path: str) -> dict[str, _Row]:
     return rows
 
 
+_kept = per_file(2)(_rows)
+
+
 def _listed(table: Sstable) -> dict[str, _Row]:
     """Return what one file's list says."""
     path = table.file.path
@@ -187,15 +184,13 @@ def _listed(table: Sstable) -> dict[str, _Row]:
         return f"{path}: the list of tensors"
 
     pieces = Message(first[1], listed).message(1).messages(1)
-    if len(pieces) > COUNT_LIMIT:
-        raise Corrupt(f"{path}: {len(pieces):,} tensors, at most {COUNT_LIMIT:,} are read")
     rows: dict[str, _Row] = {}
     for piece in pieces:
         item = Message(piece, listed)
         name = item.text(1)
         where = _about(path, name)
-        if name in rows or not name or len(name) > _LONGEST:
-            raise Corrupt(f"{where()}: listed twice, without a name, or with one of more than {_LONGEST:,} characters")
+        if name in rows or not name:
+            raise Corrupt(f"{where()}: listed twice, or without a name")
         slices = tuple((slice_of(part, where), path) for part in item.messages(4))
         rows[name] = _Row(item.integer(3), shape_of(item.message(2), where), slices)
     return rows
@@ -211,7 +206,7 @@ def _pieces(path: str, name: str, row: _Row) -> Iterator[tuple[tuple[slice, ...]
     for place, (one, file) in zip(places, row.slices, strict=True):
         shape = tuple(axis.stop - axis.start for axis in place)
         with opened(file) as shard:
-            data = open_table(shard).get(key_of(name.encode(), one), identity_of(file))
+            data = open_table(shard).get(key_of(name.encode(), one))
         if data is None:
             raise Corrupt(f"{where()}: its slice of shape {shape} is listed, and not there")
         saved = Message(data, where).message(2)

@@ -8,16 +8,17 @@ twice, so that all offsets are known from the pickles, and every tensor is a vie
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from milepost.checkpoints._codecs.pickle import Ended, Unpickled, unpickle_start
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._files.layout import checked_shape, refused, shown, unread
+from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
+from milepost.checkpoints._files.layout import checked_shape, refused, shown
+from milepost.checkpoints.formats._claims import claim
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
 from milepost.checkpoints.formats._torch.table import StoragePlaces, named_by, step_of, tensors_of
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
-from milepost.errors import CheckpointError, Corrupt, Torn
+from milepost.errors import Corrupt, Torn
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
@@ -48,7 +49,8 @@ class TorchLegacy:
         for entry in entries:
             cut = _LEAST <= len(entry.head) < len(_USUAL) and _USUAL.startswith(entry.head)
             if not entry.is_dir and (cut or _BEGIN.match(entry.head)):
-                yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), _state(entry.path))
+                # A description too long for a glance is `Corrupt` to it, not `Torn`; `read` reads it whole.
+                yield claim(self.name, entry.path, lambda file: _contents(file, _GLANCE))
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table.
@@ -60,13 +62,11 @@ class TorchLegacy:
             contents = _contents(file, HEADER_LIMIT)
             places = StoragePlaces(file, contents.begins)
             tensors = tensors_of(places, contents.value, contents.foreign)
-            step, source = step_of(places, contents.value)
+            step, source = step_of(contents.value)
             notes = ["the format holds no checksums"]
             if file.size > contents.end:
                 notes.append(f"{file.size - contents.end:,} bytes follow the last storage; they are not read")
-            if not tensors:
-                notes.append("holds no tensors")
-        return Table(self.name, tensors, step, source, contents.foreign, (*notes, *unread(tensors)))
+        return Table(self.name, tensors, step, source, contents.foreign, tuple(notes))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the reason stands in the extent."""
@@ -81,17 +81,6 @@ class _Contents:
     foreign: tuple[str, ...]
     begins: dict[str, int]
     end: int
-
-
-def _state(path: str) -> Literal["complete", "writing"]:
-    try:
-        with opened(path) as file:
-            _contents(file, _GLANCE)
-    except Torn:
-        return "writing"
-    except CheckpointError:  # `read` says which, and whatever a glance is too short for
-        return "complete"
-    return "complete"
 
 
 def _contents(file: OpenFile, limit: int) -> _Contents:

@@ -5,19 +5,20 @@ The entries are stored, so every tensor is a view on the file; each has a CRC-32
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from milepost.checkpoints._codecs.pickle import unpickle
-from milepost.checkpoints._codecs.zip import STORED, ZipEntry, damaged, first_name, members, names, unpack
-from milepost.checkpoints._files.bounded import HEADER_LIMIT, OpenFile, identity_of, opened
-from milepost.checkpoints._files.layout import refused, shown, unread
+from milepost.checkpoints._codecs.zip import STORED, ZipEntry, damaged, members, unpack
+from milepost.checkpoints._files.bounded import HEADER_LIMIT, OpenFile, opened
+from milepost.checkpoints._files.layout import refused, shown
+from milepost.checkpoints.formats._claims import claim_zips
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
 from milepost.checkpoints.formats._torch.table import StoragePlaces, step_of, tensors_of
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
-from milepost.errors import CheckpointError, Corrupt, Program, Torn, Unsupported
+from milepost.errors import Corrupt, Program, Unsupported
 
 _SCRIPT = ("constants.pkl", "code/", "bytecode.pkl", "ts_code/")
 _EXPORTED = ("archive_format", "models/", "serialized_exported_program.json", "serialized_state_dict.pt")
@@ -35,13 +36,7 @@ class TorchZip:
 
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim zips that hold ROOT/data.pkl or a torch program, by their first entry where the directory is absent."""
-        for entry in entries:
-            first = first_name(entry.head) if not entry.is_dir else None
-            if first is None:
-                continue
-            state = _state(entry.path, first)
-            if state:
-                yield CheckpointFiles(entry.path, self.name, (entry.path,), identity_of(entry.path), state)
+        return claim_zips(self.name, entries, _torch_like)
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table; CRC-32 of every entry is checked, those of optimizer tensors aside, which nobody loads."""
@@ -54,7 +49,7 @@ class TorchZip:
             places = StoragePlaces(file, {key: archive.data(key).offset for key in storages}, archive.big)
             tensors = tensors_of(places, made.value, made.foreign)
             _verify(archive, storages, tensors)
-            step, source = step_of(places, made.value)
+            step, source = step_of(made.value)
             notes = _notes(archive, tensors)
         return Table(self.name, tensors, step, source, made.foreign, notes)
 
@@ -74,17 +69,6 @@ class _Archive:
     def data(self, key: str) -> ZipEntry:
         """Return the entry of a storage; `KeyError` where there is none."""
         return self.entries[f"{self.root}/data/{key}"]
-
-
-def _state(path: str, first: str) -> Literal["complete", "writing"] | None:
-    try:
-        with opened(path) as file:
-            listed = names(file)
-    except Torn:
-        return "writing" if _torch_like([first]) else None
-    except CheckpointError:
-        return "complete" if _torch_like([first]) else None
-    return "complete" if _torch_like(listed) else None
 
 
 def _torch_like(listed: Sequence[str]) -> bool:
@@ -189,11 +173,8 @@ def _any_in(starts: np.ndarray[Any, np.dtype[np.int64]], item: ZipEntry) -> bool
 
 
 def _notes(archive: _Archive, tensors: Sequence[Tensor]) -> tuple[str, ...]:
-    notes = []
     if not archive.checked:
-        notes.append("written without checksums (every CRC-32 is 0): damage cannot be noticed")
-    elif any(item.role == "optimizer" for item in tensors):
-        notes.append("checksums of optimizer tensors were not compared: they are not loaded")
-    if not tensors:
-        notes.append("holds no tensors")
-    return (*notes, *unread(tensors))
+        return ("written without checksums (every CRC-32 is 0): damage cannot be noticed",)
+    if any(item.role == "optimizer" for item in tensors):
+        return ("checksums of optimizer tensors were not compared: they are not loaded",)
+    return ()

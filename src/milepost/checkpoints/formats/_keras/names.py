@@ -12,7 +12,7 @@ from typing import Any
 
 from milepost._internal.text import natural
 from milepost.checkpoints._codecs.hdf5 import Hdf5Dataset, Tree
-from milepost.checkpoints._files.roles import STEP_LIMIT, role_of
+from milepost.checkpoints._files.roles import role_of
 from milepost.core.types import Role
 from milepost.errors import Corrupt
 
@@ -54,11 +54,6 @@ def counts_steps(item: NamedDataset) -> bool:
     if item.role != "optimizer" or held.dtype is None or held.dtype.kind not in "iu" or held.shape != ():
         return False
     return item.name == _STEP or (item.group == _OPTIMIZER and bool(_ITERATIONS.fullmatch(item.name.split("/")[-1])))
-
-
-def as_step(value: int) -> int | None:
-    """Return a count as a step; None where it cannot be one."""
-    return value if 0 <= value < STEP_LIMIT else None
 
 
 def _role(tree: Tree, name: str) -> Role:

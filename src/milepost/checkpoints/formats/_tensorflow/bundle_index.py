@@ -7,20 +7,17 @@ against the shards as they are now, before anything of it is used.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import is_whole, open_table
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
+from milepost.checkpoints._files.bounded import AGAIN, CUT, HEADER_LIMIT, OpenFile, opened, per_file
 from milepost.checkpoints._files.layout import dtype_of, total
 from milepost.checkpoints.formats._tensorflow.kind import begins_as_index
 from milepost.checkpoints.formats._tensorflow.slices import NAMES, Slice, covered, key_of, shape_of, slice_of
-from milepost.core.types import Identity
+from milepost.checkpoints.names import INDEX
 from milepost.errors import Corrupt, Unsupported
 
-SUFFIX = ".index"
 _SHARDS = 100_000  # their numbers have five digits
-_LONGEST = 4096
 _SHOWN = 3
 _VERSION = 1
 _HEAD = 4096
@@ -61,11 +58,11 @@ def shard_of(index: str, number: int, count: int) -> str:
     >>> shard_of("runs/model.ckpt-40.index", 1, 2)
     'runs/model.ckpt-40.data-00001-of-00002'
     """
-    return f"{index.removesuffix(SUFFIX)}.data-{number:05d}-of-{count:05d}"
+    return f"{index.removesuffix(INDEX)}.data-{number:05d}-of-{count:05d}"
 
 
-@lru_cache(maxsize=1024)
-def reach_of(path: str, identity: Identity) -> tuple[int, dict[int, int]]:  # noqa: ARG001 - part of the cache's key
+@per_file(1024)
+def reach_of(path: str) -> tuple[int, dict[int, int]]:
     """Return the number of shards, and how far each must reach; kept, since a watch asks again and again."""
     with opened(path) as file:
         index = index_of(file)
@@ -113,11 +110,7 @@ def index_of(file: OpenFile) -> BundleIndex:
             name = key.decode()
         except UnicodeDecodeError as error:
             raise Corrupt(f"{file.path}: a name that is not UTF-8: {key[:200]!r}") from error
-        if len(name) > _LONGEST:
-            raise Corrupt(f"{file.path}: the name {name[:100]!r}... has {len(name):,} characters, at most {_LONGEST:,}")
         tensors[name] = _row(value, shards, _about(file.path, key))
-        if len(tensors) > COUNT_LIMIT:
-            raise Corrupt(f"{file.path}: more than {COUNT_LIMIT:,} tensors")
     for name, row in tensors.items():
         _check(file.path, name, row, pieces)
     return BundleIndex(

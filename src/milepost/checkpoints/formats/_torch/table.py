@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from milepost.checkpoints._files.bounded import OpenFile
-from milepost.checkpoints._files.layout import affordable, dtype_of, is_contiguous, missing, span, total, unsafe
-from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of, scalars_beside
+from milepost.checkpoints._files.layout import dtype_of, is_contiguous, missing, span, unsafe
+from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of
 from milepost.checkpoints.formats._torch.storages import View
 from milepost.checkpoints.formats._torch.walk import top, walk
 from milepost.core.types import Extent, Tensor
-from milepost.errors import Corrupt, Unsafe
+from milepost.errors import Unsafe
 
 _SHOWN = 5
 
@@ -32,7 +30,7 @@ def tensors_of(places: StoragePlaces, value: Any, foreign: Sequence[str] = ()) -
     `foreign` are the names that were not imported.  Raises as `walk`, `Corrupt` for bombs, and `Unsafe` where there is
     no tensor at all but something that only foreign code could make.
     """
-    tensors = scalars_beside([_tensor(places, *row) for row in walk(value, places.file.path)])
+    tensors = tuple(_tensor(places, *row) for row in walk(value, places.file.path))
     if foreign and not tensors:
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         raise Unsafe(
@@ -43,13 +41,11 @@ def tensors_of(places: StoragePlaces, value: Any, foreign: Sequence[str] = ()) -
     return tensors
 
 
-def step_of(places: StoragePlaces, value: Any) -> tuple[int | None, str | None]:
-    """Return the training step that the object's top level tells, and where it stands; (None, None) without one."""
+def step_of(value: Any) -> tuple[int | None, str | None]:
+    """Return the training step that stands as a number at the object's top level; (None, None) without one."""
     mapping = top(value)
     for name in STEP_NAMES:
         found = mapping.get(name)
-        if isinstance(found, View) and total(found.shape) == 1 and not found.odd:
-            found = _scalar(places, found)
         if type(found) is int and 0 <= found < STEP_LIMIT:
             return found, f"content: {name}"
     return None, None
@@ -83,19 +79,9 @@ def _place(places: StoragePlaces, view: View) -> tuple[Extent, str]:
             return missing(f"big-endian {view.dtype}", path), name
         name = dtype.newbyteorder(">").str
     size = dtype.itemsize
-    if not affordable(total(view.shape) * size, places.file.size):
-        raise Corrupt(f"{path}: shape {view.shape} needs {total(view.shape) * size:,} bytes: refused as a bomb")
     offset = places.begins[view.storage.key] + view.storage.begin
     reach = span(view.shape, view.strides)
     if not reach:
         return Extent(path, offset, 0), name
     strides = None if is_contiguous(view.shape, view.strides) else tuple(step * size for step in view.strides)
     return Extent(path, offset + view.offset * size, reach * size, "raw", strides), name
-
-
-def _scalar(places: StoragePlaces, view: View) -> int | None:
-    where, name = _place(places, view)
-    dtype = dtype_of(name)
-    if dtype.kind not in "iu":
-        return None
-    return int(np.frombuffer(places.file.at(where.offset, dtype.itemsize, "the step"), dtype)[0])

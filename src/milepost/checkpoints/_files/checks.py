@@ -1,0 +1,73 @@
+"""The checks that every table passes, whatever format it comes from: a format parses, and the reader applies these."""
+
+import os
+
+from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT
+from milepost.checkpoints._files.layout import affordable, checked_shape, contiguous, dtype_of, is_readable, span, total
+from milepost.core.types import CheckpointFiles, Table, Tensor
+from milepost.errors import Corrupt, Torn
+
+NAME_LIMIT = 4096
+"""Most characters of a tensor's name."""
+
+
+def check_table(table: Table, files: CheckpointFiles) -> None:
+    """Check each tensor by itself, its place against the checkpoint's files as they are now, and all of them together.
+
+    Raises `Corrupt` for a table that cannot be true or would exhaust memory, and `Torn` where a file is too short.
+    """
+    if len(table.tensors) > COUNT_LIMIT:
+        raise Corrupt(f"{files.path}: {len(table.tensors):,} tensors, at most {COUNT_LIMIT:,} are read")
+    sizes = {path: os.path.getsize(path) for path in files.paths if os.path.exists(path)}
+    held, unpacked = sum(sizes.values()), 0
+    for tensor in table.tensors:
+        where = tensor.where
+        check_name(tensor, where.file)
+        if where.file not in files.paths:
+            raise Corrupt(f"{about(tensor)} lies in a file that is none of the checkpoint's; it was not opened")
+        checked_shape(tensor.shape, about(tensor))
+        if not is_readable(where):
+            continue
+        check_place(tensor)
+        if where.encoding == "raw" and where.offset + where.nbytes > sizes.get(where.file, 0):
+            end, size = where.offset + where.nbytes, sizes.get(where.file, 0)
+            raise Torn(f"{about(tensor)} ends at byte {end:,}, the file has {size:,}{AGAIN}")
+        nbytes = total(tensor.shape) * dtype_of(tensor.dtype).itemsize
+        unpacked += nbytes if where.encoding != "raw" else 0
+        if not affordable(max(nbytes if where.strides is not None else 0, unpacked), held):
+            unpacked = max(nbytes, unpacked)
+            raise Corrupt(f"{about(tensor)}: {held:,} bytes would unpack to {unpacked:,}: a bomb, not read")
+
+
+def check_name(tensor: Tensor, file: str) -> None:
+    """Raise `Corrupt` where a tensor's name cannot be printed or stored."""
+    for name in (tensor.name, tensor.group):
+        if len(name) > NAME_LIMIT or any("\ud800" <= sign <= "\udfff" for sign in name):
+            what = f"is no Unicode text of at most {NAME_LIMIT:,} characters"
+            raise Corrupt(f"{file}: a tensor's name, {name[:100]!r}..., {what}")
+
+
+def check_place(tensor: Tensor) -> tuple[int, ...]:
+    """Return a tensor's strides in bytes; `Corrupt` where shape, type, strides and bytes do not fit each other."""
+    where, shape = tensor.where, tensor.shape
+    itemsize = dtype_of(tensor.dtype).itemsize
+    if where.offset < 0 or where.nbytes < 0 or where.offset + where.nbytes >= 1 << 62:
+        raise Corrupt(f"{about(tensor)}: {where.nbytes:,} bytes at {where.offset:,} is no place in a file")
+    needed = total(shape) * itemsize
+    if where.strides is None:
+        if needed != where.nbytes:
+            what = f"shape {list(shape)} of {tensor.dtype} needs {needed:,} bytes, {where.nbytes:,} are there"
+            raise Corrupt(f"{about(tensor)}: {what}")
+        return contiguous(shape, itemsize)
+    if len(where.strides) != len(shape) or any(step < 0 for step in where.strides) or needed >= 1 << 62:
+        raise Corrupt(f"{about(tensor)}: shape {shape} and strides {where.strides} do not fit each other")
+    # span() counts the first byte of the last item; the item's other bytes follow it.
+    reach = span(shape, where.strides) + itemsize - 1 if needed else 0
+    if reach > where.nbytes:
+        raise Corrupt(f"{about(tensor)}: shape and strides reach {reach:,} bytes, {where.nbytes:,} are there")
+    return where.strides
+
+
+def about(tensor: Tensor) -> str:
+    """Return how messages name a tensor."""
+    return f"{tensor.where.file}: tensor {tensor.name[:200]!r}"

@@ -1,0 +1,50 @@
+"""How formats claim what they recognise: a file by a check of its layout, a zip archive by the names of its entries."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from milepost._internal.fileid import identity_of
+from milepost.checkpoints._codecs import zip as zip_codec
+from milepost.checkpoints._files.bounded import OpenFile, opened
+from milepost.core.protocols import Entry
+from milepost.core.types import CheckpointFiles
+from milepost.errors import CheckpointError, Torn, Vanished
+
+
+def claim(form: str, path: str, check: Callable[[OpenFile], object]) -> CheckpointFiles:
+    """Return a checkpoint of one file; "writing" where the check raises `Torn`."""
+    now = identity_of(path)
+    return CheckpointFiles(path, form, (path,), now, "complete" if is_whole(path, check) else "writing")
+
+
+def is_whole(path: str, check: Callable[[OpenFile], object]) -> bool:
+    """Tell whether a file is there and its check does not raise `Torn`; `read` raises any other error again."""
+    try:
+        with opened(path) as file:
+            check(file)
+    except (Torn, Vanished):
+        return False
+    except CheckpointError:
+        return True
+    return True
+
+
+def claim_zips(
+    form: str, entries: Sequence[Entry], is_ours: Callable[[Sequence[str]], bool]
+) -> Iterator[CheckpointFiles]:
+    """Claim zip archives by the names of their entries, by the first one where the directory cannot be read."""
+    for entry in entries:
+        first = zip_codec.first_name(entry.head)
+        if first is None:
+            continue
+        now, listed = identity_of(entry.path), [first]
+        state: Literal["complete", "writing"] = "complete"
+        try:
+            with opened(entry.path) as file:
+                listed = zip_codec.names(file)
+        except Torn:
+            state = "writing"
+        except CheckpointError:
+            pass  # `read` raises it again
+        if is_ours(listed):
+            yield CheckpointFiles(entry.path, form, (entry.path,), now, state)

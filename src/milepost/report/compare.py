@@ -1,11 +1,12 @@
 """Two checkpoints compared on the same rows, from kept outcomes, without the model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost._internal.serialization import spec_of
-from milepost.core.protocols import Metric
+from milepost.core.capabilities import capability
+from milepost.core.protocols import MeanMetric, Metric
 from milepost.errors import UsageError
 from milepost.report._metrics_on_record import direction_of, recorded
 from milepost.report._numbers import count, decimals, number
@@ -71,17 +72,18 @@ def compare_two(
     checkpoints = store.index().checkpoints()
     rows = [_evaluated(find(checkpoints, address), address) for address in (a, b)]
     payload = _recorded(store, metric, rows[0]["digest"])
-    made = _mean(metric_of(payload["metric"]), metric)
+    made = metric_of(payload["metric"])
+    mean = _mean(made, metric)
     left, right, notes = _opened(store, rows, made, data)
     if part != "all":
         left, right = _part(store, left, part), _part(store, right, part)
     higher = direction_of(payload) == "higher"
-    found = joined(_pieces(left, right, made, higher=higher))
+    found = joined(_pieces(left, right, made.columns, mean, higher=higher))
     values = [_value(scored, made) for scored in (left, right)]
     difference = found.difference()
     if found.nonfinite:
         notes.append(f"{found.nonfinite} rows have no number in A or in B, and are in none of the counts")
-        difference = difference if getattr(made, "nonfinite", None) == "skip" else None
+        difference = None if None in values else difference
     if rows[0]["digest"] == rows[1]["digest"]:
         notes.append("A and B hold the same weights")
     notes += [f"{letter} is {one.partial}" for letter, one in (("A", left), ("B", right)) if one.partial]
@@ -126,13 +128,14 @@ def _recorded(store: Store, metric: str, weights: str) -> dict[str, Any]:
         return recorded(store, metric)
 
 
-def _mean(metric: Metric, asked: str) -> Metric:
-    if not hasattr(metric, "contribution") or metric.headline != asked:
+def _mean(metric: Metric, asked: str) -> MeanMetric:
+    mean = capability(metric, MeanMetric)
+    if mean is None or metric.headline != asked:
         raise UsageError(
             f"{asked} ({spec_of(metric)}) is no mean over rows, so that two checkpoints cannot be compared row by row; "
             "compare by one that is, such as top1 or cross_entropy"
         )
-    return metric
+    return mean
 
 
 def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -> tuple[Scored, Scored, list[str]]:
@@ -203,11 +206,11 @@ def _missing(store: Store, pairs: list[Any], metric: Metric, name: str) -> str:
     return f"A and B have no rows on {name} in common"
 
 
-def _pieces(left: Scored, right: Scored, metric: Any, *, higher: bool) -> Iterator[Paired]:
+def _pieces(left: Scored, right: Scored, names: Sequence[str], mean: MeanMetric, *, higher: bool) -> Iterator[Paired]:
     for start in range(0, left.n, _CHUNK):
         stop = min(start + _CHUNK, left.n)
-        (one, weights), (two, _) = (scored.columns(metric.columns, start, stop) for scored in (left, right))
-        yield paired(metric.contribution(one), metric.contribution(two), weights, higher=higher)
+        (one, weights), (two, _) = (scored.columns(names, start, stop) for scored in (left, right))
+        yield paired(mean.contribution(one), mean.contribution(two), weights, higher=higher)
 
 
 def _value(scored: Scored, metric: Metric) -> float | None:

@@ -6,11 +6,11 @@ of the batch size.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from milepost.core.protocols import Metric, Source
+from milepost.core.capabilities import capability
+from milepost.core.protocols import Metric, Sliced, Source
 from milepost.core.types import Array, Json
 from milepost.errors import DataError, UsageError
 from milepost.scoring.columns import Scored
@@ -72,15 +72,15 @@ def _joined(
 
 
 def complete(dataset: Dataset, source: Source, names: Sequence[str], stop: int) -> None:
-    """Put what the store lacks of some slices on positions [0, stop), as the source tells them.
+    """Put what the store lacks of some slices on positions [0, stop), as the source gives them.
 
     A slice that was named after the model had seen the data costs a pass over its slices, or over the data where the
-    source cannot tell them apart, and none of the model.
+    source has no slices without inputs, and none of the model.
     """
-    # Values that cost nothing to tell are compared with those on record even where all are there.
-    asked = hasattr(source, "slices")
-    lacking = [name for name in names if asked or _covered(dataset.slice(name)) < stop]
-    for start, end, values in _blocks(source, stop) if lacking else ():
+    # Values that cost no reading are compared with those on record even where all are there.
+    sliced = capability(source, Sliced)
+    lacking = [name for name in names if sliced is not None or _covered(dataset.slice(name)) < stop]
+    for start, end, values in _blocks(source, sliced, stop) if lacking else ():
         for name in lacking:
             if name not in values:
                 raise DataError(f"rows {start} to {end} of the data have no slice {name!r}; expected a value for each")
@@ -92,10 +92,10 @@ def _covered(dataset: Dataset) -> int:
     return coverage[0][1] if coverage and coverage[0][0] == 0 else 0
 
 
-def _blocks(source: Any, stop: int) -> Iterator[tuple[int, int, Mapping[str, Array]]]:
-    if hasattr(source, "slices"):
+def _blocks(source: Source, sliced: Sliced | None, stop: int) -> Iterator[tuple[int, int, Mapping[str, Array]]]:
+    if sliced is not None:
         for start in range(0, stop, _BLOCK):
-            yield start, min(start + _BLOCK, stop), source.slices(start, min(start + _BLOCK, stop))
+            yield start, min(start + _BLOCK, stop), sliced.slices(start, min(start + _BLOCK, stop))
         return
     for batch in source.batches(0, stop, _BATCH):
         rows = min(len(batch.labels), stop - batch.start)

@@ -1,6 +1,7 @@
 """Slices and groups of every source: carried, removed with their rows, kept together, refused where they are off."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -328,17 +329,17 @@ class Parted(Arrays):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._groups = PATIENTS
+        self._all = replace(self._all, groups=PATIENTS)
 
 
 class Lying(Arrays):
-    """Tells slices in natural order."""
+    """Gives slices in natural order."""
 
     def slices(self, start: int, stop: int) -> dict[str, Array]:
         return {name: values[start:stop] for name, values in (self._slices or {}).items()}
 
 
-class Unsaid(Arrays):
+class Undeclared(Arrays):
     """Keeps its groups out of the order's spec."""
 
     def fingerprint(self) -> dict[str, Any]:
@@ -350,7 +351,7 @@ class Unsaid(Arrays):
     [
         (lambda: Parted(X, Y), "groups"),
         (lambda: Lying(X, Y, slices=SLICES), "differ from the batches"),
-        (lambda: Unsaid(X, Y, groups=PATIENTS), "spec says groups: None"),
+        (lambda: Undeclared(X, Y, groups=PATIENTS), "spec says groups: None"),
     ],
 )
 def test_the_laws_catch_sources_that_break_them(make: Any, words: str) -> None:

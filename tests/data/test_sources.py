@@ -101,13 +101,13 @@ class Shifted(Arrays):
 
 
 class Forgetful(Arrays):
-    """Shuffles anew each pass."""
+    """Shuffles again each pass."""
 
     turn = 0
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         type(self).turn += 1
-        return Arrays(self._inputs, self._labels, seed=self.turn).batches(start, stop, batch_size)
+        return Arrays(self._all.inputs, self._all.labels, seed=self.turn).batches(start, stop, batch_size)
 
 
 class Lent(Arrays):
@@ -116,8 +116,8 @@ class Lent(Arrays):
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         for batch in super().batches(start, stop, batch_size):
             cut = slice(batch.start, batch.start + batch_size)
-            assert isinstance(self._inputs, np.ndarray)
-            yield Batch(self._inputs[cut], batch.labels, start=batch.start, rows=batch.rows)
+            assert isinstance(self._all.inputs, np.ndarray)
+            yield Batch(self._all.inputs[cut], batch.labels, start=batch.start, rows=batch.rows)
 
 
 @pytest.mark.parametrize("wrong", [Shifted, Forgetful, Lent])

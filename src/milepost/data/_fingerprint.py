@@ -14,6 +14,7 @@ import numpy as np
 
 from milepost._internal.serialization import canonical
 from milepost.core.types import Array
+from milepost.errors import UsageError
 
 _CHUNK = 1 << 24
 
@@ -32,6 +33,15 @@ def content_digest(arrays: Mapping[str, Array]) -> str:
         for name, array in sorted(arrays.items())
     ]
     return hashlib.sha256(canonical(described).encode()).hexdigest()[:32]
+
+
+def declared(version: str | None) -> str | None:
+    """Check a declared version of the data: `name@version`, both parts there; None stays None."""
+    if version is not None:
+        name, _, number = version.partition("@")
+        if not name or not number:
+            raise UsageError(f'version is {version!r}; expected "name@version", such as "mnist-test@1"')
+    return version
 
 
 def _chunks(array: Array) -> Iterator[bytes]:

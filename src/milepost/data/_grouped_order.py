@@ -81,6 +81,11 @@ def grouped(name: str, groups: Array, seed: int = 0, numbers: Array | None = Non
     return Grouped(table, inverse, order.spec(), many, content_digest({"groups": codes}))
 
 
+def ordered(name: str, size: int, seed: int, groups: Array | None, numbers: Array | None = None) -> Order:
+    """Return the order of a name, of single rows or of groups (see `grouped`)."""
+    return make_order(name, size, seed) if groups is None else grouped(name, groups, seed, numbers)
+
+
 def assignment(order: Order) -> dict[str, Json]:
     """Return what a fingerprint holds of which rows belong together: {} for an order of single rows."""
     return {"groups": order.assignment} if isinstance(order, Grouped) else {}

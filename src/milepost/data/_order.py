@@ -161,6 +161,15 @@ def checked_numbers(numbers: Array, size: int, noun: str) -> Array:
     return found
 
 
+def check_range(start: int, stop: int, batch_size: int) -> int:
+    """Return the start of the batch that holds `start`; a `UsageError` for numbers that make no range."""
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}; expected 1 or more")
+    if start < 0 or stop < start:
+        raise UsageError(f"the range [{start}, {stop}) of positions begins below 0 or ends before it begins")
+    return start // batch_size * batch_size
+
+
 def _halves(size: int) -> tuple[int, int]:
     """Return the ranges of the two halves: the least rectangle with the narrower side about the square root."""
     width = math.isqrt(max(size - 1, 0)) + 1

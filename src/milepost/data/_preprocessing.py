@@ -19,7 +19,7 @@ _CHOICES = {
 }
 
 
-class Changes(TypedDict, total=False):
+class PresetOptions(TypedDict, total=False):
     """Parameters of a preset that a source declares otherwise."""
 
     resize: Side
@@ -112,7 +112,7 @@ PRESETS = {
 """`imagenet` is what torchvision's classifiers were trained for; `unit` only divides by 255; `raw` is bytes."""
 
 
-def preset_of(preset: str | Preset, changes: Changes) -> Preset:
+def preset_of(preset: str | Preset, changes: PresetOptions) -> Preset:
     """Return a preset by name, or as it is, with the parameters that are declared otherwise.
 
     >>> preset_of("unit", {"resize": (28, 28), "mode": "L"}).shape
@@ -120,9 +120,11 @@ def preset_of(preset: str | Preset, changes: Changes) -> Preset:
     """
     if isinstance(preset, str) and preset not in PRESETS:
         raise UsageError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}, or a Preset")
-    unknown = sorted(changes.keys() - Changes.__annotations__.keys())
+    unknown = sorted(changes.keys() - PresetOptions.__annotations__.keys())
     if unknown:
-        raise UsageError(f"no parameter is named {', '.join(unknown)}; there are: {', '.join(Changes.__annotations__)}")
+        raise UsageError(
+            f"no parameter is named {', '.join(unknown)}; there are: {', '.join(PresetOptions.__annotations__)}"
+        )
     return replace(PRESETS[preset] if isinstance(preset, str) else preset, **changes)
 
 

@@ -1,23 +1,13 @@
-"""Which part of a collated batch is what: inputs, labels, weights, ids, slices, groups; and whether they fit."""
+"""Which entry of a collated batch is what: inputs, labels, weights, ids, slices, groups; and whether they fit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from milepost.core.types import Array, Batch
-from milepost.data._columns import (
-    Inputs,
-    as_ids,
-    as_inputs,
-    as_labels,
-    as_weights,
-    counted_rows,
-    kept_rows,
-    length,
-    same_length,
-)
+from milepost.data._examples import Examples, checked
 from milepost.data._labels import Labelling
-from milepost.data._slices_groups import Slices, as_groups, as_slices, lengths, slice_name
+from milepost.data._slices_groups import Slices, as_groups, as_slices, slice_name
 from milepost.errors import DataError, UsageError
 
 
@@ -33,7 +23,7 @@ class Names:
     groups: str | None = None
     mask: str | None = None
 
-    def parts(self, found: Any, where: str) -> Batch:
+    def batch(self, found: Any, where: str) -> Batch:
         """Return what a collate function gave as a batch that is not checked yet."""
         if isinstance(found, Mapping):
             return self._entries(found, where)
@@ -67,40 +57,18 @@ class Names:
         return Batch(inputs, found[self.label], weights, mask, ids, slices, groups)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A batch, checked."""
-
-    inputs: Inputs
-    labels: Array
-    weights: Array | None
-    ids: Array | None
-    slices: Slices | None
-    groups: Array | None
-
-
-def checked(found: Any, names: Names, rows: list[int], labelling: Labelling) -> Piece:
+def checked_items(found: Any, names: Names, rows: list[int], labelling: Labelling) -> Examples:
     """Check what a collate function gave for some rows, and turn its labels into the model's classes."""
     where = f"item {rows[0]}" if len(rows) == 1 else f"items {rows[0]}, {rows[1]}, ..."
-    parts = names.parts(found, where)
-    labels = as_labels(parts.labels, f"{where}: labels")
-    piece = Piece(
-        as_inputs(parts.inputs, f"{where}: inputs"),
-        labelling.applied(labels, None, f"{where}: labels", rows if len(labels) == len(rows) else None)[0],
-        None if parts.weights is None else as_weights(parts.weights, f"{where}: weights"),
-        None if parts.ids is None else as_ids(parts.ids, f"{where}: ids"),
-        as_slices(parts.slices, f"{where}: slices"),
-        None if parts.groups is None else as_groups(parts.groups, f"{where}: groups"),
-    )
-    others = {"labels": labels, "weights": piece.weights, "ids": piece.ids, **lengths(piece.slices, piece.groups)}
-    same_length(length(piece.inputs), others, f"{where}: inputs")
-    if len(piece.labels) != len(rows):
-        raise DataError(f"{where}: the collate function gave {len(piece.labels)} rows for {len(rows)} items")
-    if kept_rows(counted_rows(piece.weights, None, f"{where}: weights")) is not None:
+    batch = names.batch(found, where)
+    examples = checked(batch, where, labelling, rows)
+    if len(batch.labels) != len(rows):
+        raise DataError(f"{where}: the collate function gave {len(batch.labels)} rows for {len(rows)} items")
+    if len(examples) != len(rows):
         raise DataError(
             f"{where}: weights: expected numbers above 0; found 0: leave rows out with torch.utils.data.Subset"
         )
-    return piece
+    return examples
 
 
 def _shown(found: Any) -> str:

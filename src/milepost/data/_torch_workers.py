@@ -31,7 +31,7 @@ class Items:
             self._collate = loader.collate_fn
         self._loader = loader
         self._workers = 0 if loader is None else loader.num_workers
-        self._kept: _Kept | None = None
+        self._kept: _KeptLoader | None = None
         self._lock = threading.Lock()
 
     @property
@@ -89,13 +89,13 @@ class Items:
             else:
                 shut_down(found)
 
-    def _taken(self) -> "_Kept":
+    def _taken(self) -> "_KeptLoader":
         """Take the loader that is kept, or make another where there is none or a pass has it."""
         with self._lock:
             kept, self._kept = self._kept, None
-        return kept or _Kept(self._dataset, self._collate, self._loader)
+        return kept or _KeptLoader(self._dataset, self._collate, self._loader)
 
-    def _given_back(self, kept: "_Kept") -> None:
+    def _given_back(self, kept: "_KeptLoader") -> None:
         """Keep a loader with living workers for the next pass."""
         with self._lock:
             self._kept = self._kept or kept
@@ -120,7 +120,7 @@ class Items:
         )
 
 
-class _Kept:
+class _KeptLoader:
     """A DataLoader of ours, whose batches are those of the pass that has it."""
 
     def __init__(self, dataset: Any, collate: Callable[[Any], Any], model: Any) -> None:
@@ -148,7 +148,7 @@ class _Kept:
         return begun
 
 
-def _started(kept: _Kept, plan: Callable[[], Iterator[list[int]]], asked: deque[list[int]]) -> Iterator[Any]:
+def _started(kept: _KeptLoader, plan: Callable[[], Iterator[list[int]]], asked: deque[list[int]]) -> Iterator[Any]:
     try:
         return kept.start(plan, asked)
     except Exception as error:

@@ -1,77 +1,28 @@
 """Held-out data as a stream of batches, in natural order."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Unpack
 
 import numpy as np
 
 from milepost._internal.serialization import digest
-from milepost.core.types import Array, Batch, Json
-from milepost.data._columns import (
-    Inputs,
-    as_ids,
-    as_inputs,
-    as_labels,
-    as_mask,
-    as_weights,
-    counted_rows,
-    join,
-    kept_rows,
-    length,
-    same_length,
-    take,
-    take_rows,
-)
-from milepost.data._fingerprint import content_digest
+from milepost.core.types import Batch, Json
+from milepost.data._examples import Examples, checked, joined
+from milepost.data._fingerprint import content_digest, declared
 from milepost.data._grouped_order import ADVICE, Runs
-from milepost.data._labels import Labelling, LabelOptions, labelling
-from milepost.data._order import Natural
-from milepost.data._slices_groups import Slices, as_groups, as_slices, cut, described, lengths, refuse_unknown
-from milepost.data.arrays import check_range, declared
+from milepost.data._labels import LabelOptions, labelling
+from milepost.data._order import Natural, check_range
+from milepost.data._ordered_source import OrderedSource
+from milepost.data._slices_groups import described, refuse_unknown
 from milepost.errors import DataError, UnstableData, UsageError
 
 _PROBE = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Rows of the stream that count, as they came, checked."""
-
-    inputs: Inputs
-    labels: Array
-    weights: Array | None
-    ids: Array | None
-    slices: Slices | None
-    groups: Array | None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def cut(self, first: int, last: int) -> "_Piece":
-        rows = slice(first, last)
-        return _Piece(
-            take(self.inputs, rows),
-            take_rows(self.labels, rows),
-            None if self.weights is None else take_rows(self.weights, rows),
-            None if self.ids is None else take_rows(self.ids, rows),
-            # Copies: a stream may reuse its buffers.
-            None if self.slices is None else {name: take_rows(item, rows) for name, item in self.slices.items()},
-            None if self.groups is None else take_rows(self.groups, rows),
-        )
-
-    @property
-    def carries(self) -> str:
-        """What it carries beside inputs and labels that all batches of a stream carry, in words."""
-        slices = [f"slice {name!r} of {_KINDS[item.dtype.kind]}" for name, item in sorted((self.slices or {}).items())]
-        groups = [] if self.groups is None else [f"groups of {_KINDS[self.groups.dtype.kind]}"]
-        return ", ".join([*slices, *groups]) or "no slices and no groups"
-
-
 _KINDS = {"i": "integers", "u": "integers", "b": "booleans", "U": "text"}
 
 
-class Batches:
+class Batches(OrderedSource):
     """A stream: `function()` is called once a pass and yields `Batch` or `(inputs, labels)`, or with weights third.
 
     The stream's own batches may be of any size: they are cut again at multiples of the evaluation's batch size. Rows
@@ -132,22 +83,16 @@ class Batches:
         """Number of examples that count; None until declared or a pass went to the end."""
         return self._size
 
-    @property
-    def class_names(self) -> dict[int, str] | None:
-        """Names by the model's class, where there are any."""
-        return self._labelling.names
-
     def described(self) -> dict[str, Json]:
         """Return plain data to show: classes, and slices and groups (True) as far as the stream was read."""
         return described(self.class_names, self._slices, self._grouped or None)
 
-    def rows(self, positions: Array) -> Array:
-        """Natural row numbers at these positions: the positions themselves (int64)."""
-        return self._order().rows(positions)
-
-    def positions(self, rows: Array) -> Array:
-        """Positions of these natural rows: the rows themselves (int64)."""
-        return self._order().positions(rows)
+    @property
+    def order(self) -> Natural:
+        """The order of a stream: its own."""
+        if self._size is None:
+            raise UsageError("the size of this stream is not known before a pass; declare it with Batches(..., size=n)")
+        return Natural(self._size)
 
     def fingerprint(self) -> dict[str, Json]:
         """Return kind, digest, order, and the size if it was declared; computed once an object.
@@ -177,7 +122,7 @@ class Batches:
             for rows in _cut(_skip(pieces, position), batch_size):
                 # A last batch that ends at or before `start` is not touched by the range.
                 if position + len(rows) > start:
-                    yield _batch(rows, position)
+                    yield rows.batch(position, np.arange(position, position + len(rows), dtype=np.int64))
                 position += len(rows)
                 # At a known size the stream is asked once more, so that rows beyond it are noticed.
                 if position >= stop and position != self._size:
@@ -185,12 +130,33 @@ class Batches:
         finally:
             pieces.close()
 
-    def _pieces(self) -> "_Closable":
-        return _Closable(self._function, self._size, self._read, self._ended)
+    def _pieces(self) -> Generator[Examples]:
+        """Yield what counts of each item of one pass, checked."""
+        items, total = _opened(self._function), 0
+        runs, carries = Runs(ADVICE), None
+        try:
+            for number, item in enumerate(items):
+                where = f"batch {number} of the stream"
+                piece = self._read(item, where)
+                if len(piece):
+                    carries = carries or _carries(piece)
+                    if _carries(piece) != carries:
+                        raise DataError(f"{where}: carries {_carries(piece)}; the batches before it carried {carries}")
+                    if piece.groups is not None:
+                        runs.see(piece.groups, range(total, total + len(piece)))
+                    total += len(piece)
+                    if self._size is not None and total > self._size:
+                        raise UnstableData(f"the stream goes on after the {self._size} rows of {self._known_by}")
+                    yield piece
+            self._ended(total)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
 
-    def _read(self, item: Any, where: str) -> _Piece:
+    def _read(self, item: Any, where: str) -> Examples:
         """Check one item of the stream, and learn what it carries."""
-        piece = _piece(item, where, self._labelling)
+        piece = checked(item if isinstance(item, Batch) else _batch_of(item, where), where, self._labelling)
         if not len(piece):
             return piece
         grouped = piece.groups is not None
@@ -201,19 +167,17 @@ class Batches:
         self._slices = tuple(piece.slices or ())
         return piece
 
+    @property
+    def _known_by(self) -> str:
+        return "the declared size" if self._size == self._declared_size else "an earlier pass"
+
     def _ended(self, rows: int) -> None:
         """Learn the size at the end of a pass, or find that it is another than it was."""
         if rows == 0:
             raise UnstableData(_EXHAUSTED) if self._size else DataError(_EMPTY)
         if self._size is not None and rows != self._size:
-            known = "declared" if self._size == self._declared_size else "of an earlier pass"
-            raise UnstableData(f"the stream ended after {rows} rows; the size {known} is {self._size}")
+            raise UnstableData(f"the stream ended after {rows} rows, of {self._size} by {self._known_by}")
         self._size = rows
-
-    def _order(self) -> Natural:
-        if self._size is None:
-            raise UsageError("the size of this stream is not known before a pass; declare it with Batches(..., size=n)")
-        return Natural(self._size)
 
     def _probe(self) -> str:
         first, second = self._first_rows(), self._first_rows()
@@ -239,7 +203,7 @@ class Batches:
             raise
         finally:
             pieces.close()
-        return None if found is None else content_digest(_named(found))
+        return None if found is None else content_digest(found.named())
 
 
 _UNDECLARED = (
@@ -254,45 +218,11 @@ _EXHAUSTED = (
 )
 
 
-class _Closable:
-    """The checked pieces of one pass, and the way to end it early."""
-
-    def __init__(
-        self,
-        function: Callable[[], Iterable[Any]],
-        size: int | None,
-        read: Callable[[Any, str], _Piece],
-        ended: Callable[[int], None],
-    ) -> None:
-        self._items = _opened(function)
-        self._read = read
-        self._size = size
-        self._ended = ended
-
-    def __iter__(self) -> Iterator[_Piece]:
-        total = 0
-        runs, carries = Runs(ADVICE), None
-        for number, item in enumerate(self._items):
-            where = f"batch {number} of the stream"
-            piece = self._read(item, where)
-            if len(piece):
-                carries = carries or piece.carries
-                if piece.carries != carries:
-                    raise DataError(f"{where}: carries {piece.carries}; the batches before it carried {carries}")
-                if piece.groups is not None:
-                    runs.see(piece.groups, range(total, total + len(piece)))
-                total += len(piece)
-                if self._size is not None and total > self._size:
-                    raise UnstableData(
-                        f"the stream goes on after the {self._size} rows that it was declared or seen to have"
-                    )
-                yield piece
-        self._ended(total)
-
-    def close(self) -> None:
-        close = getattr(self._items, "close", None)
-        if close is not None:
-            close()
+def _carries(piece: Examples) -> str:
+    """Return in words what rows carry beside inputs and labels, which all batches of a stream carry."""
+    slices = [f"slice {name!r} of {_KINDS[item.dtype.kind]}" for name, item in sorted((piece.slices or {}).items())]
+    groups = [] if piece.groups is None else [f"groups of {_KINDS[piece.groups.dtype.kind]}"]
+    return ", ".join([*slices, *groups]) or "no slices and no groups"
 
 
 def _opened(function: Callable[[], Iterable[Any]]) -> Iterator[Any]:
@@ -304,31 +234,6 @@ def _opened(function: Callable[[], Iterable[Any]]) -> Iterator[Any]:
     return iter(made)
 
 
-def _piece(item: Any, where: str, labels_of: Labelling) -> _Piece:
-    """Check one item of the stream and remove the rows that do not count."""
-    batch = item if isinstance(item, Batch) else _batch_of(item, where)
-    inputs, found = as_inputs(batch.inputs, f"{where}: inputs"), as_labels(batch.labels, f"{where}: labels")
-    weights = None if batch.weights is None else as_weights(batch.weights, f"{where}: weights")
-    mask = None if batch.mask is None else as_mask(batch.mask, f"{where}: mask")
-    ids = None if batch.ids is None else as_ids(batch.ids, f"{where}: ids")
-    slices = as_slices(batch.slices, f"{where}: slices")
-    groups = None if batch.groups is None else as_groups(batch.groups, f"{where}: groups")
-    others = {"labels": found, "weights": weights, "mask": mask, "ids": ids, **lengths(slices, groups)}
-    same_length(length(inputs), others, f"{where}: inputs")
-    labels, counted = labels_of.applied(found, counted_rows(weights, mask, f"{where}: weights"), f"{where}: labels")
-    kept = kept_rows(counted)
-    if kept is None:
-        return _Piece(inputs, labels, weights, ids, slices, groups)
-    return _Piece(
-        take(inputs, kept),
-        labels[kept],
-        None if weights is None else weights[kept],
-        None if ids is None else ids[kept],
-        cut(slices, kept),
-        None if groups is None else groups[kept],
-    )
-
-
 def _batch_of(item: Any, where: str) -> Batch:
     # A DataLoader's default collate function gives lists.
     if isinstance(item, tuple | list) and len(item) in {2, 3}:
@@ -337,51 +242,28 @@ def _batch_of(item: Any, where: str) -> Batch:
     raise DataError(f"{where}: expected a Batch, (inputs, labels) or (inputs, labels, weights); found a {found}")
 
 
-def _skip(pieces: Iterable[_Piece], rows: int) -> Iterator[_Piece]:
+def _skip(pieces: Iterable[Examples], rows: int) -> Iterator[Examples]:
     """Leave out the first rows."""
     for piece in pieces:
         if rows >= len(piece):
             rows -= len(piece)
         else:
-            yield piece.cut(rows, len(piece)) if rows else piece
+            yield piece.take(slice(rows, len(piece))) if rows else piece
             rows = 0
 
 
-def _cut(pieces: Iterable[_Piece], size: int) -> Iterator[_Piece]:
+def _cut(pieces: Iterable[Examples], size: int) -> Iterator[Examples]:
     """Cut and join pieces so that each has exactly `size` rows, the last one aside."""
-    pending: list[_Piece] = []
+    pending: list[Examples] = []
     held = 0
     for piece in pieces:
         first = 0
         while held + len(piece) - first >= size:
             last = first + size - held
-            yield _joined([*pending, piece.cut(first, last)])
+            yield joined([*pending, piece.take(slice(first, last))])
             pending, held, first = [], 0, last
         if first < len(piece):
-            pending.append(piece.cut(first, len(piece)))
+            pending.append(piece.take(slice(first, len(piece))))
             held += len(piece) - first
     if pending:
-        yield _joined(pending)
-
-
-def _joined(pieces: list[_Piece]) -> _Piece:
-    return _Piece(
-        join([piece.inputs for piece in pieces], "inputs"),
-        join([piece.labels for piece in pieces], "labels"),
-        join([piece.weights for piece in pieces], "weights"),
-        join([piece.ids for piece in pieces], "ids"),
-        join([piece.slices for piece in pieces], "slices"),
-        join([piece.groups for piece in pieces], "groups"),
-    )
-
-
-def _batch(rows: _Piece, start: int) -> Batch:
-    made = Batch(rows.inputs, rows.labels, rows.weights, ids=rows.ids, slices=rows.slices, groups=rows.groups)
-    return replace(made, start=start, rows=np.arange(start, start + len(rows), dtype=np.int64))
-
-
-def _named(rows: _Piece) -> dict[str, Array]:
-    inputs = rows.inputs if isinstance(rows.inputs, dict) else {"": rows.inputs}
-    named = {f"inputs/{name}": array for name, array in inputs.items()}
-    others = {"labels": rows.labels, "weights": rows.weights, "ids": rows.ids, "groups": rows.groups}
-    return named | {name: array for name, array in others.items() if array is not None}
+        yield joined(pending)

@@ -17,12 +17,14 @@ import numpy as np
 
 from milepost._internal.serialization import digest, spec_of
 from milepost.core.types import Array, Batch, Json
-from milepost.data._grouped_order import assignment, count, grouped
+from milepost.data._fingerprint import declared
+from milepost.data._grouped_order import assignment, count, ordered
 from milepost.data._image_folder import SUFFIXES, groups_of, labels_of, listed, named, slices_of
-from milepost.data._order import Order, OrderName, make_order
-from milepost.data._preprocessing import Changes, Preset, pair, preset_of
-from milepost.data._slices_groups import Slices, cut, described
-from milepost.data.arrays import check_range, declared
+from milepost.data._labels import Labelling
+from milepost.data._order import OrderName, check_range
+from milepost.data._ordered_source import IndexedSource
+from milepost.data._preprocessing import Preset, PresetOptions, pair, preset_of
+from milepost.data._slices_groups import cut, described
 from milepost.errors import DataError, MissingExtra, UsageError
 
 try:
@@ -37,14 +39,14 @@ _EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", 
 _CHUNK = 1 << 20
 
 
-class _More(Changes, total=False):
+class _ImagesOptions(PresetOptions, total=False):
     """Further parameters."""
 
     slices: Callable[[str], Mapping[str, Any]]
     groups: Callable[[str], Any]
 
 
-class Images:
+class Images(IndexedSource):
     """Images below `folder`, one sub-folder a class, at any depth below it; sub-folder names sorted are the classes.
 
     Labels are int64: the class's place in the sorted names, plus `label_offset` (1 for the 1001 classes of Slim, whose
@@ -93,23 +95,24 @@ class Images:
         seed: int = 0,
         version: str | None = None,
         workers: int | None = None,
-        **more: Unpack[_More],
+        **more: Unpack[_ImagesOptions],
     ) -> None:
         """List the files and give them labels; no image is read yet."""
         self._folder = os.fspath(folder)
         changes = {name: value for name, value in more.items() if name not in {"slices", "groups"}}
-        self.preset = preset_of(preset, cast(Changes, changes))
+        self.preset = preset_of(preset, cast(PresetOptions, changes))
         self._workers = _workers(workers)
         found, skipped = listed(self._folder)
         labels = labels_of(list(found), classes, label_offset, self._folder)
         self._label_of = labels
-        self.class_names = named(labels)
+        self._labelling = Labelling(names=named(labels))
         self._files = [f"{name}/{file}" for name, files in found.items() for file in files]
         each = [labels[name] for name, files in found.items() for _ in files]
         self._labels = np.array(each, np.int64)
         self._slices = slices_of(self._files, more.get("slices"))
         self._groups = groups_of(self._files, more.get("groups"))
-        self.order = self._ordered(order, seed)
+        self._size = len(self._files)
+        self._order = ordered(order, self._size, seed, self._groups)
         self._version = declared(version)
         self._fingerprint: dict[str, Json] | None = None
         self._shape = self.preset.shape
@@ -121,19 +124,6 @@ class Images:
             )
             self.notes = (note,)
             warnings.warn(note, stacklevel=2)
-
-    @property
-    def size(self) -> int:
-        """Number of images."""
-        return len(self._files)
-
-    def rows(self, positions: Array) -> Array:
-        """Natural row numbers at these positions (int64): places in the sorted list of files."""
-        return self.order.rows(positions)
-
-    def positions(self, rows: Array) -> Array:
-        """Positions of these natural rows (int64)."""
-        return self.order.positions(rows)
 
     def fingerprint(self) -> dict[str, Json]:
         """Return kind, digest, size, labels, preset and order; reads every file unless a version was declared.
@@ -153,11 +143,6 @@ class Images:
                 "order": self.order.spec(),
             }
         return dict(self._fingerprint)
-
-    def slices(self, start: int, stop: int) -> Slices:
-        """Return values by the slice's name, one a row of positions [start, stop) up to the size; no file is read."""
-        check_range(start, stop, 1)
-        return cut(self._slices, self.order.rows(np.arange(min(start, self.size), min(stop, self.size)))) or {}
 
     def described(self) -> dict[str, Json]:
         """Return plain data to show: classes, preset, and what there is of slices, groups (their number) and notes."""
@@ -207,11 +192,6 @@ class Images:
             start=begun.start,
             rows=begun.rows,
         )
-
-    def _ordered(self, name: OrderName, seed: int) -> Order:
-        if self._groups is None:
-            return make_order(name, len(self._files), seed)
-        return grouped(name, self._groups, seed)
 
     def _decode(self, row: int, out: Array) -> None:
         pixels = self._pixels(row)

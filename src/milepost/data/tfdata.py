@@ -4,13 +4,15 @@ import glob
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from milepost._internal.text import natural
 from milepost.core.types import Array, Batch, Json
 from milepost.data._labels import LabelOptions, label_options, labelling
+from milepost.data._order import Order
+from milepost.data._ordered_source import OrderedSource
 from milepost.data._slices_groups import described, refuse_unknown
 from milepost.data._torch_entries import Names, given
 from milepost.data.batches import Batches
@@ -29,8 +31,8 @@ _PROBE = 64
 _LONGEST = 500
 
 
-class _Entries(TypedDict, total=False):
-    """Further entries of dict elements, by name."""
+class _DatasetOptions(LabelOptions, total=False):
+    """Further parameters: entries of dict elements, by name."""
 
     weights: str
     mask: str
@@ -39,11 +41,7 @@ class _Entries(TypedDict, total=False):
     groups: str
 
 
-class _More(_Entries, LabelOptions, total=False):
-    """Further parameters."""
-
-
-class TFDataset:
+class TFDataset(OrderedSource):
     """A `tf.data.Dataset` of TensorFlow 2, or of a graph of TensorFlow 1, as a stream.
 
     Elements are (inputs, label), (inputs, label, weight), or dicts, for which `inputs` (a name, or names for a model
@@ -78,10 +76,10 @@ class TFDataset:
         label: str | None = None,
         batched: bool | None = None,
         version: str | None = None,
-        **more: Unpack[_More],
+        **more: Unpack[_DatasetOptions],
     ) -> None:
         """Look at the chain of transformations; no row is read yet."""
-        refuse_unknown(more, _More, type(self).__name__)
+        refuse_unknown(more, _DatasetOptions, type(self).__name__)
         self._names = _names(inputs, label, more)
         self._labelling = labelling(label_options(more))
         if not isinstance(dataset, tf.data.Dataset | tf.compat.v1.data.Dataset):
@@ -121,22 +119,14 @@ class TFDataset:
         """Number of rows that count; None until it is known."""
         return self._stream.size
 
-    @property
-    def class_names(self) -> dict[int, str] | None:
-        """Names by the model's class, where there are any."""
-        return self._labelling.names
-
     def described(self) -> dict[str, Json]:
         """Return plain data to show: classes, slices (names), groups (True: their number is not known) and notes."""
         return described(self.class_names, self._names.slices, self._names.groups is not None or None, self.notes)
 
-    def rows(self, positions: Array) -> Array:
-        """Natural row numbers at these positions: the positions themselves (int64)."""
-        return self._stream.rows(positions)
-
-    def positions(self, rows: Array) -> Array:
-        """Positions of these natural rows: the rows themselves (int64)."""
-        return self._stream.positions(rows)
+    @property
+    def order(self) -> Order:
+        """The order of a stream: its own."""
+        return self._stream.order
 
     def fingerprint(self) -> dict[str, Json]:
         """Return kind, digest, order, and the size where it is known beforehand; reads the first 64 rows twice.
@@ -187,7 +177,7 @@ class TFRecords(TFDataset):
         inputs: str | Sequence[str] | None = None,
         label: str | None = None,
         version: str | None = None,
-        **more: Unpack[_More],
+        **more: Unpack[_DatasetOptions],
     ) -> None:
         """Find the files; none is opened yet."""
         records = tf.data.TFRecordDataset(_files(files), compression_type=compression)
@@ -195,7 +185,7 @@ class TFRecords(TFDataset):
         super().__init__(rows, inputs=inputs, label=label, batched=False, version=version, **more)
 
 
-def _names(inputs: str | Sequence[str] | None, label: str | None, more: _More) -> Names:
+def _names(inputs: str | Sequence[str] | None, label: str | None, more: _DatasetOptions) -> Names:
     """Return the names of entries; values, one a row, are for sources that are read by number."""
     found = given(more.get("slices"), more.get("groups"))
     if found.slices is not None or found.groups is not None:
@@ -262,7 +252,7 @@ def _elements(dataset: Any, names: Names) -> Iterator[Batch]:
     try:
         for number, element in enumerate(found):
             where = f"batch {number} of the stream"
-            yield _texts(names.parts(_arrays(element, where), where), where)
+            yield _texts(names.batch(_arrays(element, where), where), where)
     except tf.errors.OpError as error:
         raise DataError(
             f"TensorFlow could not read the data set: {type(error).__name__}: {error.message[:_LONGEST]}"

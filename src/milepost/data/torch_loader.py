@@ -6,23 +6,25 @@ not: items are fetched by index in Milepost's own order, in exact batches.
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Unpack, cast
 
 import ml_dtypes
 import numpy as np
 
 from milepost._internal.serialization import digest
-from milepost.core.types import Array, Batch, Json
+from milepost.core.types import Batch, Json
 from milepost.data._columns import as_inputs, as_labels, same_length
-from milepost.data._fingerprint import content_digest
-from milepost.data._grouped_order import ADVICE, Runs, assignment, count, grouped
+from milepost.data._examples import Examples
+from milepost.data._fingerprint import content_digest, declared
+from milepost.data._grouped_order import ADVICE, Runs, assignment, count, ordered
 from milepost.data._labels import LabelOptions, label_options, labelling
-from milepost.data._order import Order, OrderName, Seeded, make_order
-from milepost.data._slices_groups import Slices, cut, described, lengths, refuse_unknown
-from milepost.data._torch_entries import Given, Names, Piece, checked, given
+from milepost.data._order import Order, OrderName, Seeded, check_range
+from milepost.data._ordered_source import OrderedSource
+from milepost.data._slices_groups import cut, described, lengths, refuse_unknown
+from milepost.data._torch_entries import Given, Names, checked_items, given
 from milepost.data._torch_workers import Items, settings, shut_down
-from milepost.data.arrays import check_range, declared
 from milepost.data.batches import Batches
 from milepost.errors import DataError, MissingExtra, UnstableData, UsageError
 
@@ -47,8 +49,8 @@ _RANDOM = (
 )
 
 
-class _Entries(TypedDict, total=False):
-    """Further entries of dict items; slices and groups may be values instead, one an item."""
+class _LoaderOptions(LabelOptions, total=False):
+    """Further parameters: entries of dict items; slices and groups may be values instead, one an item."""
 
     weights: str
     ids: str
@@ -56,11 +58,7 @@ class _Entries(TypedDict, total=False):
     groups: Any
 
 
-class _More(_Entries, LabelOptions, total=False):
-    """Further parameters."""
-
-
-class TorchLoader:
+class TorchLoader(OrderedSource):
     """A PyTorch `DataLoader` or data set, with random access where it has a length and is read by index.
 
     Items are (inputs, label), (inputs, label, weight), or dicts, for which `inputs` (a name, or names for a model with
@@ -105,10 +103,10 @@ class TorchLoader:
         order: OrderName | None = None,
         seed: int = 0,
         version: str | None = None,
-        **more: Unpack[_More],
+        **more: Unpack[_LoaderOptions],
     ) -> None:
         """Open the loader; no item is read yet."""
-        refuse_unknown(more, _More, "TorchLoader")
+        refuse_unknown(more, _LoaderOptions, "TorchLoader")
         self._given = given(more.get("slices"), more.get("groups"))
         self._names = Names(
             inputs, label, more.get("weights"), more.get("ids"), self._given.entries, self._given.group_entry
@@ -163,23 +161,15 @@ class TorchLoader:
         """Number of items; None for a stream until a pass went to the end."""
         return self._size if self._stream is None else self._stream.size
 
-    @property
-    def class_names(self) -> dict[int, str] | None:
-        """Names by the model's class, where there are any."""
-        return self._labelling.names
-
     def described(self) -> dict[str, Json]:
         """Return plain data to show: what there is of classes, slices (names), groups (True: unknown) and notes."""
         groups = True if self._names.groups is not None else None if self._stream else count(self._order)
         return described(self.class_names, self._given.names, groups, self.notes)
 
-    def rows(self, positions: Array) -> Array:
-        """Natural row numbers (indices of the data set) at these positions (int64)."""
-        return self._order.rows(positions) if self._stream is None else self._stream.rows(positions)
-
-    def positions(self, rows: Array) -> Array:
-        """Positions of these natural rows (int64)."""
-        return self._order.positions(rows) if self._stream is None else self._stream.positions(rows)
+    @property
+    def order(self) -> Order:
+        """The order in which items are read."""
+        return self._order if self._stream is None else self._stream.order
 
     def fingerprint(self) -> dict[str, Json]:
         """Return kind, digest, size and order (those of `Batches` for a stream); computed once an object.
@@ -215,25 +205,14 @@ class TorchLoader:
             piece = self._checked(found, rows)
             if piece.groups is not None:
                 runs.see(piece.groups, rows)
-            yield self._batch(piece, position, np.array(rows, np.int64))
+            numbers = np.array(rows, np.int64)
+            slices = piece.slices or cut(self._given.slices, numbers)
+            groups = piece.groups if self._given.groups is None else self._given.groups[numbers]
+            yield replace(piece, slices=slices, groups=groups).batch(position, numbers)
             position += len(rows)
 
-    def _batch(self, piece: Piece, start: int, rows: Array) -> Batch:
-        slices: Slices | None = piece.slices or cut(self._given.slices, rows)
-        groups = piece.groups if self._given.groups is None else self._given.groups[rows]
-        return Batch(
-            piece.inputs,
-            piece.labels,
-            piece.weights,
-            ids=piece.ids,
-            slices=slices,
-            groups=groups,
-            start=start,
-            rows=rows,
-        )
-
-    def _checked(self, found: Any, rows: list[int]) -> Piece:
-        return checked(_arrays(found), self._names, rows, self._labelling)
+    def _checked(self, found: Any, rows: list[int]) -> Examples:
+        return checked_items(_arrays(found), self._names, rows, self._labelling)
 
     def _plan(self, first: int, stop: int, batch_size: int) -> Iterator[list[int]]:
         """Yield the rows of each batch; a call of the order costs as much for one batch as for many."""
@@ -254,11 +233,7 @@ class TorchLoader:
         return digest([self._size, *first])
 
     def _digest(self, items: Items, row: int) -> str:
-        piece = self._checked(items.one(row), [row])
-        inputs = piece.inputs if isinstance(piece.inputs, dict) else {"": piece.inputs}
-        named = {f"inputs/{name}": array for name, array in inputs.items()}
-        others = {"labels": piece.labels, "weights": piece.weights, "ids": piece.ids, "groups": piece.groups}
-        return content_digest(named | {name: array for name, array in others.items() if array is not None})
+        return content_digest(self._checked(items.one(row), [row]).named())
 
 
 def _arrays(value: Any) -> Any:
@@ -298,7 +273,7 @@ def _ordered(name: str, size: int, seed: int, extras: Given) -> Order:
             'order needs one value an item: groups=[...]; or pass order="natural", where groups stand together'
         )
     same_length(size, lengths(extras.slices, extras.groups), "items of the data set")
-    return make_order(name, size, seed) if extras.groups is None else grouped(name, extras.groups, seed)
+    return ordered(name, size, seed, extras.groups)
 
 
 def _opened(loader: Any, size: int, order: str) -> tuple[str, ...]:
@@ -339,7 +314,7 @@ def _streamed(data: Any, names: Names) -> Iterator[Batch]:
         loader = torch_data.DataLoader(data, batch_size=_STREAM_BATCH)
     found = iter(loader)
     try:
-        made = (names.parts(_arrays(item), f"batch {number} of the stream") for number, item in enumerate(found))
+        made = (names.batch(_arrays(item), f"batch {number} of the stream") for number, item in enumerate(found))
         head = list(islice(made, workers))
         _check_shares(head)
         yield from head

@@ -8,13 +8,15 @@ def test_my_source() -> None:
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from milepost._internal.serialization import canonical
-from milepost.core.protocols import Source
+from milepost.core.capabilities import capability
+from milepost.core.protocols import Described, RandomAccess, Sliced, Source
 from milepost.core.types import Array, Batch
+from milepost.data._order import OrderName
 from milepost.errors import MilepostError
 
 Make = Callable[[], Source]
@@ -33,7 +35,7 @@ def check_source(make: Make, changed: Sequence[Make] = ()) -> None:
     assert len(whole) >= 20, f"the laws need 20 rows or more; the source gave {len(whole)}"
     for law in (_knows_its_size, _is_aligned, _ranges_agree, _repeats, _inverts, _is_not_written_into, _refuses):
         law(make, whole)
-    for law in (_keeps_groups_together, _tells_its_slices, _describes_itself):
+    for law in (_keeps_groups_together, _slices_without_inputs, _describes_itself):
         law(make, whole)
     _identifies(make, changed)
 
@@ -42,13 +44,13 @@ def contents(batches: Iterator[Batch]) -> list[tuple[Any, ...]]:
     """Return one comparable tuple a row: position, natural row, inputs, label, weight, id, group, slices by name."""
     found: list[tuple[Any, ...]] = []
     for batch in batches:
-        assert batch.rows is not None, "a batch of a source says which rows it holds"
+        rows = np.arange(batch.start, batch.start + len(batch.labels)) if batch.rows is None else batch.rows
         inputs = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
         slices = [] if batch.slices is None else [batch.slices[name] for name in sorted(batch.slices)]
         columns = [*inputs.values(), batch.labels, batch.weights, batch.ids, batch.groups, *slices]
         for column in columns:
-            assert column is None or len(column) == len(batch.rows), "every array of a batch has a value a row"
-        for index, row in enumerate(batch.rows.tolist()):
+            assert column is None or len(column) == len(rows), "every array of a batch has a value a row"
+        for index, row in enumerate(rows.tolist()):
             values = [_plain(column, index) for column in columns]
             found.append((batch.start + index, row, *values))
     return found
@@ -82,8 +84,7 @@ def _is_aligned(make: Make, whole: list[tuple[Any, ...]]) -> None:
             assert [batch.start for batch in found] == expected, f"{where} start at {[batch.start for batch in found]}"
             for batch in found:
                 assert len(batch.labels) == min(batch_size, size - batch.start), f"{where}: a batch is not whole"
-                assert batch.rows is not None
-                assert batch.rows.dtype == np.int64, f"{where}: rows are {batch.rows.dtype}, expected int64"
+                assert batch.rows is None or batch.rows.dtype == np.int64, f"{where}: rows are not int64"
 
 
 def _ranges_agree(make: Make, whole: list[tuple[Any, ...]]) -> None:
@@ -118,14 +119,15 @@ def _repeats(make: Make, whole: list[tuple[Any, ...]]) -> None:
 
 
 def _inverts(make: Make, whole: list[tuple[Any, ...]]) -> None:
-    source: Any = make()
-    if not hasattr(source, "rows"):
+    source = make()
+    access = capability(source, RandomAccess)
+    if access is None:
         return
     list(source.batches(0, _FAR, 100))
     every = np.arange(len(whole))
-    rows = source.rows(every)
+    rows = access.rows(every)
     assert rows.tolist() == [row[1] for row in whole], "rows(positions) are not the rows of the batches"
-    assert source.positions(rows).tolist() == every.tolist(), "positions(rows(x)) is not x"
+    assert access.positions(rows).tolist() == every.tolist(), "positions(rows(x)) is not x"
 
 
 def _is_not_written_into(make: Make, whole: list[tuple[Any, ...]]) -> None:
@@ -146,32 +148,36 @@ def _keeps_groups_together(make: Make, whole: list[tuple[Any, ...]]) -> None:
     assert len(groups) in {0, len(whole)}, "some batches carry groups and others do not"
     runs = [group for group, before in zip(groups, [None, *groups], strict=False) if group != before]
     assert len(runs) == len(set(runs)), f"the rows of a group are parted: the groups come as {runs}"
-    said = make().fingerprint()["order"].get("groups")
-    right = (said is True or said == len(runs)) if groups else said is None
-    assert right, f"the order's spec says groups: {said}; the batches carry {len(runs)} groups"
+    order = make().fingerprint()["order"]
+    declared = order.get("groups")
+    right = (declared is True or declared == len(runs)) if groups else declared is None
+    assert right, f"the order's spec says groups: {declared}; the batches carry {len(runs)} groups"
+    assert groups or order["kind"] in get_args(OrderName), f"the order is {order['kind']!r}: expected {OrderName}"
 
 
-def _tells_its_slices(make: Make, whole: list[tuple[Any, ...]]) -> None:
-    source: Any = make()
-    if not hasattr(source, "slices"):
+def _slices_without_inputs(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    source = make()
+    sliced = capability(source, Sliced)
+    if sliced is None:
         return
     names = {name for batch in source.batches(0, _FAR, 10) for name in batch.slices or ()}
     for start, stop in _ranges(len(whole)):
-        told = source.slices(start, stop)
-        assert set(told) == names, f"slices({start}, {stop}) tells {sorted(told)}; the batches carry {sorted(names)}"
+        given = sliced.slices(start, stop)
+        assert set(given) == names, f"slices({start}, {stop}) are {sorted(given)}; the batches carry {sorted(names)}"
         carried = {name: list[Any]() for name in names}
         for batch in source.batches(start, stop, 1):
             for name, values in (batch.slices or {}).items():
                 carried[name] += values.tolist()
         for name in names:
-            assert told[name].tolist() == carried[name], f"slices({start}, {stop}) differ from the batches in {name!r}"
+            assert given[name].tolist() == carried[name], f"slices({start}, {stop}) differ from the batches in {name!r}"
 
 
 def _describes_itself(make: Make, whole: list[tuple[Any, ...]]) -> None:
-    source: Any = make()
+    source = make()
     list(source.batches(0, _FAR, len(whole)))
-    if hasattr(source, "described"):
-        canonical(source.described())  # raises for what is no plain data
+    described = capability(source, Described)
+    if described is not None:
+        canonical(described.described())  # raises for what is no plain data
 
 
 def _refuses(make: Make, whole: list[tuple[Any, ...]]) -> None:

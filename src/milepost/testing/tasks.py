@@ -13,6 +13,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from milepost.core.capabilities import capability
+from milepost.core.protocols import HoldsOutputs, Sampled, Task
 from milepost.core.types import Array, Columns
 from milepost.errors import DataError
 
@@ -28,19 +30,21 @@ _RANKED = {"rank", "above", "ties", "prediction", "finite"}
 _ROWS = 120
 
 
-def check_task(task: Any, convert: Mapping[str, Convert] | None = None) -> None:
+def check_task(task: Task, convert: Mapping[str, Convert] | None = None) -> None:
     """Check a task against every law; raise `AssertionError` where it fails.
 
     The rows are the task's own: `sample(random, rows)` returns outputs and labels that try its hard cases.
     `convert` names the frameworks' arrays that have to agree with NumPy's.  A task whose columns rank one label among
     classes is held to the laws of ranks as well.
     """
-    outputs, labels = task.sample(np.random.default_rng(7), _ROWS)
+    sampled = capability(task, Sampled)
+    assert sampled is not None, f"{task} has no `sample(random, rows)`: outputs and labels that try its hard cases"
+    outputs, labels = sampled.sample(np.random.default_rng(7), _ROWS)
     assert len(outputs) == len(labels) == _ROWS, f"{task}.sample gave {len(outputs)} outputs, {len(labels)} labels"
-    laws = [_declares, _computes_what_is_wanted, _keeps_rows_apart, _reads_any_layout, _refuses_labels]
+    laws = [_declares, _computes_what_is_wanted, _keeps_rows_apart, _reads_any_layout, _holds_copies, _refuses_labels]
     if task.columns().keys() >= _RANKED:
         laws += [_ranks, _has_nonfinite]
-    case = _Case(task, np.asarray(outputs), labels)
+    case = _TaskCase(task, np.asarray(outputs), labels)
     for law in laws:
         law(case)
     for name, item in {"numpy": as_numpy, **(convert or {})}.items():
@@ -57,23 +61,22 @@ def as_numpy(array: Array, dtype: str) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _TaskCase:
     """A task and the rows on which it is judged."""
 
-    task: Any
+    task: Task
     outputs: Array
     labels: Array
 
     def reduce(self, outputs: Any, labels: Array) -> dict[str, Array]:
         """Compute every column."""
-        found: dict[str, Array] = self.task.reduce(outputs, labels, frozenset(self.task.columns()))
-        return found
+        return self.task.reduce(outputs, labels, frozenset(self.task.columns()))
 
     def whole(self) -> dict[str, Array]:
         return self.reduce(self.outputs, self.labels)
 
 
-def _declares(case: _Case) -> None:
+def _declares(case: _TaskCase) -> None:
     task, outputs, labels = case.task, case.outputs, case.labels
     columns = task.columns()
     every = frozenset(columns)
@@ -93,7 +96,7 @@ def _declares(case: _Case) -> None:
     assert scores.dtype.kind == "f", f"{task}.scores are {scores.dtype}: expected floats"
 
 
-def _computes_what_is_wanted(case: _Case) -> None:
+def _computes_what_is_wanted(case: _TaskCase) -> None:
     task, outputs, labels = case.task, case.outputs, case.labels
     whole = case.whole()
     for name in whole:
@@ -102,7 +105,7 @@ def _computes_what_is_wanted(case: _Case) -> None:
         _same(found, {name: whole[name]}, f"{name} asked for alone")
 
 
-def _keeps_rows_apart(case: _Case) -> None:
+def _keeps_rows_apart(case: _TaskCase) -> None:
     outputs, labels = case.outputs, case.labels
     whole = case.whole()
     order = np.random.default_rng(1).permutation(len(labels))
@@ -114,7 +117,7 @@ def _keeps_rows_apart(case: _Case) -> None:
         _same(joined, whole, f"rows reduced by {size}")
 
 
-def _reads_any_layout(case: _Case) -> None:
+def _reads_any_layout(case: _TaskCase) -> None:
     outputs, labels = case.outputs, case.labels
     whole = case.whole()
     twice = np.repeat(outputs, 2, axis=0)[::2]
@@ -129,7 +132,19 @@ def _reads_any_layout(case: _Case) -> None:
             _same(case.reduce(outputs, labels.astype(dtype)), whole, f"labels of {dtype}")
 
 
-def _refuses_labels(case: _Case) -> None:
+def _holds_copies(case: _TaskCase) -> None:
+    holder = capability(case.task, HoldsOutputs)
+    held = None if holder is None else holder.hold(case.outputs, case.labels)
+    if held is None:
+        return
+    assert not np.shares_memory(held, case.outputs), "what is held is the outputs' own memory, which may be used again"
+    twice = case.reduce(np.concatenate([held, held]), np.concatenate([case.labels, case.labels]))
+    for name, item in case.whole().items():
+        alike = twice[name].tobytes() == item.tobytes() * 2
+        assert alike, f"{name} of held outputs that are reduced together differs from that of each batch"
+
+
+def _refuses_labels(case: _TaskCase) -> None:
     task, outputs, labels = case.task, case.outputs, case.labels
     wrong = {"a label too few": labels[1:], "text": labels.astype("U"), "an axis too many": labels[:, None, None]}
     for name, item in wrong.items():
@@ -140,7 +155,7 @@ def _refuses_labels(case: _Case) -> None:
         raise AssertionError(f"{task} takes wrong labels ({name}) without a DataError")
 
 
-def _ranks(case: _Case) -> None:
+def _ranks(case: _TaskCase) -> None:
     outputs, labels = case.outputs, case.labels
     rows, classes = outputs.shape
     every = [case.reduce(outputs, np.full(rows, item)) for item in range(classes)]
@@ -166,7 +181,7 @@ def _taken(every: list[dict[str, Array]], labels: Array) -> dict[str, Array]:
     return {name: np.stack([item[name] for item in every])[labels, rows] for name in every[0]}
 
 
-def _has_nonfinite(case: _Case) -> None:
+def _has_nonfinite(case: _TaskCase) -> None:
     row = np.array([0.5, 0.25, 0.125, 0.125])
     for bad, where, label in ((bad, i, j) for bad in (np.nan, np.inf) for i in range(4) for j in range(4)):
         scores = np.stack([row, row])
@@ -192,14 +207,14 @@ def _has_nonfinite(case: _Case) -> None:
 
 
 def _is_nonfinite(found: Columns, what: str) -> None:
-    assert found["finite"][1] == 0, f"{what} does not spoil the row"
+    assert found["finite"][1] == 0, f"{what} does not make the row non-finite"
     assert found["prediction"][1] == -1, f"{what}: the row has a prediction"
     assert found["rank"][1] == found["above"][1] == np.iinfo(np.int32).max, f"{what}: the row has a rank"
     for name, item in found.items():
         assert item.dtype.kind != "f" or np.isnan(item[1]), f"{what}: {name} is {item[1]}, expected NaN"
 
 
-def _agrees(case: _Case, framework: str, convert: Convert) -> None:
+def _agrees(case: _TaskCase, framework: str, convert: Convert) -> None:
     """Each dtype gives what the same numbers give in NumPy's float64, into which all of them fit."""
     for dtype, values in _values(case.outputs):
         made = convert(values, dtype)

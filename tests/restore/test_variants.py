@@ -1,4 +1,4 @@
-"""Averages beside raw weights, and names that a user gives by hand: each set whole, or refused."""
+"""Averages beside raw weights, and a user's overrides: each set whole, or refused."""
 
 from pathlib import Path
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from tests.restore.test_matching import equal, table_of
 
-from milepost.core.types import Array, Table, Variable
+from milepost.core.types import Array, Overrides, Table, Variable
 from milepost.errors import Mismatch
 from milepost.restore.matching import adopt, restore
-from milepost.restore.overrides import ByHand
 
 W, B, M = np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(3, dtype=np.float32), np.full(3, 9, np.float32)
 NORM = [
@@ -67,48 +66,48 @@ def test_a_model_that_has_the_average_itself_gets_it_as_a_raw_variable(tmp_path:
     "renames",
     [{"old/w": "fc/w", "old/b": "fc/b"}, {"old/": "fc/"}, {"old/w": "fc/w", "old/": "fc/"}, {"old/": "fc/", "o": "p"}],
 )
-def test_renames_by_hand_reach_averages_too(renames: dict[str, str], tmp_path: Path) -> None:
+def test_renames_of_the_user_reach_averages_too(renames: dict[str, str], tmp_path: Path) -> None:
     held = {name.replace("fc/", "old/"): array for name, array in {**RAW, **AVERAGED}.items()}
-    by_hand = ByHand(renames)
+    overrides = Overrides(renames)
     if "o" in renames:  # a name of its own, not the beginning of one
         with pytest.raises(Mismatch, match=r"restore=\{'o': 'p'\} renames what the checkpoint does not hold"):
-            restore(table(tmp_path, held), NORM, "raw", by_hand=by_hand)
+            restore(table(tmp_path, held), NORM, "raw", overrides=overrides)
         return
-    whole, plain = table(tmp_path, held), restore(table(tmp_path, held), NORM, "raw", by_hand=by_hand)
+    whole, plain = table(tmp_path, held), restore(table(tmp_path, held), NORM, "raw", overrides=overrides)
     equal(plain, RAW)
-    equal(restore(whole, NORM, "ema", by_hand=by_hand), {"fc/w": W + 1, "fc/b": B + 1, "norm/mean": M})
-    assert plain.notes["by_hand"] == {"restore": renames}
+    equal(restore(whole, NORM, "ema", overrides=overrides), {"fc/w": W + 1, "fc/b": B + 1, "norm/mean": M})
+    assert plain.notes["overrides"] == {"restore": renames}
     assert plain.digest == restore(table(tmp_path, RAW), NORM, "raw").digest
 
 
 def test_everything_below_the_top_may_move(tmp_path: Path) -> None:
     variables = [Variable("tower/fc/w", "float32", (2, 3)), Variable("tower/fc/b", "float32", (3,))]
     held = table(tmp_path, {"fc/w": W, "fc/b": B})
-    equal(restore(held, variables, "raw", by_hand=ByHand({"": "tower/"})), {"tower/fc/w": W, "tower/fc/b": B})
+    equal(restore(held, variables, "raw", overrides=Overrides({"": "tower/"})), {"tower/fc/w": W, "tower/fc/b": B})
 
 
 def test_two_names_do_not_become_one(tmp_path: Path) -> None:
     with pytest.raises(Mismatch, match=r"'fc/w' and 'old/w' both become 'fc/w'; name one of them in ignore"):
-        restore(table(tmp_path, RAW, {"old/w": W}), NORM, "raw", by_hand=ByHand({"old/w": "fc/w"}))
+        restore(table(tmp_path, RAW, {"old/w": W}), NORM, "raw", overrides=Overrides({"old/w": "fc/w"}))
 
 
 def test_kept_variables_stay_as_built_whatever_the_checkpoint_holds(tmp_path: Path) -> None:
-    by_hand = ByHand(keep=("fc/*",), built=built)
+    overrides = Overrides(keep=("fc/*",), built=built)
     expected = {"fc/w": W * 0, "fc/b": B * 0, "norm/mean": M}
     for held in (RAW, {"norm/mean": M}, {**RAW, "fc/w": np.zeros(7, np.float32)}):
-        found = restore(table(tmp_path, held), NORM, "raw", by_hand=by_hand)
+        found = restore(table(tmp_path, held), NORM, "raw", overrides=overrides)
         equal(found, expected)
         assert found.notes["missing"] == {"variables": 2, "of": 3, "names": ["fc/w", "fc/b"]}
         assert found.digest != restore(table(tmp_path, expected), NORM, "raw").digest
     with pytest.raises(Mismatch, match="1 of 1 variables are missing: norm/mean"):
-        restore(table(tmp_path, {"fc/w": W, "fc/b": B, "x": W}), NORM, "raw", by_hand=by_hand)
+        restore(table(tmp_path, {"fc/w": W, "fc/b": B, "x": W}), NORM, "raw", overrides=overrides)
 
 
 def test_ignored_tensors_are_not_unexpected(tmp_path: Path) -> None:
     held = table(tmp_path, RAW, {"Aux/a": W, "Aux/b": W, "rest": W})
     with pytest.raises(Mismatch, match="1 tensors are unexpected: rest"):
-        restore(held, NORM, "raw", by_hand=ByHand(ignore=("Aux/*",)))
-    equal(restore(held, NORM, "raw", by_hand=ByHand(ignore=("Aux/*", "rest"))), RAW)
+        restore(held, NORM, "raw", overrides=Overrides(ignore=("Aux/*",)))
+    equal(restore(held, NORM, "raw", overrides=Overrides(ignore=("Aux/*", "rest"))), RAW)
 
 
 def test_what_a_user_restored_is_as_strict() -> None:
@@ -116,8 +115,8 @@ def test_what_a_user_restored_is_as_strict() -> None:
     assert plain.notes["place"] == "init_fn mine"
     with pytest.raises(Mismatch, match=r"init_fn mine left 1 of 3 variables without a value: fc/b; it must"):
         adopt({"fc/w": W, "norm/mean": M}, NORM, "init_fn mine")
-    kept = adopt({"norm/mean": M}, NORM, "init_fn mine", ByHand(keep=("fc/*",), built=built))
+    kept = adopt({"norm/mean": M}, NORM, "init_fn mine", Overrides(keep=("fc/*",), built=built))
     equal(kept, {"fc/w": W * 0, "fc/b": B * 0, "norm/mean": M})
     assert kept.digest != plain.digest
     with pytest.raises(Mismatch, match="restored fc/w, fc/b, which keep"):
-        adopt(RAW, NORM, "init_fn mine", ByHand(keep=("fc/*",), built=built))
+        adopt(RAW, NORM, "init_fn mine", Overrides(keep=("fc/*",), built=built))

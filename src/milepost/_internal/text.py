@@ -1,6 +1,7 @@
 """Text for people: natural order, lists with a limit."""
 
 import re
+from collections.abc import Sequence
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -21,3 +22,13 @@ def counted(count: int, thing: str) -> str:
     ('1 record', '1,200 records')
     """
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
+    """Join the first items, and count the others.
+
+    >>> listed(["a", "b", "c"], 2), listed(["a", "b"], 2)
+    ('a, b and 1 more', 'a, b')
+    """
+    others = len(items) - most
+    return separator.join(items[:most]) + (f" and {others:,} more" if others > 0 else "")

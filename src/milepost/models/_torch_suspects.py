@@ -1,8 +1,8 @@
 """What in a PyTorch module makes a prediction depend on chance, on its neighbours, or on earlier calls.
 
 One prediction is watched: which functions draw numbers or use a batch's own statistics, and on which line of whose
-code; which submodules are in training mode; which buffers change.  Only for messages, once a proof has failed.  That
-buffers change is looked for during every proof: what a prediction leaves behind may show only after many of them.
+code; which submodules are in training mode; which buffers change.  Only for messages, once a model check has failed.  That
+buffers change is looked for in every model check: what a prediction leaves behind may show only after many of them.
 """
 
 import inspect
@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+from milepost._internal.text import listed
 
 _PACKAGES = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.dirname(__file__)) + os.sep)
 _DRAWING = frozenset(
@@ -39,10 +41,10 @@ def suspects(module: torch.nn.Module, predict: Callable[[], Any]) -> list[str]:
     found = list(dict.fromkeys(watch.seen))
     training = list(_in_training(module))
     if training:
-        found.append(f"in training mode though eval() was called: {_listed(training)}")
+        found.append(f"in training mode though eval() was called: {listed(training)}")
     changed = [name for name, tensor in _state(module).items() if name in before and _differ(before[name], tensor)]
     if changed:
-        found.append(f"changed by the forward pass: {_listed(changed)}")
+        found.append(f"changed by the forward pass: {listed(changed)}")
     return found
 
 
@@ -123,7 +125,3 @@ def _differ(one: torch.Tensor, two: torch.Tensor) -> bool:
     if one.shape != two.shape or one.dtype != two.dtype:
         return True
     return bool(((one != two) & ~((one != one) & (two != two))).any())  # noqa: PLR0124 - NaN is what differs from itself
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core.types import Array, Json, Variable
+from milepost._internal.text import listed
+from milepost.core.types import Array, Json, Overrides, Variable
 from milepost.errors import Corrupt, DataError, Mismatch, MissingExtra, ModelFailed, OutOfMemory, UsageError
-from milepost.restore.overrides import ByHand
+from milepost.restore.overrides import kept_by, overrides_of, spec_of_overrides
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: how TensorFlow was compiled is no news
 try:
@@ -55,8 +56,8 @@ class GraphModel:
 
     Variables are the global ones under the names of `tf.train.Saver`: a partitioned one is one variable under its own
     name. Those that the outputs do not depend on (a step, an optimizer's slots) may be in a checkpoint or not. Local
-    variables and tables are initialised. What the outputs depend on is restored strictly; what a user says otherwise
-    is part of what an evaluation is known by:
+    variables and tables are initialised. What the outputs depend on is restored strictly; what the user says otherwise
+    is part of the evaluation's key:
 
     - `restore={"checkpoint/name": "graph/name"}` renames; both may be scopes: `{"old/": "new/"}`, `{"": "tower/"}`.
     - `keep=("logits/*",)` leaves variables as built (under a fixed seed): the result is marked PARTIAL.
@@ -94,7 +95,7 @@ class GraphModel:
         self._inputs = _declared(inputs)
         self._feeds = _scalars(feeds or {}, self._inputs)
         self._device = _device(device)
-        self.by_hand = ByHand.of(restore, keep, ignore, self.initial)
+        self.overrides = overrides_of(restore, keep, ignore, self.initial)
         if init_fn is not None and (not callable(init_fn) or restore or ignore):
             raise UsageError(
                 "init_fn is a function of a session and a checkpoint's prefix, and restores by its own rules: restore "
@@ -179,31 +180,31 @@ class GraphModel:
 
     def on(self, device: str) -> "GraphModel":
         """Return the same model for another device ("cpu", "gpu", "gpu:1"), with a graph of its own."""
-        by_hand, own = self.by_hand, self.restorer
+        overrides, own = self.overrides, self.restorer
         return GraphModel(
             self._function,
             self._inputs,
             feeds=self._feeds,
-            restore=by_hand.renames,
-            keep=by_hand.keep,
-            ignore=by_hand.ignore,
+            restore=overrides.renames,
+            keep=overrides.keep,
+            ignore=overrides.ignore,
             init_fn=own and own.init_fn,
             device=device,
         )
 
     def spec(self) -> dict[str, Json]:
-        """Return what was said by hand: part of what an evaluation is known by; {} where nothing was.
+        """Return what the user declared: part of the evaluation's key; {} where he declared nothing.
 
         >>> inputs = {"x": (tf.float32, [None])}
         >>> GraphModel(lambda x: x, inputs, feeds={"is_training": False}, restore={"old/w": "w"}).spec()
         {'name': 'tf1', 'restore': {'old/w': 'w'}, 'feeds': {'is_training': False}}
         """
-        told = self.by_hand.spec()
+        declared = spec_of_overrides(self.overrides)
         if self._feeds:
-            told["feeds"] = {name: value.item() for name, value in self._feeds.items()}
+            declared["feeds"] = {name: value.item() for name, value in self._feeds.items()}
         if self.restorer is not None:
-            told["init_fn"] = self.restorer.called
-        return {"name": self.name, **told} if told else {}
+            declared["init_fn"] = self.restorer.called
+        return {"name": self.name, **declared} if declared else {}
 
     def environment(self) -> dict[str, Json]:
         """Return framework, version, device, threads within an operation, and whether oneDNN's kernels are used."""
@@ -238,10 +239,12 @@ class GraphModel:
         if self._graph is None:
             built = build(self._function, self._inputs, self._feeds, self._device)
             names = {item.name for item in built.variables}
-            for said, wanted in (("restore", self.by_hand.renames.values()), ("keep", self.by_hand.keep)):
+            for keyword, wanted in (("restore", self.overrides.renames.values()), ("keep", self.overrides.keep)):
                 for name in wanted:
                     if not _is_met(name, names):
-                        raise UsageError(f"{said} names {name!r}, which the graph does not have; it has {_some(names)}")
+                        raise UsageError(
+                            f"{keyword} names {name!r}, which the graph does not have; it has {listed(sorted(names))}"
+                        )
             self._graph = built
         return self._graph
 
@@ -318,14 +321,9 @@ def _device(device: str) -> str:
 
 
 def _is_met(name: str, names: Iterable[str]) -> bool:
-    """Tell whether a name, scope or pattern of the user's meets one of the graph's names."""
-    probe = ByHand(keep=(f"{name}*" if name == "" or name.endswith("/") else name,))
-    return bool(probe.kept(names))
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+    """Tell whether a name, scope or pattern of the user's is, or holds, one of the graph's names."""
+    probe = Overrides(keep=(f"{name}*" if name == "" or name.endswith("/") else name,))
+    return bool(kept_by(probe, names))
 
 
 def _initialised(built: Built) -> dict[str, Array]:

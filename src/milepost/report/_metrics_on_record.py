@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from milepost._internal.text import listed
 from milepost.errors import UsageError
 from milepost.registry import load
 
 _DIRECTIONS = ("higher", "lower")
-_SHOWN = 20
 
 
 def recorded(store: Any, metric: str, weights: str | None = None) -> dict[str, Any]:
@@ -36,8 +36,7 @@ def check_slice(index: Any, wanted: str) -> None:
     there = index.slices()
     if wanted == "all" or wanted in there or any(item.startswith(f"{wanted}=") for item in there):
         return
-    listed = ", ".join(there[:_SHOWN]) + (f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else "")
-    raise UsageError(f"--slice {wanted}: no such slice is on record; there are: {listed or 'none'}")
+    raise UsageError(f"--slice {wanted}: no such slice is on record; there are: {listed(there, 20) or 'none'}")
 
 
 def direction_of(payload: dict[str, Any]) -> str:

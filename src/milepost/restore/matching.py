@@ -1,9 +1,9 @@
 """Tensors to variables, for every format and every framework: every variable exactly once, or a reason why not.
 
 A checkpoint keeps its weights at top level or under a wrapper (`state_dict`, `model_state_dict`, ...), and may hold
-several variants of them (`variants.py`).  Nothing is restored in part: names that are missing, unexpected or misshapen
-are refused, with the nearest names.  Only where missing ones are allowed, or named by hand, do these keep the values
-that the model was built with, and the result says so for ever.
+several variants of them (`variants`).  Nothing is restored in part: names that are missing, unexpected or misshapen
+are refused, with the nearest names.  Only where the user allows for missing variables, or names them, do these keep
+the values that the model was built with; every result then says so.
 """
 
 import difflib
@@ -16,10 +16,11 @@ import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with Nu
 import numpy as np
 
 from milepost._internal.serialization import digest
+from milepost._internal.text import listed
 from milepost.checkpoints.mapping import map_tensor
-from milepost.core.types import Array, Table, Tensor, Variable
+from milepost.core.types import Array, Overrides, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights
-from milepost.restore.overrides import ByHand
+from milepost.restore.overrides import kept_by, spec_of_overrides
 from milepost.restore.prefixes import Beside, beside, by_scheme, renamings
 from milepost.restore.variants import Candidate, absent, averaging, candidates
 
@@ -54,17 +55,17 @@ def restore(
     variables: Sequence[Variable] | None,
     variant: str,
     initial: Initial | None = None,
-    by_hand: ByHand | None = None,
+    overrides: Overrides | None = None,
 ) -> Restored:
     """Match a checkpoint's tensors to variables and map their bytes.
 
     With `variables` None the function takes all tensors of the one set there is, under their own names.  `initial`
-    allows for missing variables, and gives their values; `by_hand` tells other names, and which variables keep theirs.
-    Then `notes["missing"]` tells which do, and the digest differs from that of any whole checkpoint.
+    allows for missing variables, and gives their values; `overrides` may rename, and name variables that keep theirs.
+    Then `notes["missing"]` names these, and the digest differs from that of any whole checkpoint.
     Raises Mismatch (names, shapes or kinds), NonfiniteWeights, and what mapping the bytes raises.
     """
-    sets = candidates(table, variant, variables, by_hand)
-    chosen = _choose(sets, _restorable(variables, by_hand), variant, partial=initial is not None)
+    sets = candidates(table, variant, variables, overrides)
+    chosen = _choose(sets, _restorable(variables, overrides), variant, partial=initial is not None)
     if variables is None:
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
     arrays, told = _arrays(chosen.tensors, variables)
@@ -75,37 +76,37 @@ def restore(
     if chosen.renamed:
         notes["names"] = chosen.renamed
     notes |= {key: _cut(items) for key, items in told.items() if items}
-    return _restored_of(arrays, notes, variables, initial, by_hand)
+    return _restored_of(arrays, notes, variables, initial, overrides)
 
 
 def adopt(
-    arrays: Mapping[str, Array], variables: Sequence[Variable], place: str, by_hand: ByHand | None = None
+    arrays: Mapping[str, Array], variables: Sequence[Variable], place: str, overrides: Overrides | None = None
 ) -> Restored:
     """Take the values that a model's user restored by means of his own (`place` names them), as `restore` would.
 
-    Raises Mismatch for a variable that got none, or got one although `by_hand` says that it keeps its own, and
+    Raises Mismatch for a variable that got none, or got one although `overrides` says that it keeps its own, and
     NonfiniteWeights.
     """
-    wanted = _restorable(variables, by_hand) or []
+    wanted = _restorable(variables, overrides) or []
     missing = [name for name in _families(wanted) if name not in arrays]
     if missing:
         raise Mismatch(
             f"{place} left {len(missing)} of {len(_families(wanted))} variables without a value: "
-            f"{_listed(missing, ())}; it must restore all, or keep=(...) names those that keep what they are built with"
+            f"{listed(missing)}; it must restore all, or keep=(...) names those that keep what they are built with"
         )
     spared = [item.name for item in variables if item not in wanted and item.name in arrays]
     if spared:
-        raise Mismatch(f"{place} restored {_listed(spared, ())}, which keep=(...) says to leave as built")
+        raise Mismatch(f"{place} restored {listed(spared)}, which keep=(...) says to leave as built")
     for name, array in arrays.items():
         _check_finite(name, array)
-    return _restored_of(dict(arrays), {"place": place, "variables": len(arrays)}, variables, None, by_hand)
+    return _restored_of(dict(arrays), {"place": place, "variables": len(arrays)}, variables, None, overrides)
 
 
-def _restorable(variables: Sequence[Variable] | None, by_hand: ByHand | None) -> Sequence[Variable] | None:
+def _restorable(variables: Sequence[Variable] | None, overrides: Overrides | None) -> Sequence[Variable] | None:
     """Return the variables but for those that keep their values whatever the checkpoint holds."""
-    if variables is None or by_hand is None:
+    if variables is None or overrides is None:
         return variables
-    kept = by_hand.kept(item.name for item in variables)
+    kept = kept_by(overrides, (item.name for item in variables))
     return [item for item in variables if item.name not in kept]
 
 
@@ -114,13 +115,13 @@ def _restored_of(
     notes: dict[str, object],
     variables: Sequence[Variable],
     initial: Initial | None,
-    by_hand: ByHand | None,
+    overrides: Overrides | None,
 ) -> Restored:
     """Complete arrays by the values that variables keep, and digest them."""
     missing = [owner for owner in _families(variables) if owner not in arrays]
-    values = initial if initial is not None or by_hand is None else by_hand.built
-    if by_hand:
-        notes["by_hand"] = by_hand.spec()
+    values = initial if initial is not None or overrides is None else overrides.built
+    if overrides:
+        notes["overrides"] = spec_of_overrides(overrides)
     if missing and values is not None:
         arrays |= _kept(values, missing, variables)
         notes["missing"] = {"variables": len(missing), "of": len(_families(variables)), "names": missing}
@@ -162,7 +163,7 @@ def _kept(initial: Initial, missing: Sequence[str], variables: Sequence[Variable
 
 
 def _cut(items: list[str]) -> list[str]:
-    return items[:_SHOWN] + ([f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else [])
+    return items[:_SHOWN] + [f"and {len(items) - _SHOWN} more"] * (len(items) > _SHOWN)
 
 
 def _choose(sets: list[Candidate], variables: Sequence[Variable] | None, variant: str, *, partial: bool) -> Candidate:
@@ -245,7 +246,7 @@ def _advice(found: Beside) -> str:
     prefix = found.prefixes[0]
     attributes = ", ".join(dict.fromkeys(name.partition(".")[0] for name in (prefix, *found.outside)))
     more = (
-        f"{len(found.outside)} tensors are unexpected: {_listed(list(found.outside), ())}"
+        f"{len(found.outside)} tensors are unexpected: {listed(found.outside)}"
         if found.outside
         else "that is no prefix that wrappers are known for"
     )
@@ -285,7 +286,7 @@ def _differences(candidate: Candidate, variables: Sequence[Variable]) -> list[st
         return _unfit(candidate, variables)
     unexpected = _unexpected(candidate, variables)
     count = f"{len(missing)} of {len(_families(variables))} variables are missing"
-    return [f"{count}: {_listed(missing, unexpected)}", *_unfit(candidate, variables)]
+    return [f"{count}: {_with_nearest(missing, unexpected)}", *_unfit(candidate, variables)]
 
 
 def _unexpected(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
@@ -306,11 +307,9 @@ def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
     said = []
     if unexpected:
         near = _missing(have, variables)
-        said.append(f"{len(unexpected)} tensors are unexpected: {_listed(unexpected, near)}")
+        said.append(f"{len(unexpected)} tensors are unexpected: {_with_nearest(unexpected, near)}")
     if misshapen:
-        said.append(
-            ", ".join(misshapen[:_SHOWN]) + (f" and {len(misshapen) - _SHOWN} more" * (len(misshapen) > _SHOWN))
-        )
+        said.append(listed(misshapen))
     return said
 
 
@@ -325,14 +324,11 @@ def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     return " (transposed?)" if transposed else ""
 
 
-def _listed(names: list[str], others: Iterable[str]) -> str:
-    pool = list(others)[:1000]
-    said = []
-    for name in names[:_SHOWN]:
-        near = difflib.get_close_matches(name, pool, n=1, cutoff=0.5)
-        said.append(f"{name} (nearest: {near[0]})" if near else name)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(said) + more
+def _with_nearest(names: list[str], others: Sequence[str]) -> str:
+    """List names, each with the nearest of the others."""
+    near = [difflib.get_close_matches(name, others[:1000], n=1, cutoff=0.5) for name in names[:_SHOWN]]
+    marked = [f"{name} (nearest: {found[0]})" if found else name for name, found in zip(names, near, strict=False)]
+    return listed([*marked, *names[_SHOWN:]], _SHOWN)
 
 
 def _fit(array: Array, variable: Variable, casts: list[str]) -> Array:

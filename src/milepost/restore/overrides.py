@@ -1,102 +1,80 @@
-"""What a user said by hand of how a checkpoint's names fit a model's: recorded with every result, and part of its key.
-
-An adapter that lets its user say so has an attribute `by_hand`; `restore.py` follows it.
-"""
+"""How a user maps a checkpoint's names to a model's: the rules of `core.types.Overrides`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Self
 
-from milepost.core.types import Array, Json
+from milepost.core.types import Array, Json, Overrides
 from milepost.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class ByHand:
-    """Renames, variables that keep what they were built with, and tensors that the model has no use for.
+def overrides_of(
+    restore: Mapping[str, str] | None,
+    keep: Iterable[str],
+    ignore: Iterable[str],
+    built: Callable[[Sequence[str]], Mapping[str, Array]],
+) -> Overrides:
+    """Check what a user hands to an adapter, and return it; UsageError for what is no name, pattern or rename."""
+    for keyword, names in (("keep", keep), ("ignore", ignore)):
+        if isinstance(names, str):
+            raise UsageError(f"{keyword} is a list of names or patterns; found the text {names!r}: write [{names!r}]")
+    for old, new in (restore or {}).items():
+        if not (isinstance(old, str) and isinstance(new, str)) or _is_scope(old) != _is_scope(new) or old == new:
+            raise UsageError(
+                f"restore={{{old!r}: {new!r}}}: expected a checkpoint's name and a variable's, or two scopes that end "
+                "in '/' (or are '', the top)"
+            )
+    return Overrides(dict(restore or {}), tuple(keep), tuple(ignore), built)
 
-    `renames` lead from a checkpoint's name to the variable's; where both end in "/", or one does and the other is "",
-    from everything below one scope to another.  `keep` and `ignore` are names or glob patterns: of variables that are
-    not restored, whatever the checkpoint holds, and of tensors of the checkpoint.  `built` gives the kept values.
 
-    >>> by_hand = ByHand({"old/": "new/", "w": "dense/kernel"}, ignore=("Aux/*",))
-    >>> by_hand.renamed(["old/b", "w", "Aux/w", "c"])
+def spec_of_overrides(overrides: Overrides) -> dict[str, Json]:
+    """Return what the user gave, as plain data; {} where he gave nothing.
+
+    >>> spec_of_overrides(Overrides(keep=("logits/*",)))
+    {'keep': ['logits/*']}
+    """
+    given: dict[str, Json] = {
+        "restore": dict(overrides.renames),
+        "keep": sorted(overrides.keep),
+        "ignore": sorted(overrides.ignore),
+    }
+    return {key: value for key, value in given.items() if value}
+
+
+def renamed_by(overrides: Overrides, names: Iterable[str]) -> dict[str, str]:
+    """Return the model's name for each of a checkpoint's; ignored ones are left out.
+
+    >>> overrides = Overrides({"old/": "new/", "w": "dense/kernel"}, ignore=("Aux/*",))
+    >>> renamed_by(overrides, ["old/b", "w", "Aux/w", "c"])
     {'old/b': 'new/b', 'w': 'dense/kernel', 'c': 'c'}
     """
+    return {name: _renamed(overrides.renames, name) for name in names if not _matches(name, overrides.ignore)}
 
-    renames: Mapping[str, str] = field(default_factory=dict)
-    keep: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    built: Callable[[Sequence[str]], Mapping[str, Array]] | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse renames that are none."""
-        for old, new in self.renames.items():
-            if not (isinstance(old, str) and isinstance(new, str)) or _is_scope(old) != _is_scope(new) or old == new:
-                raise UsageError(
-                    f"restore={{{old!r}: {new!r}}}: expected a checkpoint's name and a variable's, or two scopes that "
-                    "end in '/' (or are '', the top)"
-                )
+def kept_by(overrides: Overrides, names: Iterable[str]) -> set[str]:
+    """Return which of these variables keep what they were built with."""
+    return {name for name in names if _matches(name, overrides.keep)}
 
-    @classmethod
-    def of(
-        cls,
-        restore: Mapping[str, str] | None,
-        keep: Iterable[str],
-        ignore: Iterable[str],
-        built: Callable[[Sequence[str]], Mapping[str, Array]],
-    ) -> Self:
-        """Take what a user handed to an adapter; UsageError for what is no name or pattern."""
-        for said, names in (("keep", keep), ("ignore", ignore)):
-            if isinstance(names, str):
-                raise UsageError(f"{said} is a list of names or patterns; found the text {names!r}: write [{names!r}]")
-        return cls(dict(restore or {}), tuple(keep), tuple(ignore), built)
 
-    def __bool__(self) -> bool:
-        """Tell whether anything was said."""
-        return bool(self.renames or self.keep or self.ignore)
+def unused_renames(overrides: Overrides, names: Iterable[str]) -> list[str]:
+    """Return the renames that apply to none of a checkpoint's names."""
+    there = list(names)
+    return [old for old in overrides.renames if not any(_applies(old, name) for name in there)]
 
-    def renamed(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the model's name for each of a checkpoint's; ignored ones are left out."""
-        return {name: self._renamed(name) for name in names if not _matches(name, self.ignore)}
 
-    def kept(self, names: Iterable[str]) -> set[str]:
-        """Return which of these variables keep what they were built with."""
-        return {name for name in names if _matches(name, self.keep)}
-
-    def idle(self, names: Iterable[str]) -> list[str]:
-        """Return the renames that none of a checkpoint's names meets."""
-        there = list(names)
-        return [old for old in self.renames if not any(_meets(name, old) for name in there)]
-
-    def spec(self) -> dict[str, Json]:
-        """Return what was said, as plain data.
-
-        >>> ByHand(keep=("logits/*",)).spec()
-        {'keep': ['logits/*']}
-        """
-        told: dict[str, Json] = {
-            "restore": dict(self.renames),
-            "keep": sorted(self.keep),
-            "ignore": sorted(self.ignore),
-        }
-        return {key: value for key, value in told.items() if value}
-
-    def _renamed(self, name: str) -> str:
-        if name in self.renames:
-            return self.renames[name]
-        # The longest scope is the nearest.
-        scopes = [old for old in self.renames if _is_scope(old) and name.startswith(old)]
-        scope = max(scopes, key=len, default=None)
-        return name if scope is None else self.renames[scope] + name[len(scope) :]
+def _renamed(renames: Mapping[str, str], name: str) -> str:
+    if name in renames:
+        return renames[name]
+    # The longest scope is the nearest.
+    scopes = [old for old in renames if _is_scope(old) and name.startswith(old)]
+    scope = max(scopes, key=len, default=None)
+    return name if scope is None else renames[scope] + name[len(scope) :]
 
 
 def _is_scope(name: str) -> bool:
     return name == "" or name.endswith("/")
 
 
-def _meets(name: str, old: str) -> bool:
+def _applies(old: str, name: str) -> bool:
     return name == old or (_is_scope(old) and name.startswith(old))
 
 

@@ -7,9 +7,10 @@ last kind not every variable has one (batch normalisation's statistics have none
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from milepost.core.types import Table, Tensor, Variable
+from milepost._internal.text import listed
+from milepost.core.types import Overrides, Table, Tensor, Variable
 from milepost.errors import Mismatch
-from milepost.restore.overrides import ByHand
+from milepost.restore.overrides import kept_by, renamed_by, unused_renames
 
 _EMA_GROUPS = ("ema", "model_ema", "ema_model", "ema_state_dict", "ema_weights")
 _EMA_PREFIXES = ("ema/", "ema.")
@@ -18,7 +19,6 @@ _SWAPPED = "current_model_state"
 """Lightning's WeightAveraging keeps the raw weights here, and the averaged ones under `state_dict`."""
 _AVERAGED_COUNT = "n_averaged"
 """How many models torch's AveragedModel has taken in: a count beside its weights."""
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Candidate:
 
 
 def candidates(
-    table: Table, variant: str, variables: Sequence[Variable] | None = None, by_hand: ByHand | None = None
+    table: Table, variant: str, variables: Sequence[Variable] | None = None, overrides: Overrides | None = None
 ) -> list[Candidate]:
     """Return the sets of tensors of role weights that a variant could mean, each with the names freed of EMA marks.
 
-    Names are the model's as far as its user said so; what he said to be kept or ignored is left out.  Mismatch where
-    that makes one name of two, or names what no set holds.
+    The user's overrides give names, and leave out what the model keeps or ignores.  Raises Mismatch where they make one
+    name of two, or name what no set holds.
     """
     wanted = {item.name for item in variables or ()}
     groups: dict[str, dict[str, dict[str, Tensor]]] = {"raw": {}, "ema": {}}
@@ -58,7 +58,7 @@ def candidates(
         _set(place, tensors, groups["raw"] if variant == "ema" else {})
         for place, tensors in sorted(groups.get(variant, {}).items())
     ]
-    return sets if by_hand is None or not sets else _by_hand(sets, by_hand, wanted)
+    return sets if overrides is None or not sets else _overridden(sets, overrides, wanted)
 
 
 def is_swapped(table: Table) -> bool:
@@ -85,11 +85,7 @@ def averaging(table: Table, chosen: Candidate, variables: Sequence[Variable]) ->
         )
     names = sorted(chosen.standing_in)
     count = len(chosen.tensors) - len(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (
-        f"{count} of {len(chosen.tensors)} tensors are averages; raw ones stand in for the others: "
-        f"{', '.join(names[:_SHOWN])}{more}"
-    )
+    return f"{count} of {len(chosen.tensors)} tensors are averages; raw ones stand in for the others: {listed(names)}"
 
 
 def absent(variant: str) -> str:
@@ -122,17 +118,17 @@ def _set(place: str, tensors: Mapping[str, Tensor], raw: Mapping[str, Mapping[st
     return Candidate(place, {**beside, **tensors}, standing_in=frozenset(beside.keys() - tensors.keys()))
 
 
-def _by_hand(sets: Sequence[Candidate], by_hand: ByHand, wanted: set[str]) -> list[Candidate]:
-    idle = by_hand.idle(name for item in sets for name in item.tensors)
-    if idle:
+def _overridden(sets: Sequence[Candidate], overrides: Overrides, wanted: set[str]) -> list[Candidate]:
+    unused = unused_renames(overrides, (name for item in sets for name in item.tensors))
+    if unused:
         raise Mismatch(
-            f"restore={{{idle[0]!r}: {by_hand.renames[idle[0]]!r}}} renames what the checkpoint does not hold; it "
-            f"holds {_listed(sorted(sets[0].tensors))}"
+            f"restore={{{unused[0]!r}: {overrides.renames[unused[0]]!r}}} renames what the checkpoint does not hold; "
+            f"it holds {listed(sorted(sets[0].tensors))}"
         )
     found = []
     for item in sets:
-        names = by_hand.renamed(item.tensors)
-        kept = by_hand.kept({*names.values()} & wanted)
+        names = renamed_by(overrides, item.tensors)
+        kept = kept_by(overrides, {*names.values()} & wanted)
         olds: dict[str, str] = {}
         for old, new in names.items():
             if new in olds:
@@ -146,7 +142,3 @@ def _by_hand(sets: Sequence[Candidate], by_hand: ByHand, wanted: set[str]) -> li
         if tensors:
             found.append(replace(item, tensors=tensors, standing_in=standing))
     return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -7,6 +7,7 @@ from functools import cache
 import ml_dtypes
 import numpy as np
 
+from milepost._internal.text import listed
 from milepost.core.types import Extent, Tensor
 from milepost.errors import CheckpointError, Corrupt, Unsafe, Unsupported
 
@@ -19,7 +20,6 @@ UNSAFE = "unsafe: "
 EXPANSION = 20
 EXPANSION_FLOOR = 256 << 20
 _DIMENSIONS = 64
-_SHOWN = 5
 
 
 @cache
@@ -86,10 +86,8 @@ def unread(tensors: Sequence[Tensor]) -> list[str]:
     ['cannot be read, and is refused where the model needs it: w (a sparse tensor)']
     """
     odd = [item for item in tensors if not is_readable(item.where)]
-    reasons = [item.where.encoding.removeprefix(UNSUPPORTED).removeprefix(UNSAFE) for item in odd[:_SHOWN]]
-    listed = ", ".join(f"{item.name} ({why})" for item, why in zip(odd, reasons, strict=False))
-    more = f" and {len(odd) - _SHOWN:,} more" if len(odd) > _SHOWN else ""
-    return [f"cannot be read, and is refused where the model needs it: {listed}{more}"] if odd else []
+    named = [f"{item.name} ({item.where.encoding.removeprefix(UNSUPPORTED).removeprefix(UNSAFE)})" for item in odd]
+    return [f"cannot be read, and is refused where the model needs it: {listed(named)}"] if odd else []
 
 
 def affordable(nbytes: int, file_size: int) -> bool:

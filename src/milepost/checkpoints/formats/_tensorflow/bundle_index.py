@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from milepost._internal.text import listed
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import is_whole, open_table
 from milepost.checkpoints._files.bounded import AGAIN, CUT, HEADER_LIMIT, OpenFile, opened, per_file
@@ -18,7 +19,6 @@ from milepost.checkpoints.names import INDEX
 from milepost.errors import Corrupt, Unsupported
 
 _SHARDS = 100_000  # their numbers have five digits
-_SHOWN = 3
 _VERSION = 1
 _HEAD = 4096
 
@@ -83,8 +83,7 @@ def lacking(path: str, shards: int, needed: dict[int, int]) -> str | None:
             said.append(f"{os.path.basename(shard)} has {have:,} of {size:,} bytes, {size - have:,} are missing")
     if not said:
         return None
-    more = f", and {len(said) - _SHOWN:,} more" if len(said) > _SHOWN else ""
-    return f"{path}: {CUT}: {'; '.join(said[:_SHOWN])}{more}{AGAIN}"
+    return f"{path}: {CUT}: {listed(said, 3, '; ')}{AGAIN}"
 
 
 def index_of(file: OpenFile) -> BundleIndex:

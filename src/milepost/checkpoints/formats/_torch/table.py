@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from milepost._internal.text import listed
 from milepost.checkpoints._files.bounded import OpenFile
 from milepost.checkpoints._files.layout import dtype_of, is_contiguous, missing, span, unsafe
 from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of
@@ -11,8 +12,6 @@ from milepost.checkpoints.formats._torch.storages import View
 from milepost.checkpoints.formats._torch.walk import top, walk
 from milepost.core.types import Extent, Tensor
 from milepost.errors import Unsafe
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +31,9 @@ def tensors_of(places: StoragePlaces, value: Any, foreign: Sequence[str] = ()) -
     """
     tensors = tuple(_tensor(places, *row) for row in walk(value, places.file.path))
     if foreign and not tensors:
-        more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         raise Unsafe(
             f"{places.file.path}: holds no tensors that can be read without running code: it names "
-            f"{', '.join(foreign[:_SHOWN])}{more}, which was not run; save the weights with "
+            f"{listed(foreign)}, which was not run; save the weights with "
             "torch.save(model.state_dict())"
         )
     return tensors

@@ -1,11 +1,10 @@
-"""The loop, the proof and the scoring: same columns, same bits; what batch sizes change; both estimators."""
+"""The loop and the scoring: same columns, same bits; parts on the grid; both estimators."""
 
 import random
 import shutil
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests._material import (
     CLASSES,
-    FEATURES,
     Counted,
     checkpoints,
-    columns_of,
     contents,
     evaluation_of,
     examples,
@@ -30,13 +27,12 @@ from tests._material import (
 import milepost.loop.evaluate
 from milepost._internal.serialization import canonical
 from milepost.core.protocols import Metric
-from milepost.core.types import Array, Column, Columns, Failure, Part, Value
+from milepost.core.types import Array, Failure, Part
 from milepost.data.arrays import Arrays
 from milepost.data.batches import Batches
-from milepost.errors import DataError, StochasticModel
+from milepost.errors import DataError
 from milepost.loop.evaluate import Pass, evaluate
-from milepost.loop.model_check import prove
-from milepost.metrics._states import Tally, from_bytes
+from milepost.metrics._states import from_bytes
 from milepost.metrics.calibration import CalibrationError
 from milepost.metrics.confusion import Confusion
 from milepost.metrics.cross_entropy import CrossEntropy
@@ -87,7 +83,7 @@ def test_same_columns_same_bits_over_orders_parts_and_merge_trees(
         assert bits(metric, states[0]) == bits(metric, whole)
 
 
-def test_engines_parts_and_residents_give_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_and_checkpoints_a_pass_give_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = checkpoints(tmp_path / "lenet", 1, 2, 3)
     evaluation = evaluation_of(2000, metrics=METRICS)
     go(evaluation, folder, store=tmp_path / "one")
@@ -98,48 +94,6 @@ def test_engines_parts_and_residents_give_the_same_store(tmp_path: Path, monkeyp
     one = contents(tmp_path / "one")
     assert contents(tmp_path / "many") == one
     assert {name: item for name, item in contents(tmp_path / "steps").items() if "@0-500" not in name} == one
-
-
-@pytest.mark.parametrize("framework", ["numpy", "torch"])
-def test_batch_size_changes_no_integer_and_floats_within_the_certificate(framework: str, tmp_path: Path) -> None:
-    folder = tmp_path / "lenet"
-    folder.mkdir()
-    rng = np.random.default_rng(5)
-    sides = {"0.weight": (64, FEATURES), "0.bias": (64,), "2.weight": (CLASSES, 64), "2.bias": (CLASSES,)}
-    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in sides.items()}
-    save(folder / "step-1.npz", weights)
-
-    def two_layers(weights: dict[str, Array], inputs: Array) -> Array:
-        hidden = np.maximum(inputs @ weights["0.weight"].T + weights["0.bias"], 0)
-        return np.asarray(hidden @ weights["2.weight"].T + weights["2.bias"])
-
-    model: Any = FunctionModel(two_layers)
-    if framework == "torch":
-        from torch import nn
-
-        from milepost.models.torch import TorchModel
-
-        model = TorchModel(lambda: nn.Sequential(nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, CLASSES)))
-    found, largest = {}, 0.0
-    for size in (1, 7, 256, 10_000):
-        store = tmp_path / f"store-{size}"
-        go(evaluation_of(10_000, model=model, metrics=[TopK(1)], keep="all", batch_size=size), folder, store=store)
-        found[size] = columns_of(store)
-        opened = Store.open(store)
-        (key,) = opened.evaluations()
-        folder_of = opened.evaluation(key)
-        (environment,) = folder_of.parts(folder_of.column_sets()[0]).read().environments()
-        assert environment["batch_size"] == size
-        largest = max(largest, environment["model_check"]["largest"])
-    assert largest < 1e-3
-    for size in (1, 7, 256):
-        for name, column in found[size].items():
-            other = found[10_000][name]
-            if column.dtype.kind != "f":
-                assert np.array_equal(column, other), f"{name} differs between batches of {size} and 10,000"
-            else:
-                # A likelihood moves by at most twice what a score does; the rest is float32's own rounding.
-                assert np.allclose(column, other, rtol=1e-6, atol=2 * largest + 1e-6), name
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 700), (100, 700), (100, 101), (95, 97), (256, 512), (699, 700)])
@@ -178,7 +132,7 @@ def test_parts_end_on_the_grid_and_hold_their_own_rows(monkeypatch: pytest.Monke
     same_columns(joined(outcomes), whole)
 
 
-def test_a_resident_that_fails_does_not_end_the_others() -> None:
+def test_a_checkpoint_that_fails_does_not_end_the_others() -> None:
     def picky(weights: dict[str, Array], inputs: Array) -> Array:
         if weights["b"][0] > 0 and len(inputs) < 96:
             raise ValueError("too few")
@@ -201,60 +155,11 @@ def test_a_source_that_ends_early_is_no_result() -> None:
         list(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))
 
 
-def test_the_proof_costs_two_predictions_of_the_first_batch(tmp_path: Path) -> None:
+def test_the_model_check_costs_two_predictions_of_the_first_batch(tmp_path: Path) -> None:
     predict = Counted()
     go(evaluation_of(predict=predict), checkpoints(tmp_path / "lenet", 1, 2), store=tmp_path / "evals")
     batches = -(-700 // 64)
     assert predict.calls == 2 * batches + 1 + 2  # two checkpoints, once more whole, once more in two halves
-
-
-# ---------------------------------------------------------------------------------------------------------- the proof
-
-
-def test_the_certificate_is_the_largest_difference() -> None:
-    first = np.arange(12.0).reshape(4, 3)
-    sent: list[int] = []
-
-    def predict(inputs: Array) -> Array:
-        sent.append(len(inputs))
-        return first[inputs] + (1e-5 if len(inputs) == 4 else -3e-5)
-
-    found = prove(first, predict, np.arange(4))
-    assert sent == [4, 2, 2]
-    assert found.plain() == {
-        "largest": pytest.approx(3e-5),
-        "spread": 11.0,
-        "repeat": pytest.approx(1e-5),
-        "halves": pytest.approx(3e-5),
-        "rows": 4,
-        "constant": False,
-    }
-
-
-@pytest.mark.parametrize(
-    ("change", "words"), [("noise", "dropout"), ("rows", "batch normalisation"), ("nan", "dropout")]
-)
-def test_what_differs_by_a_thousandth_is_refused(change: str, words: str) -> None:
-    first = np.arange(12.0).reshape(4, 3)
-
-    def predict(inputs: Array) -> Array:
-        made = first[inputs].copy()
-        if change == "noise" or (change == "rows" and len(inputs) < 4):
-            made[0, 0] += 0.012
-        if change == "nan":
-            made[0, 0] = np.nan
-        return made
-
-    with pytest.raises(StochasticModel, match=words):
-        prove(first, predict, np.arange(4))
-
-
-def test_one_row_and_fixed_batches_skip_the_halves() -> None:
-    first = np.ones((1, 3))
-    assert prove(first, lambda inputs: first, np.arange(1)).halves is None
-    many = np.ones((4, 3))
-    found = prove(many, lambda inputs: many, np.arange(4), halves=False)
-    assert (found.halves, found.constant) == (None, True)
 
 
 # ------------------------------------------------------------------------------------------------------- batch means
@@ -325,76 +230,3 @@ def test_batch_means_do_not_depend_on_the_order_of_the_pass(size: int, tmp_path:
         told = go(evaluation_of(data=data, batch_size=size), folder, store=tmp_path / order)
         assert told.value("top1", "batch_mean", batch_size=size) == pytest.approx(expected, abs=1e-15)
         assert told.value("top1") == right.mean()
-
-
-# ------------------------------------------------------------------------------------------------------ wide columns
-
-
-@dataclass(frozen=True, slots=True)
-class Wide:
-    """A classification that also gives every score: 80 bytes a row, so not kept."""
-
-    outputs: str = "logits"
-    name: ClassVar[str] = "toy_wide"
-
-    @property
-    def _task(self) -> Classification:
-        return Classification(outputs="logits")
-
-    def columns(self) -> dict[str, Column]:
-        return {**self._task.columns(), "scores": Column("scores", "float64", "every score", (CLASSES,))}
-
-    def scores(self, outputs: Any) -> Array:
-        return self._task.scores(outputs)
-
-    def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
-        made = self._task.reduce(outputs, labels, wanted - {"scores"})
-        return {**made, **({"scores": np.asarray(outputs, np.float64)} if "scores" in wanted else {})}
-
-
-@dataclass(frozen=True, slots=True)
-class MeanScore:
-    """The exact mean of all scores: reads a wide column."""
-
-    name: ClassVar[str] = "toy_mean_score"
-    headline: ClassVar[str] = "mean_score"
-    columns: ClassVar[tuple[str, ...]] = ("scores",)
-
-    def state(self, columns: Columns, weights: Array | None) -> Tally:
-        from milepost.metrics._states import ExactSums
-
-        scores = columns["scores"]
-        return Tally({"n": np.int64(scores.size)}, {"sum": ExactSums.of(scores)})
-
-    def values(self, state: Tally) -> dict[str, Value]:
-        return {"mean_score": Value(state.sums["sum"].ratio(state.count("n")))}
-
-
-@pytest.mark.parametrize("limits", [(), (100,), (100, 300, 512)])
-def test_wide_columns_live_on_as_states_and_survive_resumption(
-    limits: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(milepost.loop.evaluate, "PUBLISH_ROWS", 256)
-    folder = checkpoints(tmp_path / "lenet", 1, 2)
-    evaluation = evaluation_of(task=Wide(), metrics=[TopK(1), MeanScore()])
-    for limit in limits:
-        go(evaluation, folder, store=tmp_path / "evals", limit=limit)
-    predict = Counted()
-    evaluation = evaluation_of(task=Wide(), metrics=[TopK(1), MeanScore()], predict=predict)
-    told = go(evaluation, folder, store=tmp_path / "evals")
-    assert "scores" not in columns_of(tmp_path / "evals")
-    assert len(predict.rows) <= 700 - max(limits, default=0) + 63  # the batch that is begun is predicted whole
-    inputs, _ = examples(700)
-    order = Arrays(*examples(700)).rows(np.arange(700))
-    for step in (1, 2):
-        # In the batches of the pass, as the framework gives them.
-        scores = np.concatenate(
-            [linear(weights_of(step), inputs[order[begin : begin + 64]]) for begin in range(0, 700, 64)]
-        )
-        assert told.value("mean_score", step=step) == pytest.approx(scores.astype(np.float64).mean(), rel=1e-12)
-    everything = go(
-        evaluation_of(task=Wide(), metrics=[TopK(1), MeanScore()], keep="all"), folder, store=tmp_path / "kept"
-    )
-    assert "scores" in columns_of(tmp_path / "kept")
-    for step in (1, 2):
-        assert told.value("mean_score", step=step) == everything.value("mean_score", step=step)

@@ -28,7 +28,7 @@ from milepost.core.types import GRID, Array, Batch, Part
 from milepost.data.arrays import Arrays
 from milepost.data.batches import Batches
 from milepost.loop.evaluate import Pass, evaluate
-from milepost.loop.grid import Parting
+from milepost.loop.grid import GridCuts
 from milepost.metrics._states import from_bytes
 from milepost.metrics.confusion import Confusion
 from milepost.metrics.top_k import TopK
@@ -181,8 +181,8 @@ def test_one_group_is_one_part() -> None:
     source = Arrays(*examples(600), groups=np.zeros(600, np.int64))
     assert [(part.start, part.stop) for part in parts_of(source, 0, 100)] == [(0, 600)]
     assert parts_of(source, 100, 600) == []
-    parting = Parting(0, 100, grouped=True, size=600)
-    assert parting.asked == (0, 600)
+    cuts = GridCuts(0, 100, grouped=True, size=600)
+    assert cuts.asked == (0, 600)
 
 
 def test_a_range_that_begins_with_a_batch_and_a_group() -> None:

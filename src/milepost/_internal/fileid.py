@@ -1,6 +1,7 @@
 """The identity of a file as the file system tells it: a changed file has another one."""
 
 import os
+from contextlib import suppress
 
 from milepost.core.types import Identity
 
@@ -17,3 +18,21 @@ def identity_of(path: str) -> Identity:
 def identity(status: os.stat_result) -> Identity:
     """Return the identity that a stat tells."""
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def is_changed(path: str, known: Identity) -> bool:
+    """Tell whether another file, or other content, lies at a path now; False where nothing does."""
+    with suppress(FileNotFoundError):
+        return identity_of(path).content != known.content
+    return False
+
+
+def is_overwritten(path: str, known: Identity) -> bool:
+    """Tell whether the very file that was known has other content now; False where it was replaced or deleted.
+
+    A file that is replaced or deleted stays whole for who has mapped it; one that is overwritten does not.
+    """
+    with suppress(FileNotFoundError):
+        now = identity_of(path).content
+        return now[:2] == known.content[:2] and now != known.content
+    return False

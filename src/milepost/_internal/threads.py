@@ -11,14 +11,14 @@ from typing import Any, Generic, Self, TypeVar
 from milepost.errors import UsageError
 
 
-class Behind:
+class OneBehind:
     """Runs calls in one thread, one after the other and never more than one at a time, so that memory stays bounded.
 
     An error of a call is raised by the next `start` or `settle`.  A context manager: leaving it waits for the last
     call.
 
     >>> made = []
-    >>> with Behind() as behind:
+    >>> with OneBehind() as behind:
     ...     behind.start(made.append, 1)
     ...     behind.start(made.append, 2)
     ...     behind.settle()

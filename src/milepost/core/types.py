@@ -244,13 +244,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class MetricDescription:
-    """A metric of an evaluation: `digest` is that of its `spec`; `direction` is None where the metric states none."""
+    """A metric of an evaluation: `digest` is that of its `spec`."""
 
     spec: Mapping[str, Json]
     digest: str
     headline: str
     columns: tuple[str, ...]
-    direction: str | None = None
+    direction: str
 
 
 @dataclass(frozen=True, slots=True)

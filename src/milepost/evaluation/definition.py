@@ -11,8 +11,7 @@ from milepost._internal.serialization import digest, spec_of
 from milepost.core.protocols import Metric, Model, Source, Task
 from milepost.core.types import KEEP_BYTES
 from milepost.errors import DataError, UsageError
-from milepost.evaluation.validation import check_parts
-from milepost.registry import resolve
+from milepost.evaluation.validation import check_seams
 
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -28,8 +27,9 @@ class Evaluation:
     several of one file, which the file's dict `evaluations`, or the variable that holds it, gives: it is part of the
     key, and stands before the names of the data ("clean/test").
 
-    Raises UsageError for two metrics that give one value name, for metrics whose columns the task does not have, and
-    for settings out of range; DataError for no data.
+    Raises UsageError for a model, source, task or metric that lacks a member of its seam (`milepost.core.protocols`),
+    for two metrics that give one value name, for metrics whose columns the task does not have, and for settings out
+    of range; DataError for no data.
 
     >>> import numpy as np
     >>> from milepost.data.arrays import Arrays
@@ -58,9 +58,9 @@ class Evaluation:
     entry: str | None = None
 
     def __post_init__(self) -> None:
-        """Check what can be checked without touching model or data."""
+        """Check all that can be checked without building the model or reading data."""
         _check_settings(self.batch_size, self.data, self.variants, self.keep)
-        check_parts(self.model, self.data, self.task, self.metrics)
+        check_seams(self.model, self.data, self.task, self.metrics)
         self._check_metrics()
         if self.entry is not None and (not isinstance(self.entry, str) or not self.entry or "/" in self.entry):
             raise UsageError(f"Evaluation(entry={self.entry!r}): expected None or a name of text without '/'")
@@ -121,12 +121,14 @@ class Evaluation:
         """Evaluate what is missing of some files or folders of checkpoints, and return the results.
 
         `store` is made if absent; `engine="inprocess"` does all in this process, "local" spawns.  `options` are those
-        of the command line (`match`, `limit`, `data`, `device`, `again`, `residents`, `allow_missing`).  The results
+        of the command line (`match`, `limit`, `data`, `device`, `again`, `per_pass`, `allow_missing`).  The results
         print as a table.
 
         Raises UsageError and DataError; a checkpoint that fails is a row of the results.
         """
-        return resolve("milepost.run.run:run_evaluation")(self, checkpoints, store=store, engine=engine, **options)
+        from milepost.run.run import run_evaluation  # noqa: PLC0415 - a call upwards, an exception of the contract
+
+        return run_evaluation(self, checkpoints, store=store, engine=engine, **options)
 
 
 def _check_settings(batch_size: object, data: object, variants: object, keep: object) -> None:
@@ -159,7 +161,7 @@ def _script() -> str | None:
 
 
 def is_foreign(file: str) -> bool:
-    """Tell whether a file belongs to Python, to an installed package or to Milepost: nobody's evaluation code."""
+    """Return whether a file belongs to Python, to an installed package or to Milepost: nobody's evaluation code."""
     if file.startswith(("<frozen", _PACKAGE)):
         return True
     path = str(Path(file).resolve()) if not file.startswith("<") else file

@@ -1,6 +1,6 @@
-"""THE LOOP: one or many resident checkpoints through one pass over a range of the data.
+"""THE LOOP: the loaded weights of one or many checkpoints through one pass over a range of the data.
 
-Everything else in Milepost serves these lines: predict a batch with each resident, reduce outputs and labels to
+Everything else in Milepost serves these lines: predict a batch with each of them, reduce outputs and labels to
 columns, and hand the columns on as parts that begin and end on the grid.
 """
 
@@ -15,8 +15,20 @@ import numpy as np
 
 from milepost._internal import heartbeat
 from milepost._internal.serialization import digest, spec_of
-from milepost._internal.threads import Behind, ahead
-from milepost.core.protocols import Metric, Model, Source, Task
+from milepost._internal.threads import OneBehind, ahead
+from milepost.core.capabilities import capability
+from milepost.core.protocols import (
+    DeclaresArithmetic,
+    HasFixedBatch,
+    HoldsOutputs,
+    Metric,
+    Model,
+    NamesChanges,
+    NamesSuspects,
+    NotesUnread,
+    Source,
+    Task,
+)
 from milepost.core.types import Array, Batch, Failure, Json, Part
 from milepost.errors import (
     CheckpointError,
@@ -27,9 +39,9 @@ from milepost.errors import (
     OutOfMemory,
     StochasticModel,
 )
-from milepost.loop.grid import Parting, is_grouped
-from milepost.loop.input_summary import look
-from milepost.loop.model_check import ModelCheck, prove, rounding_step
+from milepost.loop.grid import GridCuts, is_grouped
+from milepost.loop.input_summary import summary_of
+from milepost.loop.model_check import ModelCheck, check_model, rounding_step
 
 PUBLISH_SECONDS = 5.0
 """A part is handed on after this time at the latest (and the batch in flight), so that a kill loses no more."""
@@ -45,14 +57,14 @@ TOGETHER_BYTES = 1 << 17
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
-_Held = tuple[Array, "_Rows", int, int]
+_Held = tuple[Array, "_BatchRows", int, int]
 
 
 @dataclass(slots=True)
 class Pass:
-    """What a pass needs besides the residents.
+    """What a pass needs besides the weights.
 
-    The first batch fills `certificate`, the proof, which then holds for all, and `inputs`, what the model is given.
+    The first batch fills `model_check`, which then holds for all, and `inputs`, what the model is given.
     `kept` are the columns that parts hold; the metrics in `folded` read columns that are not kept, and live on as
     states.
     """
@@ -76,7 +88,7 @@ class Pass:
 def evaluate(
     work: Pass, per_pass: Mapping[str, Any], start: int, stop: int, loading: Mapping[str, float] | None = None
 ) -> Iterator[tuple[str, Part | Failure]]:
-    """Yield (resident's name, part) as the pass over positions [start, stop) goes on, or its one failure.
+    """Yield (checkpoint's name, part) as the pass over positions [start, stop) goes on, or its one failure.
 
     Parts of grouped data begin and end at the first group end at or after these bounds, and after the grid's.
     Batches are cut at multiples of the batch size in the order: one that begins before `start` is predicted whole and
@@ -85,26 +97,26 @@ def evaluate(
     checkpoint's fault.
     """
     buffers = {name: _Buffer(work, (loading or {}).get(name, 0.0)) for name in per_pass}
-    parting = Parting(start, stop, grouped=is_grouped(work.source), size=work.source.size)
-    with Behind() as behind:
-        for outcome in _passed(work, per_pass, buffers, behind, parting):
+    cuts = GridCuts(start, stop, grouped=is_grouped(work.source), size=work.source.size)
+    with OneBehind() as behind:
+        for outcome in _passed(work, per_pass, buffers, behind, cuts):
             if isinstance(outcome[1], Failure):
                 buffers.pop(outcome[0], None)
             yield outcome
 
 
 def _passed(
-    work: Pass, per_pass: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: Behind, parting: Parting
+    work: Pass, per_pass: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: OneBehind, cuts: GridCuts
 ) -> Iterator[tuple[str, Part | Failure]]:
     """Take the buffers through the pass; one that failed is taken out by the caller before the next is asked for."""
     published = mark = time.perf_counter()
-    start = done = parting.start
-    for batch in ahead(work.source.batches(*parting.asked, work.batch_size)):
+    start = done = cuts.start
+    for batch in ahead(work.source.batches(*cuts.asked, work.batch_size)):
         waited, mark = time.perf_counter() - mark, time.perf_counter()
-        cells, (low, high) = parting.meet(batch), parting.rows(batch)
+        cells, (low, high) = cuts.meet(batch), cuts.rows(batch)
         done = batch.start + len(batch.labels)
         if low == high:  # of grouped data: before the range, or behind it
-            if parting.over(done):
+            if cuts.over(done):
                 break
             continue
         rows = _rows_of(batch, cells)
@@ -117,28 +129,28 @@ def _passed(
         mark = time.perf_counter()
         if not buffers:
             return
-        if parting.over(high):
+        if cuts.over(high):
             break
         if mark - published > PUBLISH_SECONDS or high - start >= PUBLISH_ROWS:
-            published, start = mark, parting.done(high)
+            published, start = mark, cuts.done(high)
             yield from _cut(buffers, start, behind)
-    if done < parting.stop:
+    if done < cuts.stop:
         raise DataError(
-            f"the source ended at row {done}, but {parting.stop} rows were expected: it holds fewer than it said"
+            f"the source ended at row {done}, but {cuts.stop} rows were expected: it holds fewer than it said"
         )
-    yield from _cut(buffers, parting.done(done) if parting.over(done) else done, behind)
+    yield from _cut(buffers, cuts.done(done) if cuts.over(done) else done, behind)
 
 
-def _take(  # noqa: PLR0917 - one row of a table of residents and batches
+def _take(  # noqa: PLR0917 - one row of a table of checkpoints and batches
     work: Pass,
     weights: Any,
     batch: Batch,
-    rows: "_Rows",
+    rows: "_BatchRows",
     bounds: tuple[int, int],
     buffer: "_Buffer",
-    behind: Behind,
+    behind: OneBehind,
 ) -> Failure | None:
-    """Predict a batch with one resident and hand its outputs to the buffer; return what it failed of."""
+    """Predict a batch with one checkpoint's weights, hand the outputs to its buffer; return what it failed of."""
     mark = time.perf_counter()
     try:
         outputs = _predict(work, weights, batch)
@@ -153,7 +165,7 @@ def _take(  # noqa: PLR0917 - one row of a table of residents and batches
     return None
 
 
-def _cut(buffers: dict[str, "_Buffer"], stop: int, behind: Behind) -> Iterator[tuple[str, Part | Failure]]:
+def _cut(buffers: dict[str, "_Buffer"], stop: int, behind: OneBehind) -> Iterator[tuple[str, Part | Failure]]:
     """Hand on what lies before `stop`, once all of it is reduced."""
     behind.settle()
     for name, buffer in list(buffers.items()):
@@ -199,18 +211,17 @@ def ran_out(error: BaseException) -> bool:
 
 
 def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
-    """Prove the model once; and for each resident, that a function read every tensor that it was given."""
+    """Check the model once; and for each checkpoint, that a function read every tensor that it was given."""
     if work.model_check is None:
-        work.inputs = look(batch.inputs)
-        halves = not getattr(work.model, "fixed_batch", False)
-        changes = getattr(work.model, "changes", None)
-        changed: Callable[[], list[str]] = changes(weights) if changes is not None else list
-        model_check = prove(
+        work.inputs = summary_of(batch.inputs)
+        changing, arithmetic = capability(work.model, NamesChanges), capability(work.model, DeclaresArithmetic)
+        changed: Callable[[], list[str]] = list if changing is None else changing.changes(weights)
+        model_check = check_model(
             work.task.scores(outputs),
             lambda inputs: _scores(work, weights, inputs),
             batch.inputs,
-            halves=halves,
-            step=rounding_step(outputs, getattr(work.model, "spec", dict)()),
+            halves=not has_fixed_batch(work.model),
+            step=rounding_step(outputs, {} if arithmetic is None else arithmetic.spec()),
             suspects=_suspects(work.model, weights, batch),
         )
         left = changed()
@@ -220,8 +231,8 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
                 "let it change in training only (in PyTorch, register a mere cache with persistent=False)"
             )
         work.model_check = model_check
-    unread = getattr(work.model, "unread", None)
-    names = unread(weights) if unread is not None else []
+    noting = capability(work.model, NotesUnread)
+    names = [] if noting is None else noting.unread(weights)
     if names:
         raise Mismatch(
             f"predict never read {len(names)} tensors of the checkpoint: {', '.join(names[:5])}; expected every one "
@@ -234,27 +245,33 @@ def _scores(work: Pass, weights: Any, inputs: Any) -> Array:
     return work.task.scores(work.model.predict(weights, inputs))
 
 
-def _suspects(model: Any, weights: Any, batch: Batch) -> Callable[[], list[str]] | None:
+def _suspects(model: Model, weights: Any, batch: Batch) -> Callable[[], list[str]] | None:
     """Return how an adapter names what makes predictions differ, where it can."""
-    named = getattr(model, "suspects", None)
-    return None if named is None else lambda: named(weights, batch.inputs)
+    naming = capability(model, NamesSuspects)
+    return None if naming is None else lambda: naming.suspects(weights, batch.inputs)
+
+
+def has_fixed_batch(model: Model) -> bool:
+    """Tell whether a model takes batches of one size only."""
+    fixed = capability(model, HasFixedBatch)
+    return fixed is not None and fixed.fixed_batch
 
 
 class _Buffer:
-    """The rows of one resident since its last part: kept columns as they come, the rest folded into states."""
+    """The rows of one checkpoint since its last part: kept columns as they come, the rest folded into states."""
 
     def __init__(self, work: Pass, loading: float) -> None:
         self.clocks = {"load": loading, "data": 0.0, "model": 0.0, "metrics": 0.0}
         self._work = work
+        self._holding = capability(work.task, HoldsOutputs)
         self._begin: int | None = None
         self._waiting: list[_Held] = []
         self._columns: dict[str, list[Array]] = {}
         self._cells: dict[int, dict[str, Any]] = {}  # by the first row of a cell: metric -> state
 
-    def take(self, outputs: Any, rows: "_Rows", bounds: tuple[int, int], behind: Behind) -> None:
+    def take(self, outputs: Any, rows: "_BatchRows", bounds: tuple[int, int], behind: OneBehind) -> None:
         """Take rows [low, high) of a batch: what the task can hold is reduced while the next batch is predicted."""
-        hold = getattr(self._work.task, "hold", None)
-        held = None if hold is None else hold(outputs, rows.labels)
+        held = None if self._holding is None else self._holding.hold(outputs, rows.labels)
         self._begin = bounds[0] if self._begin is None else self._begin
         if held is None or (self._waiting and not _alike(self._waiting[-1], held, rows)):
             behind.start(self._reduce, self._waiting)
@@ -280,7 +297,7 @@ class _Buffer:
             self._add({name: item[rows] for name, item in columns.items()}, batch, low, high)
             begin = rows.stop
 
-    def _add(self, columns: Mapping[str, Array], batch: "_Rows", low: int, high: int) -> None:
+    def _add(self, columns: Mapping[str, Array], batch: "_BatchRows", low: int, high: int) -> None:
         """Take the rows [low, high) of a batch, and what the data itself says of them."""
         rows = slice(low - batch.start, high - batch.start)
         for name in self._work.kept & columns.keys():
@@ -290,7 +307,7 @@ class _Buffer:
         if self._work.folded:
             self._fold({**columns, "label": batch.labels}, batch, low, high)
 
-    def _fold(self, columns: Mapping[str, Array], batch: "_Rows", low: int, high: int) -> None:
+    def _fold(self, columns: Mapping[str, Array], batch: "_BatchRows", low: int, high: int) -> None:
         """Add rows to the state of their cell, so that states end where parts may."""
         for cell, end in pairwise((*batch.cells, high)):
             first, last = max(low, cell), min(high, end)
@@ -341,7 +358,7 @@ class _Buffer:
         }
 
 
-class _Rows(NamedTuple):
+class _BatchRows(NamedTuple):
     """What is needed of a batch once it was predicted: not its inputs, which may be large.
 
     `shared` are the data's own columns, and `cells` where the cells of the grid begin in it.
@@ -353,16 +370,16 @@ class _Rows(NamedTuple):
     cells: tuple[int, ...]
 
 
-def _rows_of(batch: Batch, cells: tuple[int, ...]) -> _Rows:
+def _rows_of(batch: Batch, cells: tuple[int, ...]) -> _BatchRows:
     # Where groups are permuted only the rows' own numbers lead back to the source's order.
     rows = None if batch.groups is None else batch.rows
     columns = {"label": batch.labels, "weight": batch.weights, "id": batch.ids, "group": batch.groups, "row": rows}
     slices = {f"slice.{name}": item for name, item in (batch.slices or {}).items()}
     shared = {name: np.asarray(item) for name, item in {**columns, **slices}.items() if item is not None}
-    return _Rows(batch.labels, batch.start, shared, cells)
+    return _BatchRows(batch.labels, batch.start, shared, cells)
 
 
-def _alike(before: _Held, held: Array, batch: _Rows) -> bool:
+def _alike(before: _Held, held: Array, batch: _BatchRows) -> bool:
     """Tell whether outputs and labels can stand behind others without changing the dtype of either."""
     known, label = before[0], before[1].labels
     return (known.dtype, known.shape[1:], label.dtype) == (held.dtype, held.shape[1:], batch.labels.dtype)

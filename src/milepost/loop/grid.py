@@ -1,4 +1,4 @@
-"""Where a pass may be parted: on the grid, and for grouped data at the first group end at or after it.
+"""Where a pass may be cut into parts: on the grid, and for grouped data at the first group end at or after it.
 
 The same data has the same cells however it is read: a group begins a cell if a multiple of the grid lies between the
 group before it and itself.  So states of cells add up to the same bits for any range, batch size and resumption.
@@ -15,21 +15,21 @@ _ENDLESS = 1 << 62
 
 
 def is_grouped(source: Source) -> bool:
-    """Tell whether the rows of a source belong to groups, which are never parted."""
+    """Tell whether the rows of a source belong to groups, which are never split."""
     order = source.fingerprint().get("order")
     return isinstance(order, dict) and bool(order.get("groups"))
 
 
-class Parting:
+class GridCuts:
     """The bounds of one pass over positions [start, stop): the range itself, or that of whole groups.
 
     Of grouped data a range begins and ends at the first group end at or after each of its bounds.  `done` is how far
     rows may be handed on: a group may go on in the next batch.
 
-    >>> parting = Parting(start=0, stop=1000, grouped=False)
-    >>> parting.meet(Batch(None, np.zeros(300), start=0))
+    >>> cuts = GridCuts(start=0, stop=1000, grouped=False)
+    >>> cuts.meet(Batch(None, np.zeros(300), start=0))
     (0, 256)
-    >>> parting.done(300)
+    >>> cuts.done(300)
     256
     """
 
@@ -46,7 +46,7 @@ class Parting:
 
     @property
     def asked(self) -> tuple[int, int]:
-        """The range to read: of groups with the row before, which tells whether its group goes on, up to the end."""
+        """The range to read: of groups with the row before, which shows whether its group goes on, up to the end."""
         if not self._grouped:
             return self.start, self.stop
         return max(self.start - 1, 0), self._size if self.start < self.stop else self.start

@@ -1,6 +1,6 @@
-"""What the model was given: dtype, shape and range of the first batch, so that wrong preprocessing can be seen.
+"""What the model was given: dtype, shape and range of the first batch, so that wrong preprocessing shows.
 
-Pixels of 0 to 255 where training had 0 to 1 give a plausible number and no error; their range tells.
+Pixels of 0 to 255 where training had 0 to 1 give a plausible number and no error; their range shows it.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ import numpy as np
 from milepost.core.types import Array, Json
 
 
-def look(inputs: Any) -> dict[str, Json]:
+def summary_of(inputs: Any) -> dict[str, Json]:
     """Describe a batch of inputs by name ("" for a single array): dtype, shape of a row, least and largest number.
 
     Numbers are over the whole batch, those that are not finite aside; text has no range.
 
-    >>> look(np.array([[0, 255]], np.uint8))
+    >>> summary_of(np.array([[0, 255]], np.uint8))
     {'': {'dtype': 'uint8', 'shape': [2], 'rows': 1, 'least': 0.0, 'largest': 255.0, 'mean': 127.5}}
     """
     named = inputs if isinstance(inputs, Mapping) else {"": inputs}

@@ -1,4 +1,4 @@
-"""As much at once as memory holds: fewer residents first, then smaller batches; what worked is remembered.
+"""As much at once as memory holds: fewer checkpoints first, then smaller batches; what worked is remembered.
 
 A checkpoint that ran out of memory goes on where its last part ended, exactly as a resumed run does: labels and counts
 stay the same integers, and scores differ by no more than they do between any two batch sizes.
@@ -11,7 +11,7 @@ from typing import Any
 
 from milepost.core.types import Failure, Json, Part, Target
 from milepost.errors import CheckpointError, OutOfMemory
-from milepost.loop.evaluate import Pass, evaluate, ran_out
+from milepost.loop.evaluate import Pass, evaluate, has_fixed_batch, ran_out
 
 Outcome = tuple[Target, Part | Failure]
 
@@ -22,7 +22,7 @@ class _Open:
 
     target: Target
     start: int
-    said: str = "memory ran out"
+    message: str = "memory ran out"
 
 
 _Left = list[_Open]
@@ -45,20 +45,20 @@ class _Passing:
         """Let go of a checkpoint's weights."""
         del self.per_pass[name], self.opened[name]
 
-    def give_up(self, said: str, stop: int) -> None:
+    def give_up(self, message: str, stop: int) -> None:
         """Leave all whose rows are not done."""
         for item in self.opened.values():
             if item.start < stop:
-                item.said = said
+                item.message = message
                 self.left.append(item)
         self.per_pass.clear()
 
 
 @dataclass(slots=True)
-class Fitting:
+class MemoryFit:
     """Takes units through the passes over one data set, in portions that fit.
 
-    `load` makes a checkpoint resident; `free` lets go of everything that is kept for speed only.
+    `load` loads a checkpoint's weights; `free` lets go of everything that is kept for speed only.
     """
 
     work: Pass
@@ -91,7 +91,7 @@ class Fitting:
         while waiting:
             group = [item for item in waiting if item.start == waiting[0].start][: self.most]
             waiting = [item for item in waiting if item not in group]
-            self._tell()
+            self._note_less()
             left: _Left = yield from self._together(group, stop)
             if not left:
                 self._worked = self.most, self.work.batch_size
@@ -101,7 +101,7 @@ class Fitting:
                 waiting = left + waiting
             else:
                 self.most, self.work.batch_size = self._worked
-                yield left[0].target, Failure(OutOfMemory.kind, self._refusal(left[0].said))
+                yield left[0].target, Failure(OutOfMemory.kind, self._refusal(left[0].message))
 
     def _together(self, group: Sequence[_Open], stop: int) -> Generator[Outcome, None, _Left]:
         """Take some checkpoints through one pass; return those that ran out of memory."""
@@ -116,7 +116,7 @@ class Fitting:
         return passing.left
 
     def _opened(self, group: Sequence[_Open], passing: "_Passing") -> Iterator[Outcome]:
-        """Make checkpoints resident, as many as there is room for."""
+        """Load checkpoints, as many as there is room for."""
         for number, item in enumerate(group):
             began = time.perf_counter()
             loaded = None if passing.left else self._loaded(item.target, alone=not passing.per_pass)
@@ -129,7 +129,7 @@ class Fitting:
             del loaded
 
     def _passed(self, passing: "_Passing", start: int, stop: int) -> Iterator[Outcome]:
-        """Take what is resident through the pass; who fails is dropped at once, so that the others have more room."""
+        """Take what is loaded through the pass; one that fails is dropped at once, to make room for the others."""
         if not passing.per_pass:
             return
         for name, outcome in evaluate(self.work, passing.per_pass, start, stop, passing.loading):
@@ -140,7 +140,7 @@ class Fitting:
                 continue
             passing.drop(name)
             if outcome.kind == OutOfMemory.kind:
-                item.said = outcome.message
+                item.message = outcome.message
                 passing.left.append(item)
             else:
                 yield item.target, outcome
@@ -161,21 +161,21 @@ class Fitting:
             return Failure(error.kind, str(error))
 
     def _shrink(self, together: int, failed: int) -> bool:
-        """Take fewer residents, or smaller batches; False where there is nothing left to take away."""
+        """Take fewer checkpoints, or smaller batches; False where there is nothing left to take away."""
         if together > 1:
             self.most = (together - failed) or together // 2
             return True
-        if self.work.batch_size > 1 and not getattr(self.work.model, "fixed_batch", False):
+        if self.work.batch_size > 1 and not has_fixed_batch(self.work.model):
             self.work.batch_size //= 2
             return True
         return False
 
-    def _tell(self) -> None:
-        """Have the parts say with what they were made, where it is less than was asked for."""
+    def _note_less(self) -> None:
+        """Record in the parts' environment with what they are made, where it is less than was asked for."""
         less = self.most is not None or self.work.batch_size != self._asked
-        told = {"memory": {"per_pass": self.most, "batch_size": self.work.batch_size, "asked": self._asked}}
-        self.work.environment = {**self._environment, **(told if less else {})}
+        noted = {"memory": {"per_pass": self.most, "batch_size": self.work.batch_size, "asked": self._asked}}
+        self.work.environment = {**self._environment, **(noted if less else {})}
 
-    def _refusal(self, said: str) -> str:
-        rows = "the model's fixed batch" if getattr(self.work.model, "fixed_batch", False) else "one row"
-        return f"it does not fit into memory, not even alone and with {rows} at a time: {said}"
+    def _refusal(self, message: str) -> str:
+        rows = "the model's fixed batch" if has_fixed_batch(self.work.model) else "one row"
+        return f"it does not fit into memory, not even alone and with {rows} at a time: {message}"

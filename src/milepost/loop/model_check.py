@@ -1,9 +1,9 @@
-"""Proof of the model: on the first real batch, before any number of it is believed.
+"""The model check: on the first real batch, before any number of the model is believed.
 
 The same batch is predicted twice, and once in halves.  Where the scores differ by more than a thousandth of their
 spread (in halves, of a model that computes in few bits, by more than some of its rounding steps), the model is refused
 with the cause, which an adapter may be able to name, or else with the usual one.  Scores that differ by less are the
-frameworks' rounding: the largest difference is the certificate, stored with the results.  (If no score differs by more
+frameworks' rounding: the largest difference is recorded with the results.  (If no score differs by more
 than d, a rank can differ only where two scores lie within 2 d of each other, so that ranks need no test of their own.)
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from milepost._internal.text import listed
 from milepost.core.types import Array
 from milepost.errors import StochasticModel
 
@@ -32,7 +33,7 @@ _NEIGHBOURS = "is batch normalisation in training mode, or is something computed
 
 @dataclass(frozen=True, slots=True)
 class ModelCheck:
-    """What the proof found: differences in units of the scores.  `halves` is None where there was only one row."""
+    """What the check measured: differences in units of the scores.  `halves` is None where there was only one row."""
 
     rows: int
     spread: float
@@ -41,14 +42,14 @@ class ModelCheck:
     constant: bool
 
     @property
-    def largest(self) -> float:
+    def max_difference(self) -> float:
         """The largest difference between two predictions of one row."""
         return max(self.repeat, self.halves or 0.0)
 
     def plain(self) -> dict[str, Any]:
         """Return plain data for the record."""
         return {
-            "largest": self.largest,
+            "max_difference": self.max_difference,
             "spread": self.spread,
             "repeat": self.repeat,
             "halves": self.halves,
@@ -57,7 +58,7 @@ class ModelCheck:
         }
 
 
-def prove(
+def check_model(
     first: Array,
     predict: Callable[[Any], Array],
     inputs: Any,
@@ -81,19 +82,19 @@ def prove(
             f"two predictions of the same {rows} rows differ by {repeat:.3g} (the scores span {spread:.3g}; expected "
             f"at most a thousandth of it): {_cause(suspects, _CHANCE)}"
         )
-    parted = None
+    apart = None
     if halves and rows > 1:
         middle = rows // 2
-        parts = [predict(slice_rows(inputs, 0, middle)), predict(slice_rows(inputs, middle, rows))]
-        parted = _difference(first, np.concatenate(parts))
-        if parted > allowed:
+        both = [predict(slice_rows(inputs, 0, middle)), predict(slice_rows(inputs, middle, rows))]
+        apart = _difference(first, np.concatenate(both))
+        if apart > allowed:
             raise StochasticModel(
-                f"rows predicted in halves of a batch differ by {parted:.3g} from the same rows in one batch (the "
+                f"rows predicted in halves of a batch differ by {apart:.3g} from the same rows in one batch (the "
                 f"scores span {spread:.3g}; expected at most {allowed:.3g}): a row's prediction depends on its "
                 f"neighbours: {_cause(suspects, _NEIGHBOURS)}"
             )
     constant = rows > 1 and bool((first == first[:1]).all())
-    return ModelCheck(rows, spread, repeat, parted, constant)
+    return ModelCheck(rows, spread, repeat, apart, constant)
 
 
 def rounding_step(outputs: Any, declared: Mapping[str, Any]) -> float:
@@ -114,13 +115,12 @@ _SHOWN = 3
 
 
 def _cause(suspects: Callable[[], Sequence[str]] | None, usual: str) -> str:
-    """Return what was seen in the model, else the usual cause as a question."""
-    seen: Sequence[str] = ()
+    """Return the causes that the model's adapter names, else the usual one as a question."""
+    named: Sequence[str] = ()
     if suspects is not None:
         with suppress(Exception):  # the refusal stands, whatever goes wrong in the search for its cause
-            seen = suspects()
-    more = [f"and {len(seen) - _SHOWN} more"] if len(seen) > _SHOWN else []
-    return "; ".join([*seen[:_SHOWN], *more]) or usual
+            named = suspects()
+    return listed(named, _SHOWN, "; ") or usual
 
 
 def slice_rows(inputs: Any, start: int, stop: int) -> Any:

@@ -1,8 +1,8 @@
 """What in a PyTorch module makes a prediction depend on chance, on its neighbours, or on earlier calls.
 
 One prediction is watched: which functions draw numbers or use a batch's own statistics, and on which line of whose
-code; which submodules are in training mode; which buffers change.  Only for messages, once a model check has failed.  That
-buffers change is looked for in every model check: what a prediction leaves behind may show only after many of them.
+code; which submodules are in training mode; which buffers change.  Only for messages, once a model check has
+failed.  Changed buffers are looked for in every check: what a prediction leaves may show only after many of them.
 """
 
 import inspect

@@ -122,7 +122,7 @@ def _check(driver: Driver, target: Target, key: str, data: str) -> str | None:
 
 
 def _checked(model_check: Json) -> float:
-    return float(model_check["largest"]) if model_check else 0.0
+    return float(model_check["max_difference"]) if model_check else 0.0
 
 
 def differences(made: dict[str, Array], stored: dict[str, Array], checked: float) -> str:

@@ -155,7 +155,7 @@ def environments(spans: list[Span]) -> list[dict[str, Any]]:
 
 def _largest(environment: dict[str, Any]) -> float:
     model_check = environment.get("model_check")
-    return float(model_check.get("largest", -1.0)) if isinstance(model_check, dict) else -1.0
+    return float(model_check.get("max_difference", -1.0)) if isinstance(model_check, dict) else -1.0
 
 
 @dataclass(frozen=True, slots=True)

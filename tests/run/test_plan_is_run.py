@@ -41,7 +41,9 @@ METRICS = ("a", "b")
 DIGESTS = tuple(digest({"name": name}) for name in METRICS)
 KINDS = ("crashed", "mismatch", "torn", "model error")
 SPEC = Description(
-    metrics=tuple(MetricDescription({"name": name}, digest({"name": name}), name, ("x",)) for name in METRICS),
+    metrics=tuple(
+        MetricDescription({"name": name}, digest({"name": name}), name, ("x",), "higher") for name in METRICS
+    ),
     batch_size=64,
     column_set="set",
     kept=("x",),

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from milepost._internal.serialization import digest, spec_of
 from milepost.core.protocols import Metric, Model, Source, Task
 from milepost.core.types import KEEP_BYTES
 from milepost.errors import DataError, UsageError
 from milepost.evaluation.validation import check_seams
+
+if TYPE_CHECKING:
+    from milepost.report.results import RunResults
 
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -117,7 +120,9 @@ class Evaluation:
         states = sorted(digest(spec_of(metric)) for metric in self.folded)
         return digest([sorted(self.kept), states])[:12]
 
-    def run(self, *checkpoints: str, store: str = "milepost-store", engine: str = "inprocess", **options: Any) -> Any:
+    def run(
+        self, *checkpoints: str, store: str = "milepost-store", engine: str = "inprocess", **options: Any
+    ) -> "RunResults":
         """Evaluate what is missing of some files or folders of checkpoints, and return the results.
 
         `store` is made if absent; `engine="inprocess"` does all in this process, "local" spawns.  `options` are those

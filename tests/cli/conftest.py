@@ -3,7 +3,7 @@
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,9 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., types.ModuleType]:
             print("the user's own code prints this")
             if isinstance(ending, BaseException):
                 raise ending
-            return Summary(*ending)
+            summary = Summary(*ending)
+            listen({"event": "done", **asdict(summary)})
+            return summary
 
         vars(module).update(requests=requests, run=run, plan=lambda request, listen: rows)
         monkeypatch.setitem(sys.modules, "milepost.run.run", module)

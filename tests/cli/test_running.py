@@ -114,7 +114,7 @@ def test_plan_says_what_and_why(driver: Install, evaluation: str, capsys: Shown)
     ]
     assert second.endswith("same weights as a")
     assert third.endswith("torn: 12 bytes missing")
-    assert last == "1 to evaluate (1,000 rows, about 2.0 s), 1 to skip, 1 failed"
+    assert last == "1 to evaluate (1,000 rows, about 2.0 s), 0 to score, 1 to skip, 1 failed"
 
 
 def test_plan_json(driver: Install, evaluation: str, capsys: Shown) -> None:
@@ -122,7 +122,7 @@ def test_plan_json(driver: Install, evaluation: str, capsys: Shown) -> None:
     assert main(["plan", evaluation, "runs", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in lines] == ["plan", "plan", "plan", "done"]
-    assert lines[-1] == {"event": "done", "evaluate": 1, "skip": 1, "failed": 1}
+    assert lines[-1] == {"event": "done", "evaluate": 1, "score": 0, "skip": 1, "failed": 1}
 
 
 def test_the_demo_evaluates_twice_and_the_second_time_does_nothing(tmp_path: Path) -> None:

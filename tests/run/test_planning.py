@@ -11,7 +11,7 @@ from tests._material import checkpoints, contents, evaluation_of, go, planned, r
 
 from milepost._internal.ranges import covered, missing
 from milepost.core.types import CheckpointFiles, Identity, Target
-from milepost.run.planning import Wanted, units
+from milepost.run.planning import DataRequest, units
 from milepost.run.run import plan
 from milepost.store.keys import evaluation_key, subject
 
@@ -78,7 +78,7 @@ def test_the_subject_is_the_task_and_what_else_was_declared() -> None:
 
 @pytest.mark.parametrize(("size", "limit", "rows"), [(10, None, 10), (10, 3, 3), (10, 10, 10), (10, 99, 10)])
 def test_wanted_rows(size: int, limit: int | None, rows: int) -> None:
-    assert Wanted(size, limit).rows == rows
+    assert DataRequest(size, limit).rows == rows
 
 
 def test_a_plan_writes_nothing_and_run_does_what_it_said(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--match", metavar="GLOB", help="only checkpoints whose path fits this pattern")
     parser.add_argument("--limit", metavar="N", type=positive, help="only the first N rows of the order")
     parser.add_argument("--data", metavar="NAME", help="only this data set, such as test or clean/test")
-    parser.add_argument("--device", metavar="NAME", help="where the model runs, in its framework's words")
-    parser.add_argument("--again", action="store_true", help="evaluate anew what is already there")
+    parser.add_argument("--device", metavar="NAME", help="where the model runs, as its framework names it")
+    parser.add_argument("--again", action="store_true", help="evaluate once more what is already there")
     parser.add_argument(
         "--allow-missing",
         action="store_true",
@@ -60,8 +60,8 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         type=patience,
         default="30m",
-        help="how long an evaluator or reader may give no sign of life (a batch done, a file read) before it is ended "
-        "and its checkpoint is a `timeout`: 90s, 30m (default), 2h; none waits for ever, as --engine inprocess does",
+        help="end an evaluator or reader that gives no sign of life (a batch done, a file read) for so long, and "
+        "record a `timeout`: 90s, 30m (default), 2h; none waits for ever, as --engine inprocess does",
     )
     add_store(parser)
     add_json(parser)

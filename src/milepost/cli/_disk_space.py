@@ -10,7 +10,7 @@ _REMOTE = ("nfs", "cifs", "smb", "9p", "lustre", "gpfs", "ceph", "beegfs", "afs"
 
 
 def kind_of(path: str) -> str:
-    """Return the type of the file system on which a path lies; "" where the system does not tell.
+    """Return the type of the file system on which a path lies; "" where it is unknown.
 
     >>> isinstance(kind_of("/"), str)
     True
@@ -28,7 +28,7 @@ def kind_of(path: str) -> str:
 
 
 def is_remote(kind: str) -> bool:
-    """Tell whether others than this machine may change a file system of this type unnoticed.
+    """Return whether others than this machine may change a file system of this type unnoticed.
 
     >>> is_remote("nfs4"), is_remote("ext4"), is_remote("fuse.sshfs")
     (True, False, True)

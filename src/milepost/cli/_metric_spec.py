@@ -1,10 +1,12 @@
 """Metrics as text: `top_k(k=3)`, read without running anything: a registered name, and settings that are literals."""
 
 import ast
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from milepost.errors import UsageError
-from milepost.registry import resolve
+
+if TYPE_CHECKING:
+    from milepost.core.protocols import Metric
 
 _LONGEST = 500
 
@@ -33,9 +35,11 @@ def spec_from(text: str) -> dict[str, Any]:
     raise _error(text, "something else")
 
 
-def metric_from(text: str) -> Any:
+def metric_from(text: str) -> "Metric":
     """Return the registered metric that a text names."""
-    return resolve("milepost.scoring.metric_spec:metric_of")(spec_from(text))
+    from milepost.scoring.metric_spec import metric_of  # noqa: PLC0415 - the help needs no NumPy
+
+    return metric_of(spec_from(text))
 
 
 def _key(text: str, item: ast.keyword) -> str:

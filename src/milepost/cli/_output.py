@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from milepost.registry import resolve
 from milepost.report._align import lines
 from milepost.report.table import Plain, Results, build, newest
 
@@ -71,8 +70,13 @@ def _print_results(results: Results) -> None:
     if not sys.stdout.isatty():
         sys.stdout.write("\n".join(lines(results)) + "\n")
         return
-    console = resolve("rich.console:Console")(highlight=False)
-    console.print(resolve("milepost.report.rich_table:render")(results, console))
+    # Only a terminal needs the library that draws.
+    from rich.console import Console  # noqa: PLC0415
+
+    from milepost.report.rich_table import render  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    console.print(render(results, console))
 
 
 def _copy_of_stdout(stream: TextIO) -> int | None:

@@ -1,4 +1,4 @@
-"""Say what works here: Python, extras, the reader's sandbox, and the file systems of the store and of checkpoints.
+"""Check what works here: Python, extras, the reader's sandbox, and the file systems of the store and of checkpoints.
 
 Nothing is changed; in the store's folder a file and a link are tried and removed.  The exit code is 1 where something
 that was asked for does not work: a store that cannot be written, a folder that cannot be read, a sandbox that leaks.
@@ -113,19 +113,19 @@ def _version(package: str) -> str | None:
 
 
 def _sandbox() -> Iterator[Line]:
-    """Yield what holds in a process that locked itself in just now, and what it could still do."""
+    """Yield what holds in a process that confined itself just now, and what it could still do."""
     try:
-        told = try_out()
+        report = try_out()
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         advice = f"as a last resort, {confine.SWITCH}=off reads checkpoints without it"
-        yield Line("sandbox", "failed", f"a process that locks itself in could not be tried: {error}", advice)
+        yield Line("sandbox", "failed", f"a process that confines itself could not be tried: {error}", advice)
         return
-    whole = all(measure["active"] for measure in told["measures"])
-    for measure in told["measures"]:
+    whole = all(measure["active"] for measure in report["measures"])
+    for measure in report["measures"]:
         advice = "" if measure["active"] else "without it, read only checkpoints of people whom you trust"
         state = "ok" if measure["active"] else "warning"
         yield Line(f"sandbox {measure['name']}", state, measure["detail"], advice)
-    for what, how in told["tried"].items():
+    for what, how in report["tried"].items():
         allowed = what in _ALLOWED
         if (how == "done") == allowed:
             yield Line("sandbox trial", "ok", f"to {what}: {'works' if allowed else 'refused'}")

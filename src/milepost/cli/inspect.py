@@ -1,6 +1,6 @@
 """Show what a checkpoint file holds: format, step, tensors with role, dtype, shape and bytes.
 
-Nothing of the file is executed or imported: a process that locked itself in reads it.
+Nothing of the file is executed or imported: a process that confined itself reads it.
 """
 
 import argparse
@@ -12,7 +12,6 @@ from typing import Any
 from milepost.cli._arguments import add_json
 from milepost.cli._output import json_lines
 from milepost.errors import printable
-from milepost.registry import resolve
 from milepost.report._align import align
 from milepost.report._numbers import count, size
 from milepost.sandbox.confine import lacking
@@ -28,11 +27,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the table of tensors."""
-    path = resolve("milepost.checkpoints._files.shards:from_prefix")(args.path)
-    beside = resolve("milepost.checkpoints._files.shards:shards_of")(path)
-    held, parts = resolve("milepost.engines.local:inspect")(path, beside)
-    if said := lacking(parts):
-        sys.stderr.write(f"{said}\n")
+    # The help needs no reader.
+    from milepost.checkpoints._files.shards import from_prefix, shards_of  # noqa: PLC0415
+    from milepost.engines.local import inspect  # noqa: PLC0415
+
+    path = from_prefix(args.path)
+    held, measures = inspect(path, shards_of(path))
+    if warning := lacking(measures):
+        sys.stderr.write(f"{warning}\n")
     if args.json:
         with json_lines() as out:
             out.write({"event": "inspect", **held, "totals": totals(held["tensors"])})

@@ -1,4 +1,4 @@
-"""Tell what `run` would do, and why each of the rest would not be done; evaluates nothing."""
+"""List what `run` would do with each checkpoint, and why; nothing is evaluated."""
 
 import argparse
 import sys
@@ -9,12 +9,12 @@ from typing import Any
 from milepost.cli._arguments import add_request
 from milepost.cli._output import json_lines
 from milepost.cli.run import request_of
-from milepost.registry import resolve
 from milepost.report._align import align
 from milepost.report._numbers import count, duration
 from milepost.report.progress import headline
 
 _HEADS = ("action", "run", "step", "name", "variant", "data", "rows", "time", "reason")
+_ACTIONS = ("evaluate", "score", "skip", "failed")
 _RIGHT = (False, False, True, False, False, False, True, True, False)
 
 
@@ -25,14 +25,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the plan."""
+    from milepost.run.run import plan  # noqa: PLC0415 - the help needs no driver
+
     request = request_of(args)
     if args.json:
         with json_lines() as out:
-            rows = resolve("milepost.run.run:plan")(request, _tell)
+            rows = plan(request, _warn)
             out.write_all({"event": "plan", **row} for row in rows)
-            out.write({"event": "done", **{action: _count(rows, action) for action in ("evaluate", "skip", "failed")}})
+            out.write({"event": "done", **{action: _count(rows, action) for action in _ACTIONS}})
         return 0
-    rows = resolve("milepost.run.run:plan")(request, _tell)
+    rows = plan(request, _warn)
     sys.stdout.write("\n".join([*_table(rows), summary(rows)]) + "\n")
     return 0
 
@@ -41,14 +43,15 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the last line: how many of what, and how long it would take.
 
     >>> summary([{"action": "evaluate", "seconds": 2.0, "rows": 10}, {"action": "skip", "seconds": None, "rows": 0}])
-    '1 to evaluate (10 rows, about 2.0 s), 1 to skip, 0 failed'
+    '1 to evaluate (10 rows, about 2.0 s), 0 to score, 1 to skip, 0 failed'
     """
     todo = [row for row in rows if row["action"] == "evaluate"]
     seconds = [row.get("seconds") for row in todo]
     known = [value for value in seconds if value is not None]
-    told = f"about {duration(sum(known))}" if todo and len(known) == len(seconds) else "time unknown"
-    details = f" ({count(sum(row['rows'] for row in todo))} rows, {told})" if todo else ""
-    return f"{len(todo)} to evaluate{details}, {_count(rows, 'skip')} to skip, {_count(rows, 'failed')} failed"
+    time = f"about {duration(sum(known))}" if todo and len(known) == len(seconds) else "time unknown"
+    details = f" ({count(sum(row['rows'] for row in todo))} rows, {time})" if todo else ""
+    rest = ", ".join(f"{_count(rows, action)} to {action}" for action in ("score", "skip"))
+    return f"{len(todo)} to evaluate{details}, {rest}, {_count(rows, 'failed')} failed"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -68,7 +71,7 @@ def _count(rows: Sequence[Mapping[str, Any]], action: str) -> int:
     return Counter(row["action"] for row in rows)[action]
 
 
-def _tell(event: Mapping[str, Any]) -> None:
+def _warn(event: Mapping[str, Any]) -> None:
     line = headline(event)
     if line and event["event"] != "failure":  # a failure is a row of the plan
         sys.stderr.write(line + "\n")

@@ -6,15 +6,18 @@ The same command again does what is still missing, which is nothing once all is 
 import argparse
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, evaluation_file
 from milepost.cli._output import JsonLines, json_lines, print_checkpoints
 from milepost.cli._store import open_index
-from milepost.registry import resolve
 from milepost.report.progress import progress
 from milepost.report.table import each
+
+if TYPE_CHECKING:
+    from milepost.run.request import Request
+    from milepost.run.run import Summary
 
 _PRINTED = frozenset({"record", "failure", "done"})
 
@@ -24,10 +27,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_request(parser)
 
 
-def request_of(args: argparse.Namespace) -> Any:
+def request_of(args: argparse.Namespace) -> "Request":
     """Turn parsed arguments into the driver's request."""
+    from milepost.run.request import Request  # noqa: PLC0415 - the help needs no driver
+
     file, attribute = evaluation_file(args.evaluation)
-    return resolve("milepost.run.request:Request")(
+    return Request(
         checkpoints=tuple(args.checkpoints),
         store=args.store,
         file=file,
@@ -46,27 +51,27 @@ def request_of(args: argparse.Namespace) -> Any:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Evaluate, telling what happens, and print the table."""
+    """Evaluate, report what happens, and print the table."""
     request = request_of(args)
-    seen = _Seen()
+    reported = _Reported()
     try:
         if args.json:
             with json_lines() as out:
-                summary = _run(request, seen, out)
+                summary = _run(request, reported, out)
         else:
-            summary = _run(request, seen, None)
-            _print_table(args.store, summary, seen)
+            summary = _run(request, reported, None)
+            _print_table(args.store, summary, reported)
     except KeyboardInterrupt:
         sys.stderr.write(
-            f"\nmilepost: stopped; {seen.done} checkpoints were finished in this run, and every finished part is "
+            f"\nmilepost: stopped; {reported.done} checkpoints were finished in this run, and every finished part is "
             f"kept in {args.store}; the same command resumes from there\n"
         )
         return INTERRUPTED
     return FAILED if summary.failed else 0
 
 
-class _Seen:
-    """Remembers which files the run met, so that the table at its end shows these and no others."""
+class _Reported:
+    """Keeps the paths that a run reports, so that the table at its end shows these and no others."""
 
     def __init__(self) -> None:
         self.paths: set[str] = set()
@@ -80,32 +85,23 @@ class _Seen:
             self.paths.add(str(event["path"]))
 
 
-def _run(request: Any, seen: _Seen, out: JsonLines | None) -> Any:
-    ended = False
-    with progress(sys.stderr) as told:
+def _run(request: "Request", reported: _Reported, out: JsonLines | None) -> "Summary":
+    from milepost.run.run import run  # noqa: PLC0415 - the help needs no driver
+
+    with progress(sys.stderr) as show:
 
         def listen(event: dict[str, Any]) -> None:
-            nonlocal ended
-            seen(event)
-            told(event)
+            reported(event)
+            show(event)
             if out and event["event"] in _PRINTED:
                 out.write(event)
-            ended = ended or event["event"] == "done"
 
-        summary = resolve("milepost.run.run:run")(request, listen)
-    if out and not ended:
-        out.write(_done(summary))
-    return summary
+        return run(request, listen)
 
 
-def _done(summary: Any) -> dict[str, Any]:
-    counts = {"evaluated": summary.evaluated, "skipped": summary.skipped, "failed": summary.failed}
-    return {"event": "done", **counts}
-
-
-def _print_table(store: str, summary: Any, seen: _Seen) -> None:
+def _print_table(store: str, summary: "Summary", reported: _Reported) -> None:
     index = open_index(store)
-    checkpoints = [row for row in index.checkpoints() if seen.paths.intersection(each(row, "path"))]
+    checkpoints = [row for row in index.checkpoints() if reported.paths.intersection(each(row, "path"))]
     print_checkpoints(index, checkpoints, limited=True)
     nothing = "; nothing was left to do" if not summary.evaluated and not summary.failed else ""
     sys.stderr.write(

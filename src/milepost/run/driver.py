@@ -22,7 +22,7 @@ from milepost.run.events import (
     progress_event,
     record_events,
 )
-from milepost.run.items import Item, Items, Options
+from milepost.run.items import Item, ItemLookup, Options
 from milepost.run.planning import units
 from milepost.run.publishing import Publisher
 from milepost.store.checkpoint_records import CheckpointRecord
@@ -44,7 +44,7 @@ class Driver:
         self.spec = session.describe()
         self.reporter = Reporter(listen)
         self.identifier = Identifier(store, session, self.spec, publish=worker is not None, again=options.again)
-        self.items = Items(store, self.spec, options)
+        self.items = ItemLookup(store, self.spec, options)
         self.weights: dict[str, None] = {}
         self._worker = worker
         self._publisher = Publisher(store, self.spec, self.items)

@@ -7,7 +7,7 @@ from itertools import count, islice
 from milepost._internal.ranges import missing
 from milepost._internal.serialization import digest
 from milepost.core.types import CheckpointFiles, DataDescription, Description, Failure, Target
-from milepost.run.planning import Decision, Stored, Wanted, decide
+from milepost.run.planning import DataRequest, Decision, Stored, decide
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.evaluations import EvaluationState, RecordKey
 from milepost.store.keys import evaluation_key, subject
@@ -47,7 +47,7 @@ class Options:
     again: bool = False
 
 
-class Items:
+class ItemLookup:
     """Looks up in the store what the decision about a checkpoint depends on.
 
     `codes` remembers the code version, by data set, under which the evaluations stand.
@@ -67,7 +67,7 @@ class Items:
         self._options = options
         metrics = tuple(metric.digest for metric in spec.metrics)
         self._wanted = {
-            name: Wanted(item.size, options.limit, bool(item.fingerprint.get("order", {}).get("groups")), metrics)
+            name: DataRequest(item.size, options.limit, bool(item.fingerprint.get("order", {}).get("groups")), metrics)
             for name, item in self.data.items()
         }
         self._repetitions: dict[tuple[str, str], int] = {}

@@ -16,7 +16,7 @@ Action = Literal["evaluate", "score", "skip", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DataRequest:
     """What is asked for of every checkpoint on one data set.
 
     `size`: rows of the data.  `limit`: how many of them, None for all.  `grouped`: groups of rows are never split, so
@@ -32,7 +32,7 @@ class Wanted:
     def rows(self) -> int:
         """Rows of the order that are asked for.
 
-        >>> Wanted(100, 30).rows, Wanted(100, 1000).rows, Wanted(100).rows
+        >>> DataRequest(100, 30).rows, DataRequest(100, 1000).rows, DataRequest(100).rows
         (30, 100, 100)
         """
         return self.size if self.limit is None else min(self.size, self.limit)
@@ -40,8 +40,10 @@ class Wanted:
     def stop(self, coverage: Ranges) -> int:
         """Return the end of the rows [0, stop) whose outcomes and records are wanted, where these are covered.
 
-        >>> Wanted(100, 30).stop([(0, 40)]), Wanted(100, 30).stop([(0, 100)]), Wanted(100, 30, True).stop([(0, 40)])
-        (30, 100, 40)
+        >>> DataRequest(100, 30).stop([(0, 40)]), DataRequest(100, 30).stop([(0, 100)])
+        (30, 100)
+        >>> DataRequest(100, 30, grouped=True).stop([(0, 40)])
+        40
         """
         if not missing(coverage, self.size):
             return self.size
@@ -89,20 +91,22 @@ class Decision:
         return sum(stop - start for start, stop in self.gaps)
 
 
-def decide(wanted: Wanted, repetitions: Iterable[Stored], *, again: bool = False, first: str | None = None) -> Decision:
+def decide(
+    wanted: DataRequest, repetitions: Iterable[Stored], *, again: bool = False, first: str | None = None
+) -> Decision:
     """Decide about one checkpoint on one data set.
 
     `repetitions` yields what the store has under the evaluation's keys, the plain key first; as many are taken as are
     needed: the first one, or with `again` the first that lacks rows.  `first` names the checkpoint of the same run
     whose weights are the same and which comes before this one.
 
-    >>> decide(Wanted(100), [Stored()]).action
+    >>> decide(DataRequest(100), [Stored()]).action
     'evaluate'
-    >>> decide(Wanted(100), [Stored(((0, 60),))]).reason
+    >>> decide(DataRequest(100), [Stored(((0, 60),))]).reason
     '60 of 100 rows are there'
-    >>> decide(Wanted(100, metrics=("a", "b")), [Stored(((0, 100),), frozenset({("a", 100)}))]).metrics
+    >>> decide(DataRequest(100, metrics=("a", "b")), [Stored(((0, 100),), frozenset({("a", 100)}))]).metrics
     ('b',)
-    >>> decide(Wanted(100), [Stored(failures=(Failure("mismatch", "no head"),))]).reason
+    >>> decide(DataRequest(100), [Stored(failures=(Failure("mismatch", "no head"),))]).reason
     'mismatch: no head'
     """
     if first is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from milepost._internal.serialization import now, to_plain
 from milepost.checkpoints._files.shards import reworded
 from milepost.core.types import Description, Failure, Part
-from milepost.run.items import Item, Items
+from milepost.run.items import Item, ItemLookup
 from milepost.store.keys import BESIDES
 from milepost.store.store import Store
 
@@ -14,7 +14,7 @@ from milepost.store.store import Store
 class Publisher:
     """Puts what one driver learns into the store; everything there is put once and never changes."""
 
-    def __init__(self, store: Store, spec: Description, items: Items) -> None:
+    def __init__(self, store: Store, spec: Description, items: ItemLookup) -> None:
         """Take the description of the evaluation."""
         self._store = store
         self._spec = spec

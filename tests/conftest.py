@@ -6,14 +6,21 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tests._material import checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
-# No deadline: a slow machine is not a wrong result.  In CI the examples are the same every time.
-settings.register_profile("house", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
+# No deadline, and no judgement on how long an example takes to make: a slow machine is not a wrong result.  In CI the
+# examples are the same every time.
+settings.register_profile(
+    "house",
+    deadline=None,
+    max_examples=50,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("house")
 
 # A shell's background job ignores Ctrl-C, and hands that on: tests that send it would wait for ever.

@@ -25,7 +25,7 @@ class Ranks:
 
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
         own = np.take_along_axis(outputs, labels[:, None], axis=1)
-        return {"rank": np.sum(outputs > own, axis=1, dtype=np.int32)}
+        return {"rank": np.asarray(np.sum(outputs > own, axis=1), np.int32)}
 
     def scores(self, outputs: Any) -> Array:
         return np.asarray(outputs, np.float64)

@@ -123,12 +123,12 @@ def values(store: Path) -> Values:
     found: Values = {}
     if not (store / "store.json").exists():
         return found
-    with Store.open(store).index() as index:
-        for line in index.lines():
-            item = json.loads(line)
-            if item["estimator"] == "exact":
-                shown = (item["data"], item["metric"], item["value"], item["numerator"], item["n"])
-                found.setdefault(item["checkpoint"]["digest"], []).append(shown)
+    listing = Store.open(store).listing()
+    for line in listing.lines():
+        item = json.loads(line)
+        if item["estimator"] == "exact":
+            shown = (item["data"], item["metric"], item["value"], item["numerator"], item["n"])
+            found.setdefault(item["checkpoint"]["digest"], []).append(shown)
     return {digest: sorted(each) for digest, each in found.items()}
 
 
@@ -295,7 +295,7 @@ def leftovers(world: World, outcome: Outcome) -> None:
         outcome.law(not left, f"left: {left}")
     lost = outcome.vanished  # of what was lost half evaluated, the half is left
     for folder in world.store.glob("evaluations/*/*"):
-        if not list(folder.glob("records/*.json")):
+        if not list(folder.glob("results.*.npz")):
             lost -= 1
             held = sorted(str(item.relative_to(folder)) for item in folder.rglob("*"))
             outcome.law(lost >= 0, f"nothing on record: {held}")

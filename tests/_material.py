@@ -24,6 +24,7 @@ from milepost.models.numpy import FunctionModel
 from milepost.run.request import Request
 from milepost.run.run import Summary, plan, run
 from milepost.store import _archive
+from milepost.store.results import ResultsFile, is_results
 from milepost.store.store import Store
 from milepost.tasks.classification import Classification
 
@@ -191,7 +192,7 @@ def contents(store: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(store.rglob("*")):
         name = path.relative_to(store).as_posix()
-        if path.is_file() and not name.startswith("index.sqlite"):
+        if path.is_file():
             found[name] = _comparable(path)
     return found
 
@@ -199,7 +200,8 @@ def contents(store: Path) -> dict[str, Any]:
 def _comparable(path: Path) -> Any:
     if path.suffix == ".npz":
         arrays = _archive.read(path)
-        return {name: (item.dtype.str, item.shape, item.tobytes()) for name, item in arrays.items()}
+        found: dict[str, Any] = {name: (item.dtype.str, item.shape, item.tobytes()) for name, item in arrays.items()}
+        return {**found, "records": list(ResultsFile(path).payloads())} if is_results(path.name) else found
     if path.suffix == ".json":
         value = json.loads(path.read_bytes())
         return {key: item for key, item in value.items() if key not in _VOLATILE} if isinstance(value, dict) else value

@@ -1,6 +1,7 @@
 """What a trainer reads: nothing known yet, the latest, the best, and a rule that noise does not move."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,25 +43,24 @@ def put(store: Store, step: int, correct: int, **changes: Any) -> None:
     folder = store.evaluation(made.get("key", digest))
     fingerprint = made.get("fingerprint", made["data"])
     spec = {"weights": digest, "data": fingerprint, "data_name": made["data"], "created": seen}
-    folder.write_spec(spec | ({"missing": {"variables": 1, "of": 2, "names": []}} if made.get("partial") else {}))
+    folder.describe(spec | ({"missing": {"variables": 1, "of": 2, "names": []}} if made.get("partial") else {}))
     span = wilson(correct, ROWS)
     spans = [{"low": span.low, "high": span.high, "level": 0.95, "method": "wilson", "kind": "population"}]
     entry = {"metric": made["metric"], "value": made.get("value", correct / ROWS), "n": made["rows"]}
-    folder.records.publish(
-        {
-            "schema": 1,
-            "metric": {"name": "top_k", "k": 1},
-            "estimator": "exact",
-            "batch_size": None,
-            "coverage": [[0, made["rows"]]],
-            "size": ROWS,
-            "data": made["data"],
-            "slice": "all",
-            "status": made["status"],
-            "direction": made.get("direction", "higher"),
-            "values": [{**entry, "intervals": spans if made["intervals"] else [], "tied": 0, "nonfinite": 0}],
-        }
-    )
+    record = {
+        "schema": 1,
+        "metric": {"name": "top_k", "k": 1},
+        "estimator": "exact",
+        "batch_size": None,
+        "coverage": [[0, made["rows"]]],
+        "size": ROWS,
+        "data": made["data"],
+        "slice": "all",
+        "status": made["status"],
+        "direction": made.get("direction", "higher"),
+        "values": [{**entry, "intervals": spans if made["intervals"] else [], "tied": 0, "nonfinite": 0}],
+    }
+    folder.results.publish([(record, {})])
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_nothing_known_yet_is_no_error(tmp_path: Path) -> None:
     assert early.problem == ""
 
 
-@pytest.mark.parametrize("damage", ["store.json", "record", "spec", "checkpoint", "folder"])
+@pytest.mark.parametrize("damage", ["store.json", "record", "checkpoint", "folder"])
 def test_a_damaged_store_never_raises(store: Store, damage: str) -> None:
     put(store, 100, 500)
     reader = signals(store)
@@ -94,8 +94,7 @@ def test_a_damaged_store_never_raises(store: Store, damage: str) -> None:
     put(store, 200, 510)
     files = {
         "store.json": "store.json",
-        "record": "evaluations/*/000000c8*/records/*.json",
-        "spec": "evaluations/*/000000c8*/spec.json",
+        "record": "evaluations/*/000000c8*/results.*.npz",
         "checkpoint": "runs/lenet/checkpoints/*.json",
     }
     if damage == "folder":
@@ -258,19 +257,19 @@ def test_a_look_that_finds_nothing_new_reads_no_file(store: Store, monkeypatch: 
     reader = signals(store)
     reader.history()
     opened: list[str] = []
-    real = Path.open
+    real = os.open
 
-    def noted(self: Path, *rest: Any, **options: Any) -> Any:
-        opened.append(str(self))
-        return real(self, *rest, **options)
+    def noted(path: str, *rest: Any, **options: Any) -> int:
+        opened.append(path)
+        return real(path, *rest, **options)
 
-    monkeypatch.setattr(Path, "open", noted)
+    monkeypatch.setattr(os, "open", noted)
     assert len(reader.history()) == 2
     assert opened == []
     put(store, 300, 510)
     opened.clear()
     assert len(reader.history()) == 3
-    assert len({path for path in opened if path.endswith(".json")}) == 3  # its sighting, its spec, its record
+    assert len(opened) == 2  # its checkpoint record, its results
 
 
 def right(step: int) -> float:

@@ -172,7 +172,6 @@ class Evaluator:
         source = self._sources[request.data]
         order = capability(source, RandomAccess)
         scored = scored_of(store, request.key, request.column_set, request.stop, order)
-        folder = store.evaluation(request.key)
         wanted = [metric for metric in self._evaluation.metrics if digest(spec_of(metric)) in request.metrics]
         asked = request.store, request.digest, request.stop, *request.slices
         if asked not in self._sliced:  # once for all checkpoints
@@ -180,11 +179,9 @@ class Evaluator:
             self._sliced.add(asked)
         known = slices_of(store, request.digest, request.stop) if request.slices else {}
         slices = {name: known[name] for name in request.slices}
-        made = []
-        for payload, tables in records(scored, wanted, request.sizes, slices):
-            folder.records.publish(payload, tables)
-            made.append(payload)
-        return made
+        made = list(records(scored, wanted, request.sizes, slices))
+        store.evaluation(request.key).results.publish(made)
+        return [payload for payload, _ in made]
 
     def _load(self, target: Target) -> Any:
         """Load a checkpoint's weights, and see to it that they are those that were identified."""

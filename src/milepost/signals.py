@@ -9,19 +9,16 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from milepost._internal.atomic import read_json
-from milepost.errors import MilepostError, UsageError
+from milepost.errors import MilepostError, StoreError, UsageError
 from milepost.registry import load
 from milepost.store.evaluations import partial_of
-from milepost.store.records import number
+from milepost.store.listing import EvaluationFiles, Listing
+from milepost.store.records import number, value_of
 from milepost.store.store import Store
 
-_RACY_NS = 2_000_000_000
-"""A folder that changed less than this before it was listed may change again within the same tick of its clock."""
 _SHARE = 100
 """Looking takes at most this part of the time."""
 
@@ -66,7 +63,7 @@ class Signals:
     ) -> None:
         """Name what to read; nothing is looked at yet."""
         self.problem = ""
-        self._reader = _Reader(str(store), str(run), metric, data)
+        self._reader = _RunReader(str(store), str(run), metric, data)
         self._every = every
         self._next = float("-inf")
         self._known: tuple[Signal, ...] = ()
@@ -182,19 +179,16 @@ def _better_end(item: Signal, sign: int) -> float:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-class _Reader:
-    """Reads what is new in a store: folders whose time stands still are not listed, files are read once."""
+class _RunReader:
+    """Reads what is new in a store, and chooses what counts of one run."""
 
     def __init__(self, store: str, run: str, metric: str, data: str | None) -> None:
         self.sign = 1
         self.problem = ""
         self._path, self._run, self._metric, self._data = store, run, metric, data
         self._store: Store | None = None
+        self._listing: Listing | None = None
         self._id = ""
-        self._times: dict[str, int] = {}
-        self._checkpoints: dict[str, dict[str, Any]] = {}
-        self._specs: dict[str, dict[str, Any]] = {}
-        self._values: dict[str, dict[str, Any]] = {}
 
     def read(self) -> tuple[Signal, ...]:
         """Return what counts, in order of step."""
@@ -202,15 +196,18 @@ class _Reader:
         store = self._store = self._store or Store.open(self._path)
         if not self._id and not self._find_run(store):
             return ()
-        self._each_new(f"runs/{self._id}/checkpoints", self._add_checkpoint)
-        for shelf in store.storage.list("evaluations"):
-            self._each_new(f"evaluations/{shelf}", partial(self._add_spec, store))
-        seen = _seen(list(self._checkpoints.values()))
-        keys = [key for key, spec in self._specs.items() if spec["weights"] in seen and not partial_of(spec)]
-        for key in keys:
-            if key not in self._values:
-                self._each_new(f"{store.evaluation(key).folder}/records", partial(self._add_record, key))
-        return self._chosen(seen, [key for key in keys if key in self._values])
+        self._listing = self._listing.refresh() if self._listing else store.listing()
+        if not self._listing.has_run(self._id):
+            raise StoreError(f"{self._path}: the run {self._id} is not there any more; what was read before stands")
+        seen = _seen(self._listing.checkpoint_files(self._id))
+        specs, values = {}, {}
+        for key, evaluated in self._listing.evaluations.items():
+            if evaluated.weights in seen and not partial_of(evaluated.spec):
+                value = self._value(evaluated)
+                specs[key] = evaluated.spec
+                if value is not None:
+                    values[key] = value
+        return self._chosen(seen, specs, values)
 
     def _find_run(self, store: Store) -> bool:
         runs = store.runs()
@@ -231,81 +228,39 @@ class _Reader:
         self.problem = f"no run {self._run!r} in {self._path} yet"
         return False
 
-    def _each_new(self, folder: str, take: Callable[[str], bool]) -> None:
-        """Hand on the names of a folder that changed; what `take` refuses is handed on again the next time."""
-        assert self._store is not None  # noqa: S101 - read() opened it
-        try:
-            changed = os.stat(f"{self._path}/{folder}").st_mtime_ns
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        if self._times.get(folder) == changed:
-            return
-        now = time.time_ns()
-        taken = [take(name) for name in self._store.storage.list(folder)]
-        if all(taken) and now - changed > _RACY_NS:
-            self._times[folder] = changed
+    def _value(self, evaluated: EvaluationFiles) -> dict[str, Any] | None:
+        """Return the exact value over all rows, None where none is on record."""
+        for file in evaluated.results.values():
+            if file.header["status"] == "ok":
+                for held in file.held(slices=False):
+                    if (held.metric, held.estimator) == (self._metric, "exact"):
+                        self.sign = self._sign(*file.direction(self._metric))
+                        return value_of(file.line(held))
+        return None
 
-    def _add_checkpoint(self, name: str) -> bool:
-        if name not in self._checkpoints:
-            found = self._json(f"runs/{self._id}/checkpoints/{name}")
-            if found is None:
-                return False
-            self._checkpoints[name] = found
-        return True
-
-    def _add_spec(self, store: Store, key: str) -> bool:
-        if key not in self._specs:
-            spec = store.evaluation(key).spec()
-            if spec is None:
-                return False
-            kept = ("weights", "data", "data_name", "created", "missing")
-            self._specs[key] = {name: spec.get(name) for name in kept}
-        return True
-
-    def _add_record(self, key: str, name: str) -> bool:
-        if name.endswith(".json") and ".exact@" in name and ".slice-" not in name:
-            assert self._store is not None  # noqa: S101 - as above
-            payload = self._json(f"{self._store.evaluation(key).folder}/records/{name}")
-            if payload is None:
-                return False
-            entry = next((item for item in payload["values"] if item["metric"] == self._metric), None)
-            if entry is not None and payload["status"] == "ok" and payload["slice"] == "all":
-                self.sign = self._sign(payload)
-                self._values[key] = entry
-        return True
-
-    def _json(self, name: str) -> Any:
-        assert self._store is not None  # noqa: S101 - as above
-        try:
-            return read_json(self._store.storage.get(name))
-        except FileNotFoundError:
-            return None
-
-    def _sign(self, payload: dict[str, Any]) -> int:
-        direction = payload.get("direction") or getattr(load("metrics", payload["metric"]["name"]), "direction", None)
+    def _sign(self, direction: str | None, name: str) -> int:
+        direction = direction or getattr(load("metrics", name), "direction", None)
         if direction not in ("higher", "lower"):
             raise UsageError(f"{self._metric}: the metric does not say whether higher or lower is better")
         return 1 if direction == "higher" else -1
 
-    def _chosen(self, seen: dict[str, dict[str, Any]], keys: list[str]) -> tuple[Signal, ...]:
-        """Return one signal a content: of one data set, as its newest evaluation has it; undefined values left out."""
-        names = sorted({str(self._specs[key]["data_name"]) for key in keys})
+    def _chosen(
+        self, seen: dict[str, dict[str, Any]], specs: dict[str, dict[str, Any]], values: dict[str, dict[str, Any]]
+    ) -> tuple[Signal, ...]:
+        """Return one signal for each digest: of one data set, as its newest evaluation has it, where it is defined."""
+        names = sorted({str(specs[key]["data_name"]) for key in values})
         if self._data is None and len(names) > 1:
             self.problem = f"several data sets are on record: {', '.join(names)}; name one with data="
             return ()
-        keys = [key for key in keys if self._data in (None, self._specs[key]["data_name"])]
-        keys.sort(key=lambda key: (str(self._specs[key]["created"] or ""), key))
+        keys = [key for key in values if self._data in (None, specs[key]["data_name"])]
+        keys.sort(key=lambda key: (str(specs[key].get("created") or ""), key))
         # Other data under the same name is no comparison.
-        newest = {
-            self._specs[key]["weights"]: key
-            for key in keys
-            if self._specs[key]["data"] == self._specs[keys[-1]]["data"]
-        }
+        newest = {specs[key]["weights"]: key for key in keys if specs[key]["data"] == specs[keys[-1]]["data"]}
         found = []
         for digest, key in newest.items():
-            value = number(self._values[key]["value"])
+            value = number(values[key]["value"])
             if value is not None and value == value:  # noqa: PLR0124 - NaN
-                found.append(_signal(seen[digest], value, self._values[key]))
+                found.append(_signal(seen[digest], value, values[key]))
         return tuple(sorted(found, key=lambda item: (item.step, item.digest)))
 
 

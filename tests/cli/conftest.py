@@ -42,9 +42,8 @@ def store(tmp_path: Path) -> Path:
         )
     for step in (100, 900):
         folder = made.evaluation(DIGESTS[step][:32])
-        folder.write_spec({"weights": DIGESTS[step], "code": "c0de"})
-        for size in (None, 359):
-            folder.records.publish(_payload(step, size))
+        folder.describe({"weights": DIGESTS[step], "code": "c0de"})
+        folder.results.publish([(_payload(step, size), {}) for size in (None, 359)])
     return tmp_path / "evals"
 
 

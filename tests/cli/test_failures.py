@@ -50,7 +50,7 @@ def test_an_evaluation_that_failed_is_a_line(store: Path, tmp_path: Path, capsys
     path = str(tmp_path / "lenet" / "step-400.pt")
     made.add_checkpoint(CheckpointRecord("lenet", path, Identity(1, 60, 1, 1, 1), "step-400", step=400, digest=digest))
     folder = made.evaluation("ab" * 16)
-    folder.write_spec({"weights": digest})
+    folder.describe({"weights": digest})
     for attempt in (1, 2):
         folder.failures.publish(attempt, {"kind": "crashed", "message": f"signal 9, time {attempt}"})
     assert main(["failures", "--store", str(store), "--json"]) == 0
@@ -101,7 +101,7 @@ def test_a_failed_evaluation_is_asked_for_again_once(store: Path, tmp_path: Path
     path = str(tmp_path / "lenet" / "step-400.pt")
     made.add_checkpoint(CheckpointRecord("lenet", path, Identity(1, 60, 1, 1, 1), "step-400", step=400, digest=digest))
     folder = made.evaluation("ab" * 16)
-    folder.write_spec({"weights": digest})
+    folder.describe({"weights": digest})
     folder.failures.publish(1, {"kind": "model error", "message": "no"})
     assert main(["failures", "--store", str(store), "--retry", "--json", "step-400"]) == 0
     assert [line["step"] for line in told(capsys)] == [400]

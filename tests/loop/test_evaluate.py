@@ -214,8 +214,8 @@ def test_the_gap_of_360_rows_in_batches_of_359(tmp_path: Path) -> None:
             if entry["metric"] == "top1"
         ]
         assert value == pytest.approx(expected, abs=1e-15)
-    with Store.open(store).index() as index:
-        sizes = {row.get("batch_size") for row in index.records(digest=digest) if row["metric"] == "top1"}
+    listing = Store.open(store).listing()
+    sizes = {row.get("batch_size") for row in listing.records(digest=digest) if row["metric"] == "top1"}
     assert sizes == {None, 359, 36, 64, 100}
 
 

@@ -139,7 +139,7 @@ def test_engines_limits_and_resumptions_give_the_same_store(tmp_path: Path, monk
     assert (again.done, counted.calls) == ((0, 2, 0), calls)
     go(evaluation, folder, store=tmp_path / "steps")
     one = contents(tmp_path / "one")
-    assert {name: item for name, item in contents(tmp_path / "steps").items() if f"@0-{end}" not in name} == one
+    assert {name: item for name, item in contents(tmp_path / "steps").items() if f".0-{end}." not in name} == one
 
 
 def test_batch_means_are_of_the_source_s_own_order(tmp_path: Path) -> None:

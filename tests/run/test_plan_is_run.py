@@ -166,9 +166,12 @@ def score(store: Store, key: str, metric: str, stop: int) -> None:
             "batch_size": size,
             "slice": "all",
             "coverage": [[0, stop]],
+            "size": stop,
+            "data": "test",
+            "status": "ok",
             "values": [],
         }
-        store.evaluation(key).records.publish(payload)
+        store.evaluation(key).results.publish([(payload, {})])
 
 
 def filled(folder: Path, case: Case) -> tuple[Store, list[CheckpointFiles]]:
@@ -192,7 +195,7 @@ def fill(store: Store, case: Case) -> None:
     for (weights, data, repetition), one in case.stored.items():
         size, key = SIZES[data], key_of(weights, data, repetition)
         evaluation = store.evaluation(key)
-        evaluation.write_spec({"weights": weights, "data": SPEC.data[data].digest})
+        evaluation.describe({"weights": weights, "data": SPEC.data[data].digest})
         for at in one.covered:
             if CUTS[at + 1] <= size:
                 rows = np.arange(CUTS[at], CUTS[at + 1])

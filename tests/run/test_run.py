@@ -125,7 +125,7 @@ def test_resumed_columns_are_those_of_an_undisturbed_run(limit: int, tmp_path: P
     go(evaluation_of(batch_size=96), folder, store=tmp_path / "parts")
     same_columns(columns_of(tmp_path / "parts"), columns_of(tmp_path / "whole"))
     whole, parts = contents(tmp_path / "whole"), contents(tmp_path / "parts")
-    assert {name: item for name, item in parts.items() if f"@0-{limit}" not in name} == whole
+    assert {name: item for name, item in parts.items() if f".0-{limit}." not in name} == whole
 
 
 def test_again_evaluates_each_content_once_more(folder: Path, store: Path) -> None:

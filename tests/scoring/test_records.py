@@ -48,7 +48,7 @@ def kept(folder: Path, natural: Mapping[str, Array], layout: Layout, covered: in
     store = Store.create(folder / "evals")
     store.dataset(DATA).put(shared or {"id": rows}, {"size": size, "order": described})
     evaluation = store.evaluation(KEY)
-    evaluation.write_spec({"weights": WEIGHTS, "data": DATA, "data_name": "test"})
+    evaluation.describe({"weights": WEIGHTS, "data": DATA, "data_name": "test"})
     stop = size if covered is None else covered
     parts = evaluation.parts("kept")
     for low, high in pairwise([0, *layout.cuts, stop]):
@@ -225,8 +225,8 @@ def test_an_infinite_loss_is_recorded_as_such(tmp_path: Path) -> None:
     assert headline(mean)["gap"] is None
     store = Store.open(tmp_path / "evals")
     for record in (whole, mean):
-        store.evaluation(KEY).records.publish(record)
-    assert len(store.evaluation(KEY).records.read()) == 2
+        store.evaluation(KEY).results.publish([(record, {})])
+    assert len(store.evaluation(KEY).results.read()) == 2
 
 
 @pytest.mark.parametrize("size", [0, -3])
@@ -240,7 +240,7 @@ def test_states_without_rows_are_merged(tmp_path: Path) -> None:
     rows, metric = made(600), CrossEntropy()
     store = Store.create(tmp_path / "evals")
     store.dataset(DATA).put({"label": rows["label"]}, {"size": 600, "order": {"kind": "natural"}})
-    store.evaluation(KEY).write_spec({"weights": WEIGHTS, "data": DATA, "data_name": "test"})
+    store.evaluation(KEY).describe({"weights": WEIGHTS, "data": DATA, "data_name": "test"})
     parts = store.evaluation(KEY).parts("folded")
     for low, high in ((0, 256), (256, 512), (512, 600)):
         state = metric.state({name: rows[name][low:high] for name in metric.columns}, None)
@@ -263,11 +263,11 @@ def sized(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
 def test_other_batch_sizes_are_asked_afterwards(tmp_path: Path) -> None:
     scored = kept(tmp_path, made(360), Layout("seeded", 8, (256,), sealed=True))
     store = Store.open(tmp_path / "evals")
-    kinds = store.evaluation(KEY).records
+    kinds = store.evaluation(KEY).results
     expected = {}
     for record, _ in records(scored, METRICS, (36, 64, 100)):
         if record["estimator"] == "exact":
-            kinds.publish(record)
+            kinds.publish([(record, {})])
         else:
             expected[record["metric"]["name"], record["metric"].get("k"), record["batch_size"]] = record["values"]
     found = batch_means(store, WEIGHTS, (36, 64, 100))
@@ -282,7 +282,7 @@ def test_metrics_that_are_unknown_here_are_left_out(tmp_path: Path) -> None:
     scored = kept(tmp_path, made(20), Layout())
     store = Store.open(tmp_path / "evals")
     record, _ = exact(scored, TopK(1))
-    store.evaluation(KEY).records.publish(record | {"metric": {"name": "somebody_elses"}})
+    store.evaluation(KEY).results.publish([(record | {"metric": {"name": "somebody_elses"}}, {})])
     assert batch_means(store, WEIGHTS, (8,)) == []
     with pytest.raises(StoreError, match="no such evaluation"):
         scored_of(store, "99" * 16, "kept", 20)

@@ -1,15 +1,25 @@
-"""Fabricates a store of many checkpoints quickly, without a model: for tests and benchmarks of the index."""
+"""Fabricates a store of many checkpoints quickly, without a model: for tests and benchmarks of listings."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from milepost.store.store import Store
 
 METRICS = ("top1", "top5", "cross_entropy", "ece")
 ESTIMATORS = (("exact", None), ("batch_mean", 256))
+SPEC = {
+    "data": "d" * 32,
+    "data_name": "test",
+    "task": {"name": "classification", "outputs": "logits", "ties": "class_index"},
+    "code": "c" * 32,
+    "variant": "raw",
+    "size": 10_000,
+    "created": "2026-01-01T00:00:00+00:00",
+}
 
 
 def digest_of(run: str, step: int) -> str:
@@ -49,7 +59,12 @@ def payload(metric: str, step: int, *, rows: int = 10_000, batch_size: int | Non
 
 
 def make_store(path: Path, checkpoints: int = 2000, metrics: Sequence[str] = METRICS) -> Store:
-    """Make a store as Milepost would have left it; plain writes, so that it takes a second and not a minute."""
+    """Make a store as Milepost would have left it; nothing is forced to disk, so that it takes seconds only."""
+    with patch("os.fsync"):
+        return _made(path, checkpoints, metrics)
+
+
+def _made(path: Path, checkpoints: int, metrics: Sequence[str]) -> Store:
     store = Store.create(path)
     run = store.run_of(path.parent / "lenet")
     there = path / "runs" / run / "checkpoints"
@@ -60,15 +75,11 @@ def make_store(path: Path, checkpoints: int = 2000, metrics: Sequence[str] = MET
         names = [f"step-{step}", "last"] if number == checkpoints else [f"step-{step}"]
         for name in names:
             _write(there / f"{digest_of(name, step)}.json", _seen(run, name, step))
-        key = hashlib.sha256(digest.encode()).hexdigest()[:32]
-        folder = path / "evaluations" / key[:2] / key
-        (folder / "records").mkdir(parents=True)
-        _write(folder / "spec.json", {"weights": digest})
-        for metric in metrics:
-            for estimator, batch_size in ESTIMATORS:
-                end = estimator if batch_size is None else f"{estimator}-{batch_size}"
-                name = f"{metric}-00000000.{end}@0-10000.json"
-                _write(folder / "records" / name, payload(metric, step, batch_size=batch_size))
+        evaluation = store.evaluation(hashlib.sha256(digest.encode()).hexdigest()[:32])
+        evaluation.describe({**SPEC, "weights": digest})
+        evaluation.results.publish(
+            (payload(metric, step, batch_size=batch_size), {}) for metric in metrics for _, batch_size in ESTIMATORS
+        )
     return store
 
 

@@ -23,7 +23,6 @@ from milepost.core.types import Identity
 from milepost.errors import StoreError
 from milepost.store._storage import FolderStorage
 from milepost.store.checkpoint_records import CheckpointRecord
-from milepost.store.index import Index
 from milepost.store.store import Store
 from milepost.testing.stores import KEY, check_whole, contents, made_part, made_record
 
@@ -40,7 +39,7 @@ def work(folder: Path) -> None:
     store.ask_again(SEEN)
     store.add_checkpoint(replace(SEEN, failure=None, digest=f"{1:032}"))
     dataset, evaluation = store.dataset("d" * 32), store.evaluation(KEY)
-    evaluation.write_spec({"weights": f"{1:032}", "run": run})
+    evaluation.describe({"weights": f"{1:032}", "run": run})
     evaluation.failures.publish(1, {"kind": "crashed", "message": "signal 9"})
     parts = evaluation.parts("kept")
     for start, stop in ((0, 256), (256, 400)):
@@ -49,7 +48,7 @@ def work(folder: Path) -> None:
             parts.publish(made_part(start, stop))
     dataset.seal(400)
     parts.seal(400)
-    evaluation.records.publish(made_record(), {"confusion": np.eye(3)})
+    evaluation.results.publish([(made_record(), {"confusion": np.eye(3)})])
 
 
 @contextmanager
@@ -58,8 +57,8 @@ def promises(disk: Disk, folder: Path) -> Iterator[list[Promise]]:
     made: list[Promise] = []
     put, delete = FolderStorage.put, FolderStorage.delete
 
-    def noted_put(self: FolderStorage, name: str, data: Any) -> bool:
-        won = put(self, name, data)
+    def noted_put(self: FolderStorage, name: str, data: Any, *, durable: bool = True) -> bool:
+        won = put(self, name, data, durable=durable)
         with open(folder / name, "rb") as stream:  # unwatched, as the builtin is
             made.append((len(disk.log), name, stream.read()))
         return won
@@ -214,24 +213,13 @@ def test_what_a_failed_run_left_is_forced_by_the_next(stride: int, tmp_path: Pat
         sound(place / "cut" / "store", standing(made, len(disk.log)), calm, f"error at operation {at}, then a cut")
 
 
-def test_a_full_disk_under_the_index_costs_nothing_but_the_cache(tmp_path: Path) -> None:
-    work(tmp_path / "store")
-    store = Store.open(tmp_path / "store")
-    store.add_checkpoint(replace(SEEN, failure=("torn", "long " * 20_000), attempt=2))
-    index = Index(store.path, store.id)
-    index._connection.execute("PRAGMA max_page_count=12")  # SQLite's own full disk
-    index.refresh()
-    assert index.place == ":memory:"
-    assert [record["value"] for record in index.records(digest=f"{1:032}")] == [0.5]
-
-
 def test_a_folder_that_cannot_be_listed_is_said(tmp_path: Path) -> None:
     work(tmp_path / "store")
     store = Store.open(tmp_path / "store")
     disk = Disk(tmp_path)
     disk.fault = always(errno.EIO, 1, {"listdir"})
     with disk.watched(), pytest.raises(StoreError, match=r"store: cannot be read \(Input/output error\); look at"):
-        store.index()
+        store.listing()
 
 
 def claim(folder: Path) -> None:

@@ -1,6 +1,7 @@
-import json
 import math
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from milepost.core.types import Identity
 from milepost.errors import StoreError
 from milepost.store.checkpoint_records import CheckpointRecord
-from milepost.store.records import coverage_text, number
+from milepost.store.evaluations import EvaluationFolder
+from milepost.store.records import number, record_key
 from milepost.store.store import Store
 from milepost.testing.stores import KEY, made_part, made_record
 
@@ -27,7 +29,9 @@ def test_opening_what_is_no_store_says_how_to_make_one(tmp_path: Path) -> None:
         Store.create(tmp_path / "thesis.tex" / "store")
 
 
-@pytest.mark.parametrize("text", ['{"format":2,"id":"x"}', '{"id":"x"}', "[]", "{", '{"format":1}'])
+@pytest.mark.parametrize(
+    "text", ['{"format":1,"id":"x"}', '{"format":3,"id":"x"}', '{"id":"x"}', "[]", "{", '{"format":2}']
+)
 def test_a_store_of_another_format_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "store.json").write_text(text, encoding="ascii")
     for door in (Store.open, Store.create):
@@ -87,31 +91,87 @@ def test_a_sighting_is_success_or_failure() -> None:
 
 
 def test_records_are_put_once_and_hold_nonfinite_numbers(tmp_path: Path) -> None:
-    records = Store.create(tmp_path / "s").evaluation(KEY).records
+    results = Store.create(tmp_path / "s").evaluation(KEY).results
     record = made_record()
     record["values"][0].update(value=-math.inf, numerator=np.float64("nan"), n=np.int64(7))
-    assert not records.has(record)
-    assert records.publish(record, {"confusion": np.eye(2)})
-    assert not records.publish({**record, "status": "other"})
-    assert records.has(record)
-    assert not records.has({**record, "slice": "night"})
-    assert not records.has({**record, "estimator": "batch_mean", "batch_size": 36})
-    assert not records.has({**record, "coverage": [[0, 5]]})
-    (found,) = records.read()
+    assert results.keys() == set()
+    assert results.publish([(record, {"confusion": np.eye(2)})]) == 1
+    assert results.publish([({**record, "status": "other"}, {})]) == 0
+    assert results.keys() == {record_key(record)}
+    (found,) = results.read()
     value = found["values"][0]
     assert (value["value"], value["numerator"], value["n"]) == ("-inf", "nan", 7)
     assert number(value["value"]) == -math.inf
-    assert np.array_equal(records.tables(record)["confusion"], np.eye(2))
-    (name,) = (path.name for path in (tmp_path / "s").rglob("records/*.json"))
-    assert name.startswith("top_k-")
-    assert name.endswith(".exact@0-1000.json")
-    json.loads((tmp_path / "s").joinpath("evaluations", KEY[:2], KEY, "records", name).read_text(encoding="ascii"))
+    assert np.array_equal(results.tables(record)["confusion"], np.eye(2))
+    (path,) = (tmp_path / "s").rglob("results.*.npz")
+    with np.load(path) as archive:
+        assert len([name for name in archive.files if name.endswith("/confusion")]) == 1
 
 
-def test_long_coverage_is_hashed() -> None:
-    ranges = [(index * 512, index * 512 + 256) for index in range(100)]
-    assert coverage_text(ranges).startswith("100-ranges-")
-    assert coverage_text(ranges) != coverage_text(ranges[1:])
+def test_an_act_of_scoring_is_one_file_that_gives_back_what_was_put(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    evaluation = store.evaluation(KEY)
+    evaluation.describe({"weights": "w", "size": 1000})
+    exact = {**made_record(), "direction": "higher"}
+    mean = {**exact, "estimator": "batch_mean", "batch_size": 64}
+    values = exact["values"]
+    second = [{**values[0], "metric": "top1_count", "note": "few"}]
+    day = {**exact, "slice": "day", "values": [], "slices": {"day=mo": [*values, *second], "day=tu": values}}
+    assert evaluation.results.publish([(exact, {"t": np.arange(3)}), (mean, {}), (day, {})]) == 3
+    assert len(list((tmp_path / "s").rglob("results.*"))) == 1
+    fresh = Store.open(tmp_path / "s").evaluation(KEY)
+    found = {record_key(payload): payload for payload in fresh.results.read()}
+    assert found == {record_key(payload): payload for payload in (exact, mean, day)}
+    assert fresh.results.tables(exact)["t"].tolist() == [0, 1, 2]
+    assert fresh.results.tables(mean) == fresh.results.tables(day) == {}
+    assert fresh.spec() == {"weights": "w", "size": 1000}
+    other = {**exact, "metric": {"name": "other"}}
+    assert fresh.results.publish([(exact, {}), (other, {}), (other, {})]) == 1  # a further act is one file more
+    assert len(list((tmp_path / "s").rglob("results.*"))) == 2
+    assert len(fresh.results.read()) == 4
+
+
+def test_the_spec_of_an_evaluation_is_in_whatever_was_put_first(tmp_path: Path) -> None:
+    spec = {"weights": "w", "data": "d"}
+    puts: dict[str, Callable[[EvaluationFolder], object]] = {
+        "part": lambda evaluation: evaluation.parts("kept").publish(made_part(0, 256), 1000),
+        "whole": lambda evaluation: evaluation.parts("kept").publish(made_part(0, 256), 256),
+        "failure": lambda evaluation: evaluation.failures.publish(1, {"kind": "torn", "message": "half"}),
+        "results": lambda evaluation: evaluation.results.publish([(made_record(), {})]),
+    }
+    for name, put in puts.items():
+        store = Store.create(tmp_path / name)
+        assert store.evaluation(KEY).spec() is None
+        store.evaluation(KEY).describe(spec)
+        put(store.evaluation(KEY))
+        fresh = Store.open(tmp_path / name).evaluation(KEY)
+        assert fresh.spec() == fresh.state().spec == spec, name
+
+
+def test_an_outcome_is_four_files_and_eight_fsyncs_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.create(tmp_path / "s")
+    run = store.run_of("/models/lenet")
+    counts: list[int] = []
+    for step in range(40):
+        key = f"{step % 20:02x}{step:030x}"
+        forced: list[int] = []
+        monkeypatch.setattr(os, "fsync", forced.append)
+        before = {path for path in (tmp_path / "s").rglob("*") if path.is_file()}
+        store.add_checkpoint(CheckpointRecord(run, f"/m/{step}", IDENTITY, str(step), digest=key))
+        evaluation = store.evaluation(key)
+        evaluation.describe({"weights": key})
+        with store.worker() as worker:
+            lease = store.lease(key, "0-1000", worker)
+            assert lease.acquire()
+            evaluation.parts("kept").publish(made_part(0, 1000), 1000)
+            metrics = [{**made_record(), "metric": {"name": "top_k", "k": k}} for k in range(20)]
+            evaluation.results.publish([(record, {"t": np.eye(3)}) for record in metrics])
+            lease.release()
+        after = {path for path in (tmp_path / "s").rglob("*") if path.is_file()}
+        assert len(after - before) == 3
+        counts.append(len(forced))
+    assert max(counts[1:]) == 8  # the first makes the folders that all share
+    assert set(counts[20:]) == {7}  # and the first of a shelf makes the shelf
 
 
 def test_equivalent_codes_are_followed_also_in_a_circle(tmp_path: Path) -> None:

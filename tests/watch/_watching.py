@@ -42,11 +42,11 @@ def made(step: int, **more: Any) -> dict[str, Any]:
 def values(store: Path) -> dict[int, list[tuple[str, Any, int]]]:
     """Return the exact values that a store has by step."""
     found: dict[int, list[tuple[str, Any, int]]] = {}
-    with Store.open(store).index() as index:
-        for line in index.lines():
-            item = json.loads(line)
-            if item["estimator"] == "exact" and item["checkpoint"]["step"] is not None:
-                found.setdefault(item["checkpoint"]["step"], []).append((item["metric"], item["value"], item["n"]))
+    listing = Store.open(store).listing()
+    for line in listing.lines():
+        item = json.loads(line)
+        if item["estimator"] == "exact" and item["checkpoint"]["step"] is not None:
+            found.setdefault(item["checkpoint"]["step"], []).append((item["metric"], item["value"], item["n"]))
     return {step: sorted(each) for step, each in found.items()}
 
 

@@ -143,8 +143,8 @@ def test_an_incomplete_file_is_given_up_after_its_time_though_the_watch_goes_on(
     watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
     assert states(told, "step-1.npz") == ["seen", "writing", "failed", "seen", "complete", "claimed", "done"]
     assert counts(told) == {"evaluated": 1, "failed": 1}
-    with Store.open(tmp_path / "store").index() as index:
-        assert [row["failure"] for row in index.checkpoints()] == [None]
+    listing = Store.open(tmp_path / "store").listing()
+    assert [row["failure"] for row in listing.checkpoints()] == [None]
 
 
 def grow(path: Path, pieces: list[bytes]) -> None:

@@ -42,8 +42,8 @@ def test_without_links_it_is_said_once_and_what_is_deleted_has_vanished(tmp_path
     assert told.failures["step-5.npz"].startswith("vanished: deleted before it could be evaluated")
     assert "raise keep-last (max_to_keep)" in told.failures["step-6.npz"]
     assert states(told, "step-5.npz") == ["seen", "complete", "vanished"]
-    with Store.open(tmp_path / "store").index() as index:
-        failed = {row["name"]: row["failure"]["kind"] for row in index.checkpoints() if row["failure"]}
+    listing = Store.open(tmp_path / "store").listing()
+    failed = {row["name"]: row["failure"]["kind"] for row in listing.checkpoints() if row["failure"]}
     assert failed == {"step-5": "vanished", "step-6": "vanished"}
 
 

@@ -50,11 +50,11 @@ _numbers = itertools.count()
 # ----------------------------------------------------------------------------------------------------------- publishing
 
 
-def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> bool:
+def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None], *, durable: bool = True) -> bool:
     """Put a file under its name if the name is free; return False, and change nothing, where it is taken.
 
-    `data` is the content, or a function that writes it (it may seek).  Once True is returned, the file is on disk.
-    The folder must exist.
+    `data` is the content, or a function that writes it (it may seek).  Once True is returned, the file is on disk,
+    unless `durable` is False: then it is as good as any other file.  The folder must exist.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +64,8 @@ def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> bool:
     final = Path(path)
     if _is_filled(final):
         # Its writer may have been killed before it forced the name to disk: who relies on it must.
-        sync_folder(final.parent)
+        if durable:
+            sync_folder(final.parent)
         return False
     temporary = final.parent / f"{PREFIX}{Owner.me().text()}-{next(_numbers)}"
     try:
@@ -74,13 +75,15 @@ def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> bool:
             else:
                 stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         won = _put(temporary, final)
     finally:
         # What cannot be removed now is swept once this process is gone; it must not hide what went wrong before.
         with suppress(OSError):
             temporary.unlink()
-    sync_folder(final.parent)
+    if durable:
+        sync_folder(final.parent)
     return won
 
 

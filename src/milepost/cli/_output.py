@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from milepost.report._align import lines
 from milepost.report.table import Plain, Results, build, newest
+from milepost.store.listing import Listing
 
 _NEWEST = 50
 
@@ -56,11 +57,11 @@ def json_lines() -> Iterator[JsonLines]:
             os.close(copy)
 
 
-def print_checkpoints(index: Any, checkpoints: Sequence[Plain], *, limited: bool, slices: str = "all") -> None:
+def print_checkpoints(listing: Listing, checkpoints: Sequence[Plain], *, limited: bool, slices: str = "all") -> None:
     """Print the table of some checkpoints; `limited` shows the newest 50 in a terminal, and how many there are."""
     shown = newest(checkpoints, _NEWEST) if limited and sys.stdout.isatty() else checkpoints
     digests = {row["digest"] for row in shown if row["digest"]}
-    _print_results(build(json.loads(f"[{','.join(index.lines(slices=slices, digests=digests))}]"), shown))
+    _print_results(build(json.loads(f"[{','.join(listing.lines(slices=slices, digests=digests))}]"), shown))
     if len(shown) < len(checkpoints):
         sys.stdout.write(f"the newest {len(shown)} of {len(checkpoints):,} checkpoints; --all shows all\n")
 

@@ -1,27 +1,22 @@
-"""What the verbs ask of a store: its index, and its failures."""
+"""What the verbs ask of a store: that it is there, and its failures."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from milepost.errors import UsageError
-from milepost.registry import resolve
 from milepost.report.table import Plain, failure_of
+from milepost.store.store import Store
 
 
-def open_store(path: str) -> Any:
+def open_store(path: str) -> Store:
     """Open a store that exists; reading never makes one."""
     if not Path(path, "store.json").is_file():
         raise UsageError(
             f"{path}: expected a store, found {'no store.json in it' if Path(path).exists() else 'no such folder'}; "
             "name one with --store DIR, or make one with: milepost run EVAL.py CKPTS"
         )
-    return resolve("milepost.store.store:Store").open(path)
-
-
-def open_index(path: str) -> Any:
-    """Open the index of a store that exists."""
-    return open_store(path).index()
+    return Store.open(path)
 
 
 def failures(checkpoints: Iterable[Plain]) -> Iterator[dict[str, Any]]:

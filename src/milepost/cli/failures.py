@@ -17,6 +17,7 @@ from milepost.report._align import align
 from milepost.report._numbers import count
 from milepost.report.addresses import find, run_id
 from milepost.report.table import Plain, failure_of
+from milepost.store.store import Store
 
 _KEYS = ("event", "run", "path", "step", "class", "message", "attempts")
 _HEADS = ("run", "step", "class", "attempts", "path")
@@ -36,7 +37,7 @@ def execute(args: argparse.Namespace) -> int:
     """Print one line a failed checkpoint, or a table with the messages below it; note what is to be tried again."""
     store = open_store(args.store)
     run = run_id(store, args.run) if args.run else None
-    rows = _named([row for row in store.index().checkpoints(run) if failure_of(row)], args.checkpoints)
+    rows = _named([row for row in store.listing().checkpoints(run) if failure_of(row)], args.checkpoints)
     if args.retry:
         _ask_again(store, rows)
     found = list(failures(rows))
@@ -64,8 +65,8 @@ def _named(rows: Sequence[Plain], addresses: Sequence[str]) -> list[Plain]:
     return [row for row in rows if row["path"] in wanted]
 
 
-def _ask_again(store: Any, rows: Sequence[Plain]) -> None:
-    """Put the wish into the store: for a file that failed beside its sighting, else beside its evaluations."""
+def _ask_again(store: Store, rows: Sequence[Plain]) -> None:
+    """Put retry requests into the store: for a file that failed beside its record, else beside its evaluations."""
     paths = {(row["run"], row["path"], row["variant"]) for row in rows if row["digest"] is None}
     for run in {str(row["run"]) for row in rows if row["digest"] is None}:
         for checkpoint in store.checkpoints(run):

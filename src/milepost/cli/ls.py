@@ -10,7 +10,7 @@ import sys
 
 from milepost.cli._arguments import add_json, add_slice, add_store
 from milepost.cli._output import json_lines, print_checkpoints
-from milepost.cli._store import failures, open_index
+from milepost.cli._store import failures, open_store
 from milepost.report._metrics_on_record import check_slice
 
 
@@ -32,13 +32,13 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    index = open_index(args.store)
-    check_slice(index, args.slice)
+    listing = open_store(args.store).listing()
+    check_slice(listing, args.slice)
     if args.json:
         with json_lines() as out:
-            out.write_texts(index.lines(slices=args.slice))
-            out.write_all(failures(index.checkpoints()))
+            out.write_texts(listing.lines(slices=args.slice))
+            out.write_all(failures(listing.checkpoints()))
         return 0
     sys.stderr.write(f"store {args.store}\n")
-    print_checkpoints(index, index.checkpoints(), limited=not args.all, slices=args.slice)
+    print_checkpoints(listing, listing.checkpoints(), limited=not args.all, slices=args.slice)
     return 0

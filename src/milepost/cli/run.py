@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, evaluation_file
 from milepost.cli._output import JsonLines, json_lines, print_checkpoints
-from milepost.cli._store import open_index
+from milepost.cli._store import open_store
 from milepost.report.progress import progress
 from milepost.report.table import each
 
@@ -100,9 +100,9 @@ def _run(request: "Request", reported: _Reported, out: JsonLines | None) -> "Sum
 
 
 def _print_table(store: str, summary: "Summary", reported: _Reported) -> None:
-    index = open_index(store)
-    checkpoints = [row for row in index.checkpoints() if reported.paths.intersection(each(row, "path"))]
-    print_checkpoints(index, checkpoints, limited=True)
+    listing = open_store(store).listing()
+    checkpoints = [row for row in listing.checkpoints() if reported.paths.intersection(each(row, "path"))]
+    print_checkpoints(listing, checkpoints, limited=True)
     nothing = "; nothing was left to do" if not summary.evaluated and not summary.failed else ""
     sys.stderr.write(
         f"evaluated {summary.evaluated}, skipped {summary.skipped}, failed {summary.failed}{nothing}; store {store}\n"

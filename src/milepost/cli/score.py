@@ -15,9 +15,10 @@ from milepost.cli._metric_spec import metric_from
 from milepost.cli._output import json_lines, print_checkpoints
 from milepost.cli._store import open_store
 from milepost.errors import UsageError
-from milepost.registry import resolve
 from milepost.report.addresses import find
 from milepost.report.table import Plain
+from milepost.store.listing import Listing
+from milepost.store.store import Store
 
 _METRIC_HELP = "a registered metric, NAME or NAME(KEY=VALUE, ...), quoted for the shell; may be given several times"
 
@@ -39,11 +40,13 @@ def execute(args: argparse.Namespace) -> int:
     _check_distinct(metrics)
     store = open_store(args.store)
     chosen = _chosen(store, args)
+    from milepost.scoring.records import score_kept  # noqa: PLC0415 - NumPy only once there is something to score
+
     names: set[str] = set()
     lacking: list[str] = []
     for row in chosen:
         try:
-            payloads = resolve("milepost.scoring.records:score_kept")(store, row["digest"], metrics)
+            payloads = score_kept(store, row["digest"], metrics)
             names |= {entry["metric"] for payload in payloads for entry in payload["values"]}
         except UsageError as error:
             # One that was named must do; among all, the others are worth having.
@@ -65,10 +68,10 @@ def _check_distinct(metrics: Sequence[Any]) -> None:
             raise UsageError(f"score: two metrics give the value {name!r}")
 
 
-def _chosen(store: Any, args: argparse.Namespace) -> list[Plain]:
-    """Return one row a content."""
-    checkpoints = store.index().checkpoints()
-    rows = [row for row in checkpoints if row["state"] == "done"] if args.all else []
+def _chosen(store: Store, args: argparse.Namespace) -> list[Plain]:
+    """Return one row for each digest of weights."""
+    checkpoints = store.listing().checkpoints()
+    rows: list[Plain] = [row for row in checkpoints if row["state"] == "done"] if args.all else []
     for address in args.addresses:
         row = find(checkpoints, address)
         if not row["digest"]:
@@ -79,16 +82,16 @@ def _chosen(store: Any, args: argparse.Namespace) -> list[Plain]:
     return list({row["digest"]: row for row in reversed(rows)}.values())[::-1]
 
 
-def _print(store: Any, chosen: Sequence[Plain], names: set[str], *, as_json: bool) -> None:
-    index = store.index()
+def _print(store: Store, chosen: Sequence[Plain], names: set[str], *, as_json: bool) -> None:
+    listing = store.listing()
     digests = [str(row["digest"]) for row in chosen]
     if as_json:
         with json_lines() as out:
-            out.write_all(record for digest in digests for record in _records(index, digest, names))
+            out.write_all(record for digest in digests for record in _records(listing, digest, names))
         return
-    print_checkpoints(index, chosen, limited=True)
+    print_checkpoints(listing, chosen, limited=True)
     sys.stderr.write(f"{', '.join(sorted(names))} of {len(digests)} checkpoints, kept in {store.path}\n")
 
 
-def _records(index: Any, digest: str, names: set[str]) -> list[Mapping[str, Any]]:
-    return [record for record in index.records(digest=digest) if record["metric"] in names]
+def _records(listing: Listing, digest: str, names: set[str]) -> list[Mapping[str, Any]]:
+    return [record for record in listing.records(digest=digest) if record["metric"] in names]

@@ -17,6 +17,7 @@ from milepost.registry import resolve
 from milepost.report.addresses import find
 from milepost.report.show import Evaluated, describe, drawn
 from milepost.report.table import Plain
+from milepost.store.store import Store
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +33,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Print what is known."""
     store = open_store(args.store)
-    index = store.index()
-    checkpoint = find(index.checkpoints(), args.address)
+    listing = store.listing()
+    checkpoint = find(listing.checkpoints(), args.address)
     digest = checkpoint.get("digest")
-    records = index.records(digest=digest, slices=None) if digest else []
+    records = listing.records(digest=digest, slices=None) if digest else []
     if _keep_means(store, checkpoint, records, args.batch_size):
-        records = store.index().records(digest=digest, slices=None)
+        records = store.listing().records(digest=digest, slices=None)
     if args.json:
         with json_lines() as out:
             out.write_all(records)
@@ -52,7 +53,7 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _keep_means(store: Any, checkpoint: Plain, records: Sequence[Plain], sizes: Sequence[int]) -> bool:
+def _keep_means(store: Store, checkpoint: Plain, records: Sequence[Plain], sizes: Sequence[int]) -> bool:
     """Compute and keep batch means of sizes that are not on record; tell whether there were any."""
     known = {record.get("batch_size") for record in records if record["estimator"] == "batch_mean"}
     missing = [size for size in dict.fromkeys(sizes) if size not in known]
@@ -65,14 +66,14 @@ def _keep_means(store: Any, checkpoint: Plain, records: Sequence[Plain], sizes: 
     return bool(missing)
 
 
-def _keys(store: Any, checkpoint: Plain) -> list[str]:
+def _keys(store: Store, checkpoint: Plain) -> list[str]:
     """Return the keys of the evaluations of the checkpoint's weights."""
     digest = checkpoint.get("digest")
     specs = ((key, store.evaluation(key).spec()) for key in store.evaluations())
     return [key for key, spec in specs if digest and spec and spec.get("weights") == digest]
 
 
-def _notes(store: Any, row: Plain) -> dict[str, Any]:
+def _notes(store: Store, row: Plain) -> dict[str, Any]:
     """Return what was noted when the row was restored: format, mapping of names, casts, origin of its step."""
     for checkpoint in store.checkpoints(row["run"]) if row.get("run") else ():
         seen = (checkpoint.path, checkpoint.variant, checkpoint.digest)
@@ -81,7 +82,7 @@ def _notes(store: Any, row: Plain) -> dict[str, Any]:
     return {}
 
 
-def _evaluated(store: Any, key: str) -> Evaluated:
+def _evaluated(store: Store, key: str) -> Evaluated:
     folder = store.evaluation(key)
     environments = [item for name in folder.column_sets() for item in folder.parts(name).read().environments()]
     spec = folder.spec() or {}
@@ -89,10 +90,10 @@ def _evaluated(store: Any, key: str) -> Evaluated:
     return Evaluated(key, spec, data or {}, environments, folder.failures.list())
 
 
-def _tables(store: Any, key: str) -> Iterator[str]:
+def _tables(store: Store, key: str) -> Iterator[str]:
     """Yield the lines of every table of an evaluation: those of the largest coverage of each metric."""
-    held = store.evaluation(key).records
-    widest: dict[str, Mapping[str, Any]] = {}
+    held = store.evaluation(key).results
+    widest: dict[str, dict[str, Any]] = {}
     for payload in held.read():
         name = str(payload["metric"]["name"])
         if payload["estimator"] == "exact" and _rows(payload) >= _rows(widest.get(name, {})):

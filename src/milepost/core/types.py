@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-SCHEMA = 1
+    Array = npt.NDArray[Any]
+else:
+    Array = Any  # listing a store must not cost NumPy's import
+
+SCHEMA = 2
 """Version of what an evaluation key means; a change makes every evaluation a new one."""
 
 GRID = 256
 """Rows of one cell of the grid on which parts begin and end."""
 
-Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]
 Json = Any
 Role = Literal["weights", "optimizer", "bookkeeping"]
@@ -171,6 +174,8 @@ class Column:
         """Bytes of one row; infinite where it is ragged."""
         if self.shape is None:
             return float("inf")
+        import numpy as np  # noqa: PLC0415 - as above
+
         return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
 
 

@@ -5,11 +5,13 @@ from typing import Any
 from milepost._internal.text import listed
 from milepost.errors import UsageError
 from milepost.registry import load
+from milepost.store.listing import Listing
+from milepost.store.store import Store
 
 _DIRECTIONS = ("higher", "lower")
 
 
-def recorded(store: Any, metric: str, weights: str | None = None) -> dict[str, Any]:
+def recorded(store: Store, metric: str, weights: str | None = None) -> dict[str, Any]:
     """Return a record (exact, any coverage) that holds the value `metric`, of some weights or of any.
 
     A UsageError lists the values that there are.
@@ -19,7 +21,7 @@ def recorded(store: Any, metric: str, weights: str | None = None) -> dict[str, A
         folder = store.evaluation(key)
         if weights is not None and (folder.spec() or {}).get("weights") != weights:
             continue
-        for payload in folder.records.read():
+        for payload in folder.results.read():
             held = {entry["metric"] for entry in payload["values"]}
             if payload["estimator"] == "exact" and metric in held:
                 found: dict[str, Any] = payload
@@ -31,9 +33,9 @@ def recorded(store: Any, metric: str, weights: str | None = None) -> dict[str, A
     )
 
 
-def check_slice(index: Any, wanted: str) -> None:
+def check_slice(listing: Listing, wanted: str) -> None:
     """Raise a UsageError for a slice (`all`, a name, `name=value`) that is not on record; it lists those that are."""
-    there = index.slices()
+    there = listing.slices()
     if wanted == "all" or wanted in there or any(item.startswith(f"{wanted}=") for item in there):
         return
     raise UsageError(f"--slice {wanted}: no such slice is on record; there are: {listed(there, 20) or 'none'}")

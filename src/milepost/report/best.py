@@ -69,10 +69,10 @@ def best_of(store: Any, metric: str, data: str | None = None, run: str | None = 
     of a slice to choose from.
     """
     direction = direction_of(recorded(store, metric))
-    index = store.index()
+    listing = store.listing()
     chosen = run_id(store, run) if run else None
-    check_slice(index, part)
-    held = index.records(run=chosen, metric=metric, slices=part)
+    check_slice(listing, part)
+    held = listing.records(run=chosen, metric=metric, slices=part)
     if len({record["slice"] for record in held}) > 1:
         raise UsageError(f"--slice {part} has several values; name one: {part}=VALUE")
     records = [record for record in held if record["estimator"] == "exact"]
@@ -80,7 +80,7 @@ def best_of(store: Any, metric: str, data: str | None = None, run: str | None = 
     records = [record for record in records if record["data"] == name]
     if not records:
         raise UsageError(f"no value {metric!r} is on record" + (f" in run {run}" if run else ""))
-    failed = sum(row["state"] == "failed" for row in index.checkpoints(chosen))
+    failed = sum(row["state"] == "failed" for row in listing.checkpoints(chosen))
     return replace(choose(records, direction, _elsewhere(store, name, records)), failed=failed, slice=part)
 
 
@@ -160,8 +160,8 @@ def _meet(left: Plain, right: Plain) -> bool:
 def _elsewhere(store: Any, data: str, records: Sequence[Plain]) -> Callable[[Plain], bool]:
     """Tell records about other data of the same name than the newest evaluation's.
 
-    Of weights that were evaluated on several such data, the index shows the largest coverage and then the newest; so a
-    whole record is the newest one's if that is whole too, and counts as other where this is not so.
+    Of weights that were evaluated on several such data, the listing shows the largest coverage and then the newest; so
+    a whole record is the newest one's if that is whole too, and counts as other where this is not so.
     """
     known: dict[str, list[tuple[str, str, str]]] = {}
     for key in store.evaluations():
@@ -182,7 +182,7 @@ def _elsewhere(store: Any, data: str, records: Sequence[Plain]) -> Callable[[Pla
 
 
 def _is_whole(store: Any, key: str) -> bool:
-    return any(payload["status"] == "ok" for payload in store.evaluation(key).records.read())
+    return any(payload["status"] == "ok" for payload in store.evaluation(key).results.read())
 
 
 def _short(record: Plain) -> dict[str, Any]:

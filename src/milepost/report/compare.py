@@ -69,7 +69,7 @@ def compare_two(
     Raises UsageError where an address does not name one checkpoint, where one of them failed, where no data set is
     common to both, where the metric's columns are not kept, and where the metric is no mean.
     """
-    checkpoints = store.index().checkpoints()
+    checkpoints = store.listing().checkpoints()
     rows = [_evaluated(find(checkpoints, address), address) for address in (a, b)]
     payload = _recorded(store, metric, rows[0]["digest"])
     made = metric_of(payload["metric"])

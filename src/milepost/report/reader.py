@@ -59,13 +59,11 @@ class StoreReader:
 
         `part` is "all" (values over all rows), a slice's name, `name=value`, or None for everything.
         """
-        with self._store.index() as index:
-            return index.records(run=self._run(run), data=data, metric=metric, slices=part)
+        return self._store.listing().records(run=self._run(run), data=data, metric=metric, slices=part)
 
     def checkpoints(self, run: str | None = None) -> list[dict[str, Any]]:
         """Return one row a content and variant, and one a failed file, with all its sightings."""
-        with self._store.index() as index:
-            return index.checkpoints(self._run(run))
+        return self._store.listing().checkpoints(self._run(run))
 
     def best(self, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:
         """Return the best checkpoint by a metric's exact value, with its rivals; it prints as lines."""

@@ -29,9 +29,9 @@ class RunResults:
         self._read()
 
     def _read(self) -> None:
-        with Store.open(self.store).index() as index:
-            self.records: list[Plain] = [record for digest in self._contents for record in index.records(digest=digest)]
-            self._checkpoints = [row for row in index.checkpoints() if self._met(row)]
+        listing = Store.open(self.store).listing()
+        self.records: list[Plain] = [record for digest in self._contents for record in listing.records(digest=digest)]
+        self._checkpoints = [row for row in listing.checkpoints() if self._met(row)]
         self.failures = [row for row in self._checkpoints if row["failure"] is not None]
 
     def _met(self, row: Mapping[str, Any]) -> bool:

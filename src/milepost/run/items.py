@@ -9,8 +9,9 @@ from milepost._internal.serialization import digest
 from milepost.core.types import CheckpointFiles, DataDescription, Description, Failure, Target
 from milepost.run.planning import DataRequest, Decision, Stored, decide
 from milepost.store.checkpoint_records import CheckpointRecord
-from milepost.store.evaluations import EvaluationState, RecordKey
+from milepost.store.evaluations import EvaluationState
 from milepost.store.keys import evaluation_key, subject
+from milepost.store.records import RecordKey
 from milepost.store.store import Store
 
 

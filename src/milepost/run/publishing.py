@@ -43,7 +43,7 @@ class Publisher:
         missing = item.checkpoint.notes.get("missing")
         if missing:
             spec["missing"] = missing
-        self._store.evaluation(item.key).write_spec(spec)
+        self._store.evaluation(item.key).describe(spec)
 
     def part(self, item: Item, part: Part) -> None:
         """Put a part: its own columns with the evaluation, those of the data (`data.`) with the data set."""

@@ -10,6 +10,7 @@ from milepost.scoring.columns import Scored, holding, lacking, slices_of
 from milepost.scoring.estimators import batch_mean, counted, exact, oddities
 from milepost.scoring.metric_spec import metric_of
 from milepost.scoring.slices import slice_records
+from milepost.store.results import Made
 from milepost.store.store import Store
 
 
@@ -43,10 +44,11 @@ def batch_means(store: Store, weights: str, sizes: Sequence[int]) -> list[dict[s
         folder = store.evaluation(key)
         spec = folder.spec()
         if spec is not None and spec["weights"] == weights:
-            for payload in _largest(folder.records.read()):
-                for record in _again(store, key, payload, sizes):
-                    folder.records.publish(record)
-                    made.append(record)
+            found = [
+                record for payload in _largest(folder.results.read()) for record in _again(store, key, payload, sizes)
+            ]
+            folder.results.publish((record, {}) for record in found)
+            made += found
     return made
 
 
@@ -89,22 +91,26 @@ def score_kept(store: Store, weights: str, metrics: Sequence[Metric]) -> list[di
         folder = store.evaluation(key)
         spec = folder.spec()
         if spec is not None and spec["weights"] == weights and folder.column_sets():
-            known = folder.records.read()
+            known = folder.results.read()
             sizes = sorted({item["batch_size"] for item in known if item["batch_size"] is not None})
+            held = []
             for metric in metrics:
                 _check_names(metric, known)
                 scored = holding(store, key, metric)
                 if scored is None:
                     raise UsageError(lacking(store, key, metric, spec["data_name"]))
-                todo.append((folder, scored, metric, sizes))
+                held.append((scored, metric))
+            todo.append((folder, held, sizes))
     if not todo:
         raise UsageError(f"no outcomes of {weights[:12]} are kept that a metric could be computed from")
     made = []
-    for folder, scored, metric, sizes in todo:
-        slices = slices_of(store, scored.digest, scored.stop)
-        for record, tables in records(scored, [metric], sizes, slices):
-            folder.records.publish(record, tables)
-            made.append(record)
+    for folder, held, sizes in todo:
+        found: list[Made] = []
+        for scored, metric in held:
+            slices = slices_of(store, scored.digest, scored.stop)
+            found += records(scored, [metric], sizes, slices)
+        folder.results.publish(found)
+        made += [record for record, _ in found]
     return made
 
 

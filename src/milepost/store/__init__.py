@@ -1,1 +1,1 @@
-"""The store: immutable files, records, leases, and an index that can be thrown away."""
+"""The store: immutable files of results, leases, and one reader of them all."""

@@ -62,6 +62,11 @@ class Writer:
         data = json_bytes(value)
         self._member(HEADER, len(data), [data])
 
+    def text(self, name: str, text: str) -> None:
+        """Write a text, which `_leading` reads where no array comes before it."""
+        data = text.encode("ascii")
+        self._member(name, len(data), [data])
+
     def array(self, name: str, dtype: "np.dtype[Any]", shape: tuple[int, ...], chunks: Iterable[Array]) -> None:
         """Write one array, given its rows in chunks that are converted to `dtype`."""
         if dtype.hasobject or dtype.kind == "V":
@@ -224,8 +229,10 @@ def _exactly(stream: BinaryIO, offset: int, count: int) -> bytes:
     return data
 
 
-def write(stream: BinaryIO, arrays: Mapping[str, Array], header: Any = None) -> None:
-    """Write arrays and a plain-data header as one archive, members in the order of their names.
+def write(
+    stream: BinaryIO, arrays: Mapping[str, Array], header: Any = None, texts: Mapping[str, str] | None = None
+) -> None:
+    """Write a plain-data header, texts, and arrays as one archive, arrays in the order of their names.
 
     >>> first, second = io.BytesIO(), io.BytesIO()
     >>> write(first, {"b": np.arange(3), "a": np.zeros(2)}, {"n": 3})
@@ -236,6 +243,8 @@ def write(stream: BinaryIO, arrays: Mapping[str, Array], header: Any = None) -> 
     with Writer(stream) as writer:
         if header is not None:
             writer.header(header)
+        for name, text in (texts or {}).items():
+            writer.text(name, text)
         for name in sorted(arrays):
             array = np.asarray(arrays[name])
             writer.array(name, array.dtype, array.shape, [array])

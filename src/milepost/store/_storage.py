@@ -13,14 +13,17 @@ from milepost.errors import StoreError
 
 _SAFE = re.compile(r"[A-Za-z0-9_+@=,.~-]+(/[A-Za-z0-9_+@=,.~-]+)*")
 _TRIES = 10
-_REMEMBERED = 256
+_REMEMBERED = 4096
 
 
 class Storage(Protocol):
     """The four operations.  Names are relative, slashed, of safe characters; objects never change once there."""
 
-    def put(self, name: str, data: bytes | Callable[[BinaryIO], None]) -> bool:
-        """Put an object, whole and durable, if its name is free; False where it is taken, by now durably."""
+    def put(self, name: str, data: bytes | Callable[[BinaryIO], None], *, durable: bool = True) -> bool:
+        """Put an object, whole and durable, if its name is free; False where it is taken, by now durably.
+
+        With `durable` False it need not outlive the machine: a lease, a heartbeat.
+        """
 
     def get(self, name: str) -> Path:
         """Return a local file with the object's content, to be read or mapped; `FileNotFoundError` where absent."""
@@ -47,15 +50,15 @@ class FolderStorage:
         self.root = Path(root)
         self._forced: set[Path] = set()
 
-    def put(self, name: str, data: bytes | Callable[[BinaryIO], None]) -> bool:
+    def put(self, name: str, data: bytes | Callable[[BinaryIO], None], *, durable: bool = True) -> bool:
         """Put an object, whole and durable, if its name is free; a `StoreError` where the folder cannot be written."""
         path = self._path(name)
         try:
             for _ in range(_TRIES):
                 # Another process may remove a folder, empty at that moment, between the steps.
                 with suppress(FileNotFoundError):
-                    self._make(path.parent)
-                    return publish(path, data)
+                    self._make(path.parent, durable=durable)
+                    return publish(path, data, durable=durable)
         except OSError as error:
             raise disk_error(path, "could not be written", error) from error
         raise StoreError(f"{path.parent}: vanishes whenever it is made; is something cleaning the store's folder?")
@@ -99,11 +102,14 @@ class FolderStorage:
             raise StoreError(f"{name!r} cannot be a name in a store: letters, digits and _+@=,.~- only, no leading dot")
         return self.root / name
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: Path, *, durable: bool) -> None:
         """Make a folder below the root, and force its name to disk even where another process made it."""
         if folder == self.root or (folder in self._forced and folder.is_dir()):
             return
-        self._make(folder.parent)
+        if not durable:
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        self._make(folder.parent, durable=True)
         with suppress(FileExistsError):
             folder.mkdir()
         sync_folder(folder.parent)

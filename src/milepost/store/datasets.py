@@ -15,7 +15,7 @@ from milepost.store.parts import Parts
 
 
 class Dataset:
-    """The folder of one data fingerprint: pieces as passes deliver them, one archive once all rows are there."""
+    """The folder of one data fingerprint: parts as passes deliver them, one archive once all rows are there."""
 
     def __init__(self, storage: Storage, digest: str, slice_name: str | None = None) -> None:
         """Name the data by the digest of its fingerprint; with `slice_name`, the one column of that slice."""
@@ -23,7 +23,7 @@ class Dataset:
         self._slice = slice_name
         self._folder = f"datasets/{digest}" + (f"/slices/{_quoted(slice_name)}" if slice_name else "")
         self._digest = digest
-        self._parts = Parts(storage, f"{self._folder}/pieces", f"{self._folder}/columns.npz")
+        self._parts = Parts(storage, f"{self._folder}/parts", f"{self._folder}/columns.npz")
 
     def slices(self) -> list[str]:
         """Return the names of the slices that are known, sorted."""
@@ -51,13 +51,13 @@ class Dataset:
         return self._parts.publish(Part(start, stop, columns))
 
     def seal(self, size: int) -> bool:
-        """Join the pieces once they cover [0, size), those of slices too; True once the data's own are joined."""
+        """Join the parts once they cover [0, size), those of slices too; True once the data's own are joined."""
         for name in self.slices():
             self.slice(name).seal(size)
         return self._parts.seal(size)
 
     def tidy(self) -> int:
-        """Remove pieces that a seal made superfluous."""
+        """Remove parts that a seal made superfluous."""
         return self._parts.tidy() + sum(self.slice(name).tidy() for name in self.slices())
 
     def coverage(self) -> list[tuple[int, int]]:

@@ -1,21 +1,24 @@
 """One evaluation's folder: what it is, its parts, records, failures."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from milepost._internal.atomic import read_json
-from milepost._internal.serialization import digest, json_bytes
 from milepost.errors import StoreError
+from milepost.store._leading import Leading
 from milepost.store._storage import Storage
-from milepost.store.records import Failures, Records
+from milepost.store.failures import Failures
+from milepost.store.records import RecordKey
+from milepost.store.results import EvaluationResults, is_results
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping, Sequence
 
     from milepost.core.types import Json
     from milepost.store.parts import Parts
 
+_COLUMNS = "columns."
 _KEY = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -41,17 +44,6 @@ def partial_of(spec: "Mapping[str, Json]") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordKey:
-    """What a record is of: a metric by the digest of its spec, an estimator, a slice's name or "all", the rows."""
-
-    metric: str
-    estimator: str
-    batch_size: int | None
-    slice: str
-    coverage: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluationState:
     """What the store has of one evaluation, as a plan needs it.
 
@@ -67,64 +59,87 @@ class EvaluationState:
     retry: bool
 
 
-def record_key(payload: "Mapping[str, Json]") -> RecordKey:
-    """Return what a record's payload is of."""
-    rows = tuple((int(start), int(stop)) for start, stop in payload["coverage"])
-    size, slice_name = payload.get("batch_size"), payload.get("slice", "all")
-    return RecordKey(digest(payload["metric"]), payload["estimator"], size, slice_name, rows)
-
-
 class EvaluationFolder:
     """The folder of one evaluation key."""
 
-    def __init__(self, storage: Storage, key: str) -> None:
-        """Name the evaluation by its key; nothing is made yet."""
+    def __init__(
+        self, storage: Storage, key: str, specs: "MutableMapping[str, Mapping[str, Json]] | None" = None
+    ) -> None:
+        """Name the evaluation by its key; nothing is made yet.  `specs` remembers what `describe` was given, by key."""
         self._storage = storage
+        self._specs = {} if specs is None else specs
         self.key = key
         self.folder = folder_of(key)
-        self.records = Records(storage, f"{self.folder}/records")
-        self.failures = Failures(storage, f"{self.folder}/failures")
+        self.results = EvaluationResults(storage, self.folder, self.spec)
+        self.failures = Failures(storage, self.folder, self._specs.get(key))
 
     def state(self) -> EvaluationState:
         """Return what is there in one read; it costs at most two opened files once the evaluation is finished."""
-        failures = tuple(self.failures.list())
+        names = self._storage.list(self.folder)
+        files = list(self.results.files()) if any(map(is_results, names)) else []
+        failures = tuple(self.failures.list()) if "failures" in names else ()
+        coverage = {name: tuple(self.parts(name).coverage()) for name in self._column_sets(names)}
         return EvaluationState(
             key=self.key,
-            spec=self.spec(),
-            coverage={name: tuple(self.parts(name).coverage()) for name in self.column_sets()},
-            records=frozenset(record_key(payload) for payload in self.records.read()),
+            spec=files[0].spec if files else self.spec() if names else None,
+            coverage=coverage,
+            records=frozenset(key for file in files for key in file.keys()),  # noqa: SIM118 - no mapping
             failures=failures,
-            retry=bool(failures) and self.failures.asked_again(),
+            retry=bool(failures) and "retries" in names and self.failures.requested(len(failures)),
         )
 
-    def write_spec(self, spec: "Mapping[str, Json]") -> bool:
-        """Put what the evaluation is; False where it is there.  `spec["weights"]` is the weights digest."""
+    def describe(self, spec: "Mapping[str, Json]") -> None:
+        """Say what the evaluation is, for all that is put from now on.  `spec["weights"]` is the weights digest."""
         if not isinstance(spec.get("weights"), str):
             raise StoreError(f"evaluation {self.key}: its spec needs 'weights', the digest of the weights")
-        return self._storage.put(f"{self.folder}/spec.json", json_bytes(dict(spec)))
+        self._specs[self.key] = dict(spec)
+        self.failures = Failures(self._storage, self.folder, self._specs[self.key])
 
     def spec(self) -> "dict[str, Json] | None":
-        """Return what the evaluation is, None where nothing is there."""
-        try:
-            found: dict[str, Json] = read_json(self._storage.get(f"{self.folder}/spec.json"))
-        except FileNotFoundError:
-            return None
-        return found
+        """Return what the evaluation is: as was described here, else as its files say; None where nothing is there."""
+        known = self._specs.get(self.key)
+        if known is not None:
+            return dict(known)
+        for read in (self._results_spec, self._columns_spec, self.failures.spec):
+            found = read()
+            if found is not None:
+                return found
+        return None
 
     def parts(self, column_set: str) -> "Parts":
         """Return the parts of a column set."""
         # Lazily: listing a store must not cost NumPy's import.
         from milepost.store.parts import Parts  # noqa: PLC0415
 
-        return Parts(self._storage, f"{self.folder}/parts/{column_set}", f"{self.folder}/sealed/{column_set}.npz")
+        sealed = f"{self.folder}/{_COLUMNS}{column_set}.npz"
+        return Parts(self._storage, f"{self.folder}/parts/{column_set}", sealed, self._specs.get(self.key))
 
     def column_sets(self) -> list[str]:
-        """Return the names of the column sets that it has parts of."""
-        sealed = (name.removesuffix(".npz") for name in self._storage.list(f"{self.folder}/sealed"))
-        return sorted({*sealed, *self._storage.list(f"{self.folder}/parts")})
+        """Return the names of the column sets that it has columns of."""
+        return self._column_sets(self._storage.list(self.folder))
 
     def tidy(self) -> int:
         """Remove parts under a seal; return how many."""
         if not self._storage.list(f"{self.folder}/parts"):
             return 0
         return sum(self.parts(name).tidy() for name in self.column_sets())
+
+    def _column_sets(self, names: "Sequence[str]") -> list[str]:
+        whole = (name[len(_COLUMNS) : -len(".npz")] for name in names if name.startswith(_COLUMNS))
+        return sorted({*whole, *(self._storage.list(f"{self.folder}/parts") if "parts" in names else ())})
+
+    def _results_spec(self) -> "dict[str, Json] | None":
+        return next((file.spec for file in self.results.files()), None)
+
+    def _columns_spec(self) -> "dict[str, Json] | None":
+        names = self._storage.list(self.folder)
+        files = [f"{self.folder}/{name}" for name in names if name.startswith(_COLUMNS)]
+        if "parts" in names:
+            sets = [f"{self.folder}/parts/{name}" for name in self._storage.list(f"{self.folder}/parts")]
+            files += [f"{folder}/{name}" for folder in sets for name in self._storage.list(folder)]
+        for name in files:
+            with suppress(FileNotFoundError):
+                found: dict[str, Json] | None = Leading(str(self._storage.get(name))).header().get("evaluation")
+                if found is not None:
+                    return found
+        return None

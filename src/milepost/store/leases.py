@@ -7,6 +7,7 @@ lease over creates the next attempt exclusively: of several thieves one wins.
 """
 
 import itertools
+import json
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-from milepost._internal.atomic import disk_error, read_json
+from milepost._internal.atomic import disk_error, read_bounded
 from milepost._internal.process import Owner
 from milepost._internal.serialization import json_bytes
 from milepost.errors import StoreError
@@ -23,6 +24,7 @@ from milepost.store._storage import Storage
 TTL = 60.0
 """Seconds without a heartbeat after which a worker on another host is taken for dead."""
 
+_LIMIT = 1 << 16
 _serial = itertools.count()
 
 
@@ -63,7 +65,7 @@ class Worker:
             except OSError as error:
                 raise disk_error(path, "the heartbeat could not be touched", error) from error
         except FileNotFoundError:
-            self._storage.put(self._file, json_bytes({"worker": self.text}))
+            self._storage.put(self._file, json_bytes({"worker": self.text}), durable=False)
 
     @property
     def _file(self) -> str:
@@ -127,7 +129,7 @@ class Lease:
                 return False
         attempt = (attempts[-1] if attempts else 0) + 1
         described: dict[str, Any] = {"worker": self._worker, "name": self._name, "attempt": attempt}
-        if not self._storage.put(self._file(attempt), json_bytes(described)):
+        if not self._storage.put(self._file(attempt), json_bytes(described), durable=False):
             return False
         self._mine = attempt
         return True
@@ -155,10 +157,15 @@ class Lease:
         return sorted(int(number) for stem, _, number in found if stem == self._name and number.isdecimal())
 
     def _read(self, attempt: int) -> str | None:
-        try:
-            return str(read_json(self._storage.get(self._file(attempt)))["worker"])
-        except (FileNotFoundError, KeyError, TypeError):
-            return None
+        return worker_of(self._storage, self._file(attempt))
+
+
+def worker_of(storage: Storage, name: str) -> str | None:
+    """Return the worker that a lease names; None where it is gone meanwhile, or half, as a power cut leaves it."""
+    try:
+        return str(json.loads(read_bounded(storage.get(name), _LIMIT))["worker"])
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        return None
 
 
 def sweep(storage: Storage) -> int:
@@ -170,11 +177,8 @@ def sweep(storage: Storage) -> int:
         for key in storage.list(f"evaluations/{shelf}"):
             folder = f"evaluations/{shelf}/{key}/leases"
             for name in storage.list(folder):
-                try:
-                    worker = str(read_json(storage.get(f"{folder}/{name}"))["worker"])
-                except (FileNotFoundError, KeyError, TypeError):
-                    continue
-                removed += _remove_if_dead(storage, f"{folder}/{name}", worker)
+                worker = worker_of(storage, f"{folder}/{name}")
+                removed += worker is not None and _remove_if_dead(storage, f"{folder}/{name}", worker)
     return removed
 
 

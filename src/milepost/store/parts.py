@@ -1,19 +1,20 @@
 """Columns that arrive range by range, and are sealed into one archive once every row is there.
 
-The same mechanism keeps the outcomes of a checkpoint (parts, then `sealed/<column set>.npz`) and what is known of a
-data set (pieces, then `columns.npz`).  Rows that two processes both delivered are taken once, by a rule that depends
+The same mechanism keeps the outcomes of a checkpoint (parts, then `columns.<column set>.npz`) and what is known of a
+data set (parts, then `columns.npz`).  Rows that two processes both delivered are taken once, by a rule that depends
 on the bounds alone, so any order of arrival gives the same bytes.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import BinaryIO
 
 import numpy as np
 
-from milepost.core.types import Part
+from milepost.core.types import Json, Part
 from milepost.errors import StoreError
 from milepost.store import _archive, _ranges
+from milepost.store._leading import Leading
 from milepost.store._ranges import Piece
 from milepost.store._storage import Storage
 from milepost.store.columns import STATE, ColumnsReader, Span, environments, layouts
@@ -24,18 +25,20 @@ _FILE = re.compile(r"(0|[1-9]\d*)-([1-9]\d*)\.npz")
 class Parts:
     """The parts of one column set: `folder` holds them until `sealed` does."""
 
-    def __init__(self, storage: Storage, folder: str, sealed: str) -> None:
-        """Name the folder of parts and the archive that will replace it."""
+    def __init__(self, storage: Storage, folder: str, sealed: str, spec: Mapping[str, Json] | None = None) -> None:
+        """Name the folder of parts and the archive that will replace it; `spec` says in each what was evaluated."""
         self._storage = storage
+        self._spec = spec
         self._folder = folder
         self._sealed = sealed
 
     def coverage(self) -> list[tuple[int, int]]:
         """Return the ranges of the order that are covered, merged and sorted."""
-        archive = self._archive(self._sealed)
-        if archive is not None:
-            return [_bounds(archive)]
-        return _ranges.merged((piece.start, piece.stop) for piece in self._chosen())
+        try:
+            leading = Leading(str(self._storage.get(self._sealed)))
+            return [_bounds(leading.header(), leading.damaged)]
+        except FileNotFoundError:
+            return _ranges.merged((piece.start, piece.stop) for piece in self._chosen())
 
     def publish(self, part: Part, size: int | None = None) -> bool:
         """Put a part; False where one of the same bounds is there.  Every column must have a row for every position.
@@ -52,7 +55,7 @@ class Parts:
         for name, data in part.states.items():
             arrays[f"{STATE}{name}"] = np.frombuffer(data, np.uint8)
         environment = {**part.environment, "rows": rows}
-        header = {"format": 1, "start": part.start, "stop": part.stop, "environments": [environment]}
+        header = _header(part.start, part.stop, [environment], self._spec)
         whole = (part.start, part.stop) == (0, size) and not part.states
         name = self._sealed if whole else f"{self._folder}/{part.start}-{part.stop}.npz"
         return self._storage.put(name, lambda stream: _archive.write(stream, arrays, header))
@@ -75,8 +78,10 @@ class Parts:
                 # Another process may have sealed and removed the parts under our hands.
                 if self._archive(self._sealed) is None:
                     raise
-        elif _bounds(archive) != (0, size):
-            raise StoreError(f"{archive.path}: holds rows {_bounds(archive)}, expected 0 to {size}")
+        elif _bounds(archive.header, archive.damaged) != (0, size):
+            raise StoreError(
+                f"{archive.path}: holds rows {_bounds(archive.header, archive.damaged)}, expected 0 to {size}"
+            )
         self.tidy()
         return True
 
@@ -122,7 +127,7 @@ class Parts:
     def _spans(self) -> list[Span]:
         archive = self._archive(self._sealed)
         if archive is not None:
-            return [Span(archive, *_bounds(archive), 0)]
+            return [Span(archive, *_bounds(archive.header, archive.damaged), 0)]
         spans = []
         for piece in self._chosen():
             found = _archive.Archive(self._storage.get(f"{self._folder}/{piece.first}-{piece.last}.npz"))
@@ -135,20 +140,29 @@ class Parts:
             return False
         for span in spans:
             span.archive.verify()
-        self._storage.put(self._sealed, lambda stream: _write(stream, spans, size))
+        known = [spec for span in spans if (spec := span.archive.header.get("evaluation")) is not None]
+        header = _header(0, size, environments(spans), known[0] if known else self._spec)
+        self._storage.put(self._sealed, lambda stream: _write(stream, spans, size, header))
         return True
 
 
-def _bounds(archive: _archive.Archive) -> tuple[int, int]:
+def _header(
+    start: int, stop: int, environments: list[dict[str, Json]], spec: Mapping[str, Json] | None
+) -> dict[str, Json]:
+    described = {} if spec is None else {"evaluation": dict(spec)}
+    return {"format": 2, **described, "start": start, "stop": stop, "environments": environments}
+
+
+def _bounds(header: Mapping[str, Json], damaged: Callable[[str], StoreError]) -> tuple[int, int]:
     try:
-        return int(archive.header["start"]), int(archive.header["stop"])
+        return int(header["start"]), int(header["stop"])
     except (KeyError, TypeError, ValueError):
-        raise archive.damaged("no bounds in its header") from None
+        raise damaged("no bounds in its header") from None
 
 
-def _write(stream: BinaryIO, spans: list[Span], size: int) -> None:
+def _write(stream: BinaryIO, spans: list[Span], size: int, header: Mapping[str, Json]) -> None:
     with _archive.Writer(stream) as writer:
-        writer.header({"format": 1, "start": 0, "stop": size, "environments": environments(spans)})
+        writer.header(header)
         for layout in layouts(spans):
             chunks = (chunk for span in spans for chunk in span.archive.chunks(layout.name, span.first, span.last))
             writer.array(layout.name, layout.dtype, (size, *layout.row), chunks)

@@ -1,24 +1,49 @@
-"""Records: the values of one metric for one evaluation, by estimator and coverage; and the failures beside them.
+"""Records: the values of one metric for one evaluation, by estimator and coverage, as plain data.
 
 A record holds no time and no place, so that a store that was killed and resumed equals one that was not.
 """
 
-import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from milepost._internal.atomic import read_json
-from milepost._internal.serialization import json_bytes
+from milepost._internal.serialization import digest
+from milepost.core.types import Json
 from milepost.errors import StoreError
-from milepost.store._storage import Storage
+
+ALL = "all"
+"""The slice of a value over all rows."""
 
 OPTIONAL = ("gap", "note", "headline", "constant")
 """What a value of a record may have besides; left out where there is nothing to say."""
 
-_NAME_LIMIT = 80
+_ALWAYS = ("value", "numerator", "denominator", "n", "intervals", "tied", "nonfinite")
 _NONFINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKey:
+    """What a record is of: a metric by the digest of its spec, an estimator, a slice's name or "all", the rows."""
+
+    metric: str
+    estimator: str
+    batch_size: int | None
+    slice: str
+    coverage: tuple[tuple[int, int], ...]
+
+
+def record_key(payload: Mapping[str, Json]) -> RecordKey:
+    """Return what a record's payload is of; a `StoreError` where it does not say so."""
+    try:
+        rows = tuple((int(start), int(stop)) for start, stop in payload["coverage"])
+        estimator = str(payload["estimator"])
+        size = None if estimator == "exact" else int(payload["batch_size"])
+        return RecordKey(digest(plain(payload["metric"])), estimator, size, payload.get("slice", ALL), rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"a record without metric, estimator, batch_size or coverage: {error!r}") from None
 
 
 def plain(value: Any) -> Any:
@@ -27,6 +52,9 @@ def plain(value: Any) -> Any:
     >>> plain({"value": float("inf"), "n": (1, 2)})
     {'value': 'inf', 'n': [1, 2]}
     """
+    kind = type(value)
+    if kind is str or kind is int or value is None or kind is bool:
+        return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -47,18 +75,6 @@ def number(value: float | str | None) -> float | None:
     return _NONFINITE[value] if isinstance(value, str) else value
 
 
-def coverage_text(coverage: Sequence[Sequence[int]]) -> str:
-    """Return ranges as a part of a file name: "0-10000", several joined by "+", hashed where that is long.
-
-    >>> coverage_text([[0, 256], [512, 768]])
-    '0-256+512-768'
-    """
-    text = "+".join(f"{int(start)}-{int(stop)}" for start, stop in coverage)
-    if len(text) > _NAME_LIMIT:
-        return f"{len(coverage)}-ranges-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return text
-
-
 def by_slice(payload: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield (slice, value) of a record: of all rows, or of each slice that it holds.
 
@@ -70,104 +86,25 @@ def by_slice(payload: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
         yield from ((name, value) for value in values)
 
 
-class Records:
-    """The records of one evaluation, under its `records/`."""
-
-    def __init__(self, storage: Storage, folder: str) -> None:
-        """Use the folder `records` of an evaluation."""
-        self._storage = storage
-        self._folder = folder
-
-    def publish(self, payload: Mapping[str, Any], tables: Mapping[str, Any] | None = None) -> bool:
-        """Put a record, its tables (arrays by name) first; False where the same record is there."""
-        name = self._name(payload)
-        data = json_bytes(plain(payload))
-        if tables:
-            # Arrays only where there are some: reading records must not cost NumPy's import.
-            from milepost.store import _archive  # noqa: PLC0415
-
-            self._storage.put(f"{name}.npz", lambda stream: _archive.write(stream, tables))
-        return self._storage.put(f"{name}.json", data)
-
-    def has(self, payload: Mapping[str, Any]) -> bool:
-        """Tell whether a record of this metric spec, estimator, batch size, slice and coverage is there.
-
-        Only these keys of the payload are looked at.
-        """
-        try:
-            self._storage.get(f"{self._name(payload)}.json")
-        except FileNotFoundError:
-            return False
-        return True
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return every record's payload (nonfinite numbers as text, see `number`), sorted by file name."""
-        found = []
-        for name in self._storage.list(self._folder):
-            if name.endswith(".json"):
-                try:
-                    found.append(read_json(self._storage.get(f"{self._folder}/{name}")))
-                except FileNotFoundError:
-                    continue
-        return found
-
-    def tables(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a record's tables, arrays by name; none where it has none."""
-        from milepost.store import _archive  # noqa: PLC0415 - as above
-
-        try:
-            return _archive.read(self._storage.get(f"{self._name(payload)}.npz"))
-        except FileNotFoundError:
-            return {}
-
-    def _name(self, payload: Mapping[str, Any]) -> str:
-        try:
-            spec, estimator = payload["metric"], payload["estimator"]
-            slice_name, coverage = payload.get("slice", "all"), payload["coverage"]
-            text = json.dumps(plain(spec), sort_keys=True, separators=(",", ":"))
-            kind = estimator if estimator == "exact" else f"{estimator}-{int(payload['batch_size'])}"
-            name = f"{spec['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.{kind}"
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"a record without metric, estimator, batch_size or coverage: {error!r}") from None
-        if slice_name != "all":
-            name += f".slice-{hashlib.sha256(slice_name.encode()).hexdigest()[:8]}"
-        return f"{self._folder}/{name}@{coverage_text(coverage)}"
+def line_of(payload: Mapping[str, Json], slice_name: str, value: Mapping[str, Json]) -> str:
+    """Return one value as a line of JSON, as `--json` prints it but for the checkpoint."""
+    shown = {"data": payload["data"], "slice": slice_name, "metric": value["metric"]}
+    shown["estimator"] = payload["estimator"]
+    if payload["estimator"] != "exact":
+        shown["batch_size"] = payload["batch_size"]
+    for key in _ALWAYS:
+        shown[key] = value.get(key)
+    shown["intervals"] = shown["intervals"] or []
+    shown["status"] = payload["status"]
+    for key in OPTIONAL:
+        if value.get(key) is not None:
+            shown[key] = value[key]
+    return _encode(plain(shown))
 
 
-class Failures:
-    """Failures of one evaluation, numbered by attempt, under its `failures/`."""
-
-    def __init__(self, storage: Storage, folder: str) -> None:
-        """Use the folder `failures` of an evaluation."""
-        self._storage = storage
-        self._folder = folder
-
-    def publish(self, attempt: int, failure: Mapping[str, Any]) -> bool:
-        """Put a failure: plain data with "kind" and "message"; False where the attempt is there."""
-        return self._storage.put(f"{self._folder}/{attempt}.json", json_bytes(plain({**failure, "attempt": attempt})))
-
-    def list(self) -> list[dict[str, Any]]:
-        """Return the failures in the order of their attempts."""
-        found = []
-        for name in self._storage.list(self._folder):
-            try:
-                found.append(read_json(self._storage.get(f"{self._folder}/{name}")))
-            except FileNotFoundError:
-                continue
-        return sorted(found, key=lambda failure: int(failure.get("attempt", 0)))
-
-    def ask_again(self) -> bool:
-        """Put the wish that the latest failure be tried once more, whatever its kind; False where it is there."""
-        return self._storage.put(self._options(len(self.list())), json_bytes({"schema": 1}))
-
-    def asked_again(self) -> bool:
-        """Tell whether the latest failure is to be tried once more."""
-        try:
-            self._storage.get(self._options(len(self.list())))
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _options(self, attempt: int) -> str:
-        # Beside the failures, where every file is one.
-        return f"{self._folder.removesuffix('failures')}retries/{attempt}.json"
+def value_of(line: str) -> dict[str, Json]:
+    """Return the value of a record that `line_of` made a line of."""
+    shown = json.loads(line)
+    value = {key: shown[key] for key in ("metric", *_ALWAYS)}
+    optional = {key: shown[key] for key in OPTIONAL if key in shown}
+    return {**value, "gap": None, "note": None, **optional}

@@ -13,17 +13,17 @@ from milepost.store import leases
 from milepost.store._storage import FolderStorage
 from milepost.store.code_versions import Codes
 from milepost.store.evaluations import EvaluationFolder, folder_of
-from milepost.store.index import Index
+from milepost.store.listing import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from milepost.core.types import Identity
+    from milepost.core.types import Identity, Json
     from milepost.store.checkpoint_records import CheckpointRecord
     from milepost.store.datasets import Dataset
     from milepost.store.pins import Pins
 
-FORMAT = 1
+FORMAT = 2
 """Version of the store's layout."""
 
 _GENERIC = {"checkpoints", "checkpoint", "ckpt", "ckpts", "weights", "models", "model"}
@@ -47,6 +47,7 @@ class Store:
         self._pulses = leases.Pulses(self.storage)
         self._codes = Codes(self.storage)
         self._runs: dict[str, str] = {}
+        self._specs: dict[str, Mapping[str, Json]] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
@@ -65,8 +66,8 @@ class Store:
             raise StoreError(f"{folder / 'store.json'}: expected a format and an id; it is not a store's description")
         if described.get("format") != FORMAT:
             raise StoreError(
-                f"{folder}: expected a store of format {FORMAT}, found {described.get('format')!r}; use the version of "
-                "Milepost that wrote it, or another folder"
+                f"{folder}: expected a store of format {FORMAT}, found format {described.get('format')!r}; name "
+                "another folder with --store (a run fills it again), or use the version of Milepost that wrote this one"
             )
         return cls(folder, described)
 
@@ -161,7 +162,7 @@ class Store:
 
     def evaluation(self, key: str) -> EvaluationFolder:
         """Return an evaluation's folder."""
-        return EvaluationFolder(self.storage, key)
+        return EvaluationFolder(self.storage, key, self._specs)
 
     def evaluations(self) -> list[str]:
         """Return the keys of all evaluations, sorted."""
@@ -198,13 +199,11 @@ class Store:
         """Put the fact that two code versions give the same numbers."""
         return self._codes.add_equivalent(data, task, code, same_as, evidence)
 
-    # ------------------------------------------------------------------------------------------- index and tidying
+    # ------------------------------------------------------------------------------------------- listing and tidying
 
-    def index(self) -> Index:
-        """Return the index, brought up to date; a context manager."""
-        index = Index(self.path, self.id)
-        index.refresh()
-        return index
+    def listing(self) -> Listing:
+        """Return what the store holds now; `refresh` takes in what changed since."""
+        return Listing(str(self.path)).refresh()
 
     def pins(self) -> "Pins":
         """Return the checkpoints that are pinned until their turn."""
@@ -217,7 +216,7 @@ class Store:
         removed = atomic.sweep(self.path) + leases.sweep(self.storage) + self.pins().sweep()
         removed += sum(self.evaluation(key).tidy() for key in self.evaluations())
         for digest in self.storage.list("datasets"):
-            if {"pieces", "slices"} & set(self.storage.list(f"datasets/{digest}")):
+            if {"parts", "slices"} & set(self.storage.list(f"datasets/{digest}")):
                 removed += self.dataset(digest).tidy()
         return removed
 

@@ -160,7 +160,7 @@ class StoreContract:
                 parts.publish(made_part(*bounds[index]))
             assert parts.seal(ROWS)
             assert parts.seal(ROWS)
-            sealed.append(contents(tmp_path / str(seed))[f"evaluations/{KEY[:2]}/{KEY}/sealed/kept.npz"])
+            sealed.append(contents(tmp_path / str(seed))[f"evaluations/{KEY[:2]}/{KEY}/columns.kept.npz"])
         assert len(set(sealed)) == 1
 
 
@@ -193,7 +193,7 @@ def churn(folder: Path) -> None:
         )
     dataset = store.dataset("d" * 32)
     evaluation = store.evaluation(KEY)
-    evaluation.write_spec({"weights": f"{0:032}"})
+    evaluation.describe({"weights": f"{0:032}"})
     parts = evaluation.parts("kept")
     for start, stop in itertools.pairwise(_CUTS):
         dataset.add(start, stop, {"labels": np.arange(start, stop) % 10})
@@ -201,7 +201,7 @@ def churn(folder: Path) -> None:
             parts.publish(made_part(start, stop))
     dataset.seal(ROWS)
     parts.seal(ROWS)
-    evaluation.records.publish(made_record(), {"confusion": np.eye(3)})
+    evaluation.results.publish([(made_record(), {"confusion": np.eye(3)})])
 
 
 def made_record() -> dict[str, Any]:
@@ -275,11 +275,7 @@ def check_whole(folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file of a store by its name; its own random id and the index aside."""
+    """Return every file of a store by its name, its own random id aside."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     named = {path.relative_to(folder).as_posix(): path for path in paths}
-    return {
-        name: path.read_bytes()
-        for name, path in sorted(named.items())
-        if name != "store.json" and not name.startswith("index.sqlite")
-    }
+    return {name: path.read_bytes() for name, path in sorted(named.items()) if name != "store.json"}

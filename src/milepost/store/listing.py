@@ -1,0 +1,259 @@
+"""All that a store has, read from its small files: what `ls`, `show`, `best`, `compare` and a trainer ask.
+
+Plain reading, without NumPy.  A listing that is kept and refreshed lists only folders whose time changed, and reads
+only files that are new.
+"""
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from milepost._internal.atomic import readable
+from milepost.errors import StoreError
+from milepost.store import _checkpoint_rows as rows_of
+from milepost.store._leading import read_plain
+from milepost.store.records import ALL
+from milepost.store.results import ResultsFile, ValueKey, is_results, place_of
+
+_RACY_NS = 2_000_000_000
+"""A folder that changed less than this before it was listed may change again within the same tick of its clock."""
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class EvaluationFiles:
+    """The results and failures of one evaluation, by file name."""
+
+    results: dict[str, ResultsFile] = field(default_factory=dict)
+    failures: dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> Row:
+        """What was evaluated."""
+        return next((file.spec for file in self.results.values() if file.spec), {})
+
+    @property
+    def weights(self) -> str:
+        """The digest of the weights; "" where no file tells."""
+        told: Row = next((one["evaluation"] for one in self.failures.values() if "evaluation" in one), {})
+        return str((self.spec or told).get("weights") or "")
+
+
+class Listing:
+    """What one store holds, as of the last `refresh`."""
+
+    def __init__(self, root: str) -> None:
+        """Name the store's folder; nothing is read yet."""
+        self._root = root
+        self._times: dict[str, int] = {}
+        self._runs: dict[str, dict[str, Row]] = {}
+        self._shelves: dict[str, list[str]] = {}
+        self.evaluations: dict[str, EvaluationFiles] = {}
+
+    def refresh(self) -> "Listing":
+        """Take in what changed in the store since; a `StoreError` names a file that is damaged."""
+        with readable(self._root):
+            self._refresh_runs()
+            self._refresh_evaluations()
+        return self
+
+    # -------------------------------------------------------------------------------------------------------- asking
+
+    def records(
+        self,
+        run: str | None = None,
+        digest: str | None = None,
+        data: str | None = None,
+        metric: str | None = None,
+        slices: str | None = ALL,
+    ) -> list[Row]:
+        """Return records as `--json` shows them, sorted by run, step, name, data, slice, estimator and metric.
+
+        One for each digest of weights, data, slice, metric, estimator and batch size: the largest coverage, then the
+        newest evaluation.  `digest` may be a prefix.  `slices` is "all" for values over all rows, a slice's name for
+        those of all its values, `name=value` for one, None for everything.
+        """
+        return rows_of.parsed(self.lines(run, digest, data, metric, slices))
+
+    def lines(
+        self,
+        run: str | None = None,
+        digest: str | None = None,
+        data: str | None = None,
+        metric: str | None = None,
+        slices: str | None = ALL,
+        digests: Collection[str] | None = None,
+    ) -> Iterator[str]:
+        """Yield the same records as lines of JSON, without parsing them; `digests` narrows to some weights."""
+        by_weights: dict[str, list[tuple[str, ResultsFile]]] = {}
+        chosen = None if digests is None else set(digests)
+        for key, evaluated in self.evaluations.items():
+            weights = evaluated.weights
+            if (digest is None or weights.startswith(digest)) and (chosen is None or weights in chosen):
+                by_weights.setdefault(weights, []).extend((key, file) for file in evaluated.results.values())
+        heads = {row["digest"]: row for row in reversed(self._by_digest(run))}
+        if run is None:
+            heads.update({weights: {"digest": weights} for weights in by_weights.keys() - heads.keys()})
+        for head in sorted((heads[weights] for weights in by_weights.keys() & heads.keys()), key=rows_of.order):
+            start = rows_of.line_start(head)
+            for text in _shown(by_weights[head["digest"]], data, metric, slices):
+                yield start + text
+
+    def checkpoints(self, run: str | None = None) -> list[Row]:
+        """Return one row for each digest of weights and variant, and one a failed file, sorted by run, step and name.
+
+        Each has run, path, step, name, variant, digest, state ("done", "seen" or "failed"), failure (kind and message,
+        or None), attempts (how often it failed) and the checkpoints with these weights, the primary one first: with a
+        step, and not named last, best or latest, if there is such a one.  One that is not `current` was superseded: its
+        path holds something else by now.
+        """
+        done = {evaluated.weights for evaluated in self.evaluations.values() if evaluated.results}
+        failures = self._failures()
+        rows = self._by_digest(run)
+        for row in rows:
+            row["failure"], row["attempts"] = failures.get(row["digest"], (None, 0))
+            row["state"] = "done" if row["digest"] in done else "failed" if row["failure"] else "seen"
+        return sorted(rows + rows_of.failed(self._checkpoints(run)), key=rows_of.order)
+
+    def slices(self) -> list[str]:
+        """Return the slices that are on record, `name=value`, sorted."""
+        files = (file for evaluated in self.evaluations.values() for file in evaluated.results.values())
+        return sorted({label for file in files for label in file.labels()})
+
+    def has_run(self, run: str) -> bool:
+        """Tell whether a run has a folder."""
+        return run in self._runs
+
+    def checkpoint_files(self, run: str) -> list[Row]:
+        """Return the checkpoint records of a run, failures included, as their files have them."""
+        return list(self._runs.get(run, {}).values())
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    def _refresh_runs(self) -> None:
+        runs = _subfolders(f"{self._root}/runs")
+        for gone in self._runs.keys() - set(runs):
+            del self._runs[gone]
+        for run in runs:
+            self._runs.setdefault(run, {})
+            folder = f"runs/{run}/checkpoints"
+            names = self._changed(folder)
+            if names is not None:
+                self._take(folder, names, self._runs[run], rows_of.read_checkpoint, folder)
+
+    def _refresh_evaluations(self) -> None:
+        there: set[str] = set()
+        for shelf in _subfolders(f"{self._root}/evaluations"):
+            names = self._changed(f"evaluations/{shelf}")
+            if names is not None:
+                self._shelves[shelf] = names
+                self._trust(f"evaluations/{shelf}")
+            there.update(self._shelves.get(shelf, ()))
+            for key in self._shelves.get(shelf, ()):
+                self._refresh_evaluation(key, f"evaluations/{shelf}/{key}")
+        for gone in self.evaluations.keys() - there:
+            del self.evaluations[gone]
+
+    def _refresh_evaluation(self, key: str, folder: str) -> None:
+        names = self._changed(folder)
+        evaluated = self.evaluations.get(key)
+        if names is not None:
+            evaluated = evaluated or self.evaluations.setdefault(key, EvaluationFiles())
+            self._take(folder, [name for name in names if is_results(name)], evaluated.results, ResultsFile, folder)
+        if evaluated is not None and (evaluated.failures or (names is not None and "failures" in names)):
+            below = f"{folder}/failures"
+            failed = self._changed(below)
+            if failed is not None:
+                self._take(below, failed, evaluated.failures, read_plain, below)
+
+    def _changed(self, folder: str) -> list[str] | None:
+        """Return the names in a folder that may have changed since they were taken, None where it has not."""
+        path = f"{self._root}/{folder}"
+        try:
+            self._time = os.stat(path).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return [] if self._times.pop(folder, None) is not None else None
+        if self._times.get(folder) == self._time:
+            return None
+        self._now = time.time_ns()
+        return _subfolders(path)
+
+    def _trust(self, folder: str) -> None:
+        if self._now - self._time > _RACY_NS:
+            self._times[folder] = self._time
+        else:
+            self._times[folder] = -1  # known, and to be listed again
+
+    def _take(
+        self, folder: str, names: list[str], held: dict[str, Any], read: Callable[[str], Any], trusted: str
+    ) -> None:
+        """Read the files of a folder that are new, and forget those that are gone."""
+        whole = True
+        for gone in held.keys() - set(names):
+            del held[gone]
+        for name in names:
+            if name not in held:
+                try:
+                    held[name] = read(f"{self._root}/{folder}/{name}")
+                except FileNotFoundError:
+                    whole = False
+                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                    raise StoreError(
+                        f"{self._root}/{folder}/{name}: expected what Milepost writes, found damage or another "
+                        f"version's file ({error!r}); delete it to have it made again"
+                    ) from error
+        if whole:
+            self._trust(trusted)
+
+    def _checkpoints(self, run: str | None) -> list[Row]:
+        runs = [run] if run is not None else list(self._runs)
+        return [dict(row) for name in runs for row in self._runs.get(name, {}).values()]
+
+    def _by_digest(self, run: str | None) -> list[Row]:
+        return rows_of.by_digest(self._checkpoints(run))
+
+    def _failures(self) -> dict[str, tuple[dict[str, str], int]]:
+        """Return the latest failure of evaluations without results, and how often they failed, by weights."""
+        found: dict[str, tuple[dict[str, str], int]] = {}
+        for _, evaluated in sorted(self.evaluations.items()):
+            for one in sorted(evaluated.failures.values(), key=lambda one: int(one["attempt"])):
+                known = found.get(evaluated.weights, ({}, 0))
+                if not evaluated.results and one["attempt"] >= known[1]:
+                    shown = {"kind": one["kind"], "message": one["message"]}
+                    found[evaluated.weights] = shown, one["attempt"]
+        return found
+
+
+def _shown(
+    files: Sequence[tuple[str, ResultsFile]], data: str | None, metric: str | None, slices: str | None
+) -> Iterator[str]:
+    """Yield the lines of some weights, from "data" on: of equal values the one of the largest coverage, then newest."""
+    if len(files) == 1 and slices == ALL and metric is None and data in (None, files[0][1].data):
+        lines = files[0][1].lines  # the many need no choice
+        yield from (lines[place][1:] for place in files[0][1].ordered())
+        return
+    best: dict[tuple[Any, ...], tuple[ResultsFile, ValueKey]] = {}
+    ordered = sorted(files, key=lambda one: (one[1].covered, one[1].created, one[0], one[1].path), reverse=True)
+    for _, file in ordered:
+        if data in (None, file.data):
+            for by_slice in (False, True) if slices is None else (slices != ALL,):
+                for held in file.held(slices=by_slice):
+                    if metric in (None, held.metric) and _wanted(held.slice, slices):
+                        best.setdefault((file.data, *place_of(held)), (file, held))
+    for place in sorted(best):
+        file, held = best[place]
+        yield file.line(held)[1:]
+
+
+def _wanted(label: str, slices: str | None) -> bool:
+    return slices is None or label == slices or ("=" not in slices and label.startswith(f"{slices}="))
+
+
+def _subfolders(path: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(path) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -75,10 +75,9 @@ def peer(how: str, path: str) -> Callable[[], object]:
 
 def ours(how: str, path: str) -> Callable[[], object]:
     """Import what is needed of Milepost, and return how it reads."""
-    from milepost._internal.serialization import from_plain
     from milepost.checkpoints.mapping import map_tensor
     from milepost.checkpoints.reader import Reader
-    from milepost.core.types import Table, Variable
+    from milepost.core.types import Variable
 
     found = Reader().discover([path], None)[0]
 
@@ -87,7 +86,7 @@ def ours(how: str, path: str) -> Callable[[], object]:
             table = Reader().table(found, spool)
         if how == "table":
             return table
-        whole = from_plain(Table, table)
+        whole = table
         if how == "summed":
             held = {item.name: map_tensor(item) for item in whole.tensors}
             return held, [array.sum() for array in held.values()]

@@ -19,10 +19,8 @@ from tests.checkpoints import hostile
 from tests.sixty import good
 from tests.sixty.good import GOOD
 
-from milepost._internal.serialization import from_plain
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader
-from milepost.core.types import Table
 from milepost.engines._process.confined_reader import ConfinedReader
 from milepost.errors import CheckpointError
 from milepost.sandbox import confine, landlock, seccomp
@@ -43,9 +41,9 @@ reader, told = ConfinedReader("milepost.checkpoints.reader", 60.0, spool, paths)
 for found in reader.discover(paths, None):
     try:
         reader.table(found, spool)
-        told[found["path"]] = None
+        told[found.path] = None
     except CheckpointError as error:
-        told[found["path"]] = [error.kind, str(error)]
+        told[found.path] = [error.kind, str(error)]
 status = dict(line.split(":", 1) for line in open(f"/proc/{reader._child.pid}/status"))
 print(json.dumps({"told": told, "peak": int(status["VmHWM"].split()[0]), "pid": reader._child.pid}))
 reader.close()
@@ -180,7 +178,7 @@ def test_a_changed_file_is_read_or_is_a_row_and_nothing_else(
         said: list[tuple[str, str]] = []
         for found in Reader().discover([folder]):
             try:
-                table = from_plain(Table, Reader().table(found, folder))
+                table = Reader().table(found, folder)
             except CheckpointError as error:
                 said.append((error.kind, str(error)))
                 continue

@@ -326,7 +326,7 @@ def test_without_h5py_files_are_found_and_the_pip_line_is_said(tmp_path: Path) -
         "import sys; sys.modules['h5py'] = None\n"
         "from milepost.checkpoints.reader import Reader\n"
         "from milepost.errors import Unsupported\n"
-        f"found = Reader().discover([{str(path)!r}])[0]; print(found['format'], found['state'])\n"
+        f"found = Reader().discover([{str(path)!r}])[0]; print(found.format, found.state)\n"
         f"try: Reader().table(found, {str(tmp_path)!r})\n"
         "except Unsupported as error: print(error)\n"
     )

@@ -15,7 +15,6 @@ import pytest
 import torch
 from tests._material import command, go
 
-from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.reader import Reader
 from milepost.core.types import Array, Table, Variable
@@ -84,7 +83,7 @@ def table_of(path: Path) -> Table:
     (found,) = (found for found in find([str(path)]) if found.format)
     spool = path.parent / "spool"
     spool.mkdir(exist_ok=True)
-    return from_plain(Table, Reader().table(to_plain(found), str(spool)))
+    return Reader().table(found, str(spool))
 
 
 def variables_of() -> tuple[Variable, ...]:

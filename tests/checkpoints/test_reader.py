@@ -1,8 +1,9 @@
-"""The reader: plain data in and out, changes noticed, and the process that serves it."""
+"""The reader: changes noticed, and the process that serves it: plain data in and out."""
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,8 @@ def saved(path: Path, *, packed: bool = False, **arrays: np.ndarray) -> Path:
 def test_a_table_crosses_as_json_and_maps(packed: bool, tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", packed=packed)
     (found,) = Reader().discover([str(path)])
-    table = from_plain(Table, json.loads(json.dumps(Reader().table(found, str(tmp_path)))))
-    assert from_plain(CheckpointFiles, found).format == "npz"
+    table = from_plain(Table, json.loads(json.dumps(to_plain(Reader().table(found, str(tmp_path))))))
+    assert found.format == "npz"
     assert table.tensors[0].where.encoding == "raw"
     assert map_tensor(table.tensors[0]).tolist() == [[0, 1, 2], [3, 4, 5]]
 
@@ -67,14 +68,12 @@ def test_a_failed_sighting_raises_its_own_error(tmp_path: Path) -> None:
         Reader().table(found, str(tmp_path))
 
 
-def test_inspect_tells_format_step_and_totals(tmp_path: Path) -> None:
+def test_inspect_is_of_one_checkpoint(tmp_path: Path) -> None:
     path = saved(tmp_path / "step-900.npz", w=np.zeros((2, 3), "float32"), global_step=np.array(7))
-    told = Reader().inspect(str(path))
-    assert (told["format"], told["step"], told["step_source"]) == ("npz", 7, "content: global_step")
-    assert told["totals"] == {"weights": {"tensors": 1, "bytes": 24}, "bookkeeping": {"tensors": 1, "bytes": 8}}
-    assert told["tensors"][0]["shape"] == [2, 3]
-    told = Reader().inspect(str(saved(tmp_path / "step-12.npz")))
-    assert (told["step"], told["step_source"]) == (12, "name")
+    inspection = Reader().inspect(str(path))
+    assert (inspection.files.path, inspection.table.step) == (str(path), 7)
+    assert [(item.role, item.shape) for item in inspection.table.tensors] == [("weights", (2, 3)), ("bookkeeping", ())]
+    saved(tmp_path / "step-12.npz")
     with pytest.raises(UsageError, match="2 checkpoints, one is expected"):
         Reader().inspect(str(tmp_path))
 
@@ -92,9 +91,14 @@ print(sorted(heavy), sorted(rooms), file=sys.stderr)
 
 def test_the_process_answers_line_by_line_and_loads_nothing_else(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz")
+    (files,) = to_plain(Reader().discover([str(path)]))
     requests = [
         {"id": 1, "method": "discover", "arguments": {"paths": [str(path)]}},
-        {"id": 2, "method": "table", "arguments": {"files": Reader().discover([str(path)])[0], "spool": str(tmp_path)}},
+        {
+            "id": 2,
+            "method": "table",
+            "arguments": {"files": files, "spool": str(tmp_path)},
+        },
         {"id": 3, "method": "launch", "arguments": {}},
         {"id": 4, "method": "inspect", "arguments": {"path": str(tmp_path / "gone")}},
         {"id": 5, "method": "table", "arguments": {"files": {}, "spool": ""}},
@@ -105,10 +109,10 @@ def test_the_process_answers_line_by_line_and_loads_nothing_else(tmp_path: Path)
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["id"] for answer in answers] == [1, 2, 3, 4, 5, None]
-    assert answers[0]["result"] == Reader().discover([str(path)])
+    assert answers[0]["result"] == [files]
     assert answers[1]["result"]["format"] == "npz"
-    assert answers[2]["error"]["type"] == answers[3]["error"]["type"] == "UsageError"
-    assert answers[4]["error"]["type"] == "ValueError"
+    assert answers[2]["error"]["types"][0] == answers[3]["error"]["types"][0] == "UsageError"
+    assert answers[4]["error"]["types"] == ["ValueError"]
     errors = done.stderr.decode().splitlines()
     assert "a library that prints" in errors
     heavy, _, rooms = errors[-1].partition("] ")
@@ -118,10 +122,9 @@ def test_the_process_answers_line_by_line_and_loads_nothing_else(tmp_path: Path)
 
 
 def test_errors_carry_their_kind(tmp_path: Path) -> None:
-    found = to_plain(
-        CheckpointFiles("/x", "npz", ("/x",), *[Reader().discover([str(saved(tmp_path / "a.npz"))])[0]["identity"]])
-    )
-    request = json.dumps({"id": 1, "method": "table", "arguments": {"files": found, "spool": ""}})
+    (found,) = Reader().discover([str(saved(tmp_path / "a.npz"))])
+    found = replace(found, path="/x", paths=("/x",))
+    request = json.dumps({"id": 1, "method": "table", "arguments": {"files": to_plain(found), "spool": ""}})
     command = [sys.executable, "-m", "milepost.checkpoints.reader"]
     done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=60, check=True)
     assert json.loads(done.stdout)["error"]["kind"] == "vanished"

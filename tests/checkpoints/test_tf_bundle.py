@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tests.checkpoints import _tf_writer as writer
 from tests.checkpoints._tf_writer import TYPES, bundle, entry, header, table
 
-from milepost._internal.serialization import from_plain
 from milepost.checkpoints._codecs.sstable import open_table
 from milepost.checkpoints._files.bounded import opened
 from milepost.checkpoints.discovery import find
@@ -257,7 +256,7 @@ def test_entries_of_any_bytes_behind_good_checksums_are_read_or_are_a_row(
         path.write_bytes(table([(key, bytes(value)) for key, value in held]))
         for found in Reader().discover([scratch]):
             with suppress(CheckpointError):
-                made = from_plain(Table, Reader().table(found, scratch))
+                made = Reader().table(found, scratch)
                 for tensor in made.tensors:
                     with suppress(CheckpointError):
                         assert map_tensor(tensor).nbytes <= 4096

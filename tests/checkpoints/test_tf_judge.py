@@ -14,7 +14,6 @@ import pytest
 from tests._material import ENVIRONMENT, import_path
 from tests.checkpoints._tf_writer import bundle, compressed, entry, header, saver_v1, table
 
-from milepost._internal.serialization import from_plain
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader, materialise, read_table
@@ -220,7 +219,7 @@ def test_a_saved_model_is_its_folder_and_its_graph_is_never_opened(judged: Judge
     assert found.paths == tuple(
         str(folder / "variables" / f"variables.{end}") for end in ("index", "data-00000-of-00001")
     )
-    table = from_plain(Table, Reader().table(Reader().discover([str(folder)])[0], str(tmp_path)))
+    table = Reader().table(Reader().discover([str(folder)])[0], str(tmp_path))
     assert sorted(item.name for item in table.tensors) == ["kernel", "odd.Sname..x", "table"]
 
 
@@ -228,9 +227,9 @@ INSPECT = """
 import sys
 from milepost.checkpoints.reader import Reader
 for path in sys.argv[1:]:
-    held = Reader().inspect(path)
-    assert held["format"].startswith("tf_"), held
-    print(path, held["step"], len(held["tensors"]))
+    table = Reader().inspect(path).table
+    assert table.format.startswith("tf_"), table
+    print(path, table.step, len(table.tensors))
 loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"tensorflow", "keras", "tf_keras", "tf_slim", "snappy", "cramjam"}, loaded
 """

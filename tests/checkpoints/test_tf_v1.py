@@ -9,12 +9,10 @@ import pytest
 from tests.checkpoints import _tf_writer as writer
 from tests.checkpoints._tf_writer import TYPES, saver_v1, table
 
-from milepost._internal.serialization import from_plain
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.tf_v1 import TfV1
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader, materialise, read_table
-from milepost.core.types import Table
 from milepost.errors import Corrupt, Torn, Unsupported
 from milepost.testing.formats import DTYPES, LAWS, FormatCase, Law
 
@@ -85,7 +83,7 @@ def test_contract(law: Law, tmp_path: Path) -> None:
 
 
 def values(path: Path, spool: Path) -> dict[str, list[object]]:
-    table = from_plain(Table, Reader().table(Reader().discover([str(path)])[0], str(spool)))
+    table = Reader().table(Reader().discover([str(path)])[0], str(spool))
     return {item.name: map_tensor(item).tolist() for item in table.tensors if item.role != "optimizer"}
 
 

@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from tests._material import CLASSES, ENVIRONMENT, FEATURES, command, lines_of
 
 from milepost._internal.fileid import identity_of
-from milepost._internal.serialization import to_plain
-from milepost.core.types import Job
+from milepost.core.types import CheckpointFiles, Extent, Identity, Job, Table, Tensor
 from milepost.engines._process.allowed_paths import Places, check_found, check_table
 from milepost.engines._process.confined_reader import ConfinedReader, readable_of
 from milepost.errors import Corrupt, Crashed, UsageError
@@ -59,8 +58,8 @@ def test_a_good_checkpoint_is_read(packed: bool, reader: ConfinedReader, tmp_pat
     path = saved(tmp_path / "run" / "step-1.npz", packed=packed)
     (found,) = reader.discover([str(path.parent)], None)
     table = reader.table(found, str(tmp_path / "spool"))
-    where = table["tensors"][0]["where"]
-    assert np.fromfile(where["file"], "<f8", 6, offset=where["offset"]).tolist() == [0, 1, 2, 3, 4, 5]
+    where = table.tensors[0].where
+    assert np.fromfile(where.file, "<f8", 6, offset=where.offset).tolist() == [0, 1, 2, 3, 4, 5]
     assert [measure.name for measure in reader.sandbox()] in (list(confine.MEASURES), ["sandbox"])
 
 
@@ -68,14 +67,14 @@ def test_a_new_folder_or_a_replaced_one_gets_a_reader_that_may_read_it(reader: C
     first, second = saved(tmp_path / "a" / "1.npz"), saved(tmp_path / "b" / "2.npz")
     assert len(reader.discover([str(first.parent)], None)) == 1
     child = reader._child
-    assert reader.discover([str(first)], None)[0]["failure"] is None
+    assert reader.discover([str(first)], None)[0].failure is None
     assert reader._child is child
-    assert reader.discover([str(second.parent)], None)[0]["failure"] is None
+    assert reader.discover([str(second.parent)], None)[0].failure is None
     assert reader._child is not child
     child = reader._child
     (tmp_path / "b").rename(tmp_path / "old")
     saved(second)
-    assert reader.discover([str(second.parent)], None)[0]["failure"] is None
+    assert reader.discover([str(second.parent)], None)[0].failure is None
     assert reader._child is not child
     assert len(reader.discover([str(first.parent), str(second.parent)], None)) == 2
 
@@ -90,8 +89,8 @@ def test_a_pinned_checkpoint_is_read_where_it_is_pinned(tmp_path: Path) -> None:
             (pins / name).mkdir(parents=True)
             os.link(path, pins / name / "1.npz")
             link = str(pins / name / "1.npz")
-            pinned = {**found, "path": link, "paths": [link]}
-            assert reader.table(pinned, str(tmp_path))["format"] == "npz"
+            pinned = replace(found, path=link, paths=(link,))
+            assert reader.table(pinned, str(tmp_path)).format == "npz"
             child, before = reader._child, child
         assert child is before  # the folder of pins came once
     finally:
@@ -107,11 +106,11 @@ def test_a_link_out_of_the_folder_cannot_be_read_even_when_the_reader_tries(
     path.unlink()
     path.symlink_to(saved(tmp_path / "elsewhere" / "w.npz"))
     with pytest.raises(Corrupt, match=r"elsewhere/w.npz, outside of what was named: the reader's sandbox refuses it"):
-        reader.table({**found, "identity": to_plain(identity_of(str(path)))}, str(tmp_path / "spool"))
+        reader.table(replace(found, identity=identity_of(str(path))), str(tmp_path / "spool"))
     (row,) = reader.discover([str(path.parent)], None)
-    assert "outside of the folders that were named, was not followed" in row["failure"][1]
+    assert "outside of the folders that were named, was not followed" in str(row.failure)
     (row,) = reader.discover([str(path)], None)
-    assert "the reader's sandbox refuses it" in row["failure"][1]
+    assert "the reader's sandbox refuses it" in str(row.failure)
 
 
 def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path) -> None:
@@ -119,19 +118,19 @@ def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path
     link = tmp_path / "run" / "last.npz"
     link.symlink_to(saved(tmp_path / "elsewhere" / "w.npz"))
     (found,) = reader.discover([str(link)], None)
-    assert found["failure"] is None
-    assert reader.table(found, str(tmp_path / "spool"))["format"] == "npz"
+    assert found.failure is None
+    assert reader.table(found, str(tmp_path / "spool")).format == "npz"
 
 
 def test_answers_that_point_elsewhere_are_not_believed() -> None:
-    found = {"path": "/run/a.pt", "paths": ["/run/a.pt"]}
+    found = CheckpointFiles("/run/a.pt", "torch_zip", ("/run/a.pt",), Identity(1, 2, 3, 4, 5))
     check_found([found], ["/run"], [])
-    for other in ({"path": "/etc/passwd", "paths": []}, {**found, "paths": ["/run/../etc/passwd"]}):
+    for other in (replace(found, path="/etc/passwd", paths=()), replace(found, paths=("/run/../etc/passwd",))):
         with pytest.raises(Crashed, match="which it was not asked for"):
             check_found([other], ["/run"], [])
 
-    def table(file: str) -> dict[str, Any]:
-        return {"tensors": [{"where": {"file": file}}]}
+    def table(file: str) -> Table:
+        return Table("torch_zip", (Tensor("w", "float32", (1,), Extent(file, 0, 4)),))
 
     check_table(table("/run/a.pt"), found, "/spool/1")
     check_table(table("/spool/1/w"), found, "/spool/1")

@@ -27,7 +27,7 @@ options = {"evaluator": "fake_evaluator:open_evaluator", "reader": "fake_reader:
 found = CheckpointFiles("a", "fake", ("a",), Identity(1, 2, 3, 4, 5))
 unit = Unit(0, 600, (Target(found, "raw"),), sys.argv[2])
 with Local().open(Job("eval.py", "evaluation", options)) as session:
-    print(session.describe().environment["pid"], session.inspect(".")["pid"], flush=True)
+    print(session.describe().environment["pid"], session.inspect(".").table.step, flush=True)
     for target, part in session.run([unit]):
         print("part", flush=True)
 """
@@ -130,7 +130,7 @@ def test_processes_outlive_the_thread_that_opened_the_session(job: Callable[...,
         before = session.describe().environment["pid"]
         threading.Event().wait(0.1)
         assert session.describe().environment["pid"] == before
-        assert session.inspect("x")["path"] == "x"
+        assert session.inspect("x").files.path == "x"
 
 
 def test_a_spool_of_a_living_owner_stays(temporary: Path) -> None:

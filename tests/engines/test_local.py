@@ -150,7 +150,8 @@ def test_a_live_object_reaches_the_evaluator_in_process_only(job: MakeJob) -> No
 
 def test_roles_are_processes_of_their_own(session: RoleSession) -> None:
     evaluator = session.describe().environment["pid"]
-    reader = session.inspect("x")["pid"]
+    reader = session.inspect("x").table.step
+    assert reader is not None
     assert len({os.getpid(), evaluator, reader}) == 3
     session.close()
     wait_for_end(evaluator, reader)

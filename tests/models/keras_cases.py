@@ -16,7 +16,6 @@ import keras
 import numpy as np
 import pytest
 
-from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.reader import Reader
 from milepost.core.types import Table
@@ -128,7 +127,7 @@ def trained(name: str, seed: int = 0) -> Any:
 def read(path: Path) -> Table:
     """Read a checkpoint as a run does."""
     found = find([str(path)])[0]
-    table: Table = from_plain(Table, Reader().table(to_plain(found), str(path.parent)))
+    table: Table = Reader().table(found, str(path.parent))
     return table
 
 

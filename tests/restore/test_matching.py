@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.reader import Reader
 from milepost.core.types import Array, Extent, Table, Tensor, Variable
@@ -225,8 +224,7 @@ def test_one_content_in_three_formats_has_one_digest(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     checkpoints = [found for found in find([str(tmp_path)]) if found.format]
     digests = {
-        restore(from_plain(Table, Reader().table(to_plain(found), str(tmp_path / "spool"))), VARIABLES, "raw").digest
-        for found in checkpoints
+        restore(Reader().table(found, str(tmp_path / "spool")), VARIABLES, "raw").digest for found in checkpoints
     }
     assert len(checkpoints) == 5
     assert len(digests) == 1
@@ -299,7 +297,7 @@ def restored_from(path: Path, spool: Path) -> Restored:
 
     spool.mkdir(exist_ok=True)
     (found,) = find([str(path)])
-    table = from_plain(Table, Reader().table(to_plain(found), str(spool)))
+    table = Reader().table(found, str(spool))
     return restore(table, TorchModel(language_model).variables(), "raw")
 
 

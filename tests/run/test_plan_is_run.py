@@ -20,6 +20,7 @@ from milepost.core.types import (
     Description,
     Failure,
     Identified,
+    Inspection,
     Identity,
     Json,
     MetricDescription,
@@ -117,7 +118,7 @@ class Fake:
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
         raise NotImplementedError
 
-    def inspect(self, path: str) -> Mapping[str, Json]:
+    def inspect(self, path: str) -> Inspection:
         raise NotImplementedError
 
     def table(self, files: CheckpointFiles) -> Table:

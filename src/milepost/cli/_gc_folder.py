@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from milepost._internal.serialization import to_plain
 from milepost.errors import MilepostError
 from milepost.registry import resolve
 from milepost.report.retention import Held
@@ -39,7 +40,7 @@ class Folder:
         self._seen: dict[str, list[Any]] = {}
         for checkpoint in store.checkpoints():
             self._seen.setdefault(_there(checkpoint.path), []).append(checkpoint)
-        self.places = [self._place(found) for found in self._reader.discover([path], None)]
+        self.places = [self._place(to_plain(found)) for found in self._reader.discover([path])]
 
     def _place(self, found: Mapping[str, Any]) -> Place:
         path = str(found["path"])
@@ -90,7 +91,7 @@ class Folder:
 
         The deletion is on record before the first file goes.
         """
-        now = self._reader.discover([place.held.path], None)
+        now = to_plain(self._reader.discover([place.held.path]))
         if [(one["identity"], one["paths"]) for one in now] != [(place.plain["identity"], place.plain["paths"])]:
             raise MilepostError("changed while it was looked at: kept")
         pinned, claimed = _inodes(os.path.join(self._store.path, "pins")), _claimed(self._store)

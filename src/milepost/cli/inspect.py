@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from milepost.cli._arguments import add_json
+from milepost.checkpoints.names import step_of_name
 from milepost.cli._output import json_lines
+from milepost.core.types import Inspection
 from milepost.errors import printable
 from milepost.report._align import align
 from milepost.report._numbers import count, size
@@ -32,15 +34,47 @@ def execute(args: argparse.Namespace) -> int:
     from milepost.engines.local import inspect  # noqa: PLC0415
 
     path = from_prefix(args.path)
-    held, measures = inspect(path, shards_of(path))
+    inspection, measures = inspect(path, shards_of(path))
     if warning := lacking(measures):
-        sys.stderr.write(f"{warning}\n")
+        sys.stderr.write(f"{warning}
+")
+    held = plain(inspection)
     if args.json:
         with json_lines() as out:
             out.write({"event": "inspect", **held, "totals": totals(held["tensors"])})
         return 0
     sys.stdout.write("\n".join(printable(line) for line in described(held)) + "\n")
     return 0
+
+
+def plain(inspection: Inspection) -> dict[str, Any]:
+    """Return what a checkpoint holds as plain data: format, step and its source, tensors."""
+    path, table = inspection.files.path, inspection.table
+    step, source = table.step, table.step_source
+    if step is None and (step := step_of_name(path)) is not None:
+        source = "name"
+    tensors = [
+        {
+            "group": item.group,
+            "name": item.name,
+            "role": item.role,
+            "dtype": item.dtype,
+            "shape": list(item.shape),
+            "bytes": item.where.nbytes,
+            "encoding": item.where.encoding,
+        }
+        for item in table.tensors
+    ]
+    return {
+        "path": path,
+        "state": inspection.files.state,
+        "format": table.format,
+        "step": step,
+        "step_source": source,
+        "tensors": tensors,
+        "foreign": list(table.foreign),
+        "notes": list(table.notes),
+    }
 
 
 def totals(tensors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from milepost._internal.serialization import from_plain, to_plain
 from milepost._internal.text import natural
 from milepost.checkpoints.names import step_of_name
-from milepost.core.types import CheckpointFiles, Failure, Table
+from milepost.core.types import CheckpointFiles, Failure
 from milepost.engines._process.confined_reader import ConfinedReader
 from milepost.errors import CheckpointError, Torn, UsageError
 from milepost.restore.matching import restore
@@ -108,7 +107,7 @@ class SidecarEvaluator:
         """Restore and evaluate one checkpoint."""
         path, step = found.path.removesuffix(".index"), _number(found.path)
         try:
-            table = from_plain(Table, reader.table(to_plain(found), spool))
+            table = reader.table(found, spool)
             restored = restore(table, adapter.variables(), "raw")
         except CheckpointError as error:
             return SidecarResult(path, step, failure=Failure(error.kind, str(error)))
@@ -188,7 +187,7 @@ class _Arrivals:
         waiting = [file for one in self._present if one.state == "writing" for file in (one.path, *one.paths)]
         changes = self._inventory.scan(waiting)
         if (changes.new or changes.gone or waiting) and os.path.isdir(self._folder):
-            found = [from_plain(CheckpointFiles, one) for one in self._reader.discover([self._folder], None)]
+            found = self._reader.discover([self._folder])
             before = {(one.path, one.identity.content) for one in self._present}
             self._present = sorted(found, key=_order)
             if {(one.path, one.identity.content) for one in self._present} != before:

@@ -17,6 +17,7 @@ from milepost.core.types import (
     Description,
     Failure,
     Identified,
+    Inspection,
     Job,
     Json,
     Overrides,
@@ -336,8 +337,8 @@ class Session(Protocol):
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
         """Return the checkpoints under the paths; raise `UsageError` for a path that is absent."""
 
-    def inspect(self, path: str) -> Mapping[str, Json]:
-        """Return what `milepost inspect` shows of one checkpoint."""
+    def inspect(self, path: str) -> Inspection:
+        """Return the files and the table of the one checkpoint at a path."""
 
     def table(self, files: CheckpointFiles) -> Table:
         """Return the table of a checkpoint's tensors; raise the `CheckpointError` of one that cannot be read."""

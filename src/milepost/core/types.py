@@ -99,6 +99,14 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Inspection:
+    """One checkpoint looked into: its files and its table."""
+
+    files: CheckpointFiles
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
 class Variable:
     """A variable of the model that a checkpoint must restore; `tied_to` names the owner of a shared one.
 

@@ -1,44 +1,39 @@
 """The two roles that a session plays against, however far away they are."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from milepost.core.types import (
     CheckpointFiles,
     Description,
-    Failure,
     Identified,
+    Inspection,
     Job,
     Json,
-    Part,
     ScoreRequest,
     Table,
-    Target,
     Unit,
 )
-from milepost.engines._errors import as_checkpoint_error, as_file_error
-from milepost.errors import UsageError
+from milepost.engines._failures import Outcome, failed, rows, typed
+from milepost.errors import CheckpointError, EvaluationFileError, ModelFailed, UsageError
 from milepost.registry import resolve
 from milepost.sandbox.confine import Measure
 
-EVALUATOR = "milepost.evaluator:open_evaluator"
 READER = "milepost.checkpoints.reader:Reader"
-"""Where the roles are found; `Job.options` may name others as "evaluator" and "reader"."""
-
-Outcome = tuple[Target, Part | Failure]
+"""The reader's class; `Job.options` may name other roles as "reader" and "evaluator"."""
 
 
-class Reader(Protocol):
-    """Looks into checkpoints; what comes back is plain data."""
+class ReaderRole(Protocol):
+    """Looks into checkpoints."""
 
-    def discover(self, paths: list[str], match: str | None) -> list[dict[str, Json]]:
-        """Return what lies under the paths, as plain `Found`."""
+    def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
+        """Return the checkpoints under the paths."""
 
-    def table(self, found: dict[str, Json], spool: str) -> dict[str, Json]:
-        """Return the table of a checkpoint as plain `Table`; compressed tensors are put into the spool."""
+    def table(self, files: CheckpointFiles, spool: str) -> Table:
+        """Return the table of a checkpoint; compressed tensors are put into the spool."""
 
-    def inspect(self, path: str) -> dict[str, Json]:
-        """Return what `milepost inspect` shows."""
+    def inspect(self, path: str) -> Inspection:
+        """Return the files and the table of the one checkpoint at a path."""
 
 
 @runtime_checkable
@@ -49,7 +44,7 @@ class Confined(Protocol):
         """Return the measures of the sandbox."""
 
 
-class Evaluator(Protocol):
+class EvaluatorRole(Protocol):
     """Holds the model and the data."""
 
     def describe(self) -> Description:
@@ -58,7 +53,7 @@ class Evaluator(Protocol):
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Publish and return the records that are missing."""
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
+    def identify(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         """Return digest or failure of each variant of a checkpoint."""
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
@@ -66,48 +61,57 @@ class Evaluator(Protocol):
 
 
 class Guarded:
-    """An evaluator in this process whose every error is one of Milepost's.
+    """An evaluator in this process; whatever the user's code raises is a `Failure`, or an error that ends the run.
 
-    What the user's file raises while it is opened is an `EvaluationFileError`; what the model raises afterwards is a
-    `CheckpointError` of the unit or checkpoint.
+    What their file raises by itself is an `EvaluationFileError`; what the model raises is the failure of a checkpoint.
     """
 
     def __init__(self, job: Job) -> None:
         """Open the evaluator of a job."""
         self._file = job.file
-        with as_file_error(job.file, "opening it"):
-            self._evaluator: Evaluator = resolve(address(job, "evaluator", EVALUATOR))(job)
+        with typed("opening it", EvaluationFileError, job.file):
+            self._evaluator = _opened(job)
 
     def describe(self) -> Description:
         """Return what the evaluation is."""
-        with as_file_error(self._file, "describing it"):
+        with typed("describing it", EvaluationFileError, self._file):
             return self._evaluator.describe()
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Publish and return the records that are missing."""
-        with as_file_error(self._file, "computing its metrics"):
+        with typed("computing its metrics", EvaluationFileError, self._file):
             return self._evaluator.score(request)
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
+    def identify(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         """Return digest or failure of each variant of a checkpoint."""
-        with as_checkpoint_error(f"loading {found.path}"):
-            return self._evaluator.identify(found, table, variants)
+        try:
+            with typed(f"loading {files.path}", ModelFailed):
+                return self._evaluator.identify(files, table, variants)
+        except CheckpointError as error:
+            return failed(variants, error)
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
-        """Yield the unit's parts as they are ready."""
-        with as_checkpoint_error(f"evaluating rows {unit.start} to {unit.stop} of {unit.data!r}"):
+        """Yield the unit's parts as they are ready, and a failure of each checkpoint that lacks rows at the end."""
+        yield from rows(self._outcomes(unit, tables), unit)
+
+    def _outcomes(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
+        with typed(f"evaluating rows {unit.start} to {unit.stop} of {unit.data!r}", ModelFailed):
             yield from self._evaluator.evaluate(unit, tables)
 
-    def close(self) -> None:
-        """Close the evaluator if it can be closed."""
-        closing: Callable[[], None] | None = getattr(self._evaluator, "close", None)
-        if closing is not None:
-            closing()
+
+def _opened(job: Job) -> EvaluatorRole:
+    named = address(job, "evaluator", "")
+    if named:
+        made: EvaluatorRole = resolve(named)(job)
+        return made
+    from milepost.evaluator import open_evaluator  # noqa: PLC0415 - a higher layer, and the user's frameworks with it
+
+    return open_evaluator(job)
 
 
 def address(job: Job, role: str, default: str) -> str:
     """Return where a role's object is: the job's option of that name, or the default."""
-    found = job.options.get(role, default)
-    if not isinstance(found, str) or ":" not in found:
-        raise UsageError(f"the option {role!r} should be an address such as {default!r}; it is {found!r}")
-    return found
+    named = job.options.get(role, default)
+    if not isinstance(named, str) or (named and ":" not in named):
+        raise UsageError(f"the option {role!r} should be an address such as {READER!r}; it is {named!r}")
+    return named

@@ -1,25 +1,24 @@
 """A session: what the driver asks of an open engine, the same whichever processes play the other roles."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from milepost._internal.serialization import from_plain
-from milepost.core.types import CheckpointFiles, Description, Identified, Json, ScoreRequest, Table, Target, Unit
-from milepost.engines._errors import failure_of
-from milepost.engines._failures import check_whole, rows, share
-from milepost.engines._roles import Confined, Evaluator, Outcome, Reader
+from milepost.core.types import CheckpointFiles, Description, Identified, Inspection, Json, ScoreRequest, Table, Unit
+from milepost.engines._failures import Outcome, failed, failure_of
+from milepost.engines._roles import Confined, EvaluatorRole, ReaderRole
 from milepost.engines._spool import Spool
 from milepost.engines._tables import Tables
-from milepost.errors import CheckpointError, Crashed, UsageError
+from milepost.errors import CheckpointError, UsageError
 from milepost.sandbox.confine import lacking
 
 
 class RoleSession:
     """An open engine over a reader and an evaluator; `closing` ends both and removes the spool."""
 
-    def __init__(self, reader: Reader, evaluator: Evaluator, spool: Spool, closing: ExitStack[None]) -> None:
+    def __init__(self, reader: ReaderRole, evaluator: EvaluatorRole, spool: Spool, closing: ExitStack[None]) -> None:
         """Take over what was opened."""
         self._reader = reader
         self._evaluator = evaluator
@@ -45,10 +44,10 @@ class RoleSession:
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
         """Return the checkpoints under the paths."""
         self._check_open()
-        return [from_plain(CheckpointFiles, one) for one in self._reader.discover(list(paths), match)]
+        return self._reader.discover(paths, match)
 
-    def inspect(self, path: str) -> Mapping[str, Json]:
-        """Return what `milepost inspect` shows of one checkpoint."""
+    def inspect(self, path: str) -> Inspection:
+        """Return the files and the table of the one checkpoint at a path."""
         self._check_open()
         return self._reader.inspect(path)
 
@@ -61,9 +60,10 @@ class RoleSession:
         """Return weights digest or failure of each variant; one that cannot be read or restored raises nothing."""
         self._check_open()
         try:
-            return self._identified(files, variants)
+            table = self._tables.get(files)
         except CheckpointError as error:
-            return [Identified(variant, failure=failure_of(error)) for variant in variants]
+            return failed(variants, error)
+        return self._evaluator.identify(files, table, variants)
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Compute and publish the records that are missing; return these."""
@@ -90,17 +90,9 @@ class RoleSession:
         if self._closed:
             raise UsageError("the session is closed; open another")
 
-    def _identified(self, found: CheckpointFiles, variants: Sequence[str]) -> list[Identified]:
-        """Ask the evaluator; once more where a process died, since anything may have killed it the first time."""
-        try:
-            return self._evaluator.identify(found, self._tables.get(found), variants)
-        except Crashed as error:
-            check_whole(found, self._tables.known(found), error)
-        return self._evaluator.identify(found, self._tables.get(found), variants)
-
     def _unit(self, unit: Unit) -> Iterator[Outcome]:
         needed = {target.files for target in unit.targets}
-        tables, readable = {}, list[Target]()
+        tables, readable = dict[str, Table](), []
         for target in unit.targets:
             try:
                 tables[target.files.path] = self._tables.get(target.files, needed)
@@ -108,6 +100,5 @@ class RoleSession:
                 yield target, failure_of(error)
             else:
                 readable.append(target)
-        if not readable:
-            return
-        yield from rows(self._evaluator.evaluate, share(unit, readable), tables)
+        if readable:
+            yield from self._evaluator.evaluate(replace(unit, targets=tuple(readable)), tables)

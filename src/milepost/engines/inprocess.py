@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from typing import ClassVar
 
 from milepost.core.types import Job
-from milepost.engines._roles import READER, Guarded, address
+from milepost.engines._roles import READER, Guarded, ReaderRole, address
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool
 from milepost.registry import resolve
@@ -25,7 +25,5 @@ class InProcess:
         with stack:
             spool = Spool()
             stack.callback(spool.close)
-            reader = resolve(address(job, "reader", READER))()
-            evaluator = Guarded(job)
-            stack.callback(evaluator.close)
-            return RoleSession(reader, evaluator, spool, stack.pop_all())
+            reader: ReaderRole = resolve(address(job, "reader", READER))()
+            return RoleSession(reader, Guarded(job), spool, stack.pop_all())

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import ClassVar
 
-from milepost.core.types import Job, Json
+from milepost.core.types import Inspection, Job
 from milepost.engines._process.confined_reader import ConfinedReader, readable_of
 from milepost.engines._process.pool import Pool, workers_of
-from milepost.engines._process.remote import RemoteEvaluator, patience_of
+from milepost.engines._process.remote import RemoteEvaluator, timeout_of
 from milepost.engines._roles import READER, address
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool
@@ -41,7 +41,7 @@ class Local:
         with stack:
             spool = Spool()
             stack.callback(spool.close)
-            reader = ConfinedReader(module, patience_of(job), str(spool.path), readable_of(job))
+            reader = ConfinedReader(module, timeout_of(job), str(spool.path), readable_of(job))
             stack.callback(reader.close)
             workers = workers_of(job)
             evaluator = RemoteEvaluator(job) if workers == 1 else Pool(job, workers)
@@ -50,8 +50,8 @@ class Local:
             return RoleSession(reader, evaluator, spool, stack.pop_all())
 
 
-def inspect(path: str, companions: Sequence[str] = ()) -> tuple[dict[str, Json], list[Measure]]:
-    """Have a confined reader look at one checkpoint; return what it holds, and the measures of the sandbox.
+def inspect(path: str, companions: Sequence[str] = ()) -> tuple[Inspection, list[Measure]]:
+    """Have a confined reader look at one checkpoint; return its files, its table, and the measures of the sandbox.
 
     `companions` are the other files that the checkpoint has beside the one at `path`.
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints.reader import Reader
 from milepost.core.types import CheckpointFiles, Table
 from milepost.errors import Mismatch, UsageError
@@ -69,7 +68,7 @@ def _parts_of(variables: Any) -> list[Any]:
 def restored(found: CheckpointFiles, wanted: Wanted, session: Any) -> tuple[Restored, Table]:
     """Give the variables their values in a session; raises the checkpoint's own error where it does not fit."""
     with tempfile.TemporaryDirectory(prefix="milepost-") as spool:
-        table: Table = from_plain(Table, Reader().table(to_plain(found), spool))
+        table = Reader().table(found, spool)
         seen = _shown(table, wanted)
         variables = [
             replace(slot.variable, name=_own(name), optional=name == wanted.step) for name, slot in wanted.slots.items()

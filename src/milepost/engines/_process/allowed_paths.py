@@ -5,9 +5,9 @@ than it was, asks for a new reader.
 """
 
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Container, Iterable, Sequence
 
+from milepost.core.types import CheckpointFiles, Table
 from milepost.errors import Crashed
 
 _Target = tuple[str, int, int] | None
@@ -62,26 +62,26 @@ class Places:
         return self.need(wanted)
 
 
-def check_found(checkpoints: Sequence[Mapping[str, Any]], paths: Sequence[str], named: Sequence[str]) -> None:
-    """Raise `Crashed` where a reader says that it found something that lies nowhere under what it was asked for.
+def check_found(checkpoints: Sequence[CheckpointFiles], paths: Sequence[str], named: Sequence[str]) -> None:
+    """Raise `Crashed` where a reader lists something that lies nowhere under what it was asked for.
 
     The other files of a checkpoint of several may lie beside it, under one of the places that are `named`.
     """
     asked = set(map(os.path.abspath, paths))
     beside = asked | set(named)
-    for found in checkpoints:
-        for path in (found["path"], *found["paths"]):
-            if not _above(os.path.abspath(path), asked if path == found["path"] else beside):
+    for files in checkpoints:
+        for path in (files.path, *files.paths):
+            if not _above(os.path.abspath(path), asked if path == files.path else beside):
                 raise Crashed(f"the reader process answered with {path!r}, which it was not asked for, and was ended")
 
 
-def check_table(table: Mapping[str, Any], found: Mapping[str, Any], spool: str) -> None:
+def check_table(table: Table, files: CheckpointFiles, spool: str) -> None:
     """Raise `Crashed` where a table points at a file that is neither the checkpoint's nor in its own spool."""
-    own = {os.path.abspath(path) for path in (found["path"], *found["paths"], spool)}
-    for file in {tensor["where"]["file"] for tensor in table["tensors"]}:
+    own = {os.path.abspath(path) for path in (files.path, *files.paths, spool)}
+    for file in {tensor.where.file for tensor in table.tensors}:
         path = os.path.abspath(file)
         if not _above(path, own):
-            raise Crashed(f"the reader process points at {file!r} for {found['path']}, and was ended")
+            raise Crashed(f"the reader process points at {file!r} for {files.path}, and was ended")
 
 
 def _above(path: str, places: Container[str]) -> list[str]:

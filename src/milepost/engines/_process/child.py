@@ -1,4 +1,4 @@
-"""A child process as its driver sees it: started, listened to, ended with everything that it started itself."""
+"""A child process as its driver sees it: started, read from, ended with everything that it started itself."""
 
 import codecs
 import contextlib
@@ -15,34 +15,34 @@ import time
 from pathlib import Path
 from typing import IO, cast
 
-from milepost.engines._process.parent_death import WHERE_SIGNAL
+from milepost.engines._process.parent_death import DUMP_SIGNAL
 
 _TAIL_CHARACTERS = 16384
 _TAIL_LINES = 10
 _GRACE_SECONDS = 5.0
-_LOOK_MILLISECONDS = 200
+_POLL_MILLISECONDS = 200
 _LINE_CHARACTERS = 300
 _STACK = "(most recent call first):"
 _STACK_LINES = 12
 _STACK_SECONDS = 2.0
 
 
-class Silence(Exception):  # noqa: N818 - no error of ours to show: whoever listens turns it into one
-    """The child was waited for longer than its patience allows."""
+class Unresponsive(Exception):  # noqa: N818 - no error of ours to show: whoever asked turns it into one
+    """The child was waited for longer than its timeout."""
 
 
 class Child:
     """One process: `requests` is its standard input, `replies` its standard output.
 
-    What it writes on standard error goes to ours as it comes; the last lines are kept for the message about its death.
-    It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone.  `patience` is how many seconds
-    it may be silent while it is read from, or leave unread what it was sent: then `Silence` is raised; None waits.
+    What it writes on standard error goes to ours as it comes; the last lines are kept for the report on its exit.
+    It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone.  `timeout` is how many seconds
+    it may be silent while it is read from, or leave unread what it was sent: then `Unresponsive` is raised; None waits.
     """
 
     def __init__(self, role: str, *module: str) -> None:
         """Start `python -m MODULE ARGUMENT...`; `role` names the process in messages."""
         self.role = role
-        self.patience: float | None = None
+        self.timeout: float | None = None
         self._command = [sys.executable, "-P", "-m", *module]
         self._tail = ""
         self._ended = False
@@ -69,7 +69,7 @@ class Child:
 
     @property
     def starved(self) -> bool:
-        """Whether it was killed, and the kernel has killed somebody for want of memory since it was started."""
+        """Whether it was killed, and the kernel has killed somebody for lack of memory since it was started."""
         return self._process.returncode == -signal.SIGKILL and _oom_kills() > self._starved
 
     @property
@@ -82,20 +82,20 @@ class Child:
         """What the child writes; ends when it dies, even where a grandchild still holds the pipe."""
         return self._replies
 
-    def obituary(self) -> str:
-        """End the process if it lives, and say how it died, with the last lines that it wrote."""
+    def exit_report(self) -> str:
+        """End the process if it lives, and return how it died, with the last lines that it wrote."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_SECONDS)
         self.kill()
-        return f"the {self.role} process {self.pid} died with {_ending(self._process.returncode)}{self._said()}"
+        return f"the {self.role} process {self.pid} died with {_ending(self._process.returncode)}{self._last_lines()}"
 
-    def hung(self) -> str:
-        """Have the process say where it is, end it, and say so."""
-        self._ask_where()
+    def timeout_report(self) -> str:
+        """Have the process dump its stack, end it, and return that it gave no sign of life, with the stack."""
+        self._dump_stack()
         self.kill()
         return (
-            f"the {self.role} process {self.pid} gave no sign of life for {self.patience:g} s and was ended "
-            f"(--timeout){self._said()}"
+            f"the {self.role} process {self.pid} gave no sign of life for {self.timeout:g} s and was ended "
+            f"(--timeout){self._last_lines()}"
         )
 
     def close(self) -> None:
@@ -159,25 +159,25 @@ class Child:
                     sys.stderr.write(text)
                     sys.stderr.flush()
 
-    def _ask_where(self) -> None:
-        """Ask for the stack of the process, and wait until it has come, or too long."""
+    def _dump_stack(self) -> None:
+        """Ask the process for its stack, and wait until it has come, or too long."""
         before = self._tail.count(_STACK)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(self._process.pid, WHERE_SIGNAL)
+            os.kill(self._process.pid, DUMP_SIGNAL)
         seen, end = "", time.monotonic() + _STACK_SECONDS
         while time.monotonic() < end and self.alive():
-            time.sleep(_LOOK_MILLISECONDS / 1000)
+            time.sleep(_POLL_MILLISECONDS / 1000)
             if self._tail.count(_STACK) > before and seen == self._tail:
                 return
             seen = self._tail
 
-    def _said(self) -> str:
-        lines = [_short(line) for line in _telling(self._tail.rstrip().splitlines())]
+    def _last_lines(self) -> str:
+        lines = [_short(line) for line in _relevant(self._tail.rstrip().splitlines())]
         return "\n".join(["; the last lines it wrote:", *lines]) if lines else "; it wrote nothing"
 
 
 class _Requests(io.RawIOBase):
-    """The child's standard input: writes everything, and waits no longer than the child's patience."""
+    """The child's standard input: writes everything, and waits no longer than the child's timeout."""
 
     def __init__(self, child: Child, stream: IO[bytes] | None) -> None:
         assert stream is not None  # noqa: S101 - it was opened as a pipe
@@ -197,8 +197,8 @@ class _Requests(io.RawIOBase):
             try:
                 written = os.write(self._stream.fileno(), left)
             except BlockingIOError:
-                self._poll.poll(_LOOK_MILLISECONDS)
-                _check_patience(self._child, begun)
+                self._poll.poll(_POLL_MILLISECONDS)
+                _check_timeout(self._child, begun)
                 continue
             left, begun = left[written:], time.monotonic()
         return len(data)
@@ -223,10 +223,10 @@ class _Replies(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         begun = time.monotonic()
-        while not self._poll.poll(_LOOK_MILLISECONDS):
+        while not self._poll.poll(_POLL_MILLISECONDS):
             if not self._child.alive() and not self._poll.poll(0):
                 return 0
-            _check_patience(self._child, begun)
+            _check_timeout(self._child, begun)
         return os.readv(self._stream.fileno(), [buffer])
 
     def close(self) -> None:
@@ -234,21 +234,21 @@ class _Replies(io.RawIOBase):
         super().close()
 
 
-def _check_patience(child: Child, begun: float) -> None:
-    if child.patience is not None and time.monotonic() - begun > child.patience:
-        raise Silence
+def _check_timeout(child: Child, begun: float) -> None:
+    if child.timeout is not None and time.monotonic() - begun > child.timeout:
+        raise Unresponsive
 
 
 def _oom_kills() -> int:
-    """Return how often the kernel has killed a process, of this machine or container, for want of memory."""
+    """Return how often the kernel has killed a process, of this machine or container, for lack of memory."""
     with contextlib.suppress(OSError):
         found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(encoding="ascii"), re.MULTILINE)
         return int(found[1]) if found else 0
     return 0
 
 
-def _telling(lines: list[str]) -> list[str]:
-    """Return the last lines; of a process that told its stack, which begins where it was, the stack's first ones."""
+def _relevant(lines: list[str]) -> list[str]:
+    """Return the last lines; of a process that dumped its stack, which begins where it was, the stack's first ones."""
     begin = next((number for number in reversed(range(len(lines))) if _STACK in lines[number]), None)
     if begin is None:
         return lines[-_TAIL_LINES:]
@@ -266,7 +266,7 @@ def _ending(code: int | None) -> str:
     if code >= 0:
         return f"exit code {code}"
     known = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
-    # Nobody is told who sent it: the kernel's log names whom it killed for want of memory.
+    # Who sent it is not known: the kernel's log names whom it killed for lack of memory.
     hint = ", killed from outside: perhaps memory ran out" if -code == signal.SIGKILL else ""
     return f"signal {-code} ({known}){hint}"
 

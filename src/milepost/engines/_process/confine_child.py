@@ -1,4 +1,4 @@
-"""The child's side of being confined: it is told over its standard input what it may open, before anything else."""
+"""The child's side of being confined: its standard input says what it may open, before anything else."""
 
 import json
 import os
@@ -15,13 +15,13 @@ def confine_self() -> None:
     size = b""
     while not size.endswith(b"\n"):
         size += _some(1)
-    told = b""
-    while len(told) < int(size):
-        told += _some(int(size) - len(told))
+    allowed = b""
+    while len(allowed) < int(size):
+        allowed += _some(int(size) - len(allowed))
     # Libraries of linear algebra start threads as they are imported; a reader has no use for them.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-    measures = confine.confine(**json.loads(told))
+    measures = confine.confine(**json.loads(allowed))
     if any(measure.name == "landlock" and measure.active for measure in measures):
         os.environ["MILEPOST_CONFINED"] = "1"  # messages about what may not be read say why
     os.write(1, json.dumps({"sandbox": [asdict(measure) for measure in measures]}).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""The reader in a process that locks itself in: it may open the places that its driver was told of, and no others.
+"""The reader in a process that locks itself in: it may open the places that its driver names, and no others.
 
 The job's option `readable` names them: the checkpoints of the request, and the store's folder of pins.  What a session
 is asked for beyond them is added when it is asked for, which costs the start of another process.
@@ -7,100 +7,148 @@ is asked for beyond them is added when it is asked for, which costs the start of
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TypeVar
 
-from milepost._internal.serialization import from_plain
-from milepost.core.types import Job, Json
+from milepost._internal.plain_errors import raised
+from milepost._internal.serialization import from_plain, to_plain
+from milepost.core.types import CheckpointFiles, Inspection, Job, Json, Table
+from milepost.engines._failures import check_whole
 from milepost.engines._process.allowed_paths import Places, check_found, check_table
-from milepost.engines._process.child import Child, Silence
+from milepost.engines._process.child import Child, Unresponsive
 from milepost.engines._process.parent_death import CONFINED
-from milepost.engines._process.remote import RemoteReader
 from milepost.errors import Crashed, TimedOut, UsageError
 from milepost.sandbox.confine import Measure
 
+T = TypeVar("T")
+
+_LONGEST_ANSWER = 1 << 28
 _LONGEST_REPORT = 1 << 16
 
 
 def readable_of(job: Job) -> list[str]:
     """Return the places that a job names."""
-    found = job.options.get("readable", [])
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise UsageError(f"the option 'readable' should be a list of paths; it is {found!r}")
-    return found
+    paths = job.options.get("readable", [])
+    if not isinstance(paths, list) or not all(isinstance(item, str) for item in paths):
+        raise UsageError(f"the option 'readable' should be a list of paths; it is {paths!r}")
+    return paths
 
 
-class ConfinedReader(RemoteReader):
-    """A reader under the sandbox; a new place, or another file under an old name, starts another one."""
+class ConfinedReader:
+    """A reader under the sandbox, one JSON object a line; started again, when next needed, after it died.
+
+    A new place, or another file under an old name, starts another one too.
+    """
 
     def __init__(self, module: str, timeout: float | None, spool: str, named: Sequence[str] = ()) -> None:
-        """Take the spool, where alone it may write; start the process where its places are `named` already."""
-        super().__init__(module, timeout)
-        self._measures = list[Measure]()
-        self._places = Places(spool, named)
-        self._heard: Child | None = None
-        if named:
-            self._child = self._spawn()
+        """Take the spool, where alone it may write; start the process where its places are `named` already.
 
-    def discover(self, paths: list[str], match: str | None) -> list[dict[str, Json]]:
-        """Return what lies under the paths, as plain `Found`."""
-        self._fresh(started_too_early=self._places.need_within(paths))
-        checkpoints = super().discover(paths, match)
-        with self._trusted():
+        `timeout` is how many seconds an answer may take; None waits for ever.
+        """
+        self._module = module
+        self._timeout = timeout
+        self._number = 0
+        self._places = Places(spool, named)
+        self._measures: list[Measure] | None = None
+        self._child = self._spawn() if named else None
+
+    def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
+        """Return the checkpoints under the paths."""
+        self._allow(paths)
+        checkpoints = self._ask("discover", list[CheckpointFiles], {"paths": list(paths), "match": match})
+        with self._distrusted():
             check_found(checkpoints, paths, self._places.named)
         return checkpoints
 
-    def table(self, found: dict[str, Json], spool: str) -> dict[str, Json]:
-        """Return the table of a checkpoint as plain `Table`."""
-        self._fresh(started_too_early=self._places.need_within([found["path"]]))
-        table = super().table(found, spool)
-        with self._trusted():
-            check_table(table, found, spool)
+    def table(self, files: CheckpointFiles, spool: str) -> Table:
+        """Return the table of a checkpoint; asked once more where the process died: anything may kill it."""
+        self._allow([files.path])
+        arguments = {"files": to_plain(files), "spool": spool}
+        try:
+            table = self._ask("table", Table, arguments)
+        except Crashed as error:
+            check_whole(files, None, error)
+            table = self._ask("table", Table, arguments)
+        with self._distrusted():
+            check_table(table, files, spool)
         return table
 
-    def inspect(self, path: str) -> dict[str, Json]:
-        """Return what `milepost inspect` shows."""
-        self._fresh(started_too_early=self._places.need_within([path]))
-        return super().inspect(path)
+    def inspect(self, path: str) -> Inspection:
+        """Return the files and the table of the one checkpoint at a path."""
+        self._allow([path])
+        return self._ask("inspect", Inspection, {"path": path})
 
     def sandbox(self) -> list[Measure]:
         """Return the measures of the sandbox as the process that reads reported them."""
-        child = self._child = self._child or self._spawn()
-        if child is not self._heard:
-            try:
-                self._hear(child)
-            except Silence as error:
-                self._child = None
-                raise TimedOut(child.hung()) from error
-        return self._measures
+        with self._alive() as child:
+            return self._report(child)
 
-    def _fresh(self, *, started_too_early: bool) -> None:
-        if started_too_early:
+    def close(self) -> None:
+        """End the process."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _allow(self, paths: Sequence[str]) -> None:
+        if self._places.need_within(paths):
             self.close()
 
     def _spawn(self) -> Child:
         child = Child("reader", "milepost.engines._process.parent_death", CONFINED, self._module)
-        told = json.dumps({"read": self._places.named, "write": [self._places.spool]}).encode()
+        allowed = json.dumps({"read": self._places.named, "write": [self._places.spool]}).encode()
         with suppress(BrokenPipeError, ConnectionResetError):  # it died; reading its answer tells how
-            child.requests.write(b"%d\n%b" % (len(told), told))
-            child.requests.flush()
-        child.patience = self._timeout
+            child.requests.write(b"%d\n%b" % (len(allowed), allowed))
+        child.timeout = self._timeout
+        self._measures = None
         return child
 
-    def _exchange(self, child: Child, line: bytes) -> dict[str, Any]:
-        if child is not self._heard:
-            self._hear(child)
-        return super()._exchange(child, line)
+    def _ask(self, method: str, kind: type[T], arguments: dict[str, Json]) -> T:
+        with self._alive() as child:
+            self._report(child)
+            self._number += 1
+            request = {"id": self._number, "method": method, "arguments": arguments}
+            with suppress(BrokenPipeError, ConnectionResetError):  # the same
+                child.requests.write(json.dumps(request).encode() + b"\n")
+            text = self._line(child, _LONGEST_ANSWER)
+            try:
+                answer = json.loads(text)
+                if answer["id"] == self._number and "error" not in answer:
+                    return from_plain(kind, answer["result"])
+                error = raised(answer["error"]) if answer["id"] == self._number else None
+            except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+                error = None
+            if error is None:
+                raise Crashed(f"the reader process answered {text[:80]!r}, which is no answer, and was ended")
+        raise error
 
-    def _hear(self, child: Child) -> None:
-        text = child.replies.readline(_LONGEST_REPORT)
+    def _report(self, child: Child) -> list[Measure]:
+        """Return what the process reports of its sandbox, first of all."""
+        if self._measures is None:
+            report = json.loads(self._line(child, _LONGEST_REPORT))
+            self._measures = [from_plain(Measure, item) for item in report["sandbox"]]
+        return self._measures
+
+    def _line(self, child: Child, most: int) -> bytes:
+        text = child.replies.readline(most)
         if not text:
-            self._child = None
-            raise Crashed(child.obituary())
-        self._measures = [from_plain(Measure, item) for item in json.loads(text)["sandbox"]]
-        self._heard = child
+            raise Crashed(child.exit_report())
+        return text
 
     @contextmanager
-    def _trusted(self) -> Iterator[None]:
+    def _alive(self) -> Iterator[Child]:
+        """Lend the process; where it fails, or half an answer is left in the pipe, the next question gets another."""
+        child = self._child = self._child or self._spawn()
+        try:
+            yield child
+        except Unresponsive as error:
+            self._child = None
+            raise TimedOut(child.timeout_report()) from error
+        except BaseException:
+            child.kill()
+            self._child = None
+            raise
+
+    @contextmanager
+    def _distrusted(self) -> Iterator[None]:
         """End a reader whose answer cannot be what it was asked for."""
         try:
             yield

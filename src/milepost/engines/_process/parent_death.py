@@ -23,7 +23,7 @@ _LINGER_SECONDS = 2.0
 
 CONFINED = "--confined"
 
-WHERE_SIGNAL = signal.SIGUSR2
+DUMP_SIGNAL = signal.SIGUSR2
 """Asks a child to write its stack to standard error."""
 
 
@@ -33,10 +33,10 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def tell_where() -> None:
-    """Write the stack to standard error when the process crashes, and when it is asked where it hangs."""
+def dump_stack_on_signal() -> None:
+    """Write the stack to standard error when the process crashes, and when the driver asks where it hangs."""
     faulthandler.enable(all_threads=False)
-    faulthandler.register(WHERE_SIGNAL, all_threads=False)
+    faulthandler.register(DUMP_SIGNAL, all_threads=False)
 
 
 class Inbox(Generic[Item]):
@@ -79,7 +79,7 @@ class Inbox(Generic[Item]):
 def main() -> None:
     """Run the module named by the first argument."""
     die_with_parent()
-    tell_where()
+    dump_stack_on_signal()
     del sys.argv[0]
     if sys.argv[0] == CONFINED:
         del sys.argv[0]

@@ -5,29 +5,28 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from milepost.core.types import CheckpointFiles, Description, Identified, Job, Json, ScoreRequest, Table, Target, Unit
-from milepost.engines._failures import rows, share
+from milepost.engines._failures import Outcome
 from milepost.engines._process.remote import RemoteEvaluator
-from milepost.engines._roles import Outcome
 from milepost.errors import UsageError
 
 _REMEMBERED = 256
 """Checkpoints of which it is known who identified them, and may have them mapped."""
 _AHEAD = 4
 """Outcomes that may wait for the driver."""
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class _ShareEnd:
     """The end of a share; `error` is what concerns more than its checkpoints."""
 
     error: BaseException | None = None
 
 
-_Outcomes = queue.Queue[Outcome | _End]
+_Outcomes = queue.Queue[Outcome | _ShareEnd]
 
 
 class Pool:
@@ -57,23 +56,23 @@ class Pool:
         """Publish and return the records that are missing."""
         return self._evaluators[0].score(request)
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
+    def identify(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         """Return digest or failure of each variant; who identifies a checkpoint evaluates it, if it can be."""
-        return self._evaluators[self._home(found.path)].identify(found, table, variants)
+        return self._evaluators[self._home(files.path)].identify(files, table, variants)
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
         """Yield the parts of all shares as they come, and the failures of a process that died."""
         shares = self._shares(unit)
         if len(shares) == 1:
             ((number, targets),) = shares.items()
-            yield from rows(self._evaluators[number].evaluate, share(unit, targets), tables)
+            yield from self._evaluators[number].evaluate(replace(unit, targets=tuple(targets)), tables)
             return
         came: _Outcomes = queue.Queue(_AHEAD)
         stopped = threading.Event()
         threads = {
             number: threading.Thread(
                 target=_serve,
-                args=(self._evaluators[number], share(unit, targets), tables, came, stopped),
+                args=(self._evaluators[number], replace(unit, targets=tuple(targets)), tables, came, stopped),
                 name=f"milepost-share-{number}",
                 daemon=True,
             )
@@ -130,20 +129,20 @@ def _serve(
 ) -> None:
     error: BaseException | None = None
     try:
-        for outcome in rows(evaluator.evaluate, unit, tables):
+        for outcome in evaluator.evaluate(unit, tables):
             came.put(outcome)
             if stopped.is_set():
                 break
     except BaseException as raised:  # noqa: BLE001 - carried over to the driver's thread, whatever it is
         error = raised
-    came.put(_End(error))
+    came.put(_ShareEnd(error))
 
 
 def _gathered(came: _Outcomes, shares: int) -> Iterator[Outcome]:
     """Yield outcomes until every share has ended; raise the first error that concerns more than its share."""
     while shares:
         found = came.get()
-        if not isinstance(found, _End):
+        if not isinstance(found, _ShareEnd):
             yield found
             continue
         shares -= 1
@@ -156,7 +155,7 @@ def _drain(threads: Iterable[threading.Thread], came: _Outcomes) -> None:
     for thread in threads:
         while thread.is_alive():
             with suppress(queue.Empty):
-                came.get(timeout=_LOOK_SECONDS)
+                came.get(timeout=_POLL_SECONDS)
 
 
 def workers_of(job: Job) -> int:

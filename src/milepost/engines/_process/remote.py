@@ -1,11 +1,11 @@
-"""The two roles in processes of their own, as the driver holds them."""
+"""The evaluator in a process of its own, as the driver holds it."""
 
-import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from milepost._internal.plain_errors import raised
 from milepost._internal.serialization import from_plain, to_plain
 from milepost.core.types import (
     CheckpointFiles,
@@ -20,29 +20,35 @@ from milepost.core.types import (
     Target,
     Unit,
 )
-from milepost.engines._errors import raised
+from milepost.engines._failures import Outcome, check_whole, failed, failure_of, rows
 from milepost.engines._process import wire
-from milepost.engines._process.child import Child, Silence
-from milepost.engines._roles import Outcome
-from milepost.errors import Crashed, EvaluationFileError, MilepostError, OutOfMemory, TimedOut, UsageError
-
-_MAX_LINE = 1 << 28
-"""Bytes of the longest answer of a reader."""
+from milepost.engines._process.child import Child, Unresponsive
+from milepost.errors import (
+    CheckpointError,
+    Crashed,
+    EvaluationFileError,
+    MilepostError,
+    OutOfMemory,
+    TimedOut,
+    Torn,
+    UsageError,
+)
 
 OPENING_SECONDS = 120.0
 """Importing frameworks, building a model or computing metrics is given this time, however short the timeout."""
 
 
 class RemoteEvaluator:
-    """An evaluator in a process of its own; started anew, when next needed, after it died or was ended.
+    """An evaluator in a process of its own; started again, when next needed, after it died or was ended.
 
-    The job's option `timeout` is how many seconds it may give no sign of life; then it is ended (`TimedOut`).
+    The job's option `timeout` is how many seconds it may give no sign of life; then it is ended (`TimedOut`).  Its end
+    is a `Failure` of the checkpoints that it worked on.
     """
 
     def __init__(self, job: Job) -> None:
         """Start the process; `ready` waits for it."""
         self._job = job
-        self._timeout = patience_of(job)
+        self._timeout = timeout_of(job)
         self._child: Child | None = None
         self._streaming = False
         self._starved = False
@@ -60,7 +66,7 @@ class RemoteEvaluator:
             self.kill()
             raise
         if self._child is not None:
-            self._child.patience = self._timeout
+            self._child.timeout = self._timeout
 
     def describe(self) -> Description:
         """Return what the evaluation is."""
@@ -73,16 +79,38 @@ class RemoteEvaluator:
         made: list[dict[str, Json]] = self._ask({"method": "score", "request": to_plain(request)}, OPENING_SECONDS)
         return made
 
-    def identify(self, found: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
-        """Return digest or failure of each variant of a checkpoint; raise `Crashed` where the process died of it."""
-        head = {"method": "identify", "found": to_plain(found), "table": to_plain(table), "variants": list(variants)}
-        return [from_plain(Identified, row) for row in self._ask(head)]
+    def identify(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
+        """Return digest or failure of each variant of a checkpoint."""
+        head = {"method": "identify", "files": to_plain(files), "table": to_plain(table), "variants": list(variants)}
+        try:
+            try:
+                answer = self._ask(head)
+            except Crashed as error:
+                # Once more: anything may have killed it the first time.
+                check_whole(files, table, error)
+                answer = self._ask(head)
+        except CheckpointError as error:
+            return failed(variants, error)
+        return [from_plain(Identified, row) for row in answer]
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
-        """Yield the unit's parts as they come; raise `Crashed` or `TimedOut` where the process dies or hangs.
+        """Yield the unit's parts as they come; where the process dies or hangs, a failure of each that lacks rows."""
 
-        Where the kernel ended it for want of memory, what is left of the unit is done anew with less at once, and so is
-        all that comes later.  A checkpoint of which one row at a time was too much has failed, and the next is given
+        def own(target: Target, error: CheckpointError) -> Failure:
+            if isinstance(error, Crashed):
+                try:
+                    check_whole(target.files, tables[target.files.path], error)
+                except Torn as torn:
+                    return failure_of(torn)
+            return failure_of(error)
+
+        yield from rows(self._outcomes(unit, tables), unit, own)
+
+    def _outcomes(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
+        """Yield the unit's parts; raise `Crashed` or `TimedOut` where the process dies or hangs.
+
+        Where the kernel ended it for lack of memory, what is left of the unit is done again with less at once, and so
+        is all that comes later.  A checkpoint of which one row at a time was too much has failed, and the next is given
         what the others had.
         """
         stops = dict.fromkeys(unit.targets, unit.start)
@@ -144,7 +172,7 @@ class RemoteEvaluator:
     def _start(self) -> Child:
         self._child = Child("evaluator", "milepost.engines._process.worker")
         if self._timeout is not None:
-            self._child.patience = max(self._timeout, OPENING_SECONDS)
+            self._child.timeout = max(self._timeout, OPENING_SECONDS)
         self._starved = False
         options = {**self._job.options, **({"less": self._less} if self._less else {})}
         job = {"file": self._job.file, "attribute": self._job.attribute, "options": options}
@@ -152,16 +180,16 @@ class RemoteEvaluator:
         return self._child
 
     def _ask(self, head: dict[str, Json], at_least: float = 0.0) -> Json:
-        """Ask, and wait for the answer; `at_least` is the patience for work that gives no sign of life by itself."""
+        """Ask, and wait for the answer; `at_least` is the timeout for work that gives no sign of life by itself."""
         self._send(head)
         child = self._child
         if child is not None and self._timeout is not None:
-            child.patience = max(self._timeout, at_least)
+            child.timeout = max(self._timeout, at_least)
         try:
             return self._answer()
         finally:
             if child is not None:
-                child.patience = self._timeout
+                child.timeout = self._timeout
 
     def _send(self, head: dict[str, Json]) -> None:
         if self._streaming:
@@ -177,8 +205,8 @@ class RemoteEvaluator:
             wire.send(child.requests, head)
         except wire.WireError as error:
             raise UsageError(f"the evaluator cannot be asked: {error}") from error
-        except Silence as error:
-            raise self._hung(child) from error
+        except Unresponsive as error:
+            raise self._timed_out(child) from error
         except (BrokenPipeError, ConnectionResetError):
             pass  # It died; reading its answer tells how.
 
@@ -199,8 +227,8 @@ class RemoteEvaluator:
                 pass
         except wire.WireError as error:
             raise self._garbled(error) from error
-        except Silence as error:
-            raise self._hung(child) from error
+        except Unresponsive as error:
+            raise self._timed_out(child) from error
         except (EOFError, OSError) as error:
             raise self._died(child) from error
         if frame is None:
@@ -211,13 +239,13 @@ class RemoteEvaluator:
 
     def _died(self, child: Child) -> Crashed | OutOfMemory:
         self._child = None
-        said = child.obituary()
+        report = child.exit_report()
         self._starved = child.starved
-        return OutOfMemory(f"the kernel ended it for want of memory: {said}") if self._starved else Crashed(said)
+        return OutOfMemory(f"the kernel ended it for lack of memory: {report}") if self._starved else Crashed(report)
 
-    def _hung(self, child: Child) -> TimedOut:
+    def _timed_out(self, child: Child) -> TimedOut:
         self._child = None
-        return TimedOut(child.hung())
+        return TimedOut(child.timeout_report())
 
     def _garbled(self, error: wire.WireError) -> Crashed:
         self.kill()
@@ -233,82 +261,7 @@ class RemoteEvaluator:
             raise self._garbled(error) from error
 
 
-class RemoteReader:
-    """A reader in a process of its own: one JSON object a line; started anew, when next needed, after it died."""
-
-    def __init__(self, module: str, timeout: float | None = None) -> None:
-        """Start nothing before the first question; `timeout` is how many seconds an answer may take."""
-        self._module = module
-        self._timeout = timeout
-        self._number = 0
-        self._child: Child | None = None
-
-    def discover(self, paths: list[str], match: str | None) -> list[dict[str, Json]]:
-        """Return what lies under the paths, as plain `Found`."""
-        found: list[dict[str, Json]] = self._ask("discover", {"paths": paths, "match": match})
-        return found
-
-    def table(self, found: dict[str, Json], spool: str) -> dict[str, Json]:
-        """Return the table of a checkpoint as plain `Table`."""
-        table: dict[str, Json] = self._ask("table", {"files": found, "spool": spool})
-        return table
-
-    def inspect(self, path: str) -> dict[str, Json]:
-        """Return what `milepost inspect` shows."""
-        shown: dict[str, Json] = self._ask("inspect", {"path": path})
-        return shown
-
-    def close(self) -> None:
-        """End the process."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
-
-    def _spawn(self) -> Child:
-        child = Child("reader", "milepost.engines._process.parent_death", self._module)
-        child.patience = self._timeout
-        return child
-
-    def _ask(self, method: str, arguments: dict[str, Json]) -> Any:
-        if self._child is None:
-            self._child = self._spawn()
-        self._number += 1
-        request = {"id": self._number, "method": method, "arguments": arguments}
-        try:
-            answer = self._exchange(self._child, json.dumps(request).encode() + b"\n")
-        except Silence as error:
-            child, self._child = self._child, None
-            raise TimedOut(child.hung()) from error
-        except BaseException:
-            # Half an answer may be in the pipe: the next question needs a fresh process.
-            if self._child is not None:
-                self._child.kill()
-                self._child = None
-            raise
-        if "error" in answer:
-            raise raised(answer["error"])
-        return answer["result"]
-
-    def _exchange(self, child: Child, line: bytes) -> dict[str, Any]:
-        try:
-            child.requests.write(line)
-            child.requests.flush()
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # It died; reading its answer tells how.
-        text = child.replies.readline(_MAX_LINE)
-        if not text:
-            self._child = None
-            raise Crashed(child.obituary())
-        try:
-            answer = json.loads(text)
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict) or answer.get("id") != self._number:
-            raise Crashed(f"the reader process answered {text[:80]!r}, which is no answer, and was ended")
-        return answer
-
-
-def patience_of(job: Job) -> float | None:
+def timeout_of(job: Job) -> float | None:
     """Return a job's timeout in seconds; None waits for ever."""
     found = job.options.get("timeout")
     if found is None:

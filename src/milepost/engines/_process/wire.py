@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from milepost.core.types import Array, Json, Part
+from milepost.errors import ModelFailed
 
 MAGIC = b"MPW1"
 MAX_HEADER = 1 << 28
@@ -66,7 +67,7 @@ def receive(read_into: Callable[[memoryview], int]) -> Frame | None:
 def part_frame(part: Part) -> tuple[dict[str, Json], list[Buffer]]:
     """Describe a part as a header and the bytes of its columns and states, in that order.
 
-    Raises `TypeError` for a column that is no plain array (objects, records).
+    Raises `ModelFailed` for a column that is no plain array (objects, records).
 
     >>> head, blobs = part_frame(Part(0, 2, {"rank": np.array([3, 1])}, {"a": b"xyz"}))
     >>> head["columns"], head["states"], [len(blob) for blob in blobs]
@@ -147,7 +148,7 @@ def _dtype_name(column: str, dtype: np.dtype[Any]) -> str:
         return dtype.str
     if dtype.name in vars(ml_dtypes):
         return dtype.name
-    raise TypeError(
+    raise ModelFailed(
         f"column {column!r} has dtype {dtype}; a column that leaves the evaluator holds numbers, booleans, dates or "
         f"strings of fixed length"
     )

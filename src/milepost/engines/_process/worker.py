@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from milepost._internal import heartbeat
+from milepost._internal.plain_errors import plain_error
 from milepost._internal.serialization import from_plain, to_plain
 from milepost.core.types import CheckpointFiles, Job, Json, Part, ScoreRequest, Table, Unit
-from milepost.engines._errors import as_checkpoint_error, plain_error
 from milepost.engines._process import wire
-from milepost.engines._process.parent_death import Inbox, die_with_parent, tell_where
+from milepost.engines._process.parent_death import Inbox, die_with_parent, dump_stack_on_signal
 from milepost.engines._roles import Guarded
 from milepost.errors import MilepostError
 
@@ -45,11 +45,6 @@ class _Worker:
         except MilepostError as error:
             yield {"kind": "error", "error": plain_error(error)}, []
 
-    def close(self) -> None:
-        """Close the evaluator."""
-        if self._evaluator is not None:
-            self._evaluator.close()
-
     def _value(self, head: dict[str, Any]) -> Json:
         method = head["method"]
         if method == "open":
@@ -60,21 +55,19 @@ class _Worker:
         if method == "score":
             return self._open().score(from_plain(ScoreRequest, head["request"]))
         if method == "identify":
-            found, table = from_plain(CheckpointFiles, head["found"]), from_plain(Table, head["table"])
-            return to_plain(self._open().identify(found, table, head["variants"]))
-        raise MilepostError(f"an evaluator is not asked for {method!r}: driver and evaluator are of different versions")
+            files, table = from_plain(CheckpointFiles, head["files"]), from_plain(Table, head["table"])
+            return to_plain(self._open().identify(files, table, head["variants"]))
+        raise MilepostError(f"unknown method {method!r}: driver and evaluator are of different versions")
 
     def _evaluate(self, head: dict[str, Any]) -> Iterator[Message]:
         unit = from_plain(Unit, head["unit"])
         tables = {path: from_plain(Table, table) for path, table in head["tables"].items()}
         for target, outcome in self._open().evaluate(unit, tables):
             if isinstance(outcome, Part):
-                with as_checkpoint_error("sending a part"):
-                    part, blobs = wire.part_frame(outcome)
+                part, blobs = wire.part_frame(outcome)
                 yield {"kind": "part", "target": to_plain(target), "part": part}, blobs
             else:
-                failure = {"kind": outcome.kind, "message": outcome.message}
-                yield {"kind": "failure", "target": to_plain(target), "failure": failure}, []
+                yield {"kind": "failure", "target": to_plain(target), "failure": to_plain(outcome)}, []
 
     def _open(self) -> Guarded:
         if self._evaluator is None:
@@ -120,7 +113,7 @@ def _private_streams() -> tuple[BinaryIO, BinaryIO]:
 def main() -> None:
     """Serve until the driver closes its end, or dies."""
     die_with_parent()
-    tell_where()
+    dump_stack_on_signal()
     requests, replies = _private_streams()
     heart = _Heart(replies)
     heartbeat.listen(heart.beat)
@@ -131,7 +124,6 @@ def main() -> None:
             heart.within(frame[0]["job"]["options"].get("timeout"))
         for head, blobs in worker.answers(frame[0]):
             wire.send(replies, head, blobs)
-    worker.close()
 
 
 if __name__ == "__main__":

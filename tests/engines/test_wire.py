@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from milepost.core.types import Part
 from milepost.engines._process import wire
+from milepost.errors import ModelFailed
 
 DTYPES = st.one_of(
     arrays.integer_dtypes(endianness="?"),
@@ -63,7 +64,7 @@ def test_bfloat16_and_strided_columns_cross() -> None:
 
 @pytest.mark.parametrize("column", [np.array([object()]), np.zeros(2, [("a", "i4")])])
 def test_objects_and_records_do_not_cross(column: np.ndarray) -> None:
-    with pytest.raises(TypeError, match="column 'x' has dtype"):
+    with pytest.raises(ModelFailed, match="column 'x' has dtype"):
         wire.part_frame(Part(0, 1, {"x": column}))
 
 

@@ -57,8 +57,10 @@ def typed(doing: str, kind: type[MilepostError], file: str | None = "") -> Itera
     except MilepostError:
         raise
     except (Exception, SystemExit) as error:
-        if issubclass(kind, CheckpointError):
-            kind = {MemoryError: OutOfMemory, SystemExit: Crashed}.get(type(error), kind)
+        if issubclass(kind, CheckpointError) and isinstance(error, SystemExit):
+            raise Crashed(f"code of the evaluation called sys.exit({error.code!r}) while {doing}") from error
+        if issubclass(kind, CheckpointError) and isinstance(error, MemoryError):
+            kind = OutOfMemory
         subject = "" if file == "" else f"{file or 'the evaluation'} cannot be used: "
         lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
         raise kind("\n".join([f"{subject}an error while {doing}", *lines[-_TAIL:]])) from error

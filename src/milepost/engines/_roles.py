@@ -19,9 +19,6 @@ from milepost.errors import CheckpointError, EvaluationFileError, ModelFailed, U
 from milepost.registry import resolve
 from milepost.sandbox.confine import Measure
 
-READER = "milepost.checkpoints.reader:Reader"
-"""The reader's class; `Job.options` may name other roles as "reader" and "evaluator"."""
-
 
 class ReaderRole(Protocol):
     """Looks into checkpoints."""
@@ -100,8 +97,7 @@ class Guarded:
 
 
 def _opened(job: Job) -> EvaluatorRole:
-    named = address(job, "evaluator", "")
-    if named:
+    if named := address(job, "evaluator"):
         made: EvaluatorRole = resolve(named)(job)
         return made
     from milepost.evaluator import open_evaluator  # noqa: PLC0415 - a higher layer, and the user's frameworks with it
@@ -109,9 +105,9 @@ def _opened(job: Job) -> EvaluatorRole:
     return open_evaluator(job)
 
 
-def address(job: Job, role: str, default: str) -> str:
-    """Return where a role's object is: the job's option of that name, or the default."""
-    named = job.options.get(role, default)
-    if not isinstance(named, str) or (named and ":" not in named):
-        raise UsageError(f"the option {role!r} should be an address such as {READER!r}; it is {named!r}")
-    return named
+def address(job: Job, role: str) -> str | None:
+    """Return where another object for a role is ("reader", "evaluator"), if the job's options name one."""
+    named = job.options.get(role)
+    if named is None or (isinstance(named, str) and ":" in named):
+        return named
+    raise UsageError(f"option {role!r}: expected an address such as 'package.module:Class', found {named!r}")

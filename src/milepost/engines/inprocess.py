@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from typing import ClassVar
 
 from milepost.core.types import Job
-from milepost.engines._roles import READER, Guarded, ReaderRole, address
+from milepost.engines._roles import Guarded, ReaderRole, address
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool
 from milepost.registry import resolve
@@ -25,5 +25,13 @@ class InProcess:
         with stack:
             spool = Spool()
             stack.callback(spool.close)
-            reader: ReaderRole = resolve(address(job, "reader", READER))()
-            return RoleSession(reader, Guarded(job), spool, stack.pop_all())
+            return RoleSession(_reader(job), Guarded(job), spool, stack.pop_all())
+
+
+def _reader(job: Job) -> ReaderRole:
+    if named := address(job, "reader"):
+        made: ReaderRole = resolve(named)()
+        return made
+    from milepost.checkpoints.reader import Reader  # noqa: PLC0415 - of the same layer; only this engine reads itself
+
+    return Reader()

@@ -8,11 +8,14 @@ from milepost.core.types import Inspection, Job
 from milepost.engines._process.confined_reader import ConfinedReader, readable_of
 from milepost.engines._process.pool import Pool, workers_of
 from milepost.engines._process.remote import RemoteEvaluator, timeout_of
-from milepost.engines._roles import READER, address
+from milepost.engines._roles import address
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool
 from milepost.errors import UsageError
 from milepost.sandbox.confine import Measure
+
+READER = "milepost.checkpoints.reader"
+"""The module that is the reader's process."""
 
 
 class Local:
@@ -36,7 +39,7 @@ class Local:
                 "the evaluation has no file (it was made in a prompt or notebook), so another process cannot import "
                 'it: use engine="inprocess", or put it into a file'
             )
-        module, _, _ = address(job, "reader", READER).partition(":")
+        module, _, _ = (address(job, "reader") or READER).partition(":")
         stack: ExitStack[None] = ExitStack()
         with stack:
             spool = Spool()
@@ -60,6 +63,6 @@ def inspect(path: str, companions: Sequence[str] = ()) -> tuple[Inspection, list
     with ExitStack() as stack:
         spool = Spool()
         stack.callback(spool.close)
-        reader = ConfinedReader(READER.partition(":")[0], None, str(spool.path), [path, *companions])
+        reader = ConfinedReader(READER, None, str(spool.path), [path, *companions])
         stack.callback(reader.close)
         return reader.inspect(path), reader.sandbox()

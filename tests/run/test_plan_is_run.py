@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from milepost.core.types import (
     Description,
     Failure,
     Identified,
-    Inspection,
     Identity,
+    Inspection,
     Json,
     MetricDescription,
     Part,

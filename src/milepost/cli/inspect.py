@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from milepost.cli._arguments import add_json
 from milepost.checkpoints.names import step_of_name
+from milepost.cli._arguments import add_json
 from milepost.cli._output import json_lines
 from milepost.core.types import Inspection
 from milepost.errors import printable
@@ -36,8 +36,7 @@ def execute(args: argparse.Namespace) -> int:
     path = from_prefix(args.path)
     inspection, measures = inspect(path, shards_of(path))
     if warning := lacking(measures):
-        sys.stderr.write(f"{warning}
-")
+        sys.stderr.write(f"{warning}\n")
     held = plain(inspection)
     if args.json:
         with json_lines() as out:

@@ -1,7 +1,7 @@
 """Make a virtual environment and install Milepost into it: `setup_venv.py FOLDER EXTRAS`; nothing to do a second time.
 
 Runs on the machine's own Python and needs only its standard library and pip.  A stamp in the folder remembers
-pyproject.toml, this file, the interpreter and the place, so that a change of any of them installs anew.
+pyproject.toml, this file, the interpreter and the place, so that a change of any of them installs again.
 """
 
 import hashlib

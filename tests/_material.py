@@ -100,7 +100,7 @@ def evaluation_of(rows: int = 700, predict: Any = linear, **changes: Any) -> Eva
     return Evaluation(**{**made, **changes})
 
 
-class Told(list[dict[str, Any]]):
+class Events(list[dict[str, Any]]):
     """The events of a run or what `--json` printed, by kind."""
 
     summary: Summary
@@ -142,6 +142,9 @@ class Told(list[dict[str, Any]]):
         return found[0]
 
 
+Told = Events  # until every test says so
+
+
 def _fits(item: Mapping[str, Any], metric: str, estimator: str, where: Mapping[str, Any]) -> bool:
     flat = {**item, **item["checkpoint"]}
     return (item["metric"], item["estimator"]) == (metric, estimator) and all(flat[k] == v for k, v in where.items())
@@ -157,11 +160,11 @@ def request_of(evaluation: Evaluation | Path, *paths: Path, store: Path, **optio
     return Request(named, str(store), **{**how, **options})
 
 
-def go(evaluation: Evaluation | Path, *paths: Path, store: Path, **options: Any) -> Told:
+def go(evaluation: Evaluation | Path, *paths: Path, store: Path, **options: Any) -> Events:
     """Run, and return what was told."""
-    told = Told()
-    told.summary = run(request_of(evaluation, *paths, store=store, **options), told.append)
-    return told
+    events = Events()
+    events.summary = run(request_of(evaluation, *paths, store=store, **options), events.append)
+    return events
 
 
 def planned(evaluation: Evaluation | Path, *paths: Path, store: Path, **options: Any) -> dict[str, str]:
@@ -245,6 +248,6 @@ def process(*words: object, **options: Any) -> Ended:
     return subprocess.run([*MILEPOST, *map(str, words)], capture_output=True, text=True, check=False, **asked)
 
 
-def lines_of(text: str) -> Told:
+def lines_of(text: str) -> Events:
     """Return JSON lines as events."""
-    return Told(json.loads(line) for line in text.splitlines())
+    return Events(json.loads(line) for line in text.splitlines())

@@ -23,7 +23,7 @@ def test_the_decisive_words_are_printed(mistake: Mistake) -> None:
 def test_the_page_is_what_is_printed_now() -> None:
     written = _page.PAGE.read_text("utf-8")
     if _page.versions() not in written:
-        pytest.skip(f"the page was written with other versions than {_page.versions()}: `make docs` writes it anew")
+        pytest.skip(f"the page was written with other versions than {_page.versions()}: `make docs` writes it again")
     now = _page.page([(mistake, made(mistake)) for mistake in _page.ALL])
     assert written == now, "docs/mistakes.md is not what make docs writes"
 

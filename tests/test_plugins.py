@@ -206,14 +206,14 @@ def test_all_three_work_together_at_once(add: Add, tmp_path: Path) -> None:
     for step in (100, 200):
         write_toy(tmp_path / "run" / f"model-{step}.bin", weights_of(step), step * 10)
     evaluation = evaluation_of(model=model(FEATURES, CLASSES), metrics=[metric()])
-    told = go(evaluation, tmp_path / "run", store=tmp_path / "evals")
-    assert told.done == (2, 0, 0)
+    events = go(evaluation, tmp_path / "run", store=tmp_path / "evals")
+    assert events.done == (2, 0, 0)
     inputs, labels = examples(700)
     weights = {name: array.astype(np.float64) for name, array in weights_of(200).items()}
     scores = inputs.astype(np.float64) @ weights["w"] + weights["b"]
     rank = (scores > scores[np.arange(700), labels][:, None]).sum(axis=1)
-    assert told.value("even_rank", step=2000) == (rank % 2 == 0).mean()
-    assert told.value("even_rank", "batch_mean", step=2000) > 0
+    assert events.value("even_rank", step=2000) == (rank % 2 == 0).mean()
+    assert events.value("even_rank", "batch_mean", step=2000) > 0
 
 
 def test_two_files_of_one_name_are_refused(add: Add) -> None:
@@ -249,9 +249,9 @@ def test_another_distribution_adds_a_metric_and_a_format_by_entry_point(tmp_path
     environment = {**ENVIRONMENT, "PYTHONPATH": import_path(tmp_path)}
     ended = process("run", "ev.py", "run", "--json", cwd=tmp_path, env=environment)
     assert ended.returncode == 0, ended.stderr
-    told = lines_of(ended.stdout)
-    assert told.done == (1, 0, 0)
-    assert told.value("even_rank", step=30) >= 0
+    events = lines_of(ended.stdout)
+    assert events.done == (1, 0, 0)
+    assert events.value("even_rank", step=30) >= 0
     # Read without the model: the metric is built from its registered name.
     ended = process("show", "30", "--batch-size", "3", "--json", cwd=tmp_path, env=environment)
     assert {item.get("batch_size") for item in lines_of(ended.stdout).of("record")} == {None, 256, 3}

@@ -62,8 +62,8 @@ def in_terminal(command: str, folder: Path) -> tuple[int, str, str]:
             out = b"".join(iter(lambda: _read(lead), b""))
         os.close(lead)
         err.seek(0)
-        said = err.read().decode()
-    return process.returncode, _clean(out.decode(), folder), _clean(said, folder)
+        message = err.read().decode()
+    return process.returncode, _clean(out.decode(), folder), _clean(message, folder)
 
 
 def _read(descriptor: int) -> bytes:
@@ -103,7 +103,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
 
 
 @pytest.mark.wide
-def test_exit_codes_are_those_that_the_page_tells(steps: list[Step]) -> None:
+def test_exit_codes_are_those_that_the_page_reports(steps: list[Step]) -> None:
     torn = next(place for place, step in enumerate(steps) if step.command.startswith("head")) + 1
     expected = [next((code for start, code in FAILING.items() if step.command.startswith(start)), 0) for step in steps]
     expected[torn] = 3

@@ -49,14 +49,14 @@ class File:
 
     def settings(self) -> list[str]:
         """Return what this file sets otherwise than all others, as code."""
-        told = {
+        events = {
             "model": f"model={self.model}",
             "data": f'data={{"test": {self.data}}}',
             "outputs": f'task=Classification(outputs="{self.outputs}")',
             "metrics": f"metrics=[{self.metrics}]",
             "more": self.more.rstrip(","),
         }
-        return [code for name, code in told.items() if getattr(self, name) != getattr(File(), name)]
+        return [code for name, code in events.items() if getattr(self, name) != getattr(File(), name)]
 
     def text(self) -> str:
         """Return the whole evaluation file."""

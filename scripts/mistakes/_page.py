@@ -44,8 +44,8 @@ lines that matter.
 def versions() -> str:
     """Return the versions of the tools that the page is about."""
     tools = {"PyTorch": "torch", "torchmetrics": "torchmetrics", "scikit-learn": "scikit-learn", "NumPy": "numpy"}
-    told = ", ".join(f"{name} {importlib.metadata.version(tool)}" for name, tool in tools.items())
-    return f"{told}, on {platform.system()} {platform.machine()}"
+    events = ", ".join(f"{name} {importlib.metadata.version(tool)}" for name, tool in tools.items())
+    return f"{events}, on {platform.system()} {platform.machine()}"
 
 
 def page(made: Sequence[tuple[Mistake, Made]]) -> str:

@@ -105,19 +105,19 @@ def _execute(code: str, names: dict[str, Any]) -> None:
 
 def _printed(act: Any) -> str:
     """Return what `act` writes to both streams, in order; an error is its last line, as Python prints it."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
-        warnings.showwarning = _tell  # pytest records them otherwise
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written), contextlib.redirect_stderr(written), warnings.catch_warnings():
+        warnings.showwarning = _report  # pytest records them otherwise
         warnings.simplefilter("default")
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             act()
         except Exception as error:  # noqa: BLE001 - what the habit raises is what is shown
-            said.write("".join(traceback.format_exception_only(error)))
-    return _plain(said.getvalue())
+            written.write("".join(traceback.format_exception_only(error)))
+    return _plain(written.getvalue())
 
 
-def _tell(
+def _report(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
     (file or sys.stderr).write(f"{filename}:{lineno}: {category.__name__}: {message}{line or ''}\n")

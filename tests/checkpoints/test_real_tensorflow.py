@@ -48,8 +48,8 @@ def test_9778_of_10000_although_its_state_file_names_another(
     environment = {**ENVIRONMENT, "PYTHONPATH": import_path(tmp_path)}
     ended = process("run", file, checkpoints, "--store", tmp_path / "store", "--json", env=environment)
     assert ended.returncode == 0, ended.stderr
-    told = lines_of(ended.stdout)
-    assert told.done == (1, 0, 0)
-    (record,) = [item for item in told.of("record") if item["estimator"] == "exact"]
+    events = lines_of(ended.stdout)
+    assert events.done == (1, 0, 0)
+    (record,) = [item for item in events.of("record") if item["estimator"] == "exact"]
     assert (record["numerator"], record["denominator"], record["status"]) == (correct, 10_000, "ok")
     assert record["checkpoint"]["step"] == 20_000

@@ -102,7 +102,7 @@ def test_other_data_under_the_same_name_is_not_compared(tmp_path: Path, capsys: 
     assert len(found["elsewhere"]) == 1
 
 
-def test_what_was_all_evaluated_anew_on_new_data_is_compared_on_it(
+def test_what_was_all_evaluated_again_on_new_data_is_compared_on_it(
     tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = evaluated(tmp_path, 100, 300)

@@ -55,21 +55,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_run_goes_on_after_bad_files_and_ends_with_the_done_line(place: Path) -> None:
-    told = lines_of((place / "printed.jsonl").read_text())
-    assert told[-1] == {"event": "done", "evaluated": 2, "skipped": 2, "failed": 2}
-    assert {name: text.split(":")[0] for name, text in told.failures.items()} == {
+    events = lines_of((place / "printed.jsonl").read_text())
+    assert events[-1] == {"event": "done", "evaluated": 2, "skipped": 2, "failed": 2}
+    assert {name: text.split(":")[0] for name, text in events.failures.items()} == {
         "bare.pt": "unsafe",
         "noise.pt": "corrupt",
     }
-    assert {item["event"] for item in told} == {"record", "failure", "done"}
-    assert {record["checkpoint"]["step"] for record in told.of("record")} == {100, 900}
+    assert {item["event"] for item in events} == {"record", "failure", "done"}
+    assert {record["checkpoint"]["step"] for record in events.of("record")} == {100, 900}
     # What the user's code prints is not on standard output.
     assert "printed by the model" in (place / "told.txt").read_text()
 
 
 def test_a_record_has_every_field(place: Path) -> None:
-    told = lines_of((place / "printed.jsonl").read_text())
-    for record in told.of("record"):
+    events = lines_of((place / "printed.jsonl").read_text())
+    for record in events.of("record"):
         assert set(record) >= {
             "event", "run", "checkpoint", "data", "slice", "metric", "estimator", "value", "numerator", "denominator",
             "n", "intervals", "tied", "nonfinite", "status",
@@ -79,7 +79,7 @@ def test_a_record_has_every_field(place: Path) -> None:
         assert (record["data"], record["slice"], record["n"], record["status"]) == ("test", "all", 700, "ok")
     (top1,) = [
         item
-        for item in told.of("record")
+        for item in events.of("record")
         if (item["metric"], item["estimator"], item["checkpoint"]["step"]) == ("top1", "exact", 900)
     ]
     assert top1["value"] == top1["numerator"] / top1["denominator"]
@@ -120,12 +120,12 @@ def test_three_names_are_shown(place: Path) -> None:
     assert any("corrupt" in line and "noise" in line for line in listed)
 
 
-def test_a_second_run_does_nothing_and_still_tells_of_the_failures(place: Path) -> None:
+def test_a_second_run_does_nothing_and_still_reports_of_the_failures(place: Path) -> None:
     ended = command("run", "ev.py", "lenet", "--json", cwd=place)
     assert ended.returncode == 3
-    told = lines_of(ended.stdout)
-    assert told.done == (0, 4, 2)
-    assert not told.of("record")
+    events = lines_of(ended.stdout)
+    assert events.done == (0, 4, 2)
+    assert not events.of("record")
     good = command("run", "ev.py", "lenet", "--match", "step-*", "--json", cwd=place)
     assert (good.returncode, lines_of(good.stdout).done) == (0, (0, 2, 0))
 
@@ -150,7 +150,7 @@ def test_show_asks_for_batch_means_without_model_or_checkpoints(place: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["run", "ev.py", "empty"], "no checkpoints in empty: looked for files whose content is one of: "),
         (["run", "ev.py", "nowhere"], "nowhere: no such file or folder"),
@@ -163,12 +163,12 @@ def test_show_asks_for_batch_means_without_model_or_checkpoints(place: Path, tmp
         (["show", "12345"], "no checkpoint is at '12345'"),
     ],
 )
-def test_usage_errors_exit_2_with_one_clear_message(words: list[str], said: str, place: Path) -> None:
+def test_usage_errors_exit_2_with_one_clear_message(words: list[str], message: str, place: Path) -> None:
     (place / "empty").mkdir(exist_ok=True)
     (place / "broken.py").write_text("x = 1 / 0\n")
     ended = command(*words, cwd=place)
     assert ended.returncode == 2, ended.stderr
-    assert said in ended.stderr
+    assert message in ended.stderr
     assert ended.stderr.count("milepost: error: ") == 1
     assert "Traceback" not in ended.stderr
     assert ended.stdout == ""
@@ -235,7 +235,7 @@ def test_names_do_not_steer_a_terminal(tmp_path: Path) -> None:
     verbs = [["run", "ev.py", "runs"], ["ls"], ["failures"], ["show", "1"], ["plan", "ev.py", "runs"]]
     ended = [command(*verb, "--store", store, cwd=tmp_path) for verb in verbs]
     ended.append(command("inspect", runs / hostile, cwd=tmp_path))
-    told = "".join(item.stdout + item.stderr for item in ended)
-    assert [item.returncode for item in ended] == [3, 0, 0, 0, 0, 0], told
-    assert "step-1?[2J?" in told
-    assert {sign for sign in told if not sign.isprintable()} == {"\n"}
+    printed = "".join(item.stdout + item.stderr for item in ended)
+    assert [item.returncode for item in ended] == [3, 0, 0, 0, 0, 0], printed
+    assert "step-1?[2J?" in printed
+    assert {sign for sign in printed if not sign.isprintable()} == {"\n"}

@@ -100,7 +100,7 @@ def test_one_with_itself(store: Path, capsys: Shown) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["100", "900", "--metric", "mean_per_class_accuracy"], "is no mean over rows"),
         (["100", "900", "--metric", "top9"], "no value 'top9' is on record; there are: cross_entropy, mean_per"),
@@ -108,9 +108,9 @@ def test_one_with_itself(store: Path, capsys: Shown) -> None:
         (["100", "900", "--data", "other"], "there are: test"),
     ],
 )
-def test_what_cannot_be_compared_is_said(store: Path, words: list[str], said: str, capsys: Shown) -> None:
+def test_what_cannot_be_compared_is_message(store: Path, words: list[str], message: str, capsys: Shown) -> None:
     assert main(["compare", *words, "--store", str(store)]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_different_data_is_an_error(tmp_path: Path, capsys: Shown) -> None:
@@ -119,18 +119,18 @@ def test_different_data_is_an_error(tmp_path: Path, capsys: Shown) -> None:
     other = evaluation_of(data={"test": Arrays(inputs, np.roll(labels, 1))})
     go(other, checkpoints(tmp_path / "more", 500), store=store)
     assert main(["compare", "100", "500", "--store", str(store)]) == 2
-    told = capsys.readouterr().err
-    assert "A and B share no data set: A has test (fingerprint " in told
-    assert "; B has test (fingerprint " in told
+    errors = capsys.readouterr().err
+    assert "A and B share no data set: A has test (fingerprint " in errors
+    assert "; B has test (fingerprint " in errors
 
 
 def test_columns_that_one_has_not_kept(tmp_path: Path, capsys: Shown) -> None:
     store = evaluated(tmp_path, 100, metrics=[TopK(1), CrossEntropy()])
     go(evaluation_of(metrics=[TopK(1)]), checkpoints(tmp_path / "more", 500), store=store)
     assert main(["compare", "100", "500", "--metric", "cross_entropy", "--store", str(store)]) == 2
-    told = capsys.readouterr().err
-    assert "B: cross_entropy reads the column 'nll', which is not kept on test" in told
-    assert "keep='all'" in told
+    errors = capsys.readouterr().err
+    assert "B: cross_entropy reads the column 'nll', which is not kept on test" in errors
+    assert "keep='all'" in errors
 
 
 def test_fewer_rows_of_one_are_compared_on_what_both_have(tmp_path: Path, capsys: Shown) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests._material import ENVIRONMENT, Told, command, lines_of
+from tests._material import ENVIRONMENT, Events, command, lines_of
 
 from milepost.cli import _disk_space, doctor
 from milepost.sandbox import confine, landlock, seccomp
@@ -18,43 +18,43 @@ whole = pytest.mark.skipif(
 )
 
 
-def examined(place: Path, *words: str, code: int = 0, **env: str) -> Told:
+def examined(place: Path, *words: str, code: int = 0, **env: str) -> Events:
     done = command("doctor", *words, "--json", cwd=place, env={**ENVIRONMENT, **env})
     assert done.returncode == code, done.stdout + done.stderr
-    told = lines_of(done.stdout)
-    assert {item["event"] for item in told} == {"doctor"}
-    assert {item["state"] for item in told} <= {"ok", "warning", "failed"}
-    return told
+    events = lines_of(done.stdout)
+    assert {item["event"] for item in events} == {"doctor"}
+    assert {item["state"] for item in events} <= {"ok", "warning", "failed"}
+    return events
 
 
-def states(told: Told, check: str) -> list[str]:
-    return [item["state"] for item in told if item["check"] == check]
+def states(events: Events, check: str) -> list[str]:
+    return [item["state"] for item in events if item["check"] == check]
 
 
-def messages(told: Told, check: str) -> str:
-    return "\n".join(item["message"] for item in told if item["check"] == check)
+def messages(events: Events, check: str) -> str:
+    return "\n".join(item["message"] for item in events if item["check"] == check)
 
 
 def test_everything_is_examined_and_nothing_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
-    told = examined(tmp_path, "runs", "--store", "evals")
-    checks = [item["check"] for item in told]
+    events = examined(tmp_path, "runs", "--store", "evals")
+    checks = [item["check"] for item in events]
     assert checks[:6] == ["python", "platform", "milepost", "processors", "memory", "temporary folder"]
     assert {"extra torch", "extra images", "store", "checkpoints runs"} < set(checks)
     assert [check for check in checks if check.startswith("sandbox ")][: len(confine.MEASURES)] == [
         f"sandbox {name}" for name in confine.MEASURES
     ]
-    assert "hard links work" in messages(told, "store")
-    assert "pinned by hard link" in messages(told, "checkpoints runs")
+    assert "hard links work" in messages(events, "store")
+    assert "pinned by hard link" in messages(events, "checkpoints runs")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 @whole
-def test_the_sandbox_is_tried_and_its_version_told(tmp_path: Path) -> None:
-    told = examined(tmp_path)
-    assert f"ABI {landlock.abi()}:" in messages(told, "sandbox landlock")
-    assert messages(told, "sandbox trial").splitlines() == [
+def test_the_sandbox_is_tried_and_its_version_events(tmp_path: Path) -> None:
+    events = examined(tmp_path)
+    assert f"ABI {landlock.abi()}:" in messages(events, "sandbox landlock")
+    assert messages(events, "sandbox trial").splitlines() == [
         "to read a checkpoint: works",
         "to write into the spool: works",
         "to read a foreign file: refused",
@@ -65,19 +65,19 @@ def test_the_sandbox_is_tried_and_its_version_told(tmp_path: Path) -> None:
 
 
 def test_a_sandbox_that_is_switched_off_is_a_warning_with_what_could_happen(tmp_path: Path) -> None:
-    told = examined(tmp_path, MILEPOST_SANDBOX="off")
-    assert "switched off by the environment variable" in messages(told, "sandbox sandbox")
-    assert states(told, "sandbox sandbox") == ["warning"]
-    assert states(told, "sandbox trial") == ["ok", "ok", "warning", "warning", "warning", "warning"]
-    assert "to start a program: NOT refused" in messages(told, "sandbox trial")
+    events = examined(tmp_path, MILEPOST_SANDBOX="off")
+    assert "switched off by the environment variable" in messages(events, "sandbox sandbox")
+    assert states(events, "sandbox sandbox") == ["warning"]
+    assert states(events, "sandbox trial") == ["ok", "ok", "warning", "warning", "warning", "warning"]
+    assert "to start a program: NOT refused" in messages(events, "sandbox trial")
 
 
 def test_what_was_asked_for_and_does_not_work_fails(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    told = examined(tmp_path, "gone", code=1)
-    assert messages(told, "checkpoints gone") == "no such file or folder"
-    told = examined(tmp_path, "--store", "file", code=1)
-    assert states(told, "store") == ["failed"]
+    events = examined(tmp_path, "gone", code=1)
+    assert messages(events, "checkpoints gone") == "no such file or folder"
+    events = examined(tmp_path, "--store", "file", code=1)
+    assert states(events, "store") == ["failed"]
 
 
 def test_a_leak_of_a_whole_sandbox_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,13 +14,13 @@ from milepost.store.store import Store
 Shown = pytest.CaptureFixture[str]
 
 
-def told(capsys: Shown) -> list[dict[str, object]]:
+def events(capsys: Shown) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_file_that_failed_is_one_line_with_exactly_these_keys(store: Path, capsys: Shown) -> None:
     assert main(["failures", "--store", str(store), "--json"]) == 0
-    (line,) = told(capsys)
+    (line,) = events(capsys)
     assert list(line) == ["event", "run", "path", "step", "class", "message", "attempts"]
     assert line["message"] == "step-200.pt: checksum of fc.weight\nsecond line"
     assert (line["event"], line["run"], line["step"], line["class"]) == ("failure", "lenet", 200, "corrupt")
@@ -38,7 +38,7 @@ def test_attempts_are_those_of_the_newest_try(store: Path, tmp_path: Path, capsy
             CheckpointRecord("lenet", path, identity, "step-300", step=300, failure=failure, attempt=attempt, seen=seen)
         )
     assert main(["failures", "--store", str(store), "--json"]) == 0
-    lines = told(capsys)
+    lines = events(capsys)
     assert [(line["step"], line["attempts"], line["message"]) for line in lines if line["class"] == "torn"] == [
         (300, 3, "3 bytes missing")
     ]
@@ -54,7 +54,7 @@ def test_an_evaluation_that_failed_is_a_line(store: Path, tmp_path: Path, capsys
     for attempt in (1, 2):
         folder.failures.publish(attempt, {"kind": "crashed", "message": f"signal 9, time {attempt}"})
     assert main(["failures", "--store", str(store), "--json"]) == 0
-    line = told(capsys)[-1]
+    line = events(capsys)[-1]
     assert (line["path"], line["class"], line["attempts"], line["message"]) == (path, "crashed", 2, "signal 9, time 2")
 
 
@@ -77,7 +77,7 @@ def test_one_run_only(store: Path, tmp_path: Path, capsys: Shown) -> None:
     assert main(["failures", "--store", str(store), "--run", run]) == 0
     assert capsys.readouterr().out == "no failures\n"
     assert main(["failures", "--store", str(store), "--run", "lenet", "--json"]) == 0
-    assert len(told(capsys)) == 1
+    assert len(events(capsys)) == 1
     assert main(["failures", "--store", str(store), "--run", "nowhere"]) == 2
     assert "'nowhere' is no run of this store; expected one of: lenet, other" in capsys.readouterr().err
 
@@ -92,7 +92,7 @@ def test_a_failed_file_is_asked_for_again_once(store: Path, capsys: Shown) -> No
     second = replace(failed, attempt=2)
     made.add_checkpoint(second)
     assert not made.asked_again(second)  # the wish was for the first failure, not for every later one
-    assert len(list(made.checkpoints())) == 6  # a wish is no sighting
+    assert len(list(made.checkpoints())) == 6  # a retry request is no checkpoint
 
 
 def test_a_failed_evaluation_is_asked_for_again_once(store: Path, tmp_path: Path, capsys: Shown) -> None:
@@ -104,7 +104,7 @@ def test_a_failed_evaluation_is_asked_for_again_once(store: Path, tmp_path: Path
     folder.describe({"weights": digest})
     folder.failures.publish(1, {"kind": "model error", "message": "no"})
     assert main(["failures", "--store", str(store), "--retry", "--json", "step-400"]) == 0
-    assert [line["step"] for line in told(capsys)] == [400]
+    assert [line["step"] for line in events(capsys)] == [400]
     assert folder.failures.asked_again()
     assert len(folder.failures.list()) == 1
     folder.failures.publish(2, {"kind": "model error", "message": "no"})

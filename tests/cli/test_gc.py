@@ -60,15 +60,15 @@ FEW = ("--keep-best", "1", "--keep-last", "1")
 
 def test_a_dry_run_touches_nothing_and_a_real_one_deletes_just_that(folder: Path, store: Path, capsys: Shown) -> None:
     before = names(folder)
-    told, last = gc(folder, store, capsys, *FEW)
+    events, last = gc(folder, store, capsys, *FEW)
     assert names(folder) == before
-    assert set(told) == before
-    going = {name for name, line in told.items() if not line["keep"]}
+    assert set(events) == before
+    going = {name for name, line in events.items() if not line["keep"]}
     assert 0 < len(going) < len(before)
-    values = {name: line["value"] for name, line in told.items()}
+    values = {name: line["value"] for name, line in events.items()}
     best = min(values, key=lambda name: values[name])
-    assert told[best]["keep"]
-    assert told["step-900.npz"]["keep"]
+    assert events[best]["keep"]
+    assert events["step-900.npz"]["keep"]
     freed = sum((folder / name).stat().st_size for name in going)
     assert (last["dry_run"], last["deleted"], last["bytes"]) == (True, 0, freed)
     _, last = gc(folder, store, capsys, *FEW, "--delete")
@@ -110,21 +110,21 @@ def test_what_must_stay(folder: Path, store: Path, tmp_path: Path, capsys: Shown
     (folder / "broken.npz").write_bytes(b"PK\3\4 and nothing more")
     save(folder / "step-7000.npz", weights_of(7000))
     before = names(folder)
-    told, _ = gc(folder, store, capsys, *FEW, "--delete")
-    assert told["latest.npz"]["reason"] == "a symbolic link"
-    assert told[linked]["reason"] == "the symbolic link latest.npz points to it"
-    assert told[changed]["reason"] == "changed since it was evaluated"
-    assert told[touched]["reason"] == "changed since it was evaluated"
-    assert told[pinned]["reason"] == "pinned: it waits for its evaluation"
-    assert told["broken.npz"]["reason"].startswith("failed: ")
-    assert told["step-7000.npz"]["reason"] == "not evaluated yet"
+    events, _ = gc(folder, store, capsys, *FEW, "--delete")
+    assert events["latest.npz"]["reason"] == "a symbolic link"
+    assert events[linked]["reason"] == "the symbolic link latest.npz points to it"
+    assert events[changed]["reason"] == "changed since it was evaluated"
+    assert events[touched]["reason"] == "changed since it was evaluated"
+    assert events[pinned]["reason"] == "pinned: it waits for its evaluation"
+    assert events["broken.npz"]["reason"].startswith("failed: ")
+    assert events["step-7000.npz"]["reason"] == "not evaluated yet"
     assert {linked, changed, touched, pinned, "latest.npz", "broken.npz", "step-7000.npz"} <= names(folder)
-    assert names(folder) == before - {name for name, line in told.items() if not line["keep"]}
+    assert names(folder) == before - {name for name, line in events.items() if not line["keep"]}
 
 
 def test_a_claimed_content_stays_under_all_its_names(folder: Path, store: Path, capsys: Shown) -> None:
-    told, _ = gc(folder, store, capsys, *FEW)
-    going = {name for name, line in told.items() if not line["keep"]}
+    events, _ = gc(folder, store, capsys, *FEW)
+    going = {name for name, line in events.items() if not line["keep"]}
     assert {"first.npz", "step-100.npz"} <= going or {"first.npz", "step-100.npz"}.isdisjoint(going)
     opened = Store.open(store)
     digests = {os.path.basename(one.path): one.digest for one in opened.checkpoints()}
@@ -135,8 +135,8 @@ def test_a_claimed_content_stays_under_all_its_names(folder: Path, store: Path, 
     with opened.worker() as worker:
         lease = opened.lease(key, "again-700", worker)
         assert lease.acquire()
-        told, _ = gc(folder, store, capsys, *FEW, "--delete")
-        assert told[chosen]["reason"] == "claimed: it is being evaluated"
+        events, _ = gc(folder, store, capsys, *FEW, "--delete")
+        assert events[chosen]["reason"] == "claimed: it is being evaluated"
         same = {name for name, digest in digests.items() if digest == digests[chosen]}
         assert same <= names(folder)
         lease.release()
@@ -154,14 +154,14 @@ def test_part_of_the_rows_is_no_value(folder: Path, tmp_path: Path, capsys: Show
 
 def test_refusals(folder: Path, store: Path, tmp_path: Path, capsys: Shown) -> None:
     other = checkpoints(tmp_path / "other", 100)
-    for words, said in (
+    for words, message in (
         ([str(folder), "--metric", "nope"], "no value 'nope' is on record"),
         ([str(folder), "--metric", "top1", "--data", "nope"], "nothing is on record on it; there are: test"),
         ([str(other), "--metric", "top1"], "is on record in"),
         ([str(tmp_path / "nowhere"), "--metric", "top1"], "no such folder"),
     ):
         assert main(["gc", *words, "--store", str(store), "--delete"]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert (other / "step-100.npz").exists()
 
 
@@ -196,8 +196,8 @@ def test_what_changes_at_the_last_moment_stays(
         return done
 
     monkeypatch.setattr(Deletions, "add", replaced)
-    told, last = gc(folder, store, capsys, *FEW, "--delete")
-    assert set(swapped) == going, {name: told[name]["reason"] for name in going}
+    events, last = gc(folder, store, capsys, *FEW, "--delete")
+    assert set(swapped) == going, {name: events[name]["reason"] for name in going}
     assert going <= names(folder)
     assert last["deleted"] == 0
-    assert {told[name]["reason"] for name in going} == {"changed while it was deleted: the rest is kept"}
+    assert {events[name]["reason"] for name in going} == {"changed while it was deleted: the rest is kept"}

@@ -105,11 +105,11 @@ def test_an_address_that_fits_several_lists_them(store: Path, tmp_path: Path, ca
         CheckpointRecord(run, "/x/step-900.pt", Identity(1, 99, 1, 1, 1), "step-900", step=900, digest="f" * 32)
     )
     assert main(["show", "900", "--store", str(store)]) == 2
-    told = capsys.readouterr().err
-    assert "'900' fits 2 checkpoints" in told
-    assert DIGESTS[900][:12] in told
-    assert "ffffffffffff" in told
-    assert f"{run}:900" in told
+    errors = capsys.readouterr().err
+    assert "'900' fits 2 checkpoints" in errors
+    assert DIGESTS[900][:12] in errors
+    assert "ffffffffffff" in errors
+    assert f"{run}:900" in errors
     assert main(["show", "other:900", "--store", str(store)]) == 0
 
 

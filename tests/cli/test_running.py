@@ -56,7 +56,7 @@ def test_run_json_prints_records_failures_and_the_end(
     assert "the user's own code prints this" in shown.err
 
 
-def test_nothing_left_is_said(store: Path, driver: Install, evaluation: str, capsys: Shown) -> None:
+def test_nothing_left_is_message(store: Path, driver: Install, evaluation: str, capsys: Shown) -> None:
     driver([], (0, 12, 0))
     assert main(["run", evaluation, "runs", "--store", str(store)]) == 0
     assert "nothing was left to do" in capsys.readouterr().err
@@ -67,10 +67,10 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(
 ) -> None:
     driver(events(tmp_path), KeyboardInterrupt())
     assert main(["run", evaluation, "runs", "--store", str(store), "--json"]) == 130
-    told = capsys.readouterr().err
-    assert "1 checkpoints were finished" in told
-    assert "the same command resumes" in told
-    assert "Traceback" not in told
+    errors = capsys.readouterr().err
+    assert "1 checkpoints were finished" in errors
+    assert "the same command resumes" in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(

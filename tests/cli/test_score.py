@@ -56,7 +56,7 @@ def test_all_scores_all_and_asking_again_changes_nothing(store: Path, capsys: Sh
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["900", "--metric", "top_k(k=3, ties='in_top_k')"], r"reads the column 'above', which is not kept on test"),
         (["900", "--metric", "top_k(k=3, ties='in_top_k')"], "keep='all'"),
@@ -70,13 +70,13 @@ def test_all_scores_all_and_asking_again_changes_nothing(store: Path, capsys: Sh
         (["7", "--metric", "top_k(k=3)"], "no checkpoint is at '7'"),
     ],
 )
-def test_what_cannot_be_scored_is_said_and_nothing_is_kept(
-    store: Path, words: list[str], said: str, capsys: Shown
+def test_what_cannot_be_scored_is_message_and_nothing_is_kept(
+    store: Path, words: list[str], message: str, capsys: Shown
 ) -> None:
     before = contents(store)
     assert main(["score", *words, "--store", str(store)]) == 2
     shown = capsys.readouterr()
-    assert said in shown.err
+    assert message in shown.err
     assert shown.out == ""
     assert contents(store) == before
 

@@ -36,21 +36,21 @@ def words(evaluation: Path, *more: str) -> list[str]:
     return ["watch", str(evaluation), str(folder / "run"), "--store", str(folder / "evals"), "--poll", "0.05s", *more]
 
 
-def test_json_tells_every_transition_and_the_end(evaluation: Path, tmp_path: Path) -> None:
+def test_json_reports_every_transition_and_the_end(evaluation: Path, tmp_path: Path) -> None:
     checkpoints(tmp_path / "run", 1, 2)
     (tmp_path / "run" / "step-3.npz").write_bytes((tmp_path / "run" / "step-1.npz").read_bytes()[:-1])
     (tmp_path / "run" / "DONE").touch()
     ended = command(*words(evaluation, "--until", "done", "--json"))
     assert ended.returncode == 3, ended.stderr
-    told = lines_of(ended.stdout)
-    assert {item["event"] for item in told} == {"checkpoint", "record", "failure", "done"}
-    assert [item["state"] for item in told.of("checkpoint") if item["step"] == 2] == [
+    events = lines_of(ended.stdout)
+    assert {item["event"] for item in events} == {"checkpoint", "record", "failure", "done"}
+    assert [item["state"] for item in events.of("checkpoint") if item["step"] == 2] == [
         "seen",
         "complete",
         "claimed",
         "done",
     ]
-    assert told[-1] == {"event": "done", "evaluated": 2, "skipped": 0, "failed": 1, "vanished": 0, "thinned": 0}
+    assert events[-1] == {"event": "done", "evaluated": 2, "skipped": 0, "failed": 1, "vanished": 0, "thinned": 0}
     assert "DONE is there: what is left is evaluated" in ended.stderr
 
 
@@ -64,9 +64,9 @@ def test_without_json_it_says_what_was_done_and_what_is_the_matter(evaluation: P
 
 def test_ctrl_c_says_what_is_kept_and_exits_130(evaluation: Path, tmp_path: Path) -> None:
     checkpoints(tmp_path / "run", 1)
-    with open(tmp_path / "out", "w") as out, open(tmp_path / "err", "w") as said:
+    with open(tmp_path / "out", "w") as out, open(tmp_path / "err", "w") as message:
         process = subprocess.Popen(
-            [*MILEPOST, *words(evaluation, "--json")], env=ENVIRONMENT, stdout=out, stderr=said, text=True
+            [*MILEPOST, *words(evaluation, "--json")], env=ENVIRONMENT, stdout=out, stderr=message, text=True
         )
     limit = time.monotonic() + 60
     while '"done"' not in (tmp_path / "out").read_text():
@@ -75,10 +75,10 @@ def test_ctrl_c_says_what_is_kept_and_exits_130(evaluation: Path, tmp_path: Path
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
-    told = (tmp_path / "err").read_text()
-    assert "stopped; 1 checkpoints were finished in this watch" in told
-    assert "the same command goes on from there" in told
-    assert "Traceback" not in told
+    errors = (tmp_path / "err").read_text()
+    assert "stopped; 1 checkpoints were finished in this watch" in errors
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
     again = command(*words(evaluation, "--max-steps", "1", "--json"))
     assert lines_of(again.stdout)[-1]["skipped"] == 1
 

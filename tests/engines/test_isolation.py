@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests._material import ENVIRONMENT, Told, command, leftovers, lines_of, save
+from tests._material import ENVIRONMENT, Events, command, leftovers, lines_of, save
 
 EVALUATION = """
 import ctypes, os, signal, sys
@@ -86,7 +86,7 @@ def world(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told_of(world: Path, *deeds: int, code: int, words: tuple[object, ...] = ()) -> tuple[Told, str]:
+def events_of(world: Path, *deeds: int, code: int, words: tuple[object, ...] = ()) -> tuple[Events, str]:
     """Evaluate a checkpoint for each deed: step 1 does the first."""
     for step, deed in enumerate(deeds, 1):
         w = np.random.default_rng(step).normal(size=(8, 10)).astype(np.float32)
@@ -103,27 +103,27 @@ def assert_matches(pattern: str, text: str) -> None:
 
 
 def test_a_hang_among_others_is_the_culprits_row_alone(world: Path) -> None:
-    told, _ = told_of(world, GOOD, HANG, GOOD, code=3, words=("--timeout", "2s"))
-    assert told.done == (2, 0, 1)
-    assert list(told.failures) == ["step-2.npz"]
+    events, _ = events_of(world, GOOD, HANG, GOOD, code=3, words=("--timeout", "2s"))
+    assert events.done == (2, 0, 1)
+    assert list(events.failures) == ["step-2.npz"]
     pattern = r"(?s)^timeout: the evaluator process \d+ gave no sign of life for 2 s .*ev\.py.* in hang"
-    assert_matches(pattern, told.failures["step-2.npz"])
+    assert_matches(pattern, events.failures["step-2.npz"])
 
 
 def test_crashes_and_floods_among_others(world: Path) -> None:
-    told, stderr = told_of(world, SEGFAULT, GOOD, FLOOD, STOP, -SEGFAULT, GOOD, code=3)
-    assert told.done == (2, 0, 4)
-    said = told.failures
-    assert list(said) == [f"step-{step}.npz" for step in (1, 3, 4, 5)]
+    events, stderr = events_of(world, SEGFAULT, GOOD, FLOOD, STOP, -SEGFAULT, GOOD, code=3)
+    assert events.done == (2, 0, 4)
+    message = events.failures
+    assert list(message) == [f"step-{step}.npz" for step in (1, 3, 4, 5)]
     assert_matches(
-        r"(?s)^crashed: the evaluator .* signal 11 \(SIGSEGV\).*Segmentation fault.* in segfault", said["step-1.npz"]
+        r"(?s)^crashed: the evaluator .* signal 11 \(SIGSEGV\).*Segmentation fault.* in segfault", message["step-1.npz"]
     )
     assert_matches(
-        r"(?s)^crashed: .* exit code 4; the last lines it wrote:\nx{300} \.\.\.\nthe flood ends$", said["step-3.npz"]
+        r"(?s)^crashed: .* exit code 4; the last lines it wrote:\nx{300} \.\.\.\nthe flood ends$", message["step-3.npz"]
     )
-    assert_matches(r"^crashed: code of the evaluation called sys.exit\('no more'\)", said["step-4.npz"])
-    assert_matches(r"(?s)^crashed: .* in segfault.* in load", said["step-5.npz"])
-    assert all(item["attempts"] == 1 for item in told.of("failure"))
+    assert_matches(r"^crashed: code of the evaluation called sys.exit\('no more'\)", message["step-4.npz"])
+    assert_matches(r"(?s)^crashed: .* in segfault.* in load", message["step-5.npz"])
+    assert all(item["attempts"] == 1 for item in events.of("failure"))
     assert "the flood ends" in stderr
 
 
@@ -136,13 +136,13 @@ def test_a_timeout_that_is_no_time_is_refused(world: Path) -> None:
 def test_several_workers_give_the_same_and_one_kill_costs_nothing(world: Path) -> None:
     single = world / "single"
     deeds = [GOOD] * 5
-    first, _ = told_of(world, *deeds, code=0, words=("--store", single))
-    told, _ = told_of(world, *deeds, KILLED_ONCE, code=0, words=("--workers", "2", "--per-pass", "2"))
+    first, _ = events_of(world, *deeds, code=0, words=("--store", single))
+    events, _ = events_of(world, *deeds, KILLED_ONCE, code=0, words=("--workers", "2", "--per-pass", "2"))
     assert first.done == (5, 0, 0)
-    assert told.done == (6, 0, 0)
+    assert events.done == (6, 0, 0)
     assert (world / "mark").exists()
     for step in range(1, 6):
         for estimator in ("exact", "batch_mean"):
-            assert told.value("top1", estimator, step=step) == first.value("top1", estimator, step=step)
-    assert len(told.of("record")) == len(first.of("record")) * 6 // 5
+            assert events.value("top1", estimator, step=step) == first.value("top1", estimator, step=step)
+    assert len(events.of("record")) == len(first.of("record")) * 6 // 5
     assert leftovers(world / "store") == []

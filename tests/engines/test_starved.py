@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests._material import ENVIRONMENT, MILEPOST, Told, lines_of, save
+from tests._material import ENVIRONMENT, MILEPOST, Events, lines_of, save
 
 LIMIT = 420 << 20
 EVALUATION = """
@@ -57,7 +57,7 @@ def cage() -> Iterator[Path]:
     pytest.skip("no control group for memory can be made here: it takes root and a cgroup file system")
 
 
-def told_of(world: Path, cage: Path | None, *appetites: int) -> tuple[Told, str]:
+def events_of(world: Path, cage: Path | None, *appetites: int) -> tuple[Events, str]:
     """Evaluate a checkpoint for each appetite, in bytes a row, within the cage."""
     (world / "ev.py").write_text(EVALUATION)
     run = world / f"run-{bool(cage)}"
@@ -78,14 +78,14 @@ def told_of(world: Path, cage: Path | None, *appetites: int) -> tuple[Told, str]
 @pytest.mark.wide
 def test_the_kernels_kill_makes_it_one_checkpoint_then_half_the_batch(cage: Path, tmp_path: Path) -> None:
     hungry, hopeless = 2 << 20, 600 << 20
-    told, said = told_of(tmp_path, cage, 1, hungry, hopeless, 1)
-    assert told.done == (3, 0, 1)
-    assert list(told.failures) == ["step-3.npz"]
-    assert told.failures["step-3.npz"].startswith("out of memory: not even one row at a time fits: ")
-    assert "the kernel ended it for want of memory: the evaluator process" in told.failures["step-3.npz"]
+    events, message = events_of(tmp_path, cage, 1, hungry, hopeless, 1)
+    assert events.done == (3, 0, 1)
+    assert list(events.failures) == ["step-3.npz"]
+    assert events.failures["step-3.npz"].startswith("out of memory: not even one row at a time fits: ")
+    assert "the kernel ended it for want of memory: the evaluator process" in events.failures["step-3.npz"]
     assert re.search(
-        "memory ran out: from here on at most 1 checkpoint at once, (128|64) rows a batch instead of", said
+        "memory ran out: from here on at most 1 checkpoint at once, (128|64) rows a batch instead of", message
     )
-    free, _ = told_of(tmp_path, None, 1, hungry, 1, 1)
+    free, _ = events_of(tmp_path, None, 1, hungry, 1, 1)
     for step in (1, 2, 4):
-        assert told.value("top1", step=step) == free.value("top1", step=step)
+        assert events.value("top1", step=step) == free.value("top1", step=step)

@@ -53,8 +53,8 @@ def test_three_files_are_one_content_and_9602_of_10000(backend: str, shared_data
     folder = shared_data / "checkpoints" / "mnist_mlp_keras3"
     ended = command("run", file, folder, "--store", tmp_path / "store", "--json", env=environment)
     assert ended.returncode == 0, ended.stderr
-    told = lines_of(ended.stdout)
-    assert told.done == (1, 2, 0), ended.stdout
-    (record,) = [item for item in told.of("record") if (item["metric"], item["estimator"]) == ("top1", "exact")]
+    events = lines_of(ended.stdout)
+    assert events.done == (1, 2, 0), ended.stdout
+    (record,) = [item for item in events.of("record") if (item["metric"], item["estimator"]) == ("top1", "exact")]
     assert (record["numerator"], record["denominator"], record["status"]) == (9602, 10_000, "ok")
     assert record["checkpoint"]["step"] == 17_652

@@ -89,12 +89,12 @@ def checked(tmp_path: Path, file: Path, checkpoint: Path, correct: int) -> None:
         store = tmp_path / engine
         ended = command("run", file, checkpoint, "--store", store, "--engine", engine, "--json")
         assert ended.returncode == 0, ended.stderr
-        told = lines_of(ended.stdout)
-        assert told.done == (1, 0, 0)
-        (record,) = [item for item in told.of("record") if (item["metric"], item["estimator"]) == ("top1", "exact")]
+        events = lines_of(ended.stdout)
+        assert events.done == (1, 0, 0)
+        (record,) = [item for item in events.of("record") if (item["metric"], item["estimator"]) == ("top1", "exact")]
         assert (record["numerator"], record["denominator"], record["status"]) == (correct, 10_000, "ok")
         assert record["value"] == correct / 10_000
-        assert told.value("top5") > told.value("top1")
+        assert events.value("top5") > events.value("top1")
         assert record["nonfinite"] == 0
     same_columns(columns_of(tmp_path / "local"), columns_of(tmp_path / "inprocess"))
 
@@ -116,14 +116,14 @@ def test_a_model_of_other_layers_is_a_mismatch_row(shared_data: Path, tmp_path: 
     folder = shared_data / "checkpoints" / "mnist_cnn_torch_zip"
     ended = command("run", file, folder, "--store", tmp_path / "store", "--json")
     assert ended.returncode == 3, ended.stderr
-    told = lines_of(ended.stdout)
-    assert told.done == (0, 0, 1)
-    (message,) = told.failures.values()
+    events = lines_of(ended.stdout)
+    assert events.done == (0, 0, 1)
+    (message,) = events.failures.values()
     for piece in ("mismatch: ", "dense1.weight", "fc3.weight has shape [10, 84], the model wants [11, 84]"):
         assert piece in message
 
 
-def test_pointers_of_git_lfs_are_said_to_be_such(shared_data: Path) -> None:
+def test_pointers_of_git_lfs_are_message_to_be_such(shared_data: Path) -> None:
     ended = command(
         "inspect", shared_data / "checkpoints" / "git_lfs_pointers" / "checkpoint-500" / "model.safetensors"
     )
@@ -143,7 +143,7 @@ RAW = 'images = idx(folder / "t10k-images-idx3-ubyte.gz")[:, None].astype(np.flo
         ("fashion", "images = (images - np.float32(.5)) / np.float32(.5)", 5976, "from -1 to 1"),
     ],
 )
-def test_wrong_preprocessing_gives_the_known_wrong_count_and_show_tells_the_range(
+def test_wrong_preprocessing_gives_the_known_wrong_count_and_show_reports_the_range(
     shared_data: Path, request: pytest.FixtureRequest, tmp_path: Path, which: str, change: str, correct: int, seen: str
 ) -> None:
     if which == "mnist":
@@ -160,9 +160,9 @@ def test_wrong_preprocessing_gives_the_known_wrong_count_and_show_tells_the_rang
     checkpoint = shared_data / "checkpoints" / f"{name}_torch_zip"
     ended = command("run", file, checkpoint, "--store", tmp_path / "store", "--json")
     assert ended.returncode == 0, ended.stderr
-    told = lines_of(ended.stdout)
-    assert told.value("top1") == correct / 10_000
-    digest = told.of("record")[0]["checkpoint"]["digest"]
+    events = lines_of(ended.stdout)
+    assert events.value("top1") == correct / 10_000
+    digest = events.of("record")[0]["checkpoint"]["digest"]
     shown = command("show", digest[:12], "--store", tmp_path / "store").stdout
     assert re.search(rf"first batch +float32 \[1, 28, 28\], 256 rows, {seen}", shown), shown
 
@@ -183,9 +183,9 @@ def test_show_prints_a_declared_preset(shared_data: Path, fashion_mnist: Path, t
     checkpoint = shared_data / "checkpoints" / "fashion_lenet5_torch_zip"
     ended = command("run", file, checkpoint, "--store", tmp_path / "store", "--json", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    told = lines_of(ended.stdout)
-    assert told.value("top1") == 0.8785
-    digest = told.of("record")[0]["checkpoint"]["digest"]
+    events = lines_of(ended.stdout)
+    assert events.value("top1") == 0.8785
+    digest = events.of("record")[0]["checkpoint"]["digest"]
     shown = command("show", digest[:12], "--store", tmp_path / "store").stdout
     assert re.search(r"preset +unit, interpolation bilinear, layout NCHW, mode L, values unit", shown), shown
     assert "from 0 to 1, mean" in shown

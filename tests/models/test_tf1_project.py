@@ -36,9 +36,9 @@ def held_out() -> tuple[Array, Array]:
     return (found.images[rows, :, :, None] / 16).astype(np.float32), found.target[rows]
 
 
-def evaluation(function: Any = digits, variants: tuple[str, ...] = ("raw",), **said: Any) -> Evaluation:
+def evaluation(function: Any = digits, variants: tuple[str, ...] = ("raw",), **message: Any) -> Evaluation:
     return Evaluation(
-        model=GraphModel(function, IMAGES, **said),
+        model=GraphModel(function, IMAGES, **message),
         variants=variants,
         data={"validation": Arrays(*held_out())},
         task=Classification(outputs="logits"),
@@ -48,9 +48,9 @@ def evaluation(function: Any = digits, variants: tuple[str, ...] = ("raw",), **s
     )
 
 
-def correct(told: Any, metric: str = "top1", variant: str = "raw") -> tuple[float, ...]:
+def correct(events: Any, metric: str = "top1", variant: str = "raw") -> tuple[float, ...]:
     steps = STEPS if variant == "raw" else STEPS[1:]  # before the first step the averages are the weights: one content
-    return tuple(told.value(metric, step=step, variant=variant) * 360 for step in steps)
+    return tuple(events.value(metric, step=step, variant=variant) * 360 for step in steps)
 
 
 def one(folder: Path, data: Path, step: int = 200) -> Path:
@@ -62,29 +62,29 @@ def one(folder: Path, data: Path, step: int = 200) -> Path:
 
 
 def test_the_digits_series_has_its_counts(shared_data: Path, store: Path) -> None:
-    told = go(evaluation(), shared_data / "checkpoints" / "digits_slim", store=store)
-    assert told.done == (6, 0, 0)
-    assert correct(told) == pytest.approx(TOP1, abs=1e-9)
-    assert correct(told, "top5") == pytest.approx(TOP5, abs=1e-9)
-    found = [told.value("cross_entropy", step=step) for step in STEPS]
+    events = go(evaluation(), shared_data / "checkpoints" / "digits_slim", store=store)
+    assert events.done == (6, 0, 0)
+    assert correct(events) == pytest.approx(TOP1, abs=1e-9)
+    assert correct(events, "top5") == pytest.approx(TOP5, abs=1e-9)
+    found = [events.value("cross_entropy", step=step) for step in STEPS]
     assert found == pytest.approx(NLL, abs=1e-6)
 
 
 def test_averages_are_a_second_row_of_one_pass(shared_data: Path, store: Path) -> None:
     folder = shared_data / "checkpoints" / "digits_slim_dropout_ema"
-    told = go(evaluation(variants=("raw", "ema")), folder, store=store)
-    assert correct(told) == pytest.approx(RAW, abs=1e-9)
-    assert correct(told, variant="ema") == pytest.approx(EMA[1:], abs=1e-9)
-    assert told.ends["model.ckpt-0/ema"][0] == "skipped"
+    events = go(evaluation(variants=("raw", "ema")), folder, store=store)
+    assert correct(events) == pytest.approx(RAW, abs=1e-9)
+    assert correct(events, variant="ema") == pytest.approx(EMA[1:], abs=1e-9)
+    assert events.ends["model.ckpt-0/ema"][0] == "skipped"
 
 
 def test_without_averages_the_variant_is_a_mismatch_and_raw_goes_on(
     shared_data: Path, tmp_path: Path, store: Path
 ) -> None:
-    told = go(evaluation(variants=("raw", "ema")), one(tmp_path / "runs", shared_data), store=store)
-    assert told.value("top1", variant="raw") * 360 == pytest.approx(347)
-    assert [item["class"] for item in told.of("failure")] == ["mismatch"]
-    assert "no weights of variant 'ema' (NAME/ExponentialMovingAverage" in told.of("failure")[0]["message"]
+    events = go(evaluation(variants=("raw", "ema")), one(tmp_path / "runs", shared_data), store=store)
+    assert events.value("top1", variant="raw") * 360 == pytest.approx(347)
+    assert [item["class"] for item in events.of("failure")] == ["mismatch"]
+    assert "no weights of variant 'ema' (NAME/ExponentialMovingAverage" in events.of("failure")[0]["message"]
 
 
 def test_a_real_project_of_2017_with_raw_pixels(shared_data: Path, store: Path) -> None:
@@ -104,18 +104,18 @@ def test_a_real_project_of_2017_with_raw_pixels(shared_data: Path, store: Path) 
         metrics=[TopK(1)],
         version="1",
     )
-    told = go(mnist, shared_data / "checkpoints" / "mnist_mlp_tf1", store=store)
-    assert told.value("top1", step=20000) == pytest.approx(0.9778, abs=1e-9)
+    events = go(mnist, shared_data / "checkpoints" / "mnist_mlp_tf1", store=store)
+    assert events.value("top1", step=20000) == pytest.approx(0.9778, abs=1e-9)
 
 
 def test_dropout_left_on_is_refused_with_its_line(shared_data: Path, tmp_path: Path, store: Path) -> None:
     def trained(images: Any) -> Any:
         return digits(images, is_training=True, dropout=True)
 
-    told = go(evaluation(trained), one(tmp_path / "runs", shared_data), store=store)
-    said = next(iter(told.failures.values()))
-    assert said.startswith("stochastic model: two predictions of the same 100 rows differ")
-    assert re.search(r"random_uniform\S* \(RandomUniform\) draws random numbers at _tf1_nets\.py:\d+: is_tr", said)
+    events = go(evaluation(trained), one(tmp_path / "runs", shared_data), store=store)
+    message = next(iter(events.failures.values()))
+    assert message.startswith("stochastic model: two predictions of the same 100 rows differ")
+    assert re.search(r"random_uniform\S* \(RandomUniform\) draws random numbers at _tf1_nets\.py:\d+: is_tr", message)
 
 
 @pytest.mark.parametrize("updates", [False, True])
@@ -129,16 +129,16 @@ def test_batch_norm_in_training_mode_is_refused(updates: bool, tmp_path: Path, s
     save(tmp_path / "runs" / "step-1.npz", model.initial(needed))
     rng = np.random.default_rng(0)
     noise = Arrays(rng.normal(size=(64, 8, 8, 1)).astype(np.float32), rng.integers(0, 5, 64))
-    told = go(
+    events = go(
         Evaluation(
             model=model, data={"test": noise}, task=Classification(outputs="logits"), metrics=[TopK(1)], version="1"
         ),
         tmp_path / "runs",
         store=store,
     )
-    said = next(iter(told.failures.values()))
-    assert "stochastic model: rows predicted in halves of a batch differ" in said
-    assert "normalises by the batch's own statistics (is_training=True) at _tf1_nets.py" in said
+    message = next(iter(events.failures.values()))
+    assert "stochastic model: rows predicted in halves of a batch differ" in message
+    assert "normalises by the batch's own statistics (is_training=True) at _tf1_nets.py" in message
 
 
 def renamed(images: Any) -> Any:
@@ -161,26 +161,26 @@ def test_renames_by_hand_give_the_same_numbers_under_another_key(
     runs = one(tmp_path / "runs", shared_data)
     refused = go(evaluation(renamed), runs, store=store)
     assert "6 of 6 variables are missing: tower/" in next(iter(refused.failures.values()))
-    for said in ({"": "tower/"}, {f"{scope}/": f"tower/{scope}/" for scope in ("conv1", "fc1", "logits")}):
-        told = go(evaluation(renamed, restore=said), runs, store=store)
-        assert told.done == (1, 0, 0)  # another map, another evaluation
-        assert told.value("top1") * 360 == pytest.approx(347)
+    for message in ({"": "tower/"}, {f"{scope}/": f"tower/{scope}/" for scope in ("conv1", "fc1", "logits")}):
+        events = go(evaluation(renamed, restore=message), runs, store=store)
+        assert events.done == (1, 0, 0)  # another map, another evaluation
+        assert events.value("top1") * 360 == pytest.approx(347)
 
 
 def test_kept_variables_mark_the_result_for_ever(shared_data: Path, tmp_path: Path, store: Path) -> None:
     runs = one(tmp_path / "runs", shared_data)
-    told = go(evaluation(fresh_head, keep=("new/*",), ignore=("logits/*",)), runs, store=store)
-    assert told.done == (1, 0, 0)
-    assert {item["status"] for item in told.of("record")} == {"PARTIAL: 2 of 6 variables missing"}
-    assert told.value("top1") * 360 < 200
+    events = go(evaluation(fresh_head, keep=("new/*",), ignore=("logits/*",)), runs, store=store)
+    assert events.done == (1, 0, 0)
+    assert {item["status"] for item in events.of("record")} == {"PARTIAL: 2 of 6 variables missing"}
+    assert events.value("top1") * 360 < 200
 
 
 def test_a_users_own_init_fn_restores(shared_data: Path, tmp_path: Path, store: Path) -> None:
     runs = one(tmp_path / "runs", shared_data)
-    told = go(evaluation(init_fn=restoring), runs, store=store)
-    assert told.value("top1") * 360 == pytest.approx(347)
+    events = go(evaluation(init_fn=restoring), runs, store=store)
+    assert events.value("top1") * 360 == pytest.approx(347)
     plain = go(evaluation(), runs, store=tmp_path / "plain")
-    weights = {item["checkpoint"]["digest"] for item in (*told.of("record"), *plain.of("record"))}
+    weights = {item["checkpoint"]["digest"] for item in (*events.of("record"), *plain.of("record"))}
     assert len(weights) == 1  # the same content, however it came in
     partly = go(evaluation(fresh_head, init_fn=restoring), runs, store=store)
     assert "init_fn restoring left 2 of 6 variables without a value: new/" in next(iter(partly.failures.values()))

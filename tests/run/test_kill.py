@@ -192,10 +192,10 @@ def test_ctrl_c_ends_cleanly_and_resumes(engine: str, world: World, tmp_path: Pa
     process = world.start(store, log, engine, "--json")
     assert until(process, lambda: log.stat().st_size > world.lines * 4), process.communicate()
     process.send_signal(signal.SIGINT)
-    out, told = process.communicate()
-    assert process.returncode == 130, told
-    assert "Traceback" not in told
-    assert "the same command" in told
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "the same command" in err
     assert all(record["event"] == "record" for record in lines_of(out))
     assert [name for name in leftovers(store) if "/parts/" not in name and "/pieces/" not in name] == []
     before = covered(store)
@@ -211,11 +211,11 @@ def test_two_processes_at_once_share_the_work(world: World, tmp_path: Path) -> N
     store = tmp_path / "store"
     logs = [tmp_path / f"log-{which}" for which in range(2)]
     processes = [world.start(store, log, engine, "--json") for log, engine in zip(logs, ENGINES, strict=True)]
-    told = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+    printed = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
     assert contents(store) == world.reference
     assert leftovers(store) == []
-    done = [lines_of(out).done for out, _ in told]
+    done = [lines_of(out).done for out, _ in printed]
     assert sum(evaluated for evaluated, _, _ in done) == CHECKPOINTS
     assert all(sum(counts) == CHECKPOINTS and counts[2] == 0 for counts in done)
     rows = [{(mark, row) for mark, start, stop in ranges_of(log) for row in range(start, stop)} for log in logs]
@@ -229,8 +229,8 @@ def test_what_a_killed_rival_held_is_taken_over(world: World, tmp_path: Path) ->
     second = world.start(store, logs[1], "local")
     assert until(second, lambda: logs[1].stat().st_size > 0), second.communicate()
     assert end(first, signal.SIGKILL) == -signal.SIGKILL
-    _, told = second.communicate()
-    assert second.returncode == 0, told
+    _, err = second.communicate()
+    assert second.returncode == 0, err
     # The killed one's heartbeat and half-written files stay until the next run sweeps.
     assert any(name.startswith("workers/") for name in leftovers(store))
     assert world.finish(store, logs[2], "inprocess").returncode == 0
@@ -253,11 +253,11 @@ def test_a_checkpoint_that_kills_its_evaluator_is_a_row_and_the_others_are_evalu
     environment = {**ENVIRONMENT, "TEST_LOG": str(tmp_path / "log")}
     ended = command(*words, env=environment)
     assert ended.returncode == 3, ended.stderr
-    told = lines_of(ended.stdout)
-    assert told.done == (2, 0, 1)
-    assert list(told.failures) == ["step-2.npz"]
-    assert "crashed: the evaluator process" in told.failures["step-2.npz"]
-    assert "signal 9 (SIGKILL)" in told.failures["step-2.npz"]
+    events = lines_of(ended.stdout)
+    assert events.done == (2, 0, 1)
+    assert list(events.failures) == ["step-2.npz"]
+    assert "crashed: the evaluator process" in events.failures["step-2.npz"]
+    assert "signal 9 (SIGKILL)" in events.failures["step-2.npz"]
     # It is tried again, by itself.
     again = lines_of(command(*words, env=environment).stdout)
     assert again.done == (0, 2, 1)

@@ -185,7 +185,7 @@ def test_links_are_followed_and_never_in_a_circle(tmp_path: Path) -> None:
     assert Images(tmp_path / "linked", preset="raw").size == 2
 
 
-def test_files_that_are_no_images_are_told(tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_listed(tmp_path: Path) -> None:
     folder = filled(tmp_path, 6)
     (folder / "ant" / "notes.txt").write_text("x")
     (folder / ".hidden").write_text("x")
@@ -228,7 +228,7 @@ def test_unusable_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cat: holds no image"):
         Images(tmp_path)
     picture(4, 4).save(tmp_path / "cat" / "1.png")
-    with pytest.raises(DataError, match="1 sub-folders are none of the 1 declared classes: cat"):
+    with pytest.raises(DataError, match="1 sub-folder not among the 1 declared classes: cat"):
         Images(tmp_path, classes=["dog"])
     picture(4, 4).save(tmp_path / "stray.jpg")
     with pytest.raises(DataError, match=r"stray\.jpg: belongs to no class"):
@@ -239,7 +239,7 @@ def test_unusable_folders_are_refused(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ({"preset": "imgnet"}, "expected one of imagenet, unit, raw"),
-        ({"size": 224}, "no parameter is named size"),
+        ({"size": 224}, "unknown parameter size"),
         ({"layout": "HWC"}, "NCHW, NHWC"),
         ({"crop": 0}, "crop is 0"),
         ({"resize": (3, 4, 5)}, "resize is"),
@@ -262,12 +262,12 @@ def test_wrong_calls_are_refused(tmp_path: Path, arguments: dict[str, Any], word
 
 
 @pytest.mark.parametrize(("module", "file", "pip"), [("PIL", "images", "images"), ("torch", "torch_loader", "torch")])
-def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, module: str, file: str, pip: str) -> None:
+def test_a_missing_extra_is_reported(monkeypatch: pytest.MonkeyPatch, module: str, file: str, pip: str) -> None:
     found = importlib.util.find_spec(f"milepost.data.{file}")
     assert found is not None
     assert found.loader is not None
-    anew = importlib.util.module_from_spec(found)
+    again = importlib.util.module_from_spec(found)
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, "milepost.data._torch_workers", raising=False)
     with pytest.raises(MissingExtra, match=rf"pip install 'milepost\[{pip}\]'"):
-        found.loader.exec_module(anew)
+        found.loader.exec_module(again)

@@ -141,7 +141,7 @@ def test_class_names_are_kept_by_class(make: Make) -> None:
         ({"class_names": []}, r"class_names is \[\]"),
         ({"class_names": [1, 2]}, "class_names holds 1; names are text"),
         ({"class_names": {-1: "none"}}, "class -1"),
-        ({"labels_map": {0: 1}}, "takes no labels_map; expected .*label_map"),
+        ({"labels_map": {0: 1}}, "unknown parameter labels_map; available: .*label_map"),
     ],
 )
 def test_wrong_calls_are_refused(make: Make, options: dict[str, Any], words: str) -> None:

@@ -155,16 +155,16 @@ def test_dropped_rows_are_had_back_or_refused() -> None:
     [
         (lambda: rows().repeat(), UsageError, r"repeats its rows for ever"),
         (lambda: rows().repeat(2).batch(4), UsageError, r"repeats its rows 2 times"),
-        (lambda: rows().shuffle(8), UnstableData, r"shuffled anew in every pass"),
-        (lambda: rows().shuffle(8, seed=1).batch(3), UnstableData, r"shuffled anew in every pass"),
-        (lambda: rows().shuffle(8, reshuffle_each_iteration=False), UnstableData, r"anew in every process"),
+        (lambda: rows().shuffle(8), UnstableData, r"shuffled again in every pass"),
+        (lambda: rows().shuffle(8, seed=1).batch(3), UnstableData, r"shuffled again in every pass"),
+        (lambda: rows().shuffle(8, reshuffle_each_iteration=False), UnstableData, r"again in every process"),
         (
             lambda: rows().map(same, num_parallel_calls=2, deterministic=False),
             UnstableData,
             r"left to chance",
         ),
         (lambda: rows().apply(tf.data.experimental.assert_cardinality(-1)), UsageError, r"never ends"),
-        (lambda: rows(y=X).map(same), UsageError, r"say batched=True or batched=False"),
+        (lambda: rows(y=X).map(same), UsageError, r"set batched=True or batched=False"),
         (lambda: [1], UsageError, r"takes a tf\.data\.Dataset; found a list"),
     ],
 )
@@ -194,8 +194,8 @@ def test_a_seeded_shuffle_that_repeats_is_taken() -> None:
     [
         (lambda: rows(y=Y.astype(np.float32)), {}, r"labels: expected integers; found dtype float32"),
         (lambda: tf.data.Dataset.from_tensor_slices(X), {"batched": True}, r"expected .inputs, label.*or a dict"),
-        (named, {"batched": False}, r"items are dicts with .*say which is what"),
-        (named, {"inputs": "img", "label": "class"}, r"no entry is named 'img'"),
+        (named, {"batched": False}, r"items are dicts with .*name the entries"),
+        (named, {"inputs": "img", "label": "class"}, r"unknown entry 'img'"),
         (lambda: rows().map(cut).ragged_batch(4), {}, r"to_tensor"),
         (lambda: rows().map(cut), {}, r"TensorFlow could not read the data set"),
     ],
@@ -228,7 +228,7 @@ def parse(record: Any) -> Any:
     return tf.reshape(pixels, [3, 2]), tf.io.decode_raw(tf.strings.substr(record, 24, 1), tf.uint8)[0]
 
 
-def test_records_keep_the_laws_and_damage_is_told(tmp_path: Path) -> None:
+def test_records_keep_the_laws_and_damage_is_reported(tmp_path: Path) -> None:
     parts = [write(tmp_path / f"part-{number}.tfrecord", *ends) for number, ends in ((9, (0, 10)), (10, (10, N)))]
     pattern = str(tmp_path / "part-*.tfrecord")
     source = TFRecords(pattern, parse)

@@ -144,15 +144,15 @@ def test_the_collate_function_is_used_and_batches_are_exact() -> None:
     assert seen == [20, 20, 5]
 
 
-def test_what_is_not_used_is_said_once() -> None:
+def test_what_is_not_used_is_reported_once() -> None:
     loader = data.DataLoader(Items(), batch_size=4, shuffle=True, drop_last=True)
-    with pytest.warns(UserWarning, match=r"opened.*its RandomSampler and drop_last are not: .* seeded order") as said:
+    with pytest.warns(UserWarning, match=r"opened.*its RandomSampler and drop_last are not: .* seeded order") as warned:
         source = TorchLoader(loader)
-    assert len(said) == 1
+    assert len(warned) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         everything(source)
-    assert source.notes == (str(said[0].message),)
+    assert source.notes == (str(warned[0].message),)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert TorchLoader(data.DataLoader(Items()), order="natural").notes == ()
@@ -209,7 +209,7 @@ def test_items_of_unequal_shape_are_refused(workers: int) -> None:
         everything(source)
 
 
-def test_workers_that_cannot_start_are_told() -> None:
+def test_workers_that_cannot_start_are_reported() -> None:
     loader = data.DataLoader(Items(), num_workers=1, multiprocessing_context="spawn")
     with pytest.raises(UsageError, match=r"workers cannot be started: .*lambda.*num_workers=0"):
         everything(TorchLoader(loader))
@@ -229,7 +229,7 @@ def test_a_worker_that_dies_is_an_error_and_not_the_end() -> None:
         (lambda: Items(lambda i, x, y: (x, float(y))), "expected integers; found dtype float64"),
         (lambda: Items(lambda i, x, y: (x, f"class {y}")), "expected integers"),
         (lambda: Items(lambda i, x, y: x), "expected .inputs, label."),
-        (lambda: Items(lambda i, x, y: {"a": x, "b": y}), r"dicts with \['a', 'b'\]; say which is what"),
+        (lambda: Items(lambda i, x, y: {"a": x, "b": y}), r"dicts with \['a', 'b'\]; name the entries"),
         (lambda: Items(lambda i, x, y: (x.to_sparse(), y)), "to_dense|do not go into one batch"),
         (lambda: data.DataLoader(Items(), collate_fn=lambda items: (X[:2], Y[:2])), "gave 2 rows for 10 items"),
         (lambda: data.DataLoader(Items(), collate_fn=lambda items: (X[:10], Y[:2])), "10 rows but labels have 2"),
@@ -241,13 +241,15 @@ def test_unusable_items_are_refused(make: Any, words: str) -> None:
 
 
 def test_names_that_fit_no_entry_are_refused() -> None:
-    with pytest.raises(DataError, match=r"no entry is named 'img'; there are \['class', 'ids'"):
+    with pytest.raises(DataError, match=r"unknown entry 'img'; available: class, ids"):
         everything(TorchLoader(Items(named), inputs="img", label="class"))
     with pytest.raises(DataError, match="name entries of dicts; found a list of 2"):
         everything(TorchLoader(Items(), inputs="img", label="class"))
     found = next(TorchLoader(Items(named), inputs="ids", label="class", order="natural").batches(0, 5, 5))
     assert np.array_equal(found.inputs, X[:5].long().flatten(1))
-    with pytest.raises(UsageError, match=r"takes no label_mapping; expected label_map, .*, weights, ids, slices"):
+    with pytest.raises(
+        UsageError, match=r"unknown parameter label_mapping; available: label_map, .*, weights, ids, slices"
+    ):
         TorchLoader(Items(), label_mapping={})  # type: ignore[call-arg]
     for wrong in (7, iter([1])):
         with pytest.raises(UsageError, match="TorchLoader takes a DataLoader"):

@@ -29,8 +29,8 @@ class Stream:
         elif kind == "one class":
             self.labels[:] = 2
         self.logits = logits.astype(np.float32)
-        terms = np.exp(self.logits.astype(np.float64))
-        self.shares = terms / terms.sum(axis=1, keepdims=True)
+        exponentials = np.exp(self.logits.astype(np.float64))
+        self.shares = exponentials / exponentials.sum(axis=1, keepdims=True)
         self.best = self.logits.argmax(axis=1)
         self.weights = random.integers(1, 50, rows) / 7
         task = Classification(outputs="logits")

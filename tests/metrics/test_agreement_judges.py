@@ -104,7 +104,7 @@ def value(metric: Metric, label: Any, prediction: Any, weights: Array | None = N
     return metric.values(metric.state(rows, weights))[metric.headline]
 
 
-def test_spoiled_rows_are_predicted_as_a_class_of_their_own() -> None:
+def test_nonfinite_rows_are_predicted_as_a_class_of_their_own() -> None:
     label, prediction = [0, 1, 1, 2, 2, 0], [0, 1, -1, 2, -1, 1]
     assert value(Matthews(), label, prediction).value == pytest.approx(judge.matthews_corrcoef(label, prediction))
     assert value(CohenKappa(), label, prediction).value == pytest.approx(judge.cohen_kappa_score(label, prediction))
@@ -117,10 +117,10 @@ def test_spoiled_rows_are_predicted_as_a_class_of_their_own() -> None:
         assert value(kept, label, prediction, weights) == expected
     found = value(CohenKappa(distance="linear"), label, prediction)
     assert found.value is None
-    assert "2 rows are non-finite and stand at no distance" in str(found.note)
+    assert "2 rows are non-finite, at no distance from a label" in str(found.note)
 
 
-def test_undefined_is_said_and_never_zero() -> None:
+def test_undefined_is_named_and_never_zero() -> None:
     one = ([1, 1, 1], [1, 1, 1])
     for metric in (CohenKappa(), CohenKappa(distance="linear"), CohenKappa(distance="quadratic")):
         assert value(metric, *one) == Value(None, note="undefined: labels and predictions are all one class")

@@ -193,7 +193,7 @@ def test_what_a_number_is_out_of() -> None:
     assert (halves.numerator, halves.denominator) == (0.5, 1.0)
 
 
-def test_undefined_is_said_and_never_zero() -> None:
+def test_undefined_is_named_and_never_zero() -> None:
     rows = {"label": np.array([1, 1]), "prediction": np.array([-1, -1], np.int32)}
     expected: list[tuple[Ratio, str]] = [
         (Precision(label=1), "undefined: class 1 has no predictions"),

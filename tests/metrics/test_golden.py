@@ -139,7 +139,7 @@ def test_nan_is_never_right() -> None:
     assert value(metric, rows) == 0.0
 
 
-def test_one_spoiled_row_leaves_a_mean_undefined_or_is_left_out() -> None:
+def test_one_nonfinite_row_leaves_a_mean_undefined_or_is_left_out() -> None:
     rows = reduced([[0.0, 0.0], [np.nan, 0.0]], [0, 0])
     assert value(CrossEntropy(), rows) is None
     assert value(CrossEntropy(nonfinite="skip"), rows) == float(np.float32(math.log(2)))

@@ -27,8 +27,8 @@ class Stream:
         logits = random.normal(size=(ROWS, CLASSES)) * random.choice([0.2, 3.0])
         logits[np.arange(ROWS), self.labels] += random.random(ROWS) * 2
         self.logits = logits.astype(np.float32)
-        terms = np.exp(self.logits.astype(np.float64))
-        self.shares = terms / terms.sum(axis=1, keepdims=True)
+        exponentials = np.exp(self.logits.astype(np.float64))
+        self.shares = exponentials / exponentials.sum(axis=1, keepdims=True)
         self.weights = random.integers(1, 50, ROWS) / 7
         task = Classification(outputs="logits")
         self.columns = {**task.reduce(self.logits, self.labels, frozenset(task.columns())), "label": self.labels}

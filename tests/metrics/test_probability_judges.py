@@ -80,7 +80,7 @@ def test_a_masked_class_makes_smoothed_labels_infinite_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("metric", [Brier(), SmoothedCrossEntropy()])
-def test_spoiled_rows_leave_it_undefined_or_are_left_out(metric: Brier | SmoothedCrossEntropy) -> None:
+def test_nonfinite_rows_leave_it_undefined_or_are_left_out(metric: Brier | SmoothedCrossEntropy) -> None:
     task = Classification(outputs="logits")
     rows = task.reduce(np.array([[0.0, 0.0], [np.nan, 0.0]]), np.array([0, 1]), frozenset(task.columns()))
     found = metric.values(metric.state(rows, None))[metric.headline]
@@ -101,7 +101,7 @@ def test_a_sure_row_has_a_brier_score_within_its_range() -> None:
     assert squares.max() <= 2.0
 
 
-def test_the_uniform_column_by_hand() -> None:
+def test_the_uniform_column_worked_out() -> None:
     wanted = frozenset({"uniform_nll"})
     logits = np.array([[0.0, np.log(3.0)], [1000.0, -1000.0]])
     found = Classification(outputs="logits").reduce(logits, np.array([0, 0]), wanted)["uniform_nll"]

@@ -54,7 +54,9 @@ def test_of_a_dict_of_outputs_the_one_of_the_declared_name_is_taken() -> None:
     held = LOGITS.hold(named, labels)
     assert held is not None
     assert np.array_equal(held, scores)
-    with pytest.raises(DataError, match=r"outputs 'features', 'logits'; .* takes the one named 'probabilities'"):
+    with pytest.raises(
+        DataError, match=r"expects an output named 'probabilities'; the model returned 'features', 'logits'"
+    ):
         SHARES.reduce(named, labels, wanted)
 
 
@@ -107,7 +109,7 @@ def test_the_margin_is_what_a_partition_gives(scores: Array) -> None:
 @pytest.mark.parametrize(
     ("scores", "margin"), [([3, 1, 3], 0), ([0, -np.inf], np.inf), ([0.5, 2, -np.inf], 1.5), ([np.nan, 1], np.nan)]
 )
-def test_margins_by_hand(scores: list[float], margin: float) -> None:
+def test_margins_worked_out(scores: list[float], margin: float) -> None:
     for made in (np.array([scores]), torch.tensor([scores]).bfloat16(), np.array([scores], ml_dtypes.bfloat16)):
         found = LOGITS.reduce(made, np.array([0]), frozenset({"margin"}))["margin"]
         assert found.dtype == np.float32
@@ -121,7 +123,7 @@ def test_the_margin_is_always_computed_and_changes_no_key(outputs: Any) -> None:
     assert spec_of(task) == {"name": "classification", "version": 1, "outputs": outputs}
 
 
-def test_probabilities_of_logits_by_hand() -> None:
+def test_probabilities_of_logits_worked_out() -> None:
     found = reduced([[0.0, math.log(3.0)]], [0])
     np.testing.assert_allclose(
         [found[n].item() for n in ("nll", "confidence", "squared_error")], [math.log(4), 0.75, 1.125], rtol=1e-7
@@ -134,7 +136,7 @@ def test_a_sure_and_right_row_keeps_its_small_loss() -> None:
     assert found["nll"].item() == pytest.approx(math.log1p(math.exp(-30.0)), rel=0, abs=3e-16)
 
 
-def test_many_small_terms_are_not_lost_beside_the_largest() -> None:
+def test_many_small_exponentials_are_not_lost_beside_the_largest() -> None:
     scores = np.full((1, 2001), -17.0, np.float32)
     scores[0, 0] = 0.0
     assert reduced(scores, [0])["nll"].item() == pytest.approx(math.log1p(2000 * math.exp(-17.0)), rel=1e-6, abs=0)
@@ -222,7 +224,7 @@ def test_wrong_labels_are_refused(labels: Array, words: str) -> None:
         (np.zeros((3, 4), object), "an array of object"),
         (np.zeros((3, 4), "V4"), r"an array of \|V4"),
         (np.zeros((3, 4), "M8[s]"), "an array of datetime64"),
-        ({"out": np.zeros((3, 4))}, r"the outputs 'out'; Classification\(outputs='logits'\) takes the one named"),
+        ({"out": np.zeros((3, 4))}, r"outputs='logits'\) expects an output named 'logits'; the model returned 'out'"),
         (None, "an array of object"),
         ((torch.zeros(3, 4), torch.zeros(3, 7)), "the model gave a tuple: let it return the scores alone"),
         (torch.zeros(3, 4, dtype=torch.bool), "an array of torch.bool"),

@@ -107,13 +107,13 @@ def _codes(groups: Array) -> tuple[Array, int]:
 
 
 class Runs:
-    """Notices a group that comes back after it ended; one object a pass.
+    """Refuses a group that comes back after it ended; one object a pass.
 
     It remembers every group with its last row: some 100 bytes a group.
     """
 
     def __init__(self, advice: str) -> None:
-        """Begin a pass; `advice` is what a message tells to do."""
+        """Begin a pass; `advice` ends the message."""
         self._advice = advice
         self._current: Any = None
         self._last: dict[Any, int] = {}

@@ -4,15 +4,16 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from milepost._internal.text import counted, listed
 from milepost.core.types import Array
 from milepost.data._slices_groups import Slices, as_groups, as_slices
 from milepost.errors import DataError, UsageError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Files that end so, in any case, are images; others are left out, and their number is told."""
+"""Files that end so, in any case, are images; others are left out, with a warning."""
 
 
-def listed(folder: str) -> tuple[dict[str, list[str]], list[str]]:
+def images_in(folder: str) -> tuple[dict[str, list[str]], list[str]]:
     """Return the images of each class, as sorted paths below the class's folder, and all other files."""
     found: dict[str, list[str]] = {}
     skipped: list[str] = []
@@ -70,9 +71,9 @@ def labels_of(
         labels = {name: place + offset for place, name in enumerate(names)}
     missing = sorted(set(found) - labels.keys())
     if missing:
-        listed = ", ".join(missing[:5])
         raise DataError(
-            f"{folder}: {len(missing)} sub-folders are none of the {len(labels)} declared classes: {listed}"
+            f"{folder}: {counted(len(missing), 'sub-folder')} not among the {len(labels)} declared classes: "
+            f"{listed(missing)}"
         )
     if min(labels.values()) < 0:
         raise UsageError(f"the smallest label is {min(labels.values())}; labels are 0 or more")

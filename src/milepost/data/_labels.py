@@ -12,7 +12,7 @@ from milepost.errors import DataError, UsageError
 
 
 class LabelOptions(TypedDict, total=False):
-    """What a source may be told of its labels."""
+    """What the user may declare of a source's labels."""
 
     label_map: Mapping[int, int | None]
     label_offset: int
@@ -125,7 +125,7 @@ def _first(wrong: Array, counted: Array | None) -> int | None:
 
 
 def labelling(options: LabelOptions) -> Labelling:
-    """Check what a source was told of its labels; a `UsageError` says what is none.
+    """Check what the user declared of labels; raises `UsageError`.
 
     >>> labelling({"label_map": {3: 0, 5: 1}, "label_offset": 1}).applied(np.array([5, 3, 5]), None)[0].tolist()
     [2, 1, 2]

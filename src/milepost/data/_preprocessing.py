@@ -44,11 +44,11 @@ def _check_side(field: str, side: Side) -> None:
 class Preset:
     """How an image becomes rows of numbers; every field is part of the data's fingerprint.
 
-    In this order: turned as its EXIF says (`exif`), converted to `mode`, resized (`resize`: length of the shorter side,
-    the longer one rounded down; or (height, width)), cropped about its centre (`crop`: a side, or (height, width); an
-    odd rest is halved and rounded to even). `values="raw"` keeps bytes (uint8); "unit" divides them by 255 (float32),
-    after which `mean` is taken away and the result divided by `std`, one number a channel. Resizing widens its filter
-    when it shrinks (antialias).
+    In this order: turned by its EXIF orientation (`exif`), converted to `mode`, resized (`resize`: length of the
+    shorter side, the longer one rounded down; or (height, width)), cropped about its centre (`crop`: a side, or
+    (height, width); an odd rest is halved and rounded to even). `values="raw"` keeps bytes (uint8); "unit" divides them
+    by 255 (float32), after which `mean` is subtracted and the result divided by `std`, one number a channel. Resizing
+    widens its filter when it shrinks (antialias).
 
     >>> replace(PRESETS["imagenet"], resize=342, crop=299).shape
     (3, 299, 299)
@@ -123,7 +123,7 @@ def preset_of(preset: str | Preset, changes: PresetOptions) -> Preset:
     unknown = sorted(changes.keys() - PresetOptions.__annotations__.keys())
     if unknown:
         raise UsageError(
-            f"no parameter is named {', '.join(unknown)}; there are: {', '.join(PresetOptions.__annotations__)}"
+            f"unknown parameter {', '.join(unknown)}; available: {', '.join(PresetOptions.__annotations__)}"
         )
     return replace(PRESETS[preset] if isinstance(preset, str) else preset, **changes)
 

@@ -24,11 +24,11 @@ class Extras(LabelOptions, total=False):
 
 
 def refuse_unknown(more: Mapping[str, Any], known: type, source: str) -> None:
-    """Raise a `UsageError` that lists what there is where a keyword is none of the source's."""
+    """Raise a `UsageError` for a keyword that the source does not know; it lists those that it knows."""
     unknown = sorted(more.keys() - known.__annotations__.keys())
     if unknown:
         raise UsageError(
-            f"{source} takes no {', '.join(unknown)}; expected {', '.join(known.__annotations__)} besides the others"
+            f"{source}: unknown parameter {', '.join(unknown)}; available: {', '.join(known.__annotations__)}"
         )
 
 
@@ -37,10 +37,10 @@ def slice_name(name: object) -> str:
 
     >>> slice_name("country=")
     Traceback (most recent call last):
-    milepost.errors.UsageError: a slice is named 'country='; expected a letter first, then letters, digits, _ . or -
+    milepost.errors.UsageError: the slice name 'country=' is invalid; expected a letter first, then letters, ...
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise UsageError(f"a slice is named {name!r}; expected a letter first, then letters, digits, _ . or -")
+        raise UsageError(f"the slice name {name!r} is invalid; expected a letter first, then letters, digits, _ . or -")
     return name
 
 

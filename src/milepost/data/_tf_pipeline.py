@@ -1,7 +1,7 @@
-"""What the transformations of a `tf.data.Dataset` say: whether it is batched, repeated, shuffled, or drops rows.
+"""What the transformations of a `tf.data.Dataset` show: whether it is batched, repeated, shuffled, or drops rows.
 
-TensorFlow keeps the chain in objects whose names are private but have been the same for years; a name that is not known
-here says nothing, and what is then not evident has to be declared.
+TensorFlow keeps the chain in objects whose names are private but have been the same for years; an unknown name
+shows nothing, and the user has to declare what does not show.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def kind(dataset: Any) -> str:
 def inputs(dataset: Any) -> list[Any]:
     """Return the data sets that one is made of."""
     if isinstance(dataset, tf.compat.v1.data.Dataset) and hasattr(dataset, "_dataset"):
-        return [dataset._dataset]  # noqa: SLF001 - TensorFlow 1's wrapper tells its inputs, but not itself
+        return [dataset._dataset]  # noqa: SLF001 - TensorFlow 1's wrapper has inputs, but hides itself
     found = getattr(dataset, "_inputs", None)
     return list(found()) if callable(found) else []
 
@@ -77,14 +77,14 @@ def refuse_shuffled(dataset: Any) -> None:
             if again or seeds == (0, 0):
                 when = "pass" if again else "process"
                 raise UnstableData(
-                    f"the tf.data.Dataset is shuffled anew in every {when} (shuffle()), so that its rows cannot be "
-                    "told apart from one checkpoint to the next; leave shuffle() out of the data for evaluation, or "
+                    f"the tf.data.Dataset is shuffled again in every {when} (shuffle()), so that checkpoints cannot "
+                    "be compared row by row; leave shuffle() out of the data for evaluation, or "
                     "give it a seed and reshuffle_each_iteration=False"
                 )
         if getattr(found, "_deterministic", None) in {"false", False}:
             raise UnstableData(
                 f"the order of the tf.data.Dataset is left to chance ({kind(found)} with deterministic=False); "
-                "say deterministic=True, or leave it out"
+                "set deterministic=True, or leave it out"
             )
 
 
@@ -104,14 +104,14 @@ def kept_whole(dataset: Any) -> tuple[Any, str | None]:
     lost = None if rows is None or size is None else rows % size
     if lost == 0:
         return dataset, None
-    said = f"up to {'the batch size' if size is None else size} - 1" if lost is None else str(lost)
-    what = f"the last rows ({said}{'' if rows is None else f' of {rows}'})"
+    lost_rows = f"up to {'the batch size' if size is None else size} - 1" if lost is None else str(lost)
+    what = f"the last rows ({lost_rows}{'' if rows is None else f' of {rows}'})"
     plain = kind(batches) in {"BatchDataset", "ParallelBatchDataset"} and size is not None
     if plain and _handed_on(dataset, batches):
         return before.batch(size), f"drop_remainder=True is not used: {what} are evaluated too"
     raise UsageError(
         f"the tf.data.Dataset leaves out {what}, by drop_remainder=True in its batch(); every row is to be evaluated: "
-        "say drop_remainder=False"
+        "set drop_remainder=False"
     )
 
 

@@ -34,7 +34,7 @@ class Names:
                 f"{_shown(found)}"
             )
         if isinstance(found, tuple | list) and len(found) in {2, 3}:
-            # Collating text gives a tuple; as a list it is one column, and the check of dtypes says what is wrong.
+            # Collating text gives a tuple; as a list it is one column, and the check of dtypes names what is wrong.
             labels: Any = list(found[1]) if isinstance(found[1], tuple) else found[1]
             return Batch(found[0], labels, found[2] if len(found) == 3 else None)  # noqa: PLR2004 - with weights
         raise DataError(f"{where}: expected (inputs, label), (inputs, label, weight) or a dict; found {_shown(found)}")
@@ -42,14 +42,12 @@ class Names:
     def _entries(self, found: Mapping[str, Any], where: str) -> Batch:
         keys = sorted(map(str, found))
         if self.inputs is None or self.label is None:
-            raise DataError(
-                f"{where}: items are dicts with {keys}; say which is what: inputs=name or names, label=name"
-            )
+            raise DataError(f"{where}: items are dicts with {keys}; name the entries: inputs=name or names, label=name")
         single = isinstance(self.inputs, str)
         names = [self.inputs] if isinstance(self.inputs, str) else list(self.inputs)
         for name in (*names, self.label, self.weights, self.ids, self.groups, self.mask, *self.slices):
             if name is not None and name not in found:
-                raise DataError(f"{where}: no entry is named {name!r}; there are {keys}")
+                raise DataError(f"{where}: unknown entry {name!r}; available: {', '.join(keys)}")
         inputs = found[names[0]] if single else {name: found[name] for name in names}
         others = (self.weights, self.mask, self.ids, self.groups)
         weights, mask, ids, groups = (None if name is None else found[name] for name in others)
@@ -92,7 +90,7 @@ class Given:
 
 
 def given(slices: object, groups: object) -> Given:
-    """Tell names of entries from values."""
+    """Separate names of entries from values."""
     values, entries = None, tuple[str, ...]()
     if isinstance(slices, Mapping):
         values = as_slices(slices)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from milepost._internal.text import listed
 from milepost.errors import DataError, MilepostError, MissingExtra, UsageError
 
 try:
@@ -90,7 +91,7 @@ class Items:
                 shut_down(found)
 
     def _taken(self) -> "_KeptLoader":
-        """Take the loader that is kept, or make another where there is none or a pass has it."""
+        """Take the idle loader, or make another."""
         with self._lock:
             kept, self._kept = self._kept, None
         return kept or _KeptLoader(self._dataset, self._collate, self._loader)
@@ -102,20 +103,20 @@ class Items:
 
     def _blame(self, rows: list[int], error: Exception) -> DataError:
         """Return an error that names the item at fault, which is looked for among the rows."""
-        said = _said(error)
+        cause, places = _cause(error), listed(list(map(str, rows)))
         # What the data set or collate function raised in a worker arrives with these words; the rest is the workers'.
         if self._workers and _FROM_WORKER not in str(error):
             return DataError(
-                f"a worker process of the DataLoader died or hung at rows {_listed(rows)} of the {self.named}: {said}; "
+                f"a worker process of the DataLoader died or hung at rows {places} of the {self.named}: {cause}; "
                 "is memory, or shared memory, full? num_workers=0 shows what the data set itself does"
             )
         for row in rows:
             try:
                 self._dataset[row]
             except Exception as own:  # noqa: BLE001 - whatever the user's data set raises
-                return DataError(f"item {row} of the {self.named} could not be read: {_said(own)}")
+                return DataError(f"item {row} of the {self.named} could not be read: {_cause(own)}")
         return DataError(
-            f"items {_listed(rows)} of the {self.named} do not go into one batch: {said}; every item needs "
+            f"items {places} of the {self.named} do not go into one batch: {cause}; every item needs "
             "inputs of one shape and dtype: resize or pad them in the transform, or in the collate function"
         )
 
@@ -153,7 +154,7 @@ def _started(kept: _KeptLoader, plan: Callable[[], Iterator[list[int]]], asked: 
         return kept.start(plan, asked)
     except Exception as error:
         raise UsageError(
-            f"the DataLoader's workers cannot be started: {_said(error)}; with the start method spawn, data set and "
+            f"the DataLoader's workers cannot be started: {_cause(error)}; with the start method spawn, data set and "
             "collate function must be picklable (no lambda, no open file); num_workers=0 does without workers"
         ) from error
 
@@ -192,7 +193,7 @@ def _unwatched(found: Any) -> None:
 
 
 def settings(loader: Any) -> dict[str, Any]:
-    """Return what a DataLoader says of its workers."""
+    """Return a DataLoader's settings for its workers."""
     names = ("num_workers", "timeout", "worker_init_fn", "multiprocessing_context")
     kept = ("prefetch_factor", "persistent_workers") if loader.num_workers else ()
     return {name: getattr(loader, name) for name in (*names, *kept)}
@@ -211,13 +212,9 @@ def _own(found: Any) -> Any:
     return found
 
 
-def _said(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     """Return an error's type and last line: one from a worker holds its whole traceback."""
     lines = str(error).strip().splitlines()
     last = lines[-1] if lines else "no message"
     kind = type(error).__name__
     return last if last.startswith(kind) else f"{kind}: {last}"
-
-
-def _listed(rows: list[int]) -> str:
-    return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")  # noqa: PLR2004 - enough to find it

@@ -35,8 +35,8 @@ class Batches(OrderedSource):
     declared, or known once a pass went to the end; a pass that ends elsewhere is a `DataError`.
 
     A `Batch` may carry `slices` and `groups` (one value a row, as `Arrays` takes them); then all do. The rows of a
-    group stand together in the stream, else `DataError`. Where a version is declared, `groups=True` says that there
-    are groups, since nothing is read to find out. `label_map` (a row whose label maps to None is left out),
+    group stand together in the stream, else `DataError`. Where a version is declared, `groups=True` declares
+    the groups, since nothing is read to find out. `label_map` (a row whose label maps to None is left out),
     `label_offset` and `class_names` are as in `Arrays`.
 
     >>> stream = Batches(lambda: ((np.full((3, 2), i), [i, i, i]) for i in range(2)))
@@ -197,7 +197,7 @@ class Batches(OrderedSource):
         try:
             found = next(_cut(iter(pieces), _PROBE), None)
         except DataError as error:
-            # An empty pass is told apart by the caller; what else is wrong with the data is said as it is.
+            # The caller reports an empty pass; what else is wrong with the data is reported as it is.
             if str(error) in {_EMPTY, _EXHAUSTED}:
                 return None
             raise
@@ -207,13 +207,13 @@ class Batches(OrderedSource):
 
 
 _UNDECLARED = (
-    "carries groups, which batches before it did not, or a declared version does not tell: let every batch carry them, "
-    "and say so with Batches(..., groups=True)"
+    "carries groups, which batches before it did not, or which the declared version leaves open: let every batch carry "
+    "them, and declare them with Batches(..., groups=True)"
 )
 _UNGROUPED = "carries no groups, which were declared with groups=True, or carried by batches before it"
 _EMPTY = "the stream is empty: a pass over it gave no row with mask True and a weight above 0"
 _EXHAUSTED = (
-    "the stream gave rows once and none on the second call: the function must start anew each time; "
+    "the stream gave rows once and none on the second call: the function must start again each time; "
     "return a fresh iterator, not one that was used up"
 )
 

@@ -19,7 +19,7 @@ from milepost._internal.serialization import digest, spec_of
 from milepost.core.types import Array, Batch, Json
 from milepost.data._fingerprint import declared
 from milepost.data._grouped_order import assignment, count, ordered
-from milepost.data._image_folder import SUFFIXES, groups_of, labels_of, listed, named, slices_of
+from milepost.data._image_folder import SUFFIXES, groups_of, images_in, labels_of, named, slices_of
 from milepost.data._labels import Labelling
 from milepost.data._order import OrderName, check_range
 from milepost.data._ordered_source import IndexedSource
@@ -102,7 +102,7 @@ class Images(IndexedSource):
         changes = {name: value for name, value in more.items() if name not in {"slices", "groups"}}
         self.preset = preset_of(preset, cast(PresetOptions, changes))
         self._workers = _workers(workers)
-        found, skipped = listed(self._folder)
+        found, skipped = images_in(self._folder)
         labels = labels_of(list(found), classes, label_offset, self._folder)
         self._label_of = labels
         self._labelling = Labelling(names=named(labels))
@@ -217,7 +217,7 @@ class Images(IndexedSource):
         return pixels.transpose(2, 0, 1) if self.preset.layout == "NCHW" else pixels
 
     def _row_shape(self) -> tuple[int, ...]:
-        """Return what the preset says of a row's shape, or else the first file."""
+        """Return a row's shape: the preset's, or else that of the first file."""
         if self._shape is None:
             self._shape = self._pixels(0).shape
         return self._shape
@@ -265,9 +265,7 @@ def _checksum(path: str) -> tuple[int, int]:
 def _prepared(image: Image.Image, preset: Preset) -> Array:
     """Return pixels [height, width, channels] as uint8, of the declared mode and size."""
     if image.mode not in _EIGHT_BIT:
-        raise DataError(
-            f"has pixels of mode {image.mode}; expected 8 bits a channel: convert it, and say how it scales"
-        )
+        raise DataError(f"has pixels of mode {image.mode}; expected 8 bits a channel: convert its files first")
     turned = ImageOps.exif_transpose(image) if preset.exif else image
     sized = _cropped(_resized(_converted(turned, preset.mode), preset), preset)
     pixels = np.asarray(sized)
@@ -310,7 +308,7 @@ def _cropped(image: Image.Image, preset: Preset) -> Image.Image:
 
 
 def _fill(out: Array, pixels: Array, preset: Preset) -> None:
-    """Write pixels into a row of the batch, scaled as the preset says, in float32 step by step as torchvision does."""
+    """Write pixels into a row of the batch, scaled by the preset, in float32 step by step as torchvision does."""
     if preset.values == "raw":
         out[...] = pixels
         return

@@ -50,15 +50,16 @@ class TFDataset(OrderedSource):
     inputs, text for ids, slices and groups.  `label_map`, `label_offset` and `class_names` are as in `Arrays`.
 
     Whether elements are rows or batches is seen from a `batch()` in the chain, or from scalar labels; where neither
-    tells, `batched` has to.  What repeats, never ends or is shuffled anew is refused.  `drop_remainder=True` in its
-    `batch()` is undone where that can be, with a note, and else refused with the number of rows lost.
+    shows it, `batched` declares it.  What repeats, never ends or is shuffled in every pass is refused.
+    `drop_remainder=True` in its `batch()` is undone where possible, with a note, and else refused with the number of
+    rows lost.
 
     A pass reads from the start; the stream's own batches are cut again at multiples of the evaluation's.  64 rows are
     read twice, and unequal ones are `UnstableData`, whether or not `version="mnist-test@1"` declares what the data is.
     `size` is known where TensorFlow knows it, else after a pass.  The fingerprint is that of `Batches`.
 
     Raises `UsageError` for what cannot be evaluated, `DataError` for elements that do not fit and for what TensorFlow
-    says while it reads.
+    reports while it reads.
 
     >>> rows = tf.data.Dataset.from_tensor_slices(([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], [7, 8, 9]))
     >>> source = TFDataset(rows)
@@ -220,8 +221,8 @@ def _is_batched(dataset: Any, names: Names, *, declared: bool | None) -> bool:
     if declared is not None or made:
         return made if declared is None else declared
     raise UsageError(
-        f"whether the elements of the tf.data.Dataset are batches or single rows does not show (labels of shape "
-        f"{None if spec is None else spec.shape}, no batch() at the end of its chain); say batched=True or "
+        f"whether the elements of the tf.data.Dataset are batches or single rows does not show (its labels of shape "
+        f"{None if spec is None else spec.shape}, no batch() at the end of its chain); set batched=True or "
         "batched=False"
     )
 
@@ -309,7 +310,7 @@ def _bytes(array: Array, where: str) -> Array:
 
 
 def _texts(batch: Batch, where: str) -> Batch:
-    """Decode what tells rows apart: ids, slices and groups are text."""
+    """Decode ids, slices and groups, which are text."""
     slices = None if batch.slices is None else {name: _text(item, where) for name, item in batch.slices.items()}
     return Batch(
         batch.inputs,

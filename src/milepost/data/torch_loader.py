@@ -62,14 +62,14 @@ class TorchLoader(OrderedSource):
     """A PyTorch `DataLoader` or data set, with random access where it has a length and is read by index.
 
     Items are (inputs, label), (inputs, label, weight), or dicts, for which `inputs` (a name, or names for a model with
-    several inputs) and `label`, and where there are any `weights` and `ids`, say which entries are what. Labels are
+    several inputs) and `label`, and where there are any `weights` and `ids`, name the entries. Labels are
     integers. Weights are above 0: leave out rows with `torch.utils.data.Subset`. Tensors are handed on as NumPy arrays
     of the same memory and dtype, which `TorchModel` turns back without a copy.
 
     A map-style DataLoader's data set, collate function and workers (`num_workers`, `prefetch_factor`,
-    `worker_init_fn`, `persistent_workers`, ...) are used; its sampler and `drop_last` are not, and a warning says so
-    once. A sampler that picks another number of items than the data set has is refused. A data set by itself is read
-    in this process with the default collate function. `order` is "seeded" (default), "natural" or
+    `worker_init_fn`, `persistent_workers`, ...) are used; its sampler and `drop_last` are not, and a warning names
+    them once. A sampler that picks another number of items than the data set has is refused. A data set by itself is
+    read in this process with the default collate function. `order` is "seeded" (default), "natural" or
     "declared-shuffled".
 
     An `IterableDataset`, or its DataLoader, is a stream in natural order, as `Batches` is.
@@ -277,7 +277,7 @@ def _ordered(name: str, size: int, seed: int, extras: Given) -> Order:
 
 
 def _opened(loader: Any, size: int, order: str) -> tuple[str, ...]:
-    """Return what there is to say of a loader's sampler; refuse one that picks other items than the data set's."""
+    """Return a note on what is not used of a loader; refuse one that picks other items than the data set's."""
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
     kind = type(sampler).__name__
     # A distributed sampler picks this process's share, and is no choice of data.

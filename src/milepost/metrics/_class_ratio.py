@@ -15,16 +15,16 @@ from milepost.metrics._validation import check_choice, check_class, check_count
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRatio(ABC):
-    """What its kinds share: which classes count, and what a class counts whose own ratio is undefined.
+    """A ratio of one class against the others (precision, recall, ...), of one class or averaged over classes.
 
-    Every kind has these settings, and a table of all classes in any case.
+    All kinds have these settings, and a table of every class.
 
     - `average="macro"` is the plain mean over `classes`: "present" (some row has the label), "seen" (label or
       prediction; scikit-learn's default), or an integer C: all of 0 to C-1, present or not.  "weighted" weighs each
-      class by its rows.  "micro" adds tops and bottoms of all classes before it divides.
-    - `undefined` says what a class counts whose bottom is 0 (such as the precision of a class that no row is predicted
-      as): "zero" counts it as 0, "skip" leaves it out (scikit-learn's `zero_division` 0 and nan).
-    - `label=c` is the ratio of class c alone; undefined where its bottom is 0.
+      class by its rows.  "micro" adds up numerators and denominators of all classes before it divides.
+    - `undefined` decides about a class whose denominator is 0 (such as the precision of a class that is never
+      predicted): "zero" counts it as 0, "skip" leaves it out (scikit-learn's `zero_division` 0 and nan).
+    - `label=c` is the ratio of class c alone; undefined where its denominator is 0.
 
     A non-finite row is predicted as no class: it counts against its label, and for no other.
     """
@@ -44,7 +44,7 @@ class ClassRatio(ABC):
         {"average": "micro", "classes": 9},
         {"label": 2},
     )
-    _bottom: ClassVar[str] = ""  # what a class lacks whose bottom is 0
+    _counted: ClassVar[str] = ""  # what the denominator counts
     _usual: ClassVar[str] = "zero"  # the default of `undefined`, which the name leaves out
 
     def __post_init__(self) -> None:
@@ -81,11 +81,11 @@ class ClassRatio(ABC):
         return self.name
 
     @abstractmethod
-    def _terms(self, rows: Rows) -> tuple[Array, Array]:
-        """Return the top and the bottom of each class."""
+    def _fractions(self, rows: Rows) -> tuple[Array, Array]:
+        """Return the numerator and the denominator of each class."""
 
     def _is_share(self) -> bool:
-        """Tell whether top and bottom count rows, each of them once: then the value is a proportion of them."""
+        """Return whether both count rows, each of them once: then the value is a proportion."""
         return True
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:
@@ -104,7 +104,7 @@ class ClassRatio(ABC):
         rows = self._rows(state)
         if not rows.total:
             return {self.headline: Value(None, note="undefined: no rows")}
-        tops, bottoms = self._terms(rows)
+        tops, bottoms = self._fractions(rows)
         if self.label is not None:
             return {self.headline: self._one(tops[self.label], bottoms[self.label], f"class {self.label} has", rows)}
         if self.average == "micro":
@@ -115,7 +115,7 @@ class ClassRatio(ABC):
     def tables(self, state: Tally) -> dict[str, Array]:
         """Return the ratio by class under its short name (NaN where undefined), `support`, `predicted`, `right`."""
         rows = self._rows(state)
-        return {self._short(): ratios(*self._terms(rows)), **rows.tables()}
+        return {self._short(): ratios(*self._fractions(rows)), **rows.tables()}
 
     def _rows(self, state: Tally) -> Rows:
         least = self.classes if isinstance(self.classes, int) else 0
@@ -123,7 +123,7 @@ class ClassRatio(ABC):
 
     def _one(self, top: int, bottom: int, what: str, rows: Rows) -> Value:
         if not bottom:
-            return Value(None, note=f"undefined: {what} no {self._bottom}")
+            return Value(None, note=f"undefined: {what} no {self._counted}")
         if not self._is_share():
             return Value(top / bottom)
         numbers = plain(np.array([top, bottom], object), weighted=rows.weighted).tolist()
@@ -135,12 +135,12 @@ class ClassRatio(ABC):
         used = chosen & (bottoms != 0)
         over = used if self.undefined == "skip" else chosen
         if not over.any():
-            return Value(None, note=f"undefined: no class has {self._bottom}")
+            return Value(None, note=f"undefined: no class has {self._counted}")
         top, bottom = sum_of_ratios((tops * shares)[used], bottoms[used])
         value = top / (bottom * int(shares[over].sum()))
         lost = int(np.count_nonzero(chosen)) - int(np.count_nonzero(used))
         notes = [f"over {np.count_nonzero(over)} of {len(tops)} classes"] * (not over.all())
-        notes += [f"{lost} without {self._bottom} count as 0"] * (lost > 0 and self.undefined == "zero")
+        notes += [f"{lost} without {self._counted} count as 0"] * (lost > 0 and self.undefined == "zero")
         return Value(value, note="; ".join(notes) or None)
 
     def _chosen(self, rows: Rows) -> Array:

@@ -41,10 +41,10 @@ def summed(values: Array, finite: Array, weights: Array | None) -> Tally:
 _UNLIKELY = "rows give their label no probability"
 
 
-def mean(state: Tally, skip: bool, why: str = _UNLIKELY) -> Value:  # noqa: FBT001 - the metric's own field, handed on
+def mean(state: Tally, skip: bool, why: str = _UNLIKELY) -> Value:  # noqa: FBT001 - the metric's own field
     """Return the mean; undefined without rows, and where rows are non-finite unless these are skipped.
 
-    `why` goes on from a number of rows, and says why these make the mean infinite.
+    `why` follows a number of rows in the note: why these make the mean infinite.
     """
     n, nonfinite = state.count("n"), state.count("nonfinite")
     if n == 0:

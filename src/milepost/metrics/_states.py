@@ -100,7 +100,7 @@ class ExactSums:
         )
 
     def value(self, cell: tuple[int, ...] = ()) -> float:
-        """Return one sum, correctly rounded; NaN or an infinity where the addends say so."""
+        """Return one sum, correctly rounded; NaN or an infinity where an addend is one."""
         return self.ratio(1, cell)
 
     def ratio(self, divisor: "int | ExactSums", cell: tuple[int, ...] = ()) -> float:
@@ -254,7 +254,7 @@ class Tally:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Restore; a ValueError says what is wrong with foreign bytes."""
+        """Restore; a ValueError names what is wrong with foreign bytes."""
         line, _, body = data.partition(b"\n")
         head = json.loads(line)
         if head.get("version") != 1:
@@ -290,7 +290,7 @@ _READERS: dict[str, Callable[[bytes], Any]] = {"tally": Tally.from_bytes}
 
 
 def from_bytes(data: bytes) -> Any:
-    """Restore a state of any kind from its bytes; a ValueError says what is wrong with foreign bytes.
+    """Restore a state of any kind from its bytes; a ValueError names what is wrong with foreign bytes.
 
     >>> from_bytes(Tally({"n": np.int64(2)}).to_bytes()).count("n")
     2

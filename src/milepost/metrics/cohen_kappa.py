@@ -70,20 +70,18 @@ class CohenKappa:
             lost = f"all {nonfinite} rows are non-finite" if nonfinite else "no rows"
             return {self.headline: Value(None, note=f"undefined: {lost}")}
         if nonfinite and self.nonfinite != "skip" and self.distance != "equal":
-            note = (
-                f'undefined: {nonfinite} rows are non-finite and stand at no distance; nonfinite="skip" leaves them out'
-            )
-            return {self.headline: Value(None, note=note)}
-        found, chance = self._found(rows, exact(state, "apart").astype(object)), self._chance(rows)
+            lost = f"{nonfinite} rows are non-finite, at no distance from a label"
+            return {self.headline: Value(None, note=f'undefined: {lost}; nonfinite="skip" leaves them out')}
+        observed, chance = self._observed(rows, exact(state, "apart").astype(object)), self._chance(rows)
         if not chance:
             return {self.headline: Value(None, note="undefined: labels and predictions are all one class")}
-        return {self.headline: Value((chance - rows.total * found) / chance)}
+        return {self.headline: Value((chance - rows.total * observed) / chance)}
 
     def tables(self, state: Tally) -> dict[str, Array]:
         """Return `support`, `predicted` and `right` by class."""
         return Rows.of(state).tables()
 
-    def _found(self, rows: Rows, apart: Array) -> int:
+    def _observed(self, rows: Rows, apart: Array) -> int:
         """Return the sum of the rows' disagreements."""
         if self.distance == "equal":
             return rows.total - int(rows.right.sum())

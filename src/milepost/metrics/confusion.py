@@ -1,4 +1,4 @@
-"""The confusion matrix and what it says of each class."""
+"""The confusion matrix: rows by label and prediction, and the recall and precision of each class."""
 
 from dataclasses import dataclass
 from itertools import pairwise

@@ -15,8 +15,8 @@ class FBeta(ClassRatio):
     """Weighted harmonic mean of precision and recall, for one class (`label`), or averaged over classes.
 
     With `beta` = b it is (1 + b^2) right / (b^2 rows of the class + rows predicted as it): recall counts b times as
-    much as precision (van Rijsbergen 1979).  A class without rows and predictions has none: `undefined` says what it
-    counts.  `average` is "macro" (the mean of the classes' F, over `classes`: "present", "seen", or their number),
+    much as precision (van Rijsbergen 1979).  A class without rows and predictions has none: `undefined` decides how
+    it counts.  `average` is "macro" (the mean of the classes' F, over `classes`: "present", "seen", or their number),
     "weighted" by rows, or "micro".
 
     >>> import numpy as np
@@ -33,7 +33,7 @@ class FBeta(ClassRatio):
     beta: float = 1.0
     name: ClassVar[str] = "f_beta"
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"beta": 0.5, "classes": 9}, {"beta": 2, "label": 2})
-    _bottom: ClassVar[str] = "rows or predictions"
+    _counted: ClassVar[str] = "rows or predictions"
 
     def __post_init__(self) -> None:
         """Refuse a beta that is no finite number above 0, and unknown choices."""
@@ -43,7 +43,7 @@ class FBeta(ClassRatio):
     def _short(self) -> str:
         return f"f{int(self.beta)}" if self.beta.is_integer() else f"f{self.beta!r}"
 
-    def _terms(self, rows: Rows) -> tuple[Array, Array]:
+    def _fractions(self, rows: Rows) -> tuple[Array, Array]:
         top, bottom = (Fraction(self.beta) ** 2).as_integer_ratio()
         return (top + bottom) * rows.right, top * rows.support + bottom * rows.predicted
 

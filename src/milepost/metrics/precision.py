@@ -12,8 +12,8 @@ from milepost.metrics._class_ratio import ClassRatio
 class Precision(ClassRatio):
     """Right rows of a class / rows predicted as it, for one class (`label`), or averaged over classes.
 
-    A class that no row is predicted as has no precision: `undefined` says what it counts in an average.  `average`
-    is "macro" (over `classes`: "present", "seen", or their number), "weighted" by rows, or "micro".  Micro precision is
+    A class that no row is predicted as has no precision: `undefined` decides how an average counts it.  `average` is
+    "macro" (over `classes`: "present", "seen", or their number), "weighted" by rows, or "micro".  Micro precision is
     accuracy over the rows that are not non-finite.
 
     >>> import numpy as np
@@ -28,7 +28,7 @@ class Precision(ClassRatio):
     """
 
     name: ClassVar[str] = "precision"
-    _bottom: ClassVar[str] = "predictions"
+    _counted: ClassVar[str] = "predictions"
 
-    def _terms(self, rows: Rows) -> tuple[Array, Array]:
+    def _fractions(self, rows: Rows) -> tuple[Array, Array]:
         return rows.right, rows.predicted

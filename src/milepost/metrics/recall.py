@@ -12,7 +12,7 @@ from milepost.metrics._class_ratio import ClassRatio
 class Recall(ClassRatio):
     """Right rows of a class / its rows (sensitivity), for one class (`label`), or averaged over classes.
 
-    A class without rows has no recall: `undefined` says what it counts where `classes` takes it in.  `average` is
+    A class without rows has no recall: `undefined` decides how `classes` that include it count it.  `average` is
     "macro" (over `classes`: "present", "seen", or their number), "weighted" by rows, or "micro"; the last two are
     accuracy.
 
@@ -28,7 +28,7 @@ class Recall(ClassRatio):
     """
 
     name: ClassVar[str] = "recall"
-    _bottom: ClassVar[str] = "rows"
+    _counted: ClassVar[str] = "rows"
 
-    def _terms(self, rows: Rows) -> tuple[Array, Array]:
+    def _fractions(self, rows: Rows) -> tuple[Array, Array]:
         return rows.right, rows.support

@@ -34,10 +34,10 @@ class Specificity(ClassRatio):
         {"classes": 9, "average": "micro"},
         {"label": 2},
     )
-    _bottom: ClassVar[str] = "rows of other classes"
+    _counted: ClassVar[str] = "rows of other classes"
     _usual: ClassVar[str] = "skip"
 
-    def _terms(self, rows: Rows) -> tuple[Array, Array]:
+    def _fractions(self, rows: Rows) -> tuple[Array, Array]:
         others = rows.total - rows.support
         return others - rows.predicted + rows.right, others
 

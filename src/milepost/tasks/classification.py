@@ -58,7 +58,7 @@ _COLUMNS = (
 class Classification:
     """Reduce scores [rows, classes] of any real dtype and integer labels [rows] to columns, one row an example.
 
-    `outputs` says what the scores are, once: "logits" (any real numbers, softmax gives probabilities), "probabilities"
+    `outputs` declares what the scores are: "logits" (any real numbers, softmax gives probabilities), "probabilities"
     (each row sums to 1), or "scores" (only their order counts).  A model may return a dict with an output of that name.
     Rank is exact in the scores' own dtype: it agrees with argmax, and a constant row ranks its label by class index.
     Probabilities are computed in float64 and kept as float32.
@@ -127,13 +127,13 @@ class Classification:
         return scores, random.integers(0, 7, rows)
 
     def _picked(self, outputs: Any) -> Any:
-        """Return the outputs that are meant, of a dict the one that is named as they are declared."""
+        """Return the declared outputs: of a dict, the entry of that name."""
         if not isinstance(outputs, Mapping):
             return outputs
         if self.outputs not in outputs:
             raise DataError(
-                f"the model gave the outputs {', '.join(map(repr, outputs))}; Classification(outputs={self.outputs!r}) "
-                f"takes the one named {self.outputs!r}: name it so, or let the model return the scores alone"
+                f"Classification(outputs={self.outputs!r}) expects an output named {self.outputs!r}; the model "
+                f"returned {', '.join(map(repr, outputs))}: rename one, or return the scores alone"
             )
         return outputs[self.outputs]
 
@@ -215,7 +215,7 @@ def _order_columns(xp: Any, scores: Any, labels: Any, best: Any) -> tuple[dict[s
         fine = xp.ones_like(best, dtype=xp.bool)
         finite = xp.astype(fine, xp.uint8)
     else:
-        # The largest score tells all: argmax stops at a NaN, +inf is the largest, and -inf only where all are.
+        # The largest score is enough: argmax stops at a NaN, +inf is the largest, and -inf only where all are.
         fine = xp.isfinite(xp.take_along_axis(scores, best[:, None], axis=1)[:, 0])
         masked = xp.min(scores, axis=1) == -xp.inf
         finite = xp.astype(fine, xp.uint8) * (1 + xp.astype(masked, xp.uint8))
@@ -237,24 +237,24 @@ def _margin(xp: Any, scores: Any, best: Any) -> Any:
 
 
 def _softmax(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:
-    """Probabilities of logits.  The largest term of the sum is 1 exactly; the rest is summed to 1e-16.
+    """Probabilities of logits.  The largest exponential is 1 exactly; the rest is summed to 1e-16.
 
-    Terms are computed in float32 for scores of at most that (a quarter of the time), and always summed in float64.
+    They are computed in float32 for scores of at most that (a quarter of the time), and always summed in float64.
     """
     wide = xp.astype(scores, _term_dtype(xp, scores.dtype), copy=False)
     top = xp.take_along_axis(wide, best, axis=1)
-    terms = wide - top
-    # Summed before they become exponentials: minus the mean log-probability, up to the logarithm of their sum.
-    below = xp.mean(xp.astype(terms, xp.float64), axis=1) if "uniform_nll" in wanted else None
-    terms = np.exp(terms, out=terms) if isinstance(terms, np.ndarray) else xp.exp(terms)  # saves a large array
-    rest = xp.sum(terms, axis=1, dtype=xp.float64) - 1.0
+    exps = wide - top
+    # Summed before they are exponentials: minus the mean log-probability, up to the logarithm of their sum.
+    below = xp.mean(xp.astype(exps, xp.float64), axis=1) if "uniform_nll" in wanted else None
+    exps = np.exp(exps, out=exps) if isinstance(exps, np.ndarray) else xp.exp(exps)  # saves a large array
+    rest = xp.sum(exps, axis=1, dtype=xp.float64) - 1.0
     own = xp.take_along_axis(wide, labels, axis=1)
     gap = (xp.astype(top, xp.float64) - xp.astype(own, xp.float64))[:, 0]
     columns = {"nll": gap + xp.log1p(rest), "confidence": 1.0 / (1.0 + rest)}
     if below is not None:
         columns["uniform_nll"] = xp.log1p(rest) - below
     if "squared_error" in wanted:
-        share = terms / (1.0 + rest)[:, None]
+        share = exps / (1.0 + rest)[:, None]
         columns["squared_error"] = _squared_error(xp, share, xp.exp(-columns["nll"]))
     return columns
 
@@ -279,7 +279,7 @@ def _declared(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[st
         row = int(xp.argmax(xp.astype(wrong, xp.uint8)))
         raise DataError(
             f"outputs are declared to be probabilities, but row {row} of a batch sums to {float(total[row]):.6g} with "
-            f'smallest {float(low[row]):.6g}; if the model gives logits, say Classification(outputs="logits")'
+            f'smallest {float(low[row]):.6g}; if the model gives logits, write Classification(outputs="logits")'
         )
     own = xp.take_along_axis(wide, labels, axis=1)[:, 0]
     columns = {"nll": -xp.log(own), "confidence": xp.take_along_axis(wide, best, axis=1)[:, 0]}

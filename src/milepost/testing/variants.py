@@ -8,7 +8,7 @@ def variants(cls: type[Any]) -> list[Any]:
     """Return instances of a metric or task: its defaults, every other choice of a `Literal` field, and its `examples`.
 
     A field without a default takes the first of its choices.  A class attribute `examples`, a tuple of keyword
-    arguments, adds the settings that a type cannot tell.
+    arguments, adds settings that no type shows.
 
     >>> from milepost.metrics.cross_entropy import CrossEntropy
     >>> variants(CrossEntropy)

@@ -28,6 +28,7 @@ class Identifier:
         self._spec = spec
         self._publish = publish
         self._again = again
+        self._runs: dict[str, str] = {}
         self._known: dict[str, dict[CheckpointFiles, list[CheckpointRecord]]] = {}
         self.place: Callable[[CheckpointFiles], CheckpointFiles] = lambda files: files
 
@@ -48,7 +49,8 @@ class Identifier:
 
     def _identify(self, files: CheckpointFiles) -> list[CheckpointRecord]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
-        run = self._store.run_of(os.path.dirname(files.path), note=self._publish)
+        folder = os.path.dirname(files.path)
+        run = self._runs.get(folder) or self._runs.setdefault(folder, self._store.run_of(folder, note=self._publish))
         if files.format is None and files.failure is not None:
             known = self._store.checkpoint(run, files.path, files.identity)
             if known is not None and not (known.failure and self._store.asked_again(known)):

@@ -199,6 +199,7 @@ class Driver:
                     shaken.append(item)
                 else:
                     self._failed(item, outcome)
+        self.items.passed()
         for item in alive.values():
             self.finish(self._renewed(item), new=True)
         # One of them brought the others down, or something else the process: each by itself, and the culprit is known.

@@ -72,6 +72,8 @@ class ItemLookup:
             for name, item in self.data.items()
         }
         self._repetitions: dict[tuple[str, str], int] = {}
+        self._slices: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._scored: dict[tuple[frozenset[RecordKey], tuple[str, ...], int], frozenset[tuple[str, int]]] = {}
 
     def item(
         self,
@@ -108,8 +110,15 @@ class ItemLookup:
         listed = self.data[data].described.get("slices")
         if listed is not None:
             return tuple(listed)
-        dataset = self._store.dataset(self.data[data].digest)
-        return tuple(name for name in dataset.slices() if not missing(dataset.slice(name).coverage(), stop))
+        if (data, stop) not in self._slices:
+            dataset = self._store.dataset(self.data[data].digest)
+            found = (name for name in dataset.slices() if not missing(dataset.slice(name).coverage(), stop))
+            self._slices[data, stop] = tuple(found)
+        return self._slices[data, stop]
+
+    def passed(self) -> None:
+        """Forget which slices there are: a pass over the data may have met more."""
+        self._slices.clear()
 
     def kept(self, state: EvaluationState) -> tuple[str, tuple[tuple[int, int], ...]]:
         """Return the column set of an evaluation that serves the metrics, and the rows that it covers."""
@@ -136,16 +145,23 @@ class ItemLookup:
         stop = self._wanted[data].stop(coverage)
         scored = frozenset[tuple[str, int]]()
         if state.records and not missing(coverage, stop):
-            rows, names, size = ((0, stop),), self.slices(data, stop), self._spec.batch_size
-            for metric in self._spec.metrics:
-                keys = [RecordKey(metric.digest, "exact", None, "all", rows)]
-                if metric.digest not in self._spec.folded:
-                    keys = [
-                        RecordKey(metric.digest, estimator, batch, name, rows)
-                        for estimator, batch in (("exact", None), ("batch_mean", size))
-                        for name in ("all", *names)
-                    ]
-                if state.records.issuperset(keys):
-                    scored |= {(metric.digest, stop)}
+            asked = state.records, self.slices(data, stop), stop  # the same for thousands of evaluations
+            if asked not in self._scored:
+                self._scored[asked] = frozenset(self._complete(*asked))
+            scored = self._scored[asked]
         failures = tuple(Failure(str(item["kind"]), str(item["message"])) for item in state.failures)
         return Stored(coverage, scored, failures, state.retry)
+
+    def _complete(self, records: frozenset[RecordKey], slices: tuple[str, ...], stop: int) -> Iterator[tuple[str, int]]:
+        """Yield the metrics all of whose records of rows [0, stop) are there."""
+        rows, size = ((0, stop),), self._spec.batch_size
+        for metric in self._spec.metrics:
+            keys = [RecordKey(metric.digest, "exact", None, "all", rows)]
+            if metric.digest not in self._spec.folded:
+                keys = [
+                    RecordKey(metric.digest, estimator, batch, name, rows)
+                    for estimator, batch in (("exact", None), ("batch_mean", size))
+                    for name in ("all", *slices)
+                ]
+            if records.issuperset(keys):
+                yield metric.digest, stop

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 from milepost._internal.atomic import disk_error, publish, readable, sync_folder
 from milepost.errors import StoreError
 
-_SAFE = re.compile(r"[A-Za-z0-9_+@=,.~-]+(/[A-Za-z0-9_+@=,.~-]+)*")
+_SAFE = re.compile(r"(?!\.)[A-Za-z0-9_+@=,.~-]+(/(?!\.)[A-Za-z0-9_+@=,.~-]+)*")
 _TRIES = 10
 _REMEMBERED = 4096
 
@@ -98,7 +98,7 @@ class FolderStorage:
                 return
 
     def _path(self, name: str) -> Path:
-        if not _SAFE.fullmatch(name) or any(part.startswith(".") for part in name.split("/")):
+        if not _SAFE.fullmatch(name):
             raise StoreError(f"{name!r} cannot be a name in a store: letters, digits and _+@=,.~- only, no leading dot")
         return self.root / name
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
-from milepost._internal.atomic import read_json
 from milepost._internal.serialization import digest, json_bytes
 from milepost.core.types import Identity, Json
 from milepost.errors import StoreError
+from milepost.store._leading import read_plain
 from milepost.store._storage import Storage
 
 
@@ -93,7 +93,7 @@ class CheckpointRecords:
     def _read(self, name: str) -> CheckpointRecord | None:
         try:
             path = self._storage.get(name)
-            plain = read_json(path)
+            plain = read_plain(str(path))
         except FileNotFoundError:
             return None
         try:

@@ -10,7 +10,7 @@ from milepost.store._leading import Leading
 from milepost.store._storage import Storage
 from milepost.store.failures import Failures
 from milepost.store.records import RecordKey
-from milepost.store.results import EvaluationResults, is_results
+from milepost.store.results import EvaluationResults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -76,14 +76,15 @@ class EvaluationFolder:
     def state(self) -> EvaluationState:
         """Return what is there in one read; it costs at most two opened files once the evaluation is finished."""
         names = self._storage.list(self.folder)
-        files = list(self.results.files()) if any(map(is_results, names)) else []
+        files = list(self.results.files(names))
+        spec = files[0].spec if files else self.spec() if names else None
         failures = tuple(self.failures.list()) if "failures" in names else ()
-        coverage = {name: tuple(self.parts(name).coverage()) for name in self._column_sets(names)}
+        coverage = {name: self._covered(name, names, spec) for name in self._column_sets(names)}
         return EvaluationState(
             key=self.key,
-            spec=files[0].spec if files else self.spec() if names else None,
+            spec=spec,
             coverage=coverage,
-            records=frozenset(key for file in files for key in file.keys()),  # noqa: SIM118 - no mapping
+            records=files[0].records if len(files) == 1 else frozenset().union(*(file.records for file in files)),
             failures=failures,
             retry=bool(failures) and "retries" in names and self.failures.requested(len(failures)),
         )
@@ -123,6 +124,17 @@ class EvaluationFolder:
         if not self._storage.list(f"{self.folder}/parts"):
             return 0
         return sum(self.parts(name).tidy() for name in self.column_sets())
+
+    def _covered(
+        self, column_set: str, names: "Sequence[str]", spec: "Mapping[str, Json] | None"
+    ) -> tuple[tuple[int, int], ...]:
+        """Return the rows that a column set covers; those of a whole one are known without opening it."""
+        whole = f"{_COLUMNS}{column_set}.npz"
+        if whole in names and spec is not None and "size" in spec:
+            with suppress(FileNotFoundError):
+                self._storage.get(f"{self.folder}/{whole}")
+                return ((0, int(spec["size"])),)
+        return tuple(self.parts(column_set).coverage())
 
     def _column_sets(self, names: "Sequence[str]") -> list[str]:
         whole = (name[len(_COLUMNS) : -len(".npz")] for name in names if name.startswith(_COLUMNS))

@@ -29,6 +29,7 @@ _SHARED = ("coverage", "size", "data", "status")
 _ABSENT = "null"
 _LONG = 40
 _ORDERS: dict[str, list[int]] = {}
+_KEYS: dict[str, frozenset[RecordKey]] = {}
 Made = tuple[dict[str, Json], Mapping[str, Array]]
 
 
@@ -103,12 +104,18 @@ class ResultsFile:
         found = next(self._metrics[index] for index, _, _, _, values in self._records if metric in values)
         return found["direction"], found["spec"]["name"]
 
-    def keys(self) -> Iterator[RecordKey]:
-        """Yield what the records are of."""
-        rows = tuple((int(start), int(stop)) for start, stop in self.header["coverage"])
-        digests = [digest(metric["spec"]) for metric in self._metrics]
-        for index, estimator, size, name, _ in self._records:
-            yield RecordKey(digests[index], estimator, size, name, rows)
+    @property
+    def records(self) -> frozenset[RecordKey]:
+        """What the records are of."""
+        shape = str([self.header["coverage"], self._metrics, self._records])  # thousands of files have the same one
+        if shape not in _KEYS:
+            rows = tuple((int(start), int(stop)) for start, stop in self.header["coverage"])
+            digests = [digest(metric["spec"]) for metric in self._metrics]
+            _KEYS[shape] = frozenset(
+                RecordKey(digests[index], estimator, size, name, rows)
+                for index, estimator, size, name, _ in self._records
+            )
+        return _KEYS[shape]
 
     def payloads(self) -> Iterator[dict[str, Json]]:
         """Yield the records, with nonfinite numbers as text (see `records.number`)."""
@@ -161,7 +168,7 @@ class EvaluationResults:
 
     def keys(self) -> set[RecordKey]:
         """Return what the records are of."""
-        return {key for file in self.files() for key in file.keys()}  # noqa: SIM118 - no mapping
+        return set().union(*(file.records for file in self.files()))
 
     def read(self) -> list[dict[str, Json]]:
         """Return every record once, in an order that does not depend on the files."""
@@ -178,7 +185,7 @@ class EvaluationResults:
 
         key = record_key(payload)
         for file in self.files():
-            if key in file.keys():  # noqa: SIM118 - no mapping
+            if key in file.records:
                 archive = _archive.Archive(file.path)
                 archive.verify()
                 start = f"{key.metric}/"
@@ -187,9 +194,9 @@ class EvaluationResults:
                     return {name.removeprefix(start): archive.read(name) for name in names}
         return {}
 
-    def files(self) -> Iterator[ResultsFile]:
-        """Yield the files of results, each opened."""
-        for name in self._storage.list(self._evaluation):
+    def files(self, names: Sequence[str] | None = None) -> Iterator[ResultsFile]:
+        """Yield the files of results, each opened; `names` are those in the evaluation's folder, where known."""
+        for name in self._storage.list(self._evaluation) if names is None else names:
             if is_results(name):
                 try:
                     yield ResultsFile(self._storage.get(f"{self._evaluation}/{name}"))

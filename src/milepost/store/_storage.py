@@ -48,6 +48,7 @@ class FolderStorage:
     def __init__(self, root: str | Path) -> None:
         """Use a folder that exists."""
         self.root = Path(root)
+        self._root = str(self.root)
         self._forced: set[Path] = set()
 
     def put(self, name: str, data: bytes | Callable[[BinaryIO], None], *, durable: bool = True) -> bool:
@@ -65,16 +66,16 @@ class FolderStorage:
 
     def get(self, name: str) -> Path:
         """Return the object's file; `FileNotFoundError` where it is absent, or claimed but never filled."""
-        path = self._path(name)
+        path = self._text(name)
         with readable(path):
-            size = path.stat().st_size
+            size = os.stat(path).st_size
         if not size:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        return path
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return Path(path)
 
     def list(self, folder: str) -> list[str]:
         """Return the names in a folder, sorted, temporary files aside."""
-        path = self._path(folder)
+        path = self._text(folder)
         try:
             with readable(path):
                 names = os.listdir(path)
@@ -98,9 +99,12 @@ class FolderStorage:
                 return
 
     def _path(self, name: str) -> Path:
+        return Path(self._text(name))
+
+    def _text(self, name: str) -> str:
         if not _SAFE.fullmatch(name):
             raise StoreError(f"{name!r} cannot be a name in a store: letters, digits and _+@=,.~- only, no leading dot")
-        return self.root / name
+        return f"{self._root}/{name}"
 
     def _make(self, folder: Path, *, durable: bool) -> None:
         """Make a folder below the root, and force its name to disk even where another process made it."""

@@ -62,7 +62,8 @@ def _class(path: str, node: ast.ClassDef) -> Iterator[str]:
     if length > CLASS_LINES:
         yield f"{where} has {length} lines, at most {CLASS_LINES}"
     members = {item.name for item in node.body if isinstance(item, Function)}
-    members |= {name.id for item in node.body if isinstance(item, ast.Assign) for name in _names(item)}
+    if not any("Enum" in ast.unparse(base) for base in node.bases):  # members of an enumeration are values
+        members |= {name.id for item in node.body if isinstance(item, ast.Assign) for name in _names(item)}
     public = sorted(name for name in members if not name.startswith("_"))
     if len(public) > MEMBERS and path.startswith("src/"):
         yield f"{where} has {len(public)} public members, at most {MEMBERS}: {', '.join(public)}"

@@ -16,7 +16,7 @@ from milepost.checkpoints.formats.keras_shards import KerasShards
 from milepost.checkpoints.reader import read_table
 from milepost.core.types import Array
 from milepost.errors import Corrupt, Torn
-from milepost.watch.snapshot import Inventory
+from milepost.watch.snapshot import Snapshot
 
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -76,9 +76,9 @@ def test_epochs_that_are_called_as_shards_are_checkpoints_without_an_index(tmp_p
     for epoch in (1, 2):
         (tmp_path / f"model_{epoch:05}.weights.h5").write_bytes(files.made(files.layers({"dense/0": W + epoch})))
     assert [one.format for one in find([str(tmp_path)])] == ["keras_h5", "keras_h5"]
-    assert len(Inventory([str(tmp_path)]).scan().new) == 2
+    assert len(Snapshot([str(tmp_path)]).scan().new) == 2
     index = shards(tmp_path, {"dense/0": W}, {"dense/1": W})
-    changes = Inventory([str(tmp_path)]).scan()
+    changes = Snapshot([str(tmp_path)]).scan()
     assert {os.path.basename(seen.path) for seen in changes.new} == {
         "big.weights.json", "model_00001.weights.h5", "model_00002.weights.h5",
     }  # fmt: skip

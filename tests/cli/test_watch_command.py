@@ -50,7 +50,7 @@ def test_json_reports_every_transition_and_the_end(evaluation: Path, tmp_path: P
         "claimed",
         "done",
     ]
-    assert events[-1] == {"event": "done", "evaluated": 2, "skipped": 0, "failed": 1, "vanished": 0, "thinned": 0}
+    assert events[-1] == {"event": "done", "evaluated": 2, "up_to_date": 0, "failed": 1, "vanished": 0, "skipped": 0}
     assert "DONE is there: what is left is evaluated" in ended.stderr
 
 
@@ -59,7 +59,7 @@ def test_without_json_it_says_what_was_done_and_what_is_the_matter(evaluation: P
     ended = command(*words(evaluation, "--max-steps", "1", "--order", "latest", "--engine", "inprocess"))
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
     assert "step 1 was reached: what is left is evaluated" in ended.stderr
-    assert "evaluated 1, skipped 0, failed 0, vanished 0, thinned 0; store" in ended.stderr
+    assert "evaluated 1, up to date 0, failed 0, vanished 0, skipped (--every) 0; store" in ended.stderr
 
 
 def test_ctrl_c_says_what_is_kept_and_exits_130(evaluation: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_ctrl_c_says_what_is_kept_and_exits_130(evaluation: Path, tmp_path: Path
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
     again = command(*words(evaluation, "--max-steps", "1", "--json"))
-    assert lines_of(again.stdout)[-1]["skipped"] == 1
+    assert lines_of(again.stdout)[-1]["up_to_date"] == 1
 
 
 def test_what_vanished_is_listed_by_failures(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from milepost.report.watch_progress import States, Watching
+from milepost.report.watch_progress import StateCounts, WatchTable
 
 
 def checkpoint(place: int, state: str, **more: object) -> dict[str, object]:
@@ -19,7 +19,7 @@ def drawn(*events: Mapping[str, object]) -> str:
     """What a terminal of 80 columns was given."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=80, height=20, color_system=None)
-    with Watching(console) as watching:
+    with WatchTable(console) as watching:
         for event in events:
             watching(event)
     return out.getvalue()
@@ -42,7 +42,7 @@ def test_names_do_not_steer_the_terminal() -> None:
     assert "\x07" not in screen
 
 
-def test_the_pace_is_told_while_something_is_evaluated() -> None:
+def test_the_pace_is_shown_while_something_is_evaluated() -> None:
     pace = {"event": "progress", "data": "test", "done": 256, "size": 512, "names": ["step-1"]}
     assert "256/512 rows" in drawn(checkpoint(1, "claimed"), pace)
     screen = drawn(checkpoint(1, "claimed"), pace, checkpoint(1, "done"))
@@ -50,7 +50,7 @@ def test_the_pace_is_told_while_something_is_evaluated() -> None:
 
 
 def test_what_ended_is_counted_and_what_goes_on_is_in_one_state() -> None:
-    states = States()
+    states = StateCounts()
     for place, state in ((1, "seen"), (1, "claimed"), (1, "done"), (2, "seen"), (2, "writing"), (3, "vanished")):
         states(checkpoint(place, state))
     assert states.counts() == {"writing": 1, "done": 1, "vanished": 1}

@@ -8,19 +8,19 @@ from typing import Any
 from tests._material import Told, evaluation_of, request_of, weights_of
 
 from milepost.store.store import Store
-from milepost.watch.stop_conditions import Ending
-from milepost.watch.watch import Terms, watch
+from milepost.watch.stop_conditions import StopConditions
+from milepost.watch.watch import WatchOptions, watch
 
-DONE = Ending(done=True)
-FAST = Terms(DONE, interval=0.05)
+DONE = StopConditions(done=True)
+FAST = WatchOptions(DONE, interval=0.05)
 ROWS = 300
 
 
-def go(folder: Path, *runs: Path, terms: Terms = FAST, **options: Any) -> Told:
+def go(folder: Path, *runs: Path, how: WatchOptions = FAST, **options: Any) -> Told:
     """Watch in this process, and return what was told."""
     told = Told()
     chosen = options.pop("evaluation", evaluation_of(ROWS))
-    watch(request_of(chosen, *runs, store=folder / "store", **options), terms, told.append)
+    watch(request_of(chosen, *runs, store=folder / "store", **options), how, told.append)
     return told
 
 

@@ -8,9 +8,9 @@ import pytest
 from tests._material import Told, checkpoints, evaluation_of, linear, request_of, weights_of
 
 from milepost.core.types import Array
-from milepost.watch import _retries
-from milepost.watch.stop_conditions import Ending
-from milepost.watch.watch import Terms, watch
+from milepost.watch import scheduler
+from milepost.watch.stop_conditions import StopConditions
+from milepost.watch.watch import WatchOptions, watch
 
 
 class Unlucky:
@@ -28,7 +28,7 @@ class Unlucky:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_retries, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(scheduler, "FIRST_SECONDS", 0.01)
 
 
 def watched(tmp_path: Path, times: int, end: str) -> Told:
@@ -38,12 +38,16 @@ def watched(tmp_path: Path, times: int, end: str) -> Told:
 
     def listen(event: dict[str, Any]) -> None:
         told.append(event)
-        assert event.get("attempts", 0) <= _retries.ATTEMPTS
+        assert event.get("attempts", 0) <= scheduler.ATTEMPTS
         if event["event"] == "checkpoint" and (event["name"], event["state"]) == ("step-2", end):
             (folder / "DONE").touch()
 
     evaluation = evaluation_of(rows=64, predict=Unlucky(2, times))
-    watch(request_of(evaluation, folder, store=tmp_path / "store"), Terms(Ending(done=True), interval=0.05), listen)
+    watch(
+        request_of(evaluation, folder, store=tmp_path / "store"),
+        WatchOptions(StopConditions(done=True), interval=0.05),
+        listen,
+    )
     return told
 
 
@@ -60,7 +64,7 @@ def test_what_passes_is_evaluated_in_the_end(tmp_path: Path) -> None:
 
 def test_what_does_not_pass_is_let_be(tmp_path: Path) -> None:
     told = watched(tmp_path, 1000, "failed")
-    assert states(told).count("claimed") == _retries.ATTEMPTS
+    assert states(told).count("claimed") == scheduler.ATTEMPTS
     assert states(told)[-1] == "failed"
     assert [item["attempts"] for item in told.of("failure")] == [1, 2, 3, 4]
     waits = [item["reason"] for item in told.of("checkpoint") if item["state"] == "complete" and item["reason"]]

@@ -1,4 +1,4 @@
-"""`failures --retry` reaches a watch that is running: what was wished for is tried once more, and nothing else."""
+"""`failures --retry` reaches a watch that is running: what was requested is tried once more, and nothing else."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from milepost.watch import retry_requests
 from milepost.watch.watch import watch
 
 
-def test_what_is_wished_for_is_tried_again_while_the_watch_runs(
+def test_what_is_requested_is_tried_again_while_the_watch_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(retry_requests, "EVERY_SECONDS", 0.0)
@@ -57,7 +57,7 @@ def test_what_is_wished_for_is_tried_again_while_the_watch_runs(
     assert "by a watch that is running" in capsys.readouterr().out
 
 
-def test_what_is_gone_or_was_not_wished_for_stays_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_gone_or_was_not_requested_stays_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry_requests, "EVERY_SECONDS", 0.0)
     run, store = tmp_path / "run", tmp_path / "store"
     run.mkdir()

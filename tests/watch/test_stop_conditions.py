@@ -1,14 +1,14 @@
-"""Endings: what a producer has said, or has stopped saying, by a clock that the test sets."""
+"""StopConditionss: what a producer has said, or has stopped saying, by a clock that the test sets."""
 
 import os
 from pathlib import Path
 
-from milepost.watch.stop_conditions import Ending, Producer
+from milepost.watch.stop_conditions import Producer, StopConditions
 
 
 def test_a_heartbeat_that_stands_still_ends_the_watch_and_one_that_never_was_does_not(tmp_path: Path) -> None:
     now = [0.0]
-    producer = Producer(str(tmp_path), Ending(heartbeat=60), lambda: now[0])
+    producer = Producer(str(tmp_path), StopConditions(heartbeat=60), lambda: now[0])
     now[0] = 1000.0
     assert producer.ended() is None  # no HEARTBEAT: this trainer has none
     beat = tmp_path / "HEARTBEAT"
@@ -29,14 +29,14 @@ def test_done_counts_only_where_it_was_asked_for_also_beside_a_file_that_was_nam
     (tmp_path / "DONE").touch()
     file = tmp_path / "last.npz"
     file.touch()
-    assert Producer(str(tmp_path), Ending()).ended() is None
-    assert Producer(str(tmp_path), Ending(done=True)).ended() == "DONE is there"
-    assert Producer(str(file), Ending(done=True)).ended() == "DONE is there"
+    assert Producer(str(tmp_path), StopConditions()).ended() is None
+    assert Producer(str(tmp_path), StopConditions(done=True)).ended() == "DONE is there"
+    assert Producer(str(file), StopConditions(done=True)).ended() == "DONE is there"
 
 
 def test_a_change_begins_the_idle_time_anew_and_steps_only_grow(tmp_path: Path) -> None:
     now = [0.0]
-    producer = Producer(str(tmp_path), Ending(idle=10, max_steps=100), lambda: now[0])
+    producer = Producer(str(tmp_path), StopConditions(idle=10, max_steps=100), lambda: now[0])
     now[0] = 9.0
     producer.changed()
     now[0] = 18.0

@@ -1,4 +1,4 @@
-"""The watch in this process: states, endings, order, thinning, pins, overwritten names, growing files, links.
+"""The watch in this process: states, stop conditions, order, `every`, pins, overwritten names, growing files, links.
 
 What happens to the folder happens in answer to what the watch tells, not after some time.
 """
@@ -14,8 +14,9 @@ from tests._material import Told, evaluation_of, request_of, save
 from tests.watch._watching import DONE, FAST, ROWS, counts, deleting, go, made, states, values
 
 from milepost.store.store import Store
-from milepost.watch.stop_conditions import Ending
-from milepost.watch.watch import Terms, watch
+from milepost.watch.scheduler import Order
+from milepost.watch.stop_conditions import StopConditions
+from milepost.watch.watch import WatchOptions, watch
 
 # ------------------------------------------------------------------------------------------------------------ endings
 
@@ -38,7 +39,7 @@ def test_everything_that_is_there_goes_through_the_states(tmp_path: Path) -> Non
     assert states(told, "log.txt") == []
     assert not (tmp_path / "store" / "pins").exists()
     again = go(tmp_path, run)
-    assert counts(again) == {"skipped": 3, "failed": 1}
+    assert counts(again) == {"up_to_date": 3, "failed": 1}
     assert again.of("record") == []
 
 
@@ -70,11 +71,11 @@ def test_a_step_ends_the_watch_and_what_is_left_is_evaluated_in_order(tmp_path: 
     for step in (100, 200, 300, 400, 500):
         save(run / f"step-{step}.npz", made(step))
 
-    def taken(order: str) -> list[int]:
-        terms = Terms(Ending(max_steps=500), order, interval=0.05)
+    def taken(order: Order) -> list[int]:
+        options = WatchOptions(StopConditions(max_steps=500), order, interval=0.05)
         told = Told()
         request = request_of(evaluation_of(ROWS), run, store=tmp_path / order, per_pass=1)
-        watch(request, terms, told.append)
+        watch(request, options, told.append)
         return [item["step"] for item in told.of("checkpoint") if item["state"] == "done"]
 
     assert taken("oldest") == [100, 200, 300, 400, 500]
@@ -82,20 +83,20 @@ def test_a_step_ends_the_watch_and_what_is_left_is_evaluated_in_order(tmp_path: 
     assert taken("bisect") == [500, 100, 300, 400, 200]
 
 
-def test_thinning_keeps_the_first_of_so_many_steps_also_after_a_restart(tmp_path: Path) -> None:
+def test_every_keeps_the_first_of_so_many_steps_also_after_a_restart(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    terms = Terms(DONE, every=100, interval=0.05)
+    options = WatchOptions(DONE, every=100, interval=0.05)
     for step in (10, 90, 130, 160):
         save(run / f"step-{step}.npz", made(step))
     save(run / "best.npz", made(0))
     (run / "DONE").touch()
-    assert counts(go(tmp_path, run, terms=terms)) == {"evaluated": 3, "thinned": 2}
+    assert counts(go(tmp_path, run, how=options)) == {"evaluated": 3, "skipped": 2}
     (run / "step-10.npz").unlink()
     save(run / "step-210.npz", made(210))
-    told = go(tmp_path, run, terms=terms)
-    assert counts(told) == {"evaluated": 1, "skipped": 2, "thinned": 2}
-    assert states(told, "step-90.npz") == ["seen", "complete", "thinned"]
+    told = go(tmp_path, run, how=options)
+    assert counts(told) == {"evaluated": 1, "up_to_date": 2, "skipped": 2}
+    assert states(told, "step-90.npz") == ["seen", "complete", "skipped"]
     assert sorted(values(tmp_path / "store")) == [10, 130, 210]
 
 
@@ -115,8 +116,8 @@ def test_a_file_that_grows_is_waited_for_and_one_that_stands_still_is_torn(tmp_p
         if event.get("state") == "writing" and event["step"] == 1 and not writer.is_alive():
             writer.start()
 
-    terms = Terms(DONE, interval=0.02)
-    watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), terms, listen)
+    options = WatchOptions(DONE, interval=0.02)
+    watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), options, listen)
     writer.join()
     assert counts(told) == {"evaluated": 1, "failed": 1}
     assert states(told, "step-1.npz") == ["seen", "writing", "complete", "claimed", "done"]
@@ -236,7 +237,7 @@ def test_links_that_lead_out_of_the_folder_are_rows_and_never_pinned_or_read(tmp
     (run / "DONE").touch()
     before = (other / "step-7.npz").stat().st_ctime_ns
     told = go(tmp_path, run)
-    assert counts(told) == {"evaluated": 1, "skipped": 1, "failed": 3, "vanished": 1}
+    assert counts(told) == {"evaluated": 1, "up_to_date": 1, "failed": 3, "vanished": 1}
     assert sorted(told.failures) == ["checkpoints", "step-2.npz", "step-3.npz", "step-4"]
     for name in ("checkpoints", "step-2.npz"):
         assert "outside of the folders that were named" in told.failures[name]
@@ -262,5 +263,5 @@ def test_a_renamed_temporary_file_is_one_checkpoint(tmp_path: Path) -> None:
             (run / "DONE").touch()
 
     watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
-    assert counts(told) == {"evaluated": 1, "skipped": 1}  # of the same content
+    assert counts(told) == {"evaluated": 1, "up_to_date": 1}  # of the same content
     assert states(told, "step-2.part")[:2] == ["seen", "writing"]

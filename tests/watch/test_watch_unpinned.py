@@ -67,11 +67,11 @@ def test_without_links_what_a_watch_that_died_had_seen_is_evaluated_or_has_vanis
     (run / "DONE").touch()
     told = Told()
     watch(request, FAST, told.append)
-    assert counts(told) == {"evaluated": 1, "skipped": 1, "vanished": 2}
+    assert counts(told) == {"evaluated": 1, "up_to_date": 1, "vanished": 2}
     assert sorted(told.failures) == ["step-3.npz", "step-4.npz"]
     assert told.failures["step-4.npz"].startswith("vanished: deleted while no watch was there before it could be")
     assert not (tmp_path / "store" / "pins").exists()
-    assert counts(go(tmp_path, run)) == {"skipped": 2}
+    assert counts(go(tmp_path, run)) == {"up_to_date": 2}
 
 
 @pytest.mark.parametrize("moment", ["progress", "record"])
@@ -90,5 +90,5 @@ def test_what_was_predicted_whole_by_a_watch_that_died_needs_no_checkpoint(momen
         watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
     (run / "step-1.npz").unlink()
     told = go(tmp_path, run)
-    assert counts(told) == {"skipped": 1}
+    assert counts(told) == {"up_to_date": 1}
     assert values(tmp_path / "store") == values(tmp_path / "other" / "store")

@@ -7,15 +7,17 @@ Exit codes: 0 all done, 3 some checkpoints failed or vanished before their turn,
 
 import argparse
 import sys
-from collections.abc import Mapping
-from typing import Any
+from contextlib import ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, positive, seconds
-from milepost.cli._output import JsonLines, json_lines
+from milepost.cli._output import json_lines
 from milepost.cli.run import request_of
-from milepost.registry import resolve
 from milepost.report.watch_progress import watching
+
+if TYPE_CHECKING:
+    from milepost.watch.watch import WatchOptions
 
 _PRINTED = frozenset({"record", "failure", "checkpoint", "done"})
 _HEARTBEAT = 600.0
@@ -58,57 +60,44 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def terms_of(args: argparse.Namespace) -> Any:
+def options_of(args: argparse.Namespace) -> "WatchOptions":
     """Turn parsed arguments into how to watch."""
+    from milepost.watch.stop_conditions import StopConditions  # noqa: PLC0415 - `--help` loads none of it
+    from milepost.watch.watch import WatchOptions  # noqa: PLC0415
+
     heartbeat = args.heartbeat_timeout or (_HEARTBEAT if args.until == "done" else None)
-    ending = resolve("milepost.watch.stop_conditions:Ending")(
-        args.until == "done", args.max_steps, args.idle, heartbeat
-    )
-    return resolve("milepost.watch.watch:Terms")(ending, args.order, args.every, args.torn_after, args.poll)
+    stop = StopConditions(args.until == "done", args.max_steps, args.idle, heartbeat)
+    return WatchOptions(stop, args.order, args.every, args.torn_after, args.poll)
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Watch, telling what happens."""
-    request, terms = request_of(args), terms_of(args)
-    seen = _Seen()
-    try:
-        if args.json:
-            with json_lines() as out:
-                watched = _watch(request, terms, seen, out)
-        else:
-            watched = _watch(request, terms, seen, None)
-            sys.stderr.write(f"{_counted(watched)}; store {args.store}\n")
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            f"\nmilepost: stopped; {seen.done} checkpoints were finished in this watch, and every finished part, and "
-            f"what is pinned until its turn, is kept in {args.store}; the same command goes on from there\n"
+    """Watch, and report what happens."""
+    from milepost.watch.watch import watch  # noqa: PLC0415
+
+    done = 0
+    with json_lines() if args.json else nullcontext() as out, ExitStack() as stack:
+        try:
+            show = stack.enter_context(watching(sys.stderr))
+
+            def listen(event: dict[str, Any]) -> None:
+                nonlocal done
+                done += event["event"] == "checkpoint" and event["state"] == "done"
+                show(event)
+                if out and event["event"] in _PRINTED:
+                    out.write(event)
+
+            summary = watch(request_of(args), options_of(args), listen)
+        except KeyboardInterrupt:
+            stack.close()
+            sys.stderr.write(
+                f"\nmilepost: stopped; {done} checkpoints were finished in this watch; every finished part, and what "
+                f"is pinned until its turn, is kept in {args.store}; the same command goes on from there\n"
+            )
+            return INTERRUPTED
+    if not args.json:
+        counts = (
+            f"evaluated {summary.evaluated:,}, up to date {summary.up_to_date:,}, failed {summary.failed:,}, "
+            f"vanished {summary.vanished:,}, skipped (--every) {summary.skipped:,}"
         )
-        return INTERRUPTED
-    return FAILED if watched.failed or watched.vanished else 0
-
-
-class _Seen:
-    """Counts what was finished."""
-
-    def __init__(self) -> None:
-        self.done = 0
-
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        self.done += event["event"] == "checkpoint" and event.get("state") == "done"
-
-
-def _watch(request: Any, terms: Any, seen: _Seen, out: JsonLines | None) -> Any:
-    with watching(sys.stderr) as told:
-
-        def listen(event: dict[str, Any]) -> None:
-            seen(event)
-            told(event)
-            if out and event["event"] in _PRINTED:
-                out.write(event)
-
-        return resolve("milepost.watch.watch:watch")(request, terms, listen)
-
-
-def _counted(watched: Any) -> str:
-    names = ("evaluated", "skipped", "failed", "vanished", "thinned")
-    return ", ".join(f"{name} {getattr(watched, name):,}" for name in names)
+        sys.stderr.write(f"{counts}; store {args.store}\n")
+    return FAILED if summary.failed or summary.vanished else 0

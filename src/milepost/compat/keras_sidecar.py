@@ -19,8 +19,8 @@ from milepost.core.types import CheckpointFiles, Failure
 from milepost.engines._process.confined_reader import ConfinedReader
 from milepost.errors import CheckpointError, Torn, UsageError
 from milepost.restore.matching import restore
-from milepost.watch.snapshot import Inventory
-from milepost.watch.stop_conditions import Ending, Producer
+from milepost.watch.snapshot import Snapshot
+from milepost.watch.stop_conditions import Producer, StopConditions
 
 _NUMBERED = re.compile(r"-(\d{1,18})$")
 _SUFFIXES = (".weights.h5", ".weights.json", ".index", ".keras", ".h5", ".npz", ".safetensors")
@@ -147,8 +147,8 @@ class _Arrivals:
         self._owner = owner
         self._reader = reader
         self._folder = os.path.abspath(owner.checkpoint_dir)
-        self._inventory = Inventory([self._folder])
-        self._producer = Producer(self._folder, Ending(done=True))
+        self._snapshot = Snapshot([self._folder])
+        self._producer = Producer(self._folder, StopConditions(done=True))
         self._handed: set[tuple[str, object]] = set()
         self._retried: dict[tuple[str, object], float] = {}
         self._present: list[CheckpointFiles] = []
@@ -185,7 +185,7 @@ class _Arrivals:
 
     def _look(self) -> None:
         waiting = [file for one in self._present if one.state == "writing" for file in (one.path, *one.paths)]
-        changes = self._inventory.scan(waiting)
+        changes = self._snapshot.scan(waiting)
         if (changes.new or changes.gone or waiting) and os.path.isdir(self._folder):
             found = self._reader.discover([self._folder])
             before = {(one.path, one.identity.content) for one in self._present}

@@ -16,7 +16,8 @@ from milepost.report.progress import Lines, Listener, headline, rate
 
 Event = Mapping[str, Any]
 
-STATES = ("seen", "writing", "complete", "claimed", "done", "failed", "vanished", "thinned")
+STATES = ("seen", "writing", "complete", "claimed", "elsewhere", "done", "failed", "vanished", "skipped")
+_ENDS = STATES[5:]
 _RECENT = 8
 _STYLES = {"failed": "red", "vanished": "yellow", "done": "green", "claimed": "bold"}
 
@@ -24,13 +25,13 @@ _STYLES = {"failed": "red", "vanished": "yellow", "done": "green", "claimed": "b
 def watching(stream: TextIO) -> Listener:
     """Return the live table for a terminal, plain lines for anything else."""
     console = Console(file=stream, highlight=False)
-    return Watching(console) if console.is_terminal else Lines(stream)
+    return WatchTable(console) if console.is_terminal else Lines(stream)
 
 
-class States:
-    """The present state of every sighting, by the events of a watch; those that ended are only counted.
+class StateCounts:
+    """The present state of every checkpoint, by the events of a watch; those that ended are only counted.
 
-    >>> states = States()
+    >>> states = StateCounts()
     >>> states({"event": "checkpoint", "path": "a", "state": "seen"})
     >>> states({"event": "checkpoint", "path": "a", "state": "done"})
     >>> states.counts()
@@ -48,7 +49,7 @@ class States:
         if event["event"] != "checkpoint":
             return
         path, state = str(event["path"]), str(event["state"])
-        if state in STATES[4:]:
+        if state in _ENDS:
             self._open.pop(path, None)
             self._ended[state] += 1
         else:
@@ -62,13 +63,13 @@ class States:
         return {state: every[state] for state in STATES if every[state]}
 
 
-class Watching:
+class WatchTable:
     """A terminal: counts by state, the latest checkpoints, and the pace; notes and failures stay above."""
 
     def __init__(self, console: Console) -> None:
         """Draw on a console."""
         self._console = console
-        self._states = States()
+        self._states = StateCounts()
         self._pace = ""
         self._drawn = Drawn(self._table(), console=console, transient=True, refresh_per_second=4)
 

@@ -116,6 +116,7 @@ class Driver:
         self.reporter.outcomes.pop(path, None)
         self.identifier.forget(path)
         self._first = {key: first for key, first in self._first.items() if first.path != path}
+        self._deferred = [item for item in self._deferred if item.checkpoint.path != path]
 
     def in_hand(self, item: Item) -> bool:
         """Tell whether somebody alive is evaluating an item."""

@@ -15,7 +15,7 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,22 +81,33 @@ class Pins:
             self._folder.rmdir()
 
     def hold(
-        self, wanted: Sequence[tuple[str, int, int]], parts: Mapping[str, Sequence[str]] = MappingProxyType({})
+        self, wanted: Sequence[tuple[str, int, int]], members: Mapping[str, Sequence[str]] = MappingProxyType({})
     ) -> list[Pin | None]:
         """Pin files, each given by path, device and inode, symbolic links followed; what is pinned already stays so.
 
-        `parts` are, by path, the other files of a checkpoint that has several: beside the path, or below it where it is
-        a folder (then device and inode are those of one of them); a part that comes late is pinned when asked again.
+        `members` are, by path, the other files of a checkpoint that has several: beside the path, or below it where it
+        is a folder (then device and inode are those of one of them); one that comes late is pinned when asked again.
         All are linked before any is noted, which takes longer.  None stands for a file that is gone or was replaced,
         or that this file system, or its owner's rights, do not allow to be linked.
         """
-        made = [self._link(*item, parts.get(item[0], ())) for item in wanted]
+        made = [self._link(*item, members.get(item[0], ())) for item in wanted]
         return [None if new is None else self._note(new, *item) for new, item in zip(made, wanted, strict=True)]
 
-    def _link(self, path: str, device: int, inode: int, parts: Sequence[str]) -> str | None:
+    def has(self, path: str, device: int, inode: int) -> bool:
+        """Tell whether this process has a file pinned."""
+        return self._pin(path, device, inode).holds
+
+    def of_others(self, path: str, device: int, inode: int, workers: Iterable[str]) -> Iterator[Pin]:
+        """Yield the pins of a file that these workers hold, as far as they are other processes."""
+        for owner in {Owner.parse(worker.rpartition("-")[0]) for worker in workers} - {None, Owner.me()}:
+            pin = self._pin(path, device, inode, owner)
+            if pin.holds:
+                yield pin
+
+    def _link(self, path: str, device: int, inode: int, members: Sequence[str]) -> str | None:
         """Link a file under a name that tells the maker of the pin; "" where its pin is there."""
         link = self._pin(path, device, inode).link
-        files = list(parts) if os.path.isdir(path) else [path, *parts]
+        files = list(members) if os.path.isdir(path) else [path, *members]
         if os.path.exists(link):
             with suppress(OSError):  # without it the checkpoint is seen to be incomplete
                 _link_all(files, os.path.dirname(path), os.path.dirname(link))
@@ -138,9 +149,9 @@ class Pins:
     def _fresh(self) -> Path:
         return self._folder / f"{_NEW}{Owner.me().text()}-{next(_numbers)}"
 
-    def _pin(self, path: str, device: int, inode: int) -> Pin:
-        mine = digest([path, device, inode, Owner.me().text()])
-        return Pin(path, str(self._folder / mine / os.path.basename(path)))
+    def _pin(self, path: str, device: int, inode: int, owner: Owner | None = None) -> Pin:
+        name = digest([path, device, inode, (owner or Owner.me()).text()])
+        return Pin(path, str(self._folder / name / os.path.basename(path)))
 
     def held(self) -> Iterator[Pin]:
         """Yield every whole pin but those of other processes that are alive."""

@@ -211,6 +211,10 @@ class Store:
 
         return Pins(self.path)
 
+    def workers(self) -> list[str]:
+        """Return the names of the workers that are alive, as far as this process can know."""
+        return [worker for worker in self.storage.list("workers") if not self._pulses.dead(worker)]
+
     def sweep(self) -> int:
         """Remove what the dead left: temporary files, leases, heartbeats, pins, parts under a seal; return how many."""
         removed = atomic.sweep(self.path) + leases.sweep(self.storage) + self.pins().sweep()

@@ -29,8 +29,14 @@ _OVERWRITTEN = 100
 _DEPTH = 64
 
 
+Content = tuple[int, int, int, int]
+"""A file's identity without its ctime."""
+
+Key = tuple[str, int, int]
+
+
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ScannedFile:
     """A file, or a folder that is one checkpoint, as the file system shows it."""
 
     path: str
@@ -38,33 +44,26 @@ class Seen:
     root: str
 
     @property
-    def content(self) -> tuple[int, int, int, int]:
+    def key(self) -> Key:
+        """What stays the same while the file is written: its path, and device and inode of what lies there."""
+        return self.path, self.identity.device, self.identity.inode
+
+    @property
+    def content(self) -> Content:
         """What changes where the content does."""
         return self.identity.content
 
 
-Content = tuple[int, int, int, int]
-"""A file's identity without its ctime: what changes where its content does."""
-
-Key = tuple[str, int, int]
-"""What tells sightings apart while they last: the path, and device and inode of the file behind it."""
-
-
-def key_of(seen: Seen) -> Key:
-    """Return the key of what was seen."""
-    return seen.path, seen.identity.device, seen.identity.inode
-
-
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What a scan found: files that are new or have new content, and those that are gone, as they were.
+class FolderChanges:
+    """What differs from the scan before: files that are new or have new content, and those that are gone, as they were.
 
-    Files that are parts of a checkpoint are in neither: `parts` are those of them that changed in any way.
+    `members` changed in any way: files of checkpoints that another file stands for.
     """
 
-    new: tuple[Seen, ...] = ()
-    gone: tuple[Seen, ...] = ()
-    parts: tuple[Seen, ...] = ()
+    new: tuple[ScannedFile, ...] = ()
+    gone: tuple[ScannedFile, ...] = ()
+    members: tuple[ScannedFile, ...] = ()
 
 
 @dataclass(slots=True)
@@ -79,17 +78,17 @@ class _Folder:
     folders: set[str] = field(default_factory=set)
 
 
-class Inventory:
+class Snapshot:
     """The files under some roots, which need not exist yet; a root with `*`, `?` or `[` is a pattern until then.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     inventory = Inventory([f"{folder}/run"])
+    ...     snapshot = Snapshot([f"{folder}/run"])
     ...     os.mkdir(f"{folder}/run")
     ...     _ = open(f"{folder}/run/step-1.npz", "wb").close()
-    ...     new = inventory.scan().new
+    ...     new = snapshot.scan().new
     ...     os.unlink(f"{folder}/run/step-1.npz")
-    ...     [os.path.basename(seen.path) for seen in (*new, *inventory.scan().gone)]
+    ...     [os.path.basename(file.path) for file in (*new, *snapshot.scan().gone)]
     ['step-1.npz', 'step-1.npz']
     """
 
@@ -102,52 +101,48 @@ class Inventory:
         self._clock = clock
         self._swept = -SWEEP_SECONDS
         self._folders: dict[str, _Folder] = {}
-        self._files: dict[str, Seen] = {}
+        self._files: dict[str, ScannedFile] = {}
         self._overwritten: dict[str, None] = {}
-        self._parts: dict[str, dict[str, None]] = {}
+        self._members: dict[str, dict[str, None]] = {}
         self._wholes: set[str] = set()
 
-    def scan(self, pending: Sequence[str] = (), *, full: bool = False) -> Changes:
+    def scan(self, pending: Sequence[str] = (), *, full: bool = False) -> FolderChanges:
         """Look once.  `pending` are paths to look at whatever their folder says; `full` looks at every file."""
         if full or self._clock() - self._swept >= SWEEP_SECONDS:
             self._swept = self._clock()
             pending = list(self._files)
             for folder in self._folders.values():
                 folder.trusted = 0
-        changed: dict[str, Seen | None] = {}
+        changed: dict[str, ScannedFile | None] = {}
         for root in self.present():
             self._root(root, changed)
         for path in list(self._folders):
             if path in self._folders:
                 self._relist(path, changed)
-        parts = [part for path in pending for part in self._parts.get(path, ())]
-        for path in (*pending, *parts, *self._overwritten):
+        members = [member for path in pending for member in self._members.get(path, ())]
+        for path in (*pending, *members, *self._overwritten):
             known = self._files.get(path)
             if known is not None and path not in changed:
                 self._look(path, known.root, changed)
         return self._apply(changed)
 
-    def file(self, path: str) -> Seen | None:
+    def file(self, path: str) -> ScannedFile | None:
         """Return what is known of a path."""
         return self._files.get(path)
 
-    def holds(self, seen: Seen) -> bool:
+    def holds(self, file: ScannedFile) -> bool:
         """Tell whether the very file lies under any name: it may have been renamed."""
-        return any(one.content[:2] == seen.content[:2] for one in list(self._files.values()))
+        return any(one.key[1:] == file.key[1:] for one in list(self._files.values()))
 
     def is_whole(self, path: str) -> bool:
         """Tell whether a folder is one checkpoint."""
         return path in self._wholes
 
-    def parts(self, path: str) -> list[str]:
+    def members(self, path: str) -> list[str]:
         """Return the other files of the checkpoint at a path, or all files of a folder that is one."""
         if path in self._wholes:
             return [os.path.join(path, name) for name in files_in(path)]
-        return sorted(self._parts.get(path, ()))
-
-    def folders(self) -> list[str]:
-        """Return the folders that are there, as of the latest scan."""
-        return list(self._folders)
+        return sorted(self._members.get(path, ()))
 
     def present(self) -> Iterator[str]:
         """Yield the roots: those given, whether they exist or not, and what matches the patterns among them."""
@@ -157,7 +152,7 @@ class Inventory:
             else:
                 yield from sorted(glob.glob(root))
 
-    def _root(self, root: str, changed: dict[str, Seen | None]) -> None:
+    def _root(self, root: str, changed: dict[str, ScannedFile | None]) -> None:
         if root in self._folders:
             return
         try:
@@ -172,7 +167,7 @@ class Inventory:
         else:
             self._look(root, root, changed)
 
-    def _relist(self, path: str, changed: dict[str, Seen | None]) -> None:
+    def _relist(self, path: str, changed: dict[str, ScannedFile | None]) -> None:
         """List a folder if it changed, and its new subfolders with it."""
         folder = self._folders[path]
         try:
@@ -198,7 +193,7 @@ class Inventory:
         self._entries(path, folder, visible, changed)
 
     def _entries(
-        self, path: str, folder: _Folder, entries: Sequence[os.DirEntry[str]], changed: dict[str, Seen | None]
+        self, path: str, folder: _Folder, entries: Sequence[os.DirEntry[str]], changed: dict[str, ScannedFile | None]
     ) -> None:
         before, folder.inodes = folder.inodes, {}
         below = set()
@@ -216,7 +211,7 @@ class Inventory:
             self._drop(gone, changed)
         folder.folders = below
 
-    def _enter(self, entry: os.DirEntry[str], folder: _Folder, changed: dict[str, Seen | None]) -> None:
+    def _enter(self, entry: os.DirEntry[str], folder: _Folder, changed: dict[str, ScannedFile | None]) -> None:
         if entry.path in self._folders:
             return
         try:
@@ -227,12 +222,12 @@ class Inventory:
         if key in folder.around or (link and folder.linked) or len(folder.around) >= _DEPTH:
             return
         if link and is_outside(entry.path, self.roots):
-            changed[entry.path] = Seen(entry.path, identity(status), folder.root)  # to be refused, not entered
+            changed[entry.path] = ScannedFile(entry.path, identity(status), folder.root)  # to be refused, not entered
             return
         self._folders[entry.path] = _Folder(folder.root, (*folder.around, key), folder.linked or link)
         self._relist(entry.path, changed)
 
-    def _drop(self, path: str, changed: dict[str, Seen | None]) -> None:
+    def _drop(self, path: str, changed: dict[str, ScannedFile | None]) -> None:
         """Forget a folder that is gone, with all below it."""
         folder = self._folders.pop(path, None)
         if folder is not None:
@@ -242,57 +237,57 @@ class Inventory:
         if path in self._files:
             changed[path] = None
 
-    def _look(self, path: str, root: str, changed: dict[str, Seen | None]) -> None:
+    def _look(self, path: str, root: str, changed: dict[str, ScannedFile | None]) -> None:
         try:
             status = os.stat(main_file_in(path) if path in self._wholes else path)
         except OSError:
             # A link to nothing is known by the link itself: `find` makes a row of it.
             with suppress(OSError):
-                changed[path] = Seen(path, identity(os.lstat(path)), root)
+                changed[path] = ScannedFile(path, identity(os.lstat(path)), root)
                 return
             changed[path] = None
             return
         known = self._files.get(path)
         if known is None or known.content != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
-            changed[path] = Seen(path, identity(status), root)
+            changed[path] = ScannedFile(path, identity(status), root)
 
-    def _apply(self, changed: dict[str, Seen | None]) -> Changes:
-        new: list[Seen] = []
-        gone: list[Seen] = []
-        parts: list[Seen] = []
-        for path, seen in changed.items():
+    def _apply(self, changed: dict[str, ScannedFile | None]) -> FolderChanges:
+        new: list[ScannedFile] = []
+        gone: list[ScannedFile] = []
+        members: list[ScannedFile] = []
+        for path, file in changed.items():
             known = self._files.get(path)
-            whole = main_path(path)
-            if seen is None:
+            main = main_path(path)
+            if file is None:
                 if known is not None:
-                    (gone if whole is None else parts).append(self._files.pop(path))
+                    (gone if main is None else members).append(self._files.pop(path))
                 self._overwritten.pop(path, None)
                 self._wholes.discard(path)
-                if whole is not None:
-                    self._parts.get(whole, {}).pop(path, None)
-            elif known is not None and known.content == seen.content:
+                if main is not None:
+                    self._members.get(main, {}).pop(path, None)
+            elif known is not None and known.content == file.content:
                 continue
-            elif whole is not None:
-                self._files[path] = seen
-                self._parts.setdefault(whole, {})[path] = None
-                parts.append(seen)
-            elif self._match is None or matches(path, seen.root, self._match):
-                self._files[path] = seen
-                new.append(seen)
+            elif main is not None:
+                self._files[path] = file
+                self._members.setdefault(main, {})[path] = None
+                members.append(file)
+            elif self._match is None or matches(path, file.root, self._match):
+                self._files[path] = file
+                new.append(file)
                 if step_of_name(path) is None and len(self._overwritten) < _OVERWRITTEN:
                     self._overwritten[path] = None
-        return Changes(tuple(new), tuple(gone), tuple(parts))
+        return FolderChanges(tuple(new), tuple(gone), tuple(members))
 
 
 def main_path(path: str) -> str | None:
-    """Return the path of the file that stands for the checkpoint that this file is a part of.
+    """Return the path of the file that stands for a checkpoint of which this is a further file, None for any other.
 
     >>> main_path("/run/step-1.npz") is None
     True
     """
     name = main_name(os.path.basename(path))
     whole = None if name is None else os.path.join(os.path.dirname(path), name)
-    # Users call epochs as Keras calls shards (model_00010.weights.h5): only an index that is there makes them parts.
+    # Users call epochs as Keras calls shards (model_00010.weights.h5): they are shards only where an index is there.
     return None if whole is None or (whole.endswith(".json") and not os.path.lexists(whole)) else whole
 
 

@@ -13,7 +13,7 @@ HEARTBEAT = "HEARTBEAT"
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class StopConditions:
     """What ends the watch of a root, the first that happens; with nothing set the watch goes on until it is stopped.
 
     `done`: a file DONE lies in the root.  `max_steps`: a checkpoint of that step or a later one is there.  `idle`:
@@ -35,19 +35,19 @@ class Producer:
     """One root's producer as it is observed.
 
     >>> now = [0.0]
-    >>> producer = Producer("/no/such/folder", Ending(idle=60, max_steps=900), lambda: now[0])
+    >>> producer = Producer("/no/such/folder", StopConditions(idle=60, max_steps=900), lambda: now[0])
     >>> producer.ended(), producer.step(900), producer.ended()
     (None, None, 'step 900 was reached')
-    >>> other = Producer("/no/such/folder", Ending(idle=60), lambda: now[0])
+    >>> other = Producer("/no/such/folder", StopConditions(idle=60), lambda: now[0])
     >>> now[0] = 61.0
     >>> other.ended()
     'nothing changed for 60 s'
     """
 
-    def __init__(self, root: str, ending: Ending, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, root: str, conditions: StopConditions, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin to observe."""
         self._folder = root if os.path.isdir(root) or not os.path.exists(root) else os.path.dirname(root)
-        self._ending = ending
+        self._conditions = conditions
         self._clock = clock
         self._changed = clock()
         self._step: int | None = None
@@ -64,15 +64,15 @@ class Producer:
 
     def ended(self) -> str | None:
         """Say why the producer is taken to have ended, None while it is not."""
-        ending = self._ending
-        if ending.done and os.path.lexists(os.path.join(self._folder, DONE)):
+        conditions = self._conditions
+        if conditions.done and os.path.lexists(os.path.join(self._folder, DONE)):
             return f"{DONE} is there"
-        if ending.max_steps is not None and self._step is not None and self._step >= ending.max_steps:
+        if conditions.max_steps is not None and self._step is not None and self._step >= conditions.max_steps:
             return f"step {self._step} was reached"
-        if ending.idle is not None and self._clock() - self._changed >= ending.idle:
-            return f"nothing changed for {ending.idle:g} s"
-        if ending.heartbeat is not None and self._still() >= ending.heartbeat:
-            return f"{HEARTBEAT} stood still for {ending.heartbeat:g} s"
+        if conditions.idle is not None and self._clock() - self._changed >= conditions.idle:
+            return f"nothing changed for {conditions.idle:g} s"
+        if conditions.heartbeat is not None and self._still() >= conditions.heartbeat:
+            return f"{HEARTBEAT} stood still for {conditions.heartbeat:g} s"
         return None
 
     def _still(self) -> float:

@@ -14,7 +14,7 @@ from milepost.checkpoints.discovery import find
 from milepost.checkpoints.names import step_of_name
 from milepost.core.types import CheckpointFiles
 from milepost.errors import Torn, UsageError, Vanished, checkpoint_error
-from milepost.watch.snapshot import Inventory
+from milepost.watch.snapshot import Snapshot
 
 _FORMATS = ("tf_bundle", "tf_v1")
 _SUFFIX = ".index"
@@ -87,7 +87,7 @@ class Arrivals:
     def __init__(self, folder: str) -> None:
         """Begin; nothing is looked at yet."""
         self._folder = os.path.abspath(folder)
-        self._inventory = Inventory([self._folder])
+        self._snapshot = Snapshot([self._folder])
         self._handed: set[tuple[str, object]] = set()
         self._again: set[tuple[str, object]] = set()
         self._present: list[CheckpointFiles] = []
@@ -95,7 +95,7 @@ class Arrivals:
     def fresh(self) -> list[CheckpointFiles]:
         """Return what was not handed out before and is whole or damaged, by step; what is being written waits."""
         waiting = [file for one in self._present if one.state == "writing" for file in one.paths]
-        changes = self._inventory.scan(waiting)
+        changes = self._snapshot.scan(waiting)
         if changes.new or changes.gone or waiting:
             self._present = listed(self._folder)
         found = [one for one in self._present if one.state != "writing" and _key(one) not in self._handed]

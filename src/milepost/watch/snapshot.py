@@ -105,6 +105,7 @@ class Snapshot:
         self._overwritten: dict[str, None] = {}
         self._members: dict[str, dict[str, None]] = {}
         self._wholes: set[str] = set()
+        main_path("")  # the formats are imported now: later that would take a second between a listing and its pins
 
     def scan(self, pending: Sequence[str] = (), *, full: bool = False) -> FolderChanges:
         """Look once.  `pending` are paths to look at whatever their folder says; `full` looks at every file."""

@@ -151,7 +151,7 @@ def keras_series(folder: Path) -> None:
     model.save(str(folder / "keras_saved_model"))
 
 
-def told(prefix: str) -> dict[str, Any]:
+def reported(prefix: str) -> dict[str, Any]:
     """Return what TensorFlow's own reader gives: by name dtype, shape and digest, or why it refuses."""
     reader = tf.train.load_checkpoint(prefix)
     found: dict[str, Any] = {}
@@ -174,7 +174,7 @@ def main() -> None:
     own = [str(path)[: -len(".index")] for path in sorted(folder.rglob("*.index"))]
     own += [str(path) for path in sorted((folder / "v1").glob("*.ckpt*")) if path.suffix != ".meta"]
     own.append(str(folder / "sharded" / "old-?????-of-00002"))
-    judged = {prefix: told(prefix) for prefix in [*own, *sys.argv[2:]]}
+    judged = {prefix: reported(prefix) for prefix in [*own, *sys.argv[2:]]}
     (folder / "judged.json").write_text(json.dumps(judged))
 
 

@@ -1,4 +1,4 @@
-"""What the reader checks in every table, so that no format has to: a toy format that believes whatever it is told."""
+"""What the reader checks in every table, so that no format has to: a toy format that believes what it is given."""
 
 import os
 from collections.abc import Sequence
@@ -56,8 +56,8 @@ def one(
     ("tensor", "kind", "message"),
     [
         (one((3, 2)), Corrupt, r"shape \[3, 2\] of float32 needs 24 bytes, 16 are there"),
-        (one((-2, -2)), Corrupt, "something else than integers from 0"),
-        (one((2.0, 2)), Corrupt, "something else than integers from 0"),  # type: ignore[arg-type] # what a format let by
+        (one((-2, -2)), Corrupt, "other items than integers from 0"),
+        (one((2.0, 2)), Corrupt, "other items than integers from 0"),  # type: ignore[arg-type] # what a format let by
         (one((1,) * 65), Corrupt, "not a list of at most 64 integers"),
         (one(where=Extent("", 4, 16)), Torn, "ends at byte 20, the file has 16"),
         (one(where=Extent("", -4, 16)), Corrupt, "no place in a file"),

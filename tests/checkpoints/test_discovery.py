@@ -114,13 +114,13 @@ def test_what_is_named_like_a_checkpoint_and_is_no_file_is_a_row_and_never_opene
     with socket(AF_UNIX) as there:
         there.bind(str(tmp_path / "s.ckpt"))
         found = find([str(tmp_path)])
-    said = {os.path.basename(one.path): one.failure or ("", "") for one in found}
-    assert {name: kind for name, (kind, _) in said.items()} == dict.fromkeys(
+    message = {os.path.basename(one.path): one.failure or ("", "") for one in found}
+    assert {name: kind for name, (kind, _) in message.items()} == dict.fromkeys(
         ("device.bin", "loop.ckpt", "pipe.pt", "s.ckpt"), "corrupt"
     )
     for name, words in (("pipe.pt", "a named pipe"), ("s.ckpt", "a socket"), ("device.bin", "a device")):
-        assert f"{words}, not a file" in said[name][1]
-    assert "cannot be read" in said["loop.ckpt"][1]
+        assert f"{words}, not a file" in message[name][1]
+    assert "cannot be read" in message["loop.ckpt"][1]
     assert (find([str(tmp_path / "log")])[0].failure or ("", ""))[1].endswith("a named pipe, not a file")
 
 

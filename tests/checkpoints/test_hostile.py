@@ -37,15 +37,15 @@ from milepost.engines._process.confined_reader import ConfinedReader
 from milepost.errors import CheckpointError
 
 spool, *paths = sys.argv[1:]
-reader, told = ConfinedReader("milepost.checkpoints.reader", 60.0, spool, paths), {}
+reader, reported = ConfinedReader("milepost.checkpoints.reader", 60.0, spool, paths), {}
 for found in reader.discover(paths, None):
     try:
         reader.table(found, spool)
-        told[found.path] = None
+        reported[found.path] = None
     except CheckpointError as error:
-        told[found.path] = [error.kind, str(error)]
+        reported[found.path] = [error.kind, str(error)]
 status = dict(line.split(":", 1) for line in open(f"/proc/{reader._child.pid}/status"))
-print(json.dumps({"told": told, "peak": int(status["VmHWM"].split()[0]), "pid": reader._child.pid}))
+print(json.dumps({"reported": reported, "peak": int(status["VmHWM"].split()[0]), "pid": reader._child.pid}))
 reader.close()
 """
 OPENED = re.compile(r'^(\d+) +openat?\((?:AT_FDCWD, )?"([^"]*)".* = \d+$')
@@ -105,13 +105,13 @@ def test_eighty_hostile_files_among_twenty_good_ones(tmp_path: Path) -> None:
     calls = "openat,open,execve,execveat,clone,fork,vfork,clone3,socket,connect,landlock_restrict_self"
     strace = ["strace", "-f", "-o", str(log), "-e", f"trace={calls}"] if traced() else []
     found = read(tmp_path, runs, *strace)
-    told = {os.path.basename(path): row for path, row in dict(found["told"]).items()}  # type: ignore[call-overload]
+    reported = {os.path.basename(path): row for path, row in dict(found["reported"]).items()}  # type: ignore[call-overload]
     names = {path.name for path in runs.iterdir() if ".data-0" not in path.name}  # parts of those beside them
-    assert told.keys() == names
-    assert {name for name, row in told.items() if row is None} - {WHOLE_HDF5, *(one.file for one in GOOD)} <= {
+    assert reported.keys() == names
+    assert {name for name, row in reported.items() if row is None} - {WHOLE_HDF5, *(one.file for one in GOOD)} <= {
         name for name in names if name in FOR_A_MODEL | FOR_A_USER or name.endswith(("needed.ckpt", "objects.npz"))
     }
-    assert all(told[one.file] is None for one in GOOD)
+    assert all(reported[one.file] is None for one in GOOD)
     assert not marker.exists()
     assert state_of(tmp_path / "mixed") == before
     usual = read(tmp_path, clean)
@@ -175,12 +175,12 @@ def test_a_changed_file_is_read_or_is_a_row_and_nothing_else(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(made)
-        said: list[tuple[str, str]] = []
+        message: list[tuple[str, str]] = []
         for found in Reader().discover([folder]):
             try:
                 table = Reader().table(found, folder)
             except CheckpointError as error:
-                said.append((error.kind, str(error)))
+                message.append((error.kind, str(error)))
                 continue
             for tensor in table.tensors:
                 try:
@@ -189,8 +189,8 @@ def test_a_changed_file_is_read_or_is_a_row_and_nothing_else(
                     continue
                 assert held.nbytes <= 64 << 20
                 assert os.path.dirname(tensor.where.file) == folder
-        assert {kind for kind, _ in said} <= {"torn", "corrupt", "unsafe", "unsupported", "program"}
-        assert all(message.startswith(str(path)) for _, message in said), said
+        assert {kind for kind, _ in message} <= {"torn", "corrupt", "unsafe", "unsupported", "program"}
+        assert all(message.startswith(str(path)) for _, message in message), message
         assert path.read_bytes() == made
 
 
@@ -205,16 +205,16 @@ def test_changed_hdf5_files_bring_down_no_more_than_the_reader(tmp_path: Path) -
         for _ in range(draw.choice([1, 1, 3])):
             whole[draw.randrange(96, len(whole))] ^= 1 << draw.randrange(8)
         (runs / f"{number:03}-{name}").write_bytes(whole)
-    reader, told = ConfinedReader("milepost.checkpoints.reader", 60.0, str(spool), [str(runs)]), []
+    reader, reported = ConfinedReader("milepost.checkpoints.reader", 60.0, str(spool), [str(runs)]), []
     try:
         for found in reader.discover([str(runs)], None):
             try:
                 reader.table(found, str(spool))
-                told.append("read")
+                reported.append("read")
             except CheckpointError as error:
-                told.append(error.kind)
+                reported.append(error.kind)
     finally:
         reader.close()
-    assert len(told) == 150
-    assert set(told) <= {"read", "torn", "corrupt", "unsupported", "crashed"}
-    assert {"read", "corrupt"} <= set(told)
+    assert len(reported) == 150
+    assert set(reported) <= {"read", "torn", "corrupt", "unsupported", "crashed"}
+    assert {"read", "corrupt"} <= set(reported)

@@ -158,8 +158,8 @@ def test_nested_prefixes_in_any_order(order: tuple[str, ...], tmp_path: Path) ->
     torch.save({"state_dict": prefixed(tensors_of(), "".join(order))}, file)
     found = restored(file)
     equal(found, tensors_of())
-    said = str(found.notes["names"])
-    assert all(prefix in said for prefix in order)
+    message = str(found.notes["names"])
+    assert all(prefix in message for prefix in order)
 
 
 def test_marks_within_names(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_buffers_of_the_criterion_beside_the_network(prefix: str, tmp_path: Path
     torch.save(checkpoint({**prefixed(tensors_of(), prefix), "loss_fn.weight": torch.ones(4)}), file)
     with pytest.raises(Mismatch) as caught:
         restored(file)
-    said = str(caught.value)
+    message = str(caught.value)
     head = prefix.split(".", maxsplit=1)[0]
     for piece in (
         f"under 'state_dict' do not fit the model: all of its variables are there once '{head}.' is taken off, but",
@@ -206,8 +206,8 @@ def test_buffers_of_the_criterion_beside_the_network(prefix: str, tmp_path: Path
         "wrap the model in the evaluation file",
         f"attributes that training had ({head}, loss_fn)",
     ):
-        assert piece in said
-    assert "missing" not in said
+        assert piece in message
+    assert "missing" not in message
 
 
 def test_a_prefix_that_is_no_wrappers_stays_on(tmp_path: Path) -> None:
@@ -255,10 +255,10 @@ def test_the_advice_works(tmp_path: Path) -> None:
     torch.save(checkpoint(weights), runs / "last.ckpt")
     torch.save(checkpoint(prefixed(tensors_of(2)), step=900), runs / "bare.ckpt")
     inputs, labels = examples()
-    told = go(evaluation_of(Wrapped, inputs, labels), runs, store=tmp_path / "evals")
-    assert told.done == (1, 0, 1)
-    assert told.value("top1", step=750) == accuracy(tensors_of(), inputs, labels)
-    assert "1 of 9 variables are missing: loss_fn.weight" in told.failures["bare.ckpt"]
+    reported = go(evaluation_of(Wrapped, inputs, labels), runs, store=tmp_path / "evals")
+    assert reported.done == (1, 0, 1)
+    assert reported.value("top1", step=750) == accuracy(tensors_of(), inputs, labels)
+    assert "1 of 9 variables are missing: loss_fn.weight" in reported.failures["bare.ckpt"]
 
 
 # ------------------------------------------------------------------------------------------------- averaged weights
@@ -280,8 +280,8 @@ def test_weight_averaging_keeps_the_averaged_weights_where_the_raw_ones_were(tmp
     equal(restored(file), tensors_of(1))
     equal(restored(file, "ema"), tensors_of(2))
     assert restored(file).notes["place"] == "current_model_state"
-    said = "state_dict holds averaged weights (variant ema), current_model_state the raw ones"
-    assert restored(file, "ema").notes["averaging"] == said
+    message = "state_dict holds averaged weights (variant ema), current_model_state the raw ones"
+    assert restored(file, "ema").notes["averaging"] == message
 
 
 # --------------------------------------------------------------------------------------------------- the whole way
@@ -319,10 +319,12 @@ def test_from_the_file_to_show(attribute_dict: type, tmp_path: Path) -> None:
     torch.save(saved, runs / "epoch=3-step=99.ckpt")
     inputs, labels = examples()
     evaluation = evaluation_of(network, inputs, labels, variants=("raw", "ema"))
-    told = go(evaluation, runs, store=tmp_path / "evals")
-    assert told.value("top1", variant="raw", step=750) == accuracy(tensors_of(1), inputs, labels)
-    assert told.value("top1", variant="ema", step=750) == accuracy(tensors_of(2), inputs, labels)
-    digest = next(item["checkpoint"]["digest"] for item in told.of("record") if item["checkpoint"]["variant"] == "ema")
+    reported = go(evaluation, runs, store=tmp_path / "evals")
+    assert reported.value("top1", variant="raw", step=750) == accuracy(tensors_of(1), inputs, labels)
+    assert reported.value("top1", variant="ema", step=750) == accuracy(tensors_of(2), inputs, labels)
+    digest = next(
+        item["checkpoint"]["digest"] for item in reported.of("record") if item["checkpoint"]["variant"] == "ema"
+    )
     shown = command("show", digest[:12], "--store", tmp_path / "evals").stdout
     for piece in (
         "model. taken off the checkpoint's names",

@@ -79,7 +79,7 @@ def read(path: str) -> tuple[Table, dict[str, list[Any]]]:
     assert found.state == "complete", found
     form = load("checkpoints.formats", str(found.format))()
     table = read_table(form, found)
-    told = {}
+    reported = {}
     with tempfile.TemporaryDirectory() as spool:
         plain = materialise(form, table, spool)
         for item in plain.tensors:
@@ -89,8 +89,8 @@ def read(path: str) -> tuple[Table, dict[str, list[Any]]]:
             dtype = np.dtype(item.dtype).newbyteorder("=").name if item.dtype[0] == ">" else item.dtype
             if item.dtype[0] == ">":
                 raw = np.frombuffer(raw, item.dtype).astype(dtype).tobytes()
-            told[item.name] = [dtype, list(item.shape), hashlib.sha256(raw).hexdigest()]
-    return table, told
+            reported[item.name] = [dtype, list(item.shape), hashlib.sha256(raw).hexdigest()]
+    return table, reported
 
 
 def path_of(prefix: str) -> str:
@@ -124,8 +124,8 @@ def test_every_tensor_that_tensorflow_reads_is_the_same_to_the_bit(
 def test_slices_of_saver_v1_which_tensorflow_refuses_are_what_was_saved(
     judged: Judged,
 ) -> None:
-    folder, told = judged
-    assert "Sliced checkpoints are not supported" in told[str(folder / "v1" / "all.ckpt")].values()
+    folder, reported = judged
+    assert "Sliced checkpoints are not supported" in reported[str(folder / "v1" / "all.ckpt")].values()
     old, new = read(str(folder / "v1" / "all.ckpt"))[1], read(str(folder / "v2" / "all.ckpt.index"))[1]
     assert old == {name: new[name] for name in old}
     assert {"rows", "columns", "complex64/2x3x4"} <= old.keys()

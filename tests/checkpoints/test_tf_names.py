@@ -85,9 +85,9 @@ OPT = "optimizer"
 )
 def test_steps(numbers: dict[str, int], step: int | None, source: str | None, doubts: int) -> None:
     roles = {name: OPT for name in numbers if name.startswith(OPT)}
-    found, said, notes = step_of(numbers, roles)  # type: ignore[arg-type]  # one of the roles
+    found, message, notes = step_of(numbers, roles)  # type: ignore[arg-type]  # one of the roles
     assert (found, len(notes)) == (step, doubts)
-    assert said == source or (source is not None and said is not None and said.startswith(source))
+    assert message == source or (source is not None and message is not None and message.startswith(source))
 
 
 def test_only_single_integers_may_tell_the_step() -> None:
@@ -120,8 +120,8 @@ GRAPH = writer.graph(
 
 
 def test_a_weight_that_an_optimizer_tracks_too_is_named_by_its_way_through_the_model() -> None:
-    told = names_by_key(memoryview(GRAPH), lambda: "graph")
-    assert told == {
+    reported = names_by_key(memoryview(GRAPH), lambda: "graph")
+    assert reported == {
         "step" + VALUE: TrackedName("step", False, "step"),
         KERNEL + VALUE: TrackedName("model/a..b.Sc/_kernel", False, "0"),
         f"opt/_iterations{VALUE}": TrackedName("opt/_iterations", True, "_iterations"),

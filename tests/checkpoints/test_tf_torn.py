@@ -89,11 +89,11 @@ def test_what_belongs_to_a_checkpoint_is_none_by_itself_and_says_to_which(tmp_pa
     shutil.copy(tmp_path / "m.index", tmp_path / "m.index.tempstate16274529")
     shutil.copy(tmp_path / "m.index", tmp_path / "faiss.bin")
     (tmp_path / "other.index").write_bytes(b"IxF2" + bytes(90))
-    told = states(tmp_path)
-    assert told.pop("faiss.bin")[0] == "failed"
-    assert told == {"m.index": ("complete", "")}
+    reported = states(tmp_path)
+    assert reported.pop("faiss.bin")[0] == "failed"
+    assert reported == {"m.index": ("complete", "")}
     for name, words in (
-        (beside("m.index")[0], "a part of the TensorFlow checkpoint"),
+        (beside("m.index")[0], "a shard of the TensorFlow checkpoint"),
         ("m.meta", "the graph beside a TensorFlow checkpoint"),
         ("checkpoint", "a TensorFlow state file, which only names checkpoints"),
         ("faiss.bin", "neither a bundle's index called PREFIX.index nor"),
@@ -168,11 +168,11 @@ def steps_of(folder: Path, renamed: bool) -> Iterator[list[CheckpointFiles]]:
 
 @pytest.mark.parametrize("renamed", [True, False])
 def test_a_writer_is_seen_writing_and_then_whole_and_never_wrong(renamed: bool, tmp_path: Path) -> None:
-    told = list(steps_of(tmp_path, renamed))
-    kinds = ["-" if not one else one[0].state for one in told]
-    assert all(len(one) <= 1 for one in told)
-    assert all(found.path.endswith("model.ckpt-40.index") for one in told for found in one)
+    reported = list(steps_of(tmp_path, renamed))
+    kinds = ["-" if not one else one[0].state for one in reported]
+    assert all(len(one) <= 1 for one in reported)
+    assert all(found.path.endswith("model.ckpt-40.index") for one in reported for found in one)
     order = [kind for number, kind in enumerate(kinds) if not number or kinds[number - 1] != kind]
     assert order == (["-", "complete"] if renamed else ["-", "writing", "complete"])
-    assert all(found.failure is None or found.failure[0] == "torn" for one in told for found in one)
-    assert read_table(TfBundle(), told[-1][0]).step == 40
+    assert all(found.failure is None or found.failure[0] == "torn" for one in reported for found in one)
+    assert read_table(TfBundle(), reported[-1][0]).step == 40

@@ -1,4 +1,4 @@
-"""Forty bad files: damaged, foreign, hostile, and good ones of another model; each with its class and what is said."""
+"""Forty bad files: damaged, foreign, hostile, and good ones of another model; each with its class and message."""
 
 import io
 import json
@@ -244,7 +244,7 @@ BAD = [
     Bad(
         "half.pt.pt",
         "torn",
-        ("still being written, or was cut off", "without its directory", "copy it anew"),
+        ("still being written, or was cut off", "without its directory", "copy it again"),
         lambda _: ZIP[: len(ZIP) // 2],
     ),
     Bad(
@@ -285,7 +285,7 @@ BAD = [
     Bad("deep.safetensors", "corrupt", ("not proper JSON",), lambda _: _safetensors(b'{"a":' + b"[" * 200_000)),
     Bad("twice.safetensors", "corrupt", ("a key stands twice",), _twice),
     Bad("overlap.safetensors", "corrupt", ("tensor 'b' begins at byte 8",), _overlapping),
-    Bad("negative.safetensors", "corrupt", ("something else than integers from 0",), _negative),
+    Bad("negative.safetensors", "corrupt", ("other items than integers from 0",), _negative),
     Bad("overflow.safetensors", "corrupt", ("needs 73,786,976,294,838,206,464 bytes",), _overflowing),
     Bad("petabyte.npz", "corrupt", ("needs 1,000,000,000,000,000 bytes, 64 are there",), _petabyte),
     Bad("bomb.npz", "corrupt", ("would unpack to 1,258,291,200: a bomb, not read",), _bomb),

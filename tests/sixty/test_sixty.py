@@ -56,7 +56,7 @@ class Ended:
     peak: int
 
     @property
-    def told(self) -> Told:
+    def reported(self) -> Told:
         """The JSON lines."""
         return lines_of(self.out)
 
@@ -110,7 +110,7 @@ def test_the_folder_holds_twenty_good_and_forty_bad_files(folder: Folder) -> Non
 
 def test_both_runs_exit_3_and_count_every_file(folder: Folder) -> None:
     assert (folder.first.code, folder.second.code) == (3, 3), folder.first.err
-    assert folder.first.told.done == (20, 0, 40)
+    assert folder.first.reported.done == (20, 0, 40)
     assert "evaluated 0, skipped 20, failed 40" in folder.second.err
     assert "Traceback" not in folder.first.err + folder.second.err
 
@@ -118,7 +118,7 @@ def test_both_runs_exit_3_and_count_every_file(folder: Folder) -> None:
 @pytest.mark.parametrize("file", [one.file for one in GOOD])
 def test_a_good_file_gives_the_right_row(file: str, folder: Folder) -> None:
     path = str(folder.place / "runs" / file)
-    found = [item for item in folder.first.told.of("record") if item["checkpoint"]["path"] == path]
+    found = [item for item in folder.first.reported.of("record") if item["checkpoint"]["path"] == path]
     (exact,) = [item for item in found if item["estimator"] == "exact"]
     right = right_answers(folder.held[file])
     assert (exact["numerator"], exact["n"], exact["status"]) == (right, ROWS, "ok")
@@ -128,7 +128,7 @@ def test_a_good_file_gives_the_right_row(file: str, folder: Folder) -> None:
 @pytest.mark.parametrize("one", BAD, ids=[one.file for one in BAD])
 def test_a_bad_file_is_a_row_of_its_class_that_says_why(one: Bad, folder: Folder) -> None:
     path = str(folder.place / "runs" / one.file)
-    (row,) = [item for item in folder.first.told.of("failure") if item["path"] == path]
+    (row,) = [item for item in folder.first.reported.of("failure") if item["path"] == path]
     assert row["class"] == one.kind, row["message"]
     rest = row["message"]
     for piece in one.says:

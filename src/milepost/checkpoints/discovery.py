@@ -1,9 +1,9 @@
-"""Finding checkpoints under paths: by content, whatever their names; names serve only for what nobody claims."""
+"""Finding checkpoints under paths: by content, whatever their names; names count only for what no format claims."""
 
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 from milepost._internal.fileid import identity
@@ -12,8 +12,8 @@ from milepost.checkpoints._codecs import zip as zip_codec
 from milepost.checkpoints._files.bounded import kind_of, opened, unreadable
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
 from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
-from milepost.checkpoints.diagnosis import UNKNOWN, Verdict, folder_verdict, verdict
-from milepost.checkpoints.names import is_candidate, is_companion
+from milepost.checkpoints.diagnosis import UNKNOWN, Diagnosis, diagnose, folder_diagnosis
+from milepost.checkpoints.names import ENDINGS, INDEX, is_candidate, is_companion
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
@@ -26,7 +26,7 @@ _STORE_MARK = "store.json"
 
 @dataclass(slots=True)
 class ListedFile:
-    """One entry of a listing; `head` is read at once, and `problem` says why it could not be."""
+    """One entry of a listing; `problem` says why it could not be read, `asked` that it was named by itself."""
 
     path: str
     is_dir: bool
@@ -34,18 +34,17 @@ class ListedFile:
     tail: bytes = b""
     status: os.stat_result | None = None
     problem: CheckpointError | None = None
-    asked: bool = field(default=False)
+    asked: bool = False
 
 
 def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
     """Return every checkpoint under the paths, in natural order of path (`step-9` before `step-10`).
 
     A path is a file, a folder or a TensorFlow prefix.  Folders are searched recursively; hidden ones and Milepost's own
-    stores are skipped.
-    Symbolic links are followed, a folder's at most once on the way, so that no circle is walked; one that leads out of
-    all that was named is a failed row, unless it was named itself.  `match` narrows by
-    a pattern on the file's name or its path within the folder.  A file that is named like a checkpoint and that no
-    format claims is returned with `format` None and why.  Raises `UsageError` for a path that does not exist.
+    stores are skipped.  Symbolic links are followed, to a folder once at most on the way down, so that no circle is
+    walked; a link that leads out of all named paths is a failed row, unless it was named itself.  `match` is a pattern
+    for the file's name or its path within the folder.  A file that is named like a checkpoint and that no format claims
+    has `format` None and a failure that says why.  Raises `UsageError` for a path that does not exist.
 
     >>> find(["/does/not/exist"])
     Traceback (most recent call last):
@@ -64,13 +63,13 @@ def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles
 
 
 def matches(path: str, root: str, pattern: str) -> bool:
-    """Tell whether a checkpoint's name, or its path below the root, fits a pattern; `.index` may be left out of it.
+    """Tell whether a checkpoint's name, or its path below the root, fits a pattern, with or without `.index`.
 
     >>> matches("/run/a/m.ckpt-40.index", "/run", "*-40"), matches("/run/a/step-1.npz", "/run", "b/*")
     (True, False)
     """
     texts = os.path.basename(path), os.path.relpath(path, root)
-    return any(fnmatch(text, pattern) or fnmatch(text.removesuffix(".index"), pattern) for text in texts)
+    return any(fnmatch(text, pattern) or fnmatch(text.removesuffix(INDEX), pattern) for text in texts)
 
 
 def looked_for() -> str:
@@ -81,31 +80,29 @@ def looked_for() -> str:
     """
     known = ", ".join(sorted(classes("checkpoints.formats")))
     return (
-        f"looked for files whose content is one of: {known}; and for files named like a checkpoint (.pt, .pth, .ckpt, "
-        ".npz, .safetensors, .bin, .pkl, .h5, .keras, ...); hidden folders, optimizer and random-state companions and "
-        "Milepost stores were skipped"
+        f"looked for files in one of the formats {known}, and for files named like a checkpoint "
+        f"({', '.join(ENDINGS)}); skipped hidden folders, files of optimizers and random states, and Milepost stores"
     )
 
 
-def would_search(found: CheckpointFiles) -> bool:
-    """Tell whether a search of its folder would return what was returned for a file that was named by itself.
+def would_search(files: CheckpointFiles) -> bool:
+    """Tell whether a search of its folder would list a file that was named by itself.
 
-    A file that is asked for is always answered; one that merely lies in a folder only if it is a checkpoint or is named
-    like one.
+    A file that is named is always listed; one that lies in a folder only if it is a checkpoint or is named like one.
     """
-    if found.format is not None or os.path.isdir(found.path):
+    if files.format is not None or os.path.isdir(files.path):
         return True
-    return is_candidate(os.path.basename(found.path)) and not (found.failure and found.failure[1].endswith(UNKNOWN))
+    return is_candidate(os.path.basename(files.path)) and not (files.failure and files.failure[1].endswith(UNKNOWN))
 
 
 def is_store(names: Sequence[str]) -> bool:
-    """Tell by its entries whether a folder is one of Milepost's own stores, which are not searched."""
+    """Tell by its entries whether a folder is a store of Milepost's, which is not searched."""
     return _STORE_MARK in names
 
 
 def is_whole(path: str, names: Sequence[str]) -> bool:
     """Tell by its entries whether a folder is one checkpoint as a whole."""
-    return SAVED_MODEL in names or folder_verdict(path, names) is not None
+    return SAVED_MODEL in names or folder_diagnosis(path, names) is not None
 
 
 def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str]) -> Iterator[CheckpointFiles]:
@@ -137,11 +134,9 @@ def _folder(
     names = [entry.name for entry in every]
     if is_store(names):
         return
-    why = folder_verdict(path, names)
+    why = folder_diagnosis(path, names)
     if why:
-        yield CheckpointFiles(
-            path, None, (), identity(os.stat(path)), "writing" if why[0] == Torn.kind else "failed", why
-        )
+        yield _row(path, (), identity(os.stat(path)), why)
         return
     entries = [entry for entry in every if not entry.name.startswith(".")]
     links = [entry.path for entry in entries if entry.is_symlink() and _is_ordinary(entry)]
@@ -181,7 +176,7 @@ def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[ListedFile]:
 
 
 def _strange(entries: Sequence[os.DirEntry[str]]) -> Iterator[CheckpointFiles]:
-    """Return the rows of what is named like a checkpoint and is no file: links to nothing, pipes, sockets, devices."""
+    """Return the rows of links to nothing, pipes, sockets and devices that are named like checkpoints."""
     for entry in entries:
         if is_candidate(entry.name):
             why = _no_file(entry.path)
@@ -190,7 +185,7 @@ def _strange(entries: Sequence[os.DirEntry[str]]) -> Iterator[CheckpointFiles]:
             except OSError:  # gone since it was listed
                 continue
             if why is not None:
-                yield CheckpointFiles(entry.path, None, (entry.path,), now, "failed", (why.kind, str(why)))
+                yield _row(entry.path, (entry.path,), now, (why.kind, str(why)))
 
 
 def _no_file(path: str) -> CheckpointError | None:
@@ -211,17 +206,17 @@ def _points(path: str) -> str:
 
 
 def _shut(path: str, error: OSError) -> CheckpointFiles | None:
-    """Return the row of a folder that may not be listed: what lies in it would otherwise be missed in silence."""
+    """Return the row of a folder that may not be listed, so that its checkpoints are not missed in silence."""
     try:
         now = identity(os.stat(path))
     except OSError:
         return None
-    why = f"{path}: the folder cannot be listed, its checkpoints cannot be seen: {error.strerror or error}; chmod g+rx"
-    return CheckpointFiles(path, None, (), now, "failed", (Corrupt.kind, why))
+    why = f"{path}: the folder cannot be listed, so its checkpoints are unknown: {error.strerror or error}; chmod g+rx"
+    return _row(path, (), now, (Corrupt.kind, why))
 
 
 def entry_of(path: str, *, asked: bool = False) -> ListedFile:
-    """Return a file as formats are shown it; whatever hinders reading it is kept in `problem`, not raised."""
+    """Return a file as formats get it; an error in reading it becomes its `problem`."""
     item = ListedFile(path, is_dir=False, asked=asked)
     try:
         item.status = os.stat(path)
@@ -241,10 +236,10 @@ def _claimed(items: Sequence[ListedFile], formats: Sequence[Format]) -> Iterator
     taken: set[str] = set()
     for one in formats:
         free = [item for item in readable if item.path not in taken]
-        for found in _asked(one, free):
-            if found.path not in taken:
-                taken.update((found.path, *found.paths))
-                yield _with_others(found)
+        for files in _asked(one, free):
+            if files.path not in taken:
+                taken.update((files.path, *files.paths))
+                yield replace(files, others=tuple(map(_identity_or_none, files.paths[1:])))
     for item in items:
         if not item.is_dir and item.path not in taken:
             failed = _failed(item)
@@ -252,22 +247,19 @@ def _claimed(items: Sequence[ListedFile], formats: Sequence[Format]) -> Iterator
                 yield failed
 
 
-def _with_others(found: CheckpointFiles) -> CheckpointFiles:
-    """Return a checkpoint of several files with the identities of its parts; one that is gone has none."""
-    parts = []
-    for path in found.paths[1:]:
-        try:
-            parts.append(identity(os.stat(path)))
-        except OSError:
-            parts.append(Identity(0, 0, 0, 0, 0))
-    return replace(found, others=tuple(parts)) if parts else found
+def _identity_or_none(path: str) -> Identity:
+    """Return the identity of a shard; that of none where it is gone."""
+    try:
+        return identity(os.stat(path))
+    except OSError:
+        return Identity(0, 0, 0, 0, 0)
 
 
 def _asked(one: Format, items: Sequence[ListedFile]) -> list[CheckpointFiles]:
-    """Ask a format about a folder at once; should it stumble over one, or one vanish, ask about each by itself."""
+    """Ask a format about a whole folder; where it raises, or a file vanishes, ask about each file by itself."""
     try:
         return list(one.find(items))
-    except Exception:  # noqa: BLE001 - the second asking says which file it was, or raises
+    except Exception:  # noqa: BLE001 - asked again below, file by file
         found: list[CheckpointFiles] = []
         for item in items:
             try:
@@ -278,7 +270,7 @@ def _asked(one: Format, items: Sequence[ListedFile]) -> list[CheckpointFiles]:
                 item.problem = error
             except MilepostError:
                 raise
-            except Exception as error:  # noqa: BLE001 - one strange file is a row, never the end of a run
+            except Exception as error:  # noqa: BLE001 - one odd file is a row, never the end of a run
                 why = f"format {one.name} could not make sense of it: {type(error).__name__}: {error}"
                 item.problem = Corrupt(f"{item.path}: {why}")
         return found
@@ -289,22 +281,22 @@ def _failed(item: ListedFile) -> CheckpointFiles | None:
         return None
     if not (item.asked or is_candidate(os.path.basename(item.path))):
         return None
-    why: Verdict | None
+    why: Diagnosis | None
     if item.problem is not None:
         why = item.problem.kind, str(item.problem)
     else:
-        why = _torn_zip(item) or verdict(item.path, item.head, item.tail, item.status.st_size)
+        why = _torn_zip(item) or diagnose(item.path, item.head, item.tail, item.status.st_size)
     if why is None and item.asked:
         why = "corrupt", f"{item.path}: {UNKNOWN}"
-    if why is None:
-        return None
-    files, now = (item.path,), identity(item.status)
-    if why[0] == Torn.kind:
-        return CheckpointFiles(item.path, None, files, now, "writing", why)
-    return CheckpointFiles(item.path, None, files, now, "failed", why)
+    return None if why is None else _row(item.path, (item.path,), identity(item.status), why)
 
 
-def _torn_zip(item: ListedFile) -> Verdict | None:
+def _row(path: str, files: tuple[str, ...], now: Identity, why: Diagnosis) -> CheckpointFiles:
+    """Return the row of what no format claims, "writing" where its writer may go on."""
+    return CheckpointFiles(path, None, files, now, "writing" if why[0] == Torn.kind else "failed", why)
+
+
+def _torn_zip(item: ListedFile) -> Diagnosis | None:
     if not item.head.startswith(zip_codec.MAGIC):
         return None
     try:

@@ -79,7 +79,7 @@ class Reader:
         found = find([path])
         if len(found) != 1:
             names = ", ".join(one.path for one in found[:5])
-            raise UsageError(f"{path}: {len(found)} checkpoints, one is expected ({names or looked_for()})")
+            raise UsageError(f"{path}: {len(found)} checkpoints, expected one ({names or looked_for()})")
         if found[0].failure is not None:
             raise checkpoint_error(*found[0].failure)
         return Inspection(found[0], read_table(self._format(str(found[0].format)), found[0]))
@@ -112,9 +112,9 @@ def bytes_of(form: Format, tensor: Tensor) -> bytes:
 
 
 def materialise(form: Format, table: Table, spool: str) -> Table:
-    """Write the compressed tensors into one file in `spool` and point the table at it; the rest stays where it lies.
+    """Write the compressed tensors into one file in `spool` and point the table at it; the others stay where they lie.
 
-    An optimizer's are left packed: nobody loads them.
+    An optimizer's stay packed: they are not loaded.
     """
     if all(_mappable(item) for item in table.tensors):
         return table

@@ -1,9 +1,8 @@
 """HDF5 as data, by h5py: a walk that checks each link, layout, filter, type and size before a byte of values is read.
 
-h5py is imported here only, when a file is read; finding and claiming does without.  It is given a window on an open
-file, never a path, so that it opens nothing by itself; every object that could lead elsewhere is refused: soft and
-external links, external storage, virtual datasets.  Values it never reads: where they lie is told, and chunks are
-unpacked by `_hdf5_chunks`.
+h5py is imported here only, and only to read a file.  It gets a window on an open file, never a path, so it opens
+nothing by itself.  Every object that could lead elsewhere is refused: soft and external links, external storage,
+virtual datasets.  h5py never reads values: it gives their places, and `hdf5_chunks` unpacks chunks.
 """
 
 import math
@@ -24,15 +23,15 @@ from milepost.errors import CheckpointError, Corrupt, Unsupported
 _DEPTH = 64
 _TEXT_LIMIT = 16 << 20
 _BFLOAT16 = "bfloat16"
-_TOLD = re.compile(r"name|backend|keras_version|(?:layer|weight)_names\d*")
-"""Attributes of groups that are read; the model's own config is not among them."""
+_READ = re.compile(r"name|backend|keras_version|(?:layer|weight)_names\d*")
+"""Attributes of groups that are read; the model's config is not among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hdf5Dataset:
     """An array: at `offset` as it is, in `chunks`, or, where it is tiny, `compact` within the file's own structures.
 
-    `address` is where its header stands, which no other object shares.  `why` tells why it cannot be read, if so.
+    `address` is the place of its header, which no other object shares.  `why` is the reason where it cannot be read.
     """
 
     path: str
@@ -59,7 +58,7 @@ class Tree:
     texts: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def listed(self, group: str, name: str) -> list[str] | None:
-        """Return a list of names that Keras may have parted into `name0`, `name1`, ...; None where there is none."""
+        """Return a list of names, which Keras may have split into `name0`, `name1`, ...; None where there is none."""
         held = self.texts.get(group, {})
         if name in held:
             return held[name]
@@ -75,7 +74,7 @@ def tree(window: Window) -> Tree:
     """
     check_superblock(window)
     h5 = _h5py(window.file.path)
-    with _told_as_ours(window.file.path), h5.File(Stream(window), "r") as file:
+    with _as_ours(window.file.path), h5.File(Stream(window), "r") as file:
         walk = _Walk(h5, window)
         walk.run(file.id)
         if not walk.tree.datasets:
@@ -88,22 +87,22 @@ def _h5py(path: str) -> Any:
         import h5py  # noqa: PLC0415 - an extra, needed for this format only
     except ImportError as error:
         raise Unsupported(
-            f"{path}: an HDF5 file, which is read with h5py, and h5py is not installed; it comes with: pip install "
-            "'milepost[keras]'; then `milepost failures --retry` has it tried again"
+            f"{path}: an HDF5 file, and h5py, which reads it, is not installed; it comes with: pip install "
+            "'milepost[keras]'; then try again with `milepost failures --retry`"
         ) from error
     return h5py
 
 
 @contextmanager
-def _told_as_ours(path: str) -> Iterator[None]:
-    """Turn whatever h5py says of a damaged file into an error of the tree."""
+def _as_ours(path: str) -> Iterator[None]:
+    """Turn whatever h5py raises for a damaged file into an error of the tree."""
     try:
         yield
     except (CheckpointError, MemoryError):
         raise
     except Exception as error:
-        said = str(error).splitlines()
-        raise Corrupt(f"{path}: damaged: HDF5 cannot make sense of it: {said[0][:200] if said else error!r}") from error
+        lines = str(error).splitlines() or [repr(error)]
+        raise Corrupt(f"{path}: damaged: HDF5 cannot read it: {lines[0][:200]}") from error
 
 
 class _Walk:
@@ -132,9 +131,7 @@ class _Walk:
                 elif isinstance(item, self._h5.h5d.DatasetID):
                     self.tree.datasets[name] = self._dataset(item, name)
                 else:
-                    raise Corrupt(
-                        f"{self._path}: {name!r} is neither a group nor a dataset; no Keras writes such a file"
-                    )
+                    raise Corrupt(f"{self._path}: {name!r} is neither a group nor a dataset; Keras writes no such file")
 
     def _members(self, group: Any, path: str) -> Iterator[tuple[str, Any]]:
         if group.get_num_objs() > COUNT_LIMIT:
@@ -147,8 +144,8 @@ class _Walk:
             if kind != self._h5.h5l.TYPE_HARD:
                 sort = {self._h5.h5l.TYPE_SOFT: "a soft", self._h5.h5l.TYPE_EXTERNAL: "an external"}
                 raise Corrupt(
-                    f"{self._path}: {name!r} is {sort.get(kind, 'a strange')} link, which may lead anywhere; no "
-                    "Keras writes; it was not followed"
+                    f"{self._path}: {name!r} is {sort.get(kind, 'an unknown')} link, which may lead anywhere and which "
+                    "Keras never writes; it was not followed"
                 )
             item = self._h5.h5o.open(group, raw)
             self._once(item, name)
@@ -158,7 +155,7 @@ class _Walk:
         address = self._h5.h5o.get_info(item).addr
         if address in self._seen:
             raise Corrupt(
-                f"{self._path}: {name!r} is another name of something that was met before: a circle, or worse"
+                f"{self._path}: {name!r} is a second name of another object, as in a circle; Keras writes none"
             )
         self._seen.add(address)
         if len(self._seen) > COUNT_LIMIT:
@@ -169,7 +166,7 @@ class _Walk:
     def _texts(self, item: Any, where: str) -> Iterator[tuple[str, list[str]]]:
         for raw in self._names(item, where):
             name = raw.decode("utf-8", "replace")
-            if _TOLD.fullmatch(name):
+            if _READ.fullmatch(name):
                 found = self._text(item, raw, where)
                 if found is not None:
                     yield name, found
@@ -183,25 +180,25 @@ class _Walk:
 
     def _text(self, item: Any, raw: bytes, where: str) -> list[str] | None:
         """Return an attribute of texts; None where it holds something else."""
-        told = self._h5.h5a.open(item, raw)
-        space, kind = told.get_space(), told.get_type()
+        attribute = self._h5.h5a.open(item, raw)
+        space, kind = attribute.get_space(), attribute.get_type()
         count = space.get_simple_extent_npoints()
         if count == 0:
             return []
         if kind.get_class() != self._h5.h5t.STRING:
             return None
-        if count > COUNT_LIMIT or told.get_storage_size() > _TEXT_LIMIT or kind.get_size() * count > _TEXT_LIMIT:
+        if count > COUNT_LIMIT or attribute.get_storage_size() > _TEXT_LIMIT or kind.get_size() * count > _TEXT_LIMIT:
             raise Corrupt(
                 f"{self._path}: attribute {raw!r} of {where!r} declares {count:,} texts, too many to be names"
             )
-        made = np.empty(told.shape, told.dtype)
-        told.read(made)
+        made = np.empty(attribute.shape, attribute.dtype)
+        attribute.read(made)
         return [_decoded(one) for one in made.reshape(-1).tolist()]
 
     # ------------------------------------------------------------------------------------------------------ datasets
 
     def _dataset(self, item: Any, name: str) -> Hdf5Dataset:
-        """Check a dataset; its layout first, since asking a virtual one for its shape may open its sources."""
+        """Check a dataset, its layout first: asking a virtual one for its shape may open its sources."""
         plan = item.get_create_plist()
         layout = plan.get_layout()
         if layout == self._h5.h5d.VIRTUAL:
@@ -234,7 +231,7 @@ class _Walk:
             return None, False, f"values of HDF5 class {sort}, which are no plain numbers"
         dtype = np.dtype(item.dtype)
         plain = dtype.kind in "biuf" and types.py_create(dtype, logical=True) == kind
-        return (dtype, False, "") if plain else (None, False, "a number type that NumPy has not")
+        return (dtype, False, "") if plain else (None, False, "a number type that NumPy lacks")
 
     def _says_bfloat16(self, item: Any) -> bool:
         return b"dtype" in self._names(item, "a dataset") and self._text(item, b"dtype", "a dataset") == [_BFLOAT16]
@@ -260,11 +257,11 @@ class _Walk:
 
     def _chunked(self, item: Any, plan: Any, held: Hdf5Dataset) -> Hdf5Dataset:
         filters = tuple(int(plan.get_filter(number)[0]) for number in range(plan.get_nfilters()))
-        strange = [str(code) for code in filters if code not in KNOWN]
-        if strange:
-            why = f"compressed by HDF5 filter {', '.join(strange)}: deflate, shuffle and fletcher32 are undone"
+        odd = [str(code) for code in filters if code not in KNOWN]
+        if odd:
+            why = f"compressed by HDF5 filter {', '.join(odd)}: only deflate, shuffle and fletcher32 are read"
             return replace(held, why=why, dtype=None)
-        assert held.dtype is not None  # noqa: S101 - what has none was returned before
+        assert held.dtype is not None  # noqa: S101 - datasets without one are returned before
         chunk = tuple(int(size) for size in plan.get_chunk())
         if not affordable(math.prod(chunk) * held.dtype.itemsize, self._window.file.size):
             raise Corrupt(f"{self._path}: {held.path!r} has chunks of shape {chunk}: a bomb, not read")

@@ -1,7 +1,7 @@
-"""HDF5 datasets that lie in chunks: unpacked by hand, each chunk within the bounds that its dataset declares.
+"""HDF5 datasets in chunks: each chunk is unpacked within the bounds that its dataset declares.
 
-Filters: HDF5 File Format Specification, IV.A.2.l; only those that h5py writes by itself are undone: deflate, shuffle
-and Fletcher-32.
+Filters: HDF5 File Format Specification, IV.A.2.l; those that h5py writes by itself are read: deflate, shuffle and
+Fletcher-32.
 """
 
 import math
@@ -42,7 +42,7 @@ class Chunked:
 
 
 def misplaced(held: Chunked) -> str | None:
-    """Say why the chunks do not make up the dataset, each part exactly once; None where they do."""
+    """Return why the chunks do not make up the dataset, each item exactly once; None where they do."""
     if len(held.chunk) != len(held.shape) or not held.shape or min(held.chunk) < 1:
         return f"chunks of shape {held.chunk} cannot make up shape {held.shape}"
     expected = math.prod(-(-size // part) for size, part in zip(held.shape, held.chunk, strict=True))

@@ -1,7 +1,7 @@
-"""An HDF5 file before any library sees it: whether it is whole, and a window on its bytes for what parses it.
+"""An HDF5 file before a library reads it: whether it is whole, and a window on its bytes for what parses it.
 
 Superblocks: HDF5 File Format Specification, version 3.0, section II.A.  While a file is open for writing, the library
-keeps bit 0 of its consistency flags set, and the end that the superblock tells is brought up to date last.
+keeps bit 0 of its consistency flags set, and updates the end in the superblock last.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _LEAST = 48
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Bytes that a file holds: all of it, or an entry of an archive, stored or unpacked (then `unpacked` has them)."""
+    """Bytes of a file: all, or those of an archive's entry, as stored or as `unpacked`."""
 
     file: OpenFile
     begin: int
@@ -81,7 +81,7 @@ def check_superblock(window: Window) -> None:
 
 @dataclass(slots=True)
 class Stream:
-    """A window as a file object, for h5py, which asks for whole blocks and takes nothing less for an answer."""
+    """A window as a file object for h5py, which asks for whole blocks and accepts nothing less."""
 
     window: Window
     position: int = field(default=0)

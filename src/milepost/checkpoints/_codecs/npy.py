@@ -24,7 +24,7 @@ _Holds = Literal["numbers", "objects", "text"]
 class Npy:
     """What a header says: `dtype` is None where no plain numbers follow (see `descr`); data starts at `begin`.
 
-    `holds` tells arrays of Python objects, which are pickles, and of text or dates, from what is, or may be, numbers.
+    `holds` separates arrays of Python objects, which are pickles, and of text or dates, from those of numbers.
     """
 
     dtype: np.dtype[np.generic] | None

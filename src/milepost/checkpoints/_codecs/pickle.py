@@ -48,7 +48,7 @@ class Unpickled:
     end: int
 
 
-class Ended(Exception):  # noqa: N818 - it is news, not yet an error: more data may follow
+class Ended(Exception):  # noqa: N818 - no error yet: more data may follow
     """The data ends before the pickle does: it asks for `lacking` bytes more, at the least."""
 
     def __init__(self, message: str, lacking: int) -> None:

@@ -1,7 +1,7 @@
 """A tiny reader of protocol buffers' wire format: the fields of one message, bounded by its own bytes.
 
-No descriptors, no recursion: whoever asks knows the schema, and nests only as deep as that.  Written after the
-published encoding: a field is a varint of number and wire type, then a varint, 8 bytes, a length and bytes, or 4 bytes.
+No descriptors, no recursion: the caller knows the schema, and nests only as deep.  After the published
+encoding: a field is a varint of number and wire type, then a varint, 8 bytes, a length and bytes, or 4 bytes.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def varint(data: memoryview, at: int, where: Callable[[], str]) -> tuple[int, in
 
 
 class Message:
-    r"""The fields of one message by number, each as often as it stands there; `where` tells what it is, for errors.
+    r"""The fields of one message by number, each as often as it stands there; `where` names the message in errors.
 
     >>> Message(memoryview(b"\x08\x01\x12\x01x\x08\x02"), lambda: "a message").integer(1)
     2

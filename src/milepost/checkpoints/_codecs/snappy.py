@@ -7,7 +7,7 @@ from milepost.checkpoints._codecs.protobuf import varint
 from milepost.errors import Corrupt
 
 _LITERAL, _NEAR, _FAR = 0, 1, 2
-_SHORT = 60  # literals up to this length tell it in the tag
+_SHORT = 60  # literals up to this length have it in the tag
 _MOST = 22  # no tag of three bytes yields more than 64
 
 
@@ -54,11 +54,11 @@ def unpack(data: memoryview, where: str) -> bytes:
     return bytes(made)
 
 
-def _length(data: memoryview, told: int, at: int, where: str) -> tuple[int, int]:
-    """Return a literal's length and the place of its bytes: told by the tag, or by one to four bytes after it."""
-    if told < _SHORT:
-        return told + 1, at
-    width = told - _SHORT + 1
+def _length(data: memoryview, tag: int, at: int, where: str) -> tuple[int, int]:
+    """Return a literal's length and the place of its bytes: in the tag, or in one to four bytes after it."""
+    if tag < _SHORT:
+        return tag + 1, at
+    width = tag - _SHORT + 1
     if width > len(data) - at:
         raise Corrupt(f"{where}: a literal's length is cut off")
     return int.from_bytes(data[at : at + width], "little") + 1, at + width

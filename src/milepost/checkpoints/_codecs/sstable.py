@@ -1,7 +1,7 @@
 """The sorted table under TensorFlow's checkpoints, which is LevelDB's: blocks, an index of them, a footer of 48 bytes.
 
 A block is entries (bytes shared with the key before, bytes not shared, length of the value, key's rest, value), the
-places of its restarts, a byte of compression and a masked CRC-32C.  All of it is checked before it is believed: handles
+places of its restarts, a byte of compression and a masked CRC-32C.  All of it is checked before it is used: handles
 against the file, blocks against each other, keys against their order, and what keys unpack to against the file's size.
 """
 
@@ -55,7 +55,7 @@ class Sstable:
                 if before is not None and key <= before:
                     raise Corrupt(f"{self.file.path}: key {key[:200]!r} stands after {before[:200]!r}: not sorted")
                 if room < 0 or count > 2 * COUNT_LIMIT:
-                    raise Corrupt(f"{self.file.path}: {self.file.size:,} bytes hold names without end, not read")
+                    raise Corrupt(f"{self.file.path}: {self.file.size:,} bytes hold names without end; not read")
                 before = key
                 yield key, value
 

@@ -1,4 +1,4 @@
-"""A bounded reader of zip directories: where each entry's bytes lie, nothing unpacked, nothing believed unchecked.
+"""A bounded reader of zip directories: where each entry's bytes lie; nothing is unpacked, everything checked.
 
 Layout: local headers and data, then the central directory, then the end record (PKWARE APPNOTE 4.3).  A writer adds the
 directory last, so a file without it is still being written or was cut off.
@@ -85,7 +85,7 @@ def verify(file: OpenFile, item: ZipEntry) -> None:
 
 
 def damaged(file: OpenFile, item: ZipEntry, crc: int, holds: str = "") -> Corrupt:
-    """Say that an entry's bytes are not those that were written, and what it `holds`."""
+    """Return the error for an entry whose bytes are not those that were written; `holds` names what it is."""
     return Corrupt(
         f"{file.path}: damaged: entry {item.name!r}{holds}: CRC-32 stored {item.crc:08x}, computed {crc:08x} "
         f"over {item.size:,} bytes; restore the file from another copy"
@@ -169,7 +169,7 @@ def _no_junk(file: OpenFile, tail: bytes, base: int) -> None:
         if record[5] + record[6] == base + place:
             after = len(tail) - place - _END.size - record[7]
             raise Corrupt(
-                f"{file.path}: {after:,} bytes follow the end of the zip archive; cut them off, or copy it anew"
+                f"{file.path}: {after:,} bytes follow the end of the zip archive; cut them off, or copy it again"
             )
 
 

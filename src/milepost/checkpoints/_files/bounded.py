@@ -1,4 +1,4 @@
-"""Bounded reading of one regular file: every read is checked against the file's real size before it happens."""
+"""Bounded reading of one regular file: every read is checked against the file's size before it happens."""
 
 import errno
 import os
@@ -21,10 +21,10 @@ COUNT_LIMIT = 1_000_000
 """Most tensors, or archive entries, of one file."""
 
 CONFINED = "MILEPOST_CONFINED"
-"""Stands in the environment of a reader that is under Landlock."""
+"""The variable in the environment of a reader that is under Landlock."""
 
 CUT = "still being written, or was cut off"
-AGAIN = "; the next run looks again; if nothing writes it any more, copy it anew"
+AGAIN = "; the next run looks again; if nothing writes it any more, copy it again"
 """How messages about a file that is too short end."""
 
 _CHUNK = 1 << 18
@@ -139,9 +139,9 @@ def kind_of(status: os.stat_result) -> str:
 
 
 def unreadable(path: str, error: OSError) -> CheckpointError:
-    """Say as an error of the tree why a file cannot be read, with what to do about it."""
+    """Return the error of the tree for a file that cannot be read, with what its user can do."""
     if isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno == errno.ESTALE:
-        return Vanished(f"{path}: no longer there; keep more checkpoints if the trainer deletes them too early")
+        return Vanished(f"{path}: no longer there; have the trainer keep more checkpoints if it deletes them too early")
     if isinstance(error, PermissionError):
         return Corrupt(_permission(path))
     return Corrupt(f"{path}: cannot be read: {error.strerror or error}")
@@ -154,8 +154,8 @@ def _permission(path: str) -> str:
         return f"{path}: a folder on the way to it may not be entered by this user (uid {os.geteuid()})"
     if CONFINED in os.environ and os.access(path, os.R_OK):
         return (
-            f"{path}: it is {os.path.realpath(path)}, outside of what was named: the reader's sandbox refuses it; if "
-            "it is to be read, name it, or its folder, beside the others"
+            f"{path}: the reader's sandbox refuses {os.path.realpath(path)}, which lies outside of the named paths; to "
+            "have it read, name it or its folder too"
         )
     mode = stat.S_IMODE(status.st_mode)
     hint = (

@@ -12,10 +12,10 @@ from milepost.core.types import Extent, Tensor
 from milepost.errors import CheckpointError, Corrupt, Unsafe, Unsupported
 
 UNSUPPORTED = "unsupported: "
-"""How the `encoding` of an extent that cannot be read begins, then the reason.  Fatal only if a variable needs it."""
+"""The prefix of the `encoding` of an extent that cannot be read; the reason follows.  Fatal if a variable needs it."""
 
 UNSAFE = "unsafe: "
-"""The same where reading it would mean running code."""
+"""The prefix where reading it would run code."""
 
 EXPANSION = 20
 EXPANSION_FLOOR = 256 << 20
@@ -57,7 +57,7 @@ def missing(reason: str, file: str) -> Extent:
 
 
 def unsafe(reason: str, file: str) -> Extent:
-    """Return the extent of something that only code of the file's could make, with the reason."""
+    """Return the extent of something that only the file's own code could make, with the reason."""
     return Extent(file, 0, 0, UNSAFE + reason)
 
 
@@ -80,7 +80,7 @@ def refused(tensor: Tensor) -> CheckpointError:
 
 
 def unread(tensors: Sequence[Tensor]) -> list[str]:
-    """Return a note on the tensors that cannot be read, for people who look at a table; [] where there are none.
+    """Return a note on the tensors that cannot be read; [] where there are none.
 
     >>> unread([Tensor("w", "void", (), missing("a sparse tensor", "a.pt"))])
     ['cannot be read, and is refused where the model needs it: w (a sparse tensor)']
@@ -96,11 +96,11 @@ def affordable(nbytes: int, file_size: int) -> bool:
 
 
 def checked_shape(shape: object, where: str, what: str = "the shape") -> tuple[int, ...]:
-    """Return a shape, or other numbers, as a tuple of plain integers from 0; `Corrupt` where it is not one."""
+    """Return a shape, or other numbers, as a tuple of integers from 0; `Corrupt` where it is not one."""
     if not isinstance(shape, list | tuple) or len(shape) > _DIMENSIONS:
         raise Corrupt(f"{where}: {what} is not a list of at most {_DIMENSIONS} integers")
     if any(type(size) is not int or not 0 <= size < 1 << 62 for size in shape):
-        raise Corrupt(f"{where}: {what} {shown(shape)} holds something else than integers from 0 to 2**62")
+        raise Corrupt(f"{where}: {what} {shown(shape)} holds other items than integers from 0 to 2**62")
     return tuple(shape)
 
 
@@ -155,7 +155,7 @@ def total(shape: Sequence[int]) -> int:
 
 
 def shown(value: object) -> str:
-    r"""Return a short text of anything that a file may hold; its own text may be endless, as of lists within lists.
+    r"""Return a short text of anything that a file may hold, whose own text may be endless (lists within lists).
 
     >>> shown((2, -1, [5])), shown("a\n"), shown(10**5000)
     ('(2, -1, list)', "'a\\n'", 'int')

@@ -1,6 +1,6 @@
-"""Symbolic links in a folder of checkpoints: followed within what was named, a failed row where they lead out of it.
+"""Symbolic links in a folder of checkpoints: followed within the named paths, a failed row where they lead out.
 
-Whoever may write into the folder could otherwise have any file of ours read.  A link that the user names is followed.
+Otherwise whoever may write into the folder could have any file of the user's read.  A named link is followed.
 """
 
 import os
@@ -25,15 +25,15 @@ def roots_of(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def leads_out(path: str, roots: Sequence[str]) -> bool:
-    """Tell whether something in a folder lies, links followed, outside of all that was named."""
+    """Tell whether a path, links followed, lies outside of all named ones."""
     real = os.path.realpath(path)
     return os.path.exists(real) and not any(_beneath(real, root) for root in roots)
 
 
 def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[CheckpointFiles]:
-    """Return the rows of links that lead out, as far as they are named like checkpoints or folders of them.
+    """Return the rows of links that lead out and are named like checkpoints, or folders of them.
 
-    One to a folder above is passed over: it leads back.
+    A link to a folder above is passed over: it leads back.
     """
     for path in links:
         name, real = os.path.basename(path), os.path.realpath(path)
@@ -44,8 +44,8 @@ def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[CheckpointFi
             missed = is_candidate(name)
         if missed:
             why = (
-                f"{path}: a symbolic link to {real}, outside of the folders that were named, was not followed; if it "
-                "is to be, name the link itself, or the folder of its target, beside the others"
+                f"{path}: a symbolic link to {real}, outside of the named folders, was not followed; to have it "
+                "followed, name the link, or the folder of its target, too"
             )
             yield CheckpointFiles(path, None, (path,), identity(os.lstat(path)), "failed", (Corrupt.kind, why))
 
@@ -73,10 +73,10 @@ def _beneath(path: str, root: str) -> bool:
 
 
 def is_outside(path: str, named: Sequence[str]) -> bool:
-    """Tell whether something under the named paths is a symbolic link that leads out of all of them."""
+    """Tell whether a path under the named ones is a symbolic link that leads out of all of them."""
     return path not in named and os.path.islink(path) and leads_out(path, roots_of(named))
 
 
 def refused_link(path: str, named: Sequence[str]) -> CheckpointFiles | None:
-    """Return the row of a link that leads out; None where it is not named like a checkpoint, or a folder of them."""
+    """Return the row of a link that leads out, if it is named like a checkpoint or a folder of them."""
     return next(refused([path], roots_of(named)), None)

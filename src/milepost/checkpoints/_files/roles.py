@@ -1,7 +1,8 @@
-"""What a tensor is for, and which number is the step, told by the names that trainers use."""
+"""What a tensor is for, and which number is the step, by the names that trainers use."""
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +24,7 @@ _BOOKKEEPING = re.compile(
 
 
 def role_of(group: str, name: str) -> Role:
-    """Tell a tensor's role from its wrapper and its name.
+    """Return a tensor's role by its wrapper and its name.
 
     >>> role_of("optimizer_state_dict/state/0", "exp_avg"), role_of("", "opt/mu/dense"), role_of("", "global_step")
     ('optimizer', 'optimizer', 'bookkeeping')
@@ -67,12 +68,12 @@ def integer(data: bytes, dtype: str) -> int | None:
 
 
 def scalars_beside(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Call single numbers at the top level bookkeeping where the weights lie in a wrapper (`best_acc1`, `loss`)."""
+    """Make single numbers at the top level bookkeeping where the weights lie in a wrapper (`best_acc1`, `loss`)."""
     wrapped = any(item.group and item.role == "weights" for item in tensors)
     if not wrapped:
         return tuple(tensors)
     return tuple(
-        Tensor(item.name, item.dtype, item.shape, item.where, "bookkeeping", item.group)
+        replace(item, role="bookkeeping")
         if not item.group and item.shape == () and item.role == "weights" and item.where.nbytes
         else item
         for item in tensors

@@ -1,7 +1,7 @@
 """Keras' sharded weights (3.12 and later): NAME.weights.json maps variables to NAME_0000n.weights.h5 beside it.
 
-Keras writes the index anew whenever it closes a shard, so that an index alone does not tell the last one: a newer
-shard that it does not list yet shows that saving goes on.
+Keras writes the index again whenever it closes a shard, so the index alone does not show that the last one is written:
+a newer shard that it does not list yet shows that saving goes on.
 """
 
 import json
@@ -37,9 +37,9 @@ class KerasShards:
     name = "keras_shards"
 
     def main_name(self, name: str) -> str | None:
-        """Return the name of the index to which a file of this name belongs, where that index is there.
+        """Return the name of the index that a shard of this name belongs to; None where it is no shard's name.
 
-        Users call epochs so, too (`model_00010.weights.h5`): without the index they are checkpoints by themselves.
+        Users name epochs like shards (`model_00010.weights.h5`): without an index they are checkpoints by themselves.
 
         >>> KerasShards().main_name("big_00000.weights.h5")
         'big.weights.json'
@@ -55,7 +55,7 @@ class KerasShards:
             try:
                 shards = _shards(entry.path)
             except CheckpointError:
-                yield CheckpointFiles(entry.path, self.name, (entry.path,), identity)  # `read` says what is wrong
+                yield CheckpointFiles(entry.path, self.name, (entry.path,), identity)  # `read` raises it again
                 continue
             others = _unlisted(entry.path, shards)
             complete = all(is_whole(path, check_whole) for path in shards) and not any(
@@ -89,7 +89,7 @@ class KerasShards:
 
 
 def _shards(path: str) -> list[str]:
-    """Return the paths of an index' shards, in order; `Corrupt` where a name leads elsewhere or is none of Keras'."""
+    """Return the paths of an index' shards, in order; `Corrupt` where a name leads elsewhere or is not Keras'."""
     with opened(path) as file:
         if file.size > HEADER_LIMIT:
             raise Corrupt(f"{path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")

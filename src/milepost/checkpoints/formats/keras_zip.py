@@ -1,6 +1,6 @@
 """Keras' `.keras`: a zip of metadata.json, config.json and model.weights.h5, which is mapped where it is stored.
 
-The architecture in config.json is never built, and code in it never run: the model comes from the evaluation file.
+The architecture in config.json is never built, and its code never run: the model comes from the evaluation file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -67,7 +67,7 @@ def _window(file: OpenFile) -> Window:
             f"{file.path}: entry {item.name!r} is compressed by method {item.method}: only deflate is read"
         )
     if not affordable(item.size, file.size):
-        raise Corrupt(f"{file.path}: {file.size:,} bytes would unpack to {item.size:,}: a zip bomb, not read")
+        raise Corrupt(f"{file.path}: {file.size:,} bytes would unpack to {item.size:,}: a bomb, not read")
     return Window(file, 0, item.size, _unpacked(file.path))
 
 

@@ -52,7 +52,7 @@ class TfBundle:
     name = "tf_bundle"
 
     def main_name(self, name: str) -> str | None:
-        """Return the name of the index that a shard, or the graph of a Saver's, belongs to; None for any other file.
+        """Return the name of the index that a shard, or a Saver's graph, belongs to; None for any other file.
 
         >>> [TfBundle().main_name(f"model.ckpt-40.{ending}") for ending in ("data-00000-of-00002", "index")]
         ['model.ckpt-40.index', None]
@@ -69,9 +69,9 @@ class TfBundle:
             if entry.is_dir:
                 index = main_file_in(entry.path)
                 if index != entry.path:
-                    yield _seen(entry.path, index)
+                    yield _claim(entry.path, index)
             elif entry.path.endswith(INDEX) and _is_index(entry):
-                yield _seen(entry.path, entry.path)
+                yield _claim(entry.path, entry.path)
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table; the CRC-32C of all but optimizer slots is checked, that of slices in `fetch`.
@@ -86,17 +86,17 @@ class TfBundle:
         short = lacking(index.path, index.shards, index.needed)
         if short:
             raise Torn(short)
-        told = _graph(index)
-        named = {_told(key, told).name: key for key in index.tensors if key != GRAPH}
+        tracked = _graph(index)
+        named = {_tracked(key, tracked).name: key for key in index.tensors if key != GRAPH}
         if len(named) != len(index.tensors) - (GRAPH in index.tensors):
             raise Corrupt(f"{index.path}: two variables have one name in the object graph")
-        known = {name: _named(index.tensors[key], _told(key, told)) for name, key in named.items()}
+        known = {name: _traits(index.tensors[key], _tracked(key, tracked)) for name, key in named.items()}
         roles = roles_of(known)
         tensors = _tensors(index, named, roles)
         candidates = {name: index.tensors[key] for name, key in named.items() if is_candidate(name, known[name])}
         _verify(index, {name: index.tensors[named[name]] for name in named if roles[name] != "optimizer"} | candidates)
         step, source, doubts = step_of(_integers(index, candidates), roles)
-        renamed = sum(_told(key, told).name != plain_name(key) for key in named.values())
+        renamed = sum(_tracked(key, tracked).name != plain_name(key) for key in named.values())
         return Table(self.name, tensors, step, source, notes=(*_notes(tensors, renamed), *doubts))
 
     def fetch(self, tensor: Tensor) -> bytes:
@@ -121,14 +121,14 @@ def _is_index(entry: Entry) -> bool:
     return begins_as_index(entry.head) or bool(shards_of(entry.path))
 
 
-def _seen(path: str, index: str) -> CheckpointFiles:
+def _claim(path: str, index: str) -> CheckpointFiles:
     now = identity_of(index)
     try:
         shards, needed = reach_of(index)
     except Torn as error:
         return CheckpointFiles(path, TfBundle.name, (index,), now, "writing", (error.kind, str(error)))
     except CheckpointError:
-        return CheckpointFiles(path, TfBundle.name, (index,), now)  # `read` says what is wrong
+        return CheckpointFiles(path, TfBundle.name, (index,), now)  # `read` raises it again
     files = (index, *(shard_of(index, number, shards) for number in needed))
     short = lacking(index, shards, needed)
     if short:
@@ -145,13 +145,13 @@ def _kept(path: str) -> BundleIndex:
 # ------------------------------------------------------------------------------------------------------ names and table
 
 
-def _told(key: str, told: Mapping[str, TrackedName]) -> TrackedName:
-    return told.get(key) or TrackedName(plain_name(key), optimizer=False, full_name="")
+def _tracked(key: str, tracked: Mapping[str, TrackedName]) -> TrackedName:
+    return tracked.get(key) or TrackedName(plain_name(key), optimizer=False, full_name="")
 
 
-def _named(row: BundleEntry, told: TrackedName) -> Traits:
+def _traits(row: BundleEntry, tracked: TrackedName) -> Traits:
     integer = row.kind in NAMES and dtype_of(NAMES[row.kind]).kind in "iu"
-    return Traits(row.shape, integer, told.optimizer, told.full_name)
+    return Traits(row.shape, integer, tracked.optimizer, tracked.full_name)
 
 
 def _tensors(index: BundleIndex, named: Mapping[str, str], roles: Mapping[str, Role]) -> tuple[Tensor, ...]:
@@ -213,13 +213,13 @@ def _compare(index: BundleIndex, shard: OpenFile, name: str, row: BundleEntry, f
     if found == row.crc:
         return
     file = os.path.basename(shard.path)
-    said = f"tensor {name!r} in {file}: CRC-32C {found:08x}, the index says {row.crc:08x}"
+    what = f"tensor {name!r} in {file}: CRC-32C {found:08x}, the index says {row.crc:08x}"
     if os.fstat(shard.descriptor).st_mtime_ns > os.stat(index.path).st_mtime_ns:
         raise Torn(
-            f"{index.path}: {said}, and {file} is newer than the index: a checkpoint of the same name is being written "
+            f"{index.path}: {what}, and {file} is newer than the index: a checkpoint of the same name is being written "
             f"over it{AGAIN}"
         )
-    raise Corrupt(f"{index.path}: {said}: damaged")
+    raise Corrupt(f"{index.path}: {what}: damaged")
 
 
 def _integers(index: BundleIndex, rows: Mapping[str, BundleEntry]) -> dict[str, int]:
@@ -244,7 +244,7 @@ def _pieces(index: BundleIndex, key: str, tensor: Tensor) -> Iterator[tuple[tupl
 
 
 def _graph(index: BundleIndex) -> Mapping[str, TrackedName]:
-    """Return what the object graph tells; {} where there is none (a Saver's checkpoint)."""
+    """Return the names in the object graph by key; {} where there is none (a Saver's checkpoint)."""
     row = index.tensors.get(GRAPH)
     if row is None:
         return {}

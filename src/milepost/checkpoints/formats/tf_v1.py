@@ -1,7 +1,7 @@
 """TensorFlow's Saver V1 of 2015 to 2017: one sorted table that holds all values, read without TensorFlow.
 
 The key "" lists names, shapes, types and slices; each slice is a message under a key of its own, in blocks that may be
-compressed.  Nothing can be mapped: values are unpacked on request, and checked by their block's CRC-32C then.
+compressed.  Nothing can be mapped: values are unpacked on request, when their block's CRC-32C is compared.
 Sliced variables, which TensorFlow's own reader refuses, are put together.  A sharded Saver writes several such tables,
 `PREFIX-00000-of-00002` and on, of which the first stands for all.
 """
@@ -45,7 +45,7 @@ _MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What the lists say of a variable; its slices, each with its file, are whole axes where it is not partitioned."""
+    """What the lists say of a variable, and its slices, each with its file: one of whole axes if it is not partitioned."""
 
     kind: int
     shape: tuple[int, ...]
@@ -62,7 +62,7 @@ class TfV1:
     name = "tf_v1"
 
     def main_name(self, name: str) -> str | None:
-        """Return the name of the first shard that another belongs to, told by its name; None for any other file.
+        """Return the name of the first shard for that of another; None for any other file.
 
         >>> [TfV1().main_name(name) for name in ("model-00001-of-00002", "model-00000-of-00002", "model.ckpt-7")]
         ['model-00000-of-00002', None, None]
@@ -71,7 +71,7 @@ class TfV1:
         return None if first == name else first
 
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
-        """Claim tables whose first key holds the list; each is renamed whole, so that none is seen half.
+        """Claim tables whose first key holds the list; writers rename each one when it is whole.
 
         "writing" where a shard is absent.
         """
@@ -79,7 +79,7 @@ class TfV1:
             if kind_of_table(entry) == "v1":
                 files = [path for path in _shards(entry.path) if os.path.exists(path)]
                 if files[:1] == [entry.path]:
-                    yield _seen(files)
+                    yield _claim(files)
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table, from the lists alone; values are read and checked in `fetch`.
@@ -116,7 +116,7 @@ class TfV1:
 
 
 def _shards(path: str) -> list[str]:
-    """Return the files of a checkpoint, told by the name of any; just the one where it is not sharded."""
+    """Return the files of a checkpoint by the name of any of them; the one alone where it is not sharded."""
     match = _SHARD.fullmatch(path)
     count = int(match[3]) if match else 0
     if match is None or not int(match[2]) < count <= _MOST:
@@ -124,7 +124,7 @@ def _shards(path: str) -> list[str]:
     return [f"{match[1]}-{number:05d}-of-{count:05d}" for number in range(count)]
 
 
-def _seen(files: list[str]) -> CheckpointFiles:
+def _claim(files: list[str]) -> CheckpointFiles:
     short = _lacking(files[0])
     failure = (Torn.kind, short) if short else None
     state: Literal["complete", "writing"] = "writing" if short else "complete"
@@ -208,8 +208,8 @@ def _pieces(path: str, name: str, row: _Row) -> Iterator[tuple[tuple[slice, ...]
         with opened(file) as shard:
             data = open_table(shard).get(key_of(name.encode(), one))
         if data is None:
-            raise Corrupt(f"{where()}: its slice of shape {shape} is listed, and not there")
+            raise Corrupt(f"{where()}: its slice of shape {shape} is listed, but absent")
         saved = Message(data, where).message(2)
         if saved.text(1) != name or slice_of(saved.data(2), where) != one:
-            raise Corrupt(f"{where()}: another tensor's values stand in its place")
+            raise Corrupt(f"{where()}: another tensor's values lie in its place")
         yield place, values_of(saved.message(3), NAMES[row.kind], total(shape), where).reshape(shape)

@@ -1,8 +1,8 @@
 """torch.save's layout before torch 1.6 (and on request since): pickles one after another, then the storages' bytes.
 
 The magic number, the protocol, facts about the machine, the object, the list of storage keys; then for each key the
-number of items (int64) and the items, little-endian on every machine.  Nothing has a checksum, but each size is told
-twice, so that all offsets are known from the pickles, and every tensor is a view on the file.
+number of items (int64) and the items, little-endian on every machine.  Nothing has a checksum, but each size stands
+twice: all offsets are known from the pickles, and every tensor is a view on the file.
 """
 
 import re
@@ -69,7 +69,7 @@ class TorchLegacy:
         return Table(self.name, tensors, step, source, contents.foreign, tuple(notes))
 
     def fetch(self, tensor: Tensor) -> bytes:
-        """Refuse: nothing in this layout is compressed; the reason stands in the extent."""
+        """Refuse: nothing in this layout is compressed; the extent has the reason."""
         raise refused(tensor)
 
 
@@ -89,7 +89,7 @@ def _contents(file: OpenFile, limit: int) -> _Contents:
         found = pickles.next(what).value
         if type(found) is not int or found != expected:
             raise Corrupt(f"{file.path}: the {what} of torch's non-zip format is {expected}, found {shown(found)}")
-    pickles.next("facts about the machine")  # its byte order: of no consequence, the storages are little-endian
+    pickles.next("facts about the machine")  # its byte order does not matter: storages are little-endian
     storages: dict[str, TorchStorage] = {}
     made = pickles.next("object", _persistent(storages))
     keys = pickles.next("list of storages", after=storages).value
@@ -142,7 +142,7 @@ def _persistent(storages: dict[str, TorchStorage]) -> Callable[[Any], Any]:
     def resolve(key: Any) -> Any:
         kind, *fields = key if isinstance(key, tuple) and key else (None,)
         if kind == "module" and fields:
-            return fields[0]  # a class with its source, which nobody reads
+            return fields[0]  # a class with its source, which is not read
         if kind != "storage" or len(fields) != _FIELDS:
             raise Corrupt("a persistent id that is neither a storage nor a module")
         return _storage(storages, fields)
@@ -153,12 +153,12 @@ def _persistent(storages: dict[str, TorchStorage]) -> Callable[[Any], Any]:
 def _storage(storages: dict[str, TorchStorage], fields: list[Any]) -> TorchStorage:
     kind, key, _, count, view = fields  # the third is the device that it was saved on: everything is read as it lies
     if not isinstance(kind, StorageType) or not isinstance(key, str):
-        raise Corrupt(f"the description of storage {shown(key)} makes no sense")
+        raise Corrupt(f"the description of storage {shown(key)} is not one of torch's")
     where = f"storage {key[:40]!r}"
     (count,) = checked_shape((count,), where, "its count of items")
     whole = TorchStorage(key, kind, count * kind.itemsize)
     if storages.setdefault(key, whole) != whole:
-        raise Corrupt(f"{where} is described twice, not alike")
+        raise Corrupt(f"{where} is described twice, and the descriptions differ")
     if view is None:
         return whole
     if not isinstance(view, tuple) or len(view) != 3:  # noqa: PLR2004 - key, offset, items

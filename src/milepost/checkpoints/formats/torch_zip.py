@@ -1,6 +1,6 @@
-"""torch.save's zip layout, read without torch: ROOT/data.pkl through the inert machine, ROOT/data/<key> mapped.
+"""torch.save's zip layout, read without torch: ROOT/data.pkl as data, ROOT/data/<key> mapped.
 
-The entries are stored, so every tensor is a view on the file; each has a CRC-32 that torch itself does not check.
+The entries are stored, so every tensor is a view on the file; each has a CRC-32, which torch itself does not check.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,7 @@ class TorchZip:
         return claim_zips(self.name, entries, _torch_like)
 
     def read(self, files: CheckpointFiles) -> Table:
-        """Return the table; CRC-32 of every entry is checked, those of optimizer tensors aside, which nobody loads."""
+        """Return the table after comparing every CRC-32 but those of optimizer tensors, which are not loaded."""
         with opened(files.path) as file:
             archive = _archive(file)
             storages: dict[str, TorchStorage] = {}
@@ -54,7 +54,7 @@ class TorchZip:
         return Table(self.name, tensors, step, source, made.foreign, notes)
 
     def fetch(self, tensor: Tensor) -> bytes:
-        """Refuse: nothing in this layout is compressed; the reason stands in the extent."""
+        """Refuse: nothing in this layout is compressed; the extent has the reason."""
         raise refused(tensor)
 
 
@@ -123,7 +123,7 @@ def _small(archive: _Archive, inner: str) -> bytes:
 
 
 def _compressed(item: ZipEntry) -> str:
-    return f"entry {item.name!r} is compressed; torch stores them: save the file anew with torch.save"
+    return f"entry {item.name!r} is compressed; torch stores entries as they are: save the file again with torch.save"
 
 
 def _persistent(archive: _Archive, storages: dict[str, TorchStorage]) -> Callable[[Any], TorchStorage]:
@@ -132,17 +132,17 @@ def _persistent(archive: _Archive, storages: dict[str, TorchStorage]) -> Callabl
             raise Corrupt("a persistent id that is no storage")
         _, kind, name, _, count = key
         if not isinstance(kind, StorageType) or not isinstance(name, str) or type(count) is not int or count < 0:
-            raise Corrupt(f"the description of storage {shown(name)} makes no sense")
+            raise Corrupt(f"the description of storage {shown(name)} is not one of torch's")
         item = archive.entries.get(f"{archive.root}/data/{name}")
         if item is None:
-            raise Corrupt(f"it names storage {name[:40]!r}, the archive has no such entry")
+            raise Corrupt(f"it names storage {name[:40]!r}, for which the archive has no entry")
         if item.method != STORED:
             raise Unsupported(_compressed(item))
         if item.size != count * kind.itemsize:
             raise Corrupt(
                 f"storage {name!r}: {count * kind.itemsize:,} bytes are declared, the archive holds {item.size:,}"
             )
-        # One run of bytes may be seen as several types: each sight has its own.
+        # One run of bytes may be viewed as several types; each view has its own.
         storages[name] = TorchStorage(name, kind, item.size)
         return storages[name]
 

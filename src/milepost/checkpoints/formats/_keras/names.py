@@ -1,4 +1,4 @@
-"""What the datasets of Keras' HDF5 files are called, what they are for, and which one counts the optimizer's steps.
+"""What the datasets of Keras' HDF5 files are called and are for, and which one counts the optimizer's steps.
 
 Two layouts: that of Keras 3 (and of tf_keras' `.keras`), whose paths follow the model's structure
 (`layers/dense/vars/0`), and the older one, which lists layers and their weights by name in attributes.
@@ -49,7 +49,7 @@ def named(tree: Tree, path: str) -> list[NamedDataset]:
 
 
 def counts_steps(item: NamedDataset) -> bool:
-    """Tell whether a dataset is the optimizer's count of steps: one integer where Keras puts it."""
+    """Tell whether a dataset is the optimizer's count of steps: one integer, where Keras puts it."""
     held = item.dataset
     if item.role != "optimizer" or held.dtype is None or held.dtype.kind not in "iu" or held.shape != ():
         return False
@@ -60,8 +60,8 @@ def _role(tree: Tree, name: str) -> Role:
     parts = name.split("/")
     if _COUNTED.fullmatch(parts[0]) or any(_SEED.fullmatch(part) for part in parts):
         return "bookkeeping"
-    told = tree.texts.get("/".join(parts[:-1]), {}).get("name", [])
-    if parts[-2:-1] == ["vars"] and any(_SEED.fullmatch(text) for text in told):
+    called = tree.texts.get("/".join(parts[:-1]), {}).get("name", [])
+    if parts[-2:-1] == ["vars"] and any(_SEED.fullmatch(text) for text in called):
         return "bookkeeping"
     return role_of("", name)
 

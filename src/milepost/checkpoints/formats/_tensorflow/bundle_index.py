@@ -1,7 +1,7 @@
 """A tensor bundle's `.index`: a header, and for each tensor its type, shape, shard, place, size and CRC-32C.
 
-The bytes lie in the shards `PREFIX.data-00000-of-00002`.  All that an entry says is checked against all others, and
-against the shards as they are now, before anything of it is used.
+The bytes lie in the shards `PREFIX.data-00000-of-00002`.  Every entry is checked against all others, and against the
+shards as they are now, before it is used.
 """
 
 import os
@@ -25,7 +25,7 @@ _HEAD = 4096
 
 @dataclass(frozen=True, slots=True)
 class BundleEntry:
-    """An entry: a tensor, or a slice of one.  `slices` is empty but for a variable that is kept in slices."""
+    """An entry: a tensor, or a slice of one; only a variable that is kept in slices has `slices`."""
 
     kind: int
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class BundleEntry:
 
 @dataclass(frozen=True, slots=True)
 class BundleIndex:
-    """What an index says: tensors by name, slices by key, and how far each shard must reach."""
+    """What an index holds: tensors by name, slices by key, and how far each shard must reach."""
 
     path: str
     shards: int
@@ -63,27 +63,27 @@ def shard_of(index: str, number: int, count: int) -> str:
 
 @per_file(1024)
 def reach_of(path: str) -> tuple[int, dict[int, int]]:
-    """Return the number of shards, and how far each must reach; kept, since a watch asks again and again."""
+    """Return the number of shards, and how far each must reach; kept, since a watch asks every second."""
     with opened(path) as file:
         index = index_of(file)
     return index.shards, index.needed
 
 
 def lacking(path: str, shards: int, needed: dict[int, int]) -> str | None:
-    """Say which shards are absent or too short; None where all are whole."""
-    said = []
+    """Return which shards are absent or too short, as a message; None where all are whole."""
+    short = []
     for number, size in needed.items():
         shard = shard_of(path, number, shards)
         try:
             have = os.stat(shard).st_size
         except OSError:
-            said.append(f"{os.path.basename(shard)} is absent, {size:,} bytes of it are needed")
+            short.append(f"{os.path.basename(shard)} is absent, {size:,} bytes of it are needed")
             continue
         if have < size:
-            said.append(f"{os.path.basename(shard)} has {have:,} of {size:,} bytes, {size - have:,} are missing")
-    if not said:
+            short.append(f"{os.path.basename(shard)} has {have:,} of {size:,} bytes, {size - have:,} are missing")
+    if not short:
         return None
-    return f"{path}: {CUT}: {listed(said, 3, '; ')}{AGAIN}"
+    return f"{path}: {CUT}: {listed(short, 3, '; ')}{AGAIN}"
 
 
 def index_of(file: OpenFile) -> BundleIndex:
@@ -92,7 +92,7 @@ def index_of(file: OpenFile) -> BundleIndex:
         raise Corrupt(f"{file.path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")
     beginning = file.at(0, min(file.size, _HEAD), "its beginning")
     if file.size and not is_whole(file) and not begins_as_index(beginning):
-        how = "it begins otherwise" if any(beginning) else "all zero, as after a crash of the machine that wrote it"
+        how = "it begins with other bytes" if any(beginning) else "all zero, as after a crash of the machine that wrote it"
         raise Corrupt(f"{file.path}: no index of a TensorFlow checkpoint, nor the beginning of one: {how}")
     entries = open_table(file).entries()
     first = next(entries, None)
@@ -165,7 +165,7 @@ def _row(data: memoryview, shards: int, where: Callable[[], str]) -> BundleEntry
 
 
 def _check(path: str, name: str, row: BundleEntry, pieces: dict[bytes, BundleEntry]) -> None:
-    """Check that a variable's slices are all there, of its type, and cover it."""
+    """Check that a variable's slices are all there, have its type, and cover it."""
     if not row.slices:
         return
     where = _about(path, name.encode())

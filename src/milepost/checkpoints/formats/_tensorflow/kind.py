@@ -1,7 +1,7 @@
-"""Which of TensorFlow's layouts a table is: told by its last eight bytes and by the value of its first key, "".
+"""Which of TensorFlow's layouts a table has: its last eight bytes and the value of its first key, "", decide.
 
 A bundle's index begins with its header, whose first field is a number; a Saver V1 file with the list of what it holds,
-whose first field is a message.  LevelDB's own files end alike, and begin with neither.
+whose first field is a message.  LevelDB's own files end in the same bytes, and begin with neither.
 """
 
 from typing import Literal

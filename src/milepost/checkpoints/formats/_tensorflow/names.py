@@ -1,8 +1,8 @@
-"""What a tensor of a TensorFlow checkpoint is for, and which number in it is the step; told by the names TF gives.
+"""What a tensor of a TensorFlow checkpoint is for, and which number in it is the step, by the names that TF gives.
 
 Name-based checkpoints (Saver): a slot lies under its variable's name (`fc/weights/Momentum`), an averaged value too
-(`fc/weights/ExponentialMovingAverage`, which is a weight).  Object-based ones (TF 2) say `.OPTIMIZER_SLOT`, or keep all
-that is the optimizer's under its object.
+(`fc/weights/ExponentialMovingAverage`, which is a weight).  Object-based ones (TF 2) write `.OPTIMIZER_SLOT`, or keep
+whatever belongs to the optimizer under its object.
 """
 
 import math
@@ -18,7 +18,7 @@ COUNTERS = ("_iterations", "iterations", "iter")
 """What optimizers call the number of their updates."""
 
 CANDIDATES = ("global_step", "step", "iteration", *COUNTERS, SAVE_COUNTER)
-"""Last parts of the names of numbers that may tell the step."""
+"""Last pieces of the names of numbers that may be the step."""
 
 _SHOWN = 5
 _SLOT_MARK = "/.OPTIMIZER_SLOT/"
@@ -38,7 +38,7 @@ _NUMBERS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What tells a tensor's role: its shape, whether it is of integers, and what its graph says of it."""
+    """What a tensor's role depends on: its shape, whether it holds integers, and what the object graph says of it."""
 
     shape: tuple[int, ...]
     integer: bool
@@ -76,7 +76,7 @@ def _role(name: str, item: Traits, beneath: bool) -> Role:  # noqa: FBT001 - pri
 
 
 def _slot_home(name: str, item: Traits, tensors: Mapping[str, Traits]) -> str | None:
-    """Return where the optimizer of a slot lies, "" where beside its variable; None for what is no slot.
+    """Return where the optimizer of a slot lies, "" where it is the variable's own place; None for what is no slot.
 
     A slot lies under its variable's name and has its shape; Keras' lie under an optimizer's scope, and repeat the name.
     """
@@ -96,12 +96,12 @@ def _slot_home(name: str, item: Traits, tensors: Mapping[str, Traits]) -> str | 
 
 
 def is_candidate(name: str, item: Traits) -> bool:
-    """Tell whether a tensor is one number that may tell the step."""
+    """Tell whether a tensor is one number that may be the step."""
     return item.integer and math.prod(item.shape) == 1 and name.rpartition("/")[2] in CANDIDATES
 
 
 def step_of(numbers: Mapping[str, int], roles: Mapping[str, Role]) -> tuple[int | None, str | None, list[str]]:
-    """Return the step, what told it, and notes on what could not: from the names and values of the candidates.
+    """Return the step, where it stands, and notes on candidates that disagree, from their names and values.
 
     A count of training steps outweighs an optimizer's count of updates, and that the number of saves.
 
@@ -131,6 +131,6 @@ def step_of(numbers: Mapping[str, int], roles: Mapping[str, Role]) -> tuple[int 
 def _agree(found: Mapping[str, int], what: str, notes: list[str]) -> bool:
     if len(set(found.values())) == 1:
         return True
-    told = ", ".join(f"{name} {value:,}" for name, value in list(found.items())[:_SHOWN])
-    notes.append(f"these could tell {what} and disagree, so none was believed: {told}")
+    candidates = listed([f"{name} {value:,}" for name, value in found.items()])
+    notes.append(f"these may be {what} and disagree, so none was taken: {candidates}")
     return False

@@ -1,8 +1,8 @@
-"""The object graph of a TF 2 checkpoint: which variables are an optimizer's own, and how a weight is called without it.
+"""The object graph of a TF 2 checkpoint: which variables are an optimizer's own, and a weight's name without it.
 
 Keras 3 tracks a model's variables in its optimizer too, and TensorFlow keys a variable by the shortest way to it: a
-kernel may stand under `optimizer/_trainable_variables/0`.  Its name here is the way that leads through no optimizer,
-which is the key that it has where the optimizer was not saved.
+kernel may stand under `optimizer/_trainable_variables/0`.  Its name here is the shortest way through no optimizer,
+which is its key where the optimizer was not saved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _ROOM_FACTOR, _ROOM_FLOOR = 20, 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class TrackedName:
-    """What the graph says of a key: the variable's name, whether only an optimizer leads to it, its old full name."""
+    """What the graph says of a key: the variable's name, whether only an optimizer leads to it, its TF 1 name."""
 
     name: str
     optimizer: bool
@@ -40,7 +40,7 @@ class _Node:
 
 
 def plain_name(key: str) -> str:
-    """Return a key without what says that it is a variable's value.
+    """Return a key without its mark of a variable's value.
 
     >>> plain_name("save_counter/.ATTRIBUTES/VARIABLE_VALUE")
     'save_counter'
@@ -49,7 +49,7 @@ def plain_name(key: str) -> str:
 
 
 def names_by_key(graph: memoryview, where: Where) -> dict[str, TrackedName]:
-    """Return what a serialised TrackableObjectGraph tells, by checkpoint key; `Corrupt` where it is damaged."""
+    """Return the names in a serialised TrackableObjectGraph by checkpoint key; `Corrupt` where it is damaged."""
     nodes = _nodes(graph, where)
     parents = _parents(nodes)
     inner: dict[int, dict[str, int]] = {}
@@ -63,7 +63,7 @@ def names_by_key(graph: memoryview, where: Where) -> dict[str, TrackedName]:
                 name = _way(parents, number) or name
                 room -= len(name)
                 if room < 0:
-                    raise Corrupt(f"{where()}: {len(graph):,} bytes hold names without end, not read")
+                    raise Corrupt(f"{where()}: {len(graph):,} bytes hold names without end; not read")
             found[key] = TrackedName(name, not reached, full_name)
     return found
 

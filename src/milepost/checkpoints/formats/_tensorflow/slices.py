@@ -52,7 +52,7 @@ class Slice:
 
 
 def kind_of(number: int) -> str:
-    """Return in words what a type is that holds no plain numbers.
+    """Return in words what a type holds that is no plain numbers.
 
     >>> kind_of(7), kind_of(99)
     ('strings', 'number type 99, which is not known')
@@ -85,7 +85,7 @@ def slice_of(data: memoryview, where: Where) -> Slice:
 
 
 def covered(shape: Sequence[int], slices: Sequence[Slice], where: Where) -> list[tuple[slice, ...]]:
-    """Return where each slice lies in the whole; `Corrupt` where two overlap or a part is not covered."""
+    """Return where each slice lies in the whole; `Corrupt` where two overlap or an item is not covered."""
     if len(slices) > _SLICES:
         raise Corrupt(f"{where()}: {len(slices):,} slices, at most {_SLICES:,} are read")
     places = [item.within(shape, where) for item in slices]

@@ -13,43 +13,17 @@ from milepost.checkpoints._files.layout import checked_shape, dtype_of, overlaps
 from milepost.errors import Corrupt
 
 _STORAGES = {
-    "DoubleStorage": "float64",
-    "FloatStorage": "float32",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64",
-    "IntStorage": "int32",
-    "ShortStorage": "int16",
-    "CharStorage": "int8",
-    "ByteStorage": "uint8",
-    "BoolStorage": "bool",
-    "ComplexDoubleStorage": "complex128",
-    "ComplexFloatStorage": "complex64",
-    "UntypedStorage": "uint8",
-}
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
+    "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexDoubleStorage": "complex128",
+    "ComplexFloatStorage": "complex64", "UntypedStorage": "uint8",
+}  # fmt: skip
 _ODD_STORAGES = {"QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1}
-_TYPES = [
-    "float64",
-    "float32",
-    "float16",
-    "bfloat16",
-    "int64",
-    "int32",
-    "int16",
-    "int8",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "bool",
-    "complex128",
-    "complex64",
-    "float8_e4m3fn",
-    "float8_e5m2",
-    "float8_e4m3fnuz",
-    "float8_e5m2fnuz",
-    "float8_e8m0fnu",
-]
+_TYPES = (
+    *("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32"),
+    *("uint64", "bool", "complex128", "complex64", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz"),
+    *("float8_e5m2fnuz", "float8_e8m0fnu"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +56,7 @@ class TorchStorage:
 class View:
     """A tensor: a strided view on a storage; offset and strides in items.  `odd` says why it cannot be read, if so.
 
-    `unsafe` marks what stands in a tensor's place and would be made by calling something that the file names.
+    `unsafe` marks what stands in a tensor's place and only a call of something that the file names could make.
     """
 
     storage: TorchStorage | None
@@ -133,7 +107,7 @@ def _lazy_bits(metadata: Any) -> str | None:
 
 def _odd(reason: str) -> Callable[..., View]:
     def make(*arguments: Any) -> View:
-        """Take a shape from the arguments where one is plain to see; the tensor is listed, never read."""
+        """Take a shape from the arguments where there is one; the tensor is listed, never read."""
         shapes = [item for item in arguments if isinstance(item, tuple) and all(type(size) is int for size in item)]
         shape = checked_shape(shapes[0], reason) if shapes and all(size >= 0 for size in shapes[0]) else ()
         return View(None, "void", 0, shape, (), reason)

@@ -1,4 +1,4 @@
-"""From what a torch pickle holds to rows of a table: the same for every container that torch has used."""
+"""From what a torch pickle holds to rows of a table, whichever container torch put it into."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def _tensor(places: StoragePlaces, group: str, name: str, view: View) -> Tensor:
     where, dtype = _place(places, view)
     role = role_of(group, name)
     if view.unsafe and role == "weights":
-        role = "bookkeeping"  # to be looked at only if the model has a variable of that very name
+        role = "bookkeeping"  # it is refused only where the model has a variable of that name
     return Tensor(name, dtype, view.shape, where, role, group)
 
 

@@ -67,7 +67,7 @@ def _children(item: Any) -> list[tuple[str, Any]]:
 
 
 def _made(child: Placeholder) -> View:
-    """Return what stands for an object among tensors: where the model needs a tensor of that name, it is refused."""
+    """Return what stands for an object among tensors; it is refused where the model needs a tensor of that name."""
     called = child.address[:200].encode("ascii", "backslashreplace").decode("ascii")
     reason = f"reading it would run {called}, which was not done; save plain tensors: torch.save(model.state_dict())"
     return View(None, "void", 0, (), (), reason, unsafe=True)

@@ -241,7 +241,7 @@ def test_hostile_files_say_what_they_tried(name: str, tmp_path: Path) -> None:
     words = {
         "external": "external storage", "virtual": "virtual dataset", "unlimited": "virtual dataset",
         "soft": "a soft link", "leading_out": "an external link",
-        "circle": "another name of", "twice": "another name of",
+        "circle": "a second name of", "twice": "a second name of",
         "petabyte": "declares 1,125,899,906,842,624 bytes, 0 are stored",
         "petabyte_in_chunks": "of 2,199,023,255,552 chunks are stored",
         "bomb": "a bomb", "wide_chunk": "a bomb", "misdeclared": "unpacks to 36 bytes, expected 32",

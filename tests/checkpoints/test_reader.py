@@ -74,7 +74,7 @@ def test_inspect_is_of_one_checkpoint(tmp_path: Path) -> None:
     assert (inspection.files.path, inspection.table.step) == (str(path), 7)
     assert [(item.role, item.shape) for item in inspection.table.tensors] == [("weights", (2, 3)), ("bookkeeping", ())]
     saved(tmp_path / "step-12.npz")
-    with pytest.raises(UsageError, match="2 checkpoints, one is expected"):
+    with pytest.raises(UsageError, match="2 checkpoints, expected one"):
         Reader().inspect(str(tmp_path))
 
 

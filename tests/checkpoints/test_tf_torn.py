@@ -96,7 +96,7 @@ def test_what_belongs_to_a_checkpoint_is_none_by_itself_and_says_to_which(tmp_pa
         (beside("m.index")[0], "a shard of the TensorFlow checkpoint"),
         ("m.meta", "the graph beside a TensorFlow checkpoint"),
         ("checkpoint", "a TensorFlow state file, which only names checkpoints"),
-        ("faiss.bin", "neither a bundle's index called PREFIX.index nor"),
+        ("faiss.bin", "neither as a bundle's index called PREFIX.index nor"),
     ):
         (found,) = find([str(tmp_path / name)])
         assert found.failure is not None

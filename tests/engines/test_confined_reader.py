@@ -105,12 +105,12 @@ def test_a_link_out_of_the_folder_cannot_be_read_even_when_the_reader_tries(
     (found,) = reader.discover([str(path.parent)], None)
     path.unlink()
     path.symlink_to(saved(tmp_path / "elsewhere" / "w.npz"))
-    with pytest.raises(Corrupt, match=r"elsewhere/w.npz, outside of what was named: the reader's sandbox refuses it"):
+    with pytest.raises(Corrupt, match=r"sandbox refuses .*elsewhere/w.npz, which lies outside of the named paths"):
         reader.table(replace(found, identity=identity_of(str(path))), str(tmp_path / "spool"))
     (row,) = reader.discover([str(path.parent)], None)
-    assert "outside of the folders that were named, was not followed" in str(row.failure)
+    assert "outside of the named folders, was not followed" in str(row.failure)
     (row,) = reader.discover([str(path)], None)
-    assert "the reader's sandbox refuses it" in str(row.failure)
+    assert "the reader's sandbox refuses" in str(row.failure)
 
 
 def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ _MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What the lists say of a variable, and its slices, each with its file: one of whole axes if it is not partitioned."""
+    """What the lists say of a variable, and its slices with their files; one slice is all of it."""
 
     kind: int
     shape: tuple[int, ...]

@@ -92,7 +92,11 @@ def index_of(file: OpenFile) -> BundleIndex:
         raise Corrupt(f"{file.path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")
     beginning = file.at(0, min(file.size, _HEAD), "its beginning")
     if file.size and not is_whole(file) and not begins_as_index(beginning):
-        how = "it begins with other bytes" if any(beginning) else "all zero, as after a crash of the machine that wrote it"
+        how = (
+            "it begins with other bytes"
+            if any(beginning)
+            else "all zero, as after a crash of the machine that wrote it"
+        )
         raise Corrupt(f"{file.path}: no index of a TensorFlow checkpoint, nor the beginning of one: {how}")
     entries = open_table(file).entries()
     first = next(entries, None)

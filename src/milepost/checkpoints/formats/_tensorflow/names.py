@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from milepost._internal.text import listed
 from milepost.checkpoints._files.roles import STEP_LIMIT, role_of
 from milepost.core.types import Role
 
@@ -20,7 +21,6 @@ COUNTERS = ("_iterations", "iterations", "iter")
 CANDIDATES = ("global_step", "step", "iteration", *COUNTERS, SAVE_COUNTER)
 """Last pieces of the names of numbers that may be the step."""
 
-_SHOWN = 5
 _SLOT_MARK = "/.OPTIMIZER_SLOT/"
 _METRICS = re.compile(r"(?:^|/)keras_api/metrics/")
 _AVERAGED = re.compile(r"averag|ema\b|_ema|shadow|avg|mean|polyak", re.IGNORECASE)

@@ -61,7 +61,7 @@ def test_a_file_that_changes_while_it_is_read_is_torn(tmp_path: Path, monkeypatc
         Reader().table(found, str(tmp_path))
 
 
-def test_a_failed_sighting_raises_its_own_error(tmp_path: Path) -> None:
+def test_a_failed_checkpoint_raises_its_own_error(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"\x01\x02nothing sensible")
     (found,) = Reader().discover([str(tmp_path)])
     with pytest.raises(Corrupt, match="no format knows"):

@@ -218,7 +218,7 @@ def test_all_three_work_together_at_once(add: Add, tmp_path: Path) -> None:
 
 def test_two_files_of_one_name_are_refused(add: Add) -> None:
     add("metrics", "toy_twin", METRIC.replace('"toy_even_rank"', '"top_k"'))
-    with pytest.raises(UsageError, match=r"two metrics entries are named 'top_k': .* rename one"):
+    with pytest.raises(UsageError, match=r"two metrics are named 'top_k': .* rename one"):
         classes("metrics")
 
 

@@ -16,7 +16,7 @@ from milepost.errors import MissingExtra, UsageError
 
 
 def resolve(address: str) -> Any:
-    """Return the object at "package.module:attribute"; the one way in which a lower room reaches a higher one.
+    """Return the object at "package.module:attribute", as an entry point or an option names it.
 
     >>> resolve("math:tau") > 6
     True
@@ -61,11 +61,20 @@ def classes(room: str) -> dict[str, type[Any]]:
 
 
 def load(room: str, name: str) -> type[Any]:
-    """Return the class that is registered under a name; a `UsageError` lists the names that there are."""
+    """Return the class that is registered under a name; raise a `UsageError` that lists the names otherwise."""
     found = classes(room)
     if name not in found:
-        raise UsageError(f"no {room} entry is named {name!r}; there are: {', '.join(sorted(found)) or 'none'}")
+        raise UsageError(f"unknown {_kind(room)} {name!r}; available: {', '.join(sorted(found)) or 'none'}")
     return found[name]
+
+
+def _kind(room: str) -> str:
+    """Return what a room holds, in the singular.
+
+    >>> _kind("checkpoints.formats"), _kind("data")
+    ('format', 'data source')
+    """
+    return "data source" if room == "data" else room.rpartition(".")[2].removesuffix("s")
 
 
 def _defined(module: ModuleType) -> dict[str, type[Any]]:
@@ -82,7 +91,7 @@ def _add(found: dict[str, type[Any]], room: str, name: str, item: type[Any]) -> 
     if found.get(name, item) is not item:
         first = found[name]
         raise UsageError(
-            f"two {room} entries are named {name!r}: {first.__module__}.{first.__qualname__} and "
+            f"two {_kind(room)}s are named {name!r}: {first.__module__}.{first.__qualname__} and "
             f"{item.__module__}.{item.__qualname__}; rename one"
         )
     found[name] = item

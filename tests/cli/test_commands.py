@@ -158,7 +158,7 @@ def test_show_asks_for_batch_means_without_model_or_checkpoints(place: Path, tmp
         (["run", "ev.py:other", "lenet"], "does not define `other` as a milepost.Evaluation"),
         (["run", "broken.py", "lenet"], "ZeroDivisionError"),
         (["run", "ev.py", "lenet", "--device", "cuda"], "runs on NumPy, on the cpu"),
-        (["run", "ev.py", "lenet", "--engine", "warp"], "no engines entry is named 'warp'"),
+        (["run", "ev.py", "lenet", "--engine", "warp"], "unknown engine 'warp'; available: inprocess, local"),
         (["run", "ev.py", "lenet", "--store", "lenet"], "lenet"),
         (["show", "12345"], "no checkpoint is at '12345'"),
     ],

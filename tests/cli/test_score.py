@@ -60,7 +60,7 @@ def test_all_scores_all_and_asking_again_changes_nothing(store: Path, capsys: Sh
     [
         (["900", "--metric", "top_k(k=3, ties='in_top_k')"], r"reads the column 'above', which is not kept on test"),
         (["900", "--metric", "top_k(k=3, ties='in_top_k')"], "keep='all'"),
-        (["900", "--metric", "top_j"], "no metrics entry is named 'top_j'"),
+        (["900", "--metric", "top_j"], "unknown metric 'top_j'; available: "),
         (["900", "--metric", "top_k(j=3)"], "top_k has no setting 'j'; it has: k, ties"),
         (["900", "--metric", "top_k(k=0)"], "expected an integer from 1"),
         (["900", "--metric", "cross_entropy(nonfinite='skip')"], "is on record as"),

@@ -149,7 +149,7 @@ def test_a_found_place_is_never_a_reason_to_open_what_it_links_to(tmp_path: Path
 
 def test_readable_is_a_list_of_paths(tmp_path: Path) -> None:
     assert readable_of(Job("e.py", "evaluation", {"readable": ["/a"]})) == ["/a"]
-    with pytest.raises(UsageError, match="should be a list of paths"):
+    with pytest.raises(UsageError, match="expected a list of paths"):
         readable_of(Job("e.py", "evaluation", {"readable": "/a"}))
 
 
@@ -170,6 +170,6 @@ def test_a_run_tells_once_what_its_sandbox_lacks(tmp_path: Path) -> None:
     (tmp_path / "ev.py").write_text(SEVERAL)
     words = ("run", "ev.py", "runs", "--json")
     done = command(*words, cwd=tmp_path, env={**ENVIRONMENT, "MILEPOST_SANDBOX": "off"})
-    said = "sandbox (switched off by the environment variable MILEPOST_SANDBOX=off); `milepost doctor` tells more\n"
-    assert done.stderr.count(f"checkpoints are read without the whole sandbox: {said}") == 1, done.stderr
+    lacking = "sandbox (switched off by the environment variable MILEPOST_SANDBOX=off); see `milepost doctor`\n"
+    assert done.stderr.count(f"checkpoints are read without the whole sandbox: {lacking}") == 1, done.stderr
     assert lines_of(done.stdout).done == (1, 0, 0)

@@ -91,17 +91,17 @@ def test_ctrl_c_closes_everything(data: str, tmp_path: Path, temporary: Path) ->
         pids = started(driver, tmp_path / "mark")
         # A terminal signals the whole foreground group: the evaluator and reader must not be in it.
         os.killpg(driver.pid, signal.SIGINT)
-        _, said = driver.communicate(timeout=60)
+        _, stderr = driver.communicate(timeout=60)
     assert driver.returncode in (130, -signal.SIGINT)
-    assert said.count("Traceback") == 1
-    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert stderr.count("Traceback") == 1
+    assert stderr.rstrip().endswith("KeyboardInterrupt")
     assert all(map(gone, pids))
     assert list(temporary.iterdir()) == []
 
 
 @needs_proc
 def test_the_end_of_its_input_ends_a_busy_evaluator(unit: Callable[..., Unit], tmp_path: Path) -> None:
-    # Its parent lives on, so that nothing but the closed pipe can tell it.
+    # Its parent lives on, so that only the closed pipe ends it.
     options = {"evaluator": "fake_evaluator:open_evaluator"}
     job = {"file": "eval.py", "attribute": "evaluation", "options": options}
     where = {"file": "f", "offset": 0, "nbytes": 4, "encoding": "raw", "strides": None}

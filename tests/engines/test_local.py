@@ -35,7 +35,7 @@ def rows(session: RoleSession, unit: Unit) -> dict[str, list[Any]]:
 
 
 def wait_for_end(*pids: int) -> None:
-    """Poll until the processes are gone; the test's own time limit is the end of patience."""
+    """Poll until the processes are gone; the test's own time limit bounds it."""
     for pid in pids:
         for _ in range(3000):
             if not alive(pid):
@@ -57,7 +57,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
         ("kill", r"died with signal 9 \(SIGKILL\), .*perhaps memory ran out; the last lines it wrote:\nlast words"),
         ("segfault", r"(?s)died with signal 11 \(SIGSEGV\).*Segmentation fault.*first\):\n  File .*in string_at"),
@@ -66,13 +66,13 @@ def alive(pid: int) -> bool:
     ],
 )
 def test_a_death_is_a_row_of_every_target_and_the_next_unit_goes_on(
-    session: RoleSession, unit: MakeUnit, how: str, said: str
+    session: RoleSession, unit: MakeUnit, how: str, message: str
 ) -> None:
     came = rows(session, unit(how))
     assert [type(item) for item in came["a"]] == [Part, Failure]
     for items in came.values():
         assert items[-1].kind == "crashed"
-        assert_matches(said, items[-1].message)
+        assert_matches(message, items[-1].message)
     assert [len(items) for items in rows(session, unit("quiet")).values()] == [3, 3]
 
 

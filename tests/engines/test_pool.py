@@ -79,5 +79,5 @@ def test_who_identifies_a_checkpoint_evaluates_it(
 
 @pytest.mark.parametrize("workers", [0, "2", True, 1.5])
 def test_workers_are_counted(workers: object, job: Callable[..., Job]) -> None:
-    with pytest.raises(UsageError, match="'workers' should be a whole number from 1"):
+    with pytest.raises(UsageError, match="'workers': expected a whole number from 1"):
         Local().open(job(workers=workers))

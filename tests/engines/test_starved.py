@@ -1,4 +1,4 @@
-"""An evaluator that the kernel ends for want of memory: less is tried at once, and the counts are the same."""
+"""An evaluator that the kernel ends for lack of memory: less is tried at once, and the counts are the same."""
 
 import os
 import re
@@ -82,7 +82,7 @@ def test_the_kernels_kill_makes_it_one_checkpoint_then_half_the_batch(cage: Path
     assert events.done == (3, 0, 1)
     assert list(events.failures) == ["step-3.npz"]
     assert events.failures["step-3.npz"].startswith("out of memory: not even one row at a time fits: ")
-    assert "the kernel ended it for want of memory: the evaluator process" in events.failures["step-3.npz"]
+    assert "the kernel ended it for lack of memory: the evaluator process" in events.failures["step-3.npz"]
     assert re.search(
         "memory ran out: from here on at most 1 checkpoint at once, (128|64) rows a batch instead of", message
     )

@@ -73,5 +73,5 @@ def test_one_death_while_loading_is_forgiven(job: Callable[..., Job], found: Cal
 
 @pytest.mark.parametrize("timeout", [0, -1, "soon", True])
 def test_a_timeout_is_seconds(timeout: object, job: Callable[..., Job]) -> None:
-    with pytest.raises(UsageError, match="'timeout' should be seconds above 0"):
+    with pytest.raises(UsageError, match="'timeout': expected seconds above 0"):
         Local().open(job(timeout=timeout))

@@ -73,7 +73,7 @@ def frame(header: bytes, length: int | None = None, magic: bytes = b"MPW1") -> i
 
 
 @pytest.mark.parametrize(
-    ("stream", "said"),
+    ("stream", "message"),
     [
         (frame(b"{}", magic=b"hell"), "begins with"),
         (frame(b"", length=1 << 40), "declares 1099511627776 bytes"),
@@ -87,8 +87,8 @@ def frame(header: bytes, length: int | None = None, magic: bytes = b"MPW1") -> i
         (frame(json.dumps({"head": {}, "blobs": [0] * ((1 << 16) + 1)}).encode()), "blobs"),
     ],
 )
-def test_what_is_no_frame_is_refused(stream: io.BytesIO, said: str) -> None:
-    with pytest.raises(wire.WireError, match=said):
+def test_what_is_no_frame_is_refused(stream: io.BytesIO, message: str) -> None:
+    with pytest.raises(wire.WireError, match=message):
         wire.receive(stream.readinto)
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Self
 
 _FIELDS = 4  # of an owner's text
-
-
 _START = 19  # the start time's place behind the command's name in /proc/<pid>/stat
 
 
@@ -58,7 +56,7 @@ class Owner:
             return False
         if space != my_space:
             return None
-        return _runs(self.pid, self.start)
+        return runs(self.pid, self.start)
 
 
 @cache
@@ -95,7 +93,12 @@ def _status(pid: int) -> tuple[str, int] | None:
     return (fields[0], int(fields[_START])) if len(fields) > _START else None
 
 
-def _runs(pid: int, start: int) -> bool:
+def runs(pid: int, start: int = 0) -> bool:
+    """Tell whether a process of this machine runs; `start`, where it is known, tells it from a later one of its number.
+
+    >>> runs(os.getpid())
+    True
+    """
     status = _status(pid)
     if status is not None:
         # A zombie will never write again; another start time is another process with the old number.

@@ -170,7 +170,7 @@ def _answer(reader: Reader, line: bytes) -> dict[str, Json]:
         request = json.loads(line)
         number = request["id"]
         return {"id": number, "result": _result(reader, request["method"], request["arguments"])}
-    except Exception as error:  # noqa: BLE001 - one bad request must not end the process; the caller is told
+    except Exception as error:  # noqa: BLE001 - one bad request must not end the process; the caller gets the error
         return {"id": number, "error": plain_error(error)}
 
 

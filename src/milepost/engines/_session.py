@@ -1,10 +1,8 @@
 """A session: what the driver asks of an open engine, the same whichever processes play the other roles."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from milepost.core.types import CheckpointFiles, Description, Identified, Inspection, Json, ScoreRequest, Table, Unit
 from milepost.engines._failures import Outcome, failed, failure_of
@@ -15,7 +13,7 @@ from milepost.errors import CheckpointError, UsageError
 from milepost.sandbox.confine import lacking
 
 
-class RoleSession:
+class RoleSession(AbstractContextManager["RoleSession"]):
     """An open engine over a reader and an evaluator; `closing` ends both and removes the spool."""
 
     def __init__(self, reader: ReaderRole, evaluator: EvaluatorRole, spool: Spool, closing: ExitStack[None]) -> None:
@@ -26,13 +24,7 @@ class RoleSession:
         self._closing = closing
         self._closed = False
 
-    def __enter__(self) -> Self:
-        """Return the session."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
 

@@ -8,6 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from milepost._internal.process import runs
+
 PREFIX = "milepost-spool-"
 _NAME = re.compile(re.escape(PREFIX) + r"(\d+)-")
 
@@ -46,22 +48,12 @@ def sweep() -> None:
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             match = _NAME.match(path.name)
-            if match and path.lstat().st_uid == os.getuid() and not _alive(int(match[1])):
+            if match and path.lstat().st_uid == os.getuid() and not runs(int(match[1])):
                 _remove_unlocked(path)
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _remove_unlocked(path: Path) -> None:
-    # The process may live under another number: containers can share the temporary folder.  Its lock tells.
+    # The owner may live under another number, since containers can share the temporary folder: its lock decides.
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

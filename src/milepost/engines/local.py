@@ -24,7 +24,7 @@ class Local:
     >>> Local().open(Job(file=None, attribute="evaluation"))
     Traceback (most recent call last):
         ...
-    milepost.errors.UsageError: the evaluation has no file ... engine="inprocess", or put it into a file
+    milepost.errors.UsageError: engine="local" imports the evaluation from its file, ... or use engine="inprocess"
     """
 
     name: ClassVar[str] = "local"
@@ -36,8 +36,8 @@ class Local:
         """
         if job.file is None:
             raise UsageError(
-                "the evaluation has no file (it was made in a prompt or notebook), so another process cannot import "
-                'it: use engine="inprocess", or put it into a file'
+                'engine="local" imports the evaluation from its file, but this one was made in a prompt or notebook: '
+                'put it into a file, or use engine="inprocess"'
             )
         module, _, _ = (address(job, "reader") or READER).partition(":")
         stack: ExitStack[None] = ExitStack()

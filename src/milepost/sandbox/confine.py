@@ -99,12 +99,12 @@ def lacking(measures: Iterable[Measure]) -> str | None:
 
     >>> lacking([Measure("seccomp", True, "")])
     >>> lacking([Measure("landlock", False, "the kernel has none")])
-    'checkpoints are read without the whole sandbox: landlock (the kernel has none); `milepost doctor` tells more'
+    'checkpoints are read without the whole sandbox: landlock (the kernel has none); see `milepost doctor`'
     """
     missing = [f"{measure.name} ({measure.detail})" for measure in measures if not measure.active]
     if not missing:
         return None
-    return f"checkpoints are read without the whole sandbox: {', '.join(missing)}; `milepost doctor` tells more"
+    return f"checkpoints are read without the whole sandbox: {', '.join(missing)}; see `milepost doctor`"
 
 
 def _taken(name: str, step: Callable[[], str]) -> Measure:

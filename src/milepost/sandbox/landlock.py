@@ -1,7 +1,7 @@
 """Landlock by way of ctypes: a process gives up the right to open what lies outside of named places, for good.
 
 Structures, numbers and versions: Documentation/userspace-api/landlock.rst and include/uapi/linux/landlock.h of the
-kernel.  The three system calls have the same numbers on every machine.  Nobody needs a privilege to lock himself in.
+kernel.  The three system calls have the same numbers on every machine.  No privilege is needed.
 """
 
 import contextlib

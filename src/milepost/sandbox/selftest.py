@@ -39,12 +39,12 @@ def try_out() -> dict[str, Any]:
             check=False,
         )
     try:
-        told: dict[str, Any] = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ValueError(f"it ended with {done.returncode}: {said[-1] if said else 'no word'}") from None
-    told["tried"]["start a program"] = "done" if done.returncode == _EXECUTED else "refused"
-    return told
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(f"it ended with {done.returncode}: {lines[-1] if lines else 'without a message'}") from None
+    report["tried"]["start a program"] = "done" if done.returncode == _EXECUTED else "refused"
+    return report
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def readable_of(job: Job) -> list[str]:
     """Return the places that a job names."""
     paths = job.options.get("readable", [])
     if not isinstance(paths, list) or not all(isinstance(item, str) for item in paths):
-        raise UsageError(f"the option 'readable' should be a list of paths; it is {paths!r}")
+        raise UsageError(f"option 'readable': expected a list of paths, found {paths!r}")
     return paths
 
 
@@ -95,7 +95,7 @@ class ConfinedReader:
     def _spawn(self) -> Child:
         child = Child("reader", "milepost.engines._process.parent_death", CONFINED, self._module)
         allowed = json.dumps({"read": self._places.named, "write": [self._places.spool]}).encode()
-        with suppress(BrokenPipeError, ConnectionResetError):  # it died; reading its answer tells how
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died; its exit is reported where its answer is read
             child.requests.write(b"%d\n%b" % (len(allowed), allowed))
         child.timeout = self._timeout
         self._measures = None

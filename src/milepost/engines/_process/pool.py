@@ -162,5 +162,5 @@ def workers_of(job: Job) -> int:
     """Return how many evaluators a job asks for."""
     found = job.options.get("workers", 1)
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        raise UsageError(f"the option 'workers' should be a whole number from 1; it is {found!r}")
+        raise UsageError(f"option 'workers': expected a whole number from 1, found {found!r}")
     return found

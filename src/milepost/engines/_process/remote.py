@@ -208,7 +208,7 @@ class RemoteEvaluator:
         except Unresponsive as error:
             raise self._timed_out(child) from error
         except (BrokenPipeError, ConnectionResetError):
-            pass  # It died; reading its answer tells how.
+            pass  # It died; its exit is reported where its answer is read.
 
     def _answer(self) -> Json:
         try:
@@ -267,5 +267,5 @@ def timeout_of(job: Job) -> float | None:
     if found is None:
         return None
     if isinstance(found, bool) or not isinstance(found, int | float) or not found > 0:
-        raise UsageError(f"the option 'timeout' should be seconds above 0; it is {found!r}")
+        raise UsageError(f"option 'timeout': expected seconds above 0, found {found!r}")
     return float(found)

@@ -28,7 +28,7 @@ from milepost.errors import UsageError
 from milepost.registry import classes, files, load
 from milepost.testing.formats import FormatCase, check_format
 from milepost.testing.metrics import check_metric, columns_for
-from milepost.testing.models import FrameworkCase, check_framework
+from milepost.testing.models import AdapterCase, check_adapter
 from milepost.testing.variants import variants
 
 METRIC = '''
@@ -194,7 +194,7 @@ def test_an_adapter_of_one_file_is_found_and_judged(add: Add) -> None:
     add("models", "toy_adapter", ADAPTER)
     made = load("models", "toy_adapter")
     inputs, _ = examples(8)
-    check_framework(FrameworkCase(lambda: made(FEATURES, CLASSES), (weights_of(1), weights_of(2)), inputs))
+    check_adapter(AdapterCase(lambda: made(FEATURES, CLASSES), (weights_of(1), weights_of(2)), inputs))
 
 
 def test_all_three_work_together_at_once(add: Add, tmp_path: Path) -> None:

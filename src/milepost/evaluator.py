@@ -14,6 +14,7 @@ import numpy as np
 
 from milepost._internal import heartbeat
 from milepost._internal.fileid import is_changed, is_overwritten
+from milepost._internal.memory import ran_out
 from milepost._internal.serialization import digest, spec_of
 from milepost.checkpoints._files.shards import main_file
 from milepost.core.capabilities import capability
@@ -54,7 +55,7 @@ from milepost.errors import CheckpointError, DataError, ModelFailed, OutOfMemory
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import code_version, entries, load, settings_of
 from milepost.evaluation.settings import readings
-from milepost.loop.evaluate import Pass, ran_out
+from milepost.loop.evaluate import Pass
 from milepost.loop.memory import MemoryFit
 from milepost.restore.matching import Initial, Restored, adopt, restore, signature
 from milepost.restore.overrides import spec_of_overrides

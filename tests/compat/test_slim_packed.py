@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milepost.compat.slim._packed import Layout
+from milepost.compat.slim._packed import PackedLayout
 from milepost.metrics._states import ExactSums, Tally
 
 numbers = st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=12)
@@ -21,7 +21,7 @@ def state(values: list[float], cells: int = 3) -> Tally:
 
 @given(numbers, numbers, st.integers(1, 2**30))
 def test_the_sum_of_vectors_is_the_merged_state(left: list[float], right: list[float], times: int) -> None:
-    layout = Layout.of(state([]), 3)
+    layout = PackedLayout.of(state([]), 3)
     merged = layout.unpack(layout.pack(state(left)) + layout.pack(state(right)))
     assert merged.to_bytes() == state(left).merge(state(right)).to_bytes()
     # As after so many updates without a carry.
@@ -35,7 +35,7 @@ def test_the_sum_of_vectors_is_the_merged_state(left: list[float], right: list[f
 
 @given(numbers)
 def test_smaller_states_are_padded(values: list[float]) -> None:
-    layout = Layout.of(state([]), 5)
+    layout = PackedLayout.of(state([]), 5)
     assert layout.size == len(layout.pack(state(values)))
     padded = layout.unpack(layout.pack(state(values)))
     assert padded.sums["sum"].units.shape == (5,)

@@ -23,7 +23,7 @@ from milepost.errors import StochasticModel, UsageError
 from milepost.loop.model_check import check_model
 from milepost.models.keras import KerasModel
 from milepost.restore.matching import Restored, restore
-from milepost.testing.models import FrameworkCase, check_framework
+from milepost.testing.models import AdapterCase, check_adapter
 
 layers = keras.layers
 RNG = np.random.default_rng(5)
@@ -191,7 +191,7 @@ def the_laws_of_adapters_hold(folder: Path, names: Sequence[str]) -> None:
         first, second = (restored(evaluated(name), path).arrays for path in paths)
         inputs = INPUTS[name]
         few = {key: item[:4] for key, item in inputs.items()} if isinstance(inputs, dict) else inputs[:4]
-        check_framework(FrameworkCase(lambda name=name: evaluated(name), (first, second), few, needs))  # type: ignore[misc]
+        check_adapter(AdapterCase(lambda name=name: evaluated(name), (first, second), few, needs))  # type: ignore[misc]
 
 
 def chance_and_batches_are_found(folder: Path) -> None:

@@ -13,7 +13,7 @@ from milepost.core.types import Array, Variable
 from milepost.errors import Mismatch, UsageError
 from milepost.models.numpy import FunctionModel
 from milepost.models.torch import TorchModel
-from milepost.testing.models import FrameworkCase, check_framework
+from milepost.testing.models import AdapterCase, check_adapter
 
 X = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)
 NEEDS = ("milepost.models.torch", "torch", "torch")
@@ -72,7 +72,7 @@ def state(build: Callable[[], nn.Module], seed: int) -> dict[str, Array]:
 
 @pytest.mark.parametrize("variables", [None, ["w", "b"], {"w": (3, 2), "b": ("float32", (2,))}])
 def test_functions_keep_the_laws(variables: Any) -> None:
-    check_framework(FrameworkCase(lambda: FunctionModel(affine, variables), (linear(0), linear(1)), X))
+    check_adapter(AdapterCase(lambda: FunctionModel(affine, variables), (linear(0), linear(1)), X))
 
 
 def test_functions_of_bfloat16_and_of_named_inputs_keep_the_laws() -> None:
@@ -80,17 +80,17 @@ def test_functions_of_bfloat16_and_of_named_inputs_keep_the_laws() -> None:
         return {"y": inputs["x"] @ weights["w"].astype("f4"), "n": inputs["n"] + 1}
 
     case = (linear(0, "bfloat16"), linear(1, "bfloat16"))
-    check_framework(FrameworkCase(lambda: FunctionModel(predict), case, {"x": X, "n": np.arange(6)}))
+    check_adapter(AdapterCase(lambda: FunctionModel(predict), case, {"x": X, "n": np.arange(6)}))
 
 
 @pytest.mark.parametrize("build", [Net, Net()])
 def test_modules_keep_the_laws(build: Any) -> None:
-    check_framework(FrameworkCase(lambda: TorchModel(build), (saved(0), saved(1)), X, NEEDS))
+    check_adapter(AdapterCase(lambda: TorchModel(build), (saved(0), saved(1)), X, NEEDS))
 
 
 def test_recurrent_modules_with_named_inputs_keep_the_laws() -> None:
     inputs = {"tokens": np.random.default_rng(0).integers(0, 5, (6, 7)), "gain": np.linspace(0, 1, 6)}
-    check_framework(FrameworkCase(lambda: TorchModel(Named), (state(Named, 0), state(Named, 1)), inputs))
+    check_adapter(AdapterCase(lambda: TorchModel(Named), (state(Named, 0), state(Named, 1)), inputs))
 
 
 class Toy:
@@ -112,7 +112,7 @@ TOYS = ({"a": np.array(2.0)}, {"a": np.array(3.0)})
 
 
 def test_a_toy_adapter_keeps_the_laws() -> None:
-    check_framework(FrameworkCase(Toy, TOYS, X))
+    check_adapter(AdapterCase(Toy, TOYS, X))
 
 
 class Mixing(Toy):
@@ -156,7 +156,7 @@ class Writing(Toy):
 )
 def test_the_laws_catch_an_adapter_that_breaks_them(wrong: type[Toy], words: str) -> None:
     with pytest.raises(AssertionError, match=words):
-        check_framework(FrameworkCase(wrong, TOYS, X))
+        check_adapter(AdapterCase(wrong, TOYS, X))
 
 
 def test_the_laws_catch_dropout_left_on() -> None:
@@ -168,7 +168,7 @@ def test_the_laws_catch_dropout_left_on() -> None:
         return Wet(3, 50)
 
     with pytest.raises(AssertionError, match="two predictions"):
-        check_framework(FrameworkCase(lambda: TorchModel(build), (state(build, 0), state(build, 1)), X))
+        check_adapter(AdapterCase(lambda: TorchModel(build), (state(build, 0), state(build, 1)), X))
 
 
 # ------------------------------------------------------------------------------------------------------------ functions

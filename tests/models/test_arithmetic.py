@@ -11,7 +11,7 @@ from torch import nn
 from milepost.core.types import Array, Variable
 from milepost.errors import UsageError
 from milepost.models.torch import TorchModel
-from milepost.testing.models import FrameworkCase, check_framework
+from milepost.testing.models import AdapterCase, check_adapter
 
 X = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)
 
@@ -91,7 +91,7 @@ def test_reduced_precision_gives_what_a_hand_written_loop_gives(dtype: str | Non
 @pytest.mark.parametrize("policy", [{"dtype": "float64"}, {"autocast": "bfloat16"}, {"dtype": torch.float64}])
 def test_reduced_precision_keeps_the_laws(policy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("milepost.testing.models.TOLERANCE", 1e-2)  # of bfloat16's three digits
-    check_framework(FrameworkCase(lambda: TorchModel(Tied, **policy), (state(Tied, 0), state(Tied, 1)), X))
+    check_adapter(AdapterCase(lambda: TorchModel(Tied, **policy), (state(Tied, 0), state(Tied, 1)), X))
 
 
 def test_the_variables_are_those_of_the_module_as_built() -> None:
@@ -191,4 +191,4 @@ class Objects(Toy):
 @pytest.mark.parametrize(("wrong", "words"), [(Changing, "another device"), (Objects, "come back from JSON")])
 def test_the_laws_catch_a_wrong_spec(wrong: type[Toy], words: str) -> None:
     with pytest.raises(AssertionError, match=words):
-        check_framework(FrameworkCase(wrong, TOYS, X))
+        check_adapter(AdapterCase(wrong, TOYS, X))

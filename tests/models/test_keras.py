@@ -19,7 +19,7 @@ from tests.models import keras_cases as cases
 from milepost.errors import Mismatch, UsageError
 from milepost.models.keras import KerasModel
 from milepost.restore.matching import restore
-from milepost.testing.models import FrameworkCase, check_framework
+from milepost.testing.models import AdapterCase, check_adapter
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,7 +170,7 @@ def test_keras_2_keeps_the_laws(tmp_path: Path) -> None:
     for seed in (0, 50):
         trained("written", seed).save_weights(tmp_path / f"{seed}.weights.h5")
         arrays.append(cases.restored(evaluated("written"), tmp_path / f"{seed}.weights.h5").arrays)
-    check_framework(FrameworkCase(lambda: evaluated("written"), (arrays[0], arrays[1]), cases.ROWS[:4]))
+    check_adapter(AdapterCase(lambda: evaluated("written"), (arrays[0], arrays[1]), cases.ROWS[:4]))
 
 
 # ----------------------------------------------------------------------------------------------------- what is declared

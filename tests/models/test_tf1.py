@@ -12,7 +12,7 @@ from tests.models._tf1_nets import block, dense, digits, named, parted, tabled
 from milepost.core.types import Array
 from milepost.errors import DataError, Mismatch, MissingExtra, OutOfMemory, UsageError
 from milepost.models.tf1 import GraphModel
-from milepost.testing.models import FrameworkCase, check_framework
+from milepost.testing.models import AdapterCase, check_adapter
 
 import tensorflow.compat.v1 as tf  # isort: skip  # behind the adapter, which keeps it quiet
 
@@ -35,8 +35,8 @@ def made(model: GraphModel, seed: int) -> dict[str, Array]:
     return found
 
 
-def case(make: Callable[[], GraphModel], inputs: Any, **more: Any) -> FrameworkCase:
-    return FrameworkCase(make, (made(make(), 0), made(make(), 1)), inputs, **more)
+def case(make: Callable[[], GraphModel], inputs: Any, **more: Any) -> AdapterCase:
+    return AdapterCase(make, (made(make(), 0), made(make(), 1)), inputs, **more)
 
 
 @pytest.mark.parametrize("resource", [True, False])
@@ -47,24 +47,24 @@ def test_both_kinds_of_variables_keep_the_laws(resource: bool) -> None:
 
     kinds = {type(item).__name__ for item in GraphModel(net, ROWS)._built().graph.get_collection("variables")}
     assert kinds == {"ResourceVariable" if resource else "RefVariable"}
-    check_framework(case(lambda: GraphModel(net, ROWS), X, needs=NEEDS if resource else None))
+    check_adapter(case(lambda: GraphModel(net, ROWS), X, needs=NEEDS if resource else None))
 
 
 def test_slim_batch_norm_in_a_residual_block_keeps_the_laws() -> None:
-    check_framework(case(lambda: GraphModel(block, PICTURES), IMAGES))
+    check_adapter(case(lambda: GraphModel(block, PICTURES), IMAGES))
 
 
 def test_partitioned_variables_keep_the_laws_under_their_own_name() -> None:
     model = GraphModel(parted, ROWS)
     assert [(item.name, item.shape) for item in model.variables()] == [("table", (3, 5))]
     assert len(model._built().slots[0].pieces) == 3
-    check_framework(case(lambda: GraphModel(parted, ROWS), X))
+    check_adapter(case(lambda: GraphModel(parted, ROWS), X))
 
 
 def test_named_inputs_and_outputs_keep_the_laws() -> None:
     inputs = {"x": (tf.float32, [None, 3]), "scale": (tf.int32, [None])}
     given = {"x": X, "scale": np.arange(6)}
-    check_framework(case(lambda: GraphModel(named, inputs, feeds={"shift": 2}), given))
+    check_adapter(case(lambda: GraphModel(named, inputs, feeds={"shift": 2}), given))
 
 
 def test_tables_and_local_variables_are_initialised_and_strings_come_in(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_first_values_are_the_same_in_every_graph_and_others_are_refused() -> No
     assert GraphModel(parted, ROWS).initial(["table"])["table"].shape == (3, 5)
     drawn = np.random.default_rng()
     odd = GraphModel(lambda x: x * tf.get_variable("w", initializer=np.float32(drawn.random())), ROWS)
-    with pytest.raises(UsageError, match="w is not restored, and the function gives it other values each time"):
+    with pytest.raises(UsageError, match="w is not restored, and building the model gives it other values each time"):
         odd.initial(["w"])
 
 

@@ -219,7 +219,7 @@ def test_models_without_values_of_their_own_are_refused(folder: Path, store: Pat
             made.head.weight.copy_(torch.from_numpy(rng.normal(size=(4, 6))))
         return made
 
-    with pytest.raises(UsageError, match=r"head\.weight is not in the checkpoint, and `build` gives it other values"):
+    with pytest.raises(UsageError, match=r"head\.weight is not restored, and building the model gives it other values"):
         go(evaluation(unseeded), folder, store=store, allow_missing=True)
 
 

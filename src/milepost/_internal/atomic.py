@@ -1,6 +1,6 @@
 """Files that are whole or absent: atomic publishing, owners of temporary files, bounded reads, digests.
 
-A file is written under a temporary name that tells its owner, forced to disk, and linked to its final name only if
+A file is written under a temporary name that names its owner, forced to disk, and linked to its final name only if
 that name is still free: whoever comes first wins, and a kill at any moment leaves no half file under a final name.
 
 This module imports nothing but the standard library, so that listing a store does not pay for NumPy.

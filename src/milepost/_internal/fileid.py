@@ -1,4 +1,4 @@
-"""The identity of a file as the file system tells it: a changed file has another one."""
+"""The identity of a file as the file system has it: a changed file has another one."""
 
 import os
 from contextlib import suppress
@@ -16,7 +16,7 @@ def identity_of(path: str) -> Identity:
 
 
 def identity(status: os.stat_result) -> Identity:
-    """Return the identity that a stat tells."""
+    """Return the identity that a stat gives."""
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -1,6 +1,6 @@
 """Signs of life: long work calls `beat` as it goes on, and who watches over the process listens.
 
-A hang is told from slow work by them: a pass may take hours before its first part, but a batch has its end.
+They distinguish a hang from slow work: a pass may take hours before its first part, but a batch has its end.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ def beat() -> None:
 def listen(to: Callable[[], None] | None) -> None:
     """Have `to` called at every beat from now on; None for nobody.
 
-    >>> heard = []
-    >>> listen(lambda: heard.append("beat"))
+    >>> beats = []
+    >>> listen(lambda: beats.append("beat"))
     >>> beat()
     >>> listen(None)
     >>> beat()
-    >>> heard
+    >>> beats
     ['beat']
     """
     global _listener  # noqa: PLW0603 - one process, one who watches over it

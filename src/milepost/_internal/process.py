@@ -16,7 +16,7 @@ class Owner:
     """A process, named so that neither a reused number nor a reboot nor a container is mistaken for it.
 
     `boot` holds the boot id and the number of the process namespace; `start` is the start time in clock ticks since
-    boot (0 where the system does not tell).
+    boot (0 where the system does not say).
 
     >>> Owner.parse(Owner.me().text()) == Owner.me()
     True
@@ -83,7 +83,7 @@ def _namespace() -> str:
 
 
 def _status(pid: int) -> tuple[str, int] | None:
-    """Return a process's state letter and start time, None where the system does not tell."""
+    """Return a process's state letter and start time, None where the system does not say."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

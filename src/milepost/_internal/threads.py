@@ -62,7 +62,7 @@ class _Item(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class _EndOfItems:
     error: BaseException | None = None
 
 
@@ -82,7 +82,7 @@ def ahead(iterator: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
 
 
 def _consume(iterator: Iterator[T], depth: int) -> Generator[T, None, None]:
-    made: queue.Queue[_Item[T] | _End] = queue.Queue(depth)
+    made: queue.Queue[_Item[T] | _EndOfItems] = queue.Queue(depth)
     stopped = threading.Event()
     thread = threading.Thread(target=_produce, args=(iterator, made, stopped), name="milepost-ahead", daemon=True)
     thread.start()
@@ -98,7 +98,7 @@ def _consume(iterator: Iterator[T], depth: int) -> Generator[T, None, None]:
         thread.join()
 
 
-def _produce(iterator: Iterator[T], made: "queue.Queue[_Item[T] | _End]", stopped: threading.Event) -> None:
+def _produce(iterator: Iterator[T], made: "queue.Queue[_Item[T] | _EndOfItems]", stopped: threading.Event) -> None:
     error: BaseException | None = None
     try:
         for value in iterator:
@@ -114,10 +114,10 @@ def _produce(iterator: Iterator[T], made: "queue.Queue[_Item[T] | _End]", stoppe
     except BaseException as raised:  # noqa: BLE001 - as above; the first error counts
         error = error or raised
     if not stopped.is_set():
-        made.put(_End(error))
+        made.put(_EndOfItems(error))
 
 
-def _drain(made: "queue.Queue[_Item[T] | _End]") -> None:
+def _drain(made: "queue.Queue[_Item[T] | _EndOfItems]") -> None:
     while True:
         try:
             made.get_nowait()

@@ -114,7 +114,7 @@ class DeclaresArithmetic(Protocol):
 
 
 class HasOverrides(Protocol):
-    """A model whose user may map a checkpoint's names to the model's by hand."""
+    """A model whose user may map a checkpoint's names to the model's."""
 
     @property
     def overrides(self) -> Overrides:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from milepost._internal import heartbeat
+from milepost._internal.memory import ran_out
 from milepost._internal.serialization import digest, spec_of
 from milepost._internal.threads import OneBehind, ahead
 from milepost.core.capabilities import capability
@@ -33,7 +34,6 @@ from milepost.core.types import Array, Batch, Failure, Json, Part
 from milepost.errors import (
     CheckpointError,
     DataError,
-    MilepostError,
     Mismatch,
     ModelFailed,
     OutOfMemory,
@@ -54,8 +54,6 @@ TOGETHER_ROWS = 1 << 12
 
 TOGETHER_BYTES = 1 << 17
 """Or from this many bytes of outputs on; larger ones wait for nothing."""
-
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
 _Held = tuple[Array, "_BatchRows", int, int]
 
@@ -197,17 +195,6 @@ def _place(error: Exception) -> str:
     """Return where an error was raised; nothing of it is kept, since its frames hold weights and batches."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
-
-
-def ran_out(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, in the words of any framework.
-
-    >>> ran_out(MemoryError()), ran_out(RuntimeError("CUDA out of memory.")), ran_out(ValueError("out of range"))
-    (True, True, False)
-    """
-    if isinstance(error, MilepostError):
-        return isinstance(error, OutOfMemory)
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
 
 
 def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core.types import Array, Json
+from milepost._internal.dtypes import is_float
+from milepost.core.types import Json
 
 
 def summary_of(inputs: Any) -> dict[str, Json]:
@@ -27,7 +28,7 @@ def _described(item: Any) -> dict[str, Json]:
     if not isinstance(item, np.ndarray):
         return {"type": type(item).__name__}
     found: dict[str, Json] = {"dtype": item.dtype.name, "shape": list(item.shape[1:]), "rows": len(item)}
-    if item.dtype.kind in "OSUV" and not _is_small_float(item):
+    if item.dtype.kind in "OSUV" and not is_float(item.dtype):
         return found
     numbers = item.astype(np.float64) if item.dtype.kind != "c" else np.abs(item)
     finite = numbers[np.isfinite(numbers)]
@@ -36,7 +37,3 @@ def _described(item: Any) -> dict[str, Json]:
     if finite.size < numbers.size:
         found["nonfinite"] = numbers.size - finite.size
     return found
-
-
-def _is_small_float(item: Array) -> bool:
-    return item.dtype.name.startswith(("bfloat16", "float8"))  # of kind V, though they are numbers

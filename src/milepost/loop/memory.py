@@ -9,9 +9,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from milepost._internal.memory import ran_out
 from milepost.core.types import Failure, Json, Part, Target
 from milepost.errors import CheckpointError, OutOfMemory
-from milepost.loop.evaluate import Pass, evaluate, has_fixed_batch, ran_out
+from milepost.loop.evaluate import Pass, evaluate, has_fixed_batch
 
 Outcome = tuple[Target, Part | Failure]
 

@@ -15,20 +15,20 @@ from milepost.core.types import Variable
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldVariable:
     """A variable of the model: the framework's own object, and how a checkpoint knows it."""
 
     holder: Any
     variable: Variable
 
 
-def held_by(model: Any, *, modern: bool) -> tuple[list[Held], list[Variable]]:
+def held_by(model: Any, *, modern: bool) -> tuple[list[HeldVariable], list[Variable]]:
     """Return the model's variables, each once, and the further names of those that a file keeps twice (tied)."""
     required, optional = (_modern if modern else _classic)(model)
     structure = _grouped(_recorded(model) if modern else _walked(model, "", set()))
     legacy = _grouped(_legacy(model))
     objects = _objects(model)
-    found: list[Held] = []
+    found: list[HeldVariable] = []
     tied: list[Variable] = []
     taken: set[str] = set()
     for holder in (*required, *optional):
@@ -39,7 +39,7 @@ def held_by(model: Any, *, modern: bool) -> tuple[list[Held], list[Variable]]:
         also += [("weights_h5", old) for old in _older(files["weights_h5"][:1])]
         also += [("objects", path) for path in objects.get(id(holder), [])]
         is_optional = any(holder is item for item in optional)
-        found.append(Held(holder, Variable(name, dtype, shape, None, is_optional, tuple(also))))
+        found.append(HeldVariable(holder, Variable(name, dtype, shape, None, is_optional, tuple(also))))
         for number in range(1, max(map(len, files.values()))):
             again = tuple((scheme, names[number]) for scheme, names in files.items() if number < len(names))
             tied.append(Variable(_unique(again[0][1], taken), dtype, shape, name, is_optional, again))
@@ -136,13 +136,13 @@ def _own(model: Any) -> list[Any]:
 
 
 @dataclass(slots=True)
-class _Recorder:
+class _PathRecorder:
     """What Keras takes for a file to write to: it only notes which value goes where."""
 
     path: str = ""
     found: list[tuple[str, Any]] = field(default_factory=list)
 
-    def make(self, path: str, metadata: Any = None) -> "_Recorder":  # noqa: ARG002 - Keras' signature
+    def make(self, path: str, metadata: Any = None) -> "_PathRecorder":  # noqa: ARG002 - Keras' signature
         """Begin a group."""
         self.path = f"{path}/vars" if path else "vars"
         return self
@@ -156,7 +156,7 @@ def _recorded(model: Any) -> Iterator[tuple[str, Any]]:
     """Yield the variables of a Keras 3 model as saving puts them into `.weights.h5`."""
     from keras.src.saving import saving_lib  # noqa: PLC0415 - private to Keras: only what saves knows these names
 
-    class Recorder(_Recorder, saving_lib.H5IOStore):  # type: ignore[misc] # Keras has no types
+    class Recorder(_PathRecorder, saving_lib.H5IOStore):  # type: ignore[misc] # Keras has no types
         """A store by Keras' own reckoning."""
 
         def __bool__(self) -> bool:
@@ -168,7 +168,7 @@ def _recorded(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _walked(model: Any, path: str, visited: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield the same of a Keras 2 model, whose layers hand over copies that tell nothing of their variable."""
+    """Yield the same of a Keras 2 model, whose layers hand over copies that show nothing of their variable."""
     lib = sys.modules.get("tf_keras.src.saving.saving_lib")
     if lib is None or id(model) in visited:
         return
@@ -218,7 +218,7 @@ def _objects(model: Any) -> dict[int, list[str]]:
 
 
 @contextmanager
-def counted_anew() -> Iterator[None]:
+def numbered_from_first() -> Iterator[None]:
     """Have layers without names numbered from the first on; afterwards the process counts on where it was."""
     saved = [(counts, dict(counts)) for counts in _counters()]
     try:

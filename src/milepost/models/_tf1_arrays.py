@@ -1,23 +1,21 @@
-"""From NumPy arrays to what a TensorFlow 1 graph is fed: copied where it stays, and no number changed unseen."""
+"""From NumPy arrays to what a TensorFlow 1 graph is fed: copied where it stays, and no number changed silently."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from milepost._internal.dtypes import is_float
 from milepost.core.types import Array
 from milepost.errors import DataError, Mismatch
-from milepost.models._tf1_graph import Piece, Slot
+from milepost.models._tf1_graph import Partition, Slot
+from milepost.models._values import array_for
 
 
-def parts(slot: Slot, tensors: Mapping[str, Array]) -> Iterator[tuple[Piece, Array]]:
+def partitions_of(slot: Slot, tensors: Mapping[str, Array]) -> Iterator[tuple[Partition, Array]]:
     """Yield what goes into each piece of a variable, in memory of its own; Mismatch where it does not fit."""
     variable = slot.variable
-    if variable.name not in tensors:
-        raise Mismatch(f"variable {variable.name!r} of the model was given no array")
-    array = np.asarray(tensors[variable.name])
-    if variable.shape is not None and array.shape != variable.shape:
-        raise Mismatch(f"variable {variable.name!r} has shape {variable.shape}; found {array.shape}")
+    array = np.asarray(array_for(variable, tensors))
     for piece in slot.pieces:
         wanted = np.dtype(variable.dtype)
         alike = array.dtype == wanted or _kind(array.dtype) == _kind(wanted)
@@ -49,7 +47,7 @@ def _cast(array: Array, dtype: np.dtype[Any], *, copy: bool) -> Array | None:
     if dtype.kind == "O":  # strings
         return array.astype(object) if array.dtype.kind in "SUO" else None
     exact = array.dtype == dtype or np.can_cast(array.dtype, dtype, "safe")
-    if exact or (_is_float(array.dtype) and _is_float(dtype)):
+    if exact or (is_float(array.dtype) and is_float(dtype)):
         return np.array(array, dtype, order="C", copy=True if copy else None)
     if array.dtype.kind not in "iu" or dtype.kind == "b":
         return None
@@ -58,8 +56,4 @@ def _cast(array: Array, dtype: np.dtype[Any], *, copy: bool) -> Array | None:
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
-    return "f" if _is_float(dtype) else dtype.kind.replace("u", "i")
-
-
-def _is_float(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "f" or dtype.name.startswith(("bfloat16", "float8"))
+    return "f" if is_float(dtype) else dtype.kind.replace("u", "i")

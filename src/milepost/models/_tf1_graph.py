@@ -19,8 +19,8 @@ _OWN = "milepost"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A variable of the graph: all of one that a checkpoint holds, or the part at `where` of a partitioned one."""
+class Partition:
+    """A variable of the graph: all of one that a checkpoint holds, or what lies at `where` of a partitioned one."""
 
     held: Any
     where: tuple[slice, ...]
@@ -33,7 +33,7 @@ class Slot:
     """A variable as a checkpoint holds it, and the pieces that it consists of in the graph."""
 
     variable: Variable
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Partition, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def reachable(tensors: Iterable[Any]) -> tuple[Any, ...]:
 def _completed(
     graph: Any, outputs: Any, reached: tuple[Any, ...], inputs: Mapping[str, Any], feeds: Mapping[Any, Any]
 ) -> Built:
-    """Tell variables apart, and add the operations that give them values."""
+    """Sort the variables, and add the operations that give them values."""
     needed = set(reached)
     found = tf.global_variables()
     kept = [item for item in tf.local_variables() if item.op in needed]
@@ -254,7 +254,7 @@ def _shape(members: list[Any]) -> tuple[int, ...] | None:
     return tuple(shape.as_list()) if shape.is_fully_defined() else None
 
 
-def _piece(held: Any) -> Piece:
+def _piece(held: Any) -> Partition:
     part = held._save_slice_info  # noqa: SLF001 - what Saver itself goes by
     where = (
         ()
@@ -265,10 +265,10 @@ def _piece(held: Any) -> Piece:
         )
     )
     fed = tf.placeholder(held.dtype.base_dtype, held.shape if held.shape.is_fully_defined() else None)
-    return Piece(held, where, fed)
+    return Partition(held, where, fed)
 
 
-def _assignment(piece: Piece) -> Any:
+def _assignment(piece: Partition) -> Any:
     return piece.held.assign(piece.fed, read_value=False)
 
 

@@ -1,7 +1,7 @@
 """What in a TensorFlow 1 graph makes a prediction depend on chance, on its neighbours, or on earlier calls.
 
-The graph itself tells, without running it: operations that the outputs depend on and that draw numbers or use a batch's
-own statistics, with the line of the user's code that made them.  Only for messages, once a proof has failed: what a
+The graph shows them without being run: operations that the outputs depend on and that draw numbers or use a batch's own
+statistics, with the line of the user's code that made them.  Only for messages, once a model check has failed: what a
 branch holds that is not taken is named as well.
 """
 

@@ -70,9 +70,9 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
-        said = _suspicious(func, args, given)
-        if said:
-            self.seen.append(f"{said} at {_place()}")
+        suspicion = _suspicious(func, args, given)
+        if suspicion:
+            self.seen.append(f"{suspicion} at {_place()}")
         return func(*args, **given)
 
 
@@ -83,11 +83,11 @@ def _suspicious(func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> str:
         return name
     if name not in ("batch_norm", "rrelu", "scaled_dot_product_attention") and "dropout" not in name:
         return ""
-    told = _arguments(func, args, given)
+    bound = _arguments(func, args, given)
     if name == "scaled_dot_product_attention":
-        return f"{name}(dropout_p={told['dropout_p']})" if told.get("dropout_p") else ""
-    switch = next((key for key in _SWITCHED if told.get(key)), None)
-    if switch is None or any(told.get(key) == 0 for key in _RATES):
+        return f"{name}(dropout_p={bound['dropout_p']})" if bound.get("dropout_p") else ""
+    switch = next((key for key in _SWITCHED if bound.get(key)), None)
+    if switch is None or any(bound.get(key) == 0 for key in _RATES):
         return ""
     return f"{name}({switch}=True)"
 

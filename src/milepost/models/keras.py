@@ -1,4 +1,4 @@
-"""Keras models: built once, with several checkpoints' weights resident.
+"""Keras models: built once, with the weights of several checkpoints loaded.
 
 Keras 3 on any of its back ends, which is chosen as Keras does (`KERAS_BACKEND`), and Keras 2 (`tf_keras`).
 """
@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from milepost._internal.dtypes import is_float
+from milepost._internal.memory import fits_memory
 from milepost.core.types import Array, Json, Variable
-from milepost.errors import Mismatch, MissingExtra, OutOfMemory, UsageError
+from milepost.errors import Mismatch, MissingExtra, UsageError
 
 try:
     import keras
@@ -20,33 +22,27 @@ except ModuleNotFoundError as error:
     raise MissingExtra("keras", "keras") from error
 
 from milepost.models._keras_backends import Captured, Runner, Stateless
-from milepost.models._keras_names import Held, counted_anew, held_by
+from milepost.models._keras_names import HeldVariable, held_by, numbered_from_first
+from milepost.models._values import array_for, repeatable
 
-_NO_MEMORY = (
-    "RESOURCE_EXHAUSTED",
-    "OOM when allocating",
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-)
 _RANDOM = ("Dropout", "Noise", "Random")
 _STATISTICS = "BatchNormalization"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class LoadedWeights:
+class KerasWeights:
     """One checkpoint's values, in the order of the model's required variables."""
 
     values: list[Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Built:
+class _BuiltKeras:
     """The model, and what was made of it."""
 
     model: Any
     variables: tuple[Variable, ...]
-    required: tuple[Held, ...]
+    required: tuple[HeldVariable, ...]
     runner: Runner
     floating: str | None
 
@@ -55,7 +51,7 @@ class KerasModel:
     """A Keras model: `build` is a class or function without arguments that returns a built model, or a model.
 
     A model is built once it knows the shapes of its inputs: from an `Input` layer, or because it was called.  For one
-    that was not, `inputs` tells them: a shape with None for the rows, `(None, 28, 28)`; a pair of dtype and shape; or
+    that was not, `inputs` gives them: a shape with None for the rows, `(None, 28, 28)`; a pair of dtype and shape; or
     a dict of those by the inputs' names.  `UsageError` where neither is so.  Layers without names are numbered from
     the first on, whatever was built before; in a model that is handed in they keep the names that they have.
 
@@ -83,26 +79,26 @@ class KerasModel:
         self._build = build
         self._device = _device_of(device)
         self._inputs = inputs
-        self._made: _Built | None = None
+        self._made: _BuiltKeras | None = None
 
     def variables(self) -> tuple[Variable, ...]:
         """Return weights and moving statistics, then what is optional, then further names of shared ones."""
         return self._built().variables
 
-    def load(self, tensors: Mapping[str, Array]) -> LoadedWeights:
+    def load(self, tensors: Mapping[str, Array]) -> KerasWeights:
         """Copy arrays by variable name to the device, in the model's dtypes; optional and tied names may be absent.
 
         Floating arrays may be of any width, and integer ones of any that holds the same numbers; anything else, a shape
         that differs, or an absent variable is a `Mismatch`.
         """
         built = self._built()
-        with _memory("the weights of a checkpoint"):
-            return LoadedWeights(built.runner.place([_fitted(item.variable, tensors) for item in built.required]))
+        with fits_memory("the weights of a checkpoint"):
+            return KerasWeights(built.runner.place([_fitted(item.variable, tensors) for item in built.required]))
 
-    def predict(self, weights: LoadedWeights, inputs: Any) -> Any:
+    def predict(self, weights: KerasWeights, inputs: Any) -> Any:
         """Return the model's outputs for one batch; `OutOfMemory` where they do not fit, other errors pass through."""
         built = self._built()
-        with _memory("a batch or its outputs"):
+        with fits_memory("a batch or its outputs"):
             return built.runner.run(weights.values, _cast(inputs, built.floating))
 
     def assign(self, tensors: Mapping[str, Array]) -> None:
@@ -116,7 +112,7 @@ class KerasModel:
         if self._made is not None:
             self._made.runner.release()
 
-    def suspects(self, weights: LoadedWeights, inputs: Any) -> list[str]:  # noqa: ARG002 - the layers tell without a prediction
+    def suspects(self, weights: KerasWeights, inputs: Any) -> list[str]:  # noqa: ARG002 - the layers show it without a prediction
         """Name the layers that could make a prediction depend on chance or on a batch: by their kind alone."""
         layers = list(_layers(self._built().model))
         chance = [layer.name for layer in layers if any(word in type(layer).__name__ for word in _RANDOM)]
@@ -136,13 +132,7 @@ class KerasModel:
                 "it the class or function that builds one, which is then called under a fixed seed"
             )
         first, again = ({item.variable.name: _value(item.holder) for item in self._new().required} for _ in range(2))
-        for name in (wanted := list(names)):
-            if first[name].tobytes() != again[name].tobytes():
-                raise UsageError(
-                    f"--allow-missing: {name} is not in the checkpoint, and `build` gives it other values each time; "
-                    "draw them by Keras' initializers, or with a seed"
-                )
-        return {name: first[name] for name in wanted}
+        return repeatable(names, first, again, "draw them by Keras' initializers, or with a seed")
 
     def on(self, device: str) -> "KerasModel":
         """Return the same model for another device, with a model of its own where `build` makes one."""
@@ -156,23 +146,23 @@ class KerasModel:
         return {"name": self.name, "compute": ", ".join(reduced)} if reduced else {}
 
     def environment(self) -> dict[str, Json]:
-        """Return framework, version, back end, device and threads (None where the back end does not tell)."""
+        """Return framework, version, back end, device and threads (None where the back end does not say)."""
         built = self._built()
         version = getattr(_package_of(built.model), "__version__", keras.__version__)
         framework = "keras" if _is_modern(built.model) else "tf_keras"
         known = {"framework": framework, "version": str(version), "device": self._device, "threads": None}
         return {**known, **built.runner.environment()}
 
-    def _built(self) -> _Built:
+    def _built(self) -> _BuiltKeras:
         if self._made is None:
             self._made = self._new()
         return self._made
 
-    def _new(self) -> _Built:
+    def _new(self) -> _BuiltKeras:
         model = self._build if _is_model(self._build) else self._from_function()
         if self._inputs is not None:
             model(_example(self._inputs))
-        _check_built(model, told=self._inputs is not None)
+        _check_built(model, with_inputs=self._inputs is not None)
         modern = _is_modern(model)
         held, tied = held_by(model, modern=modern)
         required = tuple(item for item in held if not item.variable.optional)
@@ -183,11 +173,11 @@ class KerasModel:
             Stateless(keras, model, holders, self._device) if modern else Captured(model, holders, self._device)
         )
         floating = next((item.variable.dtype for item in required if "float" in str(item.variable.dtype)), None)
-        return _Built(model, (*(item.variable for item in held), *tied), required, runner, floating)
+        return _BuiltKeras(model, (*(item.variable for item in held), *tied), required, runner, floating)
 
     def _from_function(self) -> Any:
         """Build under a fixed seed; the user's own generators are left be."""
-        with counted_anew(), _seeded(), keras.device(self._device):
+        with numbered_from_first(), _seeded(), keras.device(self._device):
             made = self._build()
         if not _is_model(made):
             raise UsageError(f"the function given to KerasModel returned {type(made).__name__}; expected a Keras model")
@@ -215,9 +205,9 @@ def _layers(model: Any) -> Iterator[Any]:
     yield from model._flatten_layers(include_self=False)  # noqa: SLF001 - both generations have it, and no other
 
 
-def _check_built(model: Any, *, told: bool) -> None:
+def _check_built(model: Any, *, with_inputs: bool) -> None:
     unbuilt = [layer.name for layer in (model, *_layers(model)) if not layer.built]
-    if unbuilt and not (told and model.built):
+    if unbuilt and not (with_inputs and model.built):
         raise UsageError(
             f"KerasModel: {', '.join(unbuilt[:3])} of {type(model).__name__} is not built, so that its variables have "
             "no shapes yet; call the model once on an example in `build`, begin it with an Input layer, or say "
@@ -243,7 +233,7 @@ def _example(inputs: Any) -> Any:
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """Have Python's and NumPy's generators, which Keras' initializers draw their seeds from, begin anew for a while."""
+    """Have Python's and NumPy's generators, which Keras' initializers draw their seeds from, begin at 0 for a while."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that Keras draws from
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - the same
@@ -261,38 +251,30 @@ def _device_of(name: str) -> str:
         found = name.replace("gpu", "cuda")  # and no number where none was given: "cpu:0" is another device to PyTorch
     elif ":" not in found:
         found += ":0"
-    said = f"device {name!r} cannot be used by Keras {keras.__version__} on {keras.backend.backend()}"
+    refusal = f"device {name!r} cannot be used by Keras {keras.__version__} on {keras.backend.backend()}"
     try:
         with keras.device(found):
             placed = str(getattr(keras.ops.convert_to_tensor(0.0), "device", found))
     except Exception as error:
-        raise UsageError(f"{said}: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
+        raise UsageError(f"{refusal}: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
     if keras.backend.backend() == "tensorflow" and not placed.lower().endswith(found):
-        raise UsageError(f"{said}: TensorFlow has {placed.rpartition('/')[2]} instead")
+        raise UsageError(f"{refusal}: TensorFlow has {placed.rpartition('/')[2]} instead")
     return found
 
 
 def _fitted(variable: Variable, tensors: Mapping[str, Array]) -> Array:
     """Return the array for a variable, copied, in its dtype."""
-    if variable.name not in tensors:
-        raise Mismatch(f"variable {variable.name!r} of the model was given no array")
-    array = tensors[variable.name]
-    if tuple(array.shape) != variable.shape:
-        raise Mismatch(f"variable {variable.name!r} has shape {variable.shape}; found {tuple(array.shape)}")
+    array = array_for(variable, tensors)
     wanted = np.dtype(str(variable.dtype))
     # A copy, because a memory-mapped file that is overwritten in place kills the process that reads the map.
     copied = np.array(array, dtype=wanted, order="C", copy=True)
-    if not (_is_float(array.dtype) and _is_float(wanted)) and array.dtype.newbyteorder("=") != wanted:
+    if not (is_float(array.dtype) and is_float(wanted)) and array.dtype.newbyteorder("=") != wanted:
         integers = array.dtype.kind in "iu" and wanted.kind in "iu"
         if not integers or not np.array_equal(copied, array):
             raise Mismatch(
                 f"variable {variable.name!r} has dtype {wanted}; found {array.dtype}, which does not convert to it"
             )
     return copied
-
-
-def _is_float(dtype: np.dtype[np.generic]) -> bool:
-    return dtype.kind == "f" or dtype.name.startswith(("bfloat16", "float8"))
 
 
 def _value(holder: Any) -> Array:
@@ -310,19 +292,6 @@ def _cast(value: Any, floating: str | None) -> Any:
     if not isinstance(value, np.ndarray):
         return value
     native = value.astype(value.dtype.newbyteorder("="), copy=False)
-    if floating is not None and _is_float(native.dtype):
+    if floating is not None and is_float(native.dtype):
         native = native.astype(np.dtype(floating), copy=False)
     return native if native.flags.writeable and native.flags.c_contiguous else native.copy(order="C")
-
-
-@contextmanager
-def _memory(what: str) -> Iterator[None]:
-    """Turn the ways in which the back ends say that memory ran out into one error."""
-    try:
-        yield
-    except Exception as error:
-        said = str(error)
-        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
-            first = next(iter(said.splitlines()), "no memory left")
-            raise OutOfMemory(f"{what} did not fit into memory: {first}") from error
-        raise

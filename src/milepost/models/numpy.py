@@ -59,7 +59,7 @@ class FunctionModel:
     example array, or to a `Variable`. Without it the function takes whatever weights the checkpoint holds; then the
     weights note which of them `predict` looks at, and `unread` lists the rest, but for those that match `ignore` (names
     or glob patterns). The arrays are read-only copies: a function that writes into its weights fails instead of
-    spoiling them.
+    changing them.
 
     >>> model = FunctionModel(lambda weights, x: x @ weights["w"] + weights["b"], variables={"w": (2, 3), "b": (3,)})
     >>> weights = model.load({"w": np.ones((2, 3)), "b": np.zeros(3)})

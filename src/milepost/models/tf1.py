@@ -1,23 +1,23 @@
-"""TensorFlow 1 graphs (Slim, `tensorflow.compat.v1`): built once, a session for each resident checkpoint.
+"""TensorFlow 1 graphs (Slim, `tensorflow.compat.v1`): built once, a session for each loaded checkpoint.
 
 Import this before or after tf_slim: what tf_slim 1.1.0 misses in today's TensorFlow is put back here.
 
-A session a resident, rather than one whose weights are swapped, because to change the resident then costs nothing.
+A session a checkpoint, rather than one whose weights are swapped, because to change the checkpoint then costs nothing.
 Measured on two busy cores: giving ResNet-50's 267 variables their values takes 40 to 120 ms (0.5 ms for six small
-ones, as long as a prediction), for every batch and resident.  A session's first load and prediction are compiled, in
-1.5 to 2 s (0.02 s); so the sessions of residents that are gone serve the next ones.
+ones, as long as a prediction), for every batch and checkpoint.  A session's first load and prediction are compiled, in
+1.5 to 2 s (0.02 s); so the sessions of checkpoints that are gone serve the next ones.
 """
 
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from milepost._internal.memory import fits_memory
 from milepost._internal.text import listed
 from milepost.core.types import Array, Json, Overrides, Variable
 from milepost.errors import Corrupt, DataError, Mismatch, MissingExtra, ModelFailed, OutOfMemory, UsageError
@@ -30,8 +30,9 @@ except ModuleNotFoundError as error:
     raise MissingExtra("tensorflow", "tf") from error
 
 from milepost.models import _slim_legacy, _tf1_suspects
-from milepost.models._tf1_arrays import fitted, parts
+from milepost.models._tf1_arrays import fitted, partitions_of
 from milepost.models._tf1_graph import Built, Slot, build
+from milepost.models._values import repeatable
 
 _slim_legacy.put_back(sys.modules["tensorflow.python.framework.ops"], tf.Tensor)
 
@@ -40,7 +41,7 @@ Declared = Mapping[str, tuple[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class LoadedWeights:
+class SessionWeights:
     """One checkpoint's weights: the session whose variables hold them."""
 
     session: Any
@@ -62,7 +63,7 @@ class GraphModel:
     - `restore={"checkpoint/name": "graph/name"}` renames; both may be scopes: `{"old/": "new/"}`, `{"": "tower/"}`.
     - `keep=("logits/*",)` leaves variables as built (under a fixed seed): the result is marked PARTIAL.
     - `ignore=("AuxLogits/*",)` are tensors of the checkpoint that the graph has no variable for.
-    - `init_fn(session, checkpoint_prefix)` restores instead of Milepost; what it left in the variables is the content.
+    - `init_fn(session, checkpoint_prefix)` restores instead of Milepost; what it leaves in the variables counts.
 
     Raises UsageError for a function and declarations that do not fit each other.
 
@@ -101,7 +102,7 @@ class GraphModel:
                 "init_fn is a function of a session and a checkpoint's prefix, and restores by its own rules: restore "
                 f"and ignore are not for it; found {init_fn!r}, restore={restore!r}, ignore={ignore!r}"
             )
-        self.restorer = None if init_fn is None else _Restorer(init_fn, self)
+        self.restorer = None if init_fn is None else _InitFunction(init_fn, self)
         self._graph: Built | None = None
         self._idle: list[Any] = []
         self._initial: list[dict[str, Array]] = []
@@ -110,41 +111,41 @@ class GraphModel:
         """Return the graph's global variables; those that the outputs do not depend on are optional, and come last."""
         return self._built().variables
 
-    def load(self, tensors: Mapping[str, Array]) -> LoadedWeights:
+    def load(self, tensors: Mapping[str, Array]) -> SessionWeights:
         """Copy arrays by variable name into the variables of a session; optional names may be absent.
 
         Floating arrays may be of any width, and integer ones of any that holds the same numbers; anything else, a shape
         that differs, or an absent variable is a `Mismatch`.
         """
         built = self._built()
-        fed = {piece.fed: array for slot in built.slots for piece, array in parts(slot, tensors)}
+        fed = {piece.fed: array for slot in built.slots for piece, array in partitions_of(slot, tensors)}
         session = self._idle.pop() if self._idle else self.session()
-        with _memory("the weights of a checkpoint"):
+        with fits_memory("the weights of a checkpoint"):
             # Of arrays that are aligned, TensorFlow keeps the memory as the variable's own: so they are ours alone.
             session.run(built.assign, fed)
             if built.locals:
                 session.run(built.local)
-        loaded = LoadedWeights(session)
+        loaded = SessionWeights(session)
         weakref.finalize(loaded, self._idle.append, session).atexit = False
         return loaded
 
-    def predict(self, weights: LoadedWeights, inputs: Any) -> Any:
+    def predict(self, weights: SessionWeights, inputs: Any) -> Any:
         """Return the outputs for one batch as NumPy arrays; `DataError` for inputs that do not fit the placeholders."""
         built = self._built()
-        with _memory("a batch or its outputs"):
+        with fits_memory("a batch or its outputs"):
             return weights.session.run(built.outputs, {**self._given(built, inputs), **built.feeds})
 
     def release(self) -> None:
-        """Close the sessions that hold the weights of residents that are gone."""
+        """Close the sessions that hold the weights of checkpoints that are gone."""
         while self._idle:
             self._idle.pop().close()
 
-    def suspects(self, weights: LoadedWeights, inputs: Any) -> list[str]:  # noqa: ARG002 - the graph tells without a run
+    def suspects(self, weights: SessionWeights, inputs: Any) -> list[str]:  # noqa: ARG002 - the graph shows it without a run
         """Name the operations that the outputs depend on and that draw numbers, or use a batch's own statistics."""
         built = self._built()
         return _tf1_suspects.suspects(built.graph, built.reached)
 
-    def changes(self, weights: LoadedWeights) -> Callable[[], list[str]]:
+    def changes(self, weights: SessionWeights) -> Callable[[], list[str]]:
         """Return what names the variables that predictions changed from now on, and by which operation."""
         built = self._built()
         held = {item.held.op.name: item.held for slot in built.slots for item in slot.pieces}
@@ -169,14 +170,9 @@ class GraphModel:
             graphs = (self._built(), build(self._function, self._inputs, self._feeds, self._device))
             self._initial = [_initialised(built) for built in graphs]
         first, second = self._initial
-        wanted = list(names)
-        for name in wanted:
-            if first[name].tobytes() != second[name].tobytes():
-                raise UsageError(
-                    f"{name} is not restored, and the function gives it other values each time; draw them from "
-                    "TensorFlow's initializers, or from a generator with a seed"
-                )
-        return {name: first[name] for name in wanted}
+        return repeatable(
+            names, first, second, "draw them from TensorFlow's initializers, or from a generator with a seed"
+        )
 
     def on(self, device: str) -> "GraphModel":
         """Return the same model for another device ("cpu", "gpu", "gpu:1"), with a graph of its own."""
@@ -257,7 +253,7 @@ class GraphModel:
 
 
 @dataclass(frozen=True, slots=True)
-class _Restorer:
+class _InitFunction:
     """Restores by the user's `init_fn`."""
 
     init_fn: Callable[[Any, str], Any]
@@ -281,7 +277,7 @@ class _Restorer:
                 "Evaluation(variants=...)"
             )
         try:
-            with _memory("the weights of a checkpoint"):
+            with fits_memory("the weights of a checkpoint"):
                 return self.model.restored_by(self.init_fn, path.removesuffix(".index"))
         except (Mismatch, OutOfMemory):
             raise
@@ -346,13 +342,3 @@ def _values(session: Any, slots: Iterable[Slot]) -> dict[str, Array]:
             whole[piece.where] = value
         found[slot.variable.name] = whole
     return found
-
-
-@contextmanager
-def _memory(what: str) -> Iterator[None]:
-    """Turn the ways in which TensorFlow says that memory ran out into one error."""
-    try:
-        yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        first = next(iter(str(error).splitlines()), "no memory left")
-        raise OutOfMemory(f"{what} did not fit into memory: {first}") from error

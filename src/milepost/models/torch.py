@@ -1,7 +1,7 @@
-"""PyTorch modules: built once, with several checkpoints' weights resident over the one module.
+"""PyTorch modules: built once, with the weights of several checkpoints loaded beside the one module.
 
-Changing the resident sets the `.data` of every parameter and buffer and copies nothing. Measured on one busy core for
-a module of 371 tensors: 0.2 to 0.5 ms a change and nothing while the resident stays, against 2.4 ms more for every call
+Changing the weights sets the `.data` of every parameter and buffer and copies nothing. Measured on one busy core for
+a module of 371 tensors: 0.2 to 0.5 ms a change and nothing while the weights stay, against 2.4 ms more for every call
 of `torch.func.functional_call`, which moreover does not reach modules that keep their parameters in lists (recurrent
 ones).
 """
@@ -9,13 +9,14 @@ ones).
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
+from milepost._internal.memory import fits_memory
 from milepost.core.types import Array, Json, Variable
-from milepost.errors import Mismatch, MissingExtra, OutOfMemory, UsageError
+from milepost.errors import Mismatch, MissingExtra, UsageError
 
 try:
     import torch
@@ -24,6 +25,7 @@ except ModuleNotFoundError as error:
 
 from milepost.models import _torch_dtypes as policy
 from milepost.models._torch_suspects import changes, suspects
+from milepost.models._values import array_for, repeatable
 
 _BITS = {
     # NumPy has no such dtypes: ml_dtypes' arrays are handed over as plain integers of the same width.
@@ -34,18 +36,17 @@ _BITS = {
 _INTEGER_BITS = {np.int16: torch.int16, np.uint8: torch.uint8}
 _NUMPYS_OWN = frozenset("?bBhHiIlLqQefdgFDG")  # dtype characters; ml_dtypes' are others
 _INTEGERS = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class LoadedWeights:
+class TorchWeights:
     """One checkpoint's tensors, in the order of the module's slots."""
 
     tensors: tuple[torch.Tensor, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Slot:
+class _SharedValue:
     """A parameter or buffer that has a value of its own, and every tensor object of the module that shares it."""
 
     variable: Variable
@@ -69,7 +70,7 @@ class TorchModel:
 
     `dtype` ("bfloat16", "float16", "float32", "float64", or PyTorch's own object) converts the built module, and with
     it the inputs, as `module.to(dtype)` does. `autocast` ("bfloat16", "float16") runs predictions under
-    `torch.autocast` instead, weights and inputs as they are. Both are part of what an evaluation is known by; a
+    `torch.autocast` instead, weights and inputs as they are. Both are part of the evaluation's key; a
     checkpoint's digest is that of its values in the dtypes that the module was built with. `UsageError` for a dtype
     that is unknown, or that the device has no autocast for.
 
@@ -101,9 +102,9 @@ class TorchModel:
         if self._autocast is not None:
             policy.check_autocast(self._device, self._autocast)
         self._module: torch.nn.Module | None = None
-        self._slots: tuple[_Slot, ...] = ()
+        self._slots: tuple[_SharedValue, ...] = ()
         self._variables: tuple[Variable, ...] = ()
-        self._current: LoadedWeights | None = None
+        self._current: TorchWeights | None = None
         self._floating: torch.dtype | None = None
         self._initial: dict[str, Array] = {}
         self._repeated: dict[str, Array] = {}
@@ -113,22 +114,22 @@ class TorchModel:
         self._built()
         return self._variables
 
-    def load(self, tensors: Mapping[str, Array]) -> LoadedWeights:
+    def load(self, tensors: Mapping[str, Array]) -> TorchWeights:
         """Copy arrays by variable name to the device, in the model's dtypes; tied and optional names may be absent.
 
         Floating arrays may be of any width, and integer ones of any that holds the same numbers; anything else, a shape
         that differs, or an absent variable is a `Mismatch`.
         """
         self._built()
-        with _memory("the weights of a checkpoint"):
-            return LoadedWeights(tuple(self._filled(slot, tensors) for slot in self._slots))
+        with fits_memory("the weights of a checkpoint"):
+            return TorchWeights(tuple(self._filled(slot, tensors) for slot in self._slots))
 
-    def predict(self, weights: LoadedWeights, inputs: Any) -> Any:
+    def predict(self, weights: TorchWeights, inputs: Any) -> Any:
         """Return the module's outputs for one batch; `OutOfMemory` where they do not fit, other errors pass through."""
         module = self._built()
         if weights is not self._current:
             self._swap(weights)
-        with _memory("a batch or its outputs"), torch.inference_mode(), self._casting():
+        with fits_memory("a batch or its outputs"), torch.inference_mode(), self._casting():
             if isinstance(inputs, Mapping):
                 return module(**{name: self._input(value) for name, value in inputs.items()})
             return module(self._input(inputs))
@@ -143,13 +144,13 @@ class TorchModel:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def suspects(self, weights: LoadedWeights, inputs: Any) -> list[str]:
+    def suspects(self, weights: TorchWeights, inputs: Any) -> list[str]:
         """Watch one more prediction and name what in it depends on chance, on the batch or on earlier calls."""
         module = self._built()
         self._swap(weights)
         return suspects(module, lambda: self.predict(weights, inputs))
 
-    def changes(self, weights: LoadedWeights) -> Callable[[], list[str]]:
+    def changes(self, weights: TorchWeights) -> Callable[[], list[str]]:
         """Return what names the persistent buffers that predictions changed, or put others in place of, from now on."""
         module = self._built()
         self._swap(weights)
@@ -169,21 +170,15 @@ class TorchModel:
         if not self._initial:
             self._initial = _values(self._made())
             self._repeated = _values(self._made())
-        wanted = list(names)
-        for name in wanted:
-            if self._initial[name].tobytes() != self._repeated[name].tobytes():
-                raise UsageError(
-                    f"--allow-missing: {name} is not in the checkpoint, and `build` gives it other values each time; "
-                    "draw them from PyTorch's generator, or from one with a seed"
-                )
-        return {name: self._initial[name] for name in wanted}
+        advice = "draw them from PyTorch's generator, or from one with a seed"
+        return repeatable(names, self._initial, self._repeated, advice)
 
     def on(self, device: str) -> "TorchModel":
         """Return the same model, with the same dtypes, for another device, with a module of its own."""
         return TorchModel(self._build, device, dtype=self._dtype, autocast=self._autocast)
 
     def spec(self) -> dict[str, Json]:
-        """Return what was declared of the arithmetic: part of what an evaluation is known by; {} where nothing was.
+        """Return what was declared of the arithmetic: part of the evaluation's key; {} where nothing was.
 
         >>> TorchModel(lambda: torch.nn.Linear(2, 1), autocast="bfloat16").spec()
         {'name': 'torch', 'autocast': 'bfloat16'}
@@ -238,23 +233,18 @@ class TorchModel:
             return nullcontext()
         return torch.autocast(self._device.type, dtype=self._autocast)
 
-    def _filled(self, slot: _Slot, tensors: Mapping[str, Array]) -> torch.Tensor:
+    def _filled(self, slot: _SharedValue, tensors: Mapping[str, Array]) -> torch.Tensor:
         """Return the tensor for a slot, in memory of its own."""
         holder, variable = slot.holders[0], slot.variable
-        if variable.name not in tensors:
-            if variable.optional:
-                return torch.zeros_like(holder)
-            raise Mismatch(f"variable {variable.name!r} of the model was given no array")
-        array = tensors[variable.name]
-        if tuple(array.shape) != variable.shape and not (variable.optional and array.size == holder.numel() == 1):
-            raise Mismatch(f"variable {variable.name!r} has shape {variable.shape}; found {tuple(array.shape)}")
-        found = _tensor(array, variable.name).reshape(holder.shape)
+        if variable.name not in tensors and variable.optional:
+            return torch.zeros_like(holder)
+        found = _tensor(array_for(variable, tensors), variable.name).reshape(holder.shape)
         _check_cast(found, holder, variable.name)
         as_built = found.to(getattr(torch, str(variable.dtype)))  # rounded as a module that is loaded, then converted
         return as_built.to(device=holder.device, dtype=holder.dtype)
 
-    def _swap(self, weights: LoadedWeights) -> None:
-        # Were it interrupted half-way, neither would be resident: so say that first.
+    def _swap(self, weights: TorchWeights) -> None:
+        # Were it interrupted half-way, the module would hold some of both: so note that first.
         self._current = None
         for slot, tensor in zip(self._slots, weights.tensors, strict=True):
             for holder in slot.holders:
@@ -284,13 +274,13 @@ def _variables(module: torch.nn.Module) -> tuple[Variable, ...]:
     return tuple(variables)
 
 
-def _slots(module: torch.nn.Module, variables: tuple[Variable, ...]) -> tuple[_Slot, ...]:
+def _slots(module: torch.nn.Module, variables: tuple[Variable, ...]) -> tuple[_SharedValue, ...]:
     """Return the distinct values of a module that may have been moved or converted since its variables were named."""
     holders: dict[str, list[torch.Tensor]] = {}
     for variable, (_, tensor, _) in zip(variables, _named_tensors(module), strict=True):
         holders.setdefault(variable.tied_to or variable.name, []).append(tensor)
     named = {item.name: item for item in variables}
-    return tuple(_Slot(named[name], tuple(found)) for name, found in holders.items())
+    return tuple(_SharedValue(named[name], tuple(found)) for name, found in holders.items())
 
 
 def _named_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
@@ -363,15 +353,3 @@ def _check_cast(found: torch.Tensor, holder: torch.Tensor, name: str) -> None:
     )
     if not integers or not torch.equal(found.to(holder.dtype).to(found.dtype), found):
         raise Mismatch(f"variable {name!r} has dtype {holder.dtype}; found {found.dtype}, which does not convert to it")
-
-
-@contextmanager
-def _memory(what: str) -> Iterator[None]:
-    """Turn the ways in which PyTorch says that memory ran out into one error."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
-            first = next(iter(str(error).splitlines()), "no memory left")
-            raise OutOfMemory(f"{what} did not fit into memory: {first}") from error
-        raise

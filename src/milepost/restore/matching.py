@@ -15,6 +15,7 @@ from itertools import chain
 import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with NumPy
 import numpy as np
 
+from milepost._internal.dtypes import is_float
 from milepost._internal.serialization import digest
 from milepost._internal.text import listed
 from milepost.checkpoints.mapping import map_tensor
@@ -32,7 +33,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The arrays of a model's variables, the digest of their content, and what was done to get them."""
+    """The arrays of a model's variables, the digest of their values, and what was done to get them."""
 
     arrays: Mapping[str, Array]
     digest: str
@@ -68,14 +69,14 @@ def restore(
     chosen = _choose(sets, _restorable(variables, overrides), variant, partial=initial is not None)
     if variables is None:
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
-    arrays, told = _arrays(chosen.tensors, variables)
+    arrays, changes = _arrays(chosen.tensors, variables)
     notes: dict[str, object] = {"place": chosen.place or "top level", "variables": len(arrays)}
     averaged = averaging(table, chosen, variables)
     if averaged:
         notes["averaging"] = averaged
     if chosen.renamed:
         notes["names"] = chosen.renamed
-    notes |= {key: _cut(items) for key, items in told.items() if items}
+    notes |= {key: _cut(items) for key, items in changes.items() if items}
     return _restored_of(arrays, notes, variables, initial, overrides)
 
 
@@ -133,7 +134,7 @@ def _restored_of(
 def _arrays(
     tensors: Mapping[str, Tensor], variables: Sequence[Variable]
 ) -> tuple[dict[str, Array], dict[str, list[str]]]:
-    """Map what the checkpoint holds, a shared value once under its owner's name; and tell what was cast or stood in."""
+    """Map what the checkpoint holds, a shared value once under its owner's name; and list what was cast or stood in."""
     arrays: dict[str, Array] = {}
     casts: list[str] = []
     tied: list[str] = []
@@ -210,10 +211,10 @@ def _readings(item: Candidate, variables: Sequence[Variable]) -> Iterable[Candid
         for scheme, name in variable.also:
             schemes.setdefault(scheme, {})[name] = variable.name
     every = renamings(item.tensors, [variable.name for variable in variables]), by_scheme(item.tensors, schemes)
-    for names, said in chain(*every):
+    for names, renamed in chain(*every):
         standing_in = frozenset(names[name] for name in item.standing_in)
         tensors = {names[name]: tensor for name, tensor in item.tensors.items()}
-        reading = Candidate(item.place, tensors, said, standing_in)
+        reading = Candidate(item.place, tensors, renamed, standing_in)
         if len(reading.tensors) == len(item.tensors):
             yield reading
 
@@ -230,12 +231,12 @@ def _refusal(sets: Sequence[Candidate], variables: Sequence[Variable], *, partia
         return f"the weights {where} do not fit the model: {_advice(inner)}"
     taken = f" ({nearest.renamed})" if nearest.renamed else ""
     if partial and not _restored(nearest, variables):
-        said = [f"none of the {len(_families(variables))} variables is there", *_unfit(nearest, variables)]
+        reasons = [f"none of the {len(_families(variables))} variables is there", *_unfit(nearest, variables)]
     else:
-        said = (_unfit if partial else _differences)(nearest, variables)
+        reasons = (_unfit if partial else _differences)(nearest, variables)
         if not partial and _restored(nearest, variables) and not _unfit(nearest, variables):
-            said.append("--allow-missing would keep the built model's values there, and mark the result PARTIAL")
-    return f"the weights {where}{taken} do not fit the model: " + "; ".join(said)
+            reasons.append("--allow-missing would keep the built model's values there, and mark the result PARTIAL")
+    return f"the weights {where}{taken} do not fit the model: " + "; ".join(reasons)
 
 
 def _advice(found: Beside) -> str:
@@ -304,13 +305,13 @@ def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
         for item in variables
         if item.name in have and item.shape is not None and not _same_shape(have[item.name], item.shape)
     ]
-    said = []
+    reasons = []
     if unexpected:
         near = _missing(have, variables)
-        said.append(f"{len(unexpected)} tensors are unexpected: {_with_nearest(unexpected, near)}")
+        reasons.append(f"{len(unexpected)} tensors are unexpected: {_with_nearest(unexpected, near)}")
     if misshapen:
-        said.append(listed(misshapen))
-    return said
+        reasons.append(listed(misshapen))
+    return reasons
 
 
 def _same_shape(found: Tensor, wanted: tuple[int, ...]) -> bool:
@@ -336,17 +337,13 @@ def _fit(array: Array, variable: Variable, casts: list[str]) -> Array:
     found = array.dtype.newbyteorder("=")
     wanted = found if variable.dtype is None else np.dtype(variable.dtype)
     if found != wanted:
-        if not (_is_float(found) and _is_float(wanted)):
+        if not (is_float(found) and is_float(wanted)):
             raise Mismatch(
                 f"{variable.name} is {found} in the checkpoint, the model wants {wanted}; only floats are cast"
             )
         casts.append(f"{variable.name}: {found} to {wanted}")
     fitted = array.astype(wanted, copy=False)
     return fitted if variable.shape is None else fitted.reshape(variable.shape)
-
-
-def _is_float(dtype: np.dtype[np.generic]) -> bool:
-    return dtype.kind == "f" or dtype.name.startswith(("bfloat16", "float8"))
 
 
 def _check_tied(variable: Variable, owner: Array, array: Array) -> None:
@@ -357,7 +354,7 @@ def _check_tied(variable: Variable, owner: Array, array: Array) -> None:
 
 
 def _check_finite(name: str, array: Array) -> None:
-    if _is_float(array.dtype):
+    if is_float(array.dtype):
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
             raise NonfiniteWeights(f"{bad} of {array.size} values of {name} are NaN or infinite; the training diverged")

@@ -2,7 +2,7 @@
 
 They are taken off, in any order and nesting, one at a time and only as far as all names carry them; whether the result
 fits the model exactly is the caller's to check.  The model's own names may be the wrapped ones.  Models whose framework
-has several ways of naming (Keras) tell the others themselves, by scheme.
+has several ways of naming (Keras) give the others themselves, by scheme.
 """
 
 import re
@@ -58,12 +58,9 @@ def renamings(found: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[dic
     models = list(stripped(wanted))
     for ours in stripped(found):
         for model in models:
-            said = []
-            if ours.taken:
-                said.append(f"{ours.taken} taken off the checkpoint's names")
-            if model.taken:
-                said.append(f"{model.taken} taken off the model's")
-            yield {whole: model.full.get(name, name) for name, whole in ours.full.items()}, ", ".join(said)
+            done = [f"{ours.taken} taken off the checkpoint's names"] if ours.taken else []
+            done += [f"{model.taken} taken off the model's"] if model.taken else []
+            yield {whole: model.full.get(name, name) for name, whole in ours.full.items()}, ", ".join(done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,7 @@ def by_scheme(found: Iterable[str], schemes: Schemes) -> Iterator[tuple[dict[str
     >>> list(by_scheme(["net/d/kernel"], {"objects": {"d/kernel": "dense/kernel"}}))[1]
     ({'net/d/kernel': 'dense/kernel'}, 'by scheme objects, under net')
     >>> list(by_scheme(["dense_8/kernel"], {"legacy_h5": {"dense/kernel": "dense/kernel"}}))[1]
-    ({'dense_8/kernel': 'dense/kernel'}, 'by scheme legacy_h5, layers numbered anew')
+    ({'dense_8/kernel': 'dense/kernel'}, 'by scheme legacy_h5, layers renumbered')
     """
     names = list(found)
     for scheme, theirs in schemes.items():
@@ -131,10 +128,8 @@ def by_scheme(found: Iterable[str], schemes: Schemes) -> Iterator[tuple[dict[str
                     f"by scheme {scheme}, under {root}",
                 )
         if scheme == _COUNTED:
-            anew = {new: theirs[name] for name, new in renumbered(theirs).items()}
-            short = renumbered(names)
-            said = f"by scheme {scheme}, layers numbered anew"
-            yield {name: anew.get(short[name], name) for name in names}, said
+            ours, short = {new: theirs[name] for name, new in renumbered(theirs).items()}, renumbered(names)
+            yield {name: ours.get(short[name], name) for name in names}, f"by scheme {scheme}, layers renumbered"
 
 
 def _roots(name: str, theirs: Mapping[str, str]) -> Iterator[str]:

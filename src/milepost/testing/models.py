@@ -1,8 +1,8 @@
-"""The laws of a framework adapter: predictions are a pure function of the weights, whatever else is resident.
+"""The laws of a framework adapter: predictions are a pure function of the weights, whatever else is loaded.
 
 ```python
 def test_my_adapter() -> None:
-    check_framework(FrameworkCase(lambda: MyModel(net), (tensors_a, tensors_b), inputs))
+    check_adapter(AdapterCase(lambda: MyModel(net), (tensors_a, tensors_b), inputs))
 ```
 """
 
@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.serialization import canonical
-from milepost.core.protocols import Model
+from milepost.core.capabilities import capability
+from milepost.core.protocols import DeclaresArithmetic, HasEnvironment, Model, OnDevice
 from milepost.core.types import Array
 
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class FrameworkCase:
+class AdapterCase:
     """What the laws are tried on.
 
     `make` returns a new adapter of one deterministic model. `tensors` are the arrays of two checkpoints, by variable
@@ -40,23 +41,23 @@ class FrameworkCase:
     needs: tuple[str, str, str] | None = None
 
 
-def check_framework(case: FrameworkCase) -> None:
+def check_adapter(case: AdapterCase) -> None:
     """Check an adapter against every law; raise `AssertionError` where it fails."""
     for law in (
         _declares,
         _repeats,
-        _keeps_residents_apart,
+        _keeps_checkpoints_apart,
         _keeps_its_inputs,
         _loads_maps,
         _keeps_rows_apart,
-        _tells_its_environment,
-        _tells_its_spec,
+        _names_its_environment,
+        _declares_its_arithmetic,
         _names_its_extra,
     ):
         law(case)
 
 
-def _declares(case: FrameworkCase) -> None:
+def _declares(case: AdapterCase) -> None:
     model = case.make()
     declared = model.variables()
     if declared is None:
@@ -76,7 +77,7 @@ def _declares(case: FrameworkCase) -> None:
     assert list(model.variables() or ()) == before, "loading and predicting change variables()"
 
 
-def _repeats(case: FrameworkCase) -> None:
+def _repeats(case: AdapterCase) -> None:
     model = case.make()
     weights = model.load(case.tensors[0])
     first = outputs_of(model, weights, case.inputs)
@@ -85,7 +86,7 @@ def _repeats(case: FrameworkCase) -> None:
     _same(first, outputs_of(again, again.load(case.tensors[0]), case.inputs), "two adapters of one model differ")
 
 
-def _keeps_residents_apart(case: FrameworkCase) -> None:
+def _keeps_checkpoints_apart(case: AdapterCase) -> None:
     model = case.make()
     alone = [outputs_of(model, model.load(tensors), case.inputs) for tensors in case.tensors]
     assert any(not np.array_equal(alone[0][name], alone[1][name]) for name in alone[0]), (
@@ -94,14 +95,14 @@ def _keeps_residents_apart(case: FrameworkCase) -> None:
     both = [model.load(tensors) for tensors in case.tensors]
     for which in (0, 1, 0, 0, 1):
         found = outputs_of(model, both[which], case.inputs)
-        _same(found, alone[which], f"resident {which} predicts otherwise beside another than alone")
+        _same(found, alone[which], f"checkpoint {which} predicts otherwise beside another than alone")
     # Outputs that are kept must not change when the next batch is predicted.
     kept = model.predict(both[0], case.inputs)
     model.predict(both[1], case.inputs)
-    _same(_host(kept), alone[0], "outputs change when another resident predicts")
+    _same(_host(kept), alone[0], "outputs change when another checkpoint's weights predict")
 
 
-def _keeps_its_inputs(case: FrameworkCase) -> None:
+def _keeps_its_inputs(case: AdapterCase) -> None:
     model = case.make()
     weights = model.load({name: array.copy() for name, array in case.tensors[0].items()})
     inputs = _rows(case.inputs, 0, None)
@@ -109,7 +110,7 @@ def _keeps_its_inputs(case: FrameworkCase) -> None:
     _same(_host(inputs), _host(case.inputs), "a prediction writes into its inputs")
 
 
-def _loads_maps(case: FrameworkCase) -> None:
+def _loads_maps(case: AdapterCase) -> None:
     """Load from read-only maps of files, and keep nothing of them: the files may be overwritten afterwards."""
     model = case.make()
     expected = outputs_of(model, model.load(case.tensors[0]), case.inputs)
@@ -130,7 +131,7 @@ def _loads_maps(case: FrameworkCase) -> None:
     _same(found, expected, "weights from a memory-mapped file change when the file is overwritten")
 
 
-def _keeps_rows_apart(case: FrameworkCase) -> None:
+def _keeps_rows_apart(case: AdapterCase) -> None:
     model = case.make()
     weights = model.load(case.tensors[0])
     whole = outputs_of(model, weights, case.inputs)
@@ -143,14 +144,16 @@ def _keeps_rows_apart(case: FrameworkCase) -> None:
                 assert close, f"rows {first} to {first + size} of {name!r} differ when predicted alone"
 
 
-def _tells_its_environment(case: FrameworkCase) -> None:
-    model: Any = case.make()
-    if not hasattr(model, "environment"):
+def _names_its_environment(case: AdapterCase) -> None:
+    model = case.make()
+    describing, placeable = capability(model, HasEnvironment), capability(model, OnDevice)
+    if describing is not None:
+        found = describing.environment()
+        assert {"framework", "version", "device", "threads"} <= found.keys(), f"environment() is {found}"
+        canonical(found)
+    if placeable is None:
         return
-    found = model.environment()
-    assert {"framework", "version", "device", "threads"} <= found.keys(), f"environment() is {found}"
-    canonical(found)
-    moved = model.on("cpu")
+    moved = placeable.on("cpu")
     _same(
         outputs_of(moved, moved.load(case.tensors[0]), case.inputs),
         outputs_of(model, model.load(case.tensors[0]), case.inputs),
@@ -158,23 +161,24 @@ def _tells_its_environment(case: FrameworkCase) -> None:
     )
 
 
-def _tells_its_spec(case: FrameworkCase) -> None:
+def _declares_its_arithmetic(case: AdapterCase) -> None:
     """Check what enters keys: plain data that crosses as it is, and that no device changes."""
-    model: Any = case.make()
-    if not hasattr(model, "spec"):
+    model = case.make()
+    declaring, again = capability(model, DeclaresArithmetic), capability(case.make(), DeclaresArithmetic)
+    if declaring is None or again is None:
         return
-    again: Any = case.make()
-    found = model.spec()
+    found = declaring.spec()
     assert isinstance(found, dict), f"spec() is {found!r}: expected a dict"
     assert json.loads(canonical(found)) == found, f"spec() does not come back from JSON as it was: {found!r}"
     assert again.spec() == found, "two adapters of one model have different spec()"
     model.predict(model.load(case.tensors[0]), case.inputs)
-    assert model.spec() == found, "loading and predicting change spec()"
-    if hasattr(model, "on"):
-        assert model.on("cpu").spec() == found, "the adapter for another device has another spec()"
+    assert declaring.spec() == found, "loading and predicting change spec()"
+    placeable = capability(model, OnDevice)
+    moved = None if placeable is None else capability(placeable.on("cpu"), DeclaresArithmetic)
+    assert moved is None or moved.spec() == found, "the adapter for another device has another spec()"
 
 
-def _names_its_extra(case: FrameworkCase) -> None:
+def _names_its_extra(case: AdapterCase) -> None:
     """Import the adapter in a process of its own where the package cannot be imported."""
     if case.needs is None:
         return

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from milepost.compat.slim._checkpoints import prefix_of, step_of, torn
 from milepost.compat.slim._hooks import SummaryAtEndHook, get_or_create_eval_step
-from milepost.compat.slim._restoring import Wanted, listed, restored, without_values
+from milepost.compat.slim._restoring import ToRestore, listed, restored, without_values
 from milepost.compat.slim._results import Result
 from milepost.core.types import CheckpointFiles, Failure
 from milepost.errors import CheckpointError, DataError, checkpoint_error
@@ -43,7 +43,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    wanted: Wanted
+    wanted: ToRestore
     local: Any
     unready: Any
 
@@ -113,7 +113,7 @@ def _prepared(graph: Any, asked: Asked) -> _Prepared:
         unready = tf.report_uninitialized_variables([*globals_, *locals_])
         if hasattr(unready, "mark_used"):
             unready.mark_used()
-        known[key] = _Prepared(Wanted.of(variables, chosen=asked.to_restore is not None), local, unready)
+        known[key] = _Prepared(ToRestore.of(variables, chosen=asked.to_restore is not None), local, unready)
     return known[key]
 
 

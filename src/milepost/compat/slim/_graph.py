@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from milepost.compat.slim._kinds import ABSENT, Arrays, Kind
-from milepost.compat.slim._packed import Layout
-from milepost.compat.slim._table import ROWS, Row
+from milepost.compat.slim._packed import PackedLayout
+from milepost.compat.slim._table import ROWS, MetricRow
 from milepost.core.types import Array
 from milepost.errors import MilepostError, MissingExtra, UsageError
 
@@ -29,7 +29,7 @@ def functions(*, slim: bool) -> dict[str, Metric]:
     return {name: _function(name, row, slim=slim) for name, row in rows if name is not None}
 
 
-def _function(name: str, row: Row, *, slim: bool) -> Metric:
+def _function(name: str, row: MetricRow, *, slim: bool) -> Metric:
     signature = row.signature(slim=slim)
 
     def metric(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -44,7 +44,7 @@ def _function(name: str, row: Row, *, slim: bool) -> Metric:
     return metric
 
 
-def _built(name: str, row: Row, given: Mapping[str, Any]) -> tuple[Any, Any]:
+def _built(name: str, row: MetricRow, given: Mapping[str, Any]) -> tuple[Any, Any]:
     graph = tf.get_default_graph()
     if tf.executing_eagerly() or graph.building_function:
         raise UsageError(
@@ -118,7 +118,7 @@ def _operations(kind: Kind, arrays: dict[str, Any], weights: Any) -> tuple[Any, 
     return value, update
 
 
-def _layout(kind: Kind, arrays: dict[str, Any], weights: Any) -> Layout:
+def _layout(kind: Kind, arrays: dict[str, Any], weights: Any) -> PackedLayout:
     """Ask the kind for the state of no rows."""
     empty: dict[str, Array] = {}
     for name, tensor in arrays.items():
@@ -129,7 +129,7 @@ def _layout(kind: Kind, arrays: dict[str, Any], weights: Any) -> Layout:
         empty[name] = np.zeros(
             shape if rank is None or rank >= 0 else (), "S1" if text else tensor.dtype.as_numpy_dtype
         )
-    return Layout.of(kind.state(empty, None if weights is None else np.zeros(0)), kind.classes)
+    return PackedLayout.of(kind.state(empty, None if weights is None else np.zeros(0)), kind.classes)
 
 
 def _said(compute: Callable[[], Array]) -> Array:
@@ -140,7 +140,9 @@ def _said(compute: Callable[[], Array]) -> Array:
         raise ValueError(str(error)) from None
 
 
-def _original(row: Row, arrays: Arrays, parameters: dict[str, Any], weights: Any, name: str | None) -> tuple[Any, Any]:
+def _original(
+    row: MetricRow, arrays: Arrays, parameters: dict[str, Any], weights: Any, name: str | None
+) -> tuple[Any, Any]:
     """Build TensorFlow's own operations; its value comes after its update in a step that runs both."""
     if row.original == "in_top_k":
         hits = tf.cast(tf.nn.in_top_k(arrays["predictions"], arrays["labels"], parameters["k"]), tf.float32)

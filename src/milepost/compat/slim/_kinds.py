@@ -3,9 +3,10 @@
 Rows of weight 0 are taken out before any arithmetic.  What has no value (nothing was counted) is NaN.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -26,35 +27,26 @@ ABSENT = np.iinfo(np.int64).min
 """Fills up rows of fewer labels than others."""
 
 
-class Kind(Protocol):
+class Kind(ABC):
     """A metric of the table: pure functions of arrays."""
+
+    __slots__ = ()
 
     @property
     def classes(self) -> int:
         """How many classes its state is laid out for; 0 where it does not grow with them."""
+        return 0
 
+    @abstractmethod
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
         """Summarise a batch; `arrays` by the names of the table, `weights` None where there are none."""
 
+    @abstractmethod
     def value(self, state: Tally) -> float:
         """Return the number, NaN where it has none."""
 
     def update(self, state: Tally) -> Array | float:
         """Return what the update op gives: the same number, or an array of the classes'."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What most share."""
-
-    @property
-    def classes(self) -> int:
-        return 0
-
-    def value(self, state: Tally) -> float:
-        raise NotImplementedError
-
-    def update(self, state: Tally) -> Array | float:
         return self.value(state)
 
 
@@ -71,7 +63,7 @@ def _of(weights: Array | None, kept: slice | Array) -> Array | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Mean(_Kind):
+class Mean(Kind):
     """The weighted mean of values of any shape, summed exactly; a NaN or infinity among them shows."""
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
@@ -112,7 +104,7 @@ def _products(values: Array, weights: Array) -> ExactSums:
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy(_Kind):
+class Accuracy(Kind):
     """The share of predictions that equal their labels."""
 
     threshold: float = 0.5
@@ -131,7 +123,7 @@ class Accuracy(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class Binary(_Kind):
+class Binary(Kind):
     """What is counted of two classes, 0 and 1: a number of rows, precision or recall.
 
     A NaN prediction is neither: it is no hit, and counts against its label.
@@ -175,7 +167,7 @@ class Binary(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class MeanPerClassAccuracy(_Kind):
+class MeanPerClassAccuracy(Kind):
     """The mean of the accuracies of the classes that are there; the update op gives those of all classes."""
 
     num_classes: int
@@ -216,7 +208,7 @@ class MeanPerClassAccuracy(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class InTopK(_Kind):
+class InTopK(Kind):
     """The share of rows whose label is among the k highest scores; equal scores rank by class."""
 
     k: int
@@ -240,7 +232,7 @@ class InTopK(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class RecallAtK(_Kind):
+class RecallAtK(Kind):
     """Of the labels of all rows (a row may have several), the share that is among its k highest scores.
 
     Equal scores rank by class.  A label that is no class is never hit, as in TensorFlow; `ABSENT` is no label.

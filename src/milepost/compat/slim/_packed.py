@@ -23,10 +23,10 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PackedLayout:
     """Where counts and sums lie in the vector: their names and shapes, in this order.
 
-    >>> layout = Layout((("n", ()),), (("sum", ()),))
+    >>> layout = PackedLayout((("n", ()),), (("sum", ()),))
     >>> one = layout.pack(Tally({"n": np.int64(1)}, {"sum": ExactSums.of(np.array([0.1]))}))
     >>> layout.unpack(one * 10).sums["sum"].value(), layout.unpack(one * 10).count("n")
     (1.0, 10)

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from milepost.checkpoints.reader import Reader
 from milepost.core.types import CheckpointFiles, Table
 from milepost.errors import Mismatch, UsageError
-from milepost.models._tf1_arrays import parts
+from milepost.models._tf1_arrays import partitions_of
 from milepost.models._tf1_graph import Slot, _assignment, _grouped, _slot
 from milepost.restore.matching import Restored, restore
 
@@ -21,7 +21,7 @@ _SHADOW = "/ExponentialMovingAverage, a variable of the graph's own"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ToRestore:
     """Variables to restore, by the checkpoint's names; `chosen` tells that the user named them."""
 
     slots: Mapping[str, Slot]
@@ -30,7 +30,7 @@ class Wanted:
     chosen: bool
 
     @classmethod
-    def of(cls, variables: Mapping[str, list[Any]], *, chosen: bool) -> "Wanted":
+    def of(cls, variables: Mapping[str, list[Any]], *, chosen: bool) -> "ToRestore":
         """Add the operations that give the variables their values to the graph."""
         step = tf.train.get_global_step()
         with tf.name_scope("milepost/"):
@@ -41,7 +41,7 @@ class Wanted:
 
 
 def listed(to_restore: Any) -> dict[str, list[Any]]:
-    """Return variables by the name that a checkpoint holds them under; parts of a partitioned one together.
+    """Return variables by the name that a checkpoint holds them under; the partitions of one together.
 
     `to_restore` is a list of variables, a mapping from checkpoint names to variables, or None: all global ones.
     """
@@ -58,14 +58,14 @@ def listed(to_restore: Any) -> dict[str, list[Any]]:
 def _parts_of(variables: Any) -> list[Any]:
     found: list[Any] = []
     for item in variables:
-        # A partitioned variable, or a list of its parts, as tf.train.Saver takes them.
+        # A partitioned variable, or a list of its partitions, as tf.train.Saver takes them.
         found += list(item) if isinstance(item, list | tuple) or hasattr(item, "_variable_list") else [item]
     if not found:
         raise UsageError("variables_to_restore is empty: nothing of the checkpoint would be evaluated")
     return found
 
 
-def restored(found: CheckpointFiles, wanted: Wanted, session: Any) -> tuple[Restored, Table]:
+def restored(found: CheckpointFiles, wanted: ToRestore, session: Any) -> tuple[Restored, Table]:
     """Give the variables their values in a session; raises the checkpoint's own error where it does not fit."""
     with tempfile.TemporaryDirectory(prefix="milepost-") as spool:
         table = Reader().table(found, spool)
@@ -79,12 +79,12 @@ def restored(found: CheckpointFiles, wanted: Wanted, session: Any) -> tuple[Rest
             array = made.arrays.get(_own(name))
             if array is None:  # only the step may be missing: no prediction depends on it
                 array = np.asarray(table.step or 0)
-            feed |= {piece.fed: value for piece, value in parts(slot, {name: array})}
+            feed |= {piece.fed: value for piece, value in partitions_of(slot, {name: array})}
         session.run(wanted.assign, feed)
     return made, table
 
 
-def _shown(table: Table, wanted: Wanted) -> Table:
+def _shown(table: Table, wanted: ToRestore) -> Table:
     """Return the table as the matching is to see it: what the graph has variables for counts as weights.
 
     Where the user named what to restore, all else of the checkpoint is left aside, as `tf.train.Saver` does.

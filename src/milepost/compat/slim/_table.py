@@ -16,7 +16,7 @@ _REQUIRED = inspect.Parameter.empty
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MetricRow:
     """A metric: its names in `tf.metrics` and `tf_slim.metrics` (None: not there), and its arguments.
 
     `arrays` stand in `tf.metrics`' order, which `tf_slim.metrics` turns round; `parameters` follow them in both.
@@ -46,26 +46,26 @@ class Row:
 _BOTH = ("labels", "predictions")
 
 
-def _binary(what: Any) -> Row:
-    return Row(what, f"streaming_{what}", _BOTH, partial(Binary, what), thresholds=True)
+def _binary(what: Any) -> MetricRow:
+    return MetricRow(what, f"streaming_{what}", _BOTH, partial(Binary, what), thresholds=True)
 
 
 ROWS = (
-    Row("mean", "streaming_mean", ("values",), Mean),
-    Row("accuracy", "streaming_accuracy", _BOTH, Accuracy, thresholds=True),
+    MetricRow("mean", "streaming_mean", ("values",), Mean),
+    MetricRow("accuracy", "streaming_accuracy", _BOTH, Accuracy, thresholds=True),
     _binary("true_positives"),
     _binary("false_positives"),
     _binary("true_negatives"),
     _binary("false_negatives"),
     _binary("precision"),
     _binary("recall"),
-    Row(
+    MetricRow(
         "mean_per_class_accuracy",
         None,
         _BOTH,
         MeanPerClassAccuracy,
         (("num_classes", _REQUIRED),),
     ),
-    Row("recall_at_k", "streaming_sparse_recall_at_k", _BOTH, RecallAtK, (("k", _REQUIRED), ("class_id", None))),
-    Row(None, "streaming_recall_at_k", _BOTH, InTopK, (("k", _REQUIRED),), original="in_top_k"),
+    MetricRow("recall_at_k", "streaming_sparse_recall_at_k", _BOTH, RecallAtK, (("k", _REQUIRED), ("class_id", None))),
+    MetricRow(None, "streaming_recall_at_k", _BOTH, InTopK, (("k", _REQUIRED),), original="in_top_k"),
 )

@@ -122,8 +122,3 @@ def test_bounded_reads(tmp_path: Path) -> None:
     path.write_bytes(b"{")
     with pytest.raises(StoreError, match="expected JSON"):
         atomic.read_json(path)
-
-
-def test_the_digest_of_a_file_is_the_standard_one(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert atomic.sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic publishing, owners of temporary files, bounded reads, digests.
+"""Files that are whole or absent: atomic publishing, owners of temporary files, bounded reads.
 
 A file is written under a temporary name that names its owner, forced to disk, and linked to its final name only if
 that name is still free: whoever comes first wins, and a kill at any moment leaves no half file under a final name.
@@ -7,7 +7,6 @@ This module imports nothing but the standard library, so that listing a store do
 """
 
 import errno
-import hashlib
 import itertools
 import json
 import os
@@ -42,9 +41,6 @@ _REMEDIES = {
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 _DEAD_CLAIM_SECONDS = 60
 _numbers = itertools.count()
-
-
-# --------------------------------------------------------------------------------------------------------------- owners
 
 
 # ----------------------------------------------------------------------------------------------------------- publishing
@@ -228,12 +224,6 @@ def read_bounded(path: str | Path, limit: int) -> bytes:
             if len(data) <= limit:
                 return data
     raise StoreError(f"{path}: expected at most {limit} bytes, found {status.st_size}; not what Milepost writes")
-
-
-def sha256_file(path: str | Path) -> str:
-    """Return the SHA-256 of a file's content as 64 hex digits, in constant memory."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def publish_json(path: str | Path, value: Any) -> bool:

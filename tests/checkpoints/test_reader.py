@@ -32,7 +32,7 @@ def test_a_table_crosses_as_json_and_maps(packed: bool, tmp_path: Path) -> None:
     assert map_tensor(table.tensors[0]).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_a_file_that_changed_or_went_is_said_so(tmp_path: Path) -> None:
+def test_a_file_that_changed_or_went_is_torn_or_vanished(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz")
     (found,) = Reader().discover([str(path)])
     saved(path, w=np.zeros(9))

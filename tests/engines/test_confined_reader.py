@@ -164,7 +164,7 @@ def test_many_places_are_looked_up_not_searched(tmp_path: Path) -> None:
     assert not places.need_within([*paths, str(tmp_path / "later.npz")])
 
 
-def test_a_run_tells_once_what_its_sandbox_lacks(tmp_path: Path) -> None:
+def test_a_run_notes_once_what_its_sandbox_lacks(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     np.savez(tmp_path / "runs" / "step-1.npz", w=np.zeros((FEATURES, CLASSES), "f4"), b=np.zeros(CLASSES, "f4"))
     (tmp_path / "ev.py").write_text(SEVERAL)

@@ -212,7 +212,7 @@ def lacking(measures: dict[str, Any]) -> str | None:
 
 @needs_landlock
 @needs_seccomp
-def test_what_holds_is_told_and_what_does_not_with_why(places: tuple[Path, Path, Path]) -> None:
+def test_what_holds_is_reported_and_what_does_not_with_why(places: tuple[Path, Path, Path]) -> None:
     measures = reported(places)
     assert tuple(measures) == confine.MEASURES
     assert all(each["active"] for each in measures.values())

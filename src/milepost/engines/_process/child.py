@@ -32,7 +32,9 @@ class Unresponsive(Exception):  # noqa: N818 - no error of ours to show: whoever
 
 
 class Child:
-    """One process: `requests` is its standard input, `replies` its standard output.
+    """One process: `requests` is its standard input, written whole and at once, `replies` its standard output.
+
+    `replies` end when the process dies, even where a grandchild still holds the pipe.
 
     What it writes on standard error goes to ours as it comes; the last lines are kept for the report on its exit.
     It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone.  `timeout` is how many seconds
@@ -72,16 +74,6 @@ class Child:
         """Whether it was killed, and the kernel has killed somebody for lack of memory since it was started."""
         return self._process.returncode == -signal.SIGKILL and _oom_kills() > self._starved
 
-    @property
-    def requests(self) -> IO[bytes]:
-        """What the child reads; whatever is written goes out whole, and at once."""
-        return cast("IO[bytes]", self._requests)
-
-    @property
-    def replies(self) -> io.BufferedIOBase:
-        """What the child writes; ends when it dies, even where a grandchild still holds the pipe."""
-        return self._replies
-
     def exit_report(self) -> str:
         """End the process if it lives, and return how it died, with the last lines that it wrote."""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -119,7 +111,7 @@ class Child:
             self._process.wait(_GRACE_SECONDS)
         with contextlib.suppress(OSError):
             self.requests.close()
-        self._replies.close()
+        self.replies.close()
         self._keeper.join(_GRACE_SECONDS)
 
     def alive(self) -> bool:
@@ -137,8 +129,8 @@ class Child:
                 env=_environment(),
                 start_new_session=True,
             )
-            self._requests = _Requests(self, self._process.stdin)
-            self._replies: io.BufferedIOBase = io.BufferedReader(_Replies(self, self._process.stdout), 1 << 16)
+            self.requests = cast("IO[bytes]", _Requests(self, self._process.stdin))
+            self.replies = io.BufferedReader(_Replies(self, self._process.stdout), 1 << 16)
         except OSError as error:
             self._error = error
             return

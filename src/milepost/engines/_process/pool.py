@@ -88,18 +88,13 @@ class Pool:
             stopped.set()
             if not whole:
                 for number in threads:
-                    self._evaluators[number].interrupt()
+                    self._evaluators[number].kill()
             _drain(threads.values(), came)
 
     def close(self) -> None:
         """End every process."""
         for evaluator in self._evaluators:
             evaluator.close()
-
-    def kill(self) -> None:
-        """End every process without waiting for it."""
-        for evaluator in self._evaluators:
-            evaluator.kill()
 
     def _home(self, path: str) -> int:
         if path not in self._homes:

@@ -158,13 +158,7 @@ class RemoteEvaluator:
             self._child = None
 
     def kill(self) -> None:
-        """End the process without waiting for it."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
-
-    def interrupt(self) -> None:
-        """End the process while another thread may be reading from it, which then meets the end of the stream."""
+        """End the process at once; another thread that reads from it meets the end of the stream."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()

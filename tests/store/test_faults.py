@@ -145,7 +145,7 @@ def test_a_disk_that_fails_at_any_operation(fault: str, stride: int, tmp_path: P
     chosen = [number for number, kind in enumerate(kinds, 1) if strikes is None or kind in strikes]
     assert len(chosen) > 100
     chosen = chosen[::stride]
-    said: list[str] = []
+    message: list[str] = []
     for at in chosen:
         place = tmp_path / str(at)
         folder = place / "store"
@@ -156,22 +156,22 @@ def test_a_disk_that_fails_at_any_operation(fault: str, stride: int, tmp_path: P
             try:
                 work(folder)
             except StoreError as error:
-                said.append(str(error))
+                message.append(str(error))
         sound(folder, standing(made, len(disk.log)), calm, f"{fault} at operation {at}, {kinds[at - 1]}")
-    assert len(said) > len(chosen) // 3
+    assert len(message) > len(chosen) // 3
     assert [
-        text for text in said if not re.search(rf"{tmp_path}.*\(.*\); [a-z]", text)
+        text for text in message if not re.search(rf"{tmp_path}.*\(.*\); [a-z]", text)
     ] == []  # where, what, what to do
 
 
 def test_what_the_user_reads(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store")
-    said = {
+    message = {
         errno.ENOSPC: "No space left on device.*free some.*run it again",
         errno.EROFS: "Read-only file system.*--store",
         errno.EIO: "Input/output error.*nothing that was finished is lost",
     }
-    for code, words in said.items():
+    for code, words in message.items():
         disk = Disk(tmp_path)
         disk.fault = always(code, 1, {"create"})
         with disk.watched(), pytest.raises(StoreError, match=words):
@@ -213,7 +213,7 @@ def test_what_a_failed_run_left_is_forced_by_the_next(stride: int, tmp_path: Pat
         sound(place / "cut" / "store", standing(made, len(disk.log)), calm, f"error at operation {at}, then a cut")
 
 
-def test_a_folder_that_cannot_be_listed_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_listed_is_message(tmp_path: Path) -> None:
     work(tmp_path / "store")
     store = Store.open(tmp_path / "store")
     disk = Disk(tmp_path)

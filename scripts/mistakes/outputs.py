@@ -62,7 +62,7 @@ accuracy = MulticlassAccuracy(num_classes=10, average="micro")
 print(f"torchmetrics: {accuracy(logits, target).item():.2f}")
 """,
         commands=("milepost run eval.py runs", "milepost show 1"),
-        lines=(r"\bspoiled",),
+        lines=(r"\bnonfinite",),
         advice="Check that scores are finite. In Milepost a non-finite row is wrong, and non-finite rows are counted.",
         habit_says=("argmax: 0.60", "torchmetrics: 0.60"),
         milepost_says=("0.20", "80 rows with a score that is not a number"),

@@ -112,7 +112,7 @@ def test_one_graph_and_one_session_serve_all(series: Path) -> None:
         assert len(session) == 1
 
 
-def test_an_iterator_that_cannot_begin_anew_gets_a_session_of_its_own(series: Path) -> None:
+def test_an_iterator_that_cannot_begin_again_gets_a_session_of_its_own(series: Path) -> None:
     with pipeline(iterator="one shot") as (value, update):
         results = evaluation.evaluation_loop("", str(series), None, None, eval_op=update, final_op=value, timeout=0)
         assert [item.value for item in results] == [3.0 * step for step in STEPS]
@@ -136,10 +136,10 @@ def test_damage_is_a_result_and_the_loop_goes_on(tmp_path: Path) -> None:
         results = evaluation.evaluation_loop("", str(tmp_path), logdir, None, eval_op=update, final_op=value, timeout=0)
     kinds = {item.step: item.failure.kind if item.failure else item.value for item in results}
     assert kinds == {1: 3.0, 2: "corrupt", 3: "torn", 4: "torn", 5: "torn", 6: "torn", 7: "mismatch", 8: 24.0}
-    said = {line["step"]: line["failure"]["message"] for line in read(logdir) if line["failure"]}
-    assert "extra" in said[7]
-    assert "model.ckpt-4" in said[4]
-    assert all("model.ckpt" in text or step == 7 for step, text in said.items())
+    message = {line["step"]: line["failure"]["message"] for line in read(logdir) if line["failure"]}
+    assert "extra" in message[7]
+    assert "model.ckpt-4" in message[4]
+    assert all("model.ckpt" in text or step == 7 for step, text in message.items())
 
 
 def test_what_is_being_written_is_tried_again(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ digits.trained(sys.argv[2])
 def test_the_recipe_and_milepost_agree_for_every_batch_size(root: Path, shared_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
-    for step in (40, 200):  # the recipe builds its graph anew for every number
+    for step in (40, 200):  # the recipe builds a new graph for every number
         for file in (shared_data / "checkpoints" / "digits_slim").glob(f"model.ckpt-{step}.*"):
             shutil.copy(file, folder)
     script = tmp_path / "both.py"  # an evaluation's code has a file

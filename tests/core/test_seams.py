@@ -155,10 +155,10 @@ def test_required_members_suffice_from_checkpoint_to_export(tmp_path: Path) -> N
     evaluation = evaluation_of(model=ToyModel(), data={"test": ToySource()}, task=ToyTask(), metrics=[ToyMetric()])
     expected = float(np.mean(np.arange(ROWS) + BIAS - np.arange(ROWS) % 7 < 10))
     for limit in (300, None):  # a second run goes on where the first ended
-        told = go(evaluation, run, store=store, engine="toy", limit=limit)
-        assert told.done == (1, 0, 0)
-    assert told.value("near") == expected
-    assert told.value("near", "batch_mean") is not None
+        events = go(evaluation, run, store=store, engine="toy", limit=limit)
+        assert events.done == (1, 0, 0)
+    assert events.value("near") == expected
+    assert events.value("near", "batch_mean") is not None
     assert main(["best", "--metric", "near", "--store", str(store)]) == 0
     assert main(["export", "toy", str(tmp_path / "out"), "--store", str(store)]) == 0
     assert expected in json.loads((tmp_path / "out").read_text())

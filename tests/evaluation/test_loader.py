@@ -65,12 +65,12 @@ def test_a_script_runs_its_own_evaluation(engine: str, tmp_path: Path) -> None:
     for piece in ("step-100", "step-200", "top1", "300"):
         assert piece in ended.stdout
     # The command finds the same results under the same code.
-    told = go(tmp_path / "ev.py", tmp_path / "lenet", store=tmp_path / "evals")
-    assert told.done == (0, 2, 0)
-    assert "code changed" not in told.notes
+    events = go(tmp_path / "ev.py", tmp_path / "lenet", store=tmp_path / "evals")
+    assert events.done == (0, 2, 0)
+    assert "code changed" not in events.notes
 
 
-def test_an_unguarded_run_in_an_evaluation_file_is_told_how_to_guard(tmp_path: Path) -> None:
+def test_an_unguarded_run_in_an_evaluation_file_is_refused_with_advice(tmp_path: Path) -> None:
     checkpoints(tmp_path / "lenet", 100)
     (tmp_path / "ev.py").write_text(BODY + '\nevaluation.run("lenet", store="evals")\n')
     with pytest.raises(EvaluationFileError, match=r'ev\.py calls run\(\) .* `if __name__ == "__main__":`'):
@@ -101,7 +101,7 @@ def test_a_prompt_needs_a_version(tmp_path: Path) -> None:
     assert 'use engine="inprocess", or put it into a file' in local.stderr
 
 
-def test_results_tell_values(tmp_path: Path) -> None:
+def test_results_hold_values(tmp_path: Path) -> None:
     folder = checkpoints(tmp_path / "lenet", 100, 200)
     results = evaluation_of().run(str(folder), store=str(tmp_path / "evals"))
     assert (results.evaluated, results.skipped, results.failed) == (2, 0, 0)
@@ -178,7 +178,7 @@ def test_the_version_hashes_what_is_imported_directly_or_not(tmp_path: Path) -> 
     assert files == ["ev.py", "near.py", "package/__init__.py", "package/deep.py"]
     (tmp_path / "unused.py").write_text("X = 2\n")
     assert version_of(file)[0] == first
-    (tmp_path / "package" / "deep.py").write_text("# said\nfrom json import dumps\n\nX = 1  # still\n")
+    (tmp_path / "package" / "deep.py").write_text("# message\nfrom json import dumps\n\nX = 1  # still\n")
     assert version_of(file)[0] == first
     (tmp_path / "package" / "deep.py").write_text("from json import dumps\nX = 2\n")
     assert version_of(file)[0] != first
@@ -194,7 +194,7 @@ def test_a_copied_project_keeps_its_version(tmp_path: Path) -> None:
     assert len(versions) == 1
 
 
-def test_settings_that_are_off_are_said_at_once() -> None:
+def test_settings_that_are_off_are_refused_at_once() -> None:
     with pytest.raises(UsageError, match="expected a positive integer"):
         evaluation_of(batch_size=0)
     with pytest.raises(UsageError, match="expected a tuple of names"):

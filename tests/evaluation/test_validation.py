@@ -38,7 +38,7 @@ def slips() -> list[tuple[dict[str, Any], str]]:
 
 
 @pytest.mark.parametrize("place", range(13))
-def test_what_is_no_model_source_task_or_metric_is_told_how_to_become_one(place: int) -> None:
+def test_what_is_no_model_source_task_or_metric_is_refused_with_advice(place: int) -> None:
     change, words = slips()[place]
     with pytest.raises(UsageError, match=words):
         evaluation_of(**change)

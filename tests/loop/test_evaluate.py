@@ -166,7 +166,7 @@ def test_the_model_check_costs_two_predictions_of_the_first_batch(tmp_path: Path
 
 
 def staged(tmp_path: Path, rows_right: Array) -> tuple[Any, Path]:
-    """A function model whose right rows are as told, in natural order."""
+    """A function model whose right rows are given, in natural order."""
     rows = len(rows_right)
     labels = np.arange(rows) % CLASSES
     answers = np.where(rows_right, labels, (labels + 1) % CLASSES)
@@ -187,13 +187,13 @@ def test_the_gap_of_360_rows_in_batches_of_359(tmp_path: Path) -> None:
     right[359] = True
     evaluation, folder = staged(tmp_path, right)
     store = tmp_path / "evals"
-    told = go(evaluation, folder, store=store)
-    exact, mean = told.value("top1"), told.value("top1", "batch_mean", batch_size=359)
+    events = go(evaluation, folder, store=store)
+    exact, mean = events.value("top1"), events.value("top1", "batch_mean", batch_size=359)
     assert exact == 299 / 360
     assert f"{exact:.6f}" == "0.830556"
     assert mean == pytest.approx((298 / 359 + 1) / 2, abs=1e-15)
     assert f"{mean:.6f}" == "0.915042"
-    (record,) = [item for item in told.of("record") if (item["metric"], item["estimator"]) == ("top1", "batch_mean")]
+    (record,) = [item for item in events.of("record") if (item["metric"], item["estimator"]) == ("top1", "batch_mean")]
     gap = record["gap"]
     assert gap["value"] == mean - exact
     # (1/B - r/N) (mean of the last - mean of the full ones)
@@ -227,6 +227,6 @@ def test_batch_means_do_not_depend_on_the_order_of_the_pass(size: int, tmp_path:
     expected = np.mean([right[begin : begin + size].mean() for begin in range(0, 360, size)])
     for order in ("natural", "seeded"):
         data = {"test": Arrays(inputs, labels, order=order)}
-        told = go(evaluation_of(data=data, batch_size=size), folder, store=tmp_path / order)
-        assert told.value("top1", "batch_mean", batch_size=size) == pytest.approx(expected, abs=1e-15)
-        assert told.value("top1") == right.mean()
+        events = go(evaluation_of(data=data, batch_size=size), folder, store=tmp_path / order)
+        assert events.value("top1", "batch_mean", batch_size=size) == pytest.approx(expected, abs=1e-15)
+        assert events.value("top1") == right.mean()

@@ -1,4 +1,4 @@
-"""Without memory: fewer residents, then smaller batches, with the same integers; and nothing idle stays."""
+"""Without memory: fewer checkpoints, then smaller batches, with the same integers; and nothing idle stays."""
 
 import gc
 import os
@@ -96,50 +96,50 @@ def plain(folder: Path, tmp_path: Path) -> Path:
     return store
 
 
-def exact_values(told: Told) -> list[Any]:
+def exact_values(events: Told) -> list[Any]:
     names = ("top1", "top5")
-    return [told.value(name, step=step) for name in names for step in STEPS]
+    return [events.value(name, step=step) for name in names for step in STEPS]
 
 
 def test_the_batch_is_halved_until_it_fits_and_the_size_is_remembered(folder: Path, tmp_path: Path) -> None:
     model = Narrow(10)
-    told = go(evaluation_of(predict=model), folder, store=tmp_path / "store", per_pass=2)
-    assert told.done == (4, 0, 0)
+    events = go(evaluation_of(predict=model), folder, store=tmp_path / "store", per_pass=2)
+    assert events.done == (4, 0, 0)
     assert sizes(tmp_path / "store") == {f"step-{step}": {8} for step in STEPS}
     same_numbers(tmp_path / "store", plain(folder, tmp_path))
     # Two at 64, alone at 64, 32 and 16; then never again.
     assert model.refused == 5
-    assert "memory ran out: from here on at most 1 checkpoint at once, 8 rows a batch instead of 64" in told.notes
-    assert told.notes.count("memory ran out") == 1
+    assert "memory ran out: from here on at most 1 checkpoint at once, 8 rows a batch instead of 64" in events.notes
+    assert events.notes.count("memory ran out") == 1
     assert leftovers(tmp_path / "store") == []
 
 
 @pytest.mark.parametrize("after", [5, 17, 30])
 def test_rows_that_are_done_when_memory_ends_are_not_done_again(after: int, folder: Path, tmp_path: Path) -> None:
     model = Narrow(16, after=after)
-    told = go(evaluation_of(predict=model), folder, store=tmp_path / "store", per_pass=4)
-    assert told.done == (4, 0, 0)
+    events = go(evaluation_of(predict=model), folder, store=tmp_path / "store", per_pass=4)
+    assert events.done == (4, 0, 0)
     same_numbers(tmp_path / "store", plain(folder, tmp_path))
-    assert exact_values(told) == exact_values(go(evaluation_of(), folder, store=tmp_path / "other"))
+    assert exact_values(events) == exact_values(go(evaluation_of(), folder, store=tmp_path / "other"))
     used = sizes(tmp_path / "store")
     assert set().union(*used.values()) <= {64, 16}
     assert 16 in used["step-4"]
     rows = {name: sum(item["rows"] for item in items) for name, items in environments(tmp_path / "store").items()}
     assert set(rows.values()) == {700}
-    # No more than what came after the last part (256 rows, and the batch in which it ends), and the proof.
+    # No more than what came after the last part (256 rows, and the batch in which it ends), and the model check.
     assert model.predicted <= 4 * (700 + 256 + 64) + 2 * 64
 
 
 def test_one_that_never_fits_is_the_only_row_and_the_others_keep_their_batch(folder: Path, tmp_path: Path) -> None:
     model = Narrow(0, of=float(weights_of(2)["b"][0]))
-    told = go(evaluation_of(predict=model), folder, store=tmp_path / "store", per_pass=1)
-    assert told.done == (3, 0, 1)
-    assert told.failures == {
+    events = go(evaluation_of(predict=model), folder, store=tmp_path / "store", per_pass=1)
+    assert events.done == (3, 0, 1)
+    assert events.failures == {
         "step-2.npz": "out of memory: it does not fit into memory, not even alone and with one row at a time: rows 0 "
         f"to 1: MemoryError: no room for 1 rows (raised at {__file__}:{Narrow.__call__.__code__.co_firstlineno + 5})"
     }
     assert sizes(tmp_path / "store") == {f"step-{step}": {64} for step in (1, 3, 4)}
-    assert told.of("failure")[0]["attempts"] == 1
+    assert events.of("failure")[0]["attempts"] == 1
 
 
 class Counting(FunctionModel):
@@ -173,13 +173,13 @@ class Held:
 
 
 @pytest.mark.parametrize("room", [1, 2, 3])
-def test_as_many_residents_as_there_is_room_for(room: int, folder: Path, tmp_path: Path) -> None:
+def test_as_many_checkpoints_as_there_is_room_for(room: int, folder: Path, tmp_path: Path) -> None:
     model = Counting(room)
-    told = go(evaluation_of(model=model), folder, store=tmp_path / "store", per_pass=4)
-    assert told.done == (4, 0, 0)
+    events = go(evaluation_of(model=model), folder, store=tmp_path / "store", per_pass=4)
+    assert events.done == (4, 0, 0)
     assert model.most == room
     assert sizes(tmp_path / "store") == {f"step-{step}": {64} for step in STEPS}
-    assert f"at most {room} checkpoint" in told.notes
+    assert f"at most {room} checkpoint" in events.notes
     same_numbers(tmp_path / "store", plain(folder, tmp_path))
     gc.collect()
     assert not model.alive
@@ -199,33 +199,33 @@ class Crowded(Counting):
 
 def test_who_has_no_room_makes_room_for_the_others_at_once(folder: Path, tmp_path: Path) -> None:
     model = Crowded(10)
-    told = go(evaluation_of(model=model), folder, store=tmp_path / "store", per_pass=4)
-    assert told.done == (4, 0, 0)
+    events = go(evaluation_of(model=model), folder, store=tmp_path / "store", per_pass=4)
+    assert events.done == (4, 0, 0)
     assert model.refused == 2
     assert sizes(tmp_path / "store") == {f"step-{step}": {64} for step in STEPS}
 
 
 def test_weights_that_fit_not_even_alone_are_a_row(folder: Path, tmp_path: Path) -> None:
-    told = go(evaluation_of(model=Counting(0)), folder, store=tmp_path / "store")
-    assert told.done == (0, 0, 4)
-    assert set(told.failures.values()) == {
+    events = go(evaluation_of(model=Counting(0)), folder, store=tmp_path / "store")
+    assert events.done == (0, 0, 4)
+    assert set(events.failures.values()) == {
         "out of memory: the model cannot take the weights: MemoryError: no room for another checkpoint"
     }
 
 
-def test_150_checkpoints_leave_no_residents_and_no_descriptors(tmp_path: Path) -> None:
+def test_150_checkpoints_leave_no_weights_and_no_descriptors(tmp_path: Path) -> None:
     model = Counting(10)
     folder = checkpoints(tmp_path / "run", *range(150))
-    descriptors, alive, told = list[int](), list[int](), Told()
+    descriptors, alive, events = list[int](), list[int](), Told()
 
     def listen(event: dict[str, Any]) -> None:
         if event["event"] == "checkpoint" and event["state"] == "done":
             descriptors.append(len(os.listdir("/proc/self/fd")))
             alive.append(len(model.alive))
-        told.append(event)
+        events.append(event)
 
     run(request_of(evaluation_of(rows=40, model=model), folder, store=tmp_path / "store", per_pass=3), listen)
-    assert told.done == (150, 0, 0)
+    assert events.done == (150, 0, 0)
     assert model.most <= 3
     assert max(alive) <= 3
     assert max(descriptors[50:]) <= max(descriptors[:50]), descriptors

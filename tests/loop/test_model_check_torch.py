@@ -1,4 +1,4 @@
-"""The proof of real torch modules: each mistake is refused, and its cause named with its place."""
+"""The model check of real torch modules: each mistake is refused, and its cause named with its place."""
 
 import re
 from collections.abc import Callable
@@ -42,9 +42,9 @@ def refused(build: Callable[[], torch.nn.Module], folder: Path) -> str:
     runs.mkdir()
     torch.manual_seed(0)
     torch.save(build().state_dict(), runs / "step-1.pt")
-    told = go(evaluation_of(build), runs, store=folder / "evals")
-    assert told.done in ((1, 0, 0), (0, 0, 1))
-    return next(iter(told.failures.values()), "")
+    events = go(evaluation_of(build), runs, store=folder / "evals")
+    assert events.done in ((1, 0, 0), (0, 0, 1))
+    return next(iter(events.failures.values()), "")
 
 
 def evaluation_of(build: Callable[[], torch.nn.Module], **more: Any) -> Evaluation:
@@ -124,9 +124,11 @@ MISTAKES: dict[str, tuple[Callable[[], torch.nn.Module], str]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_what_does_not_repeat_is_refused_and_the_cause_is_named(mistake: str, tmp_path: Path) -> None:
     build, cause = MISTAKES[mistake]
-    said = refused(build, tmp_path)
-    assert re.match(r"stochastic model: two predictions of the same 64 rows differ by [0-9.]+ \(the scores span", said)
-    assert cause in said
+    message = refused(build, tmp_path)
+    assert re.match(
+        r"stochastic model: two predictions of the same 64 rows differ by [0-9.]+ \(the scores span", message
+    )
+    assert cause in message
 
 
 def drifting(net: Net, x: torch.Tensor) -> torch.Tensor:
@@ -143,8 +145,8 @@ def replacing(net: Net, x: torch.Tensor) -> torch.Tensor:
 def test_what_the_forward_pass_leaves_behind_is_refused_though_it_does_not_show_yet(
     change: Change, tmp_path: Path
 ) -> None:
-    said = refused(lambda: Net(change, counter=counter()), tmp_path)
-    assert said.startswith(
+    message = refused(lambda: Net(change, counter=counter()), tmp_path)
+    assert message.startswith(
         "stochastic model: the forward pass changes counter.calls, so that a prediction may depend on"
     )
 
@@ -183,9 +185,9 @@ NEIGHBOURS: dict[str, tuple[Callable[[], torch.nn.Module], str]] = {
 @pytest.mark.parametrize("mistake", NEIGHBOURS)
 def test_what_mixes_rows_is_refused_and_the_cause_is_named(mistake: str, tmp_path: Path) -> None:
     build, cause = NEIGHBOURS[mistake]
-    said = refused(build, tmp_path)
-    assert re.match(r"stochastic model: rows predicted in halves of a batch differ by", said)
-    assert cause in said
+    message = refused(build, tmp_path)
+    assert re.match(r"stochastic model: rows predicted in halves of a batch differ by", message)
+    assert cause in message
 
 
 @pytest.mark.parametrize(
@@ -216,17 +218,17 @@ def test_nothing_is_suspected_of_an_honest_module() -> None:
     assert model.suspects(weights, np.ones((4, 8), np.float32)) == []
 
 
-def test_a_constant_predictor_is_told_and_kept(tmp_path: Path) -> None:
+def test_a_constant_predictor_is_reported_and_kept(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
     zeros = {name: torch.zeros_like(tensor) for name, tensor in Net(lambda _, x: x).state_dict().items()}
     torch.save(zeros, runs / "step-1.pt")
-    told = go(evaluation_of(lambda: Net(lambda _, x: x)), runs, store=tmp_path / "evals")
-    assert told.done == (1, 0, 0)
-    assert "step-1: all 100 rows of test are predicted as class 0: is it untrained" in told.notes
+    events = go(evaluation_of(lambda: Net(lambda _, x: x)), runs, store=tmp_path / "evals")
+    assert events.done == (1, 0, 0)
+    assert "step-1: all 100 rows of test are predicted as class 0: is it untrained" in events.notes
 
 
-def test_show_prints_the_certificate(tmp_path: Path) -> None:
+def test_show_prints_the_model_check(tmp_path: Path) -> None:
     assert refused(lambda: Net(lambda _, x: x), tmp_path) == ""
     shown = command("show", "1", "--store", tmp_path / "evals").stdout
     assert re.search(r"proof +64 rows predicted twice differ by 0, in halves by \S+; the scores span [0-9.]+\n", shown)

@@ -80,7 +80,7 @@ def test_wide_columns_live_on_as_states_and_survive_resumption(
         go(evaluation, folder, store=tmp_path / "evals", limit=limit)
     predict = Counted()
     evaluation = evaluation_of(task=Wide(), metrics=[TopK(1), MeanScore()], predict=predict)
-    told = go(evaluation, folder, store=tmp_path / "evals")
+    events = go(evaluation, folder, store=tmp_path / "evals")
     assert "scores" not in columns_of(tmp_path / "evals")
     assert len(predict.rows) <= 700 - max(limits, default=0) + 63  # the batch that is begun is predicted whole
     inputs, _ = examples(700)
@@ -90,13 +90,13 @@ def test_wide_columns_live_on_as_states_and_survive_resumption(
         scores = np.concatenate(
             [linear(weights_of(step), inputs[order[begin : begin + 64]]) for begin in range(0, 700, 64)]
         )
-        assert told.value("mean_score", step=step) == pytest.approx(scores.astype(np.float64).mean(), rel=1e-12)
+        assert events.value("mean_score", step=step) == pytest.approx(scores.astype(np.float64).mean(), rel=1e-12)
     everything = go(
         evaluation_of(task=Wide(), metrics=[TopK(1), MeanScore()], keep="all"), folder, store=tmp_path / "kept"
     )
     assert "scores" in columns_of(tmp_path / "kept")
     for step in (1, 2):
-        assert told.value("mean_score", step=step) == everything.value("mean_score", step=step)
+        assert events.value("mean_score", step=step) == everything.value("mean_score", step=step)
 
 
 def two_layers(weights: dict[str, Array], inputs: Array) -> Array:

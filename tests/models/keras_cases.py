@@ -100,7 +100,7 @@ BUILD: dict[str, Callable[[], Any]] = {
 
 
 def evaluated(name: str) -> KerasModel:
-    """Return the adapter, which builds anew."""
+    """Return the adapter, which builds a new model."""
     return KerasModel(BUILD[name], inputs=(None, 5) if name == "written" else None)
 
 
@@ -180,7 +180,7 @@ def every_file_gives_the_framework_s_own_predictions(folder: Path, names: Sequen
             assert read(place / f"{name}.keras").step == 2
         assert len(list((folder / f"{name}-0").glob(f"{name}_sharded_0*"))) > 1
         for which in (0, 1, 0):
-            same(model.predict(per_pass[-which], INPUTS[name]), expected[which], f"{name}: resident {which}")
+            same(model.predict(per_pass[-which], INPUTS[name]), expected[which], f"{name}: checkpoint {which}")
 
 
 def the_laws_of_adapters_hold(folder: Path, names: Sequence[str]) -> None:
@@ -195,10 +195,10 @@ def the_laws_of_adapters_hold(folder: Path, names: Sequence[str]) -> None:
 
 
 def chance_and_batches_are_found(folder: Path) -> None:
-    """Hold that dropout and batch statistics that are left on do not pass the proof."""
+    """Hold that dropout and batch statistics that are left on do not pass the model check."""
 
     class LeftOn(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-        """Has a layer in training mode, whatever it is told."""
+        """Has a layer in training mode, whatever it is asked for."""
 
         def __init__(self, inner: Any) -> None:
             super().__init__()

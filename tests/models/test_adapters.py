@@ -296,7 +296,7 @@ def test_dtypes_are_cast_where_no_meaning_is_lost() -> None:
 
 
 def test_inputs_keep_integers_and_take_the_model_s_floats() -> None:
-    class Seen(nn.Module):
+    class Noting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.w = nn.Parameter(torch.ones(1, dtype=torch.float64))
@@ -304,7 +304,7 @@ def test_inputs_keep_integers_and_take_the_model_s_floats() -> None:
         def forward(self, x: Any) -> Any:
             return x
 
-    model = TorchModel(Seen)
+    model = TorchModel(Noting)
     weights = model.load({"w": np.ones(1)})
     kinds = {"uint8": torch.uint8, "int64": torch.int64, "bool": torch.bool, "float16": torch.float64}
     for given, expected in kinds.items():

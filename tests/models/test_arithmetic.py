@@ -54,7 +54,7 @@ class Convolved(nn.Module):
 IMAGES = np.random.default_rng(2).normal(size=(12, 3, 8, 8)).astype(np.float32)
 
 
-def by_hand(arrays: Mapping[str, Array], dtype: str | None, autocast: str | None) -> Any:
+def computed(arrays: Mapping[str, Array], dtype: str | None, autocast: str | None) -> Any:
     """Predict as a hand-written evaluation loop does."""
     net = Convolved()
     net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
@@ -78,14 +78,14 @@ def test_reduced_precision_gives_what_a_hand_written_loop_gives(dtype: str | Non
     checkpoints = [state(Convolved, seed) for seed in (0, 1)]
     loaded = [model.load(arrays) for arrays in checkpoints]
     for which in (0, 1, 0):
-        expected = by_hand(checkpoints[which], dtype, autocast)
+        expected = computed(checkpoints[which], dtype, autocast)
         found = model.predict(loaded[which], IMAGES)
         assert found.dtype == expected.dtype
         assert torch.equal(found, expected)
     again = model.predict(model.load(checkpoints[0]), IMAGES)  # the same checkpoint restored twice
-    assert torch.equal(again, by_hand(checkpoints[0], dtype, autocast))
+    assert torch.equal(again, computed(checkpoints[0], dtype, autocast))
     if dtype or autocast:
-        assert not torch.equal(again.double(), by_hand(checkpoints[0], None, None).double())
+        assert not torch.equal(again.double(), computed(checkpoints[0], None, None).double())
 
 
 @pytest.mark.parametrize("policy", [{"dtype": "float64"}, {"autocast": "bfloat16"}, {"dtype": torch.float64}])

@@ -315,7 +315,7 @@ def test_first_values_are_the_same_every_time() -> None:
         KerasModel(drawing).initial(["dense/kernel"])
 
 
-def test_what_is_missing_is_said_by_the_model_s_names(tmp_path: Path) -> None:
+def test_what_is_missing_is_named_by_the_model_s_names(tmp_path: Path) -> None:
     two = keras.Sequential([keras.layers.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(3)])
     two.save_weights(tmp_path / "a.weights.h5")
     with pytest.raises(Mismatch, match="2 tensors are unexpected: layers/dense_1/vars/0") as caught:

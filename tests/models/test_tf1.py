@@ -101,7 +101,7 @@ def test_predictions_are_those_of_tensorflow_itself(function: Any, inputs: Any, 
     assert found.tobytes() == expected.tobytes()
 
 
-def test_sessions_serve_the_next_resident_and_release_closes_those_at_rest() -> None:
+def test_sessions_serve_the_next_checkpoint_and_release_closes_those_at_rest() -> None:
     model = GraphModel(dense, ROWS)
     first, second = model.load(made(model, 0)), model.load(made(model, 1))
     alone = model.predict(second, X)
@@ -192,14 +192,14 @@ def test_inputs_are_cast_only_where_no_number_changes() -> None:
     assert np.array_equal(model.predict(weights, {"x": X.astype(np.float64), "n": n.astype(np.int64)}), expected)
     whole = (X * 10).astype(np.int8)
     assert model.predict(weights, {"x": whole, "n": n}).shape == (6, 4)
-    for odd, said in (
+    for odd, message in (
         ({"x": X, "n": n + 0.5}, r"input 'n' is int32 \(None,\); the data gives float64"),
         ({"x": X, "n": n.astype(np.int64) + (1 << 40)}, "the data gives int64"),
         ({"x": X[:, :2], "n": n}, r"input 'x' is float32 \(None, 3\); the data gives float32 \(6, 2\)"),
         ({"x": X}, "takes the inputs x, n; the data gives inputs x"),
         (X, "takes the inputs x, n; the data gives one array"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             model.predict(weights, odd)
 
 
@@ -212,7 +212,7 @@ def lost(x: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: GraphModel(3, ROWS), "takes a function that builds a graph; found a int"),  # type: ignore[arg-type]
         (lambda: GraphModel(dense, {"x": tf.float32}), "expected dtype and shape by name"),
@@ -233,8 +233,8 @@ def lost(x: Any) -> Any:
         (lambda: GraphModel(dense, ROWS, init_fn=print, ignore=["a"]), "restores by its own rules"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_said(make: Callable[[], GraphModel], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_what_does_not_fit_is_refused(make: Callable[[], GraphModel], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         make().variables()
 
 
@@ -288,12 +288,12 @@ def test_random_operations_are_named_with_their_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fused", "said"), [(True, r"FusedBatchNormV3 normalises by the batch's own"), (False, "moments of")]
+    ("fused", "message"), [(True, r"FusedBatchNormV3 normalises by the batch's own"), (False, "moments of")]
 )
-def test_batch_norm_in_training_mode_is_named(fused: bool, said: str) -> None:
+def test_batch_norm_in_training_mode_is_named(fused: bool, message: str) -> None:
     model = GraphModel(lambda images: block(images, is_training=True, fused=fused), PICTURES)
     found = model.suspects(model.load(made(model, 0)), IMAGES)
-    assert re.search(said, found[0]), found
+    assert re.search(message, found[0]), found
 
 
 def test_variables_that_a_prediction_changes_are_named_with_the_operation() -> None:

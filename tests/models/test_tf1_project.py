@@ -1,4 +1,4 @@
-"""A Slim project's checkpoints, with the counts that are known; and what a user may say by hand."""
+"""A Slim project's checkpoints, with the counts that are known; and what a user may override."""
 
 import gzip
 import re
@@ -155,7 +155,7 @@ def restoring(session: Any, prefix: str) -> None:
     tf.train.Saver(held).restore(session, prefix)
 
 
-def test_renames_by_hand_give_the_same_numbers_under_another_key(
+def test_renames_of_the_user_give_the_same_numbers_under_another_key(
     shared_data: Path, tmp_path: Path, store: Path
 ) -> None:
     runs = one(tmp_path / "runs", shared_data)

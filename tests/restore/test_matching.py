@@ -61,15 +61,15 @@ def test_what_is_missing_unexpected_or_misshapen_is_named_with_the_nearest(tmp_p
     table = plain_table(tmp_path, fc__weigth=W, fc__bias=np.zeros(4, np.float32), head=B)
     with pytest.raises(Mismatch) as caught:
         restore(table, VARIABLES, "raw")
-    said = str(caught.value)
+    message = str(caught.value)
     for piece in (
         "at top level",
         "1 of 2 variables are missing: fc.weight (nearest: fc.weigth)",
         "2 tensors are unexpected: fc.weigth (nearest: fc.weight), head",
         "fc.bias has shape [4], the model wants [3]",
     ):
-        assert piece in said
-    assert "transposed" not in said
+        assert piece in message
+    assert "transposed" not in message
 
 
 def test_a_transposed_matrix_is_guessed(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_one_content_in_three_formats_has_one_digest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "said"),
+    ("prefix", "message"),
     [
         ("module.", "module."),
         ("_orig_mod.", "_orig_mod."),
@@ -241,11 +241,11 @@ def test_one_content_in_three_formats_has_one_digest(tmp_path: Path) -> None:
         ("model.module._orig_mod.net.", "_orig_mod. model. module. net."),
     ],
 )
-def test_prefixes_of_wrappers_come_off_in_any_order_and_it_is_noted(prefix: str, said: str, tmp_path: Path) -> None:
+def test_prefixes_of_wrappers_come_off_in_any_order_and_it_is_noted(prefix: str, message: str, tmp_path: Path) -> None:
     table = table_of(tmp_path, {"state_dict": {f"{prefix}fc.weight": W, f"{prefix}fc.bias": B}})
     found = restore(table, VARIABLES, "raw")
     equal(found, {"fc.weight": W, "fc.bias": B})
-    assert found.notes["names"] == f"{said} taken off the checkpoint's names"
+    assert found.notes["names"] == f"{message} taken off the checkpoint's names"
     assert found.digest == restore(plain_table(tmp_path, fc__weight=W, fc__bias=B), VARIABLES, "raw").digest
 
 

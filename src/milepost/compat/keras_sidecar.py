@@ -175,7 +175,7 @@ class _Arrivals:
             time.sleep(self._owner.poll_seconds)
 
     def again(self, found: CheckpointFiles, failure: Failure) -> bool:
-        """Have what was unfinished when it was read handed out again, as long as there is patience; tell whether."""
+        """Have what was unfinished when it was read handed out again, as long as there is patience; return whether."""
         key = found.path, found.identity.content
         first = self._retried.setdefault(key, time.monotonic())
         if failure.kind != Torn.kind or found.failure or time.monotonic() - first >= self._owner.torn_seconds:
@@ -206,8 +206,8 @@ class _Arrivals:
 
 
 def _given_up(found: CheckpointFiles) -> CheckpointFiles:
-    said = found.failure[1] if found.failure else f"{found.path}: it is still being written, or was cut off"
-    return CheckpointFiles(found.path, None, found.paths, found.identity, "failed", (Torn.kind, said))
+    message = found.failure[1] if found.failure else f"{found.path}: it is still being written, or was cut off"
+    return CheckpointFiles(found.path, None, found.paths, found.identity, "failed", (Torn.kind, message))
 
 
 def _order(found: CheckpointFiles) -> tuple[int, object]:

@@ -30,9 +30,9 @@ def prefix_of(found: CheckpointFiles) -> str:
 def step_of(found: CheckpointFiles) -> int | None:
     """Return the step that the name tells; a bare number after the last hyphen counts, as TensorFlow writes it."""
     name = prefix_of(found)
-    told = step_of_name(name)
+    named = step_of_name(name)
     tail = os.path.basename(name).rpartition("-")[2]
-    return told if told is not None or not tail.isdecimal() else int(tail)
+    return named if named is not None or not tail.isdecimal() else int(tail)
 
 
 def listed(folder: str) -> list[CheckpointFiles]:
@@ -64,7 +64,7 @@ def at(path: object) -> CheckpointFiles:
             "no checkpoint was given (latest_checkpoint finds None where the state file is absent or wrong), and "
             "without one the weights would be random: give its address, such as runs/model.ckpt-40"
         )
-    address = os.path.abspath(os.fspath(path))  # type: ignore[call-overload]  # what is no path is told by the call
+    address = os.path.abspath(os.fspath(path))  # type: ignore[call-overload]  # the call raises for what is no path
     if os.path.isdir(address):
         names = [os.path.basename(prefix_of(one)) for one in listed(address)]
         raise UsageError(f"{path}: a folder; give one checkpoint of it ({', '.join(names[-5:]) or 'it holds none'})")
@@ -108,7 +108,7 @@ class Arrivals:
         self._again.add(_key(found))
 
     def is_new(self, found: CheckpointFiles) -> bool:
-        """Tell whether it was never said to come later."""
+        """Return whether it was never announced to come later."""
         return _key(found) not in self._again
 
     def newest(self) -> list[CheckpointFiles]:
@@ -180,7 +180,7 @@ def following(folder: str, last: object, *, latest_only: bool) -> str | None:
     if place is not None:
         return names[place + 1] if place + 1 < len(names) else None
     # It is gone: what comes after its step does.
-    gone = step_of_name(os.fspath(last))  # type: ignore[call-overload]  # what is no path is told by the call
+    gone = step_of_name(os.fspath(last))  # type: ignore[call-overload]  # the call raises for what is no path
     later = [one for one in whole if gone is None or (step_of(one) or 0) > gone]
     return prefix_of(later[0]) if later else None
 

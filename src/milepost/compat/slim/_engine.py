@@ -122,7 +122,7 @@ def _of(graph: Any) -> _Kept:
 
 
 def _session(graph: Any, asked: Asked) -> Any:
-    """Return the open session of the graph; a new one where something in it cannot begin anew."""
+    """Return the open session of the graph; a new one where something in it cannot begin again."""
     if any(op.type in _ONCE or "Queue" in op.type for op in graph.get_operations()):
         return tf.Session(asked.master, graph=graph, config=asked.config)
     known = _of(graph).sessions
@@ -160,16 +160,16 @@ def evaluated(found: CheckpointFiles, asked: Asked) -> Result:
 
 
 def _steps(asked: Asked) -> Any:
-    """Return what one step runs: the user's operations and the counter, which hooks are told of."""
+    """Return what one step runs: the user's operations and the counter, which hooks are given."""
     if asked.eval_ops is None:
         return None
     kept = _of(tf.get_default_graph())
     if kept.steps is None:
         kept.steps = tf.assign_add(get_or_create_eval_step(), 1, use_locking=True)
     for hook in asked.hooks:
-        tell = getattr(hook, "_set_evals_completed_tensor", None)
-        if tell is not None:
-            tell(kept.steps)
+        take = getattr(hook, "_set_evals_completed_tensor", None)
+        if take is not None:
+            take(kept.steps)
     given = asked.eval_ops
     # dict.values() is a list to those who wrote for Python 2; the caller's own objects stay as they are.
     plain = (

@@ -93,7 +93,7 @@ def _operations(kind: Kind, arrays: dict[str, Any], weights: Any) -> tuple[Any, 
     names = tuple(arrays)
 
     def taken_in(*found: Array) -> Array:
-        return _said(
+        return _as_value_error(
             lambda: layout.pack(kind.state(dict(zip(names, found, strict=False)), *found[len(names) :] or (None,)))
         )
 
@@ -132,7 +132,7 @@ def _layout(kind: Kind, arrays: dict[str, Any], weights: Any) -> PackedLayout:
     return PackedLayout.of(kind.state(empty, None if weights is None else np.zeros(0)), kind.classes)
 
 
-def _said(compute: Callable[[], Array]) -> Array:
+def _as_value_error(compute: Callable[[], Array]) -> Array:
     """Let TensorFlow call what is wrong with a batch an invalid argument."""
     try:
         return compute()

@@ -1,8 +1,8 @@
 """A metric's value that is fetched in a step which also runs its update comes after it: always, and only then.
 
 A graph of TensorFlow 1 has no "after, if it runs at all": a control edge from the update to the value would make every
-look at the value count a batch again.  But a step may be run as a callable whose edges are connected anew for that step
-(`CallableOptions.tensor_connection`).  So the one place where all steps of a session pass is looked into: where the
+look at the value count a batch again.  But a step may be run as a callable whose edges are connected for that step
+alone (`CallableOptions.tensor_connection`).  So the one place where all steps of a session pass is looked into: where the
 fetches reach both the update of a metric and a look at its state, that look is taken from the state after the update.
 Whatever is made of the value (a summary, a printed text) follows, since no node is copied.  docs/design/slim-metrics.md
 tells what else was tried.
@@ -43,24 +43,24 @@ def in_order(look: Any, after: Any) -> None:
 
 def _hook(original: Callable[..., Any]) -> Callable[..., Any]:
     def run(
-        session: Any, options: Any, feeds: dict[Any, Any], fetches: list[Any], targets: list[Any], told: Any
+        session: Any, options: Any, feeds: dict[Any, Any], fetches: list[Any], targets: list[Any], metadata: Any
     ) -> Any:
         pairs = _pairs.get(session.graph)
         if not pairs:
-            return original(session, options, feeds, fetches, targets, told)
+            return original(session, options, feeds, fetches, targets, metadata)
         step = _Step.of(feeds, fetches, targets)
         known = vars(session).setdefault(_STEPS, {})
         if step not in known:
             known[step] = step.connected(session.graph, pairs)
         if not known[step]:
-            return original(session, options, feeds, fetches, targets, told)
+            return original(session, options, feeds, fetches, targets, metadata)
         call = _callable(session, step, known[step], options)
         given = {_tensor_name(output): value for output, value in feeds.items()}
         return pywrap_tf_session.TF_SessionRunCallable(
             session._session,  # noqa: SLF001 - the handle that every call of the C API takes
             call._handle,  # noqa: SLF001 - the same
             [given[name] for name in step.feeds],
-            told,
+            metadata,
         )
 
     run.original = original  # type: ignore[attr-defined]  # says that the hook is there
@@ -100,7 +100,7 @@ class _Step:
 
 
 def _callable(session: Any, step: _Step, pairs: tuple[Pair, ...], options: Any) -> Any:
-    """Return the step with its edges connected anew, made once a session."""
+    """Return the step with its edges connected again, made once a session."""
     given = b"" if options is None else bytes(pywrap_tf_session.TF_GetBuffer(options))
     known = vars(session)[_STEPS]
     key = (step, given)

@@ -144,7 +144,7 @@ def _environments(environments: Sequence[Plain]) -> list[Section]:
         lines = [("rows", count(environment.get("rows")))] if environment.get("rows") is not None else []
         lines += _flat({key: value for key, value in environment.items() if key not in _APART})
         if environment.get("model_check"):
-            lines.append(("proof", model_check_text(environment["model_check"])))
+            lines.append(("model check", model_check_text(environment["model_check"])))
         timings = environment.get("timings") or {}
         if timings:
             lines.append(("timings", ", ".join(f"{name} {duration(seconds)}" for name, seconds in timings.items())))
@@ -153,7 +153,7 @@ def _environments(environments: Sequence[Plain]) -> list[Section]:
 
 
 def model_check_text(model_check: Plain) -> str:
-    """Return what the proof of the model found, in units of the scores.
+    """Return what the model check measured, in units of the scores.
 
     >>> model_check_text({"rows": 64, "repeat": 0.0, "halves": 1e-6, "spread": 8.0, "constant": False})
     '64 rows predicted twice differ by 0, in halves by 1e-06; the scores span 8'

@@ -231,4 +231,5 @@ def test_a_constant_predictor_is_reported_and_kept(tmp_path: Path) -> None:
 def test_show_prints_the_model_check(tmp_path: Path) -> None:
     assert refused(lambda: Net(lambda _, x: x), tmp_path) == ""
     shown = command("show", "1", "--store", tmp_path / "evals").stdout
-    assert re.search(r"model check +64 rows predicted twice differ by 0, in halves by \S+; the scores span [0-9.]+\n", shown)
+    found = r"model check +64 rows predicted twice differ by 0, in halves by \S+; the scores span [0-9.]+\n"
+    assert re.search(found, shown)

@@ -1,8 +1,8 @@
 """A metric's value that is fetched in a step which also runs its update comes after it: always, and only then.
 
 A graph of TensorFlow 1 has no "after, if it runs at all": a control edge from the update to the value would make every
-look at the value count a batch again.  But a step may be run as a callable whose edges are connected for that step
-alone (`CallableOptions.tensor_connection`).  So the one place where all steps of a session pass is looked into: where the
+look at the value count a batch again. But a step may be run as a callable whose edges are connected for that step alone
+(`CallableOptions.tensor_connection`). So the one place where all steps of a session pass is looked into: where the
 fetches reach both the update of a metric and a look at its state, that look is taken from the state after the update.
 Whatever is made of the value (a summary, a printed text) follows, since no node is copied.  docs/design/slim-metrics.md
 tells what else was tried.

@@ -239,7 +239,7 @@ class _RunReader:
         return None
 
     def _sign(self, direction: str | None, name: str) -> int:
-        direction = direction or getattr(load("metrics", name), "direction", None)
+        direction = direction or load("metrics", name).direction
         if direction not in ("higher", "lower"):
             raise UsageError(f"{self._metric}: the metric does not say whether higher or lower is better")
         return 1 if direction == "higher" else -1

@@ -216,10 +216,9 @@ def _shown(data: Any) -> str:
 
 
 def json_bytes(value: Any) -> bytes:
-    r"""Return the one JSON text of a plain value (as `plain.canonical`) with a newline: equal values, equal files.
+    r"""Return the one JSON text of a plain value with a newline: equal values, equal files.
 
     >>> json_bytes({"b": 1, "a": None})
     b'{"a":null,"b":1}\n'
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-    return text.encode("ascii") + b"\n"
+    return canonical(value).encode("ascii") + b"\n"

@@ -6,13 +6,12 @@ alone: 1.5 GB/s). A change by accident goes unseen with probability 2**-32; a ch
 against.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 
 import google_crc32c
 import numpy as np
 
-from milepost._internal.serialization import canonical
+from milepost._internal.serialization import digest
 from milepost.core.types import Array
 from milepost.errors import UsageError
 
@@ -32,7 +31,7 @@ def content_digest(arrays: Mapping[str, Array]) -> str:
         [name, str(array.dtype), list(array.shape), [google_crc32c.value(chunk) for chunk in _chunks(array)]]
         for name, array in sorted(arrays.items())
     ]
-    return hashlib.sha256(canonical(described).encode()).hexdigest()[:32]
+    return digest(described)
 
 
 def declared(version: str | None) -> str | None:

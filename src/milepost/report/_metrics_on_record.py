@@ -49,7 +49,7 @@ def direction_of(payload: dict[str, Any]) -> str:
     """
     direction = payload.get("direction")
     if direction is None:
-        direction = getattr(load("metrics", payload["metric"]["name"]), "direction", None)
+        direction = load("metrics", payload["metric"]["name"]).direction
     if direction not in _DIRECTIONS:
         raise UsageError(f"{payload['metric']['name']}: expected a direction, higher or lower, found {direction!r}")
     return str(direction)

@@ -24,7 +24,7 @@ class JsonLines:
 
     def write(self, value: Mapping[str, Any]) -> None:
         """Write one line; numbers that JSON has no word for become "inf", "-inf" or null."""
-        self._stream.write(json.dumps(_plain(value), allow_nan=False) + "\n")
+        self._stream.write(_line(value))
         self._stream.flush()
 
     def write_texts(self, texts: Iterable[str]) -> None:
@@ -34,7 +34,7 @@ class JsonLines:
 
     def write_all(self, values: Iterable[Mapping[str, Any]]) -> None:
         """Write many lines with one flush."""
-        self._stream.write("".join(json.dumps(_plain(value), allow_nan=False) + "\n" for value in values))
+        self._stream.write("".join(map(_line, values)))
         self._stream.flush()
 
 
@@ -88,6 +88,13 @@ def _copy_of_stdout(stream: TextIO) -> int | None:
     copy = os.dup(1)
     os.dup2(2, 1)
     return copy
+
+
+def _line(value: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(value, allow_nan=False) + "\n"
+    except ValueError:  # a number that is not finite
+        return json.dumps(_plain(value), allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

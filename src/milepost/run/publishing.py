@@ -7,6 +7,7 @@ from milepost._internal.serialization import now, to_plain
 from milepost.checkpoints._files.shards import reworded
 from milepost.core.types import Description, Failure, Part
 from milepost.run.items import Item, ItemLookup
+from milepost.store.datasets import Dataset
 from milepost.store.keys import BESIDES
 from milepost.store.store import Store
 
@@ -19,16 +20,16 @@ class Publisher:
         self._store = store
         self._spec = spec
         self._items = items
-        self._described: set[str] = set()
-        self._sealed: set[str] = set()
+        self._datasets: dict[str, Dataset] = {}
+        self._whole: set[str] = set()
 
     def describe(self, item: Item) -> None:
         """Put what an item's evaluation is, and what its data is."""
         data = self._items.data[item.data]
-        if item.data not in self._described:
+        if item.data not in self._datasets:
             order = data.fingerprint.get("order", {"kind": "natural"})
-            self._store.dataset(data.digest).write_spec({**to_plain(data), "order": order})
-            self._described.add(item.data)
+            self._datasets[item.data] = self._store.dataset(data.digest)
+            self._datasets[item.data].write_spec({**to_plain(data), "order": order})
         spec = {
             "weights": item.target.digest,
             "data": data.digest,
@@ -50,20 +51,24 @@ class Publisher:
         own = {name: column for name, column in part.columns.items() if not name.startswith("data.")}
         shared = {name[5:]: column for name, column in part.columns.items() if name.startswith("data.")}
         data = self._items.data[item.data]
-        dataset = self._store.dataset(data.digest)
+        dataset = self._datasets[item.data]
         for name in [name for name in shared if name.startswith("slice.")]:
             dataset.slice(name[6:]).add(part.start, part.stop, {"value": shared.pop(name)})
         dataset.add(part.start, part.stop, shared)
         environment = {**part.environment, "engine_host": os.uname().nodename}
         parts = self._store.evaluation(item.key).parts(item.column_set)
         parts.publish(replace(part, columns=own, environment=environment), data.size)
+        if (part.start, part.stop) == (0, data.size) and not part.states and not item.coverage:
+            self._whole.add(item.key)  # it is put as what its seal would be
 
     def seal(self, item: Item) -> None:
         """Join the parts of an item, and of its data, where they are whole."""
         data = self._items.data[item.data]
-        if item.stop == data.size:
-            if item.data not in self._sealed and self._store.dataset(data.digest).seal(data.size):
-                self._sealed.add(item.data)
+        if item.stop != data.size:
+            return
+        if data.digest not in self._whole and self._store.dataset(data.digest).seal(data.size):
+            self._whole.add(data.digest)
+        if item.key not in self._whole:
             self._store.evaluation(item.key).parts(item.column_set).seal(data.size)
 
     def failure(self, item: Item, failure: Failure) -> tuple[str, int]:

@@ -24,6 +24,7 @@ class Dataset:
         self._folder = f"datasets/{digest}" + (f"/slices/{_quoted(slice_name)}" if slice_name else "")
         self._digest = digest
         self._parts = Parts(storage, f"{self._folder}/parts", f"{self._folder}/columns.npz")
+        self._whole: ColumnsReader | None = None
 
     def slices(self) -> list[str]:
         """Return the names of the slices that are known, sorted."""
@@ -46,7 +47,7 @@ class Dataset:
     def add(self, start: int, stop: int, columns: Columns) -> bool:
         """Put rows [start, stop) unless they are all there; what is there must agree (`UnstableData`)."""
         self.check(start, stop, columns)
-        if any(first <= start and stop <= last for first, last in self.coverage()):
+        if any(first <= start and stop <= last for first, last in self.read().coverage):
             return False
         return self._parts.publish(Part(start, stop, columns))
 
@@ -65,8 +66,12 @@ class Dataset:
         return self._parts.coverage()
 
     def read(self) -> ColumnsReader:
-        """Return a reader of what is known now."""
-        return self._parts.read()
+        """Return a reader of what is known now; once all is, it stays the same."""
+        if self._whole is not None:
+            return self._whole
+        sealed, reader = self._parts.sealed(), self._parts.read()
+        self._whole = reader if sealed else None
+        return reader
 
     def get(self, names: Iterable[str] | None = None) -> dict[str, Array]:
         """Return columns over the rows known from position 0 on without a gap; none where nothing is known."""

@@ -11,6 +11,9 @@ from milepost.core.types import Array
 from milepost.errors import StoreError
 from milepost.store import _archive, _ranges
 
+_SMALL = 1 << 18
+"""Bytes of a column that is kept in memory once it was read, where it lies in one archive."""
+
 STATE = "state/"
 """Members of an archive that hold states are named `state/<spec digest>`, in a sealed one with the rows behind."""
 
@@ -85,6 +88,7 @@ class ColumnsReader:
         return found
 
     def _refresh(self) -> None:
+        self._small: dict[str, Array] = {}
         for attempt in (True, False):
             try:
                 self._spans = self._resolve()
@@ -114,8 +118,17 @@ class ColumnsReader:
             low, high = max(start, span.start), min(stop, span.stop)
             if low < high:
                 shift = span.first - span.start
-                out[low - start : high - start] = span.archive.read(layout.name, low + shift, high + shift)
+                out[low - start : high - start] = self._column(span, layout.name, low + shift, high + shift)
         return out
+
+    def _column(self, span: Span, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """Return rows of an archive's column; a small one is read whole, once: each metric asks for it again."""
+        member = span.archive.members[name]
+        if member.row * member.shape[0] > _SMALL or len(self._spans) > 1:
+            return span.archive.map(name) if stop is None else span.archive.read(name, start, stop)
+        if name not in self._small:
+            self._small[name] = span.archive.read(name)
+        return self._small[name][start:stop]
 
     def _take(self, layout: "Layout", wanted: Array) -> Array:
         index = np.searchsorted([span.start for span in self._spans], wanted, side="right") - 1
@@ -123,11 +136,14 @@ class ColumnsReader:
         outside = int(np.count_nonzero((index < 0) | (wanted >= stops[np.maximum(index, 0)])))
         if outside:
             raise StoreError(f"{outside} positions of {layout.name!r} are not covered: there are {self.coverage}")
+        if len(self._spans) == 1 and len(wanted):
+            (span,) = self._spans
+            return np.asarray(self._column(span, layout.name)[wanted - span.start + span.first], layout.dtype)
         out = np.empty((len(wanted), *layout.row), layout.dtype)
         order = np.argsort(index, kind="stable")
         for here in np.split(order, np.flatnonzero(np.diff(index[order])) + 1) if len(order) else []:
             span = self._spans[int(index[here[0]])]
-            out[here] = span.archive.map(layout.name)[wanted[here] - span.start + span.first]
+            out[here] = self._column(span, layout.name)[wanted[here] - span.start + span.first]
         return out
 
 

@@ -35,7 +35,7 @@ def pool(metric: Any) -> Columns:
 def streams(draw: st.DrawFn, metric: Any) -> tuple[Columns, Array | None]:
     """Draw some rows of a metric's hard samples, and weights or none; shrinks to few rows and whole weights."""
     rows = draw(st.lists(st.integers(0, POOL - 1), max_size=40))
-    numbers = st.integers(1, 3).map(float) | st.floats(1e-9, 1e9)
+    numbers = st.integers(1, 3).map(float) | st.floats(1e-60, 1e60)
     weights = draw(st.none() | st.lists(numbers, min_size=len(rows), max_size=len(rows)))
     columns = {name: item[np.array(rows, np.int64)] for name, item in pool(metric).items()}
     return columns, None if weights is None else np.array(weights)

@@ -1,6 +1,6 @@
 """Examples: rows of inputs and labels with all that a row may carry, checked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from milepost.core.types import Array, Batch
@@ -16,10 +16,11 @@ from milepost.data._columns import (
     kept_rows,
     length,
     same_length,
+    take,
     take_rows,
 )
 from milepost.data._labels import Labelling
-from milepost.data._slices_groups import Slices, as_groups, as_slices, lengths
+from milepost.data._slices_groups import Slices, as_groups, as_slices, cut, lengths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +40,13 @@ class Examples:
 
     def take(self, rows: Array | slice) -> "Examples":
         """Copy rows into contiguous arrays of their own, so that no model can write into the source."""
-        return self._each(lambda array: take_rows(array, rows))
 
-    def view(self, rows: slice) -> "Examples":
-        """Return rows as views, which share no row with others."""
-        return self._each(lambda array: array[rows])
+        def of(array: Array | None) -> Array | None:
+            return None if array is None else take_rows(array, rows)
+
+        slices = None if self.slices is None else {name: take_rows(item, rows) for name, item in self.slices.items()}
+        inputs, labels = take(self.inputs, rows), take_rows(self.labels, rows)
+        return Examples(inputs, labels, of(self.weights), of(self.ids), slices, of(self.groups))
 
     def named(self) -> dict[str, Array]:
         """Return the arrays that identify the content, by name: all but slices."""
@@ -52,31 +55,18 @@ class Examples:
         others = {"labels": self.labels, "weights": self.weights, "ids": self.ids, "groups": self.groups}
         return named | {name: array for name, array in others.items() if array is not None}
 
-    def batch(self, start: int, rows: Array) -> Batch:
-        """Return them as a batch that begins at a position of the order; `rows` are the rows' natural numbers."""
+    def batch(self, start: int, rows: Array, piece: slice = slice(None)) -> Batch:
+        """Return a piece of them (views) as a batch at a position of the order, with the rows' natural numbers."""
+        inputs = self.inputs
         return Batch(
-            self.inputs,
-            self.labels,
-            self.weights,
-            ids=self.ids,
-            slices=self.slices,
-            groups=self.groups,
+            {name: item[piece] for name, item in inputs.items()} if isinstance(inputs, dict) else inputs[piece],
+            self.labels[piece],
+            weights=None if self.weights is None else self.weights[piece],
+            ids=None if self.ids is None else self.ids[piece],
+            slices=cut(self.slices, piece),
+            groups=None if self.groups is None else self.groups[piece],
             start=start,
             rows=rows,
-        )
-
-    def _each(self, change: Callable[[Array], Array]) -> "Examples":
-        def of(array: Array | None) -> Array | None:
-            return None if array is None else change(array)
-
-        inputs = self.inputs
-        return Examples(
-            {name: change(item) for name, item in inputs.items()} if isinstance(inputs, dict) else change(inputs),
-            change(self.labels),
-            of(self.weights),
-            of(self.ids),
-            None if self.slices is None else {name: change(item) for name, item in self.slices.items()},
-            of(self.groups),
         )
 
 

@@ -166,7 +166,7 @@ class Arrays(IndexedSource):
         gathered = self._all.take(self._where(rows))
         for begin in range(0, len(rows), batch_size):
             piece = slice(begin, begin + batch_size)
-            yield gathered.view(piece).batch(start + begin, rows[piece])
+            yield gathered.batch(start + begin, rows[piece], piece)
 
     def _identifying(self) -> dict[str, Array]:
         kept = {} if self._kept is None else {"kept": self._kept}

@@ -190,6 +190,13 @@ def test_a_checkpoint_that_kills_is_a_crashed_row_and_the_next_is_read(
         assert session.identify(found("a"), ["raw"])[0].digest
 
 
+def test_an_answer_of_another_shape_is_no_answer(session: RoleSession, found: Callable[[str], CheckpointFiles]) -> None:
+    failure = session.identify(found("odd"), ["raw"])[0].failure
+    assert failure is not None
+    assert failure.kind == "crashed"
+    assert "which is no answer, and was ended" in failure.message
+
+
 def test_a_question_in_the_middle_of_a_unit_is_refused(session: RoleSession, unit: MakeUnit) -> None:
     running = session.run([unit()])
     next(running)

@@ -27,6 +27,8 @@ class Reader(reader.Reader):
             threading.Event().wait(600)
         if "garbage" in path:
             os.write(1, b"no JSON\n")
+        if "odd" in path:
+            os.write(1, b'{"id": 1, "result": {"format": 3}}\n')
         if "bug" in path and "-" in path:
             raise KeyError(path)
         if "torn" in path:

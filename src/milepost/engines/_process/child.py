@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
@@ -232,11 +233,23 @@ def _check_timeout(child: Child, begun: float) -> None:
 
 
 def _oom_kills() -> int:
-    """Return how often the kernel has killed a process, of this machine or container, for lack of memory."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(encoding="ascii"), re.MULTILINE)
-        return int(found[1]) if found else 0
+    """Return how often the kernel killed a process for lack of memory: of our control group, else of the machine."""
+    for file in (*_group_files(), "/proc/vmstat"):
+        with contextlib.suppress(OSError):
+            count = re.search(r"^oom_kill (\d+)$", Path(file).read_text(encoding="ascii"), re.MULTILINE)
+            if count:
+                return int(count[1])
     return 0
+
+
+def _group_files() -> Iterator[str]:
+    """Yield the files of our control group that count kills, of either version."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds in ("memory", ""):
+                name = "memory.oom_control" if kinds else "memory.events.local"
+                yield f"/sys/fs/cgroup/{kinds}{path}/{name}"
 
 
 def _relevant(lines: list[str]) -> list[str]:

@@ -197,7 +197,7 @@ def test_other_archives_are_passed_over(tmp_path: Path) -> None:
     assert "only if you trust" in message
 
 
-def test_an_old_torch_tar_is_told_behind_an_extended_header_too(tmp_path: Path) -> None:
+def test_an_old_torch_tar_is_recognised_behind_an_extended_header_too(tmp_path: Path) -> None:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name in ("sys_info", "pickle", "tensors", "storages"):

@@ -121,7 +121,7 @@ def test_step(metadata: dict[str, str] | None, step: int | None, source: str, tm
     assert (table.step, table.step_source) == (step, source)
 
 
-def test_what_is_missing_is_said_in_bytes(tmp_path: Path) -> None:
+def test_what_is_missing_is_given_in_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(raw(b"{}" + b" " * 998, b"", 4_000_000))
     found = find([str(path)])[0]

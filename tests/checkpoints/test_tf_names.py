@@ -90,7 +90,7 @@ def test_steps(numbers: dict[str, int], step: int | None, source: str | None, do
     assert message == source or (source is not None and message is not None and message.startswith(source))
 
 
-def test_only_single_integers_may_tell_the_step() -> None:
+def test_only_single_integers_may_be_the_step() -> None:
     assert is_candidate("a/global_step", COUNT)
     assert is_candidate("step", Traits((1,), True))
     assert not is_candidate("step", NUMBER)

@@ -42,7 +42,7 @@ def states(folder: Path) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_what_is_lacking_is_said_in_bytes_and_files(tmp_path: Path) -> None:
+def test_what_is_lacking_is_given_in_bytes_and_files(tmp_path: Path) -> None:
     write(tmp_path / "m.index", {**WORDS, "c": np.zeros(5)})
     first, second = (tmp_path / name for name in beside("m.index"))
     assert states(tmp_path) == {"m.index": ("complete", "")}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tests._material import command, lines_of
+from tests.checkpoints.torch_values import views
 
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats import torch_legacy
@@ -179,20 +180,8 @@ def agree(path: Path) -> dict[str, Tensor]:
 
 
 def test_torch_itself_agrees_on_views_ties_parameters_and_every_type(tmp_path: Path) -> None:
-    base = torch.arange(24.0).reshape(4, 6)
     kinds = "float64 float16 bfloat16 int64 int16 uint8 bool complex64 complex128"
-    saved = {
-        "base": base,
-        "transposed": base.T,
-        "sliced": base[1:3, ::2],
-        "broadcast": base[0].expand(3, 6),
-        "tied": base,
-        "scalar": torch.tensor(2.5),
-        "empty": torch.zeros(0, 3),
-        "channels_last": torch.arange(120.0).reshape(2, 3, 4, 5).to(memory_format=torch.channels_last),
-        "parameter": torch.nn.Parameter(torch.ones(3)),
-        **{kind: torch.arange(5).to(getattr(torch, kind)) for kind in kinds.split()},
-    }
+    saved = views(kinds)
     table = agree(save(saved, tmp_path / "a.pt"))
     assert table[":base"].where == table[":tied"].where
 
@@ -316,7 +305,7 @@ def test_a_cut_file_is_seen_as_being_written(kept: int, tmp_path: Path) -> None:
         assert "missing" in str(caught.value)
 
 
-def test_a_cut_list_of_storages_tells_how_much_must_follow(tmp_path: Path) -> None:
+def test_a_cut_list_of_storages_shows_how_much_must_follow(tmp_path: Path) -> None:
     content = whole(of())
     with pytest.raises(Torn, match=r"ends in its list of storages, .* at least 25 missing"):
         read(put(tmp_path, content[:-25]))
@@ -327,7 +316,7 @@ def test_lengths_that_disagree_are_corrupt_and_name_the_tensor(tmp_path: Path) -
         read(put(tmp_path, whole(of(), storages=bytes(24))))
 
 
-def test_bytes_behind_the_last_storage_are_said(tmp_path: Path) -> None:
+def test_bytes_behind_the_last_storage_are_noted(tmp_path: Path) -> None:
     path = put(tmp_path, whole(of()) + b"more")
     agree_path = read(path)
     assert agree_path.notes[1] == "4 bytes follow the last storage; they are not read"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.checkpoints.torch_values import views
 
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.torch_zip import TorchZip
@@ -126,22 +127,10 @@ def same(item: Tensor, judge: torch.Tensor) -> bool:
 
 def test_torch_itself_agrees_on_views_ties_parameters_and_every_type(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    base = torch.arange(24.0).reshape(4, 6)
     kinds = (
         "float64 float16 bfloat16 float8_e4m3fn float8_e5m2 int64 int16 uint8 uint16 uint32 bool complex64 complex128"
     )
-    saved = {
-        "base": base,
-        "transposed": base.T,
-        "sliced": base[1:3, ::2],
-        "broadcast": base[0].expand(3, 6),
-        "tied": base,
-        "scalar": torch.tensor(2.5),
-        "empty": torch.zeros(0, 3),
-        "channels_last": torch.arange(120.0).reshape(2, 3, 4, 5).to(memory_format=torch.channels_last),
-        "parameter": torch.nn.Parameter(torch.ones(3)),
-        **{kind: torch.arange(5).to(getattr(torch, kind)) for kind in kinds.split()},
-    }
+    saved = views(kinds)
     torch.save(saved, path)
     table, judged = rows(read(path)), torch.load(path, weights_only=True)
     assert sorted(table) == sorted(f":{name}" for name in judged)
@@ -272,7 +261,7 @@ def test_damage_in_what_nobody_loads_is_no_failure(tmp_path: Path) -> None:
     assert "optimizer" in read(path).notes[0]
 
 
-def test_absent_checksums_are_no_damage_but_are_said(tmp_path: Path) -> None:
+def test_absent_checksums_are_no_damage_but_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.serialization.set_crc32_options(False)
     try:

@@ -1,6 +1,6 @@
 """Run a command without the superuser's right to read every file, and say how much its largest process took.
 
-`python confined.py REPORT COMMAND...`: REPORT gets the peak of resident memory, in bytes, of any one process.
+`python confined.py REPORT COMMAND...`: REPORT gets the peak memory, in bytes, of any one process.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
 """The contract of a checkpoint format, as laws that any format can be held to in a few lines.
 
-A format's test gives a `FormatCase`: the format, a function that writes a small checkpoint of it, and the hostile
-files that are peculiar to it.  `check_format(case, folder)` runs every law; `LAWS` lists them for those who prefer one
-test a law.  A law that is broken raises `AssertionError` and says with what.
+A format's test gives a `FormatCase`: the format, a function that writes a small checkpoint of it, and hostile files
+that only this format knows.  `check_format(case, folder)` runs every law; `LAWS` lists them for one test a law.  A
+broken law raises `AssertionError`, and the message says what broke it.
 """
 
 import os
@@ -50,7 +50,7 @@ class FormatCase:
     `write(path, arrays)` writes a checkpoint that holds these arrays under these names.  `checksummed` promises that a
     flipped bit never gives other values silently.  `hostile` are whole files, or functions that write one (and others
     beside it), each to be refused with an error of the tree (or not claimed) within 64 MB of memory.  For a
-    checkpoint of several files, `beside(name)` gives the names of the others from that of the one that stands for it.
+    checkpoint of several files, `beside(name)` gives the names of the shards from that of the main file.
     """
 
     format: Format
@@ -146,7 +146,7 @@ def law_cut_files(case: FormatCase, folder: Path) -> None:
             (folder / name).write_bytes(whole[:point])
             outcome = _outcome(case, path)
             fine = outcome is None or isinstance(outcome, Torn | Corrupt)
-            assert fine, f"{name} cut after {point} of {len(whole)} bytes gave {_told(outcome)}"
+            assert fine, f"{name} cut after {point} of {len(whole)} bytes gave {_described(outcome)}"
         (folder / name).write_bytes(whole)
 
 
@@ -189,7 +189,7 @@ def law_hostile_files(case: FormatCase, folder: Path) -> None:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert not isinstance(outcome, dict), f"hostile file {number} was read as {_told(outcome)}"
+        assert not isinstance(outcome, dict), f"hostile file {number} was read as {_described(outcome)}"
         assert peak < _MEMORY + 4 * size, f"hostile file {number} took {peak:,} bytes of memory"
 
 
@@ -249,7 +249,7 @@ def _table(case: FormatCase, path: Path) -> Table:
 
 def _must_read(case: FormatCase, path: Path) -> Rows:
     outcome = _outcome(case, path)
-    assert isinstance(outcome, dict), f"{path.name} gave {_told(outcome)}"
+    assert isinstance(outcome, dict), f"{path.name} gave {_described(outcome)}"
     return outcome
 
 
@@ -288,7 +288,7 @@ def _same(expected: Rows, found: Rows, what: str) -> None:
         assert found[name][2] == row[2], f"{what}: {name} has other values"
 
 
-def _told(outcome: object) -> str:
+def _described(outcome: object) -> str:
     if isinstance(outcome, dict):
         return f"a table of {len(outcome)} tensors"
     return "nothing claimed" if outcome is None else f"{type(outcome).__name__}: {outcome}"
@@ -299,7 +299,7 @@ def _noise(count: int) -> bytes:
 
 
 class _AuditHook:
-    """An audit hook, which Python cannot take away again: installed once, and silent unless a law listens."""
+    """An audit hook, which Python cannot remove: installed once, and idle unless a law collects its events."""
 
     def __init__(self) -> None:
         self.installed = False

@@ -59,14 +59,14 @@ class TorchLegacy:
         pickles are not sound, and `Unsafe` for opcodes that plain data does not need.
         """
         with opened(files.path) as file:
-            contents = _contents(file, HEADER_LIMIT)
-            places = StoragePlaces(file, contents.begins)
-            tensors = tensors_of(places, contents.value, contents.foreign)
-            step, source = step_of(contents.value)
+            parsed = _contents(file, HEADER_LIMIT)
+            places = StoragePlaces(file, parsed.begins)
+            tensors = tensors_of(places, parsed.value, parsed.foreign)
+            step, source = step_of(parsed.value)
             notes = ["the format holds no checksums"]
-            if file.size > contents.end:
-                notes.append(f"{file.size - contents.end:,} bytes follow the last storage; they are not read")
-        return Table(self.name, tensors, step, source, contents.foreign, tuple(notes))
+            if file.size > parsed.end:
+                notes.append(f"{file.size - parsed.end:,} bytes follow the last storage; they are not read")
+        return Table(self.name, tensors, step, source, parsed.foreign, tuple(notes))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the extent has the reason."""
@@ -74,7 +74,7 @@ class TorchLegacy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Contents:
+class _Parsed:
     """The object, the names in it that were not imported, where each storage begins, and where the last one ends."""
 
     value: Any
@@ -83,7 +83,7 @@ class _Contents:
     end: int
 
 
-def _contents(file: OpenFile, limit: int) -> _Contents:
+def _contents(file: OpenFile, limit: int) -> _Parsed:
     pickles = _Pickles(file, limit)
     for what, expected in (("magic number", MAGIC), ("protocol", PROTOCOL)):
         found = pickles.next(what).value
@@ -94,7 +94,7 @@ def _contents(file: OpenFile, limit: int) -> _Contents:
     made = pickles.next("object", _persistent(storages))
     keys = pickles.next("list of storages", after=storages).value
     begins, end = _laid_out(file, pickles.at, _checked(file, keys, storages), storages, made.value)
-    return _Contents(made.value, made.foreign, begins, end)
+    return _Parsed(made.value, made.foreign, begins, end)
 
 
 class _Pickles:

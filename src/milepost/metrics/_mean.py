@@ -1,11 +1,15 @@
 """What every mean shares: a state of numerator and denominator, and their ratio, rounded once."""
 
 import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from milepost.core.types import Array, Value
+from milepost.core.types import Array, Columns, Value
 from milepost.metrics._states import ExactSums, Tally
+from milepost.metrics._validation import check_choice
 
 
 def counted(hits: Array, weights: Array | None) -> Tally:
@@ -38,10 +42,7 @@ def summed(values: Array, finite: Array, weights: Array | None) -> Tally:
     return Tally(counts, {"sum": ExactSums.products(kept, weight), "weight": ExactSums.of(weight)})
 
 
-_UNLIKELY = "rows give their label no probability"
-
-
-def mean(state: Tally, skip: bool, why: str = _UNLIKELY) -> Value:  # noqa: FBT001 - the metric's own field
+def mean(state: Tally, skip: bool, why: str = "rows have no finite value") -> Value:  # noqa: FBT001 - the metric's own field
     """Return the mean; undefined without rows, and where rows are non-finite unless these are skipped.
 
     `why` follows a number of rows in the note: why these make the mean infinite.
@@ -60,3 +61,37 @@ def mean(state: Tally, skip: bool, why: str = _UNLIKELY) -> Value:  # noqa: FBT0
     note = f"infinite: {int(total.plus)} {why}" if math.isinf(value) else None
     top = total.value()
     return Value(value, None if math.isinf(top) and note is None else top, bottom, note)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowMean(ABC):
+    """A mean over rows of a number that is NaN where the row is non-finite; its kinds give the rows' contributions.
+
+    Non-finite rows make it undefined unless `nonfinite="skip"`.
+    """
+
+    nonfinite: Literal["undefined", "skip"] = "undefined"
+    name: ClassVar[str]
+    direction: ClassVar[str] = "lower"
+    _infinite: ClassVar[str] = "rows give their label no probability"  # why rows make the mean infinite
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown rule for non-finite rows."""
+        check_choice(f"{type(self).__name__}(nonfinite)", self.nonfinite, ("undefined", "skip"))
+
+    @property
+    def headline(self) -> str:
+        """The metric's own name."""
+        return self.name
+
+    @abstractmethod
+    def contribution(self, columns: Columns) -> Array:
+        """Return one number a row; NaN where non-finite."""
+
+    def state(self, columns: Columns, weights: Array | None) -> Tally:
+        """Sum the rows exactly."""
+        return summed(self.contribution(columns), columns["finite"], weights)
+
+    def values(self, state: Tally) -> dict[str, Value]:
+        """Return the mean."""
+        return {self.headline: mean(state, self.nonfinite == "skip", self._infinite)}

@@ -1,16 +1,14 @@
 """The Brier score: how far the probabilities are from what happened, squared."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from milepost.core.types import Array, Columns, Value
-from milepost.metrics._mean import mean, summed
-from milepost.metrics._states import Tally
-from milepost.metrics._validation import check_choice
+from milepost.core.types import Array, Columns
+from milepost.metrics._mean import RowMean
 
 
-@dataclass(frozen=True, slots=True)
-class Brier:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brier(RowMean):
     """Mean over rows of the sum over classes of (probability - one-hot label)^2, from 0 to 2: lower is better.
 
     This is Brier's own form for any number of classes (Brier 1950), scikit-learn's with `scale_by_half=False`.  For two
@@ -24,26 +22,11 @@ class Brier:
     0.3125
     """
 
-    nonfinite: Literal["undefined", "skip"] = "undefined"
     name: ClassVar[str] = "brier"
-    headline: ClassVar[str] = "brier"
     columns: ClassVar[tuple[str, ...]] = ("squared_error", "finite")
-    direction: ClassVar[str] = "lower"
     unit: ClassVar[str] = "squared probability"
     range: ClassVar[tuple[float, float]] = (0.0, 2.0)
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown rule for non-finite rows."""
-        check_choice("Brier(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
     def contribution(self, columns: Columns) -> Array:
         """Return each row's sum of squares; NaN where non-finite."""
         return columns["squared_error"]
-
-    def state(self, columns: Columns, weights: Array | None) -> Tally:
-        """Sum the rows exactly."""
-        return summed(columns["squared_error"], columns["finite"], weights)
-
-    def values(self, state: Tally) -> dict[str, Value]:
-        """Return the mean."""
-        return {"brier": mean(state, self.nonfinite == "skip")}

@@ -2,18 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from milepost.core.types import Array, Columns, Value
-from milepost.metrics._mean import mean, summed
-from milepost.metrics._states import Tally
-from milepost.metrics._validation import check_choice, check_share
+from milepost.core.types import Array, Columns
+from milepost.metrics._mean import RowMean
+from milepost.metrics._validation import check_share
 
 
-@dataclass(frozen=True, slots=True)
-class CrossEntropy:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossEntropy(RowMean):
     """Mean negative log-likelihood of the label, in nats: the exact sum of the float32 rows, divided once.
 
     Non-finite rows make it undefined unless `nonfinite="skip"`; a label whose score is -inf makes it infinite.
@@ -25,33 +24,18 @@ class CrossEntropy:
     1.0
     """
 
-    nonfinite: Literal["undefined", "skip"] = "undefined"
     name: ClassVar[str] = "cross_entropy"
-    headline: ClassVar[str] = "cross_entropy"
     columns: ClassVar[tuple[str, ...]] = ("nll", "finite")
-    direction: ClassVar[str] = "lower"
     unit: ClassVar[str] = "nats"
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown rule for non-finite rows."""
-        check_choice("CrossEntropy(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
     def contribution(self, columns: Columns) -> Array:
         """Return each row's negative log-likelihood; NaN where non-finite."""
         return columns["nll"]
 
-    def state(self, columns: Columns, weights: Array | None) -> Tally:
-        """Sum the rows exactly."""
-        return summed(columns["nll"], columns["finite"], weights)
-
-    def values(self, state: Tally) -> dict[str, Value]:
-        """Return the mean."""
-        return {"cross_entropy": mean(state, self.nonfinite == "skip")}
-
 
 @dataclass(frozen=True, slots=True)
-class SmoothedCrossEntropy:
+class SmoothedCrossEntropy(RowMean):
     """Mean cross-entropy against smoothed labels, in nats: (1 - s) nll + s (mean over classes of -log p).
 
     The share `smoothing` of every label is spread evenly over all classes, the label's own included (Szegedy et al.
@@ -67,18 +51,17 @@ class SmoothedCrossEntropy:
     """
 
     smoothing: float = 0.1
-    nonfinite: Literal["undefined", "skip"] = "undefined"
     name: ClassVar[str] = "smoothed_cross_entropy"
     columns: ClassVar[tuple[str, ...]] = ("nll", "uniform_nll", "finite")
-    direction: ClassVar[str] = "lower"
     unit: ClassVar[str] = "nats"
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
     examples: ClassVar[tuple[dict[str, float], ...]] = ({"smoothing": 1}, {"smoothing": 0.37})
+    _infinite: ClassVar[str] = "rows give some class no probability"
 
     def __post_init__(self) -> None:
         """Refuse a share outside (0, 1] and an unknown rule for non-finite rows."""
         object.__setattr__(self, "smoothing", check_share("SmoothedCrossEntropy(smoothing)", self.smoothing))
-        check_choice("SmoothedCrossEntropy(nonfinite)", self.nonfinite, ("undefined", "skip"))
+        RowMean.__post_init__(self)
 
     @property
     def headline(self) -> str:
@@ -90,11 +73,3 @@ class SmoothedCrossEntropy:
         rest = 1.0 - self.smoothing
         own = rest * columns["nll"].astype(np.float64) if rest else 0.0  # without this, 0 x infinity would be NaN
         return np.asarray(own + self.smoothing * columns["uniform_nll"].astype(np.float64), np.float32)
-
-    def state(self, columns: Columns, weights: Array | None) -> Tally:
-        """Sum the rows exactly."""
-        return summed(self.contribution(columns), columns["finite"], weights)
-
-    def values(self, state: Tally) -> dict[str, Value]:
-        """Return the mean."""
-        return {self.headline: mean(state, self.nonfinite == "skip", "rows give some class no probability")}

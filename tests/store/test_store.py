@@ -153,7 +153,7 @@ def test_an_outcome_is_four_files_and_eight_fsyncs_at_most(tmp_path: Path, monke
     run = store.run_of("/models/lenet")
     counts: list[int] = []
     for step in range(40):
-        key = f"{step % 20:02x}{step:030x}"
+        key = f"{step % 10:x}{step:031x}"
         forced: list[int] = []
         monkeypatch.setattr(os, "fsync", forced.append)
         before = {path for path in (tmp_path / "s").rglob("*") if path.is_file()}
@@ -171,7 +171,7 @@ def test_an_outcome_is_four_files_and_eight_fsyncs_at_most(tmp_path: Path, monke
         assert len(after - before) == 3
         counts.append(len(forced))
     assert max(counts[1:]) == 8  # the first makes the folders that all share
-    assert set(counts[20:]) == {7}  # and the first of a shelf makes the shelf
+    assert set(counts[10:]) == {7}  # and the first of a shelf makes the shelf
 
 
 def test_equivalent_codes_are_followed_also_in_a_circle(tmp_path: Path) -> None:

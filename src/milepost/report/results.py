@@ -30,7 +30,9 @@ class RunResults:
 
     def _read(self) -> None:
         listing = Store.open(self.store).listing()
-        self.records: list[Plain] = [record for digest in self._contents for record in listing.records(digest=digest)]
+        place = {digest: number for number, digest in enumerate(self._contents)}
+        self.records: list[Plain] = listing.records(digests=place)
+        self.records.sort(key=lambda record: place[record["checkpoint"]["digest"]])
         self._checkpoints = [row for row in listing.checkpoints() if self._met(row)]
         self.failures = [row for row in self._checkpoints if row["failure"] is not None]
 

@@ -14,6 +14,8 @@ from milepost.errors import StoreError
 _SAFE = re.compile(r"(?!\.)[A-Za-z0-9_+@=,.~-]+(/(?!\.)[A-Za-z0-9_+@=,.~-]+)*")
 _TRIES = 10
 _REMEMBERED = 4096
+_FORCED: dict[str, set[Path]] = {}
+"""The folders, by store, whose names this process forced to disk."""
 
 
 class Storage(Protocol):
@@ -49,7 +51,7 @@ class FolderStorage:
         """Use a folder that exists."""
         self.root = Path(root)
         self._root = str(self.root)
-        self._forced: set[Path] = set()
+        self._forced = _FORCED.setdefault(os.path.realpath(root), set())
 
     def put(self, name: str, data: bytes | Callable[[BinaryIO], None], *, durable: bool = True) -> bool:
         """Put an object, whole and durable, if its name is free; a `StoreError` where the folder cannot be written."""
@@ -72,6 +74,10 @@ class FolderStorage:
         if not size:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return Path(path)
+
+    def forget_folders(self) -> None:
+        """Take no folder for forced any more: the store is made anew under an old name."""
+        self._forced.clear()
 
     def list(self, folder: str) -> list[str]:
         """Return the names in a folder, sorted, temporary files aside."""
@@ -97,6 +103,7 @@ class FolderStorage:
                 parent.rmdir()
             except OSError:
                 return
+            self._forced.discard(parent)
 
     def _path(self, name: str) -> Path:
         return Path(self._text(name))

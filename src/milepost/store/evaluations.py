@@ -26,11 +26,11 @@ def folder_of(key: str) -> str:
     """Return the folder of an evaluation key within a store.
 
     >>> folder_of("0123456789")
-    'evaluations/01/0123456789'
+    'evaluations/0/0123456789'
     """
     if not _KEY.fullmatch(key):
         raise StoreError(f"{key!r}: expected an evaluation key of 8 to 64 hex digits")
-    return f"evaluations/{key[:2]}/{key}"
+    return f"evaluations/{key[0]}/{key}"
 
 
 def partial_of(spec: "Mapping[str, Json]") -> str:

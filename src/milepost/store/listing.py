@@ -69,14 +69,15 @@ class Listing:
         data: str | None = None,
         metric: str | None = None,
         slices: str | None = ALL,
+        digests: Collection[str] | None = None,
     ) -> list[Row]:
         """Return records as `--json` shows them, sorted by run, step, name, data, slice, estimator and metric.
 
         One for each digest of weights, data, slice, metric, estimator and batch size: the largest coverage, then the
         newest evaluation.  `digest` may be a prefix.  `slices` is "all" for values over all rows, a slice's name for
-        those of all its values, `name=value` for one, None for everything.
+        those of all its values, `name=value` for one, None for everything.  `digests` narrows to some weights.
         """
-        return rows_of.parsed(self.lines(run, digest, data, metric, slices))
+        return rows_of.parsed(self.lines(run, digest, data, metric, slices, digests))
 
     def lines(
         self,
@@ -87,7 +88,7 @@ class Listing:
         slices: str | None = ALL,
         digests: Collection[str] | None = None,
     ) -> Iterator[str]:
-        """Yield the same records as lines of JSON, without parsing them; `digests` narrows to some weights."""
+        """Yield the same records as lines of JSON, without parsing them."""
         by_weights: dict[str, list[tuple[str, ResultsFile]]] = {}
         chosen = None if digests is None else set(digests)
         for key, evaluated in self.evaluations.items():

@@ -99,7 +99,10 @@ def line_of(payload: Mapping[str, Json], slice_name: str, value: Mapping[str, Js
     for key in OPTIONAL:
         if value.get(key) is not None:
             shown[key] = value[key]
-    return _encode(plain(shown))
+    try:
+        return _encode(shown)
+    except (TypeError, ValueError):  # NumPy's scalars, nonfinite numbers: the few
+        return _encode(plain(shown))
 
 
 def value_of(line: str) -> dict[str, Json]:

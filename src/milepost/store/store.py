@@ -86,6 +86,7 @@ class Store:
                     )
                 # The folder may be the rest of a creation that failed before its name was forced to disk.
                 atomic.sync_folder(folder.parent)
+                FolderStorage(folder).forget_folders()
                 atomic.publish_json(folder / "store.json", {"format": FORMAT, "id": os.urandom(16).hex()})
         except OSError as error:
             raise atomic.disk_error(folder, "no store can be made here", error) from error

@@ -160,7 +160,7 @@ class StoreContract:
                 parts.publish(made_part(*bounds[index]))
             assert parts.seal(ROWS)
             assert parts.seal(ROWS)
-            sealed.append(contents(tmp_path / str(seed))[f"evaluations/{KEY[:2]}/{KEY}/columns.kept.npz"])
+            sealed.append(contents(tmp_path / str(seed))[f"evaluations/{KEY[0]}/{KEY}/columns.kept.npz"])
         assert len(set(sealed)) == 1
 
 

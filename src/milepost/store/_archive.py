@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -32,7 +33,10 @@ CHUNK = 1 << 20
 
 _ALIGN = 64
 _LOCAL = 30
-_ZIP64_EXTRA = 20
+_CRC_AT = 14
+_ZIP32 = 1 << 31
+_MANY = 0xFFFF
+_MADE_BY = 0x0314  # Unix, version 2.0
 _HEADER_LIMIT = 64 << 20
 _MAGIC = b"\x93NUMPY\x01\x00"
 _DAMAGE = (ValueError, TypeError, LookupError, SyntaxError, EOFError, NotImplementedError, RecursionError, MemoryError)
@@ -40,11 +44,16 @@ _NAME = re.compile(r"[A-Za-z0-9_+@=,.~-]+(/[A-Za-z0-9_+@=,.~-]+)*")
 
 
 class Writer:
-    """Writes an archive to an open file, member after member, column chunk after column chunk; a context manager."""
+    """Writes an archive to an open file, member after member, column chunk after column chunk; a context manager.
+
+    The archive is a ZIP file of stored members, written here since `zipfile` costs a millisecond a member.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         """Write to a file that can seek."""
-        self._zip = zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True)
+        self._stream = stream
+        self._at = 0
+        self._directory: list[bytes] = []
 
     def __enter__(self) -> Self:
         """Return the writer."""
@@ -53,9 +62,7 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Write the directory; the file is whole from here on.  After an error it never will be, so nothing is."""
         if kind is None:
-            self._zip.close()
-        else:
-            self._zip.fp = None  # no directory, neither now nor when it is collected
+            self._close()
 
     def header(self, value: Any) -> None:
         """Write the plain-data header."""
@@ -71,34 +78,57 @@ class Writer:
         """Write one array, given its rows in chunks that are converted to `dtype`."""
         if dtype.hasobject or dtype.kind == "V":
             raise StoreError(f"column {name!r}: expected NumPy numbers or text of fixed width, found {dtype}")
-        start = io.BytesIO()
-        described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(start, described)
+        start = _npy_start(dtype, shape)
         size = dtype.itemsize * math.prod(shape)
         written = (np.ascontiguousarray(chunk, dtype=dtype).tobytes() for chunk in chunks)
-        self._member(f"{name}.npy", len(start.getvalue()) + size, [start.getvalue()], written)
+        self._member(f"{name}.npy", len(start) + size, chain([start], written))
 
-    def _member(self, name: str, size: int, *parts: Iterable[bytes]) -> None:
+    def _member(self, name: str, size: int, parts: Iterable[bytes]) -> None:
         if not _NAME.fullmatch(name):
             raise StoreError(f"{name!r} cannot be the name of a column: letters, digits and _+@=,.~- only")
-        info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-        info.create_system = 3
-        large = size >= zipfile.ZIP64_LIMIT // 2
-        info.extra = self._padding(len(name) + (_ZIP64_EXTRA if large else 0))
-        left = size
-        with self._zip.open(info, "w", force_zip64=large) as member:
-            for part in parts:
-                for data in part:
-                    member.write(data)
-                    left -= len(data)
+        named, offset, write = name.encode("ascii"), self._at, self._stream.write
+        # Where sizes or offsets do not fit 32 bits, an extra field holds them; another pads the data to a multiple.
+        large = size >= _ZIP32 or offset >= _ZIP32
+        wide = struct.pack("<HHQQ", 1, 16, size, size) if large else b""
+        count = -(offset + _LOCAL + len(named) + len(wide) + 4) % _ALIGN
+        extra = wide + struct.pack("<HH", 0xD935, count) + bytes(count)
+        version, shown = (45, 0xFFFFFFFF) if large else (20, size)
+        fixed = (version, 0, 0, 0, 33)  # the first of January 1980
+        write(struct.pack("<4s5HIIIHH", b"PK\3\4", *fixed, 0, shown, shown, len(named), len(extra)) + named + extra)
+        left, crc = size, 0
+        for data in parts:
+            write(data)
+            crc = zlib.crc32(data, crc)
+            left -= len(data)
         if left:
             raise StoreError(f"column {name!r}: {size} bytes were declared, {size - left} were given")
+        self._at = self._stream.tell()
+        self._stream.seek(offset + _CRC_AT)
+        write(struct.pack("<I", crc))
+        self._stream.seek(self._at)
+        central = struct.pack("<HHQQQ", 1, 24, size, size, offset) if large else b""
+        place = 0xFFFFFFFF if large else offset
+        lengths = (len(named), len(central), 0, 0, 0)
+        entry = struct.pack("<4s6HIII5HII", b"PK\1\2", _MADE_BY, *fixed, crc, shown, shown, *lengths, 0o600 << 16, place)
+        self._directory.append(entry + named + central)
 
-    def _padding(self, before: int) -> bytes:
-        # An extra field that readers skip (the one that Android's zipalign uses), so that the data begin at a multiple.
-        position = self._zip.start_dir + _LOCAL + before + 4
-        count = -position % _ALIGN
-        return struct.pack("<HH", 0xD935, count) + bytes(count)
+    def _close(self) -> None:
+        directory, count, at = b"".join(self._directory), len(self._directory), self._at
+        end = b""
+        if at >= _ZIP32 or count >= _MANY:
+            end = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, _MADE_BY, 45, 0, 0, count, count, len(directory), at)
+            end += struct.pack("<4sIQI", b"PK\6\7", 0, at + len(directory), 1)
+        shown, place = min(count, 0xFFFF), min(at, 0xFFFFFFFF)
+        last = struct.pack("<4s4HIIH", b"PK\5\6", 0, 0, shown, shown, min(len(directory), 0xFFFFFFFF), place, 0)
+        self._stream.write(directory + end + last)
+
+
+@lru_cache(maxsize=1024)  # thousands of archives of one evaluation have the same few headers
+def _npy_start(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> bytes:
+    start = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(start, described)
+    return start.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

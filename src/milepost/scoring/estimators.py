@@ -22,6 +22,8 @@ from milepost.scoring.columns import Scored
 from milepost.stats.wilson import wilson
 
 _CHUNK = 1 << 16
+_FEW = 100
+"""So many numbers are averaged quicker without arrays."""
 
 
 def exact(scored: Scored, metric: Metric) -> tuple[dict[str, Json], dict[str, Array]]:
@@ -83,6 +85,10 @@ def _values_by_batch(
     """Return the values of each batch of `size` rows; a plain mean's from one pass over all their contributions."""
     rows = len(next(iter(columns.values())))
     contributions = np.array([np.nan]) if mean is None else mean.contribution(columns)
+    if contributions.dtype.kind in "bu":
+        totals = np.add.reduceat(contributions.astype(np.int64), np.arange(0, rows, size)).tolist()
+        ends = [min(begin + size, rows) - begin for begin in range(0, rows, size)]
+        return {metric.headline: [Value(total / count) for total, count in zip(totals, ends, strict=True)]}
     if np.isfinite(contributions).all():
         sums = ExactSums.of(contributions, np.arange(rows) // size, (-(-rows // size),))
         counts = [min(size, rows - begin) for begin in range(0, rows, size)]
@@ -105,7 +111,16 @@ def _mean(values: Sequence[Value]) -> Value:
     numbers = [item.value for item in values if item.value is not None]
     if len(numbers) < len(values):
         return Value(None, note=f"undefined: {len(values) - len(numbers)} of {len(values)} batches have no value")
-    return Value(ExactSums.of(np.array(numbers)).ratio(len(numbers)))
+    return Value(_average(numbers))
+
+
+def _average(numbers: Sequence[float]) -> float:
+    """Return the mean of some numbers, rounded once."""
+    if len(numbers) > _FEW or not all(map(math.isfinite, numbers)):
+        return ExactSums.of(np.array(numbers)).ratio(len(numbers))
+    ratios = [float(value).as_integer_ratio() for value in numbers]
+    bottom = max(divisor for _, divisor in ratios)  # they are powers of two
+    return sum(top * (bottom // divisor) for top, divisor in ratios) / (bottom * len(numbers))
 
 
 def _gap(

@@ -11,7 +11,6 @@ import math
 import os
 import re
 import struct
-import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +33,11 @@ CHUNK = 1 << 20
 _ALIGN = 64
 _LOCAL = 30
 _CRC_AT = 14
+_CENTRAL = 46
+_LAST = 22
+_LOCATOR = 20
+_WIDE = 56
+_UNSAID = 0xFFFFFFFF
 _ZIP32 = 1 << 31
 _MANY = 0xFFFF
 _MADE_BY = 0x0314  # Unix, version 2.0
@@ -92,7 +96,7 @@ class Writer:
         wide = struct.pack("<HHQQ", 1, 16, size, size) if large else b""
         count = -(offset + _LOCAL + len(named) + len(wide) + 4) % _ALIGN
         extra = wide + struct.pack("<HH", 0xD935, count) + bytes(count)
-        version, shown = (45, 0xFFFFFFFF) if large else (20, size)
+        version, shown = (45, _UNSAID) if large else (20, size)
         fixed = (version, 0, 0, 0, 33)  # the first of January 1980
         write(struct.pack("<4s5HIIIHH", b"PK\3\4", *fixed, 0, shown, shown, len(named), len(extra)) + named + extra)
         left, crc = size, 0
@@ -107,9 +111,11 @@ class Writer:
         write(struct.pack("<I", crc))
         self._stream.seek(self._at)
         central = struct.pack("<HHQQQ", 1, 24, size, size, offset) if large else b""
-        place = 0xFFFFFFFF if large else offset
+        place = _UNSAID if large else offset
         lengths = (len(named), len(central), 0, 0, 0)
-        entry = struct.pack("<4s6HIII5HII", b"PK\1\2", _MADE_BY, *fixed, crc, shown, shown, *lengths, 0o600 << 16, place)
+        entry = struct.pack(
+            "<4s6HIII5HII", b"PK\1\2", _MADE_BY, *fixed, crc, shown, shown, *lengths, 0o600 << 16, place
+        )
         self._directory.append(entry + named + central)
 
     def _close(self) -> None:
@@ -118,8 +124,8 @@ class Writer:
         if at >= _ZIP32 or count >= _MANY:
             end = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, _MADE_BY, 45, 0, 0, count, count, len(directory), at)
             end += struct.pack("<4sIQI", b"PK\6\7", 0, at + len(directory), 1)
-        shown, place = min(count, 0xFFFF), min(at, 0xFFFFFFFF)
-        last = struct.pack("<4s4HIIH", b"PK\5\6", 0, 0, shown, shown, min(len(directory), 0xFFFFFFFF), place, 0)
+        shown, place = min(count, 0xFFFF), min(at, _UNSAID)
+        last = struct.pack("<4s4HIIH", b"PK\5\6", 0, 0, shown, shown, min(len(directory), _UNSAID), place, 0)
         self._stream.write(directory + end + last)
 
 
@@ -155,16 +161,16 @@ class Archive:
         """Read the directory; a `StoreError` says what is damaged, `FileNotFoundError` that there is no such file."""
         self.path = Path(path)
         try:
-            with readable(self.path), self.path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            with readable(self.path), self.path.open("rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
-                infos = {info.filename: info for info in archive.infolist()}
-                self.header: dict[str, Any] = _read_header(archive, infos)
+                entries = list(_entries(stream, size))
+                self.header: dict[str, Any] = _read_header(stream, entries)
                 self.members: dict[str, Member] = {
-                    name.removesuffix(".npy"): _locate(stream, info, size)
-                    for name, info in infos.items()
-                    if name.endswith(".npy")
+                    entry.name.removesuffix(".npy"): _locate(stream, entry, size)
+                    for entry in entries
+                    if entry.name.endswith(".npy")
                 }
-        except (*_DAMAGE, zipfile.BadZipFile, struct.error) as error:
+        except (*_DAMAGE, struct.error) as error:
             raise self.damaged(str(error)) from None
 
     def damaged(self, what: str) -> StoreError:
@@ -209,28 +215,74 @@ class Archive:
                     raise self.damaged(f"checksum of {name!r}")
 
 
-def _read_header(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo]) -> dict[str, Any]:
-    info = infos.get(HEADER)
-    if info is None:
+@dataclass(frozen=True, slots=True)
+class _DirectoryEntry:
+    name: str
+    offset: int
+    size: int
+    crc: int
+
+
+def _entries(stream: BinaryIO, size: int) -> Iterator[_DirectoryEntry]:
+    """Yield what the directory at the end of an archive of ours lists."""
+    last = struct.unpack("<4s4HIIH", _exactly(stream, size - _LAST, _LAST))
+    if last[0] != b"PK\5\6" or last[7]:
+        raise ValueError("no directory at the end")
+    count, length, at = last[4:7]
+    end = size - _LAST
+    if end >= _LOCATOR + _WIDE and _exactly(stream, end - _LOCATOR, 4) == b"PK\6\7":
+        end -= _LOCATOR + _WIDE
+        magic, *_, count, length, at = struct.unpack("<4sQHHIIQQQQ", _exactly(stream, end, _WIDE))
+        if magic != b"PK\6\6":
+            raise ValueError("no directory at the end")
+    if at + length != end:
+        raise ValueError(f"a directory of {length} bytes at {at}")
+    data = _exactly(stream, at, length)
+    place = 0
+    for _ in range(count):
+        found = struct.unpack_from("<4s6HIII5HII", data, place)
+        crc, stored, full, named, extra, comment = found[7:13]
+        offset = found[16]
+        name = data[place + _CENTRAL : place + _CENTRAL + named]
+        if offset == _UNSAID:
+            full, stored, offset = struct.unpack_from("<QQQ", data, place + _CENTRAL + named + 4)
+        if found[0] != b"PK\1\2" or found[4] or stored != full:
+            raise ValueError(f"member {name!r}")
+        yield _DirectoryEntry(name.decode("ascii"), offset, stored, crc)
+        place += _CENTRAL + named + extra + comment
+
+
+def _start(stream: BinaryIO, entry: _DirectoryEntry, size: int) -> int:
+    """Return where a member's data begin."""
+    local = _exactly(stream, entry.offset, _LOCAL)
+    names, extra = struct.unpack_from("<HH", local, 26)
+    at = entry.offset + _LOCAL + names + extra
+    if local[:4] != b"PK\3\4" or at + entry.size > size:
+        raise ValueError(f"member {entry.name!r}")
+    return at
+
+
+def _read_header(stream: BinaryIO, entries: list[_DirectoryEntry]) -> dict[str, Any]:
+    found = next((entry for entry in entries if entry.name == HEADER), None)
+    if found is None:
         return {}
-    if info.file_size > _HEADER_LIMIT or info.compress_type != zipfile.ZIP_STORED:
+    if found.size > _HEADER_LIMIT:
         raise ValueError("header too large")
-    header = json.loads(archive.read(info))
+    data = _exactly(stream, _start(stream, found, 1 << 62), found.size)
+    if zlib.crc32(data) != found.crc:
+        raise ValueError("checksum of the header")
+    header = json.loads(data)
     if not isinstance(header, dict):
         raise ValueError("header is not a JSON object")  # noqa: TRY004 - damage, as the rest
     return header
 
 
-def _locate(stream: BinaryIO, info: zipfile.ZipInfo, size: int) -> Member:
-    local = _exactly(stream, info.header_offset, _LOCAL)
-    names, extra = struct.unpack_from("<HH", local, 26)
-    at = info.header_offset + _LOCAL + names + extra
-    if info.compress_type != zipfile.ZIP_STORED or local[:4] != b"PK\3\4" or at + info.file_size > size:
-        raise ValueError(f"member {info.filename!r}")
+def _locate(stream: BinaryIO, entry: _DirectoryEntry, size: int) -> Member:
+    at = _start(stream, entry, size)
     dtype, shape, offset = _npy_header(stream, at)
-    if dtype.hasobject or offset - at + dtype.itemsize * math.prod(shape) != info.file_size:
-        raise ValueError(f"shape of {info.filename!r}")
-    return Member(dtype, shape, offset, at, info.file_size, info.CRC)
+    if dtype.hasobject or offset - at + dtype.itemsize * math.prod(shape) != entry.size:
+        raise ValueError(f"shape of {entry.name!r}")
+    return Member(dtype, shape, offset, at, entry.size, entry.crc)
 
 
 def _npy_header(stream: BinaryIO, at: int) -> tuple["np.dtype[Any]", tuple[int, ...], int]:
@@ -252,6 +304,8 @@ def _described(header: bytes) -> tuple["np.dtype[Any]", tuple[int, ...]]:
 
 
 def _exactly(stream: BinaryIO, offset: int, count: int) -> bytes:
+    if offset < 0:
+        raise EOFError(f"{count} bytes missing at the end")
     stream.seek(offset)
     data = stream.read(count)
     if len(data) != count:

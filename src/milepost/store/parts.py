@@ -7,6 +7,7 @@ on the bounds alone, so any order of arrival gives the same bytes.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -20,6 +21,8 @@ from milepost.store._storage import Storage
 from milepost.store.columns import STATE, ColumnsReader, Span, environments, layouts
 
 _FILE = re.compile(r"(0|[1-9]\d*)-([1-9]\d*)\.npz")
+_REMEMBERED = 64
+_OPENED: dict[tuple[str, int, int, int], _archive.Archive] = {}
 
 
 class Parts:
@@ -120,7 +123,7 @@ class Parts:
 
     def _archive(self, name: str) -> _archive.Archive | None:
         try:
-            return _archive.Archive(self._storage.get(name))
+            return _opened(self._storage.get(name))
         except FileNotFoundError:
             return None
 
@@ -130,7 +133,7 @@ class Parts:
             return [Span(archive, *_bounds(archive.header, archive.damaged), 0)]
         spans = []
         for piece in self._chosen():
-            found = _archive.Archive(self._storage.get(f"{self._folder}/{piece.first}-{piece.last}.npz"))
+            found = _opened(self._storage.get(f"{self._folder}/{piece.first}-{piece.last}.npz"))
             spans.append(Span(found, piece.start, piece.stop, piece.start - piece.first))
         return spans
 
@@ -144,6 +147,19 @@ class Parts:
         header = _header(0, size, environments(spans), known[0] if known else self._spec)
         self._storage.put(self._sealed, lambda stream: _write(stream, spans, size, header))
         return True
+
+
+def _opened(path: Path) -> _archive.Archive:
+    """Open an archive, or return it as it was opened before: what is put never changes."""
+    status = path.stat()
+    known = str(path), status.st_ino, status.st_mtime_ns, status.st_size
+    archive = _OPENED.get(known)
+    if archive is None:
+        archive = _archive.Archive(path)
+        if len(_OPENED) >= _REMEMBERED:
+            _OPENED.clear()
+        _OPENED[known] = archive
+    return archive
 
 
 def _header(

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from milepost._internal.serialization import to_plain
+from milepost.checkpoints._files.shards import shards_of
+from milepost.checkpoints.names import epoch_of_name
+from milepost.checkpoints.reader import Reader
+from milepost.core.types import Identity
 from milepost.errors import MilepostError
-from milepost.registry import resolve
 from milepost.report.retention import Held
+from milepost.store.deletions import Deletions
+from milepost.store.leases import Pulses, is_held
+from milepost.store.store import Store
 
 Content = tuple[int, int, int, int]
 
@@ -29,11 +35,11 @@ class Place:
 class Folder:
     """The checkpoints of a training folder, as the store knows them."""
 
-    def __init__(self, store: Any, path: str) -> None:
+    def __init__(self, store: Store, path: str) -> None:
         """Look at the folder once."""
         self._store = store
         self._real = os.path.realpath(path)
-        self._reader = resolve("milepost.checkpoints.reader:Reader")()
+        self._reader = Reader()
         self._links = dict(_links(path))
         self._pinned = _inodes(os.path.join(store.path, "pins"))
         self._claimed = _claimed(store)
@@ -44,7 +50,7 @@ class Folder:
 
     def _place(self, found: Mapping[str, Any]) -> Place:
         path = str(found["path"])
-        beside = resolve("milepost.checkpoints._files.shards:shards_of")(path)
+        beside = shards_of(path)
         files, nbytes, odd = _looked_at([*found["paths"], *(file for file in beside if file not in found["paths"])])
         seen = [one for one in self._seen.get(_there(path), ()) if one.identity.content == _content(found["identity"])]
         known = [one for one in seen if one.digest is not None]
@@ -53,7 +59,7 @@ class Folder:
         step = max((one.step for one in known if one.step is not None), default=None)
         name = os.path.basename(path)
         run = seen[0].run if seen else self._store.run_of(os.path.dirname(path), note=False)
-        epoch = resolve("milepost.checkpoints.names:epoch_of_name")(path)
+        epoch = epoch_of_name(path)
         return Place(found, run, files, nbytes, Held(path, name, step, contents, barred, epoch))
 
     def _unknown(self, found: Mapping[str, Any], seen: Iterable[Any]) -> str:
@@ -99,10 +105,10 @@ class Folder:
             raise MilepostError("claimed meanwhile: kept")
         for file, content in place.files:
             _check(file, content)
-        resolve("milepost.store.deletions:Deletions")(self._store.storage).add(
+        Deletions(self._store.storage).add(
             place.run,
             place.held.path,
-            resolve("milepost.core.types:Identity")(**place.plain["identity"]),
+            Identity(**place.plain["identity"]),
             {"digests": list(place.held.contents), "step": place.held.step, "bytes": place.nbytes},
         )
         for file, content in place.files:
@@ -179,16 +185,9 @@ def _inodes(folder: str) -> set[tuple[int, int]]:
     return found
 
 
-def _claimed(store: Any) -> set[str]:
-    """Return the contents that somebody who may be alive holds a lease on."""
-    pulses = resolve("milepost.store.leases:Pulses")(store.storage)
-    read = resolve("milepost._internal.atomic:read_json")
-    found = set()
-    for key in store.evaluations():
-        folder = store.evaluation(key)
-        for name in store.storage.list(f"{folder.folder}/leases"):
-            with suppress(FileNotFoundError, KeyError, TypeError):
-                holder = str(read(store.storage.get(f"{folder.folder}/leases/{name}"))["worker"])
-                if not pulses.dead(holder):
-                    found.add(str((folder.spec() or {})["weights"]))
-    return found
+def _claimed(store: Store) -> set[str]:
+    """Return the digests of the weights that somebody who may be alive holds a lease on."""
+    pulses = Pulses(store.storage)
+    folders = [store.evaluation(key) for key in store.evaluations()]
+    held = [folder for folder in folders if is_held(store.storage, f"{folder.folder}/leases", pulses)]
+    return {str(spec["weights"]) for folder in held if (spec := folder.spec()) is not None}

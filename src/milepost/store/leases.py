@@ -160,6 +160,12 @@ class Lease:
         return worker_of(self._storage, self._file(attempt))
 
 
+def is_held(storage: Storage, folder: str, pulses: Pulses) -> bool:
+    """Tell whether somebody who may be alive holds a lease in a folder of leases."""
+    workers = [worker_of(storage, f"{folder}/{name}") for name in storage.list(folder)]
+    return any(worker is not None and not pulses.dead(worker) for worker in workers)
+
+
 def worker_of(storage: Storage, name: str) -> str | None:
     """Return the worker that a lease names; None where it is gone meanwhile, or half, as a power cut leaves it."""
     try:

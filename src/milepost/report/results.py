@@ -31,8 +31,8 @@ class RunResults:
     def _read(self) -> None:
         listing = Store.open(self.store).listing()
         place = {digest: number for number, digest in enumerate(self._contents)}
-        self.records: list[Plain] = listing.records(digests=place)
-        self.records.sort(key=lambda record: place[record["checkpoint"]["digest"]])
+        held = listing.records(digests=place)
+        self.records: list[Plain] = sorted(held, key=lambda record: place[record["checkpoint"]["digest"]])
         self._checkpoints = [row for row in listing.checkpoints() if self._met(row)]
         self.failures = [row for row in self._checkpoints if row["failure"] is not None]
 

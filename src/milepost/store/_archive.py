@@ -256,7 +256,7 @@ def _start(stream: BinaryIO, entry: _DirectoryEntry, size: int) -> int:
     """Return where a member's data begin."""
     local = _exactly(stream, entry.offset, _LOCAL)
     names, extra = struct.unpack_from("<HH", local, 26)
-    at = entry.offset + _LOCAL + names + extra
+    at: int = entry.offset + _LOCAL + names + extra
     if local[:4] != b"PK\3\4" or at + entry.size > size:
         raise ValueError(f"member {entry.name!r}")
     return at

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from milepost._internal.atomic import readable
 from milepost.core.types import Json, Part
 from milepost.errors import StoreError
 from milepost.store import _archive, _ranges
@@ -151,7 +152,8 @@ class Parts:
 
 def _opened(path: Path) -> _archive.Archive:
     """Open an archive, or return it as it was opened before: what is put never changes."""
-    status = path.stat()
+    with readable(path):
+        status = path.stat()
     known = str(path), status.st_ino, status.st_mtime_ns, status.st_size
     archive = _OPENED.get(known)
     if archive is None:

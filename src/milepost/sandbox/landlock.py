@@ -1,4 +1,4 @@
-"""Landlock by way of ctypes: a process gives up the right to open what lies outside of named places, for good.
+"""Landlock by way of ctypes: a process gives up, for good, the right to open what lies outside of named places.
 
 Structures, numbers and versions: Documentation/userspace-api/landlock.rst and include/uapi/linux/landlock.h of the
 kernel.  The three system calls have the same numbers on every machine.  No privilege is needed.
@@ -49,7 +49,7 @@ def abi() -> int:
 
 
 def restrict(read: Sequence[str], write: Sequence[str], version: int) -> None:
-    """Lock this thread, and those that it starts, in: `read` beneath or at these places, `write` beneath those folders.
+    """Confine this thread, and those that it starts: it may `read` at and beneath places, and `write` beneath folders.
 
     From version 4 on TCP is refused as well, from version 6 on signals and abstract sockets to those outside.  Places
     that are not there are passed over.  The caller has set no_new_privs.  Raises `OSError`.

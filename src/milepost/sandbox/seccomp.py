@@ -92,13 +92,13 @@ def lacking() -> str | None:
         return "only Linux has it"
     if machine not in REFUSED or struct.calcsize("P") != struct.calcsize("Q"):
         return f"the numbers of {machine}'s system calls are not known to Milepost"
-    # A pointer to nothing: a kernel with filters says that it is a bad address, one without that it is no such call.
+    # A null pointer: a kernel with filters answers that the address is bad, one without that there is no such call.
     code = _install(machine, None)
     return None if code in (0, errno.EFAULT) else os.strerror(code)
 
 
 def no_new_privs() -> None:
-    """Give up, for this process and what it starts, ever to gain a privilege by starting a program."""
+    """Make this process, and what it starts, unable to gain a privilege by starting a program."""
     library = ctypes.CDLL(None, use_errno=True)
     if library.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0):
         code = ctypes.get_errno()

@@ -1,7 +1,7 @@
-"""What a confined reader may open, as its driver keeps it; and that what it answers names nothing else.
+"""What a confined reader may open, and the check that its answers name nothing else.
 
-A process under Landlock cannot be given more rights, so that a place that is new, or that is another file or folder
-than it was, asks for a new reader.
+A process under Landlock cannot be given more rights: a place that is new, or that is another file or folder than it
+was, needs a new reader.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""The reader in a process that locks itself in: it may open the places that its driver names, and no others.
+"""The reader in a process that confines itself: it may open the places that its driver names, and no others.
 
-The job's option `readable` names them: the checkpoints of the request, and the store's folder of pins.  What a session
-is asked for beyond them is added when it is asked for, which costs the start of another process.
+The job's option `readable` names them: the checkpoints of the request, and the store's folder of pins.  A path beyond
+them is added when a session is asked about it, which costs the start of another process.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Several evaluators side by side: a unit's checkpoints are shared out, and each share is a unit of its own process."""
+"""Several evaluators side by side: each takes a share of a unit's checkpoints."""
 
 import queue
 import threading
@@ -13,7 +13,7 @@ from milepost.engines._process.remote import RemoteEvaluator
 from milepost.errors import UsageError
 
 _REMEMBERED = 256
-"""Checkpoints of which it is known who identified them, and may have them mapped."""
+"""Checkpoints of which it is known which process identified them, and may have them mapped."""
 _AHEAD = 4
 """Outcomes that may wait for the driver."""
 _POLL_SECONDS = 0.05
@@ -30,7 +30,7 @@ _Outcomes = queue.Queue[Outcome | _ShareEnd]
 
 
 class Pool:
-    """Evaluators of one job; one that dies loses what it was about, and the others go on."""
+    """Evaluators of one job; one that dies loses its share of the unit, and the others go on."""
 
     def __init__(self, job: Job, workers: int) -> None:
         """Start the processes; `ready` waits for them."""
@@ -57,7 +57,7 @@ class Pool:
         return self._evaluators[0].score(request)
 
     def identify(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
-        """Return digest or failure of each variant; who identifies a checkpoint evaluates it, if it can be."""
+        """Return digest or failure of each variant; the same process evaluates the checkpoint later, where it can."""
         return self._evaluators[self._home(files.path)].identify(files, table, variants)
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
@@ -106,7 +106,7 @@ class Pool:
         return self._homes[path]
 
     def _shares(self, unit: Unit) -> dict[int, list[Target]]:
-        """Share out targets evenly: each to who identified it, unless that one has enough."""
+        """Share out targets evenly: each to the process that identified it, unless that one has enough."""
         even = -(-len(unit.targets) // len(self._evaluators))
         shares: dict[int, list[Target]] = {}
         over = list[Target]()
@@ -146,7 +146,7 @@ def _gathered(came: _Outcomes, shares: int) -> Iterator[Outcome]:
 
 
 def _drain(threads: Iterable[threading.Thread], came: _Outcomes) -> None:
-    """Wait for threads, whose last outcomes nobody wants."""
+    """Wait for threads, and drop their last outcomes."""
     for thread in threads:
         while thread.is_alive():
             with suppress(queue.Empty):

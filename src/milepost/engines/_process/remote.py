@@ -187,7 +187,7 @@ class RemoteEvaluator:
 
     def _send(self, head: dict[str, Json]) -> None:
         if self._streaming:
-            raise UsageError("the evaluator is in the middle of a unit: ask it before or after, not between two parts")
+            raise UsageError("the evaluator is in the middle of a unit; ask it before or after")
         if self._child is None:
             self._start()
             self.ready()

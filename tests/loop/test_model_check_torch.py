@@ -147,7 +147,7 @@ def test_what_the_forward_pass_leaves_behind_is_refused_though_it_does_not_show_
 ) -> None:
     message = refused(lambda: Net(change, counter=counter()), tmp_path)
     assert message.startswith(
-        "stochastic model: the forward pass changes counter.calls, so that a prediction may depend on"
+        "stochastic model: the forward pass changes counter.calls: a prediction may depend on those"
     )
 
 

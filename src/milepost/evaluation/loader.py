@@ -212,8 +212,8 @@ def code_version(evaluation: Evaluation) -> dict[str, Json]:
         return {"version": f"declared:{evaluation.version}", "files": {}}
     if evaluation.file is None:
         raise UsageError(
-            "an evaluation made in a prompt or notebook has no file whose code could be its version: "
-            'say Evaluation(version="1", ...), and another one when the code changes'
+            "an evaluation made in a prompt or notebook has no file to take the code's version from: "
+            'set Evaluation(version="1", ...), and change it when the code changes'
         )
     root = Path(evaluation.file)
     files = {_name(path, root): dict(_hashes(path.read_bytes())) for path in sorted(_closure(root))}

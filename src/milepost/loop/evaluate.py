@@ -16,6 +16,7 @@ import numpy as np
 from milepost._internal import heartbeat
 from milepost._internal.memory import ran_out
 from milepost._internal.serialization import digest, spec_of
+from milepost._internal.text import listed
 from milepost._internal.threads import OneBehind, ahead
 from milepost.core.capabilities import capability
 from milepost.core.protocols import (
@@ -134,7 +135,7 @@ def _passed(
             yield from _cut(buffers, start, behind)
     if done < cuts.stop:
         raise DataError(
-            f"the source ended at row {done}, but {cuts.stop} rows were expected: it holds fewer than it said"
+            f"the source ended at row {done}, but {cuts.stop} rows were expected: it has fewer rows than its size"
         )
     yield from _cut(buffers, cuts.done(done) if cuts.over(done) else done, behind)
 
@@ -214,16 +215,16 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
         left = changed()
         if left:
             raise StochasticModel(
-                f"the forward pass changes {', '.join(left[:5])}, so that a prediction may depend on those before it: "
-                "let it change in training only (in PyTorch, register a mere cache with persistent=False)"
+                f"the forward pass changes {listed(left)}: a prediction may depend on those before it; let it change "
+                "in training only (in PyTorch, register a mere cache with persistent=False)"
             )
         work.model_check = model_check
     noting = capability(work.model, NotesUnread)
     names = [] if noting is None else noting.unread(weights)
     if names:
         raise Mismatch(
-            f"predict never read {len(names)} tensors of the checkpoint: {', '.join(names[:5])}; expected every one "
-            "to be used: name what belongs to something else in FunctionModel(ignore=...)"
+            f"predict never read {len(names)} tensors of the checkpoint: {listed(names)}; expected it to "
+            "read all: name in FunctionModel(ignore=...) what belongs to something else"
         )
 
 

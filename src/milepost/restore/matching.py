@@ -93,11 +93,11 @@ def adopt(
     if missing:
         raise Mismatch(
             f"{place} left {len(missing)} of {len(_families(wanted))} variables without a value: "
-            f"{listed(missing)}; it must restore all, or keep=(...) names those that keep what they are built with"
+            f"{listed(missing)}; it must restore all: name in keep=(...) those that keep their built values"
         )
     spared = [item.name for item in variables if item not in wanted and item.name in arrays]
     if spared:
-        raise Mismatch(f"{place} restored {listed(spared)}, which keep=(...) says to leave as built")
+        raise Mismatch(f"{place} restored {listed(spared)}, which keep=(...) leaves as built")
     for name, array in arrays.items():
         _check_finite(name, array)
     return _restored_of(dict(arrays), {"place": place, "variables": len(arrays)}, variables, None, overrides)

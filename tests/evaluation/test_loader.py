@@ -98,7 +98,7 @@ def test_a_prompt_needs_a_version(tmp_path: Path) -> None:
     assert "step-100" in ended.stdout
     local = script(tmp_path, "-c", versioned + run.replace('"evals"', '"evals", engine="local"'))
     assert local.returncode != 0
-    assert 'use engine="inprocess", or put it into a file' in local.stderr
+    assert 'put it into a file, or use engine="inprocess"' in local.stderr
 
 
 def test_results_hold_values(tmp_path: Path) -> None:

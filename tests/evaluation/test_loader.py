@@ -91,7 +91,7 @@ def test_a_prompt_needs_a_version(tmp_path: Path) -> None:
     run = 'print(evaluation.run("lenet", store="evals"))\n'
     ended = script(tmp_path, "-c", BODY + run)
     assert ended.returncode != 0
-    assert 'say Evaluation(version="1", ...)' in ended.stderr
+    assert 'set Evaluation(version="1", ...)' in ended.stderr
     versioned = BODY.replace("metrics=[TopK(1)],", 'metrics=[TopK(1)], version="1",')
     ended = script(tmp_path, "-c", versioned + run)
     assert ended.returncode == 0, ended.stderr

@@ -116,6 +116,13 @@ def test_margins_worked_out(scores: list[float], margin: float) -> None:
         assert np.array_equal(found, [margin], equal_nan=True)
 
 
+def test_margins_of_many_classes_are_those_of_a_partition() -> None:
+    scores = np.random.default_rng(0).normal(size=(50, 300)).astype(np.float32)
+    highest = np.partition(scores.astype(np.float64), -2, axis=1)[:, -2:]
+    found = LOGITS.reduce(scores, np.zeros(50, np.int64), frozenset({"margin"}))["margin"]
+    assert np.array_equal(found, (highest[:, 1] - highest[:, 0]).astype(np.float32))
+
+
 @pytest.mark.parametrize("outputs", ["logits", "probabilities", "scores"])
 def test_the_margin_is_always_computed_and_changes_no_key(outputs: Any) -> None:
     task = Classification(outputs=outputs)

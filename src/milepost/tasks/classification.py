@@ -16,6 +16,9 @@ NONFINITE_RANK = np.iinfo(np.int32).max
 _HOLDABLE = 1 << 26
 """Bytes of a batch of scores up to which a copy of it may wait to be reduced beside the next prediction."""
 
+_FEW = 100
+"""Of fewer classes, NumPy finds the second highest score faster along the rows of a transposed copy."""
+
 _SCORED = ("nll", "uniform_nll", "confidence", "squared_error")
 _COLUMNS = (
     Column(
@@ -227,13 +230,17 @@ def _margin(xp: Any, scores: Any, best: Any) -> Any:
     """Subtract the second highest score from the highest, in float64, where no integers overflow."""
     lowest = -xp.inf if xp.isdtype(scores.dtype, "real floating") else xp.iinfo(scores.dtype).min
     if isinstance(scores, np.ndarray):
-        others = scores.copy()
-        np.put_along_axis(others, best, lowest, axis=1)
+        axis = 0 if scores.shape[1] < _FEW else 1
+        others, place = (scores.T.copy(), best.T) if axis == 0 else (scores.copy(), best)
+        np.put_along_axis(others, place, lowest, axis=axis)
+        second = others.max(axis=axis)
     else:
-        classes = xp.arange(scores.shape[1], device=array_api_compat.device(scores))[None, :]
-        others = xp.where(classes == best, xp.asarray(lowest, dtype=scores.dtype), scores)
+        device = array_api_compat.device(scores)
+        classes = xp.arange(scores.shape[1], device=device)[None, :]
+        others = xp.where(classes == best, xp.asarray(lowest, dtype=scores.dtype, device=device), scores)
+        second = xp.max(others, axis=1)
     top = xp.take_along_axis(scores, best, axis=1)[:, 0]
-    return xp.astype(top, xp.float64) - xp.astype(xp.max(others, axis=1), xp.float64)
+    return xp.astype(top, xp.float64) - xp.astype(second, xp.float64)
 
 
 def _softmax(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:

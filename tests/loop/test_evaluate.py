@@ -93,7 +93,7 @@ def test_parts_and_checkpoints_a_pass_give_the_same_store(tmp_path: Path, monkey
     go(evaluation, folder, store=tmp_path / "steps", per_pass=2)
     one = contents(tmp_path / "one")
     assert contents(tmp_path / "many") == one
-    assert {name: item for name, item in contents(tmp_path / "steps").items() if "@0-500" not in name} == one
+    assert {name: item for name, item in contents(tmp_path / "steps").items() if "results.0-500." not in name} == one
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 700), (100, 700), (100, 101), (95, 97), (256, 512), (699, 700)])

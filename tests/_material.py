@@ -161,7 +161,7 @@ def request_of(evaluation: Evaluation | Path, *paths: Path, store: Path, **optio
 
 
 def go(evaluation: Evaluation | Path, *paths: Path, store: Path, **options: Any) -> Events:
-    """Run, and return what was told."""
+    """Run, and return its events."""
     events = Events()
     events.summary = run(request_of(evaluation, *paths, store=store, **options), events.append)
     return events

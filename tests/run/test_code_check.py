@@ -67,11 +67,11 @@ class Project:
         (self.folder / name).write_text(text.replace(old, new))
 
     def run(self, **options: object) -> tuple[Told, list[int]]:
-        """Run in a fresh process; return what was told and the rows that were predicted."""
+        """Run in a fresh process; return what was events and the rows that were predicted."""
         log = self.folder / "log"
         log.write_text("")
-        told = go(self.folder / "ev.py", self.runs, store=self.folder / "evals", **options)
-        return told, [int(line) for line in log.read_text().splitlines()]
+        events = go(self.folder / "ev.py", self.runs, store=self.folder / "evals", **options)
+        return events, [int(line) for line in log.read_text().splitlines()]
 
     def plan(self) -> dict[str, str]:
         return planned(self.folder / "ev.py", self.runs, store=self.folder / "evals")
@@ -92,15 +92,15 @@ def project(tmp_path: Path) -> Project:
         ("prep.py", "    return x * 0.5", "    return (\n        x * 0.5  # half\n    )"),
     ],
 )
-def test_comments_docstrings_and_layout_re_evaluate_nothing_and_are_told(
+def test_comments_docstrings_and_layout_re_evaluate_nothing_and_are_noted(
     file: str, old: str, new: str, project: Project
 ) -> None:
     project.edit(file, old, new)
     assert all(reason == "skip: nothing is missing" for reason in project.plan().values())
-    told, rows = project.run()
-    assert told.done == (0, 3, 0)
+    events, rows = project.run()
+    assert events.done == (0, 3, 0)
     assert rows == []
-    assert f"only comments, docstrings or layout changed in {file}" in told.notes
+    assert f"only comments, docstrings or layout changed in {file}" in events.notes
 
 
 def test_an_edited_preprocessing_in_an_imported_module_re_evaluates_all_and_says_so(project: Project) -> None:
@@ -109,57 +109,57 @@ def test_an_edited_preprocessing_in_an_imported_module_re_evaluates_all_and_says
         reason.startswith("evaluate: no result on this data yet; its code version") and "code check" in reason
         for reason in project.plan().values()
     )
-    told, rows = project.run()
-    assert told.done == (3, 0, 0)
-    assert "the code changed (prep.py; version" in told.notes
-    assert "a code check on 256 rows differs (" in told.notes
-    assert "so all is re-evaluated on test" in told.notes
+    events, rows = project.run()
+    assert events.done == (3, 0, 0)
+    assert "the code changed (prep.py; version" in events.notes
+    assert "a code check on 256 rows differs (" in events.notes
+    assert "so all is re-evaluated on test" in events.notes
     assert len(rows) >= 3 * ROWS
     assert len(Store.open(project.folder / "evals").evaluations()) == 6
     # From here on the new code is the known one.
-    told, rows = project.run()
-    assert (told.done, told.notes, rows) == ((0, 3, 0), "", [])
+    events, rows = project.run()
+    assert (events.done, events.notes, rows) == ((0, 3, 0), "", [])
     # Back to the old code: its results are still there.
     project.edit("prep.py", "x * x", "x * 0.5")
-    told, rows = project.run()
-    assert (told.done, rows) == ((0, 3, 0), [])
+    events, rows = project.run()
+    assert (events.done, rows) == ((0, 3, 0), [])
 
 
 def test_an_added_metric_is_scored_from_kept_columns(project: Project) -> None:
     project.edit("ev.py", "[TopK(1)]", "[TopK(1), TopK(3)]")
-    told, rows = project.run()
-    assert told.done == (0, 3, 0)
-    assert "a code check on 256 rows gives the same outcomes, so the results on test stand" in told.notes
-    assert {record["metric"] for record in told.of("record")} == {"top3"}
-    assert {reason for _, reason in told.ends.values()} == {"scored from kept columns"}
+    events, rows = project.run()
+    assert events.done == (0, 3, 0)
+    assert "a code check on 256 rows gives the same outcomes, so the results on test stand" in events.notes
+    assert {record["metric"] for record in events.of("record")} == {"top3"}
+    assert {reason for _, reason in events.ends.values()} == {"scored from kept columns"}
     assert len(set(rows)) == 256  # the probe's rows, of one checkpoint
-    assert len(rows) == 256 + 2 * BATCH  # and the proof on its first batch
-    assert told.value("top3", step=100) > 0.2
+    assert len(rows) == 256 + 2 * BATCH  # and the model check on its first batch
+    assert events.value("top3", step=100) > 0.2
     # Nothing is probed twice.
-    told, rows = project.run()
-    assert (told.done, told.of("record"), rows) == ((0, 3, 0), [], [])
+    events, rows = project.run()
+    assert (events.done, events.of("record"), rows) == ((0, 3, 0), [], [])
 
 
 def test_a_metric_that_needs_other_columns_needs_the_model(project: Project) -> None:
     project.edit("ev.py", "[TopK(1)]", "[TopK(1), CrossEntropy()]")
-    told, rows = project.run()
-    assert told.done == (3, 0, 0)
+    events, rows = project.run()
+    assert events.done == (3, 0, 0)
     assert len(rows) > 3 * ROWS
-    assert {record["metric"] for record in told.of("record")} >= {"cross_entropy"}
-    assert told.value("cross_entropy", step=100) > 0
+    assert {record["metric"] for record in events.of("record")} >= {"cross_entropy"}
+    assert events.value("cross_entropy", step=100) > 0
 
 
 def test_harmless_code_is_found_out_by_the_probe(project: Project) -> None:
     project.edit("prep.py", "return x * 0.5", "return 0.5 * x")
-    told, rows = project.run()
-    assert told.done == (0, 3, 0)
-    assert "results on test stand" in told.notes
+    events, rows = project.run()
+    assert events.done == (0, 3, 0)
+    assert "results on test stand" in events.notes
     assert len(set(rows)) == 256
     # A new checkpoint is evaluated under the equivalent code, and the chain of facts is followed.
     checkpoints(project.runs, 400)
     project.edit("prep.py", "return 0.5 * x", "return x / 2")
-    told, _ = project.run()
-    assert told.done == (1, 3, 0)
+    events, _ = project.run()
+    assert events.done == (1, 3, 0)
     assert len(Store.open(project.folder / "evals").evaluations()) == 4
 
 
@@ -171,9 +171,9 @@ def test_a_data_set_that_was_left_out_is_probed_when_it_comes(tmp_path: Path) ->
     assert project.run()[0].done == (3, 0, 0)
     project.edit("prep.py", "return x * 0.5", "return 0.5 * x")
     for name in ("a", "b"):
-        told, rows = project.run(data=name)
-        assert told.done == (0, 3, 0), name
-        assert f"the results on {name} stand" in told.notes
+        events, rows = project.run(data=name)
+        assert events.done == (0, 3, 0), name
+        assert f"the results on {name} stand" in events.notes
         assert len(set(rows)) == 256
 
 
@@ -186,14 +186,14 @@ def test_a_declared_version_is_taken_at_its_word(tmp_path: Path) -> None:
     store = tmp_path / "evals"
     go(evaluation_of(version="1"), folder, store=store)
     assert go(evaluation_of(version="1", predict=doubled), folder, store=store).done == (0, 1, 0)
-    told = go(evaluation_of(version="2", predict=doubled), folder, store=store)
-    assert told.done == (1, 0, 0)
-    assert "the code changed (declared version; version declared:1 to declared:2)" in told.notes
-    assert "differs (" in told.notes
+    events = go(evaluation_of(version="2", predict=doubled), folder, store=store)
+    assert events.done == (1, 0, 0)
+    assert "the code changed (declared version; version declared:1 to declared:2)" in events.notes
+    assert "differs (" in events.notes
 
 
 @pytest.mark.parametrize(
-    ("made", "stored", "checked", "said"),
+    ("made", "stored", "checked", "expected"),
     [
         ([0, 1], [0, 1], 0.0, ""),
         ([0, 1], [0, 2], 1.0, "x in 1 row"),
@@ -205,10 +205,10 @@ def test_a_declared_version_is_taken_at_its_word(tmp_path: Path) -> None:
         ([np.inf], [-np.inf], 1.0, "x in 1 row"),
     ],
 )
-def test_differences(made: list[float], stored: list[float], checked: float, said: str) -> None:
+def test_differences(made: list[float], stored: list[float], checked: float, expected: str) -> None:
     dtype = np.int32 if all(isinstance(item, int) for item in made) else np.float32
     found = differences({"x": np.array(made, dtype)}, {"x": np.array(stored, dtype)}, checked)
-    assert found == said
+    assert found == expected
 
 
 def test_the_sources_here_are_what_they_seem() -> None:

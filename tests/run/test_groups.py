@@ -130,10 +130,10 @@ def test_engines_limits_and_resumptions_give_the_same_store(tmp_path: Path, monk
     evaluation = evaluation_of(data={"test": grouped()}, metrics=[TopK(1), Confusion()], predict=counted)
     go(evaluation, folder, store=tmp_path / "one")
     monkeypatch.setattr(milepost.loop.evaluate, "PUBLISH_ROWS", 256)
-    told = go(evaluation, folder, store=tmp_path / "steps", limit=500)
+    events = go(evaluation, folder, store=tmp_path / "steps", limit=500)
     end = first_end(ends_of(evaluation.data["test"]), 500)  # type: ignore[arg-type]
     assert end > 500
-    assert {item["status"] for item in told.of("record")} == {f"partial {end}/{ROWS}"}
+    assert {item["status"] for item in events.of("record")} == {f"partial {end}/{ROWS}"}
     calls = counted.calls
     again = go(evaluation, folder, store=tmp_path / "steps", limit=500)
     assert (again.done, counted.calls) == ((0, 2, 0), calls)
@@ -144,15 +144,15 @@ def test_engines_limits_and_resumptions_give_the_same_store(tmp_path: Path, monk
 
 def test_batch_means_are_of_the_source_s_own_order(tmp_path: Path) -> None:
     evaluation = evaluation_of(data={"test": grouped()}, metrics=[TopK(1)])
-    told = go(evaluation, checkpoints(tmp_path / "a", 1), store=tmp_path / "store")
+    events = go(evaluation, checkpoints(tmp_path / "a", 1), store=tmp_path / "store")
     inputs, labels = examples(ROWS)
     right = linear(weights_of(1), inputs).argmax(1) == labels
     for size in (64, 100):
         expected = np.mean([right[begin : begin + size].mean() for begin in range(0, ROWS, size)])
         if size == 64:
-            assert told.value("top1", "batch_mean") == pytest.approx(expected, abs=1e-12)
+            assert events.value("top1", "batch_mean") == pytest.approx(expected, abs=1e-12)
         else:  # without the source: from the rows' numbers that the pass left
-            weights = told.of("record")[0]["checkpoint"]["digest"]
+            weights = events.of("record")[0]["checkpoint"]["digest"]
             made = batch_means(Store.open(tmp_path / "store"), weights, [size])
             assert made[0]["values"][0]["value"] == pytest.approx(expected, abs=1e-12)
 
@@ -166,14 +166,14 @@ def test_groups_of_a_stream(tmp_path: Path) -> None:
             cut = slice(begin, begin + 37)
             yield Batch(inputs[cut], labels[cut], groups=groups[cut])
 
-    told = go(
+    events = go(
         evaluation_of(data={"test": Batches(stream)}),
         checkpoints(tmp_path / "a", 1),
         store=tmp_path / "store",
         limit=300,
     )
     ends = [at for at in range(1, ROWS) if groups[at] != groups[at - 1]] + [ROWS]
-    assert {item["n"] for item in told.of("record")} == {first_end(ends, 300)}
+    assert {item["n"] for item in events.of("record")} == {first_end(ends, 300)}
     assert len(columns_of(tmp_path / "store")["prediction"]) == first_end(ends, 300)
 
 

@@ -75,30 +75,32 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "evals"
 
 
-def statuses(told: Any) -> dict[int, str]:
-    return {record["checkpoint"]["step"]: record["status"] for record in told.of("record")}
+def statuses(events: Any) -> dict[int, str]:
+    return {record["checkpoint"]["step"]: record["status"] for record in events.of("record")}
 
 
 def test_without_it_nothing_is_restored_in_part(folder: Path, store: Path) -> None:
-    told = go(evaluation(), folder, store=store)
-    assert told.done == (1, 0, 1)
-    said = r"mismatch: .*2 of 4 variables are missing: head.weight, head.bias; --allow-missing would keep"
-    assert re.search(said, told.failures["step-200.pt"])
+    events = go(evaluation(), folder, store=store)
+    assert events.done == (1, 0, 1)
+    message = r"mismatch: .*2 of 4 variables are missing: head.weight, head.bias; --allow-missing would keep"
+    assert re.search(message, events.failures["step-200.pt"])
 
 
 def test_what_is_missing_keeps_the_built_values_and_is_marked(folder: Path, store: Path) -> None:
     go(evaluation(), folder, store=store)
-    told = go(evaluation(), folder, store=store, allow_missing=True)
-    assert told.done == (1, 1, 0)
-    assert statuses(told) == {200: MARK}
-    assert f"step-200: {MARK}; they keep the values that the model was built with: head.weight, head.bias" in told.notes
+    events = go(evaluation(), folder, store=store, allow_missing=True)
+    assert events.done == (1, 1, 0)
+    assert statuses(events) == {200: MARK}
+    assert (
+        f"step-200: {MARK}; they keep the values that the model was built with: head.weight, head.bias" in events.notes
+    )
     torch.manual_seed(0)
     net = Net()
     net.load_state_dict(body_of(2), strict=False)
     inputs, labels = examples()
     with torch.no_grad():
         right = net(torch.from_numpy(inputs)).argmax(1).numpy() == labels
-    assert told.value("top1") == right.mean()
+    assert events.value("top1") == right.mean()
     opened = Store.open(store)
     specs = [opened.evaluation(key).spec() or {} for key in opened.evaluations()]
     missing = [spec.get("missing") for spec in specs]
@@ -122,21 +124,21 @@ def test_it_is_no_content_of_a_whole_checkpoint(folder: Path, store: Path) -> No
     torch.manual_seed(0)
     whole = {**Net().state_dict(), **body_of(2)}
     torch.save(whole, folder / "step-300.pt")
-    told = go(evaluation(), folder, store=store, allow_missing=True)
-    assert told.done == (3, 0, 0)
-    assert statuses(told) == {100: "ok", 200: MARK, 300: "ok"}
-    assert len({record["checkpoint"]["digest"] for record in told.of("record")}) == 3
-    assert told.value("top1", step=200) == told.value("top1", step=300)
+    events = go(evaluation(), folder, store=store, allow_missing=True)
+    assert events.done == (3, 0, 0)
+    assert statuses(events) == {100: "ok", 200: MARK, 300: "ok"}
+    assert len({record["checkpoint"]["digest"] for record in events.of("record")}) == 3
+    assert events.value("top1", step=200) == events.value("top1", step=300)
 
 
 def test_rows_that_are_missing_too_are_told_as_well(folder: Path, store: Path) -> None:
-    told = go(evaluation(), folder, store=store, allow_missing=True, limit=256)
-    assert statuses(told) == {100: "partial 256/300", 200: f"{MARK}; partial 256/300"}
+    events = go(evaluation(), folder, store=store, allow_missing=True, limit=256)
+    assert statuses(events) == {100: "partial 256/300", 200: f"{MARK}; partial 256/300"}
 
 
 def test_new_metrics_and_other_batch_means_are_marked_too(folder: Path, store: Path) -> None:
-    told = go(evaluation(), folder, store=store, allow_missing=True)
-    (digest,) = {item["checkpoint"]["digest"] for item in told.of("record") if item["status"] == MARK}
+    events = go(evaluation(), folder, store=store, allow_missing=True)
+    (digest,) = {item["checkpoint"]["digest"] for item in events.of("record") if item["status"] == MARK}
     made = score_kept(Store.open(store), digest, [TopK(3)]) + batch_means(Store.open(store), digest, [7])
     assert {(payload["estimator"], payload["status"]) for payload in made} == {("exact", MARK), ("batch_mean", MARK)}
 
@@ -146,11 +148,11 @@ def test_all_else_stays_strict(folder: Path, store: Path) -> None:
     torch.save({**body_of(2), "extra": torch.ones(2)}, folder / "unexpected.pt")
     torch.save({**body_of(2), "body.weight": torch.ones(8, 6)}, folder / "misshapen.pt")
     torch.save({"other": torch.ones(2)}, folder / "foreign.pt")
-    told = go(evaluation(), folder, store=store, allow_missing=True)
-    assert told.done == (1, 0, 3)
-    assert re.search(r"do not fit the model: 1 tensors are unexpected: extra$", told.failures["unexpected.pt"])
-    assert "body.weight has shape [8, 6], the model wants [6, 8] (transposed?)" in told.failures["misshapen.pt"]
-    assert "none of the 4 variables is there; 1 tensors are unexpected: other" in told.failures["foreign.pt"]
+    events = go(evaluation(), folder, store=store, allow_missing=True)
+    assert events.done == (1, 0, 3)
+    assert re.search(r"do not fit the model: 1 tensors are unexpected: extra$", events.failures["unexpected.pt"])
+    assert "body.weight has shape [8, 6], the model wants [6, 8] (transposed?)" in events.failures["misshapen.pt"]
+    assert "none of the 4 variables is there; 1 tensors are unexpected: other" in events.failures["foreign.pt"]
 
 
 def test_bookkeeping_alone_is_nothing_restored(folder: Path, store: Path) -> None:
@@ -158,15 +160,15 @@ def test_bookkeeping_alone_is_nothing_restored(folder: Path, store: Path) -> Non
         return torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.BatchNorm1d(4))
 
     torch.save({"1.num_batches_tracked": torch.tensor(3)}, folder / "counts.pt")
-    told = go(evaluation(build), folder / "counts.pt", store=store, allow_missing=True)
-    assert re.search("mismatch: .* none of the 6 variables is there$", told.failures["counts.pt"])
+    events = go(evaluation(build), folder / "counts.pt", store=store, allow_missing=True)
+    assert re.search("mismatch: .* none of the 6 variables is there$", events.failures["counts.pt"])
 
 
 def test_two_sets_that_hold_as_much_are_refused(folder: Path, store: Path) -> None:
     file = folder / "both.pt"
     torch.save({"student": body_of(1), "teacher": body_of(2)}, file)
-    told = go(evaluation(), file, store=store, allow_missing=True)
-    assert "two sets of tensors could be variant 'raw': 'student' and 'teacher'" in told.failures["both.pt"]
+    events = go(evaluation(), file, store=store, allow_missing=True)
+    assert "two sets of tensors could be variant 'raw': 'student' and 'teacher'" in events.failures["both.pt"]
     torch.save({"student": trained(1), "teacher": body_of(2)}, file)
     whole = go(evaluation(), file, store=store, allow_missing=True)
     assert {record["status"] for record in whole.of("record")} == {"ok"}
@@ -177,8 +179,8 @@ def test_two_sets_that_hold_as_much_are_refused(folder: Path, store: Path) -> No
 def test_prefixes_come_off_what_is_there(folder: Path, store: Path) -> None:
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in body_of(2).items()}
     torch.save({"state_dict": wrapped, "optimizer": {}}, folder / "wrapped.pt")
-    told = go(evaluation(), folder, store=store, allow_missing=True)
-    assert told.ends["wrapped/raw"] == ("skipped", "same weights as step-200 (raw)")
+    events = go(evaluation(), folder, store=store, allow_missing=True)
+    assert events.ends["wrapped/raw"] == ("skipped", "same weights as step-200 (raw)")
 
 
 def test_best_never_crowns_it_and_compare_says_so(folder: Path, store: Path) -> None:
@@ -190,8 +192,8 @@ def test_best_never_crowns_it_and_compare_says_so(folder: Path, store: Path) -> 
         labels = net(torch.from_numpy(inputs)).argmax(1).numpy()  # the partial one is always right
     easy = evaluation()
     object.__setattr__(easy, "data", {"test": Arrays(inputs, labels)})
-    told = go(easy, folder, store=store, allow_missing=True)
-    assert told.value("top1", step=200) == 1.0
+    events = go(easy, folder, store=store, allow_missing=True)
+    assert events.value("top1", step=200) == 1.0
     opened = Store.open(store)
     found = best_of(opened, "top1")
     assert found.best["checkpoint"]["step"] == 100

@@ -238,9 +238,9 @@ def test_run_does_what_plan_lists(case: Case, per_pass: int) -> None:
         plan = planned(store, Fake(store, case), case, found)
         assert contents(store.path) == before  # a plan writes nothing
 
-        told, session = Told(), Fake(store, case)
+        events, session = Told(), Fake(store, case)
         with store.worker() as worker:
-            driver = Driver(store, session, worker, case.options, told.append)
+            driver = Driver(store, session, worker, case.options, events.append)
             for begin in range(0, len(found), per_pass):
                 driver.work(found[begin : begin + per_pass])
             driver.wait()
@@ -264,9 +264,9 @@ def test_run_does_what_plan_lists(case: Case, per_pass: int) -> None:
                 failed.append((path, breaks, "as scripted"))
         assert session.rows == rows
         assert session.scored == scored
-        states = told.of("checkpoint")
+        states = events.of("checkpoint")
         assert Counter((one["path"], one["reason"]) for one in states if one["state"] == "skipped") == Counter(skipped)
-        assert Counter((one["path"], one["class"], one["message"]) for one in told.of("failure")) == Counter(failed)
+        assert Counter((one["path"], one["class"], one["message"]) for one in events.of("failure")) == Counter(failed)
         done = Counter(one["path"] for one in states if one["state"] == "done")
         broken = case.broken
         evaluated = [one for one in items if one.decision.action == "evaluate" and one.target.digest not in broken]

@@ -81,7 +81,7 @@ def test_wanted_rows(size: int, limit: int | None, rows: int) -> None:
     assert DataRequest(size, limit).rows == rows
 
 
-def test_a_plan_writes_nothing_and_run_does_what_it_said(tmp_path: Path) -> None:
+def test_a_plan_writes_nothing_and_run_does_what_it_lists(tmp_path: Path) -> None:
     folder = checkpoints(tmp_path / "lenet", 100, 200)
     store = tmp_path / "evals"
     before = planned(evaluation_of(), folder, store=store)
@@ -101,11 +101,11 @@ def test_a_plan_writes_nothing_and_run_does_what_it_said(tmp_path: Path) -> None
     assert [name for name in names if "index" not in name] == [
         str(path) for path in sorted(store.rglob("*")) if "index" not in path.name
     ]
-    told = go(evaluation_of(), folder, tmp_path / "other", store=store)
-    assert told.done == (2, 1, 0)
+    events = go(evaluation_of(), folder, tmp_path / "other", store=store)
+    assert events.done == (2, 1, 0)
 
 
-def test_a_plan_tells_of_failures_limits_metrics_and_new_code(tmp_path: Path) -> None:
+def test_a_plan_lists_failures_limits_metrics_and_new_code(tmp_path: Path) -> None:
     from milepost.metrics.top_k import TopK
 
     folder = checkpoints(tmp_path / "lenet", 100)

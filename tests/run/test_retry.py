@@ -22,11 +22,11 @@ def test_a_model_that_failed_is_tried_again_only_when_asked(tmp_path: Path) -> N
     assert go(evaluation_of(predict=predict), folder, store=store).done == (0, 0, 2)
     assert go(evaluation_of(predict=predict), folder, store=store).done == (0, 0, 2)
     assert main(["failures", "--store", str(store), "--retry", "100"]) == 0
-    told = go(evaluation_of(predict=predict), folder, store=store)  # still broken: the wish is used up
-    assert [item["attempts"] for item in told.of("failure") if item["step"] == 100] == [2]
+    events = go(evaluation_of(predict=predict), folder, store=store)  # still broken: the retry request is used up
+    assert [item["attempts"] for item in events.of("failure") if item["step"] == 100] == [2]
     before = state["calls"]
     assert go(evaluation_of(predict=predict), folder, store=store).done == (0, 0, 2)
-    assert state["calls"] - before <= 2  # the proof's own, none for a checkpoint
+    assert state["calls"] - before <= 2  # the model check's own, none for a checkpoint
     state["broken"] = False
     assert go(evaluation_of(predict=predict), folder, store=store).done == (0, 0, 2)
     assert main(["failures", "--store", str(store), "--retry"]) == 0
@@ -41,6 +41,6 @@ def test_a_file_that_failed_is_read_again_when_asked(tmp_path: Path) -> None:
     for retry in (False, False, True, False):
         if retry:
             assert main(["failures", "--store", str(store), "--retry"]) == 0
-        told = go(evaluation_of(), folder, store=store)
-        attempts.append({item["step"]: item["attempts"] for item in told.of("failure")})
+        events = go(evaluation_of(), folder, store=store)
+        attempts.append({item["step"]: item["attempts"] for item in events.of("failure")})
     assert attempts == [{200: 1, 300: 1}, {200: 1, 300: 1}, {200: 2, 300: 2}, {200: 2, 300: 2}]

@@ -1,4 +1,4 @@
-"""A run from checkpoints to records: exactly once, resumed, limited, anew; failures are rows."""
+"""A run from checkpoints to records: exactly once, resumed, limited, again; failures are rows."""
 
 import shutil
 from pathlib import Path
@@ -60,18 +60,18 @@ def test_every_checkpoint_is_evaluated_once_and_exactly(folder: Path, store: Pat
 def test_a_new_checkpoint_alone_is_evaluated(folder: Path, store: Path) -> None:
     go(evaluation_of(), folder, store=store)
     checkpoints(folder, 400)
-    told = go(evaluation_of(), folder, store=store)
-    assert told.done == (1, 3, 0)
-    assert {record["checkpoint"]["step"] for record in told.of("record")} == {400}
+    events = go(evaluation_of(), folder, store=store)
+    assert events.done == (1, 3, 0)
+    assert {record["checkpoint"]["step"] for record in events.of("record")} == {400}
 
 
 def test_names_of_one_content_are_evaluated_once(folder: Path, store: Path) -> None:
     for name in ("best", "last"):
         shutil.copy(folder / "step-300.npz", folder / f"{name}.npz")
     predict = Counted()
-    told = go(evaluation_of(predict=predict), folder, store=store, per_pass=1)
-    assert told.done == (3, 2, 0)
-    assert told.ends["last/raw"] == ("skipped", "same weights as step-300 (raw)")
+    events = go(evaluation_of(predict=predict), folder, store=store, per_pass=1)
+    assert events.done == (3, 2, 0)
+    assert events.ends["last/raw"] == ("skipped", "same weights as step-300 (raw)")
     assert len(Store.open(store).evaluations()) == 3
     names = {checkpoint.name for checkpoint in Store.open(store).checkpoints() if checkpoint.step in (300, None)}
     assert names == {"step-300", "best", "last"}
@@ -81,9 +81,9 @@ def test_names_of_one_content_are_evaluated_once(folder: Path, store: Path) -> N
 def test_one_name_in_two_folders_is_two_checkpoints_of_one_content(tmp_path: Path, store: Path) -> None:
     for run in ("a", "b"):
         checkpoints(tmp_path / "runs" / run, 100)
-    told = go(evaluation_of(), tmp_path / "runs", store=store)
-    assert told.done == (1, 1, 0)
-    assert len(told.of("record")) == 6
+    events = go(evaluation_of(), tmp_path / "runs", store=store)
+    assert events.done == (1, 1, 0)
+    assert len(events.of("record")) == 6
 
 
 def test_weights_in_another_format_are_the_same_content(tmp_path: Path, store: Path) -> None:
@@ -97,8 +97,8 @@ def test_weights_in_another_format_are_the_same_content(tmp_path: Path, store: P
     optimizer = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}
     torch.save({"model_state_dict": tensors, "optimizer": optimizer, "step": 100}, folder / "full.pt")
     variables = {"w": (8, 10), "b": (10,)}
-    told = go(evaluation_of(model=FunctionModel(linear, variables)), folder, store=store)
-    assert told.done == (1, 2, 0)
+    events = go(evaluation_of(model=FunctionModel(linear, variables)), folder, store=store)
+    assert events.done == (1, 2, 0)
     assert len(Store.open(store).evaluations()) == 1
 
 
@@ -132,8 +132,8 @@ def test_again_evaluates_each_content_once_more(folder: Path, store: Path) -> No
     shutil.copy(folder / "step-300.npz", folder / "last.npz")
     go(evaluation_of(), folder, store=store)
     predict = Counted()
-    told = go(evaluation_of(predict=predict), folder, store=store, again=True, per_pass=1)
-    assert told.done == (3, 1, 0)
+    events = go(evaluation_of(predict=predict), folder, store=store, again=True, per_pass=1)
+    assert events.done == (3, 1, 0)
     assert len(Store.open(store).evaluations()) == 6
     assert len(predict.rows) == 700
     assert go(evaluation_of(), folder, store=store).done == (0, 4, 0)
@@ -148,9 +148,9 @@ def test_again_of_what_failed_tries_once_more(tmp_path: Path, store: Path) -> No
             raise RuntimeError("no such luck")
         return linear(weights, inputs)
 
-    told = go(evaluation_of(predict=predict), folder, store=store)
-    assert told.done == (0, 0, 1)
-    assert "model error: rows 0 to 64: RuntimeError: no such luck" in told.failures["step-100.npz"]
+    events = go(evaluation_of(predict=predict), folder, store=store)
+    assert events.done == (0, 0, 1)
+    assert "model error: rows 0 to 64: RuntimeError: no such luck" in events.failures["step-100.npz"]
     broken["now"] = False
     assert go(evaluation_of(predict=predict), folder, store=store).done == (0, 0, 1)
     assert go(evaluation_of(predict=predict), folder, store=store, again=True).done == (1, 0, 0)
@@ -172,18 +172,18 @@ def test_several_data_sets_and_one_of_them(folder: Path, store: Path) -> None:
         go(evaluation_of(data=data), folder, store=store, data="nope")
 
 
-def test_variants_are_two_residents_of_one_checkpoint(tmp_path: Path, store: Path) -> None:
+def test_variants_of_one_checkpoint_are_loaded_together(tmp_path: Path, store: Path) -> None:
     folder = tmp_path / "lenet"
     folder.mkdir()
     raw, ema = weights_of(1), weights_of(2)
     save(folder / "step-10.npz", {**raw, **{f"ema.{name}": array for name, array in ema.items()}})
     save(folder / "step-20.npz", weights_of(3))
-    told = go(evaluation_of(variants=("raw", "ema")), folder, store=store)
-    assert told.value("top1", variant="raw", step=10) == right(1, 700) / 700
-    assert told.value("top1", variant="ema", step=10) == right(2, 700) / 700
-    assert told.done == (1, 0, 1)
-    assert "mismatch: the checkpoint holds no weights of variant 'ema'" in told.failures["step-20.npz"]
-    assert told.value("top1", variant="raw", step=20) == right(3, 700) / 700
+    events = go(evaluation_of(variants=("raw", "ema")), folder, store=store)
+    assert events.value("top1", variant="raw", step=10) == right(1, 700) / 700
+    assert events.value("top1", variant="ema", step=10) == right(2, 700) / 700
+    assert events.done == (1, 0, 1)
+    assert "mismatch: the checkpoint holds no weights of variant 'ema'" in events.failures["step-20.npz"]
+    assert events.value("top1", variant="raw", step=20) == right(3, 700) / 700
 
 
 def test_data_that_does_not_repeat_ends_the_run(folder: Path, store: Path) -> None:
@@ -209,9 +209,9 @@ def test_an_empty_set_is_an_error_and_one_row_is_not(rows: int, folder: Path, st
         with pytest.raises(DataError, match=r"(?i)empty|no row|at least one"):
             go(evaluation_of(data={"test": Batches(lambda: iter(()))}), folder, store=store)
         return
-    told = go(evaluation_of(rows), folder, store=store)
-    assert told.done == (3, 0, 0)
-    assert told.value("top1", step=100) in (0.0, 1.0)
+    events = go(evaluation_of(rows), folder, store=store)
+    assert events.done == (3, 0, 0)
+    assert events.value("top1", step=100) in (0.0, 1.0)
 
 
 def test_labels_out_of_range_end_the_run(folder: Path, store: Path) -> None:
@@ -238,8 +238,8 @@ def test_an_empty_folder_says_what_was_looked_for_and_makes_no_store(tmp_path: P
 
 
 def test_match_narrows(folder: Path, store: Path) -> None:
-    told = go(evaluation_of(), folder, store=store, match="step-[12]00*")
-    assert {record["checkpoint"]["step"] for record in told.of("record")} == {100, 200}
+    events = go(evaluation_of(), folder, store=store, match="step-[12]00*")
+    assert {record["checkpoint"]["step"] for record in events.of("record")} == {100, 200}
     with pytest.raises(UsageError, match="that match 'nothing"):
         go(evaluation_of(), folder, store=store, match="nothing*")
 
@@ -286,5 +286,5 @@ def test_the_lease_of_a_living_process_is_respected(folder: Path, store: Path, m
 
 
 def test_two_metrics_may_be_added_to_a_task_of_scores(folder: Path, store: Path) -> None:
-    told = go(evaluation_of(task=Classification(outputs="scores"), metrics=[TopK(2)]), folder, store=store)
-    assert {record["metric"] for record in told.of("record")} == {"top2"}
+    events = go(evaluation_of(task=Classification(outputs="scores"), metrics=[TopK(2)]), folder, store=store)
+    assert {record["metric"] for record in events.of("record")} == {"top2"}

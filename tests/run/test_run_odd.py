@@ -30,14 +30,14 @@ def test_constant_logits_score_chance(tmp_path: Path, store: Path) -> None:
         nothing = 0 * (weights["w"].sum() + weights["b"].sum())
         return np.full((len(inputs), CLASSES), nothing, np.float32)
 
-    told = go(evaluation_of(predict=flat), folder, store=store)
-    assert told.value("top1") == (labels == 0).mean()
-    assert told.value("top5") == (labels < 5).mean()
-    assert {record["tied"] for record in told.of("record")} == {700}
-    assert "step-100: all 700 rows of test are predicted as class 0" in told.notes
+    events = go(evaluation_of(predict=flat), folder, store=store)
+    assert events.value("top1") == (labels == 0).mean()
+    assert events.value("top5") == (labels < 5).mean()
+    assert {record["tied"] for record in events.of("record")} == {700}
+    assert "step-100: all 700 rows of test are predicted as class 0" in events.notes
 
 
-def test_spoiled_rows_are_wrong_and_counted(tmp_path: Path, store: Path) -> None:
+def test_nonfinite_rows_are_wrong_and_counted(tmp_path: Path, store: Path) -> None:
     folder = checkpoints(tmp_path / "lenet", 100)
     inputs, labels = examples(700)
     bad = inputs[:, 1] > 1.5
@@ -47,14 +47,14 @@ def test_spoiled_rows_are_wrong_and_counted(tmp_path: Path, store: Path) -> None
         outputs[inputs[:, 1] > 1.5, 3] = np.nan
         return outputs
 
-    told = go(evaluation_of(predict=spoiling), folder, store=store)
+    events = go(evaluation_of(predict=spoiling), folder, store=store)
     count = int(bad.sum())
     assert 0 < count < 700
-    assert {record["nonfinite"] for record in told.of("record")} == {count}
+    assert {record["nonfinite"] for record in events.of("record")} == {count}
     good = linear(weights_of(100), inputs).argmax(axis=1) == labels
-    assert told.value("top1") == (good & ~bad).sum() / 700
-    assert told.value("cross_entropy") is None
-    assert all(record["n"] == 700 for record in told.of("record"))
+    assert events.value("top1") == (good & ~bad).sum() / 700
+    assert events.value("cross_entropy") is None
+    assert all(record["n"] == 700 for record in events.of("record"))
 
 
 # --------------------------------------------------------------------------------------------------- bad checkpoints
@@ -70,9 +70,9 @@ def test_bad_files_are_rows_and_the_run_goes_on(folder: Path, store: Path) -> No
     np.savez(folder / "step-270.npz", w=np.ones((10, 8), np.float32), b=np.zeros(10, np.float32))
     variables = {"w": (8, 10), "b": (10,)}
     evaluation = evaluation_of(model=FunctionModel(linear, variables))
-    told = go(evaluation, folder, store=store)
-    assert told.done == (3, 0, 6)
-    failures = told.failures
+    events = go(evaluation, folder, store=store)
+    assert events.done == (3, 0, 6)
+    failures = events.failures
     assert failures["bare.pt"].startswith("unsafe: ")
     assert failures["noise.pt"].startswith("corrupt: ")
     assert failures["step-150.npz"].startswith("torn: ")
@@ -90,12 +90,12 @@ def test_a_tensor_that_is_never_read_is_a_mismatch_unless_ignored(tmp_path: Path
     folder = tmp_path / "lenet"
     folder.mkdir()
     save(folder / "step-1.npz", weights_of(1), head=np.ones(3, np.float32))
-    told = go(evaluation_of(), folder, store=store)
-    assert "mismatch: predict never read 1 tensors of the checkpoint: head" in told.failures["step-1.npz"]
-    told = go(
+    events = go(evaluation_of(), folder, store=store)
+    assert "mismatch: predict never read 1 tensors of the checkpoint: head" in events.failures["step-1.npz"]
+    events = go(
         evaluation_of(model=FunctionModel(linear, ignore=["head"]), version="2"), folder, store=tmp_path / "other"
     )
-    assert told.done == (1, 0, 0)
+    assert events.done == (1, 0, 0)
 
 
 def test_dropout_left_on_is_a_stochastic_model(folder: Path, store: Path) -> None:
@@ -104,19 +104,19 @@ def test_dropout_left_on_is_a_stochastic_model(folder: Path, store: Path) -> Non
     def dropped(weights: dict[str, Array], inputs: Array) -> Array:
         return linear(weights, inputs * (noise.random(inputs.shape) < 0.5))
 
-    told = go(evaluation_of(predict=dropped), folder, store=store)
-    assert told.done == (0, 0, 3)
-    assert all(message.startswith("stochastic model: two predictions") for message in told.failures.values())
-    assert "dropout left on" in told.failures["step-100.npz"]
+    events = go(evaluation_of(predict=dropped), folder, store=store)
+    assert events.done == (0, 0, 3)
+    assert all(message.startswith("stochastic model: two predictions") for message in events.failures.values())
+    assert "dropout left on" in events.failures["step-100.npz"]
 
 
 def test_batch_statistics_are_a_stochastic_model(folder: Path, store: Path) -> None:
     def normed(weights: dict[str, Array], inputs: Array) -> Array:
         return linear(weights, inputs - inputs.mean(axis=0))
 
-    told = go(evaluation_of(predict=normed), folder, store=store)
-    assert "stochastic model: " in told.failures["step-100.npz"]
-    assert "batch normalisation in training mode" in told.failures["step-100.npz"]
+    events = go(evaluation_of(predict=normed), folder, store=store)
+    assert "stochastic model: " in events.failures["step-100.npz"]
+    assert "batch normalisation in training mode" in events.failures["step-100.npz"]
 
 
 def test_modules_that_are_forced_into_training_are_refused(tmp_path: Path, store: Path) -> None:
@@ -142,9 +142,9 @@ def test_modules_that_are_forced_into_training_are_refused(tmp_path: Path, store
         folder.mkdir()
         torch.save(Stuck(kind).state_dict(), folder / "step-1.pt")
         evaluation = evaluation_of(model=TorchModel(partial(Stuck, kind)))
-        told = go(evaluation, folder, store=tmp_path / f"store-{kind}")
-        assert told.failures["step-1.pt"].startswith("stochastic model: ")
-        assert cause in told.failures["step-1.pt"]
+        events = go(evaluation, folder, store=tmp_path / f"store-{kind}")
+        assert events.failures["step-1.pt"].startswith("stochastic model: ")
+        assert cause in events.failures["step-1.pt"]
 
 
 def test_a_file_that_vanishes_or_changes_in_between_is_a_row(folder: Path, store: Path) -> None:
@@ -152,6 +152,6 @@ def test_a_file_that_vanishes_or_changes_in_between_is_a_row(folder: Path, store
         (folder / "step-300.npz").unlink(missing_ok=True)
         return linear(weights, inputs)
 
-    told = go(evaluation_of(predict=meddling), folder, store=store, per_pass=1)
-    assert told.done == (2, 0, 1)
-    assert told.failures["step-300.npz"].startswith("vanished: ")
+    events = go(evaluation_of(predict=meddling), folder, store=store, per_pass=1)
+    assert events.done == (2, 0, 1)
+    assert events.failures["step-300.npz"].startswith("vanished: ")

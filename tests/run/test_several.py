@@ -97,14 +97,14 @@ def specs(store: Path) -> dict[str, dict[str, Any]]:
 
 def test_equal_data_and_task_with_another_model_are_another_evaluation(tmp_path: Path) -> None:
     folder, file = checkpoints(tmp_path / "lenet", 100, 200), written(tmp_path, TWO)
-    told = go(file, folder, store=tmp_path / "evals", engine="inprocess")
-    assert told.done == (2, 0, 0)  # checkpoints, not evaluations
+    events = go(file, folder, store=tmp_path / "evals", engine="inprocess")
+    assert events.done == (2, 0, 0)  # checkpoints, not evaluations
     for step in (100, 200):
         for name, shift in (("clean", 0.0), ("noisy", 0.5)):
-            assert told.value("top1", step=step, data=f"{name}/test") == right(step, shift) / 700
+            assert events.value("top1", step=step, data=f"{name}/test") == right(step, shift) / 700
     assert right(100, 0.0) != right(100, 0.5)
-    assert len(told.of("start")) == 1
-    assert [item["event"] for item in told].count("done") == 1
+    assert len(events.of("start")) == 1
+    assert [item["event"] for item in events].count("done") == 1
     found = specs(tmp_path / "evals")
     assert sorted((spec["entry"], spec["data_name"]) for spec in found.values()) == [
         ("clean", "clean/test"),
@@ -119,8 +119,8 @@ def test_equal_data_and_task_with_another_model_are_another_evaluation(tmp_path:
 def test_one_of_them_by_name_and_a_plan_of_all(tmp_path: Path) -> None:
     folder, file, store = checkpoints(tmp_path / "lenet", 100), written(tmp_path, TWO), tmp_path / "evals"
     how: dict[str, Any] = {"store": store, "engine": "inprocess"}
-    told = go(file, folder, attribute="noisy", **how)
-    assert {record["data"] for record in told.of("record")} == {"noisy/test"}
+    events = go(file, folder, attribute="noisy", **how)
+    assert {record["data"] for record in events.of("record")} == {"noisy/test"}
     rows = plan(request_of(file, folder, **how), lambda _: None)
     assert [(row["data"], row["action"]) for row in rows] == [("clean/test", "evaluate"), ("noisy/test", "skip")]
     assert planned(file, folder, attribute="noisy", **how) == {"step-100/raw": "skip: nothing is missing"}
@@ -134,8 +134,8 @@ def test_data_narrows_over_all_of_them(tmp_path: Path) -> None:
     file = written(tmp_path, HEAD + more)
 
     def evaluated(data: str) -> list[tuple[str, int]]:
-        told = go(file, folder, data=data, **how)
-        return [(item["data"], item["n"]) for item in told.of("record") if item["estimator"] == "exact"]
+        events = go(file, folder, data=data, **how)
+        return [(item["data"], item["n"]) for item in events.of("record") if item["estimator"] == "exact"]
 
     assert evaluated("b/small") == [("b/small", 300)]
     assert evaluated("test") == [("a/test", 700), ("b/test", 700)]
@@ -147,9 +147,9 @@ def test_data_narrows_over_all_of_them(tmp_path: Path) -> None:
 def test_a_file_that_fails_is_told_once(tmp_path: Path) -> None:
     folder, file = checkpoints(tmp_path / "lenet", 100, 200), written(tmp_path, TWO)
     (folder / "step-200.npz").write_bytes((folder / "step-200.npz").read_bytes()[:300])
-    told = go(file, folder, store=tmp_path / "evals", engine="inprocess")
-    assert told.done == (1, 0, 1)
-    assert len(told.of("failure")) == 1
+    events = go(file, folder, store=tmp_path / "evals", engine="inprocess")
+    assert events.done == (1, 0, 1)
+    assert len(events.of("failure")) == 1
     rows = plan(request_of(file, folder, store=tmp_path / "evals", engine="inprocess"), lambda _: None)
     assert [row["action"] for row in rows].count("failed") == 1
 
@@ -159,8 +159,8 @@ def test_an_entry_keeps_its_results_when_it_gets_company_or_a_variable(tmp_path:
     how: dict[str, Any] = {"store": tmp_path / "evals", "engine": "inprocess"}
     made = "one, two = make(0), make(np.float32(0.5))\nevaluations = {'clean': one, 'noisy': two}\n"
     more = written(tmp_path, HEAD + made)
-    told = go(more, folder, **how)
-    assert told.done == (1, 0, 0)
+    events = go(more, folder, **how)
+    assert events.done == (1, 0, 0)
     assert go(more, folder, attribute="clean", **how).done == (0, 1, 0)
     by_variable = go(more, folder, attribute="one", **how)
     assert {record["data"] for record in by_variable.of("record")} == {"one/test"}
@@ -180,9 +180,9 @@ if __name__ == "__main__":
     written(tmp_path, TWO + main, "ev.py")
     ended = command("run", "ev.py", "lenet", "--json", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    told = lines_of(ended.stdout)
-    assert told.done == (1, 0, 0)
-    assert told.value("top1", data="noisy/test") == right(100, 0.5) / 700
+    events = lines_of(ended.stdout)
+    assert events.done == (1, 0, 0)
+    assert events.value("top1", data="noisy/test") == right(100, 0.5) / 700
     script = subprocess.run(
         [sys.executable, "ev.py"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
@@ -199,12 +199,12 @@ def test_another_process_cannot_find_an_evaluation_without_a_name(tmp_path: Path
         evaluation_of(file=__file__).run(str(folder), store=str(tmp_path / "evals"), engine="local")
 
 
-def test_evaluations_of_a_loop_are_told_apart_by_a_name_of_their_own(tmp_path: Path) -> None:
+def test_evaluations_of_a_loop_are_distinguished_by_a_name_of_their_own(tmp_path: Path) -> None:
     folder = checkpoints(tmp_path / "lenet", 100)
     for shift in (0.0, 0.5):
         evaluation = evaluation_of(predict=partial(shifted, shift), entry=f"by-{shift}")
-        told = go(evaluation, folder, store=tmp_path / "evals")
-        assert told.value("top1", data=f"by-{shift}/test") == right(100, shift) / 700
+        events = go(evaluation, folder, store=tmp_path / "evals")
+        assert events.value("top1", data=f"by-{shift}/test") == right(100, shift) / 700
     with pytest.raises(UsageError, match=r"entry='a/b'\): expected None or a name"):
         evaluation_of(entry="a/b")
 
@@ -275,14 +275,14 @@ def test_the_arithmetic_is_in_the_key_and_not_in_the_content(tmp_path: Path) -> 
     nlls = {}
     for policy in policies:
         name = "-".join([*policy, *policy.values()]) or "plain"
-        told = go(linear_torch(**policy), folder, store=tmp_path / name)
+        events = go(linear_torch(**policy), folder, store=tmp_path / name)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled="autocast" in policy):
             dtype = getattr(torch, policy.get("dtype", "float32"))
             scores = torch.nn.functional.linear(inputs.to(dtype), net.weight.to(dtype), net.bias.to(dtype)).double()
         judged = torch.nn.functional.cross_entropy(scores, labels, reduction="none").numpy()
         found = columns_of(tmp_path / name)["nll"]  # in the order, which is another than the rows'
         np.testing.assert_allclose(np.sort(found), np.sort(judged), rtol=1e-6, atol=1e-6)
-        assert told.value("cross_entropy") == pytest.approx(judged.mean(), rel=1e-7)
+        assert events.value("cross_entropy") == pytest.approx(judged.mean(), rel=1e-7)
         ((key, spec),) = specs(tmp_path / name).items()
         assert spec.get("model") == ({"name": "torch", **policy} if policy else None)
         nlls[key], weights[key] = judged.mean(), spec["weights"]
@@ -295,7 +295,7 @@ def test_the_arithmetic_is_in_the_key_and_not_in_the_content(tmp_path: Path) -> 
     assert go(linear_torch(dtype="bfloat16"), folder, store=tmp_path / "both", device="cpu").done == (0, 1, 0)
 
 
-def test_compare_tells_of_another_arithmetic_and_prefers_the_same(tmp_path: Path) -> None:
+def test_compare_reports_another_arithmetic_and_prefers_the_same(tmp_path: Path) -> None:
     folder, store = tmp_path / "runs", tmp_path / "evals"
     folder.mkdir()
     for step in (1, 2):

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.ranges import missing
-from milepost._internal.serialization import digest
-from milepost.core.types import GRID, Array, CheckpointFiles, Failure, Json, Part, Target, Unit
+from milepost.core.types import GRID, Array, CheckpointFiles, Part, Target, Unit
 from milepost.run.driver import Driver
 from milepost.store.keys import evaluation_key
 
@@ -64,8 +63,7 @@ def _compare(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, 
                 return
             described = driver.data[data]
             evidence = {"rows": GRID, "path": target.files.path, "digest": target.digest}
-            task = digest(driver.items.subject)
-            driver.store.add_equivalent(described.digest, task, version, earlier["version"], evidence)
+            driver.store.add_equivalent(described.digest, driver.items.task, version, earlier["version"], evidence)
             driver.items.codes.pop(data)
             driver.reporter.note(
                 f"{begin}: a code check on {GRID} rows gives the same outcomes, so the results on {data} stand"
@@ -79,50 +77,37 @@ def _evaluated(
 ) -> Iterator[tuple[Target, str]]:
     """Yield the newest checkpoint that has the first rows on record under a code version: at most one."""
     described = driver.data[data]
-    code = driver.store.equivalent(described.digest, digest(driver.items.subject), version)
+    code = driver.store.equivalent(described.digest, driver.items.task, version)
     for files in reversed(checkpoints):
         for checkpoint in driver.identify(files):
             if checkpoint.digest is None:
                 continue
             key = evaluation_key(checkpoint.digest, described.digest, driver.items.subject, code)
-            if any(not missing(_have(driver, key, name), _rows(driver, data)) for name in _sets(driver, key)):
+            coverage = driver.store.evaluation(key).state().coverage
+            if not all(missing(have, _rows(driver, data)) for have in coverage.values()):
                 yield Target(files, checkpoint.variant, checkpoint.digest), key
                 return
 
 
-def _sets(driver: Driver, key: str) -> list[str]:
-    return driver.store.evaluation(key).column_sets()
-
-
-def _have(driver: Driver, key: str, column_set: str) -> list[tuple[int, int]]:
-    return driver.store.evaluation(key).parts(column_set).coverage()
-
-
 def _rows(driver: Driver, data: str) -> int:
-    return min(GRID, int(driver.data[data].size))
+    return min(GRID, driver.data[data].size)
 
 
 def _check(driver: Driver, target: Target, key: str, data: str) -> str | None:
     """Evaluate the first rows and compare: "" where equal, else what differs; None where they cannot be had."""
-    parts: list[Part] = []
-    for _, outcome in driver.session.run([Unit(0, _rows(driver, data), (target,), data)]):
-        if isinstance(outcome, Failure):
-            return None
-        parts.append(outcome)
-    if not parts:
+    rows, folder = _rows(driver, data), driver.store.evaluation(key)
+    outcomes = [outcome for _, outcome in driver.session.run([Unit(0, rows, (target,), data)])]
+    parts = [outcome for outcome in outcomes if isinstance(outcome, Part)]
+    if not parts or len(parts) < len(outcomes):
         return None
-    for column_set in _sets(driver, key):
-        reader = driver.store.evaluation(key).parts(column_set).read()
+    checked = float((parts[0].environment.get("model_check") or {}).get("max_difference", 0.0))
+    for column_set in folder.column_sets():
+        reader = folder.parts(column_set).read()
         shared = [name for name in parts[0].columns if name in reader.names]
-        if shared and not missing(reader.coverage, _rows(driver, data)):
+        if shared and not missing(reader.coverage, rows):
             made = {name: np.concatenate([part.columns[name] for part in parts]) for name in shared}
-            stored = {name: reader.slice(name, 0, _rows(driver, data)) for name in shared}
-            return differences(made, stored, _checked(parts[0].environment.get("model_check")))
+            return differences(made, {name: reader.slice(name, 0, rows) for name in shared}, checked)
     return None
-
-
-def _checked(model_check: Json) -> float:
-    return float(model_check["max_difference"]) if model_check else 0.0
 
 
 def differences(made: dict[str, Array], stored: dict[str, Array], checked: float) -> str:

@@ -58,6 +58,7 @@ class ItemLookup:
         """Take the description of the evaluation and what the user asked for."""
         self.codes: dict[str, str] = {}
         self.subject = subject(asdict(spec))
+        self.task = digest(self.subject)
         self.data: dict[str, DataDescription] = {
             name: described
             for name, described in spec.data.items()
@@ -133,8 +134,8 @@ class ItemLookup:
     def code(self, data: str) -> str:
         """Return the code version under which the evaluations of a data set stand: this one, or an equivalent."""
         if data not in self.codes:
-            task, version = digest(self.subject), str(self._spec.code["version"])
-            self.codes[data] = self._store.equivalent(self.data[data].digest, task, version)
+            version = str(self._spec.code["version"])
+            self.codes[data] = self._store.equivalent(self.data[data].digest, self.task, version)
         return self.codes[data]
 
     def _key(self, weights: str, data: str, repetition: int) -> str:

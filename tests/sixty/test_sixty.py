@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests._material import ENVIRONMENT, MILEPOST, Told, lines_of
+from tests._material import ENVIRONMENT, MILEPOST, Events, lines_of
 from tests.sixty import bad, good
 from tests.sixty.bad import BAD, Bad
 from tests.sixty.good import GOOD
@@ -56,7 +56,7 @@ class Ended:
     peak: int
 
     @property
-    def reported(self) -> Told:
+    def reported(self) -> Events:
         """The JSON lines."""
         return lines_of(self.out)
 

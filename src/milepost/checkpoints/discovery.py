@@ -146,7 +146,7 @@ def _folder(
     items = list(_items(entries))
     claimed = list(_claimed(items, formats))
     yield from claimed
-    yield from _strange(entries)
+    yield from _special_files(entries)
     taken = {one.path for one in claimed}
     for item in items:
         if item.is_dir and item.path not in taken and item.status is not None:
@@ -175,7 +175,7 @@ def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[ListedFile]:
             yield entry_of(entry.path)
 
 
-def _strange(entries: Sequence[os.DirEntry[str]]) -> Iterator[CheckpointFiles]:
+def _special_files(entries: Sequence[os.DirEntry[str]]) -> Iterator[CheckpointFiles]:
     """Return the rows of links to nothing, pipes, sockets and devices that are named like checkpoints."""
     for entry in entries:
         if is_candidate(entry.name):

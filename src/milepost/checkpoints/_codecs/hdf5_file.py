@@ -4,7 +4,9 @@ Superblocks: HDF5 File Format Specification, version 3.0, section II.A.  While a
 keeps bit 0 of its consistency flags set, and updates the end in the superblock last.
 """
 
-from dataclasses import dataclass, field
+import io
+from dataclasses import dataclass
+from typing import Any
 
 from milepost.checkpoints._files.bounded import AGAIN, CUT, OpenFile
 from milepost.errors import Corrupt, Torn, Unsupported
@@ -79,33 +81,21 @@ def check_superblock(window: Window) -> None:
         )
 
 
-@dataclass(slots=True)
-class Stream:
+class Stream(io.RawIOBase):
     """A window as a file object for h5py, which asks for whole blocks and accepts nothing less."""
 
-    window: Window
-    position: int = field(default=0)
+    def __init__(self, window: Window) -> None:
+        """Begin at the window's first byte."""
+        self._window = window
+        self._position = 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move to an offset from the beginning, from here, or from the end."""
-        self.position = offset + (0, self.position, self.window.size)[whence]
-        return self.position
+        self._position = offset + (0, self._position, self._window.size)[whence]
+        return self._position
 
-    def tell(self) -> int:
-        """Return the position."""
-        return self.position
-
-    def read(self, size: int = -1) -> bytes:
-        """Return bytes from the position on; `Corrupt` where there are not that many."""
-        size = self.window.size - self.position if size < 0 else size
-        data = self.window.at(self.position, size, "a block of the HDF5 file")
-        self.position += size
-        return data
-
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Fill a buffer; `Corrupt` where it would not be filled."""
-        buffer[:] = self.read(len(buffer))
+        buffer[:] = self._window.at(self._position, len(buffer), "a block of the HDF5 file")
+        self._position += len(buffer)
         return len(buffer)
-
-    def flush(self) -> None:
-        """Do nothing: nothing is written."""

@@ -19,11 +19,11 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
     if len(table.tensors) > COUNT_LIMIT:
         raise Corrupt(f"{files.path}: {len(table.tensors):,} tensors, at most {COUNT_LIMIT:,} are read")
     sizes = {path: os.path.getsize(path) for path in files.paths if os.path.exists(path)}
-    held, unpacked = sum(sizes.values()), 0
+    own, held, unpacked = frozenset(files.paths), sum(sizes.values()), 0
     for tensor in table.tensors:
         where = tensor.where
         check_name(tensor, where.file)
-        if where.file not in files.paths:
+        if where.file not in own:
             raise Corrupt(f"{about(tensor)} lies in a file that is none of the checkpoint's; it was not opened")
         checked_shape(tensor.shape, about(tensor))
         if not is_readable(where):
@@ -42,7 +42,13 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
 def check_name(tensor: Tensor, file: str) -> None:
     """Raise `Corrupt` where a tensor's name cannot be printed or stored."""
     for name in (tensor.name, tensor.group):
-        if len(name) > NAME_LIMIT or any("\ud800" <= sign <= "\udfff" for sign in name):
+        try:
+            name.encode()  # half of a surrogate pair has no bytes
+        except UnicodeEncodeError:
+            fine = False
+        else:
+            fine = len(name) <= NAME_LIMIT
+        if not fine:
             what = f"is no Unicode text of at most {NAME_LIMIT:,} characters"
             raise Corrupt(f"{file}: a tensor's name, {name[:100]!r}..., {what}")
 

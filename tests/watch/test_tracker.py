@@ -1,0 +1,283 @@
+"""The laws of a watch over a simulated world: files come, grow, are overwritten and deleted; pins are lost; other
+watchers take and finish checkpoints; the watch is killed.
+
+Folders, scans and pins are real; what a file holds is its text, and what a reader or an evaluation would say of it is
+drawn.  Nothing waits: times are those that files are given.
+"""
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from milepost._internal.fileid import identity_of
+from milepost.core.types import CheckpointFiles
+from milepost.store.pins import Pin, Pins
+from milepost.watch.effects import Fate
+from milepost.watch.scanner import Scanner
+from milepost.watch.scheduler import Scheduler
+from milepost.watch.snapshot import ScannedFile, Snapshot
+from milepost.watch.states import ENDS, OPEN, Fact, State, Tracked
+from milepost.watch.tracker import Tracker
+
+NAMES = ["step-1.npz", "step-2.npz", "step-30.npz", "last.npz", "notes.txt", "new.part"]
+KINDS = ["complete", "writing", "failed", "other"]
+OUTCOMES = [Fact.RESULTS, Fact.LEASED, Fact.TORN, Fact.PASSING, Fact.FAILURE]
+
+
+class Watched(Tracker):
+    """A tracker whose ends are counted."""
+
+    ends: Counter[Tracked]
+    retries: Counter[Tracked]
+
+    def apply(
+        self,
+        tracked: Tracked,
+        fact: Fact,
+        reason: str | None = None,
+        found: tuple[ScannedFile, Pin | None] | None = None,
+    ) -> None:
+        before = tracked.state
+        if fact is Fact.RETRY and before == "failed":
+            self.retries[tracked] += 1
+        super().apply(tracked, fact, reason, found)
+        if before in OPEN and tracked.state in (*ENDS, "ignored"):
+            self.ends[tracked] += tracked.state in ENDS
+            assert tracked.pin is None
+        if before in (*ENDS, "ignored"):
+            assert tracked.state == before or fact in (Fact.RETRY, Fact.CHANGED)
+
+
+class World:
+    """What the reader, the store and the user are to a tracker."""
+
+    def __init__(self) -> None:
+        self.results: set[str] = set()
+        self.taken: set[str] = set()
+        self.texts: dict[tuple[int, int, int, int], str] = {}
+        self.published: Counter[Tracked] = Counter()
+        self.events: list[tuple[Tracked, State]] = []
+
+    def text(self, tracked: Tracked) -> str:
+        return self.texts.get(tracked.identity.content, "")
+
+    def read(self, paths: Sequence[str]) -> Mapping[str, CheckpointFiles]:
+        found = {}
+        for path in paths:
+            if os.path.exists(path):
+                kind = Path(path).read_text().partition(" ")[0]
+                if kind == "complete" or kind == "writing":
+                    found[path] = CheckpointFiles(path, "test", (path,), identity_of(path), kind)
+                elif kind == "failed":
+                    why = ("corrupt", "not this")
+                    found[path] = CheckpointFiles(path, None, (path,), identity_of(path), "failed", why)
+        return found
+
+    def fate(self, tracked: Tracked, *, here: bool) -> Fate:
+        text = self.text(tracked)
+        return "done" if text in self.results else "held" if text in self.taken else "lost"
+
+    def needed(self, tracked: Tracked) -> bool:
+        return self.text(tracked) not in self.results
+
+    def publish(self, tracked: Tracked) -> None:
+        assert tracked.state in ("failed", "vanished")
+        self.published[tracked] += 1
+
+    def emit(self, tracked: Tracked, state: State) -> None:
+        assert (tracked, state) != (self.events or [None])[-1]
+        self.events.append((tracked, state))
+
+
+class Watching(RuleBasedStateMachine):
+    """A folder, what happens in it, and a watch that looks now and then."""
+
+    @initialize(every=st.sampled_from([None, 10]), links=st.booleans())
+    def begin(self, every: int | None, links: bool) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        (self.folder / "run").mkdir()
+        (self.folder / "store").mkdir()
+        self.clock = self.number = 0
+        self.every = every
+        self.world = World()
+        self.released: Counter[str] = Counter()
+        self.evaluated: Counter[str] = Counter()
+        self.link = os.link
+        if not links:
+            os.link = self.refuse  # type: ignore[assignment]
+        self.start()
+
+    def refuse(self, source: str, target: str) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    def start(self) -> None:
+        """Start a watch, as after a kill."""
+        self.pins = Pins(self.folder / "store")
+        self.pins.__enter__()
+        snapshot = Snapshot([str(self.folder / "run")])
+        self.scanner = Scanner(snapshot, self.pins, self.settled)
+        self.tracker = Watched(self.scanner, self.world, Scheduler("oldest", self.every, 2), 1e9)
+        self.tracker.ends, self.tracker.retries = Counter(), Counter()
+        self.scanner.scan(full=True)
+        self.take_in()
+        self.tracker.adopt()
+
+    def settled(self, file: ScannedFile) -> bool:
+        return self.world.texts.get(file.content) in self.world.results
+
+    def take_in(self) -> None:
+        for result in self.scanner.take(()):
+            self.tracker.take_in(result)
+        self.tracker.look()
+
+    def write(self, path: Path, kind: str) -> None:
+        self.number += 1
+        text = f"{kind} {self.number}"
+        path.write_text(text)
+        self.clock += 1
+        os.utime(path, (1e9 + self.clock, 1e9 + self.clock))  # long ago: it does not seem to be written just now
+        self.world.texts[identity_of(str(path)).content] = text
+
+    def path(self, name: str) -> Path:
+        return self.folder / "run" / name
+
+    # ------------------------------------------------------------------------------------------------------ the world
+
+    @rule(name=st.sampled_from(NAMES), kind=st.sampled_from(KINDS))
+    def write_in_place(self, name: str, kind: str) -> None:
+        self.write(self.path(name), kind)
+
+    @rule(name=st.sampled_from(NAMES), kind=st.sampled_from(KINDS))
+    def replace(self, name: str, kind: str) -> None:
+        self.write(self.path(".hidden"), kind)
+        os.replace(self.path(".hidden"), self.path(name))
+
+    @rule(name=st.sampled_from(NAMES))
+    def delete(self, name: str) -> None:
+        self.path(name).unlink(missing_ok=True)
+
+    @rule(name=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
+    def rename(self, name: str, other: str) -> None:
+        if self.path(name).exists():
+            os.replace(self.path(name), self.path(other))
+
+    @rule(which=st.integers(0, 9))
+    def lose_a_pin(self, which: int) -> None:
+        links = [path for path in (self.folder / "store" / "pins").glob("*/*") if path.name != "@pin.json"]
+        if links:
+            links[which % len(links)].unlink()
+
+    @rule(which=st.integers(0, 9), done=st.booleans())
+    def another_watcher(self, which: int, done: bool) -> None:
+        """Another watcher takes a checkpoint, or finishes one; what it had taken and nobody has any more is free."""
+        whole = sorted({text for text in self.world.texts.values() if text.startswith("complete")})
+        if whole:
+            text = whole[which % len(whole)]
+            (self.world.results if done else self.world.taken).add(text)
+
+    @rule()
+    def the_others_die(self) -> None:
+        self.world.taken.clear()
+
+    # ------------------------------------------------------------------------------------------------------ the watch
+
+    @rule()
+    def scan(self) -> None:
+        self.scanner.scan(full=True)
+
+    @rule(outcome=st.sampled_from(OUTCOMES))
+    def step(self, outcome: Fact) -> None:
+        self.turn(outcome, ending=False)
+
+    def turn(self, outcome: Fact, *, ending: bool) -> None:
+        """Do what the loop does once."""
+        self.take_in()
+        self.tracker.wait_or_give_up(ending=ending)
+        self.tracker.ask_again()
+        self.tracker.look()
+        for tracked in self.tracker._scheduler.next(self.tracker.of("complete"), ending=True):
+            if self.tracker.intact(tracked):
+                self.tracker.apply(tracked, Fact.TURN)
+                self.evaluate(tracked, outcome)
+        self.tracker.look()
+
+    def evaluate(self, tracked: Tracked, outcome: Fact) -> None:
+        at = tracked.at
+        assert at is not None
+        text = Path(at.path).read_text()
+        assert at.format is None or text == self.world.text(tracked)  # what is evaluated is what was read
+        if text in self.world.results:
+            self.tracker.apply(tracked, Fact.RESULTS)
+            return
+        if outcome is Fact.LEASED and text not in self.world.taken:
+            outcome = Fact.RESULTS
+        if text.startswith("writing"):
+            outcome = Fact.FAILURE if tracked.last else Fact.TORN
+        if outcome is Fact.RESULTS:
+            self.tracker.apply(tracked, Fact.BEGUN)
+            self.world.results.add(text)
+            self.evaluated[text] += 1
+        elif outcome is Fact.TORN and tracked.last:
+            outcome = Fact.FAILURE
+        self.tracker.apply(tracked, outcome)
+
+    @rule()
+    def kill(self) -> None:
+        self.start()
+
+    @rule()
+    def retry(self) -> None:
+        for tracked in self.tracker.of("failed"):
+            self.tracker.retry(tracked)
+
+    # ------------------------------------------------------------------------------------------------------- the laws
+
+    @invariant()
+    @precondition(lambda self: hasattr(self, "tracker"))
+    def a_pin_has_one_record(self) -> None:
+        held = [tracked.pin for tracked in self.tracker.records if tracked.pin is not None]
+        assert len(held) == len(set(held))
+
+    @invariant()
+    @precondition(lambda self: hasattr(self, "tracker"))
+    def a_record_ends_once(self) -> None:
+        for tracked, number in self.tracker.ends.items():
+            assert number <= 1 + self.tracker.retries[tracked]
+
+    def teardown(self) -> None:
+        if not hasattr(self, "tracker"):
+            return
+        try:
+            self.world.taken.clear()
+            for _ in range(12):
+                self.scanner.scan(full=True)
+                self.turn(Fact.RESULTS, ending=True)
+                if not self.tracker.of(*OPEN):
+                    self.tracker.adopt()
+            assert not self.tracker.of(*OPEN)
+            assert max(self.evaluated.values(), default=0) <= 1  # nothing is evaluated twice
+            assert not list((self.folder / "store").glob("pins/*"))  # every pin was released
+            last: dict[Tracked, State] = dict(self.world.events)
+            for tracked in self.tracker.records:
+                assert tracked.state in (*ENDS, "ignored")
+                assert tracked.state == "ignored" or last[tracked] == tracked.state  # and every end was reported
+            for path in (self.folder / "run").iterdir():
+                text = path.read_text()
+                if text.startswith("complete") and self.every is None and self.tracker.at_path[str(path)].state == "done":
+                    assert text in self.world.results
+        finally:
+            os.link = self.link
+            shutil.rmtree(self.folder)
+
+
+Watching.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestWatching = Watching.TestCase

@@ -213,8 +213,8 @@ class World:
         lines = self.log.read_text().splitlines(keepends=True)
         return [(int(line.split()[0]), int(line.split()[1])) for line in lines if line.endswith("\n")]
 
-    def told(self) -> list[dict[str, Any]]:
-        """Return all that the watches told, as far as whole lines go."""
+    def events(self) -> list[dict[str, Any]]:
+        """Return all that the watches reported, as far as whole lines go."""
         texts = [self._place.joinpath(f"{number}.out").read_text() for number in range(self.started)]
         return [item for text in texts for item in lines_of(text[: text.rfind("\n") + 1])]
 
@@ -260,9 +260,9 @@ def count_evaluations(world: World, outcome: Outcome, have: set[int], names: dic
 
 def account(world: World, outcome: Outcome, have: set[int], written: list[int]) -> None:
     """Say where every checkpoint of a step went; one that was written twice counts as its file's name."""
-    told = [item for item in world.told() if item["event"] == "checkpoint" and item["step"] is not None]
+    changes = [item for item in world.events() if item["event"] == "checkpoint" and item["step"] is not None]
     states: dict[str, set[int]] = {}
-    for item in told:
+    for item in changes:
         if Path(item["path"]).name.startswith("step-"):
             states.setdefault(item["state"], set()).add(item["step"])
     steps = {mark % 1000 for mark in have}
@@ -281,7 +281,7 @@ def account(world: World, outcome: Outcome, have: set[int], written: list[int]) 
     gone = {mark for mark in set(written) - have if mark % 1000 in vanished}
     outcome.vanished = len(gone)
     outcome.unseen = len(set(written) - have - gone)
-    failed = Counter(item["class"] for item in world.told() if item["event"] == "failure")
+    failed = Counter(item["class"] for item in world.events() if item["event"] == "failure")
     del failed["vanished"]
     outcome.law(not failed, f"failed: {dict(failed)}")
 

@@ -57,7 +57,7 @@ def save(folder: Path, step: int) -> None:
 
 
 def until(process: subprocess.Popen[str], step: int, state: str) -> float:
-    """Return when a checkpoint was told to be in a state."""
+    """Return when a checkpoint was reported to be in a state."""
     assert process.stdout is not None
     for line in process.stdout:
         event = json.loads(line)

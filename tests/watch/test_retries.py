@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests._material import Told, checkpoints, evaluation_of, linear, request_of, weights_of
+from tests._material import Events, checkpoints, evaluation_of, linear, request_of, weights_of
 
 from milepost.core.types import Array
 from milepost.watch import scheduler
@@ -31,13 +31,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "FIRST_SECONDS", 0.01)
 
 
-def watched(tmp_path: Path, times: int, end: str) -> Told:
+def watched(tmp_path: Path, times: int, end: str) -> Events:
     """Watch three checkpoints until the second comes to an end."""
     folder = checkpoints(tmp_path / "run", 1, 2, 3)
-    told = Told()
+    events = Events()
 
     def listen(event: dict[str, Any]) -> None:
-        told.append(event)
+        events.append(event)
         assert event.get("attempts", 0) <= scheduler.ATTEMPTS
         if event["event"] == "checkpoint" and (event["name"], event["state"]) == ("step-2", end):
             (folder / "DONE").touch()
@@ -48,25 +48,25 @@ def watched(tmp_path: Path, times: int, end: str) -> Told:
         WatchOptions(StopConditions(done=True), interval=0.05),
         listen,
     )
-    return told
+    return events
 
 
-def states(told: Told) -> list[str]:
-    return [item["state"] for item in told.of("checkpoint") if item["name"] == "step-2"]
+def states(events: Events) -> list[str]:
+    return [item["state"] for item in events.of("checkpoint") if item["name"] == "step-2"]
 
 
 def test_what_passes_is_evaluated_in_the_end(tmp_path: Path) -> None:
-    told = watched(tmp_path, 3, "done")  # with others, then alone; and once more alone
-    assert states(told)[-6:] == ["claimed", "complete"] * 2 + ["claimed", "done"]
-    assert [item["attempts"] for item in told.of("failure")] == [1, 2]
-    assert told.done == (3, 0, 0)
+    events = watched(tmp_path, 3, "done")  # with others, then alone; and once more alone
+    assert states(events)[-6:] == ["claimed", "complete"] * 2 + ["claimed", "done"]
+    assert [item["attempts"] for item in events.of("failure")] == [1, 2]
+    assert events.done == (3, 0, 0)
 
 
 def test_what_does_not_pass_is_let_be(tmp_path: Path) -> None:
-    told = watched(tmp_path, 1000, "failed")
-    assert states(told).count("claimed") == scheduler.ATTEMPTS
-    assert states(told)[-1] == "failed"
-    assert [item["attempts"] for item in told.of("failure")] == [1, 2, 3, 4]
-    waits = [item["reason"] for item in told.of("checkpoint") if item["state"] == "complete" and item["reason"]]
+    events = watched(tmp_path, 1000, "failed")
+    assert states(events).count("claimed") == scheduler.ATTEMPTS
+    assert states(events)[-1] == "failed"
+    assert [item["attempts"] for item in events.of("failure")] == [1, 2, 3, 4]
+    waits = [item["reason"] for item in events.of("checkpoint") if item["state"] == "complete" and item["reason"]]
     assert waits == [f"out of memory: tried again in {seconds} s" for seconds in (0.01, 0.02, 0.04)]
-    assert told.done == (2, 0, 1)
+    assert events.done == (2, 0, 1)

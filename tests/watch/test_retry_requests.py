@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests._material import Told, evaluation_of, linear, request_of, save
+from tests._material import Events, evaluation_of, linear, request_of, save
 from tests.watch._watching import FAST, ROWS, counts, made, states, values
 
 from milepost.cli import main
@@ -22,7 +22,7 @@ def test_what_is_requested_is_tried_again_while_the_watch_runs(
     save(run / "step-1.npz", made(1))
     save(run / "step-2.npz", made(2))
     (run / "step-3.pt").write_bytes(b"<html>not found</html>")
-    told = Told()
+    events = Events()
     state = {"broken": True, "asked": 0}
 
     def predict(weights: dict[str, Array], inputs: Array) -> Array:
@@ -35,7 +35,7 @@ def test_what_is_requested_is_tried_again_while_the_watch_runs(
         assert main(["failures", "--store", str(store), "--retry", *which]) == 0
 
     def listen(event: dict[str, Any]) -> None:
-        told.append(event)
+        events.append(event)
         if event.get("state") == "failed" and state["asked"] == 0 and len(failed()) == 3:
             state["broken"] = False
             ask("1")
@@ -45,14 +45,14 @@ def test_what_is_requested_is_tried_again_while_the_watch_runs(
             (run / "DONE").touch()
 
     def failed() -> list[str]:
-        return [item["name"] for item in told.of("checkpoint") if item["state"] == "failed"]
+        return [item["name"] for item in events.of("checkpoint") if item["state"] == "failed"]
 
     watch(request_of(evaluation_of(ROWS, predict), run, store=store), FAST, listen)
-    assert states(told, "step-1.npz") == ["seen", "complete", "claimed", "failed", "complete", "claimed", "done"]
-    assert states(told, "step-2.npz") == ["seen", "complete", "claimed", "failed"]
+    assert states(events, "step-1.npz") == ["seen", "complete", "claimed", "failed", "complete", "claimed", "done"]
+    assert states(events, "step-2.npz") == ["seen", "complete", "claimed", "failed"]
     assert sorted(failed()) == ["step-1", "step-2", "step-3", "step-3"]
-    assert [event["attempts"] for event in told.of("failure") if event["path"].endswith("3.pt")] == [1, 2]
-    assert counts(told) == {"evaluated": 1, "failed": 2}
+    assert [event["attempts"] for event in events.of("failure") if event["path"].endswith("3.pt")] == [1, 2]
+    assert counts(events) == {"evaluated": 1, "failed": 2}
     assert list(values(store)) == [1]
     assert "by a watch that is running" in capsys.readouterr().out
 
@@ -63,10 +63,10 @@ def test_what_is_gone_or_was_not_requested_stays_failed(tmp_path: Path, monkeypa
     run.mkdir()
     bad = run / "step-1.pt"
     bad.write_bytes(b"<html>not found</html>")
-    told = Told()
+    events = Events()
 
     def listen(event: dict[str, Any]) -> None:
-        told.append(event)
+        events.append(event)
         if event.get("state") == "failed":
             assert main(["failures", "--store", str(store), "--retry"]) == 0
             bad.unlink()
@@ -75,4 +75,4 @@ def test_what_is_gone_or_was_not_requested_stays_failed(tmp_path: Path, monkeypa
             (run / "DONE").touch()
 
     watch(request_of(evaluation_of(ROWS), run, store=store), FAST, listen)
-    assert counts(told) == {"evaluated": 1, "failed": 1}
+    assert counts(events) == {"evaluated": 1, "failed": 1}

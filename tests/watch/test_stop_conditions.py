@@ -1,4 +1,4 @@
-"""StopConditionss: what a producer has said, or has stopped saying, by a clock that the test sets."""
+"""Stop conditions: what a producer has said, or has stopped saying, by a clock that the test sets."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_done_counts_only_where_it_was_asked_for_also_beside_a_file_that_was_nam
     assert Producer(str(file), StopConditions(done=True)).ended() == "DONE is there"
 
 
-def test_a_change_begins_the_idle_time_anew_and_steps_only_grow(tmp_path: Path) -> None:
+def test_a_change_restarts_the_idle_time_and_steps_only_grow(tmp_path: Path) -> None:
     now = [0.0]
     producer = Producer(str(tmp_path), StopConditions(idle=10, max_steps=100), lambda: now[0])
     now[0] = 9.0

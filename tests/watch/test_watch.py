@@ -1,6 +1,6 @@
 """The watch in this process: states, stop conditions, order, `every`, pins, overwritten names, growing files, links.
 
-What happens to the folder happens in answer to what the watch tells, not after some time.
+What happens to the folder happens in answer to what the watch reports, not after some time.
 """
 
 import os
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests._material import Told, evaluation_of, request_of, save
+from tests._material import Events, evaluation_of, request_of, save
 from tests.watch._watching import DONE, FAST, ROWS, counts, deleting, go, made, states, values
 
 from milepost.store.store import Store
@@ -30,13 +30,15 @@ def test_everything_that_is_there_goes_through_the_states(tmp_path: Path) -> Non
     (run / "step-9.npz").write_bytes(whole[: len(whole) // 2])
     (run / "log.txt").write_text("no checkpoint")
     (run / "DONE").touch()
-    told = go(tmp_path, run)
-    assert counts(told) == {"evaluated": 3, "failed": 1}
+    events = go(tmp_path, run)
+    assert counts(events) == {"evaluated": 3, "failed": 1}
     for step in (1, 2, 3):
-        assert states(told, f"step-{step}.npz") == ["seen", "complete", "claimed", "done"]
-    assert states(told, "step-9.npz") == ["seen", "writing", "failed"]
-    assert re.match(r"torn: .*the zip archive ends after \d+ bytes without its directory", told.failures["step-9.npz"])
-    assert states(told, "log.txt") == []
+        assert states(events, f"step-{step}.npz") == ["seen", "complete", "claimed", "done"]
+    assert states(events, "step-9.npz") == ["seen", "writing", "failed"]
+    assert re.match(
+        r"torn: .*the zip archive ends after \d+ bytes without its directory", events.failures["step-9.npz"]
+    )
+    assert states(events, "log.txt") == []
     assert not (tmp_path / "store" / "pins").exists()
     again = go(tmp_path, run)
     assert counts(again) == {"up_to_date": 3, "failed": 1}
@@ -45,10 +47,10 @@ def test_everything_that_is_there_goes_through_the_states(tmp_path: Path) -> Non
 
 def test_what_comes_later_is_evaluated_and_done_ends_the_watch(tmp_path: Path) -> None:
     runs = [tmp_path / "a", tmp_path / "b"]  # neither is there yet
-    told = Told()
+    events = Events()
 
     def listen(event: dict[str, Any]) -> None:
-        told.append(event)
+        events.append(event)
         if event["event"] == "start":
             runs[0].mkdir()
             save(runs[0] / "step-1.npz", made(1))
@@ -61,8 +63,8 @@ def test_what_comes_later_is_evaluated_and_done_ends_the_watch(tmp_path: Path) -
             (runs[1] / "DONE").touch()
 
     watch(request_of(evaluation_of(ROWS), *runs, store=tmp_path / "store"), FAST, listen)
-    assert counts(told) == {"evaluated": 3}
-    assert [item["run"] for item in told.of("checkpoint") if item["state"] == "done"] == ["a", "deep", "a"]
+    assert counts(events) == {"evaluated": 3}
+    assert [item["run"] for item in events.of("checkpoint") if item["state"] == "done"] == ["a", "deep", "a"]
 
 
 def test_a_step_ends_the_watch_and_what_is_left_is_evaluated_in_order(tmp_path: Path) -> None:
@@ -73,10 +75,10 @@ def test_a_step_ends_the_watch_and_what_is_left_is_evaluated_in_order(tmp_path: 
 
     def taken(order: Order) -> list[int]:
         options = WatchOptions(StopConditions(max_steps=500), order, interval=0.05)
-        told = Told()
+        events = Events()
         request = request_of(evaluation_of(ROWS), run, store=tmp_path / order, per_pass=1)
-        watch(request, options, told.append)
-        return [item["step"] for item in told.of("checkpoint") if item["state"] == "done"]
+        watch(request, options, events.append)
+        return [item["step"] for item in events.of("checkpoint") if item["state"] == "done"]
 
     assert taken("oldest") == [100, 200, 300, 400, 500]
     assert taken("latest") == [500, 400, 300, 200, 100]
@@ -94,9 +96,9 @@ def test_every_keeps_the_first_of_so_many_steps_also_after_a_restart(tmp_path: P
     assert counts(go(tmp_path, run, how=options)) == {"evaluated": 3, "skipped": 2}
     (run / "step-10.npz").unlink()
     save(run / "step-210.npz", made(210))
-    told = go(tmp_path, run, how=options)
-    assert counts(told) == {"evaluated": 1, "up_to_date": 2, "skipped": 2}
-    assert states(told, "step-90.npz") == ["seen", "complete", "skipped"]
+    events = go(tmp_path, run, how=options)
+    assert counts(events) == {"evaluated": 1, "up_to_date": 2, "skipped": 2}
+    assert states(events, "step-90.npz") == ["seen", "complete", "skipped"]
     assert sorted(values(tmp_path / "store")) == [10, 130, 210]
 
 
@@ -107,22 +109,22 @@ def test_a_file_that_grows_is_waited_for_and_one_that_stands_still_is_torn(tmp_p
     whole = (tmp_path / "whole.npz").read_bytes()
     (run / "step-1.npz").write_bytes(whole[:10])  # not even its format is known
     (run / "step-2.npz").write_bytes(whole[:-1])
-    told = Told()
+    events = Events()
     pieces = [whole[at : at + 64] for at in range(10, len(whole), 64)]
     writer = threading.Thread(target=grow, args=(run / "step-1.npz", pieces))
 
     def listen(event: dict[str, Any]) -> None:
-        told.append(event)
+        events.append(event)
         if event.get("state") == "writing" and event["step"] == 1 and not writer.is_alive():
             writer.start()
 
     options = WatchOptions(DONE, interval=0.02)
     watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), options, listen)
     writer.join()
-    assert counts(told) == {"evaluated": 1, "failed": 1}
-    assert states(told, "step-1.npz") == ["seen", "writing", "complete", "claimed", "done"]
-    assert states(told, "step-2.npz") == ["seen", "writing", "failed"]
-    assert list(told.failures) == ["step-2.npz"]
+    assert counts(events) == {"evaluated": 1, "failed": 1}
+    assert states(events, "step-1.npz") == ["seen", "writing", "complete", "claimed", "done"]
+    assert states(events, "step-2.npz") == ["seen", "writing", "failed"]
+    assert list(events.failures) == ["step-2.npz"]
 
 
 def test_an_incomplete_file_is_given_up_after_its_time_though_the_watch_goes_on(tmp_path: Path) -> None:
@@ -132,18 +134,18 @@ def test_an_incomplete_file_is_given_up_after_its_time_though_the_watch_goes_on(
     (run / "step-1.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-1])
     hour_ago = time.time() - 3600
     os.utime(run / "step-1.npz", (hour_ago, hour_ago))
-    told = Told()
+    events = Events()
 
     def listen(event: dict[str, Any]) -> None:
-        told.append(event)
+        events.append(event)
         if event.get("state") == "failed":
             os.replace(tmp_path / "whole.npz", run / "step-1.npz")  # its writer comes back
         if event.get("state") == "done":
             (run / "DONE").touch()
 
     watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
-    assert states(told, "step-1.npz") == ["seen", "writing", "failed", "seen", "complete", "claimed", "done"]
-    assert counts(told) == {"evaluated": 1, "failed": 1}
+    assert states(events, "step-1.npz") == ["seen", "writing", "failed", "seen", "complete", "claimed", "done"]
+    assert counts(events) == {"evaluated": 1, "failed": 1}
     listing = Store.open(tmp_path / "store").listing()
     assert [row["failure"] for row in listing.checkpoints()] == [None]
 
@@ -166,13 +168,13 @@ def test_what_is_deleted_before_its_turn_is_evaluated_from_its_pin(tmp_path: Pat
     for step in range(1, 7):
         save(run / f"step-{step}.npz", made(step))
     (run / "DONE").touch()
-    told = Told()
+    events = Events()
     names = [f"step-{step}.npz" for step in (1, 2, 5, 6)]
     request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", per_pass=2)
-    watch(request, FAST, deleting(run, told, *names))
-    assert counts(told) == {"evaluated": 6}
+    watch(request, FAST, deleting(run, events, *names))
+    assert counts(events) == {"evaluated": 6}
     assert sorted(os.listdir(run)) == ["DONE", "step-3.npz", "step-4.npz"]
-    assert {str(run)} == {os.path.dirname(item["checkpoint"]["path"]) for item in told.of("record")}
+    assert {str(run)} == {os.path.dirname(item["checkpoint"]["path"]) for item in events.of("record")}
     assert not (tmp_path / "store" / "pins").exists()
 
 
@@ -180,12 +182,12 @@ def test_an_overwritten_name_is_evaluated_each_time(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     save(run / "last.npz", made(0))
-    told = Told()
+    events = Events()
     step = 0
 
     def listen(event: dict[str, Any]) -> None:
         nonlocal step
-        told.append(event)
+        events.append(event)
         if event.get("state") == "done":
             step += 1
             if step == 5:
@@ -197,8 +199,8 @@ def test_an_overwritten_name_is_evaluated_each_time(tmp_path: Path) -> None:
                 os.replace(run / ".next.npz", run / "last.npz")
 
     watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
-    assert counts(told) == {"evaluated": 5}
-    assert len({item["checkpoint"]["digest"] for item in told.of("record")}) == 5
+    assert counts(events) == {"evaluated": 5}
+    assert len({item["checkpoint"]["digest"] for item in events.of("record")}) == 5
 
 
 def test_a_trainer_that_goes_back_in_step_is_followed(tmp_path: Path) -> None:
@@ -206,19 +208,19 @@ def test_a_trainer_that_goes_back_in_step_is_followed(tmp_path: Path) -> None:
     run.mkdir()
     for step in (1, 2, 3):
         save(run / f"step-{step}.npz", made(step))
-    told = Told()
+    events = Events()
 
     def listen(event: dict[str, Any]) -> None:
-        told.append(event)
+        events.append(event)
         if event.get("state") == "done" and event["step"] == 3 and not (run / "DONE").exists():
             for step in (2, 3):  # from another seed: new content under old names
                 save(run / f"step-{step}.npz", made(10 + step))
             (run / "DONE").touch()
 
     watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
-    assert counts(told) == {"evaluated": 5}
-    assert states(told, "step-2.npz") == 2 * ["seen", "complete", "claimed", "done"]
-    assert states(told, "step-1.npz") == ["seen", "complete", "claimed", "done"]
+    assert counts(events) == {"evaluated": 5}
+    assert states(events, "step-2.npz") == 2 * ["seen", "complete", "claimed", "done"]
+    assert states(events, "step-1.npz") == ["seen", "complete", "claimed", "done"]
 
 
 def test_links_that_lead_out_of_the_folder_are_rows_and_never_pinned_or_read(tmp_path: Path) -> None:
@@ -236,13 +238,13 @@ def test_links_that_lead_out_of_the_folder_are_rows_and_never_pinned_or_read(tmp
     (run / "step-4" / "saved_model.pb").touch()
     (run / "DONE").touch()
     before = (other / "step-7.npz").stat().st_ctime_ns
-    told = go(tmp_path, run)
-    assert counts(told) == {"evaluated": 1, "up_to_date": 1, "failed": 3, "vanished": 1}
-    assert sorted(told.failures) == ["checkpoints", "step-2.npz", "step-3.npz", "step-4"]
+    events = go(tmp_path, run)
+    assert counts(events) == {"evaluated": 1, "up_to_date": 1, "failed": 3, "vanished": 1}
+    assert sorted(events.failures) == ["checkpoints", "step-2.npz", "step-3.npz", "step-4"]
     for name in ("checkpoints", "step-2.npz"):
-        assert "outside of the named folders" in told.failures[name]
-    assert told.failures["step-3.npz"].startswith("vanished: a symbolic link to step-0.npz, which is not there")
-    assert told.failures["step-4"].startswith("program: ")
+        assert "outside of the named folders" in events.failures[name]
+    assert events.failures["step-3.npz"].startswith("vanished: a symbolic link to step-0.npz, which is not there")
+    assert events.failures["step-4"].startswith("program: ")
     assert (other / "step-7.npz").stat().st_ctime_ns == before
 
 
@@ -252,10 +254,10 @@ def test_a_renamed_temporary_file_is_one_checkpoint(tmp_path: Path) -> None:
     save(run / "step-1.npz", made(1))
     whole = (run / "step-1.npz").read_bytes()
     (run / "step-2.part").write_bytes(whole[:400])
-    told = Told()
+    events = Events()
 
     def listen(event: dict[str, Any]) -> None:
-        told.append(event)
+        events.append(event)
         if event.get("state") == "done" and event["step"] == 1:
             with open(run / "step-2.part", "ab") as file:
                 file.write(whole[400:])
@@ -263,5 +265,5 @@ def test_a_renamed_temporary_file_is_one_checkpoint(tmp_path: Path) -> None:
             (run / "DONE").touch()
 
     watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
-    assert counts(told) == {"evaluated": 1, "up_to_date": 1}  # of the same content
-    assert states(told, "step-2.part")[:2] == ["seen", "writing"]
+    assert counts(events) == {"evaluated": 1, "up_to_date": 1}  # of the same content
+    assert states(events, "step-2.part")[:2] == ["seen", "writing"]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests._material import Told, request_of, save
+from tests._material import Events, request_of, save
 from tests.watch._watching import FAST, counts, made, values
 
 from milepost.errors import MilepostError
@@ -45,9 +45,9 @@ def prepared(folder: Path, last: str) -> Path:
 def test_what_is_deleted_while_the_evaluation_is_loaded_is_evaluated(tmp_path: Path) -> None:
     file = prepared(tmp_path, "evaluation = evaluation_of(300)")
     save(tmp_path / "run" / "step-1.npz", made(1))
-    told = Told()
-    watch(request_of(file, tmp_path / "run", store=tmp_path / "store"), FAST, told.append)
-    assert counts(told) == {"evaluated": 2}
+    events = Events()
+    watch(request_of(file, tmp_path / "run", store=tmp_path / "store"), FAST, events.append)
+    assert counts(events) == {"evaluated": 2}
     assert set(values(tmp_path / "store")) == {1, 2}
     assert not (tmp_path / "store" / "pins").exists()
 
@@ -59,6 +59,6 @@ def test_where_loading_fails_the_next_watch_has_what_was_there(tmp_path: Path) -
     with pytest.raises(MilepostError, match="no such model"):
         watch(request, FAST, lambda _: None)
     prepared(tmp_path, "evaluation = evaluation_of(300)")
-    told = Told()
-    watch(request, FAST, told.append)
-    assert counts(told) == {"evaluated": 2}
+    events = Events()
+    watch(request, FAST, events.append)
+    assert counts(events) == {"evaluated": 2}

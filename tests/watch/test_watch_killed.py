@@ -1,6 +1,6 @@
 """The watch beside real trainers, killed: nothing that was claimed is lost or done twice.
 
-No moment is chosen by the clock: the trainer waits for what it is told to wait for, and a watcher is killed when it has
+No moment is chosen by the clock: the trainer waits for what it is to wait for, and a watcher is killed when it has
 come so far.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests._material import ENVIRONMENT, MILEPOST, Told, evaluation_of, linear, lines_of, request_of, save
+from tests._material import ENVIRONMENT, MILEPOST, Events, evaluation_of, linear, lines_of, request_of, save
 from tests.watch._watching import ROWS, values
 
 from milepost.run.run import run
@@ -123,8 +123,8 @@ class World:
         self.processes.append(process)
         return process
 
-    def told(self) -> list[Told]:
-        """Return what each watcher told, as far as whole lines go."""
+    def events(self) -> list[Events]:
+        """Return what each watcher reported, as far as whole lines go."""
         texts = [path.read_text() for path in sorted(self.outputs.glob("*.out"))]
         return [lines_of(text[: text.rfind("\n") + 1]) for text in texts]
 
@@ -216,15 +216,17 @@ def test_a_watcher_killed_again_and_again_evaluates_all_that_it_had_claimed_once
     assert len(claimed) >= steps // 3
     for begin, before in done:  # what was whole when a watcher died is never predicted again
         assert not before & {mark for _, mark in world.marks()[begin:]}
-    seen = {item["step"] for told in world.told() for item in told.of("checkpoint") if item["step"] is not None}
-    vanished = {item["step"] for told in world.told() for item in told.of("failure") if item["class"] == "vanished"}
+    seen = {item["step"] for events in world.events() for item in events.of("checkpoint") if item["step"] is not None}
+    vanished = {
+        item["step"] for events in world.events() for item in events.of("failure") if item["class"] == "vanished"
+    }
     assert seen <= world.complete() | vanished
     assert not list(world.store.glob("pins/*"))
     assert_same_as_clean(world, tmp_path)
 
 
 def assert_same_as_clean(world: World, folder: Path) -> None:
-    """Compare with an undisturbed evaluation of the same weights, all of them written anew."""
+    """Compare with an undisturbed evaluation of the same weights, all of them written again."""
     clean = folder / "clean"
     clean.mkdir()
     for step in world.complete():
@@ -237,9 +239,9 @@ def assert_same_as_clean(world: World, folder: Path) -> None:
         return linear(weights, inputs)
 
     store = folder / "undisturbed"
-    told = Told()
+    events = Events()
     evaluated = run(
-        request_of(evaluation_of(ROWS, predict, batch_size=ROWS), clean, store=store), told.append
+        request_of(evaluation_of(ROWS, predict, batch_size=ROWS), clean, store=store), events.append
     ).evaluated
     assert evaluated == len(world.complete())
     assert values(store) == values(world.store)
@@ -263,7 +265,7 @@ def test_four_watchers_share_a_folder_and_one_is_killed_now_and_then(world_of: C
         world.open_gate(step, life)
     assert {world.finish(process) for process in watchers} <= {0, 3}
     # `last` is overwritten all the time: it may be replaced within the very moment in which it was seen.
-    failed = {(name, text.partition(":")[0]) for told in world.told() for name, text in told.failures.items()}
+    failed = {(name, text.partition(":")[0]) for events in world.events() for name, text in events.failures.items()}
     assert failed <= {("last.npz", "vanished")}
     by: dict[int, set[int]] = {}
     for pid, mark in world.marks():

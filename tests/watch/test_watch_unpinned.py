@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests._material import Told, evaluation_of, request_of, save
+from tests._material import Events, evaluation_of, request_of, save
 from tests.watch._watching import FAST, ROWS, counts, deleting, go, made, states, values
 
 from milepost.store.store import Store
@@ -34,14 +34,14 @@ def test_without_links_it_is_said_once_and_what_is_deleted_has_vanished(tmp_path
     for step in range(1, 7):
         save(run / f"step-{step}.npz", made(step))
     (run / "DONE").touch()
-    told = Told()
+    events = Events()
     request = request_of(evaluation_of(ROWS), run, store=tmp_path / "store", per_pass=2)
-    watch(request, FAST, deleting(run, told, "step-5.npz", "step-6.npz"))
-    assert counts(told) == {"evaluated": 4, "vanished": 2}
-    assert told.notes.count("cannot be pinned") == 1
-    assert told.failures["step-5.npz"].startswith("vanished: deleted before it could be evaluated")
-    assert "raise keep-last (max_to_keep)" in told.failures["step-6.npz"]
-    assert states(told, "step-5.npz") == ["seen", "complete", "vanished"]
+    watch(request, FAST, deleting(run, events, "step-5.npz", "step-6.npz"))
+    assert counts(events) == {"evaluated": 4, "vanished": 2}
+    assert events.notes.count("cannot be pinned") == 1
+    assert events.failures["step-5.npz"].startswith("vanished: deleted before it could be evaluated")
+    assert "raise keep-last (max_to_keep)" in events.failures["step-6.npz"]
+    assert states(events, "step-5.npz") == ["seen", "complete", "vanished"]
     listing = Store.open(tmp_path / "store").listing()
     failed = {row["name"]: row["failure"]["kind"] for row in listing.checkpoints() if row["failure"]}
     assert failed == {"step-5": "vanished", "step-6": "vanished"}
@@ -65,11 +65,11 @@ def test_without_links_what_a_watch_that_died_had_seen_is_evaluated_or_has_vanis
     (run / "step-4.npz").unlink()
     (run / "step-2.npz").rename(run / "kept-2.npz")
     (run / "DONE").touch()
-    told = Told()
-    watch(request, FAST, told.append)
-    assert counts(told) == {"evaluated": 1, "up_to_date": 1, "vanished": 2}
-    assert sorted(told.failures) == ["step-3.npz", "step-4.npz"]
-    assert told.failures["step-4.npz"].startswith("vanished: deleted while no watch was there before it could be")
+    events = Events()
+    watch(request, FAST, events.append)
+    assert counts(events) == {"evaluated": 1, "up_to_date": 1, "vanished": 2}
+    assert sorted(events.failures) == ["step-3.npz", "step-4.npz"]
+    assert events.failures["step-4.npz"].startswith("vanished: deleted while no watch was there before it could be")
     assert not (tmp_path / "store" / "pins").exists()
     assert counts(go(tmp_path, run)) == {"up_to_date": 2}
 
@@ -89,6 +89,6 @@ def test_what_was_predicted_whole_by_a_watch_that_died_needs_no_checkpoint(momen
     with pytest.raises(Died):
         watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
     (run / "step-1.npz").unlink()
-    told = go(tmp_path, run)
-    assert counts(told) == {"up_to_date": 1}
+    events = go(tmp_path, run)
+    assert counts(events) == {"up_to_date": 1}
     assert values(tmp_path / "store") == values(tmp_path / "other" / "store")

@@ -236,8 +236,11 @@ def _useless(folder: Path) -> bool:
     except (OSError, KeyError, TypeError):
         return False
     try:
+        note = read_json(folder / _NOTE)
+        if not os.path.exists(link) and "identity" not in note:  # somebody removed the link
+            return _dead(str(note["owner"]))
         rests = time.time() - os.stat(folder / _NOTE).st_mtime > _REST_SECONDS
-        return rests and _dead(str(read_json(folder / _NOTE)["owner"])) and _same(link, os.stat(path))
+        return rests and _dead(str(note["owner"])) and _same(link, os.stat(path))
     except (OSError, KeyError, TypeError):
         return False
 

@@ -1,6 +1,7 @@
 """Both sources keep the published laws, and the laws catch sources that do not."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,15 @@ class Lent(Arrays):
             yield Batch(self._all.inputs[cut], batch.labels, start=batch.start, rows=batch.rows)
 
 
-@pytest.mark.parametrize("wrong", [Shifted, Forgetful, Lent])
+class Heavy(Arrays):
+    """Hands out a weight with which sums are not exact."""
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        for batch in super().batches(start, stop, batch_size):
+            yield replace(batch, weights=np.full(len(batch.labels), 1e300))
+
+
+@pytest.mark.parametrize("wrong", [Shifted, Forgetful, Lent, Heavy])
 def test_the_laws_catch_a_source_that_breaks_them(wrong: type[Arrays]) -> None:
     with pytest.raises(AssertionError):
         check_source(lambda: wrong(IMAGES.copy(), LABELS, order="natural"))

@@ -13,7 +13,7 @@ from milepost.errors import DataError
 
 Inputs = Array | dict[str, Array]
 
-_LEAST_WEIGHT, _MOST_WEIGHT = 1e-60, 1e60
+LEAST_WEIGHT, MOST_WEIGHT = 1e-60, 1e60
 
 
 def as_array(value: object, what: str) -> Array:
@@ -89,7 +89,7 @@ def counted_rows(weights: Array | None, mask: Array | None, what: str = "weights
     if weights is None:
         return mask
     counted = np.ones(len(weights), bool) if mask is None else mask
-    wrong = np.flatnonzero(counted & (weights != 0) & ~((weights >= _LEAST_WEIGHT) & (weights <= _MOST_WEIGHT)))
+    wrong = np.flatnonzero(counted & (weights != 0) & ~((weights >= LEAST_WEIGHT) & (weights <= MOST_WEIGHT)))
     if len(wrong):
         found = weights[wrong[0]]
         scale = "; multiply all weights by one number: only their ratios count" if 0 < found < np.inf else ""

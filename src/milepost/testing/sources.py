@@ -16,6 +16,7 @@ from milepost._internal.serialization import canonical
 from milepost.core.capabilities import capability
 from milepost.core.protocols import Described, RandomAccess, Sliced, Source
 from milepost.core.types import Array, Batch
+from milepost.data._columns import LEAST_WEIGHT, MOST_WEIGHT
 from milepost.data._order import OrderName
 from milepost.errors import MilepostError
 
@@ -48,6 +49,11 @@ def contents(batches: Iterator[Batch]) -> list[tuple[Any, ...]]:
         inputs = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
         slices = [] if batch.slices is None else [batch.slices[name] for name in sorted(batch.slices)]
         columns = [*inputs.values(), batch.labels, batch.weights, batch.ids, batch.groups, *slices]
+        weights = np.ones(1) if batch.weights is None else batch.weights
+        usable = ((weights >= LEAST_WEIGHT) & (weights <= MOST_WEIGHT)).all()
+        assert usable, (
+            f"weights are from {LEAST_WEIGHT} to {MOST_WEIGHT}, where sums are exact; rows of weight 0 are left out"
+        )
         for column in columns:
             assert column is None or len(column) == len(rows), "every array of a batch has a value a row"
         for index, row in enumerate(rows.tolist()):

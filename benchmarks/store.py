@@ -1,7 +1,8 @@
 """How quick is a store of 2,000 checkpoints: listing it, and a run that has nothing to do?
 
 Commands are whole processes, start-up included, files warm.  `ls` writes to a pseudo-terminal, so that it draws the
-newest 50.
+newest 50.  Beside it: what a run adds to a bare loop that loads each checkpoint, predicts, and forces four files to
+disk; both in this process, start-up aside, in memory (/dev/shm) and on disk.
 """
 
 import os
@@ -11,12 +12,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from _figures import ROOT, Figure, at_most, in_turn, main, seconds, told
 
+from milepost import Evaluation
+from milepost.core.types import Array
+from milepost.data import Arrays
+from milepost.metrics import CalibrationError, CrossEntropy, TopK
+from milepost.models.numpy import FunctionModel
+from milepost.tasks import Classification
+
 CHECKPOINTS, METRICS, ROUNDS = 2000, 20, 5
+TINY, ROWS = 200, 1000
+MEMORY = "/dev/shm"  # noqa: S108 - folders of unguessable names are made in it
 COMMAND = [sys.executable, "-c", "import sys; from milepost.cli import main; sys.exit(main(sys.argv[1:]))"]
 EVALUATION = """
 import numpy as np
@@ -85,14 +97,78 @@ def running(folder: Path) -> list[Figure]:
     (planned,) = in_turn([lambda: piped("plan", *run[1:])], 3, warm=0)
     return [
         told(f"run of {CHECKPOINTS:,} tiny checkpoints, each", 1e3 * first / CHECKPOINTS, "ms", 1),
-        told("run again, nothing to do", statistics.median(again), "s"),
+        at_most("run again, nothing to do", statistics.median(again), 1.5, "s"),
         told("plan of the same", statistics.median(planned), "s"),
     ]
 
 
+def tiny(*, slices: bool) -> Evaluation:
+    """Return an evaluation of 1,000 rows by five metrics, on a slice of two values or on none."""
+    random = np.random.default_rng(0)
+    inputs, labels = random.standard_normal((ROWS, 8)).astype(np.float32), random.integers(0, 10, ROWS)
+    halves = {"half": np.where(np.arange(ROWS) < ROWS // 2, "a", "b")} if slices else None
+    return Evaluation(
+        model=FunctionModel(predict),
+        data={"test": Arrays(inputs, labels, slices=halves)},
+        task=Classification(outputs="logits"),
+        metrics=[TopK(1), TopK(2), TopK(5), CrossEntropy(), CalibrationError()],
+        version="1",
+    )
+
+
+def predict(weights: Mapping[str, Array], inputs: Array) -> Array:
+    """Predict with one matrix."""
+    return inputs @ weights["w"]
+
+
+def bare(runs: Path, out: Path, inputs: Array) -> None:
+    """Do the least that leaves four files a checkpoint on disk."""
+    out.mkdir()
+    for path in sorted(runs.iterdir()):
+        with np.load(path) as held:
+            scores = predict(dict(held), inputs)
+        for number in range(4):
+            with open(out / f"{path.stem}-{number}", "wb") as stream:
+                stream.write(scores[:, number].tobytes())
+                stream.flush()
+                os.fsync(stream.fileno())
+
+
+def beside_a_bare_loop(folder: Path, where: str, *, slices: bool) -> list[Figure]:
+    """Time a run of tiny checkpoints beside the bare loop, and the fsyncs within it."""
+    runs = folder / "runs"
+    runs.mkdir()
+    for step in range(1, TINY + 1):
+        np.savez(runs / f"step-{step}.npz", w=np.random.default_rng(step).standard_normal((8, 10)).astype(np.float32))
+    tiny(slices=slices).run(str(runs), store=str(folder / "warm"), match="*step-1.npz")
+    inputs = np.random.default_rng(0).standard_normal((ROWS, 8)).astype(np.float32)
+    least = 1e3 * seconds(lambda: bare(runs, folder / "bare", inputs)) / TINY
+    forced, force = [0.0], os.fsync
+
+    def timed(handle: int) -> None:
+        forced.append(seconds(lambda: force(handle)))
+
+    with patch("os.fsync", timed):
+        each = 1e3 * seconds(lambda: tiny(slices=slices).run(str(runs), store=str(folder / "evals"))) / TINY
+    syncs = 1e3 * sum(forced) / TINY
+    kind = f"{TINY} x {ROWS:,} rows x 5 metrics{' x a slice of two' if slices else ''}, {where}: "
+    figures = [told(f"{kind}the bare loop, each", least, "ms", 1), told(f"{kind}a run, each", each, "ms", 1)]
+    figures.append(at_most(f"{kind}fsyncs, each", (len(forced) - 1) / TINY, 8, ""))
+    if slices and where == "on disk":
+        figures.append(at_most(f"{kind}run to bare loop", each / least, 6, "times"))
+    elif not slices and where == "in memory":
+        figures.append(at_most(f"{kind}a run, each, at most", each, 8, "ms"))
+    return [*figures, told(f"{kind}a run beyond its fsyncs, each", each - syncs, "ms", 1)]
+
+
 def measure() -> list[Figure]:
+    figures = []
+    for where, place in (("in memory", MEMORY), ("on disk", None)):
+        for slices in (False, True):
+            with tempfile.TemporaryDirectory(dir=place) as folder:
+                figures += beside_a_bare_loop(Path(folder), where, slices=slices)
     with tempfile.TemporaryDirectory() as folder:
-        return listing(Path(folder)) + running(Path(folder))
+        return figures + listing(Path(folder)) + running(Path(folder))
 
 
 if __name__ == "__main__":

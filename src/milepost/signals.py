@@ -37,7 +37,7 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StopVerdict:
     """Whether to stop, and why (or why not) in words."""
 
     stop: bool
@@ -90,7 +90,7 @@ class Signals:
         """Tell whether the newest `patience` evaluated checkpoints brought nothing; see `verdict`."""
         return self.verdict(patience, min_delta, until).stop
 
-    def verdict(self, patience: int, min_delta: float = 0.0, until: int | None = None) -> Verdict:
+    def verdict(self, patience: int, min_delta: float = 0.0, until: int | None = None) -> StopVerdict:
         """Tell whether to stop, and why.
 
         The rule: stop once none of the newest `patience` evaluated checkpoints, even at the better end of its interval,
@@ -108,22 +108,22 @@ class Signals:
         found = self.history(until)
         if len(found) <= patience:
             known = f"{len(found)} evaluated checkpoint{'s' if len(found) != 1 else ''}"
-            return Verdict(stop=False, reason=f"{known}: more than {patience} are needed")
+            return StopVerdict(stop=False, reason=f"{known}: more than {patience} are needed")
         before, newest = found[:-patience], found[-patience:]
         sign = self._reader.sign
         first = max(before, key=lambda item: sign * item.value)
         bar = sign * first.value + min_delta
         for item in reversed(newest):
             if sign * item.value > bar:
-                return Verdict(stop=False, reason=f"step {item.step} improved on step {first.step}")
+                return StopVerdict(stop=False, reason=f"step {item.step} improved on step {first.step}")
             if sign * _better_end(item, sign) > bar:
                 end = f"step {item.step} may still be better than step {first.step}: its interval reaches"
-                return Verdict(
+                return StopVerdict(
                     stop=False,
                     reason=f"{end} {_better_end(item, sign):.6g}; only a larger min_delta, or more rows, can tell",
                 )
         shown = f"by more than {min_delta:g}" if min_delta else "at all"
-        return Verdict(
+        return StopVerdict(
             stop=True,
             reason=f"none of the newest {patience} evaluated checkpoints can be better than step {first.step} "
             f"({first.value:.6g}) {shown}",

@@ -18,9 +18,9 @@ BOUNDS = st.tuples(st.integers(0, 30), st.integers(1, 12)).map(lambda pair: (pai
 @settings(max_examples=150, deadline=None)
 @given(st.lists(BOUNDS, max_size=7))
 def test_cut_takes_every_covered_row_once(bounds: list[tuple[int, int]]) -> None:
-    rows = [row for piece in _ranges.cut(bounds) for row in range(piece.start, piece.stop)]
+    rows = [row for one in _ranges.cut(bounds) for row in range(one.start, one.stop)]
     assert rows == sorted({row for start, stop in bounds for row in range(start, stop)})
-    assert all(piece.first <= piece.start < piece.stop <= piece.last for piece in _ranges.cut(bounds))
+    assert all(one.first <= one.start < one.stop <= one.last for one in _ranges.cut(bounds))
     covered = [row for start, stop in _ranges.merged(bounds) for row in range(start, stop)]
     assert covered == rows
 
@@ -28,7 +28,7 @@ def test_cut_takes_every_covered_row_once(bounds: list[tuple[int, int]]) -> None
 @settings(max_examples=150, deadline=None)
 @given(st.lists(BOUNDS, max_size=7))
 def test_whole_chooses_the_most_rows_that_parts_without_overlap_can(bounds: list[tuple[int, int]]) -> None:
-    chosen = [(piece.start, piece.stop) for piece in _ranges.whole(bounds)]
+    chosen = [(one.start, one.stop) for one in _ranges.whole(bounds)]
     assert set(chosen) <= set(bounds)
     assert not _ranges.overlapping(chosen)
     best = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Taken:
     """Rows [start, stop) taken from the part that covers [first, last)."""
 
     first: int
@@ -40,23 +40,23 @@ def overlapping(ranges: Iterable[tuple[int, int]]) -> bool:
     return False
 
 
-def cut(ranges: Iterable[tuple[int, int]]) -> list[Piece]:
+def cut(ranges: Iterable[tuple[int, int]]) -> list[Taken]:
     """Take every row once, from the first part, in order of bounds, that covers it.
 
     >>> cut([(0, 4), (2, 8), (0, 6)])
-    [Piece(first=0, last=4, start=0, stop=4), Piece(first=0, last=6, start=4, stop=6), \
-Piece(first=2, last=8, start=6, stop=8)]
+    [Taken(first=0, last=4, start=0, stop=4), Taken(first=0, last=6, start=4, stop=6), \
+Taken(first=2, last=8, start=6, stop=8)]
     """
-    pieces = []
+    taken = []
     end = 0
     for start, stop in sorted(set(ranges)):
         if stop > end:
-            pieces.append(Piece(start, stop, max(start, end), stop))
+            taken.append(Taken(start, stop, max(start, end), stop))
             end = stop
-    return pieces
+    return taken
 
 
-def whole(ranges: Iterable[tuple[int, int]]) -> list[Piece]:
+def whole(ranges: Iterable[tuple[int, int]]) -> list[Taken]:
     """Choose parts that do not overlap and cover the most rows: states cannot be cut.
 
     >>> [(p.start, p.stop) for p in whole([(0, 4), (2, 8), (0, 2), (8, 9)])]
@@ -75,6 +75,6 @@ def whole(ranges: Iterable[tuple[int, int]]) -> list[Piece]:
         if best[index] == best[index - 1]:
             index -= 1
         else:
-            chosen.append(Piece(start, stop, start, stop))
+            chosen.append(Taken(start, stop, start, stop))
             index = bisect_right(stops, start, 0, index - 1)
     return chosen[::-1]

@@ -107,12 +107,12 @@ class ColumnsReader:
             self._refresh()
             return call()
 
-    def _layout(self, name: str) -> "Layout":
+    def _layout(self, name: str) -> "ColumnLayout":
         if name not in self._layouts:
             raise StoreError(f"no column {name!r} is kept here; there are: {', '.join(self.names) or 'none'}")
         return self._layouts[name]
 
-    def _slice(self, layout: "Layout", start: int, stop: int) -> Array:
+    def _slice(self, layout: "ColumnLayout", start: int, stop: int) -> Array:
         out = np.empty((stop - start, *layout.row), layout.dtype)
         for span in self._spans:
             low, high = max(start, span.start), min(stop, span.stop)
@@ -130,7 +130,7 @@ class ColumnsReader:
             self._small[name] = span.archive.read(name)
         return self._small[name][start:stop]
 
-    def _take(self, layout: "Layout", wanted: Array) -> Array:
+    def _take(self, layout: "ColumnLayout", wanted: Array) -> Array:
         index = np.searchsorted([span.start for span in self._spans], wanted, side="right") - 1
         stops = np.array([span.stop for span in self._spans] or [0], np.int64)
         outside = int(np.count_nonzero((index < 0) | (wanted >= stops[np.maximum(index, 0)])))
@@ -175,7 +175,7 @@ def _largest(environment: dict[str, Any]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ColumnLayout:
     """A column of several spans: one name, one dtype, one row shape."""
 
     name: str
@@ -183,7 +183,7 @@ class Layout:
     row: tuple[int, ...]
 
 
-def layouts(spans: list[Span]) -> list[Layout]:
+def layouts(spans: list[Span]) -> list[ColumnLayout]:
     """Return the columns that all spans hold alike; text widens, anything else that differs is a `StoreError`."""
     found = []
     for name in sorted({name for span in spans for name in span.archive.members if not name.startswith(STATE)}):
@@ -200,7 +200,7 @@ def layouts(spans: list[Span]) -> list[Layout]:
                 raise span.archive.damaged(f"rows of {name!r} have shape {member.shape[1:]}, elsewhere {row}")
             row = member.shape[1:]
         if dtype is not None:
-            found.append(Layout(name, dtype, row))
+            found.append(ColumnLayout(name, dtype, row))
     return found
 
 

@@ -17,7 +17,7 @@ from milepost.core.types import Json, Part
 from milepost.errors import StoreError
 from milepost.store import _archive, _ranges
 from milepost.store._leading import Leading
-from milepost.store._ranges import Piece
+from milepost.store._ranges import Taken
 from milepost.store._storage import Storage
 from milepost.store.columns import STATE, ColumnsReader, Span, environments, layouts
 
@@ -42,7 +42,7 @@ class Parts:
             leading = Leading(str(self._storage.get(self._sealed)))
             return [_bounds(leading.header(), leading.damaged)]
         except FileNotFoundError:
-            return _ranges.merged((piece.start, piece.stop) for piece in self._chosen())
+            return _ranges.merged((one.start, one.stop) for one in self._chosen())
 
     def publish(self, part: Part, size: int | None = None) -> bool:
         """Put a part; False where one of the same bounds is there.  Every column must have a row for every position.
@@ -112,7 +112,7 @@ class Parts:
         matches = (_FILE.fullmatch(name) for name in self._storage.list(self._folder))
         return [(int(match[1]), int(match[2])) for match in matches if match and int(match[1]) < int(match[2])]
 
-    def _chosen(self) -> list[Piece]:
+    def _chosen(self) -> list[Taken]:
         ranges = self._ranges()
         if _ranges.overlapping(ranges) and self._with_states(ranges):
             return _ranges.whole(ranges)
@@ -133,9 +133,9 @@ class Parts:
         if archive is not None:
             return [Span(archive, *_bounds(archive.header, archive.damaged), 0)]
         spans = []
-        for piece in self._chosen():
-            found = _opened(self._storage.get(f"{self._folder}/{piece.first}-{piece.last}.npz"))
-            spans.append(Span(found, piece.start, piece.stop, piece.start - piece.first))
+        for one in self._chosen():
+            found = _opened(self._storage.get(f"{self._folder}/{one.first}-{one.last}.npz"))
+            spans.append(Span(found, one.start, one.stop, one.start - one.first))
         return spans
 
     def _join(self, size: int) -> bool:

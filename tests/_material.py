@@ -142,9 +142,6 @@ class Events(list[dict[str, Any]]):
         return found[0]
 
 
-Told = Events  # until every test says so
-
-
 def _fits(item: Mapping[str, Any], metric: str, estimator: str, where: Mapping[str, Any]) -> bool:
     flat = {**item, **item["checkpoint"]}
     return (item["metric"], item["estimator"]) == (metric, estimator) and all(flat[k] == v for k, v in where.items())

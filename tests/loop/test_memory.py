@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests._material import (
-    Told,
+    Events,
     checkpoints,
     columns_of,
     command,
@@ -96,7 +96,7 @@ def plain(folder: Path, tmp_path: Path) -> Path:
     return store
 
 
-def exact_values(events: Told) -> list[Any]:
+def exact_values(events: Events) -> list[Any]:
     names = ("top1", "top5")
     return [events.value(name, step=step) for name in names for step in STEPS]
 
@@ -216,7 +216,7 @@ def test_weights_that_fit_not_even_alone_are_a_row(folder: Path, tmp_path: Path)
 def test_150_checkpoints_leave_no_weights_and_no_descriptors(tmp_path: Path) -> None:
     model = Counting(10)
     folder = checkpoints(tmp_path / "run", *range(150))
-    descriptors, alive, events = list[int](), list[int](), Told()
+    descriptors, alive, events = list[int](), list[int](), Events()
 
     def listen(event: dict[str, Any]) -> None:
         if event["event"] == "checkpoint" and event["state"] == "done":

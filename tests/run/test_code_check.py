@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests._material import Told, checkpoints, evaluation_of, go, linear, planned
+from tests._material import Events, checkpoints, evaluation_of, go, linear, planned
 
 from milepost.core.types import Array
 from milepost.run.code_check import differences
@@ -66,7 +66,7 @@ class Project:
         assert old in text
         (self.folder / name).write_text(text.replace(old, new))
 
-    def run(self, **options: object) -> tuple[Told, list[int]]:
+    def run(self, **options: object) -> tuple[Events, list[int]]:
         """Run in a fresh process; return what was events and the rows that were predicted."""
         log = self.folder / "log"
         log.write_text("")

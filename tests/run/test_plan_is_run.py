@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests._material import Told, contents
+from tests._material import Events, contents
 
 from milepost._internal.serialization import digest
 from milepost.core.types import (
@@ -238,7 +238,7 @@ def test_run_does_what_plan_lists(case: Case, per_pass: int) -> None:
         plan = planned(store, Fake(store, case), case, found)
         assert contents(store.path) == before  # a plan writes nothing
 
-        events, session = Told(), Fake(store, case)
+        events, session = Events(), Fake(store, case)
         with store.worker() as worker:
             driver = Driver(store, session, worker, case.options, events.append)
             for begin in range(0, len(found), per_pass):

@@ -14,7 +14,7 @@ from sklearn import metrics as judge
 from tests._material import (
     CLASSES,
     Counted,
-    Told,
+    Events,
     checkpoints,
     columns_of,
     command,
@@ -54,7 +54,7 @@ def sliced(rows: int = ROWS, **more: Any) -> Arrays:
     return Arrays(*examples(rows), slices={"country": COUNTRY[:rows], "night": NIGHT[:rows]}, **more)
 
 
-def values(told: Told, metric: str, estimator: str = "exact") -> dict[str, Any]:
+def values(told: Events, metric: str, estimator: str = "exact") -> dict[str, Any]:
     """Values by slice."""
     rows = [item for item in told.of("record") if (item["metric"], item["estimator"]) == (metric, estimator)]
     return {item["slice"]: item["value"] for item in rows}

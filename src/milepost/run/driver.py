@@ -48,7 +48,7 @@ class Driver:
         self.weights: dict[str, None] = {}
         self._worker = worker
         self._publisher = Publisher(store, self.spec, self.items)
-        self._first: dict[tuple[str, str], CheckpointRecord] = {}
+        self._first: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._deferred: list[Item] = []
 
     @property
@@ -74,9 +74,9 @@ class Driver:
                 yield checkpoint
                 continue
             for data in self.data:
-                first = self._first.setdefault((str(checkpoint.digest), data), checkpoint)
-                ours = (first.path, first.variant) == (checkpoint.path, checkpoint.variant)
-                name = None if ours else f"{first.name} ({first.variant})"
+                ours = checkpoint.path, checkpoint.variant, checkpoint.name
+                first = self._first.setdefault((str(checkpoint.digest), data), ours)
+                name = None if first == ours else f"{first[2]} ({first[1]})"
                 yield self.items.item(checkpoint, files, self.identifier.place(files), data, name)
 
     # ------------------------------------------------------------------------------------------------------- working
@@ -115,7 +115,7 @@ class Driver:
         """Take a checkpoint's end back: what was under this path has not served its weights."""
         self.reporter.outcomes.pop(path, None)
         self.identifier.forget(path)
-        self._first = {key: first for key, first in self._first.items() if first.path != path}
+        self._first = {key: first for key, first in self._first.items() if first[0] != path}
         self._deferred = [item for item in self._deferred if item.checkpoint.path != path]
 
     def in_hand(self, item: Item) -> bool:

@@ -114,6 +114,7 @@ def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
 
 
 def _planned(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator[dict[str, Json]]:
+    paces = {data: _pace(driver, data) for data in driver.data}
     for decided in (one for files in checkpoints for one in driver.decided(files)):
         checkpoint = decided.checkpoint if isinstance(decided, Item) else decided
         row = {key: getattr(checkpoint, key) for key in ("run", "path", "name", "step", "variant", "digest")}
@@ -121,7 +122,8 @@ def _planned(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator
             decision, data = decided.decision, decided.data
             reasons = [decision.reason, _code_check(driver, decided), partial_of(checkpoint.notes)]
             row |= {"data": data, "action": decision.action, "reason": "; ".join(filter(None, reasons))}
-            yield {**row, "rows": decision.rows, "seconds": _estimate(driver, data, decision.rows)}
+            pace = paces[data] if decision.rows else 0.0
+            yield {**row, "rows": decision.rows, "seconds": None if pace is None else pace * decision.rows}
         else:
             kind, message = checkpoint.failure or ("", "")
             reason = f"{kind}: {message}"
@@ -137,21 +139,17 @@ def _code_check(driver: Driver, item: Item) -> str:
     return f"its code version {code} is new: a code check decides whether the results of an earlier one stand"
 
 
-def _estimate(driver: Driver, data: str, rows: int) -> float | None:
-    """Seconds from the pace of what the store has of the same data; None where it has nothing."""
-    if not rows:
-        return 0.0
-    digest = driver.data[data].digest
+def _pace(driver: Driver, data: str) -> float | None:
+    """Return seconds a row, from what the store has of the same data; None where it has nothing."""
     for key in reversed(driver.store.evaluations()[-50:]):
         folder = driver.store.evaluation(key)
         spec = folder.spec()
-        if spec is not None and spec["data"] == digest:
-            for name in folder.column_sets():
-                found = folder.parts(name).read().environments()
-                done = sum(item["rows"] for item in found)
-                seconds = sum(sum(item.get("timings", {}).values()) for item in found)
-                if done and seconds:
-                    return float(seconds / done * rows)
+        for name in folder.column_sets() if spec is not None and spec["data"] == driver.data[data].digest else ():
+            environments = folder.parts(name).read().environments()
+            rows = sum(item["rows"] for item in environments)
+            seconds = sum(sum(item.get("timings", {}).values()) for item in environments)
+            if rows and seconds:
+                return float(seconds / rows)
     return None
 
 

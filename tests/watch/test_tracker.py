@@ -245,7 +245,7 @@ class Watching(RuleBasedStateMachine):
     @invariant()
     @precondition(lambda self: hasattr(self, "tracker"))
     def a_pin_has_one_record(self) -> None:
-        held = [tracked.pin for tracked in self.tracker.records if tracked.pin is not None]
+        held = [tracked.pin for tracked in self.tracker.open if tracked.pin is not None]
         assert len(held) == len(set(held))
 
     @invariant()
@@ -268,7 +268,7 @@ class Watching(RuleBasedStateMachine):
             assert max(self.evaluated.values(), default=0) <= 1  # nothing is evaluated twice
             assert not list((self.folder / "store").glob("pins/*"))  # every pin was released
             last: dict[Tracked, State] = dict(self.world.events)
-            for tracked in self.tracker.records:
+            for tracked in self.tracker.at_path.values():
                 assert tracked.state in (*ENDS, "ignored")
                 assert tracked.state == "ignored" or last[tracked] == tracked.state  # and every end was reported
             for path in (self.folder / "run").iterdir():

@@ -35,19 +35,23 @@ class World(Protocol):
 
 
 class Effects:
-    """Keeps one record a checkpoint; those that ended are forgotten once their path shows them no more."""
+    """Keeps one record a checkpoint: the open ones, and what each path shows, open or not.
+
+    `counts` says how many ended in which state, those that were done as `evaluated` or `up_to_date`.
+    """
 
     def __init__(self, scanner: Scanner, world: World) -> None:
         """Pin and release by the scanner, publish and report to the world."""
         self.counts: Counter[str] = Counter()
         self.world = world
         self.scanner = scanner
-        self.records: dict[Tracked, None] = {}
+        self.open: dict[Tracked, None] = {}
         self.at_path: dict[str, Tracked] = {}
 
     def of(self, *states: State) -> list[Tracked]:
-        """Return the records in these states, in the order in which they came."""
-        return [tracked for tracked in self.records if tracked.state in states]
+        """Return the records in these states; of those that ended only the ones that their paths show still."""
+        records = self.open if set(states) <= set(OPEN) else self.at_path.values()
+        return [tracked for tracked in records if tracked.state in states]
 
     def apply(
         self,
@@ -97,7 +101,6 @@ class Effects:
         """Begin a record; `at_path`: its path shows this very content."""
         age = max(0.0, time.time() - file.identity.mtime_ns / 1e9)
         tracked = Tracked(file, self.scanner.scans, time.monotonic() - age, pin)
-        self.records[tracked] = None
         if at_path:
             self.at_path[file.path] = tracked
         self.apply(tracked, Fact.NEW)
@@ -131,7 +134,10 @@ class Effects:
             tracked.pin = None
 
     def forget(self, tracked: Tracked) -> None:
-        """Drop the record of what has ended, unless its path shows it still."""
-        if tracked.state not in OPEN and self.at_path.get(tracked.path) is not tracked:
+        """Drop a record that has ended and that its path does not show; what hands over its pin removes it before."""
+        if tracked.state in OPEN:
+            self.open[tracked] = None
+            return
+        self.open.pop(tracked, None)
+        if self.at_path.get(tracked.path) is not tracked:
             self.let_go(tracked)
-            self.records.pop(tracked, None)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from milepost._internal.fileid import identity, identity_of
 from milepost._internal.serialization import now
@@ -30,6 +30,7 @@ class Evaluations:
     """The drivers, one for each evaluation of the file, as a watch uses them; the `World` of its tracker."""
 
     _tracker: Tracker
+    _whole: Callable[[Tracked], None]
 
     def __init__(self, listen: Listen, roots: Sequence[str]) -> None:
         """Report to `listen`; links that lead out of the `roots` are not followed."""
@@ -38,9 +39,9 @@ class Evaluations:
         self._roots = roots
         self._claimed: dict[str, Tracked] = {}
 
-    def begin(self, tracker: Tracker) -> None:
-        """Have the drivers read checkpoints where they are pinned."""
-        self._tracker = tracker
+    def begin(self, tracker: Tracker, whole: Callable[[Tracked], None]) -> None:
+        """Have the drivers read checkpoints where they are pinned; `whole` takes each that is complete."""
+        self._tracker, self._whole = tracker, whole
         for driver in self.drivers:
             driver.identifier.place = self._place
 
@@ -202,6 +203,8 @@ class Evaluations:
 
     def emit(self, tracked: Tracked, state: State) -> None:
         """Report a state."""
+        if state == "complete":
+            self._whole(tracked)
         named = {"run": self._run_of(tracked.path), "path": tracked.path, "name": short_name(tracked.path)}
         reason = tracked.reason if state == tracked.state else None
         self._listen({"event": "checkpoint", **named, "step": tracked.step, "state": state, "reason": reason})

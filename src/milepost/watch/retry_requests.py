@@ -1,7 +1,7 @@
 """What `failures --retry` asks of a watch that is running: failed checkpoints that are to be tried once more."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from milepost.run.driver import Driver
@@ -20,12 +20,11 @@ class RetryRequests:
         self._clock = clock
         self._looked = clock()
 
-    def granted(self, failed: Iterable[Tracked]) -> list[Tracked]:
-        """Return what is to be tried again, if it is time to look."""
-        if self._clock() - self._looked < EVERY_SECONDS:
-            return []
-        self._looked = self._clock()
-        return [tracked for tracked in failed if any(request() for request in tracked.requests)]
+    def due(self) -> bool:
+        """Tell whether it is time to look."""
+        due = self._clock() - self._looked >= EVERY_SECONDS
+        self._looked = self._clock() if due else self._looked
+        return due
 
 
 def requests_for(drivers: Sequence[Driver], tracked: Tracked) -> Iterator[Callable[[], bool]]:

@@ -51,8 +51,8 @@ class Tracker(Effects):
 
     def adopt(self) -> bool:
         """Take in what is pinned or noted without a record, as another watch left it; say if anything is open."""
-        by_key = {tracked.file.key: tracked for tracked in self.records}
-        held = {tracked.pin for tracked in self.records}
+        by_key = {tracked.file.key: tracked for tracked in (*self.at_path.values(), *self.open)}
+        held = {tracked.pin for tracked in self.open}
         for pin, file in self.scanner.left():
             if pin in held:
                 continue
@@ -69,11 +69,11 @@ class Tracker(Effects):
                 if not pin.holds:
                     self.lose(lost, "deleted while no watch was there")
         self.look()
-        return bool(self.of(*OPEN))
+        return bool(self.open)
 
     def look(self) -> None:
         """Read what is to be read."""
-        while unread := [tracked for tracked in self.records if tracked.unread]:
+        while unread := [tracked for tracked in self.open if tracked.unread]:
             places = {}
             for tracked in unread:
                 tracked.unread = False

@@ -27,7 +27,7 @@ from milepost.watch.retry_requests import RetryRequests
 from milepost.watch.scanner import INTERVAL, Scanner
 from milepost.watch.scheduler import Order, Scheduler
 from milepost.watch.snapshot import ScannedFile, Snapshot
-from milepost.watch.states import OPEN
+from milepost.watch.states import Tracked
 from milepost.watch.stop_conditions import Producer, StopConditions
 from milepost.watch.tracker import Tracker
 
@@ -143,7 +143,7 @@ class _WatchLoop:
 
     def run(self) -> WatchSummary:
         """Watch to the end."""
-        self._evaluations.begin(self._tracker)
+        self._evaluations.begin(self._tracker, self._whole)
         code = self._drivers[0].spec.code["version"]
         self._listen({"event": "start", "store": str(self._store.path), "code": code})
         self._recall_chosen()
@@ -162,7 +162,7 @@ class _WatchLoop:
                 reason = self._ended()
                 if reason is not None:
                     self._note(f"{reason}: what is left is evaluated, then the watch ends")
-            elif not self._tracker.of(*OPEN) and not self._scanner.fresh:
+            elif not self._tracker.open and not self._scanner.fresh:
                 if swept and not self._tracker.adopt():
                     break
                 self._scanner.scan(full=True)
@@ -179,8 +179,10 @@ class _WatchLoop:
         self._take_in()
         self._tracker.wait_or_give_up(ending=ending)
         self._tracker.ask_again()
-        for tracked in self._retry_requests.granted(self._tracker.of("failed")) if not ending else ():
-            self._tracker.retry(tracked)
+        if not ending and self._retry_requests.due():
+            for tracked in self._tracker.of("failed"):
+                if any(requested() for requested in tracked.requests):
+                    self._tracker.retry(tracked)
         self._tracker.look()
         chunk = self._scheduler.next(self._tracker.of("complete"), ending=ending)
         if chunk:
@@ -188,23 +190,25 @@ class _WatchLoop:
         return bool(chunk)
 
     def _take_in(self) -> None:
-        for result in self._scanner.take([tracked.path for tracked in self._tracker.of(*OPEN)]):
+        for result in self._scanner.take([tracked.path for tracked in self._tracker.open]):
             for file in (*result.changes.new, *result.changes.gone, *result.changes.members):
                 self._producer(file.root).changed()
             self._tracker.take_in(result)
         self._tracker.look()
-        for tracked in self._tracker.of("complete", "skipped"):
-            self._producer(tracked.file.root).step(tracked.step)
-            folder = os.path.dirname(tracked.path)
-            if folder not in self._places and tracked.files is not None:
-                check_place(str(self._store.path), [tracked.files])
-                self._places.add(folder)
         if self._scanner.trouble and not self._warned:
             self._warned = True
             self._note(
                 f"checkpoints cannot be pinned ({self._scanner.trouble}): one that is deleted before its turn is lost; "
                 "put the store on the file system of the checkpoints, or have training keep more of them"
             )
+
+    def _whole(self, tracked: Tracked) -> None:
+        """Note the step of a checkpoint that is complete, and refuse a store in its folder."""
+        self._producer(tracked.file.root).step(tracked.step)
+        folder = os.path.dirname(tracked.path)
+        if folder not in self._places and tracked.files is not None:
+            check_place(str(self._store.path), [tracked.files])
+            self._places.add(folder)
 
     def _producer(self, root: str) -> Producer:
         if root not in self._producers:

@@ -27,7 +27,7 @@ def at_most(what: str, value: float, limit: float, unit: str, digits: int = 2) -
     return Figure(what, f"{value:.{digits}f} {unit}", f"at most {limit:g} {unit}", value <= limit)
 
 
-def told(what: str, value: float, unit: str, digits: int = 2) -> Figure:
+def plain_figure(what: str, value: float, unit: str, digits: int = 2) -> Figure:
     """Return a figure without a promise."""
     return Figure(what, f"{value:,.{digits}f} {unit}")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import google_crc32c
 import numpy as np
-from _figures import Figure, in_turn, main, ratio, told
+from _figures import Figure, in_turn, main, plain_figure, ratio
 
 from milepost._internal.threads import ahead
 from milepost.data import Arrays
@@ -49,13 +49,13 @@ def measure() -> list[Figure]:
         ROUNDS,
     )
     return [
-        told("fingerprint of the data", size / statistics.median(ours), "GB/s", 1),
-        told("CRC-32C alone", size / statistics.median(crc), "GB/s", 1),
-        told("SHA-256 alone", size / statistics.median(sha), "GB/s", 1),
-        told("fingerprint's time beside CRC-32C", ratio(ours, crc), "times"),
-        told("seeded pass beside a natural one, reading ahead of work", ratio(seeded, natural), "times"),
-        told("seeded pass beside the work alone", ratio(seeded, bare), "times"),
-        told("seeded gather with nothing to hide behind", size / statistics.median(idle), "GB/s", 1),
+        plain_figure("fingerprint of the data", size / statistics.median(ours), "GB/s", 1),
+        plain_figure("CRC-32C alone", size / statistics.median(crc), "GB/s", 1),
+        plain_figure("SHA-256 alone", size / statistics.median(sha), "GB/s", 1),
+        plain_figure("fingerprint's time beside CRC-32C", ratio(ours, crc), "times"),
+        plain_figure("seeded pass beside a natural one, reading ahead of work", ratio(seeded, natural), "times"),
+        plain_figure("seeded pass beside the work alone", ratio(seeded, bare), "times"),
+        plain_figure("seeded gather with nothing to hide behind", size / statistics.median(idle), "GB/s", 1),
     ]
 
 

@@ -2,7 +2,7 @@
 
 `milepost run` over the mixed folder, and over one of the good files alone: every good file must give its right row,
 every other one a typed row; nothing of a file may run, and no file of the folder may change.  Memory is the largest
-resident size of any process of the run, and that of the reader by itself.
+size in memory of any process of the run, and that of the reader by itself.
 """
 
 import json
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from _figures import ROOT, Figure, at_most, main, seconds, told
+from _figures import ROOT, Figure, at_most, main, plain_figure, seconds
 
 sys.path.insert(0, str(ROOT))
 
@@ -45,7 +45,7 @@ def prepared(place: Path, bad: int) -> dict[str, int]:
 
 
 def run(place: Path) -> tuple[list[dict[str, object]], int, float]:
-    """Run; return the events, the largest resident size in KiB, and the seconds."""
+    """Run; return the events, the largest size in memory in KiB, and the seconds."""
     confined = [sys.executable, str(ROOT / "tests/sixty/confined.py"), str(place / "peak")]
     words = ["run", "ev.py", "runs", "runs/last.pt", "--store", "store", "--json"]
     ended: list[subprocess.CompletedProcess[str]] = []
@@ -93,10 +93,10 @@ def measure() -> list[Figure]:
             Figure("files of the folder that are as they were", str(same), "True", same),
             at_most("largest process beside a clean run's", peak / usual, 1.3, "times"),
             at_most("reader beside one of the good files", reader / alone, 1.3, "times"),
-            told("largest process", peak / 1024, "MiB", 0),
-            told("reader", reader / 1024, "MiB", 0),
-            told("run over all", took, "s", 1),
-            told("run over the good ones", usually, "s", 1),
+            plain_figure("largest process", peak / 1024, "MiB", 0),
+            plain_figure("reader", reader / 1024, "MiB", 0),
+            plain_figure("run over all", took, "s", 1),
+            plain_figure("run over the good ones", usually, "s", 1),
         ]
 
 

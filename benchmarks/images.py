@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _figures import Figure, in_turn, main, ratio, told
+from _figures import Figure, in_turn, main, plain_figure, ratio
 from PIL import Image
 from torch.utils import data
 
@@ -82,10 +82,10 @@ def measure() -> list[Figure]:
     gain = ratio(peer, own)
     return [
         Figure("workers of each", str(workers)),
-        told("a file, on average", size / 1024, "KiB", 1),
+        plain_figure("a file, on average", size / 1024, "KiB", 1),
         Figure("the first batch's numbers are the same", str(same), "True", same),
-        told("PyTorch DataLoader over Pillow", COUNT / statistics.median(peer), "images/s", 0),
-        told("Images", COUNT / statistics.median(own), "images/s", 0),
+        plain_figure("PyTorch DataLoader over Pillow", COUNT / statistics.median(peer), "images/s", 0),
+        plain_figure("Images", COUNT / statistics.median(own), "images/s", 0),
         Figure("Images beside the DataLoader, median of rounds", f"{gain:.3f} times", "at least 1 times", gain >= 1),
     ]
 

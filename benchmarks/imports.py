@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from _figures import Figure, at_most, in_turn, main, ratio, told
+from _figures import Figure, at_most, in_turn, main, plain_figure, ratio
 
 ROUNDS = 15
 HEAVY = ("torch", "tensorflow", "keras", "jax", "onnx", "h5py", "numba", "ray", "matplotlib", "pandas")
@@ -26,9 +26,9 @@ def measure() -> list[Figure]:
     )
     loaded = started(f"import sys, milepost; print(*(name for name in {HEAVY!r} if name in sys.modules))").split()
     return [
-        told("a bare interpreter", 1e3 * sorted(bare)[ROUNDS // 2], "ms", 0),
-        told("import numpy, interpreter included", 1e3 * sorted(numpy)[ROUNDS // 2], "ms", 0),
-        told("import milepost, interpreter included", 1e3 * sorted(ours)[ROUNDS // 2], "ms", 0),
+        plain_figure("a bare interpreter", 1e3 * sorted(bare)[ROUNDS // 2], "ms", 0),
+        plain_figure("import numpy, interpreter included", 1e3 * sorted(numpy)[ROUNDS // 2], "ms", 0),
+        plain_figure("import milepost, interpreter included", 1e3 * sorted(ours)[ROUNDS // 2], "ms", 0),
         at_most("import milepost beside import numpy, in all", ratio(ours, numpy), 3, "times"),
         at_most("from milepost import Evaluation beside import numpy, in all", ratio(used, numpy), 3, "times"),
         Figure("frameworks and heavy packages loaded by it", ", ".join(loaded) or "none", "none", not loaded),

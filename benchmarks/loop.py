@@ -4,8 +4,8 @@ The promise is about the loop: the time between the end of one forward pass and 
 all batches, beside the median forward pass of the bare loop.  Told as well: all that the whole in-process `run` of one
 checkpoint into a fresh store takes outside the forward passes, from the call to the returned results: discovery,
 reading and restoring the checkpoint, fingerprint of the data, seeded gather, all outcome columns that five metrics ask
-for, proof of the model, parts, seal, exact values and batch means, records, every fsync, reading the store for the
-results.  The forward passes are timed inside the module itself (the proof's two extra ones are forward passes too).
+for, model check, parts, seal, exact values and batch means, records, every fsync, reading the store for the
+results.  The forward passes are timed inside the module itself (the model check's extra ones are forward passes too).
 Memory: growth of the process's own memory (RssAnon, so that mapped data is aside) over a run, at its highest.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _figures import Figure, at_most, in_turn, main, memory_kib, ratio, told
+from _figures import Figure, at_most, in_turn, main, memory_kib, plain_figure, ratio
 
 from milepost import Evaluation
 from milepost.data import Arrays
@@ -111,24 +111,24 @@ def loop(classes: int, folder: Path) -> list[Figure]:
         evaluation.run(str(folder / "run"), store=str(folder / f"store-{len(outside)}"))
         whole = time.perf_counter() - began
         outside.append(whole - sum(module.spent))
-        between.append(statistics.median(module.gaps[4:]))  # behind the proof's three
+        between.append(statistics.median(module.gaps[4:]))  # behind the three of the model check
 
     loops, runs = in_turn([bare, ours], ROUNDS)
     outside, plain, between = outside[1:], plain[1:], between[1:]
     share = 100 * ratio(between, plain)
     named = f"{classes:,} classes: "
     return [
-        told(f"{named}forward pass of {BATCH} rows in the bare loop", 1e3 * statistics.median(plain), "ms"),
-        told(f"{named}bare loop, {BATCHES} batches", statistics.median(loops), "s", 3),
-        told(f"{named}run(), all in all", statistics.median(runs), "s", 3),
-        told(
-            f"{named}run() beside the bare loop, the proof included",
+        plain_figure(f"{named}forward pass of {BATCH} rows in the bare loop", 1e3 * statistics.median(plain), "ms"),
+        plain_figure(f"{named}bare loop, {BATCHES} batches", statistics.median(loops), "s", 3),
+        plain_figure(f"{named}run(), all in all", statistics.median(runs), "s", 3),
+        plain_figure(
+            f"{named}run() beside the bare loop, the model check included",
             100 * ratio(runs, loops) - 100,
             "%",
         ),
-        told(f"{named}from one forward pass to the next", 1e3 * statistics.median(between), "ms", 3),
+        plain_figure(f"{named}from one forward pass to the next", 1e3 * statistics.median(between), "ms", 3),
         at_most(f"{named}the same beside a forward pass", share, 2 if classes == 10 else 6, "%"),
-        told(f"{named}all else of run(), from call to results", 1e3 * statistics.median(outside), "ms", 0),
+        plain_figure(f"{named}all else of run(), from call to results", 1e3 * statistics.median(outside), "ms", 0),
     ]
 
 
@@ -141,7 +141,7 @@ def memory() -> list[Figure]:
         grown[rows] = json.loads(done.stdout) / 1024
     few, many = grown.values()
     return [
-        told(f"own memory that a run of {rows:,} rows adds at its highest", mib, "MiB", 1)
+        plain_figure(f"own memory that a run of {rows:,} rows adds at its highest", mib, "MiB", 1)
         for rows, mib in grown.items()
     ] + [at_most("growth of it from N to 8 N rows", many - few, 8, "MiB", 1)]
 

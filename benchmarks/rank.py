@@ -8,7 +8,7 @@ import statistics
 
 import numpy as np
 import torch
-from _figures import Figure, in_turn, main, ratio, told
+from _figures import Figure, in_turn, main, plain_figure, ratio
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -46,10 +46,10 @@ def beside(classes: int) -> list[Figure]:
     own, every, other = in_turn([ours, full, peers], ROUNDS, warm=2)
     named = f"{ROWS} rows, {classes:,} classes: "
     return [
-        told(f"{named}top-1 and top-5, Milepost", 1e3 * statistics.median(own) / REPEATS, "ms", 3),
-        told(f"{named}top-1 and top-5, torchmetrics", 1e3 * statistics.median(other) / REPEATS, "ms", 3),
-        told(f"{named}torchmetrics' time beside ours", ratio(other, own), "times"),
-        told(
+        plain_figure(f"{named}top-1 and top-5, Milepost", 1e3 * statistics.median(own) / REPEATS, "ms", 3),
+        plain_figure(f"{named}top-1 and top-5, torchmetrics", 1e3 * statistics.median(other) / REPEATS, "ms", 3),
+        plain_figure(f"{named}torchmetrics' time beside ours", ratio(other, own), "times"),
+        plain_figure(
             f"{named}all columns of five metrics (rank to confidence)",
             1e3 * statistics.median(every) / REPEATS,
             "ms",

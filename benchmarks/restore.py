@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from _figures import Figure, at_most, main, memory_kib, ratio, told
+from _figures import Figure, at_most, main, memory_kib, plain_figure, ratio
 
 MEGABYTES, TENSORS, ROUNDS = 400, 100, 5
 
@@ -133,8 +133,8 @@ def measure() -> list[Figure]:
             for way, label in ways.items():
                 wall = statistics.median(item[0] for item in found[way])
                 memory = statistics.median(item[1] for item in found[way])
-                figures.append(told(f"{end}, {label}: time", 1e3 * wall, "ms", 1))
-                figures.append(told(f"{end}, {label}: own memory", memory, "MiB", 1))
+                figures.append(plain_figure(f"{end}, {label}: time", 1e3 * wall, "ms", 1))
+                figures.append(plain_figure(f"{end}, {label}: own memory", memory, "MiB", 1))
             if "tensorflow" in found:
                 for number, kind in ((0, "imports aside"), (2, "imports included")):
                     mine, theirs = ([item[number] for item in found[way]] for way in ("summed", "tensorflow"))

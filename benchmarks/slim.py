@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from _figures import ROOT, Figure, in_turn, main, ratio, told
+from _figures import ROOT, Figure, in_turn, main, plain_figure, ratio
 
 CHECKPOINTS, ROUNDS, BATCH = 24, 3, 100
 MEMORY = "/dev/shm"  # noqa: S108 - what lies there is made in a folder of its own
@@ -116,7 +116,7 @@ def figures(times: dict[str, list[float]]) -> list[Figure]:
     """Return milliseconds a checkpoint, and ratios of what remains when the forward passes are taken away."""
     forward, recipe, slim, twin, disk, memory = times.values()
     found = [
-        told(f"{way}: a checkpoint", 1e3 * statistics.median(spent) / CHECKPOINTS, "ms", 1)
+        plain_figure(f"{way}: a checkpoint", 1e3 * statistics.median(spent) / CHECKPOINTS, "ms", 1)
         for way, spent in times.items()
     ]
 
@@ -127,10 +127,14 @@ def figures(times: dict[str, list[float]]) -> list[Figure]:
         least = ratio(beyond(recipe), beyond(spent))
         promise = ("at least 10", least >= 10) if spent is memory else ("", None)
         found.append(Figure(f"overhead of the recipe / of {name}", f"{least:.1f} times", *promise))
-        found.append(told(f"overhead of slim.evaluation / of {name}", ratio(beyond(slim), beyond(spent)), "times", 1))
-        found.append(told(f"the recipe / {name}, in all", ratio(recipe, spent), "times", 1))
+        found.append(
+            plain_figure(f"overhead of slim.evaluation / of {name}", ratio(beyond(slim), beyond(spent)), "times", 1)
+        )
+        found.append(plain_figure(f"the recipe / {name}, in all", ratio(recipe, spent), "times", 1))
     found.append(
-        told("overhead of the recipe / of milepost.compat.slim", ratio(beyond(recipe), beyond(twin)), "times", 1)
+        plain_figure(
+            "overhead of the recipe / of milepost.compat.slim", ratio(beyond(recipe), beyond(twin)), "times", 1
+        )
     )
     return found
 

@@ -2,7 +2,7 @@
 
 24 checkpoints of Inception v1 (tf_slim.nets; 57 layers, 23 MB each), 100 images of 32 x 32 in one batch, accuracy
 alone.  The recipe builds graph, session and Saver for each; `milepost run` builds the graph once and keeps its results
-in a store.  Both have run before; what the very first run costs, where Milepost too builds and compiles, is told
+in a store.  Both have run before; what the very first run costs, where Milepost too builds and compiles, is measured
 beside it.  Everything lies in memory where that can be had.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _figures import Figure, main, told
+from _figures import Figure, main, plain_figure
 
 CHECKPOINTS, ROWS, SIDE = 24, 100, 32
 MEMORY = "/dev/shm"  # noqa: S108 - what lies there is made in a folder of its own
@@ -95,13 +95,13 @@ def compared(folder: str) -> list[Figure]:
     alone, usual, ours = seconds(forward), seconds(recipe), seconds(lambda: run("second"))
     least = (usual - alone) / (ours - alone)
     return [
-        told("forward pass alone: a checkpoint", 1e3 * alone, "ms", 0),
-        told("the recipe: a checkpoint", 1e3 * usual, "ms", 0),
-        told("milepost run: a checkpoint", 1e3 * ours, "ms", 0),
+        plain_figure("forward pass alone: a checkpoint", 1e3 * alone, "ms", 0),
+        plain_figure("the recipe: a checkpoint", 1e3 * usual, "ms", 0),
+        plain_figure("milepost run: a checkpoint", 1e3 * ours, "ms", 0),
         Figure("overhead of the recipe / of milepost run", f"{least:.1f} times", "at least 10", least >= 10),
-        told("the recipe / milepost run, in all", usual / ours, "times", 1),
-        told("the very first milepost run, graph and compiling included: a checkpoint", 1e3 * cold, "ms", 0),
-        told("overhead of the recipe / of that one", (usual - alone) / (cold - alone), "times", 1),
+        plain_figure("the recipe / milepost run, in all", usual / ours, "times", 1),
+        plain_figure("the very first milepost run, graph and compiling included: a checkpoint", 1e3 * cold, "ms", 0),
+        plain_figure("overhead of the recipe / of that one", (usual - alone) / (cold - alone), "times", 1),
     ]
 
 

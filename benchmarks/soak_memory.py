@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from _figures import Figure, at_most, main, told
+from _figures import Figure, at_most, main, plain_figure
 
 CHECKPOINTS, EVERY, LOOKS = 1000, 50, 3
 COMMAND = [sys.executable, "-c", "import sys; from milepost.cli import main; sys.exit(main(sys.argv[1:]))"]
@@ -99,7 +99,7 @@ def figures_of(verb: str, looks: list[Look]) -> list[Figure]:
         begin, end = (min(item[role][0] for item in part) for part in (first, last))
         files = [min(item[role][1] for item in part) for part in (first, last)]
         name = f"{verb}, {role}"
-        figures.append(told(f"{name}: own memory at the end", end, "MiB", 1))
+        figures.append(plain_figure(f"{name}: own memory at the end", end, "MiB", 1))
         figures.append(at_most(f"{name}: growth over {CHECKPOINTS:,} checkpoints", end - begin, 4, "MiB", 1))
         figures.append(at_most(f"{name}: growth of open descriptors", files[1] - files[0], 0, "descriptors", 0))
     return figures

@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-from _figures import ROOT, Figure, at_most, in_turn, main, seconds, told
+from _figures import ROOT, Figure, at_most, in_turn, main, plain_figure, seconds
 
 from milepost import Evaluation
 from milepost.core.types import Array
@@ -96,9 +96,9 @@ def running(folder: Path) -> list[Figure]:
     (again,) = in_turn([lambda: piped(*run)], 3, warm=0)
     (planned,) = in_turn([lambda: piped("plan", *run[1:])], 3, warm=0)
     return [
-        told(f"run of {CHECKPOINTS:,} tiny checkpoints, each", 1e3 * first / CHECKPOINTS, "ms", 1),
+        plain_figure(f"run of {CHECKPOINTS:,} tiny checkpoints, each", 1e3 * first / CHECKPOINTS, "ms", 1),
         at_most("run again, nothing to do", statistics.median(again), 1.5, "s"),
-        told("plan of the same", statistics.median(planned), "s"),
+        plain_figure("plan of the same", statistics.median(planned), "s"),
     ]
 
 
@@ -152,13 +152,16 @@ def beside_a_bare_loop(folder: Path, where: str, *, slices: bool) -> list[Figure
         each = 1e3 * seconds(lambda: tiny(slices=slices).run(str(runs), store=str(folder / "evals"))) / TINY
     syncs = 1e3 * sum(forced) / TINY
     kind = f"{TINY} x {ROWS:,} rows x 5 metrics{' x a slice of two' if slices else ''}, {where}: "
-    figures = [told(f"{kind}the bare loop, each", least, "ms", 1), told(f"{kind}a run, each", each, "ms", 1)]
+    figures = [
+        plain_figure(f"{kind}the bare loop, each", least, "ms", 1),
+        plain_figure(f"{kind}a run, each", each, "ms", 1),
+    ]
     figures.append(at_most(f"{kind}fsyncs, each", (len(forced) - 1) / TINY, 8, ""))
     if slices and where == "on disk":
         figures.append(at_most(f"{kind}run to bare loop", each / least, 6, "times"))
     elif not slices and where == "in memory":
         figures.append(at_most(f"{kind}a run, each, at most", each, 8, "ms"))
-    return [*figures, told(f"{kind}a run beyond its fsyncs, each", each - syncs, "ms", 1)]
+    return [*figures, plain_figure(f"{kind}a run beyond its fsyncs, each", each - syncs, "ms", 1)]
 
 
 def measure() -> list[Figure]:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _figures import Figure, at_most, main, told
+from _figures import Figure, at_most, main, plain_figure
 
 FILES, SECONDS, ROUNDS = 10_000, 40.0, 7
 
@@ -97,7 +97,7 @@ def measure() -> list[Figure]:
     return [
         at_most(f"an idle watch on {FILES:,} files, of one core", share, 0.5, "%"),
         at_most("from a whole checkpoint to its first unit, median", statistics.median(waits), 2, "s"),
-        told("the longest of them", max(waits), "s"),
+        plain_figure("the longest of them", max(waits), "s"),
     ]
 
 

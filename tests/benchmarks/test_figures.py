@@ -7,7 +7,7 @@ from benchmarks import _figures, _table
 def test_a_limit_is_judged() -> None:
     assert _figures.at_most("x", 2.0, 2.0, "s").held is True
     assert _figures.at_most("x", 2.1, 2.0, "s").held is False
-    assert _figures.told("x", 1234.5, "s", 1) == _figures.Figure("x", "1,234.5 s")
+    assert _figures.plain_figure("x", 1234.5, "s", 1) == _figures.Figure("x", "1,234.5 s")
 
 
 def test_ratios_are_taken_round_by_round() -> None:

@@ -49,8 +49,8 @@ def test_the_means_of_full_and_last_batches_are_found_from_the_values_alone(hits
 def test_a_records_own_closed_form_goes_first() -> None:
     gap = {"value": 0.1, "batches": 3, "last_rows": 2, "last": 0.9, "full": 0.5, "closed_form": 0.1}
     mean = {"value": 0.7, "batch_size": 5, "gap": gap}
-    told = explain({"value": 0.6, "denominator": None, "n": 12}, mean)
-    assert told == "the last batch of 2 rows counts like 5: (0.900000 - 0.500000) x (1/3 - 2/12) = +0.100000"
+    events = explain({"value": 0.6, "denominator": None, "n": 12}, mean)
+    assert events == "the last batch of 2 rows counts like 5: (0.900000 - 0.500000) x (1/3 - 2/12) = +0.100000"
 
 
 @pytest.mark.parametrize(

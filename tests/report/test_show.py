@@ -18,7 +18,7 @@ def lines_of(
 def test_values_intervals_and_the_gap_in_words() -> None:
     exact = {**samples.record(900, "top1", 299 / 360, n=360), "tied": 2, "nonfinite": 1}
     mean = {**samples.record(900, "top1", (298 / 359 + 1) / 2, n=360, size=359)}
-    told = "\n".join(lines_of([exact, mean], samples.checkpoint(900, "step-900", "last")))
+    events = "\n".join(lines_of([exact, mean], samples.checkpoint(900, "step-900", "last")))
     for piece in (
         "0.830556 = 299/360",
         "[0.825556, 0.835556] 95 % wilson, population",
@@ -29,7 +29,7 @@ def test_values_intervals_and_the_gap_in_words() -> None:
         samples.DIGESTS[900],
         "360 (ok)",
     ):
-        assert piece in told, piece
+        assert piece in events, piece
 
 
 def test_provenance_and_environments() -> None:
@@ -48,7 +48,7 @@ def test_provenance_and_environments() -> None:
     assert not any("skipped" in line for line in lines)
 
 
-def test_a_failed_checkpoint_tells_the_whole_message() -> None:
+def test_a_failed_checkpoint_reports_the_whole_message() -> None:
     lines = lines_of([], samples.failed(200, "mismatch", "fc.weight is missing\nnearest: fc2.weight"))
     assert any(line.endswith("mismatch: fc.weight is missing") for line in lines)
     assert any(line.strip() == "nearest: fc2.weight" for line in lines)

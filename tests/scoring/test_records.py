@@ -24,7 +24,7 @@ from milepost.store.store import Store
 from milepost.tasks import Classification
 
 KEY, DATA, WEIGHTS = "ab" * 16, "cd" * 16, "ef" * 16
-SPOILED = 2**31 - 1
+NO_RANK = 2**31 - 1
 METRICS: tuple[Metric, ...] = (TopK(1), TopK(5), CrossEntropy(), CalibrationError(), Confusion())
 
 
@@ -109,7 +109,7 @@ def test_the_batch_mean_and_where_its_gap_comes_from(size: int, batches: int, la
     assert (found["intervals"], found["numerator"], found["n"]) == ([], None, 360)
 
 
-def test_batches_of_359_by_hand(tmp_path: Path) -> None:
+def test_batches_of_359_worked_out(tmp_path: Path) -> None:
     scored = kept(tmp_path, right_of_360(), Layout())
     found = headline(batch_mean(scored, TopK(1), 359, exact(scored, TopK(1))[0]))
     assert round(found["value"], 6) == 0.915042
@@ -192,11 +192,11 @@ def test_weights_count_and_leave_no_closed_form(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------- odd rows, odd requests
 
 
-def test_tied_and_spoiled_rows_are_counted_in_every_value(tmp_path: Path) -> None:
+def test_tied_and_nonfinite_rows_are_counted_in_every_value(tmp_path: Path) -> None:
     rows = made(10)
     rows["ties"][:3] = 1
     rows["finite"][:2] = 0
-    rows["rank"][:2] = SPOILED
+    rows["rank"][:2] = NO_RANK
     scored = kept(tmp_path, rows, Layout("seeded", 3))
     assert oddities(scored) == {"tied": 3, "nonfinite": 2}
     for record, _ in records(scored, METRICS, (4,)):

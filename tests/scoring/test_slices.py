@@ -54,9 +54,9 @@ def sliced(rows: int = ROWS, **more: Any) -> Arrays:
     return Arrays(*examples(rows), slices={"country": COUNTRY[:rows], "night": NIGHT[:rows]}, **more)
 
 
-def values(told: Events, metric: str, estimator: str = "exact") -> dict[str, Any]:
+def values(events: Events, metric: str, estimator: str = "exact") -> dict[str, Any]:
     """Values by slice."""
-    rows = [item for item in told.of("record") if (item["metric"], item["estimator"]) == (metric, estimator)]
+    rows = [item for item in events.of("record") if (item["metric"], item["estimator"]) == (metric, estimator)]
     return {item["slice"]: item["value"] for item in rows}
 
 
@@ -89,16 +89,16 @@ SLICES: dict[str, Array] = {
 
 def test_every_slice_by_both_estimators(tmp_path: Path) -> None:
     evaluation = evaluation_of(data={"test": sliced()}, metrics=[TopK(1), Matthews(), CohenKappa()], batch_size=64)
-    told = go(evaluation, checkpoints(tmp_path / "lenet", 1), store=tmp_path / "store")
+    events = go(evaluation, checkpoints(tmp_path / "lenet", 1), store=tmp_path / "store")
     for metric in ("top1", "matthews", "cohen_kappa"):
         for estimator, size in (("exact", None), ("batch_mean", 64)):
-            found = values(told, metric, estimator)
+            found = values(events, metric, estimator)
             assert found.keys() == SLICES.keys()
             for name, chosen in SLICES.items():
                 assert found[name] == pytest.approx(expected(metric, chosen, size), abs=1e-12), (metric, name)
-    rows = {item["slice"]: item["n"] for item in told.of("record")}
+    rows = {item["slice"]: item["n"] for item in events.of("record")}
     assert rows == {name: int(chosen.sum()) for name, chosen in SLICES.items()}
-    one = next(item for item in told.of("record") if item["slice"] == "country=fr" and item["metric"] == "top1")
+    one = next(item for item in events.of("record") if item["slice"] == "country=fr" and item["metric"] == "top1")
     assert one["intervals"][0]["method"] == "wilson"
     assert one["tied"] == 0
 
@@ -107,10 +107,12 @@ def test_a_slice_named_later_needs_no_model(tmp_path: Path) -> None:
     folder, counted = checkpoints(tmp_path / "lenet", 1, 2), Counted()
     go(evaluation_of(predict=counted, data={"test": Arrays(*examples(ROWS))}), folder, store=tmp_path / "store")
     calls = counted.calls
-    told = go(evaluation_of(predict=counted, data={"test": sliced()}), folder, store=tmp_path / "store")
+    events = go(evaluation_of(predict=counted, data={"test": sliced()}), folder, store=tmp_path / "store")
     assert counted.calls == calls
-    assert told.ends["step-1/raw"] == ("skipped", "scored from kept columns")
-    assert len([item for item in told.of("record") if item["slice"] == "night=true" and item["metric"] == "top1"]) == 4
+    assert events.ends["step-1/raw"] == ("skipped", "scored from kept columns")
+    assert (
+        len([item for item in events.of("record") if item["slice"] == "night=true" and item["metric"] == "top1"]) == 4
+    )
     again = go(evaluation_of(predict=counted, data={"test": sliced()}), folder, store=tmp_path / "store")
     assert again.ends["step-1/raw"] == ("skipped", "nothing is missing")
     other = Arrays(*examples(ROWS), slices={"night": ~NIGHT})
@@ -120,13 +122,15 @@ def test_a_slice_named_later_needs_no_model(tmp_path: Path) -> None:
 
 def test_slices_of_a_limited_run_are_of_its_rows(tmp_path: Path) -> None:
     source = sliced()
-    told = go(evaluation_of(data={"test": source}), checkpoints(tmp_path / "a", 1), store=tmp_path / "store", limit=300)
+    events = go(
+        evaluation_of(data={"test": source}), checkpoints(tmp_path / "a", 1), store=tmp_path / "store", limit=300
+    )
     met = np.zeros(ROWS, bool)
     met[source.rows(np.arange(300))] = True
     for estimator, size in (("exact", None), ("batch_mean", 64)):
         for name, chosen in SLICES.items():
-            assert values(told, "top1", estimator)[name] == pytest.approx(expected("top1", met & chosen, size))
-    assert {item["status"] for item in told.of("record")} == {"partial 300/700"}
+            assert values(events, "top1", estimator)[name] == pytest.approx(expected("top1", met & chosen, size))
+    assert {item["status"] for item in events.of("record")} == {"partial 300/700"}
 
 
 def test_slices_of_a_stream_and_removed_rows(tmp_path: Path) -> None:
@@ -137,10 +141,10 @@ def test_slices_of_a_stream_and_removed_rows(tmp_path: Path) -> None:
             cut = slice(begin, begin + 90)
             yield Batch(inputs[cut], labels[cut], mask=~NIGHT[cut], slices={"country": COUNTRY[cut]})
 
-    told = go(evaluation_of(data={"test": Batches(stream)}), checkpoints(tmp_path / "a", 1), store=tmp_path / "store")
+    events = go(evaluation_of(data={"test": Batches(stream)}), checkpoints(tmp_path / "a", 1), store=tmp_path / "store")
     for name in ("de", "fr", "it"):
-        assert values(told, "top1")[f"country={name}"] == expected("top1", np.equal(COUNTRY, name) & ~NIGHT)
-        assert values(told, "top1", "batch_mean")[f"country={name}"] == pytest.approx(
+        assert values(events, "top1")[f"country={name}"] == expected("top1", np.equal(COUNTRY, name) & ~NIGHT)
+        assert values(events, "top1", "batch_mean")[f"country={name}"] == pytest.approx(
             expected("top1", np.equal(COUNTRY, name) & ~NIGHT, 64)
         )
 
@@ -216,14 +220,14 @@ def test_a_slice_is_scored_as_a_data_set_of_its_rows(rows: int, seed: int, heavy
             if value is not None and len(set(labels[chosen])) > 1:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the judge's, of absent classes
-                    said = outside(labels[chosen], predicted[chosen], data["weight"][chosen] if heavy else None)
-                assert value == pytest.approx(said, abs=1e-12)
+                    message = outside(labels[chosen], predicted[chosen], data["weight"][chosen] if heavy else None)
+                assert value == pytest.approx(message, abs=1e-12)
 
 
 def test_metrics_that_live_as_states_have_no_slices_and_too_many_values_are_refused(tmp_path: Path) -> None:
     evaluation = evaluation_of(data={"test": sliced()}, metrics=[TopK(1), CrossEntropy(), Confusion()])
-    told = go(evaluation, checkpoints(tmp_path / "a", 1), store=tmp_path / "store")
-    assert {item["slice"] for item in told.of("record") if item["metric"] == "cross_entropy"} == SLICES.keys()
+    events = go(evaluation, checkpoints(tmp_path / "a", 1), store=tmp_path / "store")
+    assert {item["slice"] for item in events.of("record") if item["metric"] == "cross_entropy"} == SLICES.keys()
     store = Store.open(tmp_path / "store")
     columns = columns_of(tmp_path / "store")
     data = {"label": store.dataset(store.storage.list("datasets")[0]).get()["label"]}

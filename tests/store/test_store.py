@@ -62,7 +62,7 @@ def test_run_names(tmp_path: Path) -> None:
     assert {item["id"]: item["path"] for item in store.runs()}[run] == str(tmp_path / "lenet")
 
 
-def test_sightings_success_supersedes_failures(tmp_path: Path) -> None:
+def test_a_checkpoints_success_supersedes_failures(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     where = ("r", "/c/a.pt", IDENTITY, "raw", "sig")
 
@@ -83,7 +83,7 @@ def test_sightings_success_supersedes_failures(tmp_path: Path) -> None:
     assert len(list(store.checkpoints("r"))) == len(list(store.checkpoints())) == 3
 
 
-def test_a_sighting_is_success_or_failure() -> None:
+def test_a_checkpoint_is_success_or_failure() -> None:
     wrong: list[dict[str, Any]] = [{}, {"digest": "a", "failure": ("torn", "x")}, {"digest": "a", "attempt": 0}]
     for changes in wrong:
         with pytest.raises(StoreError, match="expected a digest or a failure"):

@@ -85,13 +85,13 @@ def test_one_run_only(store: Path, tmp_path: Path, capsys: Shown) -> None:
 def test_a_failed_file_is_asked_for_again_once(store: Path, capsys: Shown) -> None:
     made = Store.open(store)
     (failed,) = [seen for seen in made.checkpoints() if seen.failure]
-    assert not made.asked_again(failed)
+    assert not made.retry_requests.has(failed)
     assert main(["failures", "--store", str(store), "--retry", "200"]) == 0
     assert "1 will be tried again by the next `milepost run`" in capsys.readouterr().out
-    assert made.asked_again(failed)
+    assert made.retry_requests.has(failed)
     second = replace(failed, attempt=2)
     made.add_checkpoint(second)
-    assert not made.asked_again(second)  # the wish was for the first failure, not for every later one
+    assert not made.retry_requests.has(second)  # the wish was for the first failure, not for every later one
     assert len(list(made.checkpoints())) == 6  # a retry request is no checkpoint
 
 
@@ -105,11 +105,13 @@ def test_a_failed_evaluation_is_asked_for_again_once(store: Path, tmp_path: Path
     folder.failures.publish(1, {"kind": "model error", "message": "no"})
     assert main(["failures", "--store", str(store), "--retry", "--json", "step-400"]) == 0
     assert [line["step"] for line in events(capsys)] == [400]
-    assert folder.failures.asked_again()
+    assert folder.failures.retry_requested()
     assert len(folder.failures.list()) == 1
     folder.failures.publish(2, {"kind": "model error", "message": "no"})
-    assert not folder.failures.asked_again()
-    assert not any(made.asked_again(seen) for seen in made.checkpoints() if seen.failure)  # only the one that was named
+    assert not folder.failures.retry_requested()
+    assert not any(
+        made.retry_requests.has(seen) for seen in made.checkpoints() if seen.failure
+    )  # only the one that was named
 
 
 def test_an_address_that_did_not_fail_is_refused(store: Path, capsys: Shown) -> None:

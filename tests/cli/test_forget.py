@@ -70,7 +70,7 @@ def test_an_old_code_version_goes_and_the_new_one_stays(store: Path, capsys: Sho
     _, done = forgotten(capsys, store, "--code", "old-1", "--delete")
     assert (done["evaluations"], done["dry_run"]) == (4, False)
     assert left(store) == [("new-2", name) for name in ("clean", "clean", "noisy", "noisy")]
-    assert [code["version"] for code in Store.open(store).codes()] == ["declared:new-2"]
+    assert [code["version"] for code in Store.open(store).codes.all()] == ["declared:new-2"]
     assert len(list((store / "datasets").iterdir())) == 2
     assert main(["forget", "--code", "old-1", f"--store={store}"]) == 2
 
@@ -112,7 +112,7 @@ def test_what_a_worker_holds_stays(store: Path, capsys: Shown) -> None:
     assert [line["reason"] for line in lines if line["name"] == key] == ["a worker holds it"]
     assert (done["evaluations"], done["kept"]) == (3, 1)
     assert key in opened.evaluations()
-    assert "declared:old-1" in {code["version"] for code in opened.codes()}  # one of its evaluations is left
+    assert "declared:old-1" in {code["version"] for code in opened.codes.all()}  # one of its evaluations is left
     assert opened.evaluation(key).results.read()
 
 

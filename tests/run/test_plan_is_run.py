@@ -188,7 +188,7 @@ def filled(folder: Path, case: Case) -> tuple[Store, list[CheckpointFiles]]:
             known = CheckpointRecord(run, path, identity, f"step-{number}", failure=(file.known, "as known"))
             store.add_checkpoint(known)
             if file.retry:
-                store.ask_again(known)
+                store.retry_requests.put(known)
     return store, found
 
 
@@ -204,7 +204,7 @@ def fill(store: Store, case: Case) -> None:
         for attempt, kind in enumerate(one.failures, 1):
             evaluation.failures.publish(attempt, {"kind": kind, "message": f"attempt {attempt}"})
         if one.retry and one.failures:
-            evaluation.failures.ask_again()
+            evaluation.failures.request_retry()
         for metric, stop in one.scored:
             if stop <= size and not case_lacks(one, stop):
                 score(store, key, metric, stop)

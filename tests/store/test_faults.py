@@ -36,7 +36,7 @@ def work(folder: Path) -> None:
     store = Store.create(folder)
     run = store.run_of("/models/lenet")
     store.add_checkpoint(SEEN)
-    store.ask_again(SEEN)
+    store.retry_requests.put(SEEN)
     store.add_checkpoint(replace(SEEN, failure=None, digest=f"{1:032}"))
     dataset, evaluation = store.dataset("d" * 32), store.evaluation(KEY)
     evaluation.describe({"weights": f"{1:032}", "run": run})

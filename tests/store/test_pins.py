@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_pin_is_a_link_in_the_store_and_outlives_the_file(file: Path, store: Store) -> None:
-    pin = hold(store.pins(), file)
+    pin = hold(store.pins, file)
     assert pin is not None
     assert os.path.samefile(pin.link, file)
     assert Path(pin.link).is_relative_to(store.path)
@@ -43,10 +43,10 @@ def test_a_pin_is_a_link_in_the_store_and_outlives_the_file(file: Path, store: S
     file.unlink()
     assert list(Pins(store.path).held()) == [pin]  # whoever looks
     assert Path(pin.link).read_bytes() == b"weights"
-    store.pins().release(pin)
-    store.pins().release(pin)
-    assert list(store.pins().held()) == []
-    with store.pins():
+    store.pins.release(pin)
+    store.pins.release(pin)
+    assert list(store.pins.held()) == []
+    with store.pins:
         assert (store.path / "pins").is_dir()
     assert not (store.path / "pins").exists()
 
@@ -55,7 +55,7 @@ def test_a_pin_is_a_link_in_the_store_and_outlives_the_file(file: Path, store: S
 def test_what_a_kill_left_of_a_release_is_swept(
     after: int, file: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pins = store.pins()
+    pins = store.pins
     pin = hold(pins, file)
     assert pin is not None
     file.unlink()
@@ -85,7 +85,7 @@ def test_two_watchers_share_a_pin(file: Path, store: Store) -> None:
 def test_a_link_is_followed_to_what_it_names(file: Path, store: Store) -> None:
     last = file.parent / "last.npz"
     last.symlink_to(file.name)
-    pin = hold(store.pins(), last)
+    pin = hold(store.pins, last)
     assert pin is not None
     file.unlink()
     assert not os.path.islink(pin.link)
@@ -97,7 +97,7 @@ def test_what_was_replaced_since_it_was_seen_is_not_pinned_for_it(file: Path, st
     other = file.parent / ".new"
     other.write_bytes(b"others")
     os.replace(other, file)
-    pins = store.pins()
+    pins = store.pins
     assert pins.hold([seen, (str(file.parent / "gone.npz"), 1, 2)]) == [None, None]
     assert pins.trouble is None
     assert list(pins.held()) == []
@@ -108,7 +108,7 @@ def test_where_links_fail_it_is_message(file: Path, store: Store, monkeypatch: p
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
-    pins = store.pins()
+    pins = store.pins
     noted = hold(pins, file)
     assert noted is not None
     assert not noted.holds
@@ -134,7 +134,7 @@ def test_a_checkpoint_of_several_files_is_pinned_with_all_of_them_also_those_tha
     bundle: Path, store: Store
 ) -> None:
     first, late = (str(bundle.with_suffix(f".data-{number}")) for number in (0, 1))
-    pins = store.pins()
+    pins = store.pins
     (pin,) = pins.hold([key(bundle)], {str(bundle): [first]})
     assert pin is not None
     assert sorted(os.listdir(os.path.dirname(pin.link))) == ["@pin.json", "m.data-0", "m.index"]
@@ -154,17 +154,17 @@ def test_a_folder_is_pinned_file_by_file(bundle: Path, store: Store) -> None:
     (folder / "deep" / "x").write_text("x")
     files = [str(folder / name) for name in ("deep/x", "m.data-0", "m.index")]
     _, device, inode = key(bundle)
-    (pin,) = store.pins().hold([(str(folder), device, inode)], {str(folder): files})
+    (pin,) = store.pins.hold([(str(folder), device, inode)], {str(folder): files})
     assert pin is not None
     shutil.rmtree(folder)
     assert (Path(pin.link) / "deep" / "x").read_text() == "x"
-    assert list(store.pins().held()) == [pin]
+    assert list(store.pins.held()) == [pin]
 
 
 def test_a_sweep_keeps_what_is_nowhere_else(file: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     other = file.parent / "step-2.npz"
     other.write_bytes(b"more")
-    pins = store.pins()
+    pins = store.pins
     kept, idle = hold(pins, file), hold(pins, other)
     assert kept is not None
     assert idle is not None

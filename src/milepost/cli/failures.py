@@ -71,12 +71,12 @@ def _ask_again(store: Store, rows: Sequence[Plain]) -> None:
     for run in {str(row["run"]) for row in rows if row["digest"] is None}:
         for checkpoint in store.checkpoints(run):
             if checkpoint.failure is not None and (run, checkpoint.path, checkpoint.variant) in paths:
-                store.ask_again(checkpoint)
+                store.retry_requests.put(checkpoint)
     digests = {row["digest"] for row in rows} - {None}
     for key in store.evaluations() if digests else ():
         folder = store.evaluation(key)
         if (folder.spec() or {}).get("weights") in digests and folder.failures.list():
-            folder.failures.ask_again()
+            folder.failures.request_retry()
 
 
 def _lines(found: list[dict[str, Any]]) -> list[str]:

@@ -53,7 +53,7 @@ class Identifier:
         run = self._runs.get(folder) or self._runs.setdefault(folder, self._store.run_of(folder, note=self._publish))
         if files.format is None and files.failure is not None:
             known = self._store.checkpoint(run, files.path, files.identity)
-            if known is not None and not (known.failure and self._store.asked_again(known)):
+            if known is not None and not (known.failure and self._store.retry_requests.has(known)):
                 return [known]
             attempt = known.attempt + 1 if known else 1
             return [self._add(run, files, Identified("raw", failure=Failure(*files.failure)), "", attempt)]
@@ -78,7 +78,7 @@ class Identifier:
         """Return whether a failure on record is tried once more."""
         if checkpoint.failure is None or tried_again(checkpoint.failure[0], again=self._again):
             return checkpoint.failure is not None
-        return self._store.asked_again(checkpoint)
+        return self._store.retry_requests.has(checkpoint)
 
     def _add(
         self, run: str, files: CheckpointFiles, row: Identified, signature: str, attempt: int = 1

@@ -26,7 +26,7 @@ _SLACK = 2.0**-20
 def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
     """Decide under which code version each data set's evaluations stand, and report it in notes."""
     code = driver.spec.code
-    known = driver.store.codes()
+    known = driver.store.codes.all()
     same = [item for item in known if item["version"] == code["version"]]
     if same:
         edited = _edited(same[-1], code, "raw")
@@ -39,7 +39,7 @@ def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
     for name in driver.data:
         if earlier and driver.items.code(name) == code["version"] and not _begun(driver, checkpoints, name):
             _compare(driver, checkpoints, name, earlier)
-    driver.store.add_code(code)
+    driver.store.codes.add(code)
 
 
 def _begun(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -> bool:
@@ -63,7 +63,9 @@ def _compare(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, 
                 return
             described = driver.data[data]
             evidence = {"rows": GRID, "path": target.files.path, "digest": target.digest}
-            driver.store.add_equivalent(described.digest, driver.items.task, version, earlier["version"], evidence)
+            driver.store.codes.add_equivalent(
+                described.digest, driver.items.task, version, earlier["version"], evidence
+            )
             driver.items.codes.pop(data)
             driver.reporter.note(
                 f"{begin}: a code check on {GRID} rows gives the same outcomes, so the results on {data} stand"
@@ -77,7 +79,7 @@ def _evaluated(
 ) -> Iterator[tuple[Target, str]]:
     """Yield the newest checkpoint that has the first rows on record under a code version: at most one."""
     described = driver.data[data]
-    code = driver.store.equivalent(described.digest, driver.items.task, version)
+    code = driver.store.codes.equivalent(described.digest, driver.items.task, version)
     for files in reversed(checkpoints):
         for checkpoint in driver.identify(files):
             if checkpoint.digest is None:

@@ -135,7 +135,7 @@ class ItemLookup:
         """Return the code version under which the evaluations of a data set stand: this one, or an equivalent."""
         if data not in self.codes:
             version = str(self._spec.code["version"])
-            self.codes[data] = self._store.equivalent(self.data[data].digest, self.task, version)
+            self.codes[data] = self._store.codes.equivalent(self.data[data].digest, self.task, version)
         return self.codes[data]
 
     def _key(self, weights: str, data: str, repetition: int) -> str:

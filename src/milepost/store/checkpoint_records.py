@@ -77,19 +77,6 @@ class CheckpointRecords:
                 if found is not None:
                     yield found
 
-    def ask_again(self, checkpoint: CheckpointRecord) -> bool:
-        """Put the wish that a failure be tried once more, whatever its kind; False where it is there."""
-        options = json_bytes({"schema": 1, "path": checkpoint.path, "attempt": checkpoint.attempt})
-        return self._storage.put(_options(checkpoint), options)
-
-    def asked_again(self, checkpoint: CheckpointRecord) -> bool:
-        """Tell whether this very failure, of this attempt, is to be tried once more."""
-        try:
-            self._storage.get(_options(checkpoint))
-        except FileNotFoundError:
-            return False
-        return True
-
     def _read(self, name: str) -> CheckpointRecord | None:
         try:
             path = self._storage.get(name)
@@ -105,11 +92,32 @@ class CheckpointRecords:
             raise StoreError(f"{path}: not a sighting that this version reads ({error}); delete it") from None
 
 
+class CheckpointRetries:
+    """Requests that a checkpoint that failed be tried once more by the next run or watch, whatever the failure."""
+
+    def __init__(self, storage: Storage) -> None:
+        """Use a storage."""
+        self._storage = storage
+
+    def put(self, checkpoint: CheckpointRecord) -> bool:
+        """Ask that this failure be tried once more; False where that was asked already."""
+        request = json_bytes({"schema": 1, "path": checkpoint.path, "attempt": checkpoint.attempt})
+        return self._storage.put(_request(checkpoint), request)
+
+    def has(self, checkpoint: CheckpointRecord) -> bool:
+        """Tell whether this very failure, of this attempt, is to be tried once more."""
+        try:
+            self._storage.get(_request(checkpoint))
+        except FileNotFoundError:
+            return False
+        return True
+
+
 def _stem(run: str, path: str, identity: Identity, variant: str, signature: str) -> str:
     return f"runs/{run}/checkpoints/{digest([path, list(identity.content), variant, signature])}"
 
 
-def _options(checkpoint: CheckpointRecord) -> str:
+def _request(checkpoint: CheckpointRecord) -> str:
     stem = _stem(checkpoint.run, checkpoint.path, checkpoint.identity, checkpoint.variant, checkpoint.signature)
     return f"{stem.replace('/checkpoints/', '/retries/')}.f{checkpoint.attempt}.json"
 

@@ -34,11 +34,11 @@ class Failures:
         specs: list[dict[str, Json]] = [one["evaluation"] for one in self._read() if "evaluation" in one]
         return specs[-1] if specs else None
 
-    def ask_again(self) -> bool:
+    def request_retry(self) -> bool:
         """Ask that the latest failure be tried once more, whatever its kind; False where that was asked already."""
         return self._storage.put(self._request(len(self.list())), json_bytes({"schema": 1}))
 
-    def asked_again(self) -> bool:
+    def retry_requested(self) -> bool:
         """Tell whether the latest failure is to be tried once more."""
         return self.requested(len(self.list()))
 

@@ -115,7 +115,7 @@ def _data(store: Store, wanted: str, known: set[str], used: set[str]) -> list[Fo
 
 def _codes(store: Store, wanted: str, used: set[str]) -> list[Forgettable]:
     """Return the descriptions of a code version that no evaluation is of, and the facts that name it."""
-    versions = [str(one["version"]) for one in store.codes() if _is_version(one["version"], wanted)]
+    versions = [str(one["version"]) for one in store.codes.all() if _is_version(one["version"], wanted)]
     found = []
     for version in (one for one in versions if one not in used):
         names = [f"codes/code-{digest(version)}.json"]

@@ -11,17 +11,17 @@ from milepost._internal.serialization import json_bytes
 from milepost.errors import StoreError
 from milepost.store import leases
 from milepost.store._storage import FolderStorage
+from milepost.store.checkpoint_records import CheckpointRecord, CheckpointRecords, CheckpointRetries
 from milepost.store.code_versions import Codes
 from milepost.store.evaluations import EvaluationFolder, folder_of
 from milepost.store.listing import Listing
+from milepost.store.pins import Pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from milepost.core.types import Identity, Json
-    from milepost.store.checkpoint_records import CheckpointRecord
     from milepost.store.datasets import Dataset
-    from milepost.store.pins import Pins
 
 FORMAT = 2
 """Version of the store's layout."""
@@ -31,6 +31,9 @@ _GENERIC = {"checkpoints", "checkpoint", "ckpt", "ckpts", "weights", "models", "
 
 class Store:
     """An open store.
+
+    `codes` are the versions of code that it knows, `pins` the checkpoints that are pinned until their turn, and
+    `retry_requests` those for checkpoints that failed.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +48,9 @@ class Store:
         self.id: str = described["id"]
         self.storage = FolderStorage(path)
         self._pulses = leases.Pulses(self.storage)
-        self._codes = Codes(self.storage)
+        self.codes = Codes(self.storage)
+        self.pins = Pins(path)
+        self.retry_requests = CheckpointRetries(self.storage)
         self._runs: dict[str, str] = {}
         self._specs: dict[str, Mapping[str, Json]] = {}
 
@@ -122,36 +127,17 @@ class Store:
 
     def add_checkpoint(self, checkpoint: "CheckpointRecord") -> bool:
         """Put a sighting; False where it is there."""
-        # NumPy only when needed, here and below.
-        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
-
         return CheckpointRecords(self.storage).add(checkpoint)
 
     def checkpoint(
         self, run: str, path: str, identity: "Identity", variant: str = "raw", signature: str = ""
     ) -> "CheckpointRecord | None":
         """Return what is known of a file as it is now: the success, else the latest failure, else None."""
-        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
-
         return CheckpointRecords(self.storage).find(run, path, identity, variant, signature)
 
     def checkpoints(self, run: str | None = None) -> "Iterator[CheckpointRecord]":
         """Yield every sighting, failures included."""
-        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
-
         return CheckpointRecords(self.storage).all(run)
-
-    def ask_again(self, checkpoint: "CheckpointRecord") -> bool:
-        """Put the wish that a failed sighting be tried once more by the next run or watch; False where it is there."""
-        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
-
-        return CheckpointRecords(self.storage).ask_again(checkpoint)
-
-    def asked_again(self, checkpoint: "CheckpointRecord") -> bool:
-        """Tell whether a failed sighting is to be tried once more."""
-        from milepost.store.checkpoint_records import CheckpointRecords  # noqa: PLC0415
-
-        return CheckpointRecords(self.storage).asked_again(checkpoint)
 
     # ---------------------------------------------------------------------------------------- data and evaluations
 
@@ -180,37 +166,11 @@ class Store:
         """Return the lease of a range (or anything named) of an evaluation, for a worker to acquire."""
         return leases.Lease(self.storage, f"{folder_of(key)}/leases/{name}", worker.text, self._pulses)
 
-    # -------------------------------------------------------------------------------------------------------- code
-
-    def add_code(self, code: dict[str, Any]) -> bool:
-        """Put a code version: {"version", "files": {path: {"normalised", "raw"}}}."""
-        return self._codes.add(code)
-
-    def codes(self) -> list[dict[str, Any]]:
-        """Return the code versions seen, the newest last."""
-        return self._codes.all()
-
-    def equivalent(self, data: str, task: str, code: str) -> str:
-        """Follow the equivalence facts from a code version to the one whose numbers are in the store."""
-        return self._codes.equivalent(data, task, code)
-
-    def add_equivalent(
-        self, data: str, task: str, code: str, same_as: str, evidence: dict[str, Any] | None = None
-    ) -> bool:
-        """Put the fact that two code versions give the same numbers."""
-        return self._codes.add_equivalent(data, task, code, same_as, evidence)
-
     # ------------------------------------------------------------------------------------------- listing and tidying
 
     def listing(self) -> Listing:
         """Return what the store holds now; `refresh` takes in what changed since."""
         return Listing(str(self.path)).refresh()
-
-    def pins(self) -> "Pins":
-        """Return the checkpoints that are pinned until their turn."""
-        from milepost.store.pins import Pins  # noqa: PLC0415
-
-        return Pins(self.path)
 
     def workers(self) -> list[str]:
         """Return the names of the workers that are alive, as far as this process can know."""
@@ -218,7 +178,7 @@ class Store:
 
     def sweep(self) -> int:
         """Remove what the dead left: temporary files, leases, heartbeats, pins, parts under a seal; return how many."""
-        removed = atomic.sweep(self.path) + leases.sweep(self.storage) + self.pins().sweep()
+        removed = atomic.sweep(self.path) + leases.sweep(self.storage) + self.pins.sweep()
         removed += sum(self.evaluation(key).tidy() for key in self.evaluations())
         for digest in self.storage.list("datasets"):
             if {"parts", "slices"} & set(self.storage.list(f"datasets/{digest}")):

@@ -155,7 +155,7 @@ class Evaluations:
         """Say whether another watcher has this very content's result, is at it, or has it pinned where we have not."""
         store, run = self.drivers[0].store, self._run_of(tracked.path)
         mine = tracked.identity
-        pins = [] if here else store.pins().of_others(tracked.path, mine.device, mine.inode, store.workers())
+        pins = [] if here else store.pins.of_others(tracked.path, mine.device, mine.inode, store.workers())
         held = any(_shows(pin.link, mine) for pin in pins)  # asked first: who releases it has published
         fate = whereabouts(self.drivers, run, tracked.path, self._latest(run, tracked))
         return "held" if fate == "lost" and held else fate

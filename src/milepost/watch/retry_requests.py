@@ -34,7 +34,7 @@ def requests_for(drivers: Sequence[Driver], tracked: Tracked) -> Iterator[Callab
     for driver in drivers:
         for checkpoint in driver.identifier.known(tracked.files):
             if checkpoint.failure is not None:
-                yield partial(driver.store.asked_again, checkpoint)
+                yield partial(driver.store.retry_requests.has, checkpoint)
                 continue
             items = [driver.item(checkpoint, tracked.files, data) for data in driver.data]
-            yield from (driver.store.evaluation(item.key).failures.asked_again for item in items if item.gaps)
+            yield from (driver.store.evaluation(item.key).failures.retry_requested for item in items if item.gaps)

@@ -77,7 +77,7 @@ def watch(request: Request, options: WatchOptions, listen: Listen) -> WatchSumma
         check_place(request.store, [_any_in(root) for root in snapshot.roots if os.path.isdir(root)])
         store = Store.create(request.store)
         store.sweep()
-        pins = stack.enter_context(store.pins())
+        pins = stack.enter_context(store.pins)
         known = {(item.path, item.identity.content) for item in store.checkpoints() if item.digest}
 
         def settled(file: ScannedFile) -> bool:

@@ -15,6 +15,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "types": (f"{BIN}/mypy", "src", "scripts", "tests"),
     "layers": (f"{BIN}/lint-imports", "--no-cache"),
     "limits": (PYTHON, "scripts/check_limits.py"),
+    "words": (PYTHON, "scripts/check_words.py"),
     "extras": (PYTHON, "scripts/check_extras.py"),
     "stubs": (PYTHON, "scripts/make_stubs.py", "--check"),
     "cli-reference": (PYTHON, "scripts/make_cli_reference.py", "--check"),

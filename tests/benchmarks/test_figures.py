@@ -22,7 +22,7 @@ def test_functions_are_timed_in_turn() -> None:
     assert [len(item) for item in times] == [2, 2]
 
 
-def test_a_broken_promise_is_told_in_the_table() -> None:
+def test_a_broken_promise_is_shown_in_the_table() -> None:
     figure = {"what": "speed", "found": "3 s", "promise": "at most 2 s", "held": False}
     drawn = _table.section("x.py", {"question": "Quick?", "machine": "one core", "figures": [figure]})
     assert drawn.startswith("## Quick?\n\n`python benchmarks/x.py` on one core.")

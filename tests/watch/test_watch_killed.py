@@ -118,8 +118,8 @@ class World:
     def _start(self, words: list[str]) -> subprocess.Popen[str]:
         # Into files: a pipe that nobody reads is full one day, and its writer waits.
         place = self.outputs / str(len(self.processes))
-        with open(f"{place}.out", "w") as out, open(f"{place}.err", "w") as said:
-            process = subprocess.Popen(words, env=self.environment, stdout=out, stderr=said, text=True)
+        with open(f"{place}.out", "w") as out, open(f"{place}.err", "w") as message:
+            process = subprocess.Popen(words, env=self.environment, stdout=out, stderr=message, text=True)
         self.processes.append(process)
         return process
 

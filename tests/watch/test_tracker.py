@@ -288,3 +288,34 @@ Watching.TestCase.settings = settings(
     max_examples=50, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestWatching = Watching.TestCase
+
+
+def test_a_pin_passes_to_what_is_written_over_a_checkpoint_that_another_watcher_has(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "last.npz"
+    path.parent.mkdir()
+    path.write_text("complete 1")
+    world = World()
+    with Pins(tmp_path) as pins:
+        scanner = Scanner(Snapshot([str(path.parent)]), pins, lambda _: False)
+        tracker = Tracker(scanner, world, Scheduler("oldest", None, 1), 1e9)
+
+        def look() -> None:
+            scanner.scan(full=True)
+            for result in scanner.take(()):
+                tracker.take_in(result)
+            tracker.look()
+
+        look()
+        (first,) = tracker.of("complete")
+        tracker.apply(first, Fact.TURN)
+        tracker.apply(first, Fact.LEASED)
+        path.write_text("complete number 2")
+        look()
+        (second,) = tracker.of("complete")
+        assert (first.state, first.pin, second.pinned) == ("elsewhere", None, True)
+        tracker.apply(first, Fact.RESULTS)
+        assert second.pinned
+        tracker.apply(second, Fact.TURN)
+        tracker.apply(second, Fact.RESULTS)
+        assert (second.pin, list(tmp_path.glob("pins/*"))) == (None, [])
+        assert tracker.counts == {"up_to_date": 2}

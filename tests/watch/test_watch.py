@@ -102,6 +102,15 @@ def test_every_keeps_the_first_of_so_many_steps_also_after_a_restart(tmp_path: P
     assert sorted(values(tmp_path / "store")) == [10, 130, 210]
 
 
+def test_a_step_that_every_leaves_out_ends_the_watch_too(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for step in (100, 150):
+        save(run / f"step-{step}.npz", made(step))
+    options = WatchOptions(StopConditions(max_steps=150), every=100, interval=0.05)
+    assert counts(go(tmp_path, run, how=options)) == {"evaluated": 1, "skipped": 1}
+
+
 def test_a_file_that_grows_is_waited_for_and_one_that_stands_still_is_torn(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

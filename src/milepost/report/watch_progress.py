@@ -16,8 +16,8 @@ from milepost.report.progress import Lines, Listener, headline, rate
 
 Event = Mapping[str, Any]
 
-STATES = ("seen", "writing", "complete", "claimed", "elsewhere", "done", "failed", "vanished", "skipped")
-_ENDS = STATES[5:]
+STATES = ("seen", "writing", "complete", "claimed", "done", "failed", "vanished", "skipped")
+_ENDS = STATES[4:]
 _RECENT = 8
 _STYLES = {"failed": "red", "vanished": "yellow", "done": "green", "claimed": "bold"}
 

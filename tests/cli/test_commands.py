@@ -152,7 +152,7 @@ def test_show_asks_for_batch_means_without_model_or_checkpoints(place: Path, tmp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "ev.py", "empty"], "no checkpoints in empty: looked for files whose content is one of: "),
+        (["run", "ev.py", "empty"], "no checkpoints in empty: looked for files in one of the formats "),
         (["run", "ev.py", "nowhere"], "nowhere: no such file or folder"),
         (["run", "ev.py", "lenet", "--data", "other"], "no such data set; it has: test"),
         (["run", "ev.py:other", "lenet"], "does not define `other` as a milepost.Evaluation"),

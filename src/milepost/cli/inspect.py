@@ -7,6 +7,7 @@ import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from milepost.checkpoints.names import step_of_name
@@ -18,6 +19,7 @@ from milepost.report._align import align
 from milepost.report._numbers import count, size
 from milepost.sandbox.confine import lacking
 
+_TENSOR = ("group", "name", "role", "dtype", "shape")
 _ROLES = ("weights", "optimizer", "bookkeeping")
 
 
@@ -52,16 +54,9 @@ def plain(inspection: Inspection) -> dict[str, Any]:
     step, source = table.step, table.step_source
     if step is None and (step := step_of_name(path)) is not None:
         source = "name"
+    named = attrgetter(*_TENSOR)
     tensors = [
-        {
-            "group": item.group,
-            "name": item.name,
-            "role": item.role,
-            "dtype": item.dtype,
-            "shape": list(item.shape),
-            "bytes": item.where.nbytes,
-            "encoding": item.where.encoding,
-        }
+        dict(zip(_TENSOR, named(item), strict=True)) | {"bytes": item.where.nbytes, "encoding": item.where.encoding}
         for item in table.tensors
     ]
     return {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from milepost.run.request import Request
     from milepost.run.run import Summary
 
+_OPTIONS = ("match", "limit", "data", "device", "engine", "again", "per_pass", "allow_missing", "timeout", "workers")
 _PRINTED = frozenset({"record", "failure", "done"})
 
 
@@ -32,22 +33,8 @@ def request_of(args: argparse.Namespace) -> "Request":
     from milepost.run.request import Request  # noqa: PLC0415 - the help needs no driver
 
     file, attribute = evaluation_file(args.evaluation)
-    return Request(
-        checkpoints=tuple(args.checkpoints),
-        store=args.store,
-        file=file,
-        attribute=attribute,
-        match=args.match,
-        limit=args.limit,
-        data=args.data,
-        device=args.device,
-        engine=args.engine,
-        again=args.again,
-        per_pass=args.per_pass,
-        allow_missing=args.allow_missing,
-        timeout=args.timeout,
-        workers=args.workers,
-    )
+    options = {name: getattr(args, name) for name in _OPTIONS}
+    return Request(tuple(args.checkpoints), args.store, file, attribute, **options)
 
 
 def execute(args: argparse.Namespace) -> int:

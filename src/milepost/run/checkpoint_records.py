@@ -83,7 +83,6 @@ class Identifier:
     def _add(
         self, run: str, files: CheckpointFiles, row: Identified, signature: str, attempt: int = 1
     ) -> CheckpointRecord:
-        name = short_name(files.path)
         step, source = row.step, row.step_source
         if step is None and (step := step_of_name(files.path)) is not None:
             source = "name"
@@ -94,7 +93,7 @@ class Identifier:
             run=run,
             path=files.path,
             identity=files.identity,
-            name=name,
+            name=short_name(files.path),
             variant=row.variant,
             signature=signature,
             step=step,

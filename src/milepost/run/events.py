@@ -38,11 +38,8 @@ class Reporter:
     def failed(self, checkpoint: CheckpointRecord, kind: str, message: str, attempts: int | None = None) -> None:
         """Report a failure: it is a row, and the run goes on."""
         self.outcomes.setdefault(checkpoint.path, set()).add("failed")
-        self.listen(
-            failure_event(
-                checkpoint.run, checkpoint.path, kind, message, checkpoint.step, attempts or checkpoint.attempt
-            )
-        )
+        run, path, step, attempts = checkpoint.run, checkpoint.path, checkpoint.step, attempts or checkpoint.attempt
+        self.listen(failure_event(run, path, kind, message, step, attempts))
 
 
 def failure_event(

@@ -265,7 +265,7 @@ class _RunReader:
 
 
 def _seen(checkpoints: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the sighting that names each content: what its path still holds, with a step, of one variant."""
+    """Return the checkpoint that names each digest: what its path still holds, with a step, of one variant."""
     newest: dict[tuple[str, str], dict[str, Any]] = {}
     for item in sorted(checkpoints, key=lambda item: (item["seen"], item["identity"][4], item["attempt"])):
         newest[item["path"], item["variant"]] = item

@@ -104,11 +104,11 @@ def test_laws(
     gone = [one for one in verdicts if not one.keep]
     stays = [one for one in verdicts if one.keep]
     assert [one.held for one in verdicts] == every
-    lost = {content for one in gone for content in one.held.contents}
-    assert not lost & {content for one in stays for content in one.held.contents}  # every name, or none
-    there = [measured[content] for one in every for content in one.contents if content in measured]
+    lost = {content for one in gone for content in one.held.weights}
+    assert not lost & {content for one in stays for content in one.held.weights}  # every name, or none
+    there = [measured[content] for one in every for content in one.weights if content in measured]
     for one in gone:
-        (content,) = one.held.contents
+        (content,) = one.held.weights
         mine = measured[content]
         assert not one.held.barred
         better = {other.value for other in there if (other.value > mine.value) == higher and other.value != mine.value}
@@ -116,7 +116,7 @@ def test_laws(
         top = max(there, key=lambda other: other.value if higher else -other.value).value
         tops = [other for other in there if other.value == top]
         assert all(mine.high < other.low or other.high < mine.low for other in tops)  # type: ignore[operator]
-        own = max(other.step for other in every if other.contents == (content,) and other.step is not None)
+        own = max(other.step for other in every if other.weights == (content,) and other.step is not None)
         assert any(other.held.step is not None and other.held.step > own for other in stays)
     more = keep(every, measured, higher=higher, best=best + 1, last=last + 1)
     assert {one.held.path for one in more if not one.keep} <= {one.held.path for one in gone}

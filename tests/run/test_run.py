@@ -253,7 +253,7 @@ def test_the_lease_of_a_dead_process_is_taken_over_at_once(
     go(evaluation_of(), folder, store=store, limit=256)
     opened = Store.open(store)
     dead = Worker(opened.storage)
-    monkeypatch.setattr("milepost.store.leases.Pulses.dead", lambda self, worker: worker == dead.text)
+    monkeypatch.setattr("milepost.store.leases.Heartbeats.dead", lambda self, worker: worker == dead.text)
     for key in opened.evaluations():
         assert opened.lease(key, f"{opened.evaluation(key).column_sets()[0]}-700", dead).acquire()
     monkeypatch.setattr("milepost.run.driver.time.sleep", _never)

@@ -6,7 +6,7 @@ import pytest
 
 from milepost._internal.process import Owner
 from milepost.errors import StoreError
-from milepost.store.leases import Lease, Pulses, Worker
+from milepost.store.leases import Heartbeats, Lease, Worker
 from milepost.store.store import Store
 from milepost.testing.stores import KEY
 
@@ -52,7 +52,7 @@ def test_sweep_removes_leases_of_dead_workers(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     me = Owner.me()
     dead = Owner(me.host, me.boot, me.pid, me.start + 1).text() + "-0"
-    assert Lease(store.storage, f"evaluations/{KEY[0]}/{KEY}/leases/x", dead, Pulses(store.storage)).acquire()
+    assert Lease(store.storage, f"evaluations/{KEY[0]}/{KEY}/leases/x", dead, Heartbeats(store.storage)).acquire()
     assert store.sweep() == 1
     assert not (tmp_path / "s" / "evaluations").exists()
 
@@ -63,13 +63,13 @@ class Hosts:
     def __init__(self, store: Store) -> None:
         self.now = 100.0
         self.store = store
-        self.pulses = Pulses(store.storage, ttl=60, clock=lambda: self.now)
+        self.heartbeats = Heartbeats(store.storage, ttl=60, clock=lambda: self.now)
         self.foreign = Worker(store.storage)
         self.foreign.text = f"elsewhere-{Owner.me().boot}-1-1-0"
         self.foreign.touch()
 
     def lease(self, worker: str) -> Lease:
-        return Lease(self.store.storage, "evaluations/0/0123/leases/0-256", worker, self.pulses)
+        return Lease(self.store.storage, "evaluations/0/0123/leases/0-256", worker, self.heartbeats)
 
 
 def test_a_foreign_holder_is_judged_by_its_heartbeat(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from milepost.core.types import Identity
 from milepost.errors import MilepostError
 from milepost.report.retention import Held
 from milepost.store.deletions import Deletions
-from milepost.store.leases import Pulses, is_held
+from milepost.store.leases import Heartbeats, is_held
 from milepost.store.store import Store
 
 Content = tuple[int, int, int, int]
@@ -54,13 +54,13 @@ class Folder:
         files, nbytes, odd = _looked_at([*found["paths"], *(file for file in beside if file not in found["paths"])])
         seen = [one for one in self._seen.get(_there(path), ()) if one.identity.content == _content(found["identity"])]
         known = [one for one in seen if one.digest is not None]
-        contents = tuple(sorted({str(one.digest) for one in known}))
-        barred = odd or self._barred(path, files, contents) or self._unknown(found, seen)
+        weights = tuple(sorted({str(one.digest) for one in known}))
+        barred = odd or self._barred(path, files, weights) or self._unknown(found, seen)
         step = max((one.step for one in known if one.step is not None), default=None)
         name = os.path.basename(path)
         run = seen[0].run if seen else self._store.run_of(os.path.dirname(path), note=False)
         epoch = epoch_of_name(path)
-        return Place(found, run, files, nbytes, Held(path, name, step, contents, barred, epoch))
+        return Place(found, run, files, nbytes, Held(path, name, step, weights, barred, epoch))
 
     def _unknown(self, found: Mapping[str, Any], seen: Iterable[Any]) -> str:
         """Say why a checkpoint is no business of ours: only what was evaluated, as it is now, may ever go."""
@@ -77,7 +77,7 @@ class Folder:
             return "changed since it was evaluated" if _there(str(found["path"])) in self._seen else "not evaluated yet"
         return ""
 
-    def _barred(self, path: str, files: Iterable[tuple[str, Content]], contents: Iterable[str]) -> str:
+    def _barred(self, path: str, files: Iterable[tuple[str, Content]], weights: Iterable[str]) -> str:
         real = os.path.realpath(path)
         if os.path.islink(path):
             return "a symbolic link"
@@ -88,7 +88,7 @@ class Folder:
                 return f"the symbolic link {link} points to it"
         if any(content[:2] in self._pinned for _, content in files):
             return "pinned: it waits for its evaluation"
-        if any(content in self._claimed for content in contents):
+        if any(digest in self._claimed for digest in weights):
             return "claimed: it is being evaluated"
         return ""
 
@@ -101,7 +101,7 @@ class Folder:
         if [(one["identity"], one["paths"]) for one in now] != [(place.plain["identity"], place.plain["paths"])]:
             raise MilepostError("changed while it was looked at: kept")
         pinned, claimed = _inodes(os.path.join(self._store.path, "pins")), _claimed(self._store)
-        if claimed & set(place.held.contents) or any(content[:2] in pinned for _, content in place.files):
+        if claimed & set(place.held.weights) or any(content[:2] in pinned for _, content in place.files):
             raise MilepostError("claimed meanwhile: kept")
         for file, content in place.files:
             _check(file, content)
@@ -109,7 +109,7 @@ class Folder:
             place.run,
             place.held.path,
             Identity(**place.plain["identity"]),
-            {"digests": list(place.held.contents), "step": place.held.step, "bytes": place.nbytes},
+            {"digests": list(place.held.weights), "step": place.held.step, "bytes": place.nbytes},
         )
         for file, content in place.files:
             _unlink(file, content)
@@ -187,7 +187,7 @@ def _inodes(folder: str) -> set[tuple[int, int]]:
 
 def _claimed(store: Store) -> set[str]:
     """Return the digests of the weights that somebody who may be alive holds a lease on."""
-    pulses = Pulses(store.storage)
+    heartbeats = Heartbeats(store.storage)
     folders = [store.evaluation(key) for key in store.evaluations()]
-    held = [folder for folder in folders if is_held(store.storage, f"{folder.folder}/leases", pulses)]
+    held = [folder for folder in folders if is_held(store.storage, f"{folder.folder}/leases", heartbeats)]
     return {str(spec["weights"]) for folder in held if (spec := folder.spec()) is not None}

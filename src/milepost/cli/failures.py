@@ -89,8 +89,8 @@ def _lines(found: list[dict[str, Any]]) -> list[str]:
 
 def _next(kind: str) -> str:
     """Return what to do next; kinds that no run tries again by itself say how it is asked to."""
-    told = advice(kind)
-    return told if retried(kind) or "--retry" in told else f"{told}; then: milepost failures --retry"
+    advised = advice(kind)
+    return advised if retried(kind) or "--retry" in advised else f"{advised}; then: milepost failures --retry"
 
 
 def _cells(failure: Mapping[str, Any]) -> list[str]:

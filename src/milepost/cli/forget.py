@@ -94,8 +94,8 @@ def _table(things: Sequence[Forgettable], gone: Sequence[Forgettable], *, delete
     for thing in things:
         word = "keep: in work" if thing not in gone else "forgotten" if deleted else "forget"
         named = thing.name if thing.kind == "checkpoint" else thing.name[:_SHORT]
-        told = [str(thing.spec.get(key) or "-")[:_SHORT] for key in ("weights", "data_name", "code")]
-        rows.append((word, thing.kind, named, *told, str(len(thing.files)), size(thing.nbytes)))
+        digests = [str(thing.spec.get(key) or "-")[:_SHORT] for key in ("weights", "data_name", "code")]
+        rows.append((word, thing.kind, named, *digests, str(len(thing.files)), size(thing.nbytes)))
     return align(_HEADS, rows, _RIGHT)
 
 

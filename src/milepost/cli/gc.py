@@ -1,4 +1,4 @@
-"""Delete checkpoints that lost, and keep the best, the last, and all that are not clearly worse; a dry run unless told.
+"""Delete checkpoints that are clearly worse than the best (a dry run unless --delete).
 
 Never deleted: what is not evaluated as it is now, waits, is claimed, pinned or failed, has an interval that meets the
 best's, is another name of something kept, is a symbolic link or a link's target, or lies outside of the folder.
@@ -45,21 +45,21 @@ def execute(args: argparse.Namespace) -> int:
     store = open_store(args.store)
     folder = Folder(store, args.folder)
     decided = _decided(store, folder, args)
-    told = [_done(folder, place, verdict, delete=args.delete) for place, verdict in decided]
-    gone = [line for line in told if not line["keep"]]
+    reported = [_done(folder, place, verdict, delete=args.delete) for place, verdict in decided]
+    gone = [line for line in reported if not line["keep"]]
     summary = {
         "event": "done",
-        "kept": len(told) - len(gone),
+        "kept": len(reported) - len(gone),
         "deleted": sum(line["deleted"] for line in gone),
         "bytes": sum(line["bytes"] for line in gone),
         "dry_run": not args.delete,
     }
     if args.json:
         with json_lines() as out:
-            out.write_all([*told, summary])
+            out.write_all([*reported, summary])
     else:
-        sys.stdout.write("\n".join([*_table(told), "", _sentence(summary, gone)]) + "\n")
-    return FAILED if any(line["problem"] for line in told) else 0
+        sys.stdout.write("\n".join([*_table(reported), "", _sentence(summary, gone)]) + "\n")
+    return FAILED if any(line["problem"] for line in reported) else 0
 
 
 def _decided(store: Any, folder: Folder, args: argparse.Namespace) -> list[tuple[Place, Verdict]]:
@@ -124,9 +124,9 @@ def _done(folder: Folder, place: Place, verdict: Verdict, *, delete: bool) -> di
     }
 
 
-def _table(told: Sequence[Mapping[str, Any]]) -> list[str]:
+def _table(reported: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = []
-    for line in told:
+    for line in reported:
         word = "keep" if line["keep"] else "deleted" if line["deleted"] else "delete"
         step = "-" if line["step"] is None else str(line["step"])
         value = "-" if line["value"] is None else number(line["value"], 4)

@@ -1,4 +1,4 @@
-"""Show all that is known of one checkpoint: provenance, values, gaps, certificate, timings, tables, all its names.
+"""Show all that is known of one checkpoint: provenance, values, gaps, model check, timings, tables, all its names.
 
 ADDRESS is a step, run:step, a name, or at least four digits of the digest.  --batch-size asks for the mean of batch
 means of another batch size, from kept outcomes, without the model.

@@ -62,7 +62,7 @@ class StoreReader:
         return self._store.listing().records(run=self._run(run), data=data, metric=metric, slices=part)
 
     def checkpoints(self, run: str | None = None) -> list[dict[str, Any]]:
-        """Return one row a content and variant, and one a failed file, with all its sightings."""
+        """Return one row for each digest and variant, and one a failed file, with all its checkpoints."""
         return self._store.listing().checkpoints(self._run(run))
 
     def best(self, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:

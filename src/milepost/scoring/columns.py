@@ -84,7 +84,7 @@ def scored_of(store: Store, key: str, column_set: str, stop: int, order: RandomA
     data = dataset.read()
     if order is None:
         kind = described["order"]
-        permuted = "row" in data.names  # groups are: their order cannot be told from their number
+        permuted = "row" in data.names  # groups are: their number does not give their order
         order = _Recorded(data) if permuted else make_order(kind["kind"], size, kind.get("seed", 0))
     outcomes, partial = folder.parts(column_set).read(), partial_of(spec)
     return Scored(outcomes, data, order, stop, size, spec["data_name"], partial, digest=spec["data"])

@@ -76,7 +76,7 @@ class FolderStorage:
         return Path(path)
 
     def forget_folders(self) -> None:
-        """Take no folder for forced any more: the store is made anew under an old name."""
+        """Take no folder for forced any more: a new store is made under an old name."""
         self._forced.clear()
 
     def list(self, folder: str) -> list[str]:

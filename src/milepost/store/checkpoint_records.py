@@ -43,14 +43,14 @@ class CheckpointRecord:
 
 
 class CheckpointRecords:
-    """The sightings of a store, under `runs/<run>/checkpoints/`."""
+    """The checkpoint records of a store, under `runs/<run>/checkpoints/`."""
 
     def __init__(self, storage: Storage) -> None:
         """Use a storage."""
         self._storage = storage
 
     def add(self, checkpoint: CheckpointRecord) -> bool:
-        """Put a sighting; False where the same one (or the same attempt) is there."""
+        """Put a record; False where the same one (or the same attempt) is there."""
         stem = _stem(checkpoint.run, checkpoint.path, checkpoint.identity, checkpoint.variant, checkpoint.signature)
         end = "" if checkpoint.failure is None else f".f{checkpoint.attempt}"
         described = {"schema": 1, **asdict(checkpoint), "identity": _numbers(checkpoint.identity)}
@@ -70,7 +70,7 @@ class CheckpointRecords:
         return found
 
     def all(self, run: str | None = None) -> Iterator[CheckpointRecord]:
-        """Yield every sighting, of one run or of all, failures included."""
+        """Yield every record, of one run or of all, failures included."""
         for folder in [run] if run is not None else self._storage.list("runs"):
             for name in self._storage.list(f"runs/{folder}/checkpoints"):
                 found = self._read(f"runs/{folder}/checkpoints/{name}")
@@ -89,7 +89,10 @@ class CheckpointRecords:
             plain["failure"] = tuple(plain["failure"]) if plain["failure"] else None
             return CheckpointRecord(**plain)
         except (KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{path}: not a sighting that this version reads ({error}); delete it") from None
+            raise StoreError(
+                f"{path}: expected a checkpoint record of this version, found another ({error}); "
+                "delete it to have it made again"
+            ) from None
 
 
 class CheckpointRetries:

@@ -150,7 +150,7 @@ class ColumnsReader:
 def environments(spans: list[Span]) -> list[dict[str, Any]]:
     """Return the distinct environments of some spans; `timings` (seconds by name) and `rows` are summed.
 
-    Every process proves the model on its own first batch: the `certificate` of the largest difference is kept, and what
+    Every process checks the model on its own first batch: the `model_check` of the largest difference is kept, and what
     the first process saw of its `inputs`.
     """
     found: dict[str, dict[str, Any]] = {}

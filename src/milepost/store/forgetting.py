@@ -11,7 +11,7 @@ from milepost._internal.atomic import PREFIX, read_json
 from milepost._internal.serialization import digest
 from milepost.core.types import Json
 from milepost.errors import UsageError
-from milepost.store.leases import Pulses, is_held
+from milepost.store.leases import Heartbeats, is_held
 from milepost.store.store import Store
 
 _SHORTEST = 4
@@ -46,11 +46,11 @@ def forgettable(
     """
     specs = {one: store.evaluation(one).spec() or {} for one in store.evaluations()}
     gone = {one for one, spec in specs.items() if _fits(one, spec, weights, code, data, key)}
-    pulses = Pulses(store.storage)
+    heartbeats = Heartbeats(store.storage)
     found = []
     for one in sorted(gone):
         folder = store.evaluation(one).folder
-        held = is_held(store.storage, f"{folder}/leases", pulses)
+        held = is_held(store.storage, f"{folder}/leases", heartbeats)
         found.append(_described(store, "evaluation", one, specs[one], _files(store, folder), held=held))
     stay = [spec for one, spec in specs.items() if one not in gone] + [one.spec for one in found if one.held]
     if data is not None:
@@ -69,11 +69,11 @@ def forget(store: Store, things: Iterable[Forgettable]) -> list[Forgettable]:
 
     A kill in between leaves a store in which the same again finds the rest.
     """
-    pulses = Pulses(store.storage)
+    heartbeats = Heartbeats(store.storage)
     gone = []
     for thing in things:
         folder = f"{store.evaluation(thing.name).folder}/leases" if thing.kind == "evaluation" else ""
-        if not thing.held and not (folder and is_held(store.storage, folder, pulses)):
+        if not thing.held and not (folder and is_held(store.storage, folder, heartbeats)):
             for name in thing.files:
                 store.storage.delete(name)
             gone.append(thing)

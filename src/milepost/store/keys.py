@@ -13,7 +13,7 @@ def evaluation_key(weights: str, data: str, task: Mapping[str, Json], code: str,
     """Return the key of an evaluation: what its outcomes depend on, and nothing else.
 
     `weights` and `data` are digests, `task` is the `subject` of the evaluator's description, `code` a code version;
-    `repetition` counts evaluations made anew on purpose.
+    `repetition` counts evaluations that were made again on purpose.
 
     >>> evaluation_key("a", "b", {}, "c") == evaluation_key("a", "b", {}, "c", 1)
     False

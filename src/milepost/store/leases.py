@@ -78,7 +78,7 @@ class Worker:
                 self.touch()
 
 
-class Pulses:
+class Heartbeats:
     """What one observer knows of the heartbeats of others; kept for as long as it observes."""
 
     def __init__(self, storage: Storage, ttl: float = TTL, clock: Callable[[], float] = time.monotonic) -> None:
@@ -110,12 +110,12 @@ class Pulses:
 class Lease:
     """The right to work on one thing; `folder` holds the attempts of all things of one evaluation."""
 
-    def __init__(self, storage: Storage, path: str, worker: str, pulses: Pulses) -> None:
+    def __init__(self, storage: Storage, path: str, worker: str, heartbeats: Heartbeats) -> None:
         """Name the lease (`<folder>/<name>`) and the worker that may want it."""
         self._storage = storage
         self._folder, _, self._name = path.rpartition("/")
         self._worker = worker
-        self._pulses = pulses
+        self._heartbeats = heartbeats
         self._mine: int | None = None
 
     def acquire(self) -> bool:
@@ -125,7 +125,7 @@ class Lease:
         attempts = self._attempts()
         if attempts:
             holder = self._read(attempts[-1])
-            if holder is not None and not self._pulses.dead(holder):
+            if holder is not None and not self._heartbeats.dead(holder):
                 return False
         attempt = (attempts[-1] if attempts else 0) + 1
         described: dict[str, Any] = {"worker": self._worker, "name": self._name, "attempt": attempt}
@@ -147,7 +147,7 @@ class Lease:
         """Return the worker that holds it, None where nobody alive does."""
         attempts = self._attempts()
         worker = self._read(attempts[-1]) if attempts else None
-        return None if worker is None or self._pulses.dead(worker) else worker
+        return None if worker is None or self._heartbeats.dead(worker) else worker
 
     def _file(self, attempt: int) -> str:
         return f"{self._folder}/{self._name}.{attempt}"
@@ -160,10 +160,10 @@ class Lease:
         return worker_of(self._storage, self._file(attempt))
 
 
-def is_held(storage: Storage, folder: str, pulses: Pulses) -> bool:
+def is_held(storage: Storage, folder: str, heartbeats: Heartbeats) -> bool:
     """Tell whether somebody who may be alive holds a lease in a folder of leases."""
     workers = [worker_of(storage, f"{folder}/{name}") for name in storage.list(folder)]
-    return any(worker is not None and not pulses.dead(worker) for worker in workers)
+    return any(worker is not None and not heartbeats.dead(worker) for worker in workers)
 
 
 def worker_of(storage: Storage, name: str) -> str | None:

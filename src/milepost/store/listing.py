@@ -38,8 +38,8 @@ class EvaluationFiles:
     @property
     def weights(self) -> str:
         """The digest of the weights; "" where no file tells."""
-        told: Row = next((one["evaluation"] for one in self.failures.values() if "evaluation" in one), {})
-        return str((self.spec or told).get("weights") or "")
+        failed: Row = next((one["evaluation"] for one in self.failures.values() if "evaluation" in one), {})
+        return str((self.spec or failed).get("weights") or "")
 
 
 class Listing:

@@ -47,7 +47,7 @@ class Store:
         self.path = path
         self.id: str = described["id"]
         self.storage = FolderStorage(path)
-        self._pulses = leases.Pulses(self.storage)
+        self._heartbeats = leases.Heartbeats(self.storage)
         self.codes = Codes(self.storage)
         self.pins = Pins(path)
         self.retry_requests = CheckpointRetries(self.storage)
@@ -97,7 +97,7 @@ class Store:
             raise atomic.disk_error(folder, "no store can be made here", error) from error
         return cls.open(folder)
 
-    # ------------------------------------------------------------------------------------------ runs and sightings
+    # ------------------------------------------------------------------------------------------ runs and checkpoints
 
     def run_of(self, folder: str | Path, *, note: bool = True) -> str:
         """Return the id of a folder of checkpoints, noted on first sight; with `note` False nothing is written.
@@ -126,7 +126,7 @@ class Store:
         return [{"id": run, **atomic.read_json(self.storage.get(f"runs/{run}/run.json"))} for run in self._run_ids()]
 
     def add_checkpoint(self, checkpoint: "CheckpointRecord") -> bool:
-        """Put a sighting; False where it is there."""
+        """Put a checkpoint record; False where it is there."""
         return CheckpointRecords(self.storage).add(checkpoint)
 
     def checkpoint(
@@ -136,7 +136,7 @@ class Store:
         return CheckpointRecords(self.storage).find(run, path, identity, variant, signature)
 
     def checkpoints(self, run: str | None = None) -> "Iterator[CheckpointRecord]":
-        """Yield every sighting, failures included."""
+        """Yield every checkpoint record, failures included."""
         return CheckpointRecords(self.storage).all(run)
 
     # ---------------------------------------------------------------------------------------- data and evaluations
@@ -164,7 +164,7 @@ class Store:
 
     def lease(self, key: str, name: str, worker: leases.Worker) -> leases.Lease:
         """Return the lease of a range (or anything named) of an evaluation, for a worker to acquire."""
-        return leases.Lease(self.storage, f"{folder_of(key)}/leases/{name}", worker.text, self._pulses)
+        return leases.Lease(self.storage, f"{folder_of(key)}/leases/{name}", worker.text, self._heartbeats)
 
     # ------------------------------------------------------------------------------------------- listing and tidying
 
@@ -174,7 +174,7 @@ class Store:
 
     def workers(self) -> list[str]:
         """Return the names of the workers that are alive, as far as this process can know."""
-        return [worker for worker in self.storage.list("workers") if not self._pulses.dead(worker)]
+        return [worker for worker in self.storage.list("workers") if not self._heartbeats.dead(worker)]
 
     def sweep(self) -> int:
         """Remove what the dead left: temporary files, leases, heartbeats, pins, parts under a seal; return how many."""

@@ -52,7 +52,7 @@ def test_what_lacks_something_stays_and_its_other_names_too() -> None:
     ]
     measured = {name: Measured(value) for name, value in (("a", 0.1), ("b", 0.2), ("c", 0.3), ("d", 0.1), ("e", 0.9))}
     assert reasons(keep(every, measured, higher=True, best=1, last=1)) == {
-        "step-1": "keep: same content as pinned, which stays",
+        "step-1": "keep: same weights as pinned, which stays",
         "pinned": "keep: pinned: it waits for its evaluation",
         "step-2": "delete: below the best 1, not among the last 1",
         "step-3": "delete: below the best 1, not among the last 1",

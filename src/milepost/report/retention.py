@@ -62,7 +62,7 @@ def keep(
     for one in every:
         if one.path in standing:
             for digest in one.weights:
-                kept.setdefault(digest, f"same digest as {one.name}, which stays")
+                kept.setdefault(digest, f"same weights as {one.name}, which stays")
     return [_verdict(one, standing, kept, there, f"below the best {best}, not among the last {last}") for one in every]
 
 

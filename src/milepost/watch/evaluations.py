@@ -76,7 +76,7 @@ class Evaluations:
         for driver in self.drivers:
             for tracked in claimed:
                 driver.forget(tracked.path)
-            self._evaluate(driver, [tracked.files for tracked in claimed if tracked.files is not None])
+            driver.work([tracked.files for tracked in claimed if tracked.files is not None])
         deferred = set().union(*(driver.deferred for driver in self.drivers))
         self._claimed = {}
         for tracked in claimed:
@@ -88,17 +88,6 @@ class Evaluations:
                 self._tracker.apply(tracked, Fact.RESULTS, None if tracked.evaluated else tracked.reason)
             for driver in self.drivers:
                 driver.identifier.forget(tracked.path)  # it is in the store
-
-    def _evaluate(self, driver: Driver, checkpoints: list[CheckpointFiles]) -> None:
-        try:
-            driver.work(checkpoints)
-        except CheckpointError as error:
-            if len(checkpoints) > 1:
-                for files in checkpoints:
-                    self._evaluate(driver, [files])
-            else:
-                path = checkpoints[0].path
-                self.report(failure_event(self._run_of(path), path, error.kind, str(error)))
 
     def _failed(self, tracked: Tracked, *, ending: bool) -> None:
         failures = {(event["class"], event["message"]): event for event in tracked.failures}

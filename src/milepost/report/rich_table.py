@@ -6,6 +6,7 @@ same with the last metrics left out and a line that says so.
 
 import io
 import shutil
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -52,14 +53,18 @@ def results_table(records: Iterable[Plain], checkpoints: Iterable[Plain] = (), w
 
 
 def _fitting(results: Results, console: Console) -> RenderableType:
-    wide = _table(results, results.metrics, stacked=False)
-    if _fits(wide, console):
-        return wide
-    for kept in range(len(results.metrics), 1, -1):
-        table = _table(results, results.metrics[:kept], stacked=True)
-        if _fits(table, console):
-            return Group(table, *_legend(results, kept))
-    return Group(_table(results, results.metrics[:1], stacked=True), *_legend(results, 1))
+    many = len(results.metrics)
+    if sum(map(len, results.metrics)) + many <= console.width:
+        wide = _table(results, results.metrics, stacked=False)
+        if _fits(wide, console):
+            return wide
+
+    def too_wide(kept: int) -> bool:
+        return not _fits(_table(results, results.metrics[:kept], stacked=True), console)
+
+    # To measure a table takes as long as to draw it: by halves, not one metric after the other.
+    kept = 1 + bisect_left(range(2, many + 1), True, key=too_wide)  # noqa: FBT003 - what is looked for
+    return Group(_table(results, results.metrics[:kept], stacked=True), *_legend(results, kept))
 
 
 def _legend(results: Results, kept: int) -> list[Text]:

@@ -125,14 +125,11 @@ def covered(store: Path) -> dict[int, list[tuple[int, int]]]:
     if not (store / "store.json").exists():
         return {}
     opened = Store.open(store)
+    folders = [opened.evaluation(key) for key in opened.evaluations()]
+    rows = [(folder, folder.parts(name).coverage()) for folder in folders for name in folder.column_sets()]
+    # What says whose rows they are is written before them, or with them; a run may be going on.
     marks = {checkpoint.digest: int(checkpoint.step or 0) for checkpoint in opened.checkpoints()}
-    found = {}
-    for key in opened.evaluations():
-        folder = opened.evaluation(key)
-        spec = folder.spec() or {}
-        for name in folder.column_sets():
-            found[marks[spec["weights"]]] = folder.parts(name).coverage()
-    return found
+    return {marks[(folder.spec() or {})["weights"]]: coverage for folder, coverage in rows}
 
 
 def until(process: subprocess.Popen[str], reached: Any) -> bool:

@@ -57,11 +57,7 @@ class Ended(Exception):  # noqa: N818 - no error yet: more data may follow
         self.lacking = lacking
 
 
-class _Mark:
-    """Separates the stack; one object for all."""
-
-
-_MARK = _Mark()
+_MARK = object()  # separates the stack
 
 
 def unpickle(data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], Any], where: str) -> Unpickled:
@@ -140,6 +136,9 @@ class _Machine:
     def number(self, length: int) -> int:
         return int.from_bytes(self.take(length), "little")
 
+    def counted(self, width: int) -> bytes:
+        return self.take(self.number(width))
+
     def line(self) -> bytes:
         end = self.data.find(b"\n", self.at)
         if end < 0:
@@ -177,38 +176,40 @@ class _Machine:
     def put(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
 
+    def popped(self, count: int) -> list[Any]:
+        if len(self.stack) < count:
+            raise IndexError("too few values on the stack")
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
 
 def _key(value: Any) -> Any:
     """Return a dictionary key that hashes at once: tuples nested in tuples would hash for ever, or overflow."""
     return value if isinstance(value, _SCALARS) else Placeholder("key", (value,))
 
 
-def _pairs(target: Any, flat: list[Any]) -> None:
+def _pairs(flat: list[Any], target: Any) -> Any:
     if len(flat) % 2:
         raise ValueError("a key without a value")
     mapping = target.items if isinstance(target, Placeholder) else target
     if isinstance(mapping, dict):
-        for place in range(0, len(flat), 2):
-            mapping[_key(flat[place])] = flat[place + 1]
+        mapping.update((_key(key), value) for key, value in zip(flat[::2], flat[1::2], strict=True))
     elif mapping is not None:
         raise TypeError("items set on something that is no mapping")
+    return target
 
 
-def _extend(target: Any, items: list[Any]) -> None:
+def _extend(items: list[Any], target: Any) -> None:
     values = target.entries if isinstance(target, Placeholder) else target
     if not isinstance(values, list):
         raise TypeError("entries added to something that is no list")
     values.extend(items)
 
 
-def _reduce(machine: _Machine) -> None:
-    arguments = machine.stack.pop()
-    machine.stack[-1] = machine.make(machine.stack[-1], arguments)
-
-
-def _newobj_ex(machine: _Machine) -> None:
-    keywords, arguments = machine.stack.pop(), machine.stack.pop()
-    machine.stack[-1] = Placeholder(getattr(machine.stack[-1], "address", "?"), (arguments, keywords))
+def _newobj_ex(machine: _Machine) -> Placeholder:
+    made, arguments, keywords = machine.popped(3)
+    return Placeholder(getattr(made, "address", "?"), (arguments, keywords))
 
 
 def _build(machine: _Machine) -> None:
@@ -217,95 +218,24 @@ def _build(machine: _Machine) -> None:
         machine.stack[-1].state = state
 
 
-def _inst(machine: _Machine) -> None:
-    module, name = machine.line().decode("ascii"), machine.line().decode("ascii")
-    arguments = tuple(machine.marked())
-    machine.stack.append(machine.make(machine.named(module, name), arguments))
+def _obj(machine: _Machine) -> Any:
+    function, *arguments = machine.marked()
+    return machine.make(function, tuple(arguments))
 
 
-def _obj(machine: _Machine) -> None:
-    items = machine.marked()
-    machine.stack.append(machine.make(items[0], tuple(items[1:])))
-
-
-def _global(machine: _Machine) -> None:
-    module, name = machine.line().decode("utf-8"), machine.line().decode("utf-8")
-    machine.stack.append(machine.named(module, name))
-
-
-def _stack_global(machine: _Machine) -> None:
-    name, module = machine.stack.pop(), machine.stack.pop()
+def _stack_global(machine: _Machine) -> Any:
+    module, name = machine.popped(2)
     if not isinstance(name, str) or not isinstance(module, str):
         raise TypeError("a name that is not text")
-    machine.stack.append(machine.named(module, name))
+    return machine.named(module, name)
 
 
-def _persistent_text(machine: _Machine) -> None:
-    machine.stack.append(machine.persistent(machine.line().decode("ascii")))
-
-
-def _persistent(machine: _Machine) -> None:
-    machine.stack[-1] = machine.persistent(machine.stack[-1])
-
-
-def _dict(machine: _Machine) -> None:
-    made: dict[Any, Any] = {}
-    _pairs(made, machine.marked())
-    machine.stack.append(made)
-
-
-def _setitem(machine: _Machine) -> None:
-    value, key = machine.stack.pop(), machine.stack.pop()
-    _pairs(machine.stack[-1], [key, value])
-
-
-def _setitems(machine: _Machine) -> None:
-    flat = machine.marked()
-    _pairs(machine.stack[-1], flat)
-
-
-def _append(machine: _Machine) -> None:
-    value = machine.stack.pop()
-    _extend(machine.stack[-1], [value])
-
-
-def _appends(machine: _Machine) -> None:
-    items = machine.marked()
-    _extend(machine.stack[-1], items)
-
-
-def _tuple_of(count: int) -> Callable[[_Machine], None]:
-    def step(machine: _Machine) -> None:
-        if len(machine.stack) < count:
-            raise IndexError("too few values on the stack")
-        items = tuple(machine.stack[-count:])
-        machine.stack[-count:] = [items]
-
-    return step
-
-
-def _text(machine: _Machine, width: int) -> None:
-    machine.stack.append(machine.take(machine.number(width)).decode("utf-8", "surrogatepass"))
-
-
-def _int_line(machine: _Machine) -> None:
-    raw = machine.line()
-    machine.stack.append({b"00": False, b"01": True}.get(raw) if raw in (b"00", b"01") else int(raw))
+def _integer(raw: bytes) -> int:
+    return raw == b"01" if raw in (b"00", b"01") else int(raw)
 
 
 def _push(make: Callable[[_Machine], Any]) -> Callable[[_Machine], None]:
-    def step(machine: _Machine) -> None:
-        machine.stack.append(make(machine))
-
-    return step
-
-
-def _signed(machine: _Machine, length: int) -> int:
-    return int.from_bytes(machine.take(length), "little", signed=True)
-
-
-def _latin(machine: _Machine, width: int) -> str:
-    return machine.take(machine.number(width)).decode("latin-1")
+    return lambda machine: machine.stack.append(make(machine))
 
 
 _OPCODES: dict[int, Callable[[_Machine], Any]] = {
@@ -318,49 +248,49 @@ _OPCODES: dict[int, Callable[[_Machine], Any]] = {
     ord("N"): _push(lambda _: None),
     0x88: _push(lambda _: True),
     0x89: _push(lambda _: False),
-    ord("I"): _int_line,
+    ord("I"): _push(lambda m: _integer(m.line())),
     ord("L"): _push(lambda m: int(m.line().rstrip(b"L"))),
-    ord("J"): _push(lambda m: _signed(m, 4)),
+    ord("J"): _push(lambda m: int.from_bytes(m.take(4), "little", signed=True)),
     ord("K"): _push(lambda m: m.number(1)),
     ord("M"): _push(lambda m: m.number(2)),
-    0x8A: _push(lambda m: _signed(m, m.number(1))),
-    0x8B: _push(lambda m: _signed(m, m.number(4))),
+    0x8A: _push(lambda m: int.from_bytes(m.counted(1), "little", signed=True)),
+    0x8B: _push(lambda m: int.from_bytes(m.counted(4), "little", signed=True)),
     ord("F"): _push(lambda m: float(m.line())),
     ord("G"): _push(lambda m: struct.unpack(">d", m.take(8))[0]),
     ord("S"): _push(lambda m: m.line()[1:-1].decode("latin-1")),
-    ord("T"): _push(lambda m: _latin(m, 4)),
-    ord("U"): _push(lambda m: _latin(m, 1)),
+    ord("T"): _push(lambda m: m.counted(4).decode("latin-1")),
+    ord("U"): _push(lambda m: m.counted(1).decode("latin-1")),
     ord("V"): _push(lambda m: m.line().decode("raw_unicode_escape")),
-    ord("X"): lambda m: _text(m, 4),
-    0x8C: lambda m: _text(m, 1),
-    0x8D: lambda m: _text(m, 8),
-    ord("B"): _push(lambda m: m.take(m.number(4))),
-    ord("C"): _push(lambda m: m.take(m.number(1))),
-    0x8E: _push(lambda m: m.take(m.number(8))),
-    0x96: _push(lambda m: m.take(m.number(8))),
+    ord("X"): _push(lambda m: m.counted(4).decode("utf-8", "surrogatepass")),
+    0x8C: _push(lambda m: m.counted(1).decode("utf-8", "surrogatepass")),
+    0x8D: _push(lambda m: m.counted(8).decode("utf-8", "surrogatepass")),
+    ord("B"): _push(lambda m: m.counted(4)),
+    ord("C"): _push(lambda m: m.counted(1)),
+    0x8E: _push(lambda m: m.counted(8)),
+    0x96: _push(lambda m: m.counted(8)),
     ord(")"): _push(lambda _: ()),
     ord("t"): _push(lambda m: tuple(m.marked())),
-    0x85: _tuple_of(1),
-    0x86: _tuple_of(2),
-    0x87: _tuple_of(3),
+    0x85: _push(lambda m: tuple(m.popped(1))),
+    0x86: _push(lambda m: tuple(m.popped(2))),
+    0x87: _push(lambda m: tuple(m.popped(3))),
     ord("]"): _push(lambda _: []),
     0x8F: _push(lambda _: []),  # EMPTY_SET: kept as a list, nothing is hashed
     0x91: _push(lambda m: m.marked()),  # FROZENSET
     ord("l"): _push(lambda m: m.marked()),
-    ord("a"): _append,
-    ord("e"): _appends,
-    0x90: _appends,
+    ord("a"): lambda m: _extend(m.popped(1), m.stack[-1]),
+    ord("e"): lambda m: _extend(m.marked(), m.stack[-1]),
+    0x90: lambda m: _extend(m.marked(), m.stack[-1]),
     ord("}"): _push(lambda _: {}),
-    ord("d"): _dict,
-    ord("s"): _setitem,
-    ord("u"): _setitems,
-    ord("c"): _global,
-    0x93: _stack_global,
-    ord("R"): _reduce,
-    0x81: _reduce,  # NEWOBJ: class and arguments, as REDUCE has function and arguments
-    0x92: _newobj_ex,
-    ord("o"): _obj,
-    ord("i"): _inst,
+    ord("d"): _push(lambda m: _pairs(m.marked(), {})),
+    ord("s"): lambda m: _pairs(m.popped(2), m.stack[-1]),
+    ord("u"): lambda m: _pairs(m.marked(), m.stack[-1]),
+    ord("c"): _push(lambda m: m.named(m.line().decode(), m.line().decode())),
+    0x93: _push(_stack_global),
+    ord("R"): _push(lambda m: m.make(*m.popped(2))),
+    0x81: _push(lambda m: m.make(*m.popped(2))),  # NEWOBJ: class and arguments, as REDUCE has function and arguments
+    0x92: _push(_newobj_ex),
+    ord("o"): _push(_obj),
+    ord("i"): _push(lambda m: m.make(m.named(m.line().decode(), m.line().decode()), tuple(m.marked()))),
     ord("b"): _build,
     ord("p"): lambda m: m.put(int(m.line())),
     ord("q"): lambda m: m.put(m.number(1)),
@@ -369,6 +299,6 @@ _OPCODES: dict[int, Callable[[_Machine], Any]] = {
     ord("g"): _push(lambda m: m.memo[int(m.line())]),
     ord("h"): _push(lambda m: m.memo[m.number(1)]),
     ord("j"): _push(lambda m: m.memo[m.number(4)]),
-    ord("P"): _persistent_text,
-    ord("Q"): _persistent,
+    ord("P"): _push(lambda m: m.persistent(m.line().decode("ascii"))),
+    ord("Q"): _push(lambda m: m.persistent(m.stack.pop())),
 }

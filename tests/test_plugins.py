@@ -68,7 +68,7 @@ import json
 import zlib
 from pathlib import Path
 
-from milepost.checkpoints._files.bounded import identity_of
+from milepost._internal.bounded import identity_of
 from milepost.core.types import CheckpointFiles, Extent, Table, Tensor
 from milepost.errors import Corrupt, Torn
 

@@ -215,7 +215,7 @@ def test_an_unreadable_file_says_its_mode_and_what_to_do(tmp_path: Path, monkeyp
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("milepost.checkpoints._files.bounded.os.open", refuse)
+    monkeypatch.setattr("milepost._internal.bounded.os.open", refuse)
     (found,) = find([str(path)])
     assert found.failure is not None
     assert found.failure[0] == "corrupt"

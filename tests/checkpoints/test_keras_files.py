@@ -22,9 +22,9 @@ from tests._material import MILEPOST
 from tests.checkpoints import hdf5_files as files
 from tests.checkpoints.hdf5_files import arrays_of, table_of
 
+from milepost._internal.bounded import opened
 from milepost.checkpoints._codecs.hdf5_chunks import fletcher32
 from milepost.checkpoints._codecs.hdf5_file import Stream, whole
-from milepost.checkpoints._files.bounded import opened
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.keras_h5 import KerasH5
 from milepost.checkpoints.formats.keras_zip import KerasZip

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.checkpoints import _tf_writer as writer
 
+from milepost._internal.bounded import opened
 from milepost.checkpoints._codecs import snappy
 from milepost.checkpoints._codecs.protobuf import FIXED32, VARINT, Message, varint
 from milepost.checkpoints._codecs.sstable import MAGIC, open_table
-from milepost.checkpoints._files.bounded import opened
 from milepost.checkpoints.formats._tensorflow.slices import Slice, covered, key_of, slice_of
 from milepost.checkpoints.formats._tensorflow.v1_values import values_of
 from milepost.errors import CheckpointError, Corrupt, Torn

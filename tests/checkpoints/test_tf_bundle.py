@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.checkpoints import _tf_writer as writer
 from tests.checkpoints._tf_writer import TYPES, bundle, entry, header, table
 
+from milepost._internal.bounded import opened
 from milepost.checkpoints._codecs.sstable import open_table
-from milepost.checkpoints._files.bounded import opened
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.tf_bundle import TfBundle
 from milepost.checkpoints.mapping import map_tensor

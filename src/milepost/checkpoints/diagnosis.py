@@ -4,11 +4,11 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-from milepost.checkpoints._codecs import npy
-from milepost.checkpoints._codecs import zip as zip_codec
+from milepost._internal import npy
+from milepost._internal import zip as zip_codec
+from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT
 from milepost.checkpoints._codecs.hdf5_file import MAGIC as HDF5
 from milepost.checkpoints._codecs.sstable import MAGIC as SSTABLE
-from milepost.checkpoints._files.bounded import AGAIN, CUT, HEADER_LIMIT
 from milepost.checkpoints.formats._keras.shards import index_of
 from milepost.checkpoints.names import INDEX, SAFETENSORS
 

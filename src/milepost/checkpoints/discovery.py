@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
+from milepost._internal import zip as zip_codec
+from milepost._internal.bounded import kind_of, opened, unreadable
 from milepost._internal.fileid import identity
 from milepost._internal.text import natural
-from milepost.checkpoints._codecs import zip as zip_codec
-from milepost.checkpoints._files.bounded import kind_of, opened, unreadable
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
 from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
 from milepost.checkpoints.diagnosis import UNKNOWN, Diagnosis, diagnose, folder_diagnosis

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from milepost.checkpoints._files.bounded import unreadable
+from milepost._internal.bounded import unreadable
 from milepost.checkpoints._files.checks import about, check_place
 from milepost.checkpoints._files.layout import dtype_of, refused
 from milepost.core.types import Array, Tensor

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
+from milepost._internal.bounded import unreadable
 from milepost._internal.fileid import identity_of
 from milepost._internal.plain_errors import plain_error
 from milepost._internal.serialization import from_plain, to_plain
-from milepost.checkpoints._files.bounded import unreadable
 from milepost.checkpoints._files.checks import check_table
 from milepost.checkpoints._files.layout import is_readable, unread
 from milepost.checkpoints._files.roles import scalars_beside, step_among

@@ -4,7 +4,6 @@ Members are stored (not deflated), carry a fixed timestamp and begin at multiple
 read or mapped where it lies.  `numpy.load` reads them too.  No pickle: object arrays are refused both ways.
 """
 
-import ast
 import io
 import json
 import math
@@ -13,18 +12,21 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 
+from milepost._internal import npy
+from milepost._internal import zip as zip_codec
 from milepost._internal.atomic import readable
+from milepost._internal.bounded import HEADER_LIMIT, OpenFile
 from milepost._internal.serialization import json_bytes
 from milepost.core.types import Array
-from milepost.errors import StoreError
+from milepost.errors import CheckpointError, StoreError
 
 HEADER = "header.json"
 CHUNK = 1 << 20
@@ -33,17 +35,12 @@ CHUNK = 1 << 20
 _ALIGN = 64
 _LOCAL = 30
 _CRC_AT = 14
-_CENTRAL = 46
-_LAST = 22
-_LOCATOR = 20
-_WIDE = 56
+_START = 1024  # our own headers are shorter
 _UNSAID = 0xFFFFFFFF
 _ZIP32 = 1 << 31
 _MANY = 0xFFFF
 _MADE_BY = 0x0314  # Unix, version 2.0
-_HEADER_LIMIT = 64 << 20
-_MAGIC = b"\x93NUMPY\x01\x00"
-_DAMAGE = (ValueError, TypeError, LookupError, SyntaxError, EOFError, NotImplementedError, RecursionError, MemoryError)
+_DAMAGE = (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError)
 _NAME = re.compile(r"[A-Za-z0-9_+@=,.~-]+(/[A-Za-z0-9_+@=,.~-]+)*")
 
 
@@ -137,8 +134,7 @@ def _npy_start(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> bytes:
     return start.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """Where an array lies in an archive; `crc` and `at`/`stored` cover its NumPy header too."""
 
     dtype: "np.dtype[Any]"
@@ -160,18 +156,22 @@ class Archive:
     def __init__(self, path: str | Path) -> None:
         """Read the directory; a `StoreError` says what is damaged, `FileNotFoundError` that there is no such file."""
         self.path = Path(path)
+        with self._file() as file:
+            entries = zip_codec.members(file)
+            self.header = _header(file, entries.get(HEADER))
+            self.members = {
+                name.removesuffix(".npy"): _member(file, entry)
+                for name, entry in entries.items()
+                if name.endswith(".npy")
+            }
+
+    @contextmanager
+    def _file(self) -> Iterator[OpenFile]:
         try:
-            with readable(self.path), self.path.open("rb") as stream:
-                size = os.fstat(stream.fileno()).st_size
-                entries = list(_entries(stream, size))
-                self.header: dict[str, Any] = _read_header(stream, entries)
-                self.members: dict[str, Member] = {
-                    entry.name.removesuffix(".npy"): _locate(stream, entry, size)
-                    for entry in entries
-                    if entry.name.endswith(".npy")
-                }
-        except (*_DAMAGE, struct.error) as error:
-            raise self.damaged(str(error)) from None
+            with readable(self.path), self.path.open("rb", buffering=0) as stream:
+                yield OpenFile(str(self.path), stream.fileno(), os.fstat(stream.fileno()).st_size)
+        except (CheckpointError, *_DAMAGE) as error:
+            raise self.damaged(str(error).removeprefix(f"{self.path}: ")) from None
 
     def damaged(self, what: str) -> StoreError:
         """Return the error that tells where, what, and what to do."""
@@ -192,8 +192,8 @@ class Archive:
         if not 0 <= start <= stop <= rows:
             raise IndexError(f"{self.path}: {name}: rows {start} to {stop} of {rows}")
         shape = (stop - start, *member.shape[1:]) if member.shape else ()
-        with readable(self.path), self.path.open("rb") as stream:
-            data = _exactly(stream, member.offset + start * member.row, (stop - start) * member.row)
+        with self._file() as file:
+            data = file.at(member.offset + start * member.row, (stop - start) * member.row, name)
         return np.frombuffer(bytearray(data), member.dtype).reshape(shape)
 
     def chunks(self, name: str, start: int, stop: int) -> Iterator[Array]:
@@ -204,113 +204,33 @@ class Archive:
 
     def verify(self) -> None:
         """Check every array against its CRC-32; a `StoreError` names the first that differs."""
-        with readable(self.path), self.path.open("rb") as stream:
+        with self._file() as file:
             for name, member in self.members.items():
-                stream.seek(member.at)
-                crc, left = 0, member.stored
-                while left and (data := stream.read(min(CHUNK, left))):
-                    crc = zlib.crc32(data, crc)
-                    left -= len(data)
-                if left or crc != member.crc:
-                    raise self.damaged(f"checksum of {name!r}")
+                if file.crc32(member.at, member.stored, name) != member.crc:
+                    raise ValueError(f"checksum of {name!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class _DirectoryEntry:
-    name: str
-    offset: int
-    size: int
-    crc: int
-
-
-def _entries(stream: BinaryIO, size: int) -> Iterator[_DirectoryEntry]:
-    """Yield what the directory at the end of an archive of ours lists."""
-    last = struct.unpack("<4s4HIIH", _exactly(stream, size - _LAST, _LAST))
-    if last[0] != b"PK\5\6" or last[7]:
-        raise ValueError("no directory at the end")
-    count, length, at = last[4:7]
-    end = size - _LAST
-    if end >= _LOCATOR + _WIDE and _exactly(stream, end - _LOCATOR, 4) == b"PK\6\7":
-        end -= _LOCATOR + _WIDE
-        magic, *_, count, length, at = struct.unpack("<4sQHHIIQQQQ", _exactly(stream, end, _WIDE))
-        if magic != b"PK\6\6":
-            raise ValueError("no directory at the end")
-    if at + length != end:
-        raise ValueError(f"a directory of {length} bytes at {at}")
-    data = _exactly(stream, at, length)
-    place = 0
-    for _ in range(count):
-        found = struct.unpack_from("<4s6HIII5HII", data, place)
-        crc, stored, full, named, extra, comment = found[7:13]
-        offset = found[16]
-        name = data[place + _CENTRAL : place + _CENTRAL + named]
-        if offset == _UNSAID:
-            full, stored, offset = struct.unpack_from("<QQQ", data, place + _CENTRAL + named + 4)
-        if found[0] != b"PK\1\2" or found[4] or stored != full:
-            raise ValueError(f"member {name!r}")
-        yield _DirectoryEntry(name.decode("ascii"), offset, stored, crc)
-        place += _CENTRAL + named + extra + comment
-
-
-def _start(stream: BinaryIO, entry: _DirectoryEntry, size: int) -> int:
-    """Return where a member's data begin."""
-    local = _exactly(stream, entry.offset, _LOCAL)
-    names, extra = struct.unpack_from("<HH", local, 26)
-    at: int = entry.offset + _LOCAL + names + extra
-    if local[:4] != b"PK\3\4" or at + entry.size > size:
-        raise ValueError(f"member {entry.name!r}")
-    return at
-
-
-def _read_header(stream: BinaryIO, entries: list[_DirectoryEntry]) -> dict[str, Any]:
-    found = next((entry for entry in entries if entry.name == HEADER), None)
+def _header(file: OpenFile, found: zip_codec.ZipEntry | None) -> dict[str, Any]:
     if found is None:
         return {}
-    if found.size > _HEADER_LIMIT:
+    if found.size > HEADER_LIMIT:
         raise ValueError("header too large")
-    data = _exactly(stream, _start(stream, found, 1 << 62), found.size)
-    if zlib.crc32(data) != found.crc:
-        raise ValueError("checksum of the header")
-    header = json.loads(data)
+    header = json.loads(zip_codec.unpack(file, found))
     if not isinstance(header, dict):
         raise ValueError("header is not a JSON object")  # noqa: TRY004 - damage, as the rest
     return header
 
 
-def _locate(stream: BinaryIO, entry: _DirectoryEntry, size: int) -> Member:
-    at = _start(stream, entry, size)
-    dtype, shape, offset = _npy_header(stream, at)
-    if dtype.hasobject or offset - at + dtype.itemsize * math.prod(shape) != entry.size:
+_dtype = lru_cache(maxsize=64)(np.lib.format.descr_to_dtype)
+
+
+def _member(file: OpenFile, entry: zip_codec.ZipEntry) -> Member:
+    array = npy.header(file.at(entry.offset, min(entry.packed, _START), entry.name), entry.name)
+    dtype = _dtype(array.descr)
+    whole = array.begin + dtype.itemsize * math.prod(array.shape) == entry.packed
+    if dtype.hasobject or array.fortran or entry.method != zip_codec.STORED or not whole:
         raise ValueError(f"shape of {entry.name!r}")
-    return Member(dtype, shape, offset, at, entry.size, entry.crc)
-
-
-def _npy_header(stream: BinaryIO, at: int) -> tuple["np.dtype[Any]", tuple[int, ...], int]:
-    # NumPy's own reader tries to mend what it cannot read, with warnings; here it is simply damage.
-    start = _exactly(stream, at, len(_MAGIC) + 2)
-    if not start.startswith(_MAGIC):
-        raise ValueError("not an array")
-    length = struct.unpack_from("<H", start, len(_MAGIC))[0]
-    return *_described(_exactly(stream, at + len(start), length)), at + len(start) + length
-
-
-@lru_cache(maxsize=1024)  # thousands of archives of one evaluation have the same few headers
-def _described(header: bytes) -> tuple["np.dtype[Any]", tuple[int, ...]]:
-    described = ast.literal_eval(header.decode("latin-1"))
-    shape = described["shape"]
-    if not all(type(size) is int and size >= 0 for size in shape) or described["fortran_order"] is not False:
-        raise ValueError("shape or order of an array")
-    return np.lib.format.descr_to_dtype(described["descr"]), tuple(shape)
-
-
-def _exactly(stream: BinaryIO, offset: int, count: int) -> bytes:
-    if offset < 0:
-        raise EOFError(f"{count} bytes missing at the end")
-    stream.seek(offset)
-    data = stream.read(count)
-    if len(data) != count:
-        raise EOFError(f"{count - len(data)} bytes missing at {offset}")
-    return data
+    return Member(dtype, array.shape, entry.offset + array.begin, entry.offset, entry.packed, entry.crc)
 
 
 def write(

@@ -3,7 +3,7 @@
 import google_crc32c
 import numpy as np
 
-from milepost.checkpoints._files.bounded import OpenFile
+from milepost._internal.bounded import OpenFile
 
 _DELTA = 0xA282EAD8
 _WORD = 0xFFFFFFFF

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from milepost._internal.bounded import COUNT_LIMIT
 from milepost.checkpoints._codecs.hdf5_chunks import KNOWN, Chunk, Chunked, misplaced
 from milepost.checkpoints._codecs.hdf5_file import Stream, Window, check_superblock
-from milepost.checkpoints._files.bounded import COUNT_LIMIT
 from milepost.checkpoints._files.layout import affordable
 from milepost.errors import CheckpointError, Corrupt, Unsupported
 

@@ -8,7 +8,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from milepost.checkpoints._files.bounded import AGAIN, CUT, OpenFile
+from milepost._internal.bounded import AGAIN, CUT, OpenFile
 from milepost.errors import Corrupt, Torn, Unsupported
 
 MAGIC = b"\x89HDF\r\n\x1a\n"

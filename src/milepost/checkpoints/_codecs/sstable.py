@@ -9,10 +9,10 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, OpenFile, opened, per_file
 from milepost.checkpoints._codecs import snappy
 from milepost.checkpoints._codecs.crc32c import crc32c, masked
 from milepost.checkpoints._codecs.protobuf import varint
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, OpenFile, opened, per_file
 from milepost.errors import Corrupt, Torn
 
 MAGIC = bytes.fromhex("57fb808b247547db")

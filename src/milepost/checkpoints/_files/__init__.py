@@ -1,1 +1,1 @@
-"""Bounded reads of files, their layout, links, companions and the roles of what they hold."""
+"""Layout, links, shards, checks and roles of what checkpoints hold."""

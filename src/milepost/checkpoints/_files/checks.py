@@ -2,7 +2,7 @@
 
 import os
 
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT
+from milepost._internal.bounded import AGAIN, COUNT_LIMIT
 from milepost.checkpoints._files.layout import affordable, checked_shape, contiguous, dtype_of, is_readable, span, total
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import Corrupt, Torn

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from milepost._internal import zip as zip_codec
+from milepost._internal.bounded import OpenFile, opened
 from milepost._internal.fileid import identity_of
-from milepost.checkpoints._codecs import zip as zip_codec
-from milepost.checkpoints._files.bounded import OpenFile, opened
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles
 from milepost.errors import CheckpointError, Torn, Vanished

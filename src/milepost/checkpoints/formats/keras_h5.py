@@ -7,8 +7,8 @@ hold, is never read.
 import os
 from collections.abc import Iterator, Sequence
 
+from milepost._internal.bounded import opened
 from milepost.checkpoints._codecs.hdf5_file import MAGIC, check_whole, whole
-from milepost.checkpoints._files.bounded import opened
 from milepost.checkpoints.formats._claims import claim
 from milepost.checkpoints.formats._keras.shards import index_of
 from milepost.checkpoints.formats._keras.table import fetched, table_of

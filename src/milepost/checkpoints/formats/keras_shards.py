@@ -9,9 +9,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
+from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, opened
 from milepost._internal.fileid import identity_of
 from milepost.checkpoints._codecs.hdf5_file import check_whole, whole
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, opened
 from milepost.checkpoints.formats._claims import is_whole
 from milepost.checkpoints.formats._keras.shards import index_of
 from milepost.checkpoints.formats._keras.table import NOTE, fetched, table_of

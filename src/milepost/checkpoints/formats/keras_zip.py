@@ -5,9 +5,9 @@ The architecture in config.json is never built, and its code never run: the mode
 
 from collections.abc import Iterator, Sequence
 
+from milepost._internal.bounded import OpenFile, opened, per_file
+from milepost._internal.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
 from milepost.checkpoints._codecs.hdf5_file import Window
-from milepost.checkpoints._codecs.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
-from milepost.checkpoints._files.bounded import OpenFile, opened, per_file
 from milepost.checkpoints._files.layout import affordable
 from milepost.checkpoints.formats._claims import claim_zips
 from milepost.checkpoints.formats._keras.table import fetched, table_of

@@ -4,15 +4,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from milepost.checkpoints._codecs import npy
-from milepost.checkpoints._codecs.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
-from milepost.checkpoints._files.bounded import OpenFile, opened, per_file
-from milepost.checkpoints._files.layout import contiguous, is_readable, missing, name_of, refused, unsafe
+from milepost._internal import npy
+from milepost._internal.bounded import OpenFile, opened, per_file
+from milepost._internal.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
+from milepost.checkpoints._files.layout import contiguous, dtype_of, is_readable, missing, name_of, refused, unsafe
 from milepost.checkpoints._files.roles import role_of
 from milepost.checkpoints.formats._claims import claim_zips
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Extent, Table, Tensor
 from milepost.errors import Corrupt, Torn
+
+_OBJECTS = "holds Python objects (a pickle): reading them would run code; save plain arrays instead"
 
 
 class Npz:
@@ -50,12 +52,12 @@ class Npz:
                 raise Torn(f"{file.path}: changed while it was read: no array begins at byte {where.offset:,}")
             data = unpack(file, item)
         array = npy.header(data[: npy.LIMIT], f"{where.file}: array {tensor.name!r}")
-        if len(data) - array.begin != where.nbytes or array.dtype is None:
+        if len(data) - array.begin != where.nbytes or array.shape != tensor.shape:
             raise Corrupt(f"{where.file}: array {tensor.name!r}: its header disagrees with its size")
         if not array.fortran:
             return data[array.begin :]
-        values = np.frombuffer(data, array.dtype, offset=array.begin).reshape(array.shape, order="F")
-        return values.tobytes(order="C")
+        values = np.frombuffer(data, dtype_of(tensor.dtype), offset=array.begin)
+        return values.reshape(array.shape, order="F").tobytes(order="C")
 
 
 @per_file(4)
@@ -70,22 +72,40 @@ def _tensor(file: OpenFile, item: ZipEntry) -> Tensor:
     name = item.name.removesuffix(".npy")
     if item.method == STORED:
         verify(file, item)
-    array = npy.header(peek(file, item, npy.LIMIT), f"{file.path}: array {name!r}")
+    where = f"{file.path}: array {name!r}"
+    array = npy.header(peek(file, item, npy.LIMIT), where)
     role = role_of("", name)
-    if array.holds != "numbers" and role == "weights":
-        role = "bookkeeping"  # settings beside the weights; refused only if the model has a variable of that very name
-    if array.holds == "objects":
-        return Tensor(name, "void", array.shape, unsafe(array.descr, file.path), role)
-    if array.dtype is None:
-        return Tensor(name, "void", array.shape, missing(array.descr, file.path), role)
+    dtype, why = _dtype(array.descr, where)
+    if dtype is None:
+        if role == "weights" and (why is _OBJECTS or why.startswith("text")):
+            role = "bookkeeping"  # settings beside the weights; refused only if the model has a variable of that name
+        place = unsafe if why is _OBJECTS else missing
+        return Tensor(name, "void", array.shape, place(why, file.path), role)
     nbytes = item.size - array.begin
     if item.method == STORED:
         strides = None
         if array.fortran and len(array.shape) > 1:
-            strides = contiguous(array.shape[::-1], array.dtype.itemsize)[::-1]
+            strides = contiguous(array.shape[::-1], dtype.itemsize)[::-1]
         extent = Extent(file.path, item.offset + array.begin, nbytes, "raw", strides)
     elif item.method == DEFLATED:
         extent = Extent(file.path, item.offset, nbytes, "deflate")
     else:
         extent = missing(f"compressed by method {item.method}: only deflate is read", file.path)
-    return Tensor(name, name_of(array.dtype), array.shape, extent, role)
+    return Tensor(name, name_of(dtype), array.shape, extent, role)
+
+
+def _dtype(descr: object, where: str) -> tuple[np.dtype[np.generic] | None, str]:
+    """Return the type of plain numbers, or None and what is there instead."""
+    if not isinstance(descr, str):
+        return None, _OBJECTS if "O'" in repr(descr) else "a structured type"
+    try:
+        dtype = np.dtype(descr)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise Corrupt(f"{where}: the .npy header's type {descr[:40]!r} is not known") from error
+    if dtype.hasobject:
+        return None, _OBJECTS
+    if dtype.kind == "V":
+        return None, f"raw {dtype.itemsize}-byte items whose number type NumPy did not record (bfloat16 or float8?)"
+    if dtype.kind in "USMm":
+        return None, f"text or dates of type {descr[:40]}"
+    return (dtype, "") if dtype.itemsize else (None, f"items of type {descr[:40]}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
+from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
 from milepost.checkpoints._files.checks import about
 from milepost.checkpoints._files.layout import checked_shape, missing, refused
 from milepost.checkpoints._files.roles import STEP_NAMES, role_of

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from milepost._internal.bounded import AGAIN, HEADER_LIMIT, OpenFile, opened, per_file
 from milepost._internal.fileid import identity_of
 from milepost.checkpoints._codecs.crc32c import crc32c, masked, of_file
 from milepost.checkpoints._codecs.protobuf import varint
-from milepost.checkpoints._files.bounded import AGAIN, HEADER_LIMIT, OpenFile, opened, per_file
 from milepost.checkpoints._files.layout import dtype_of, missing, refused, total
 from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints._files.roles import integer

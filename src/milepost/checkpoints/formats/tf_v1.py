@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT, opened, per_file
 from milepost._internal.fileid import identity_of
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import Sstable, open_table
-from milepost.checkpoints._files.bounded import AGAIN, CUT, HEADER_LIMIT, opened, per_file
 from milepost.checkpoints._files.layout import dtype_of, missing, refused, total
 from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints._files.roles import integer

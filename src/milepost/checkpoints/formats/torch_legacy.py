@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
 from milepost.checkpoints._codecs.pickle import Ended, Unpickled, unpickle_start
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
 from milepost.checkpoints._files.layout import checked_shape, refused, shown
 from milepost.checkpoints.formats._claims import claim
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage

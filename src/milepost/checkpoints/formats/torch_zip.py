@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened
+from milepost._internal.zip import STORED, ZipEntry, damaged, members, unpack
 from milepost.checkpoints._codecs.pickle import unpickle
-from milepost.checkpoints._codecs.zip import STORED, ZipEntry, damaged, members, unpack
-from milepost.checkpoints._files.bounded import HEADER_LIMIT, OpenFile, opened
 from milepost.checkpoints._files.layout import refused, shown
 from milepost.checkpoints.formats._claims import claim_zips
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from milepost._internal.bounded import OpenFile, opened, per_file
 from milepost.checkpoints._codecs import hdf5_chunks as chunks
 from milepost.checkpoints._codecs.hdf5 import Hdf5Dataset, tree
 from milepost.checkpoints._codecs.hdf5_file import Window
-from milepost.checkpoints._files.bounded import OpenFile, opened, per_file
 from milepost.checkpoints._files.layout import missing, name_of, refused
 from milepost.checkpoints._files.roles import integer
 from milepost.checkpoints.formats._keras.names import NamedDataset, counts_steps, named

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT, OpenFile, opened, per_file
 from milepost._internal.text import listed
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import is_whole, open_table
-from milepost.checkpoints._files.bounded import AGAIN, CUT, HEADER_LIMIT, OpenFile, opened, per_file
 from milepost.checkpoints._files.layout import dtype_of, total
 from milepost.checkpoints.formats._tensorflow.kind import begins_as_index
 from milepost.checkpoints.formats._tensorflow.slices import NAMES, Slice, covered, key_of, shape_of, slice_of

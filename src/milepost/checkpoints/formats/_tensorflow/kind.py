@@ -6,9 +6,9 @@ whose first field is a message.  LevelDB's own files end in the same bytes, and 
 
 from typing import Literal
 
+from milepost._internal.bounded import opened
 from milepost.checkpoints._codecs.protobuf import BYTES, VARINT
 from milepost.checkpoints._codecs.sstable import MAGIC, open_table
-from milepost.checkpoints._files.bounded import opened
 from milepost.core.protocols import Entry
 from milepost.errors import CheckpointError
 

@@ -8,8 +8,8 @@ which is its key where the optimizer was not saved.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from milepost._internal.bounded import COUNT_LIMIT
 from milepost.checkpoints._codecs.protobuf import Message
-from milepost.checkpoints._files.bounded import COUNT_LIMIT
 from milepost.checkpoints.formats._tensorflow.names import COUNTERS
 from milepost.checkpoints.formats._tensorflow.slices import Where
 from milepost.errors import Corrupt

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from milepost._internal.bounded import OpenFile
 from milepost._internal.text import listed
-from milepost.checkpoints._files.bounded import OpenFile
 from milepost.checkpoints._files.layout import dtype_of, is_contiguous, missing, span, unsafe
 from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of
 from milepost.checkpoints.formats._torch.storages import View

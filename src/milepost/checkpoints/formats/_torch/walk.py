@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from milepost._internal.bounded import COUNT_LIMIT
 from milepost.checkpoints._codecs.pickle import Placeholder
-from milepost.checkpoints._files.bounded import COUNT_LIMIT
 from milepost.checkpoints.formats._torch.storages import View
 from milepost.errors import Corrupt
 

@@ -43,16 +43,15 @@ class OpenFile:
 
     def at(self, offset: int, length: int, what: str) -> bytes:
         """Return exactly `length` bytes from `offset`; `Torn` where the file ends before them."""
-        self._inside(offset, length, what)
-        pieces = []
-        while length:
-            piece = os.pread(self.descriptor, length, offset)
-            if not piece:
-                raise Torn(f"{self.path}: was cut while it was read, in {what} at byte {offset:,}")
-            pieces.append(piece)
-            offset += len(piece)
-            length -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if offset < 0 or length < 0 or offset + length > self.size:
+            self._inside(offset, length, what)
+        data = os.pread(self.descriptor, length, offset)
+        while len(data) < length:
+            more = os.pread(self.descriptor, length - len(data), offset + len(data))
+            if not more:
+                raise Torn(f"{self.path}: was cut while it was read, in {what} at byte {offset + len(data):,}")
+            data += more
+        return data
 
     def pieces(self, offset: int, length: int, what: str) -> Iterator[memoryview]:
         """Yield `length` bytes from `offset` in pieces of at most 256 KiB; each is overwritten by the next."""
@@ -69,6 +68,8 @@ class OpenFile:
 
     def crc32(self, offset: int, length: int, what: str) -> int:
         """Return the CRC-32 of `length` bytes from `offset`, read in pieces."""
+        if length <= _CHUNK:
+            return zlib.crc32(self.at(offset, length, what))
         crc = 0
         for piece in self.pieces(offset, length, what):
             crc = zlib.crc32(piece, crc)

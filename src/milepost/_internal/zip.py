@@ -6,9 +6,10 @@ directory last, so a file without it is still being written or was cut off.
 
 import struct
 import zlib
-from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
-from milepost.checkpoints._files.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile
+from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile
 from milepost.errors import Corrupt, Torn, Unsupported
 
 MAGIC = b"PK\x03\x04"
@@ -25,11 +26,11 @@ _MASK16 = 0xFFFF
 _DEFLATE_MOST = 1032  # deflate cannot expand by more (RFC 1951: 258 bytes from two bits)
 
 
-@dataclass(frozen=True, slots=True)
-class ZipEntry:
-    """An entry: `offset` is where its data begins, `packed` bytes long, `size` once unpacked."""
+class ZipEntry(NamedTuple):
+    """An entry, its name as text and as bytes: data begins at `offset`, `packed` bytes long, `size` once unpacked."""
 
     name: str
+    raw: bytes
     method: int
     crc: int
     packed: int
@@ -64,7 +65,7 @@ def members(file: OpenFile) -> dict[str, ZipEntry]:
     listed, start = _listed(file)
     found: dict[str, ZipEntry] = {}
     end = 0
-    for item in sorted(listed, key=lambda one: one.header):
+    for item in sorted(listed, key=attrgetter("header")):
         if item.header < end:
             raise Corrupt(f"{file.path}: entry {item.name!r} overlaps the entry before it")
         placed = _place(file, item)
@@ -193,34 +194,31 @@ def _bounds(file: OpenFile, tail: bytes, place: int, absolute: int) -> tuple[int
 
 
 def _central(file: OpenFile, raw: bytes, position: int) -> tuple[ZipEntry, int]:
-    record = _CENTRAL.unpack_from(raw, position)
-    magic, flags, method, crc = record[0], record[3], record[4], record[7]
-    packed, size, name_length, extra_length, comment_length = record[8:13]
-    header = record[16]
+    magic, _, _, flags, method, _, _, crc, packed, size, named, widened, commented, _, _, _, header = (
+        _CENTRAL.unpack_from(raw, position)
+    )
     begin = position + _CENTRAL.size
-    end = begin + name_length + extra_length + comment_length
+    end = begin + named + widened + commented
     if magic != b"PK\x01\x02" or end > len(raw):
         raise Corrupt(f"{file.path}: the archive's directory is damaged at its byte {position:,}")
-    name = _name(file, raw[begin : begin + name_length], flags)
+    called = raw[begin : begin + named]
+    try:
+        name = called.decode("utf-8" if flags & 0x800 else "cp437")
+    except UnicodeDecodeError as error:
+        raise Corrupt(f"{file.path}: an entry's name is not text: {called[:40]!r}") from error
     if flags & 1:
         raise Unsupported(f"{file.path}: entry {name!r} is encrypted; save the file without a password")
-    if ".." in name.replace("\\", "/").split("/"):
+    if ".." in name and ".." in name.replace("\\", "/").split("/"):
         raise Corrupt(
             f"{file.path}: entry {name!r}: the name leaves the archive, as no writer of checkpoints does; nothing was "
             "unpacked"
         )
-    extra = raw[begin + name_length : begin + name_length + extra_length]
-    size, packed, header = _wide(file, extra, [size, packed, header])
+    if widened:
+        extra = raw[begin + named : begin + named + widened]
+        size, packed, header = _wide(file, extra, [size, packed, header])
     if (method == STORED and packed != size) or size > packed * _DEFLATE_MOST + _DEFLATE_MOST:
         raise Corrupt(f"{file.path}: entry {name!r} declares {size:,} bytes from {packed:,}: that cannot be")
-    return ZipEntry(name, method, crc, packed, size, header), end
-
-
-def _name(file: OpenFile, raw: bytes, flags: int) -> str:
-    try:
-        return raw.decode("utf-8" if flags & 0x800 else "cp437")
-    except UnicodeDecodeError as error:
-        raise Corrupt(f"{file.path}: an entry's name is not text: {raw[:40]!r}") from error
+    return ZipEntry(name, called, method, crc, packed, size, header), end
 
 
 def _wide(file: OpenFile, extra: bytes, values: list[int]) -> list[int]:
@@ -240,11 +238,8 @@ def _wide(file: OpenFile, extra: bytes, values: list[int]) -> list[int]:
 
 
 def _place(file: OpenFile, item: ZipEntry) -> ZipEntry:
-    raw = file.at(item.header, _LOCAL.size, f"the header of entry {item.name!r}")
-    record = _LOCAL.unpack(raw)
-    flags, method, name_length, extra_length = record[2], record[3], record[9], record[10]
-    name = file.at(item.header + _LOCAL.size, name_length, f"the name of entry {item.name!r}")
-    if record[0] != MAGIC or method != item.method or _name(file, name, flags) != item.name:
+    raw = file.at(item.header, _LOCAL.size + len(item.raw), "an entry's header")
+    magic, _, _, method, _, _, _, _, _, length, extra = _LOCAL.unpack_from(raw)
+    if magic != MAGIC or method != item.method or length != len(item.raw) or raw[_LOCAL.size :] != item.raw:
         raise Corrupt(f"{file.path}: entry {item.name!r}: its header disagrees with the archive's directory")
-    offset = item.header + _LOCAL.size + name_length + extra_length
-    return ZipEntry(item.name, item.method, item.crc, item.packed, item.size, item.header, offset)
+    return ZipEntry(*item[:-1], item.header + len(raw) + extra)

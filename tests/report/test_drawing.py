@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from tests.report import samples
 
-from milepost.report import results_table, rich_table
+from milepost.report import rich_table
 from milepost.report._align import lines
 from milepost.report.table import Results, build
 
@@ -100,10 +100,3 @@ def test_undefined_is_events_with_its_note() -> None:
     drawn = draw(build(records, [samples.checkpoint(100, "step-100")]), 100)
     assert "undefined" in next(line for line in drawn.splitlines() if "step-100" in line)
     assert "cross_entropy: undefined: 3 rows are non-finite" in drawn
-
-
-def test_what_print_shows_has_no_colour() -> None:
-    drawn = results_table(*samples.run_of_three(), width=100)
-    assert "\x1b" not in drawn
-    assert "0.9412" in drawn
-    assert all(line == line.rstrip() for line in drawn.splitlines())

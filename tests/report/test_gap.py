@@ -1,67 +1,50 @@
-"""The gap between batch mean and exact value, against batches that are really averaged."""
+"""The gap between batch mean and exact value in words, for batches that are really averaged and scored."""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from milepost.core.types import Array
-from milepost.report.gap import closed_form, explain
+from milepost.report.gap import explain
 
 
-def records(right: Array, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def batch_mean(right: Array, size: int, *, closed: bool = True) -> dict[str, Any]:
     n = len(right)
-    means = [right[start : start + size].mean() for start in range(0, n, size)]
-    exact = {"value": right.sum() / n, "denominator": n, "n": n}
-    return exact, {"value": float(np.mean(means)), "batch_size": size}
+    batches = [right[start : start + size] for start in range(0, n, size)]
+    means = [float(batch.mean()) for batch in batches]
+    gap = {"value": float(np.mean(means)) - float(right.mean()), "batches": len(means), "last_rows": len(batches[-1])}
+    if closed:
+        full = means[:-1] if len(batches[-1]) < size and len(means) > 1 else means
+        gap |= {"full": float(np.mean(full)), "last": means[-1]}
+    return {"value": float(np.mean(means)), "batch_size": size, "n": n, "gap": gap}
 
 
 def test_360_rows_in_batches_of_359() -> None:
-    right = np.array([1] * 298 + [0] * 61 + [1])
-    exact, mean = records(right, 359)
-    assert round(exact["value"], 6) == 0.830556
+    mean = batch_mean(np.array([1] * 298 + [0] * 61 + [1]), 359)
     assert round(mean["value"], 6) == 0.915042
-    assert explain(exact, mean) == (
+    assert explain(mean) == (
         "the last batch of 1 row counts like 359: (1.000000 - 0.830084) x (1/2 - 1/360) = +0.084486"
     )
 
 
-@given(st.lists(st.integers(0, 1), min_size=2, max_size=200), st.integers(1, 60))
-def test_the_means_of_full_and_last_batches_are_found_from_the_values_alone(hits: list[int], size: int) -> None:
-    right = np.array(hits)
-    exact, mean = records(right, size)
-    found = closed_form(exact, mean)
-    assert found is not None
-    assert found.gap == pytest.approx(mean["value"] - exact["value"])
-    last = len(right) - (found.batches - 1) * size
-    assert found.last_rows == last
-    if found.batches > 1 and last < size:
-        assert found.full is not None
-        assert found.last is not None
-        assert found.last == pytest.approx(right[-last:].mean(), abs=1e-9)
-        assert found.full == pytest.approx(right[:-last].mean(), abs=1e-9)
-        predicted = (found.last - found.full) * (1 / found.batches - last / len(right))
-        assert found.gap == pytest.approx(predicted, abs=1e-9)
-
-
-def test_a_records_own_closed_form_goes_first() -> None:
-    gap = {"value": 0.1, "batches": 3, "last_rows": 2, "last": 0.9, "full": 0.5, "closed_form": 0.1}
-    mean = {"value": 0.7, "batch_size": 5, "gap": gap}
-    events = explain({"value": 0.6, "denominator": None, "n": 12}, mean)
-    assert events == "the last batch of 2 rows counts like 5: (0.900000 - 0.500000) x (1/3 - 2/12) = +0.100000"
-
-
 @pytest.mark.parametrize(
-    ("exact", "mean", "words"),
+    ("size", "closed", "words"),
     [
-        ({"value": 0.5, "denominator": 6, "n": 6}, {"value": 0.5, "batch_size": 10}, "all rows are in one batch"),
-        ({"value": 0.5, "denominator": 6, "n": 6}, {"value": 0.5, "batch_size": 3}, "same number of rows"),
-        ({"value": 0.5, "denominator": None, "n": 6}, {"value": 0.6, "batch_size": 3}, "no closed form"),
-        ({"value": None, "denominator": None, "n": 6}, {"value": 0.6, "batch_size": 3}, "undefined"),
-        ({"value": 0.5, "n": 6}, {"value": "inf", "batch_size": 3}, "infinite"),
+        (10, True, "no gap: all rows are in one batch"),
+        (3, True, "no gap: every batch has the same number of rows"),
+        (4, True, "the last batch of 2 rows counts like 4: (0.250000 - 0.500000) x (1/2 - 2/6)"),
+        (4, False, "no closed form"),
     ],
 )
-def test_words_where_there_is_no_closed_form(exact: dict[str, Any], mean: dict[str, Any], words: str) -> None:
-    assert words in explain(exact, mean)
+def test_words(size: int, closed: bool, words: str) -> None:
+    right = np.array([1, 1, 0, 0, 0, 0.5])
+    assert words in explain(batch_mean(right, size, closed=closed))
+
+
+def test_a_last_batch_like_the_others_has_no_gap() -> None:
+    assert explain(batch_mean(np.array([1, 0, 0.5]), 2)) == "no gap: the last batch has the same mean as the others"
+
+
+def test_an_undefined_or_infinite_value_has_no_gap() -> None:
+    assert "undefined or infinite" in explain({"value": "inf", "batch_size": 3, "n": 6})

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from milepost.report.progress import Lines, Live, progress, split
+from milepost.report.progress import Lines, RunLines, progress, split
 
 PROGRESS: dict[str, Any] = {
     "event": "progress",
@@ -52,7 +52,7 @@ def test_plain_progress_comes_now_and_then_only() -> None:
 def test_the_live_line_holds_rows_rate_and_split() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=160, color_system=None)
-    with Live(console) as listen:
+    with RunLines(console) as listen:
         for event in EVENTS:
             listen(event)
         listen(PROGRESS)

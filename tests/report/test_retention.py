@@ -5,16 +5,16 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from milepost.report.retention import Held, Measured, Verdict, keep
+from milepost.report.retention import Held, Measured, Retention, keep
 
 
 def held(step: int | None, content: str | None = None, name: str = "", barred: str = "") -> Held:
     name = name or f"step-{step}"
-    contents = () if content == "" else (content or str(step),)
-    return Held(f"/run/{name}", name, step, contents, barred)
+    weights = () if content == "" else (content or str(step),)
+    return Held(f"/run/{name}", name, step, weights, barred)
 
 
-def reasons(verdicts: list[Verdict]) -> dict[str, str]:
+def reasons(verdicts: list[Retention]) -> dict[str, str]:
     return {one.held.name: ("keep: " if one.keep else "delete: ") + one.reason for one in verdicts}
 
 

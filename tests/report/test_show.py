@@ -17,7 +17,8 @@ def lines_of(
 
 def test_values_intervals_and_the_gap_in_words() -> None:
     exact = {**samples.record(900, "top1", 299 / 360, n=360), "tied": 2, "nonfinite": 1}
-    mean = {**samples.record(900, "top1", (298 / 359 + 1) / 2, n=360, size=359)}
+    gap = {"value": 0.084486, "batches": 2, "last_rows": 1, "full": 298 / 359, "last": 1.0}
+    mean = {**samples.record(900, "top1", (298 / 359 + 1) / 2, n=360, size=359), "gap": gap}
     events = "\n".join(lines_of([exact, mean], samples.checkpoint(900, "step-900", "last")))
     for piece in (
         "0.830556 = 299/360",

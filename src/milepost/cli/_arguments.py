@@ -3,6 +3,7 @@
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 from milepost.errors import UsageError
 
@@ -10,24 +11,20 @@ STORE = "milepost-store"
 _EVALUATION = "the evaluation file, which holds `evaluation`, or `evaluations` by name: all of them, or the one named"
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """Declare `--store`."""
-    parser.add_argument("--store", metavar="DIR", default=STORE, help=f"where results are kept (default: ./{STORE})")
+_SHARED: dict[str, dict[str, Any]] = {
+    "store": {"metavar": "DIR", "default": STORE, "help": f"where results are kept (default: ./{STORE})"},
+    "json": {"action": "store_true", "help": "print JSON lines on stdout, everything else on stderr"},
+    "run": {"metavar": "RUN", "help": "only this run: its id, or its folder's name"},
+    "slice": {"metavar": "NAME[=VALUE]", "default": "all", "help": "values on a slice of the rows only"},
+    "data": {"metavar": "NAME", "help": "the data set, where several are on record"},
+    "delete": {"action": "store_true", "help": "delete in earnest; without it nothing is touched"},
+}
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Declare `--json`."""
-    parser.add_argument("--json", action="store_true", help="print JSON lines on stdout, everything else on stderr")
-
-
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Declare `--run`."""
-    parser.add_argument("--run", metavar="RUN", help="only this run: its id, or its folder's name")
-
-
-def add_slice(parser: argparse.ArgumentParser) -> None:
-    """Declare `--slice`."""
-    parser.add_argument("--slice", metavar="NAME[=VALUE]", default="all", help="values on a slice of the rows only")
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Declare options that several verbs have."""
+    for name in names:
+        parser.add_argument(f"--{name}", **_SHARED[name])
 
 
 def add_request(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +60,7 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         help="end an evaluator or reader that gives no sign of life (a batch done, a file read) for so long, and "
         "record a `timeout`: 90s, 30m (default), 2h; none waits for ever, as --engine inprocess does",
     )
-    add_store(parser)
-    add_json(parser)
+    add_shared(parser, "store", "json")
 
 
 def seconds(text: str) -> float:

@@ -5,11 +5,12 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any, TextIO
 
+from milepost.errors import printable
 from milepost.report._align import lines
-from milepost.report.table import Plain, Results, build, newest
+from milepost.report.table import Plain, build, newest
 from milepost.store.listing import Listing
 
 _NEWEST = 50
@@ -22,36 +23,35 @@ class JsonLines:
         """Write to a stream."""
         self._stream = stream
 
-    def write(self, value: Mapping[str, Any]) -> None:
-        """Write one line; numbers that JSON has no word for become "inf", "-inf" or null."""
-        self._stream.write(_line(value))
-        self._stream.flush()
+    def write(self, *values: Mapping[str, Any]) -> None:
+        """Write lines with one flush; numbers that JSON has no word for become "inf", "-inf" or null."""
+        self.write_texts(map(_line, values))
 
     def write_texts(self, texts: Iterable[str]) -> None:
         """Write lines that are JSON already."""
         self._stream.writelines(f"{text}\n" for text in texts)
         self._stream.flush()
 
-    def write_all(self, values: Iterable[Mapping[str, Any]]) -> None:
-        """Write many lines with one flush."""
-        self._stream.write("".join(map(_line, values)))
-        self._stream.flush()
+
+def answer(values: Iterable[Mapping[str, Any]], lines: Iterable[str], *, as_json: bool) -> None:
+    """Print values as JSON lines, or else lines of text; what is not asked for is not worked out."""
+    if as_json:
+        with json_lines() as out:
+            out.write(*values)
+    else:
+        sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
 
 
 @contextmanager
 def json_lines() -> Iterator[JsonLines]:
     """Keep standard output for JSON lines: what other code, or a child, prints meanwhile goes to standard error."""
-    kept = sys.stdout
-    sys.stdout = sys.stderr
-    copy = _copy_of_stdout(kept)
+    kept, copy = sys.stdout, _copy_of_stdout(sys.stdout)
     try:
-        if copy is None:
-            yield JsonLines(kept)
-        else:
-            with os.fdopen(os.dup(copy), "w", encoding="utf-8") as stream:
-                yield JsonLines(stream)
+        with redirect_stdout(sys.stderr), ExitStack() as stack:
+            yield JsonLines(
+                kept if copy is None else stack.enter_context(os.fdopen(os.dup(copy), "w", encoding="utf-8"))
+            )
     finally:
-        sys.stdout = kept
         if copy is not None:
             os.dup2(copy, 1)
             os.close(copy)
@@ -59,25 +59,21 @@ def json_lines() -> Iterator[JsonLines]:
 
 def print_checkpoints(listing: Listing, checkpoints: Sequence[Plain], *, limited: bool, slices: str = "all") -> None:
     """Print the table of some checkpoints; `limited` shows the newest 50 in a terminal, and how many there are."""
-    shown = newest(checkpoints, _NEWEST) if limited and sys.stdout.isatty() else checkpoints
+    terminal = sys.stdout.isatty()
+    shown = newest(checkpoints, _NEWEST) if limited and terminal else checkpoints
     digests = {row["digest"] for row in shown if row["digest"]}
-    _print_results(build(json.loads(f"[{','.join(listing.lines(slices=slices, digests=digests))}]"), shown))
+    results = build(listing.records(slices=slices, digests=digests), shown)
+    if terminal:
+        from rich.console import Console  # noqa: PLC0415 - only a terminal needs the library that draws
+
+        from milepost.report.rich_table import render  # noqa: PLC0415
+
+        console = Console(highlight=False)
+        console.print(render(results, console))
+    else:
+        sys.stdout.write("\n".join(lines(results)) + "\n")
     if len(shown) < len(checkpoints):
         sys.stdout.write(f"the newest {len(shown)} of {len(checkpoints):,} checkpoints; --all shows all\n")
-
-
-def _print_results(results: Results) -> None:
-    """Print the table: drawn in a terminal, as plain lines elsewhere."""
-    if not sys.stdout.isatty():
-        sys.stdout.write("\n".join(lines(results)) + "\n")
-        return
-    # Only a terminal needs the library that draws.
-    from rich.console import Console  # noqa: PLC0415
-
-    from milepost.report.rich_table import render  # noqa: PLC0415
-
-    console = Console(highlight=False)
-    console.print(render(results, console))
 
 
 def _copy_of_stdout(stream: TextIO) -> int | None:
@@ -92,9 +88,9 @@ def _copy_of_stdout(stream: TextIO) -> int | None:
 
 def _line(value: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(value, allow_nan=False) + "\n"
+        return json.dumps(value, allow_nan=False)
     except ValueError:  # a number that is not finite
-        return json.dumps(_plain(value), allow_nan=False) + "\n"
+        return json.dumps(_plain(value), allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

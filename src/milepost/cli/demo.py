@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from milepost import cli
-from milepost.cli._arguments import add_json
+from milepost.cli._arguments import add_shared
 from milepost.errors import MissingExtra, UsageError
 
 _TRAIN, _EVAL = "train_digits.py", "eval_digits.py"
@@ -21,7 +21,7 @@ _TRAIN, _EVAL = "train_digits.py", "eval_digits.py"
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--folder", metavar="DIR", default="demo", help="where everything is written (default: ./demo)")
-    add_json(parser)
+    add_shared(parser, "json")
 
 
 def execute(args: argparse.Namespace) -> int:

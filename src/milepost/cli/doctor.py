@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from milepost.cli import _disk_space
-from milepost.cli._arguments import STORE, add_json
+from milepost.cli._arguments import STORE, add_shared
 from milepost.cli._output import json_lines
 from milepost.report._numbers import size
 from milepost.sandbox import confine
@@ -44,7 +44,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", metavar="DIR", help=f"the store to look at (default: ./{STORE}, which may be absent)"
     )
-    add_json(parser)
+    add_shared(parser, "json")
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import sys
 from itertools import chain
 
 from milepost._internal.text import counted
-from milepost.cli._arguments import add_run, add_store
+from milepost.cli._arguments import add_shared
 from milepost.cli._store import failures, open_store
 from milepost.core.protocols import Export
 from milepost.registry import load
@@ -19,11 +19,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("name", metavar="NAME", help="csv, jsonl, or the name of an installed export")
     parser.add_argument("target", metavar="TARGET", nargs="?", default="-", help="a file (default: standard output)")
-    add_run(parser)
+    add_shared(parser, "run")
     parser.add_argument("--data", metavar="NAME", help="only this data set, such as test or clean/test")
     parser.add_argument("--metric", metavar="NAME", help="only this value, such as top1")
     parser.add_argument("--slice", metavar="NAME[=VALUE]", help="only these slices; all: the values over all rows")
-    add_store(parser)
+    add_shared(parser, "store")
 
 
 def execute(args: argparse.Namespace) -> int:

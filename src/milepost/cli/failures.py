@@ -9,11 +9,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from milepost.cli._arguments import add_json, add_run, add_store
-from milepost.cli._output import json_lines
+from milepost.cli._arguments import add_shared
+from milepost.cli._output import answer
 from milepost.cli._store import failures, open_store
-from milepost.errors import UsageError, advice, printable, retried
+from milepost.errors import UsageError, advice, retried
 from milepost.report._align import align
+from milepost.report._metrics_on_record import evaluations_of
 from milepost.report._numbers import count
 from milepost.report.addresses import find, run_id
 from milepost.report.table import Plain, failure_of
@@ -28,30 +29,26 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("checkpoints", metavar="CKPT", nargs="*", help="only these: step, run:step, name or path")
     parser.add_argument("--retry", action="store_true", help="have them tried again by the next run or watch")
-    add_run(parser)
-    add_store(parser)
-    add_json(parser)
+    add_shared(parser, "run", "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
     """Print one line a failed checkpoint, or a table with the messages below it; note what is to be tried again."""
     store = open_store(args.store)
-    run = run_id(store, args.run) if args.run else None
+    run = run_id(store, args.run)
     rows = _named([row for row in store.listing().checkpoints(run) if failure_of(row)], args.checkpoints)
     if args.retry:
         _ask_again(store, rows)
     found = list(failures(rows))
-    if args.json:
-        with json_lines() as out:
-            out.write_all({key: failure[key] for key in _KEYS} for failure in found)
-        return 0
-    sys.stderr.write(f"store {args.store}\n")
-    sys.stdout.write("\n".join(_lines(found) if found else ["no failures"]) + "\n")
+    if not args.json:
+        sys.stderr.write(f"store {args.store}\n")
+    lines = _lines(found) if found else ["no failures"]
     if args.retry and found:
-        sys.stdout.write(
-            f"\n{count(len(found))} will be tried again by the next `milepost run` or `milepost watch`, "
-            "and within a minute by a watch that is running\n"
+        again = (
+            "will be tried again by the next `milepost run` or `milepost watch`, and within a minute by a running one"
         )
+        lines += ["", f"{count(len(found))} {again}"]
+    answer(({key: failure[key] for key in _KEYS} for failure in found), lines, as_json=args.json)
     return 0
 
 
@@ -72,11 +69,10 @@ def _ask_again(store: Store, rows: Sequence[Plain]) -> None:
         for checkpoint in store.checkpoints(run):
             if checkpoint.failure is not None and (run, checkpoint.path, checkpoint.variant) in paths:
                 store.retry_requests.put(checkpoint)
-    digests = {row["digest"] for row in rows} - {None}
-    for key in store.evaluations() if digests else ():
-        folder = store.evaluation(key)
-        if (folder.spec() or {}).get("weights") in digests and folder.failures.list():
-            folder.failures.request_retry()
+    for digest in {row["digest"] for row in rows} - {None}:
+        for key in evaluations_of(store, digest):
+            if store.evaluation(key).failures.list():
+                store.evaluation(key).failures.request_retry()
 
 
 def _lines(found: list[dict[str, Any]]) -> list[str]:
@@ -84,13 +80,13 @@ def _lines(found: list[dict[str, Any]]) -> list[str]:
     for failure in found:
         text = [f"  {line}".rstrip() for line in failure["message"].strip().splitlines()]
         lines += ["", f"{failure['path']}: {failure['class']}", *text, f"  next: {_next(failure['class'])}"]
-    return [printable(line) for line in lines]
+    return lines
 
 
 def _next(kind: str) -> str:
     """Return what to do next; kinds that no run tries again by itself say how it is asked to."""
-    advised = advice(kind)
-    return advised if retried(kind) or "--retry" in advised else f"{advised}; then: milepost failures --retry"
+    text = advice(kind)
+    return text if retried(kind) or "--retry" in text else f"{text}; then: milepost failures --retry"
 
 
 def _cells(failure: Mapping[str, Any]) -> list[str]:

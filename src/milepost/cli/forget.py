@@ -5,14 +5,13 @@ fits it.  What is shared with others stays, and what a running watch works on.  
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from milepost._internal.text import counted
 from milepost.cli import FAILED
-from milepost.cli._arguments import add_json, add_store
-from milepost.cli._output import json_lines
+from milepost.cli._arguments import add_shared
+from milepost.cli._output import answer
 from milepost.cli._store import open_store
 from milepost.errors import UsageError
 from milepost.report._align import align
@@ -20,7 +19,6 @@ from milepost.report._numbers import size
 from milepost.report.addresses import find
 from milepost.report.table import each
 from milepost.store.forgetting import Forgettable, forget, forgettable
-from milepost.store.store import Store
 
 _HEADS = ("verdict", "what", "name", "weights", "data", "code", "files", "bytes")
 _RIGHT = (False, False, False, False, False, False, True, True)
@@ -35,9 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="NAME", help="results on this data set: its name, or its digest's first digits"
     )
     parser.add_argument("--evaluation", metavar="KEY", help="the evaluation with this key, or its first digits")
-    parser.add_argument("--delete", action="store_true", help="delete in earnest; without it nothing is touched")
-    add_store(parser)
-    add_json(parser)
+    add_shared(parser, "delete", "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -45,9 +41,11 @@ def execute(args: argparse.Namespace) -> int:
     if not (args.addresses or args.code or args.data or args.evaluation):
         raise UsageError("forget: say what: ADDRESS, --code VERSION, --data NAME or --evaluation KEY")
     store = open_store(args.store)
-    weights, paths = _addressed(store, args.addresses)
-    chosen = weights if args.addresses else None
-    things = forgettable(store, chosen, paths, args.code, args.data, args.evaluation)
+    checkpoints = store.listing().checkpoints() if args.addresses else []
+    rows = [find(checkpoints, address) for address in args.addresses]
+    weights = {str(row["digest"]) for row in rows if row["digest"]} if rows else None
+    paths = {path for row in rows for path in each(row, "path")}
+    things = forgettable(store, weights, paths, args.code, args.data, args.evaluation)
     gone = forget(store, things) if args.delete else [thing for thing in things if not thing.held]
     summary = {
         "event": "done",
@@ -57,20 +55,9 @@ def execute(args: argparse.Namespace) -> int:
         "kept": len(things) - len(gone),
         "dry_run": not args.delete,
     }
-    if args.json:
-        with json_lines() as out:
-            out.write_all([*(_line(thing, gone, deleted=args.delete) for thing in things), summary])
-    else:
-        sys.stdout.write("\n".join([*_table(things, gone, deleted=args.delete), "", _sentence(summary)]) + "\n")
+    table = [*_table(things, gone, deleted=args.delete), "", _sentence(summary)]
+    answer([*(_line(thing, gone, deleted=args.delete) for thing in things), summary], table, as_json=args.json)
     return FAILED if args.delete and len(gone) < len(things) else 0
-
-
-def _addressed(store: Store, addresses: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Return the digests of weights and the paths of the checkpoints at some addresses."""
-    checkpoints = store.listing().checkpoints() if addresses else []
-    rows = [find(checkpoints, address) for address in addresses]
-    weights = {str(row["digest"]) for row in rows if row["digest"]}
-    return weights, {path for row in rows for path in each(row, "path")}
 
 
 def _line(thing: Forgettable, gone: Sequence[Forgettable], *, deleted: bool) -> dict[str, Any]:
@@ -94,13 +81,12 @@ def _table(things: Sequence[Forgettable], gone: Sequence[Forgettable], *, delete
     for thing in things:
         word = "keep: in work" if thing not in gone else "forgotten" if deleted else "forget"
         named = thing.name if thing.kind == "checkpoint" else thing.name[:_SHORT]
-        digests = [str(thing.spec.get(key) or "-")[:_SHORT] for key in ("weights", "data_name", "code")]
-        rows.append((word, thing.kind, named, *digests, str(len(thing.files)), size(thing.nbytes)))
+        spec = [str(thing.spec.get(key) or "-")[:_SHORT] for key in ("weights", "data_name", "code")]
+        rows.append((word, thing.kind, named, *spec, str(len(thing.files)), size(thing.nbytes)))
     return align(_HEADS, rows, _RIGHT)
 
 
 def _sentence(summary: dict[str, Any]) -> str:
-    counts = [counted(summary["evaluations"], "evaluation"), counted(summary["files"], "file"), size(summary["bytes"])]
-    what = ", ".join(counts)
+    counts = (counted(summary["evaluations"], "evaluation"), counted(summary["files"], "file"), size(summary["bytes"]))
     kept = f"; {summary['kept']} kept, since a worker holds them" if summary["kept"] else ""
-    return f"{what} {'would be forgotten: --delete does it' if summary['dry_run'] else 'forgotten'}{kept}"
+    return f"{', '.join(counts)} {'would be forgotten: --delete does it' if summary['dry_run'] else 'forgotten'}{kept}"

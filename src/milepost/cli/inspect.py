@@ -11,10 +11,9 @@ from operator import attrgetter
 from typing import Any
 
 from milepost.checkpoints.names import step_of_name
-from milepost.cli._arguments import add_json
-from milepost.cli._output import json_lines
+from milepost.cli._arguments import add_shared
+from milepost.cli._output import answer
 from milepost.core.types import Inspection
-from milepost.errors import printable
 from milepost.report._align import align
 from milepost.report._numbers import count, size
 from milepost.sandbox.confine import lacking
@@ -26,7 +25,7 @@ _ROLES = ("weights", "optimizer", "bookkeeping")
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("path", metavar="PATH", help="a checkpoint: file, folder or prefix")
-    add_json(parser)
+    add_shared(parser, "json")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -40,11 +39,8 @@ def execute(args: argparse.Namespace) -> int:
     if warning := lacking(measures):
         sys.stderr.write(f"{warning}\n")
     held = plain(inspection)
-    if args.json:
-        with json_lines() as out:
-            out.write({"event": "inspect", **held, "totals": totals(held["tensors"])})
-        return 0
-    sys.stdout.write("\n".join(printable(line) for line in described(held)) + "\n")
+    line = {"event": "inspect", **held, "totals": totals(held["tensors"])}
+    answer([line], described(held), as_json=args.json)
     return 0
 
 
@@ -77,16 +73,13 @@ def totals(tensors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     >>> totals([{"role": "weights", "shape": [2, 3], "bytes": 24}])
     {'weights': {'tensors': 1, 'elements': 6, 'bytes': 24}}
     """
-    found: dict[str, dict[str, int]] = {}
-    for role in dict.fromkeys([*_ROLES, *(str(tensor["role"]) for tensor in tensors)]):
-        chosen = [tensor for tensor in tensors if tensor["role"] == role]
-        if chosen:
-            found[role] = {
-                "tensors": len(chosen),
-                "elements": sum(math.prod(tensor["shape"]) for tensor in chosen),
-                "bytes": sum(tensor["bytes"] for tensor in chosen),
-            }
-    return found
+    found: dict[str, dict[str, int]] = {role: {"tensors": 0, "elements": 0, "bytes": 0} for role in _ROLES}
+    for tensor in tensors:
+        sums = found.setdefault(str(tensor["role"]), {"tensors": 0, "elements": 0, "bytes": 0})
+        sums["tensors"] += 1
+        sums["elements"] += math.prod(tensor["shape"])
+        sums["bytes"] += tensor["bytes"]
+    return {role: sums for role, sums in found.items() if sums["tensors"]}
 
 
 def described(held: Mapping[str, Any]) -> list[str]:
@@ -94,21 +87,21 @@ def described(held: Mapping[str, Any]) -> list[str]:
     step = "unknown" if held.get("step") is None else str(held["step"])
     source = f" (from {held['step_source']})" if held.get("step_source") else ""
     lines = [f"path    {held['path']}", f"format  {held.get('format')}", f"step    {step}{source}", ""]
-    tensors = held["tensors"]
+    rows = [
+        [
+            f"{item['group']}: {item['name']}" if item.get("group") else str(item["name"]),
+            item["role"],
+            item["dtype"],
+            " x ".join(map(str, item["shape"])) or "scalar",
+            count(item["bytes"]),
+        ]
+        for item in held["tensors"]
+    ]
     heads = ("name", "role", "dtype", "shape", "bytes")
-    rows = [[_full_name(t), t["role"], t["dtype"], _shape(t["shape"]), count(t["bytes"])] for t in tensors]
     lines += align(heads, rows, (False, False, False, False, True)) if rows else ["no tensors"]
     lines.append("")
-    for role, sums in totals(tensors).items():
+    for role, sums in totals(held["tensors"]).items():
         lines.append(f"{role}: {sums['tensors']} tensors, {count(sums['elements'])} elements, {size(sums['bytes'])}")
     lines += [f"names a class that was not imported: {name}" for name in held.get("foreign") or ()]
     lines += [f"note: {note}" for note in held.get("notes") or ()]
     return lines
-
-
-def _full_name(tensor: Mapping[str, Any]) -> str:
-    return f"{tensor['group']}: {tensor['name']}" if tensor.get("group") else str(tensor["name"])
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return " x ".join(str(side) for side in shape) if shape else "scalar"

@@ -8,7 +8,7 @@ import argparse
 import gc
 import sys
 
-from milepost.cli._arguments import add_json, add_slice, add_store
+from milepost.cli._arguments import add_shared
 from milepost.cli._output import json_lines, print_checkpoints
 from milepost.cli._store import failures, open_store
 from milepost.report._metrics_on_record import check_slice
@@ -17,9 +17,7 @@ from milepost.report._metrics_on_record import check_slice
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--all", action="store_true", help="show every checkpoint, also in a terminal")
-    add_slice(parser)
-    add_store(parser)
-    add_json(parser)
+    add_shared(parser, "slice", "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -37,7 +35,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         with json_lines() as out:
             out.write_texts(listing.lines(slices=args.slice))
-            out.write_all(failures(listing.checkpoints()))
+            out.write(*failures(listing.checkpoints()))
         return 0
     sys.stderr.write(f"store {args.store}\n")
     print_checkpoints(listing, listing.checkpoints(), limited=not args.all, slices=args.slice)

@@ -9,7 +9,7 @@ from typing import Any
 from milepost.cli._arguments import add_request
 from milepost.cli._output import json_lines
 from milepost.cli.run import request_of
-from milepost.report._align import align
+from milepost.report._align import align, first_line
 from milepost.report._numbers import count, duration
 from milepost.report.progress import headline
 
@@ -31,7 +31,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.json:
         with json_lines() as out:
             rows = plan(request, _warn)
-            out.write_all({"event": "plan", **row} for row in rows)
+            out.write(*({"event": "plan", **row} for row in rows))
             out.write({"event": "done", **{action: _count(rows, action) for action in _ACTIONS}})
         return 0
     rows = plan(request, _warn)
@@ -62,9 +62,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     todo = row["action"] == "evaluate"
     texts = [row.get(key) for key in ("action", "run", "step", "name", "variant", "data")]
     timed = duration(row.get("seconds")) if todo else "-"
-    reason = str(row.get("reason") or "").strip().partition("\n")[0]
     shown = ["-" if text is None or text == "" else str(text) for text in texts]
-    return [*shown, count(row["rows"]) if todo else "-", timed, reason]
+    return [*shown, count(row["rows"]) if todo else "-", timed, first_line(row.get("reason"))]
 
 
 def _count(rows: Sequence[Mapping[str, Any]], action: str) -> int:

@@ -6,18 +6,16 @@ every data set of the checkpoint, by both estimators; asking again changes nothi
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import pairwise
 
 from milepost.cli import FAILED
-from milepost.cli._arguments import add_json, add_store
+from milepost.cli._arguments import add_shared
 from milepost.cli._metric_spec import metric_from
-from milepost.cli._output import json_lines, print_checkpoints
+from milepost.cli._output import answer, print_checkpoints
 from milepost.cli._store import open_store
 from milepost.errors import UsageError
-from milepost.report.addresses import find
+from milepost.report.addresses import find_evaluated
 from milepost.report.table import Plain
-from milepost.store.listing import Listing
 from milepost.store.store import Store
 
 _METRIC_HELP = "a registered metric, NAME or NAME(KEY=VALUE, ...), quoted for the shell; may be given several times"
@@ -28,8 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("addresses", metavar="ADDRESS", nargs="*", help="a step, run:step, a name, or a digest")
     parser.add_argument("--all", action="store_true", help="every checkpoint that was evaluated")
     parser.add_argument("--metric", metavar="METRIC", action="append", required=True, help=_METRIC_HELP)
-    add_store(parser)
-    add_json(parser)
+    add_shared(parser, "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -37,7 +34,9 @@ def execute(args: argparse.Namespace) -> int:
     if bool(args.addresses) == args.all:
         raise UsageError("score: name the checkpoints, or say --all for every one that was evaluated")
     metrics = [metric_from(text) for text in args.metric]
-    _check_distinct(metrics)
+    if len(headlines := sorted(metric.headline for metric in metrics)) > len({*headlines}):
+        twice = next(one for one, two in pairwise(headlines) if one == two)
+        raise UsageError(f"score: two metrics give the value {twice!r}")
     store = open_store(args.store)
     chosen = _chosen(store, args)
     from milepost.scoring.records import score_kept  # noqa: PLC0415 - NumPy only once there is something to score
@@ -55,43 +54,23 @@ def execute(args: argparse.Namespace) -> int:
             lacking.append(f"{row['run']}:{row['name']}: {error}")
     if len(lacking) == len(chosen):
         raise UsageError(lacking[0])
-    _print(store, chosen, names, as_json=args.json)
+    listing = store.listing()
+    if args.json:
+        held = listing.records(digests={row["digest"] for row in chosen})
+        answer((record for record in held if record["metric"] in names), (), as_json=True)
+    else:
+        print_checkpoints(listing, chosen, limited=True)
+        sys.stderr.write(f"{', '.join(sorted(names))} of {len(chosen)} checkpoints, kept in {store.path}\n")
     for line in lacking:
         sys.stderr.write(f"milepost: not scored: {line}\n")
     return FAILED if lacking else 0
-
-
-def _check_distinct(metrics: Sequence[Any]) -> None:
-    names = [metric.headline for metric in metrics]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"score: two metrics give the value {name!r}")
 
 
 def _chosen(store: Store, args: argparse.Namespace) -> list[Plain]:
     """Return one row for each digest of weights."""
     checkpoints = store.listing().checkpoints()
     rows: list[Plain] = [row for row in checkpoints if row["state"] == "done"] if args.all else []
-    for address in args.addresses:
-        row = find(checkpoints, address)
-        if not row["digest"]:
-            raise UsageError(f"{address}: this checkpoint failed, so there are no outcomes to score")
-        rows.append(row)
+    rows += [find_evaluated(checkpoints, address, "score") for address in args.addresses]
     if not rows:
         raise UsageError(f"{args.store}: no checkpoint was evaluated yet; `milepost run` does that")
     return list({row["digest"]: row for row in reversed(rows)}.values())[::-1]
-
-
-def _print(store: Store, chosen: Sequence[Plain], names: set[str], *, as_json: bool) -> None:
-    listing = store.listing()
-    digests = [str(row["digest"]) for row in chosen]
-    if as_json:
-        with json_lines() as out:
-            out.write_all(record for digest in digests for record in _records(listing, digest, names))
-        return
-    print_checkpoints(listing, chosen, limited=True)
-    sys.stderr.write(f"{', '.join(sorted(names))} of {len(digests)} checkpoints, kept in {store.path}\n")
-
-
-def _records(listing: Listing, digest: str, names: set[str]) -> list[Mapping[str, Any]]:
-    return [record for record in listing.records(digest=digest) if record["metric"] in names]

@@ -4,34 +4,24 @@ Columns are two or more spaces apart, and no cell but a failure's message holds 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from milepost.errors import printable
 from milepost.report._numbers import decimals, interval, number
 from milepost.report.table import Cell, Results, Row
 
-_GUTTER = "  "
 _FIXED = ("run", "step", "variant", "data", "slice", "name", "n")
 _ALWAYS = frozenset({"step", "name", "n"})
 _RIGHT = frozenset({"step", "n"})
 
 
 def lines(results: Results) -> list[str]:
-    """Return the header and one line a row.
-
-    Every metric has the columns value, interval and batch mean, as far as any row has them; the status, which may end
-    in a failure's message, stands last.
-    """
-    if not results.rows:
-        return ["no checkpoints"]
-    heads, right, columns = grid(results)
-    heads.append("status")
-    right.append(False)
-    columns.append([status(row) for row in results.rows])
-    return align(heads, list(zip(*columns, strict=True)), right)
+    """Return the header and one line a row; the status, which may end in a failure's message, stands last."""
+    return align(*grid(results)) if results.rows else ["no checkpoints"]
 
 
 def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    """Align rows of cells under their heads; `right` tells which columns stand to the right.
+    """Align rows of cells under their heads; `right` says which columns are right-aligned.
 
     >>> align(["step", "name"], [["900", "last"]], [True, False])
     ['step  name', ' 900  last']
@@ -41,7 +31,7 @@ def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[b
     drawn = []
     for row in (heads, *rows):
         cells = zip(row, widths, right, strict=True)
-        drawn.append(_GUTTER.join(c.rjust(w) if r else c.ljust(w) for c, w, r in cells).rstrip())
+        drawn.append("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in cells).rstrip())
     return drawn
 
 
@@ -53,14 +43,26 @@ def fixed(row: Row, column: str) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def told_apart(results: Results) -> list[str]:
-    """Return the descriptive columns that are needed: those always shown, and those that differ between rows."""
-    return [column for column in _FIXED if column in _ALWAYS or _differs(results, column)]
+def needed(results: Results) -> list[str]:
+    """Return the descriptive columns that are needed: those always shown, and those that differ between rows.
+
+    Failed checkpoints have no data and slice, and do not count for these two.
+    """
+
+    def differs(column: str) -> bool:
+        return len({fixed(row, column) for row in results.rows if column not in {"data", "slice"} or row.data}) > 1
+
+    return [column for column in _FIXED if column in _ALWAYS or differs(column)]
+
+
+def first_line(text: Any) -> str:
+    """Return the first line of a message, "" for None."""
+    return str(text or "").strip().partition("\n")[0]
 
 
 def status(row: Row) -> str:
     """Return a row's status, with the first line of the message where it failed."""
-    first = row.message.strip().partition("\n")[0]
+    first = first_line(row.message)
     return f"{row.status}: {first}" if first else row.status
 
 
@@ -83,25 +85,26 @@ def interval_text(row: Row, cell: Cell | None) -> str:
     return interval(cell.low, cell.high, decimals(row.n)) if cell else ""
 
 
-def _differs(results: Results, column: str) -> bool:
-    """Failed checkpoints have no data and slice, which tells nothing apart."""
-    return len({fixed(row, column) for row in results.rows if column not in {"data", "slice"} or row.data}) > 1
+def metric_columns(results: Results, metric: str) -> list[str]:
+    """Return which columns a metric has, as far as any row has them: value, interval, batch mean."""
+    cells = [row.cells[metric] for row in results.rows if metric in row.cells]
+    spans = ["interval"] if any(cell.low is not None for cell in cells) else []
+    means = ["batch_mean"] if any(cell.batch_size is not None for cell in cells) else []
+    return [metric, *spans, *means]
 
 
-def grid(results: Results) -> tuple[list[str], list[bool], list[list[str]]]:
-    """Return the heads, which of them stand to the right, and the cells by column; the status is not among them."""
-    heads = list(_FIXED)
-    right = [head in _RIGHT for head in heads]
-    columns = [[fixed(row, head) for row in results.rows] for head in heads]
+def grid(results: Results) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Return the heads, the rows of cells, and which columns are right-aligned; the status stands last."""
+    heads, rows = list(_FIXED), [[fixed(row, head) for head in _FIXED] for row in results.rows]
+    texts = {"interval": interval_text, "batch_mean": mean_text}
     for metric in results.metrics:
-        cells = [(row, row.cells.get(metric)) for row in results.rows]
-        added = [(metric, [value_text(*pair) for pair in cells])]
-        if any(cell and cell.low is not None for _, cell in cells):
-            added.append(("interval", [interval_text(*pair) or "-" for pair in cells]))
-        if any(cell and cell.batch_size is not None for _, cell in cells):
-            added.append(("batch_mean", [mean_text(*pair) for pair in cells]))
-        for head, column in added:
+        for head in metric_columns(results, metric):
             heads.append(head)
-            right.append(True)
-            columns.append(column)
-    return heads, right, columns
+            for cells, row in zip(rows, results.rows, strict=True):
+                cells.append(texts.get(head, value_text)(row, row.cells.get(metric)) or "-")
+    right = [head in _RIGHT or place >= len(_FIXED) for place, head in enumerate(heads)]
+    return (
+        [*heads, "status"],
+        [[*cells, status(row)] for cells, row in zip(rows, results.rows, strict=True)],
+        [*right, False],
+    )

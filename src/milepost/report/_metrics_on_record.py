@@ -1,4 +1,4 @@
-"""What is on record under a value's name: the metric that gives it, and which direction is better."""
+"""What is on record: the metric that gives a value of some name, which direction is better, evaluations of weights."""
 
 from typing import Any
 
@@ -12,25 +12,28 @@ _DIRECTIONS = ("higher", "lower")
 
 
 def recorded(store: Store, metric: str, weights: str | None = None) -> dict[str, Any]:
-    """Return a record (exact, any coverage) that holds the value `metric`, of some weights or of any.
+    """Return a record (exact, any coverage) that holds the value `metric`, first of all one of these weights.
 
-    A UsageError lists the values that there are.
+    Others may have other settings.  A UsageError lists the values that there are.
     """
     names: set[str] = set()
-    for key in store.evaluations():
-        folder = store.evaluation(key)
-        if weights is not None and (folder.spec() or {}).get("weights") != weights:
-            continue
-        for payload in folder.results.read():
-            held = {entry["metric"] for entry in payload["values"]}
-            if payload["estimator"] == "exact" and metric in held:
-                found: dict[str, Any] = payload
-                return found
-            names |= held
+    ours = evaluations_of(store, weights) if weights else ()
+    for key in (*ours, *(key for key in store.evaluations() if key not in ours)):
+        for payload in store.evaluation(key).results.read():
+            values = {entry["metric"] for entry in payload["values"]}
+            if payload["estimator"] == "exact" and metric in values:
+                return dict(payload)
+            names |= values
     raise UsageError(
         f"no value {metric!r} is on record; there are: {', '.join(sorted(names)) or 'none'}; `milepost score` computes "
         "further ones from kept outcomes"
     )
+
+
+def evaluations_of(store: Store, weights: str | None) -> dict[str, dict[str, Any]]:
+    """Return the specs of the evaluations of some weights, by key; none for None."""
+    specs = {key: store.evaluation(key).spec() for key in store.evaluations()} if weights else {}
+    return {key: spec for key, spec in specs.items() if spec and spec.get("weights") == weights}
 
 
 def check_slice(listing: Listing, wanted: str) -> None:

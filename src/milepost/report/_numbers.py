@@ -1,12 +1,18 @@
 """Numbers as text: as many digits as the number of examples justifies, and never a rounding that claims too much."""
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
-_FEWEST, _MOST = 3, 6
-_LONGEST = 12
+from milepost.store.records import number as as_number
+
+Span = tuple[float | None, float | None]
+
+_FEWEST, _MOST, _LONGEST = 3, 6, 12
 _WHOLE = (-1.0, 0.0, 1.0)
 _TOO_WIDE = 1e7
+_SCALES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 @lru_cache
@@ -70,14 +76,44 @@ def share(numerator: float | None, denominator: float | None) -> str:
     >>> share(299, 360), share(0.5, 360)
     ('299/360', '')
     """
-    if numerator is None or denominator is None:
+    if numerator is None or denominator is None or numerator % 1 or denominator % 1:
         return ""
-    if float(numerator).is_integer() and float(denominator).is_integer():
-        return f"{int(numerator)}/{int(denominator)}"
-    return ""
+    return f"{int(numerator)}/{int(denominator)}"
 
 
-_SCALES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+def value_of(record: Mapping[str, Any], places: int) -> str:
+    """Write a record's value, with the fraction that it is where it is one.
+
+    >>> value_of({"value": 0.5, "numerator": 180, "denominator": 360}, 4)
+    '0.5000 = 180/360'
+    """
+    fraction = share(record.get("numerator"), record.get("denominator"))
+    return number(as_number(record["value"]), places) + (f" = {fraction}" if fraction else "")
+
+
+def span_of(record: Mapping[str, Any]) -> Span:
+    """Return the bounds of a record's first interval, None where it has none."""
+    first: Mapping[str, Any] = next(iter(record.get("intervals") or ()), {})
+    return as_number(first.get("low")), as_number(first.get("high"))
+
+
+def meet(left: Span, right: Span) -> bool:
+    """Tell whether two intervals meet; False where one of them is missing.
+
+    >>> meet((0.1, 0.3), (0.3, 0.4)), meet((0.1, 0.2), (0.3, 0.4)), meet((0.1, 0.2), (None, None))
+    (True, False, False)
+    """
+    (a, b), (c, d) = left, right
+    return a is not None and b is not None and c is not None and d is not None and a <= d and c <= b
+
+
+def method(interval: Mapping[str, Any]) -> str:
+    """Say how an interval of a record was computed.
+
+    >>> method({"level": 0.95, "method": "wilson", "kind": "population"})
+    '95 % wilson, population'
+    """
+    return f"{100 * interval['level']:g} % {interval['method']}, {interval['kind']}"
 
 
 def size(nbytes: int) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
 
 import numpy as np
 
@@ -12,11 +12,11 @@ from milepost.metrics._states import ExactSums
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """What some rows say of A and B; pieces add up by `merge`.
+    """What some rows say of A and B; `merge` adds pieces up.
 
     `boolean` contributions count `both`, `only_a`, `only_b` and `neither` (right, that is: the better of the two
     outcomes); for others `only_a` counts the rows on which A is better, `only_b` those on which B is, and `both` those
-    on which they are equal.  `spoiled` rows have no number in one of the two, and are in none of these counts nor in
+    on which they are equal.  `nonfinite` rows have no number in one of the two, and are in none of these counts nor in
     `total`, the sum of A minus B, each times its weight.
     """
 
@@ -70,11 +70,7 @@ def paired(a: Array, b: Array, weights: Array | None, *, higher: bool) -> Paired
 
 def joined(pieces: Iterable[Paired]) -> Paired:
     """Return what all pieces say together; there is at least one."""
-    found: Any = None
-    for piece in pieces:
-        found = piece if found is None else found.merge(piece)
-    made: Paired = found
-    return made
+    return reduce(Paired.merge, pieces)
 
 
 def _counts(masks: Iterable[Array]) -> list[int]:

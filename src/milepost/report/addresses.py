@@ -2,23 +2,26 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from milepost._internal.text import listed
 from milepost.errors import UsageError
 from milepost.report.table import Plain, checkpoints_of, each
+from milepost.store.store import Store
 
 _SHORTEST = 4
 _SHOWN = 12
 
 
-def run_id(store: Any, name: str) -> str:
-    """Return the id of the run with an id or a folder's name; a `UsageError` lists the runs that there are."""
+def run_id(store: Store, name: str | None) -> str | None:
+    """Return the id of the run with an id or a folder's name, None for None; a `UsageError` lists the runs."""
+    if not name:
+        return None
     runs = store.runs()
     fitting = [run["id"] for run in runs if run["id"] == name] or [run["id"] for run in runs if run["name"] == name]
     if len(fitting) != 1:
-        listed = ", ".join(fitting or sorted(run["id"] for run in runs)) or "none"
+        expected = ", ".join(fitting or sorted(run["id"] for run in runs)) or "none"
         found = "names several runs" if fitting else "is no run of this store"
-        raise UsageError(f"{name!r} {found}; expected one of: {listed}")
+        raise UsageError(f"{name!r} {found}; expected one of: {expected}")
     return str(fitting[0])
 
 
@@ -40,18 +43,25 @@ def find(checkpoints: Iterable[Plain], address: str) -> Plain:
             f"least {_SHORTEST} digits of a digest; `milepost ls --all` lists them"
         )
     if len(fitting) > 1:
-        listed = [_described(row) for row in fitting[:_SHOWN]]
-        more = [f"  ... and {len(fitting) - _SHOWN} more"] if len(fitting) > _SHOWN else []
-        raise UsageError("\n".join([f"{address!r} fits {len(fitting)} checkpoints; name one of:", *listed, *more]))
+        several = listed([_described(row) for row in fitting], _SHOWN, "\n")
+        raise UsageError(f"{address!r} fits {len(fitting)} checkpoints; name one of:\n{several}")
     return fitting[0]
 
 
+def find_evaluated(checkpoints: Iterable[Plain], address: str, purpose: str) -> Plain:
+    """Return the one checkpoint at an address; a `UsageError` says that it failed, so that there are no outcomes."""
+    row = find(checkpoints, address)
+    if not row["digest"]:
+        raise UsageError(f"{address}: this checkpoint failed, so there are no outcomes to {purpose}")
+    return row
+
+
 def _named(row: Plain, address: str) -> bool:
-    for seen in checkpoints_of(row, current=True):
-        words = {str(seen[key]) for key in ("step", "name") if seen.get(key) is not None}
-        path = str(seen.get("path") or "")
+    for checkpoint in checkpoints_of(row, current=True):
+        path = str(checkpoint.get("path") or "")
+        words = {str(checkpoint[key]) for key in ("step", "name") if checkpoint.get(key) is not None}
         words |= {path, Path(path).name} - {""}
-        run = str(seen.get("run") or row.get("run") or "")
+        run = str(checkpoint.get("run") or row.get("run") or "")
         # A run's id is its folder's name and 8 digits that tell equal names apart; the name alone will do.
         if address in words or any(address == f"{known}:{word}" for known in (run, run[:-9]) for word in words):
             return True

@@ -1,15 +1,18 @@
 """The best checkpoint by one value, and which others have an interval that meets its own."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost.errors import UsageError
 from milepost.report._align import align
 from milepost.report._metrics_on_record import check_slice, direction_of, recorded
-from milepost.report._numbers import decimals, interval, number, share
+from milepost.report._numbers import decimals, interval, meet, method, number, span_of, value_of
 from milepost.report.addresses import run_id
-from milepost.report.table import Plain, as_number
+from milepost.report.table import Plain, base_name
+from milepost.store.records import number as as_number
+from milepost.store.store import Store
 
 _GROUPS = {"missing": "restored in part"}
 _HEADS = ("place", "run", "step", "name", "digest", "value", "interval")
@@ -61,7 +64,7 @@ class Best:
         return "\n".join(_lines(self))
 
 
-def best_of(store: Any, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:
+def best_of(store: Store, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:
     """Return the best checkpoint of a store by the exact value `metric`.
 
     `data` names the data set where there are several, `run` keeps to one run, `part` is a slice (`name=value`).  Raises
@@ -69,8 +72,7 @@ def best_of(store: Any, metric: str, data: str | None = None, run: str | None = 
     of a slice to choose from.
     """
     direction = direction_of(recorded(store, metric))
-    listing = store.listing()
-    chosen = run_id(store, run) if run else None
+    listing, chosen = store.listing(), run_id(store, run)
     check_slice(listing, part)
     held = listing.records(run=chosen, metric=metric, slices=part)
     if len({record["slice"] for record in held}) > 1:
@@ -106,30 +108,19 @@ def choose(records: Iterable[Plain], direction: str, elsewhere: Callable[[Plain]
     groups: dict[str, list[Plain]] = {"elsewhere": [], "missing": [], "undefined": [], "partial": [], "whole": []}
     for record in records:
         groups[_group(record, elsewhere)].append(record)
-    some = "whole" if groups["whole"] else "partial"
-    candidates = groups.pop(some)
+    whole = groups.pop("whole")
+    candidates = whole or groups.pop("partial")
     if not candidates:
-        listed = "; ".join(f"{len(held)} {_GROUPS.get(key, key)}" for key, held in sorted(groups.items()) if held)
-        raise UsageError(f"no checkpoint has a value that can be compared ({listed or 'nothing is on record'})")
+        counts = "; ".join(f"{len(held)} {_GROUPS.get(key, key)}" for key, held in sorted(groups.items()) if held)
+        raise UsageError(f"no checkpoint has a value that can be compared ({counts or 'nothing is on record'})")
     sign = 1 if direction == "higher" else -1
-    ordered = sorted(candidates, key=lambda record: -sign * _value(record))
-    first, rest = ordered[0], ordered[1:]
-    tied = [record for record in rest if record["value"] == first["value"]]
-    meets = [record for record in rest[len(tied) :] if _meet(first, record)]
-    below = [record for record in rest[len(tied) :] if not _meet(first, record)]
-    return Best(
-        metric=first["metric"],
-        direction=direction,
-        data=first["data"],
-        best=first,
-        tied=tuple(tied),
-        meets=tuple(meets),
-        below=tuple(below),
-        partial=tuple(groups.get("partial", ())),
-        undefined=tuple(groups["undefined"]),
-        elsewhere=tuple(groups["elsewhere"]),
-        missing=tuple(groups["missing"]),
-    )
+    best, *rest = sorted(candidates, key=lambda record: -sign * _value(record))
+    for record in rest:
+        tied = record["value"] == best["value"]
+        near = meet(span_of(best), span_of(record))
+        groups.setdefault("tied" if tied else "meets" if near else "below", []).append(record)
+    others: dict[str, Any] = {group: tuple(held) for group, held in groups.items()}
+    return Best(metric=best["metric"], direction=direction, data=best["data"], best=best, **others)
 
 
 def _group(record: Plain, elsewhere: Callable[[Plain], bool]) -> str:
@@ -148,41 +139,29 @@ def _value(record: Plain) -> float:
     return found
 
 
-def _span(record: Plain) -> Plain:
-    return next(iter(record.get("intervals") or ()), {})
-
-
-def _meet(left: Plain, right: Plain) -> bool:
-    a, b = _span(left), _span(right)
-    return bool(a and b and a["low"] <= b["high"] and b["low"] <= a["high"])
-
-
-def _elsewhere(store: Any, data: str, records: Sequence[Plain]) -> Callable[[Plain], bool]:
-    """Tell records about other data of the same name than the newest evaluation's.
+def _elsewhere(store: Store, data: str, records: Sequence[Plain]) -> Callable[[Plain], bool]:
+    """Return the test for records about other data of the same name than the newest evaluation's.
 
     Of weights that were evaluated on several such data, the listing shows the largest coverage and then the newest; so
     a whole record is the newest one's if that is whole too, and counts as other where this is not so.
     """
-    known: dict[str, list[tuple[str, str, str]]] = {}
+    known = defaultdict[str, list[tuple[str, str, str]]](list)
     for key in store.evaluations():
         spec = store.evaluation(key).spec() or {}
         if spec.get("data_name") == data:
-            known.setdefault(spec["weights"], []).append((str(spec.get("created") or ""), spec["data"], key))
-    ours = [known.get(record["checkpoint"]["digest"], []) for record in records]
-    newest = max((held for many in ours for held in many), default=("", "", ""))[1]
+            known[spec["weights"]].append((str(spec.get("created") or ""), spec["data"], key))
+    ours = (held for record in records for held in known[record["checkpoint"]["digest"]])
+    newest = max(ours, default=("", "", ""))[1]
 
     def other(record: Plain) -> bool:
-        held = known.get(record["checkpoint"]["digest"], [])
+        held = known[record["checkpoint"]["digest"]]
         if {digest for _, digest, _ in held} <= {newest}:
             return False
         _, digest, key = max(held)
-        return digest != newest or record["status"] != "ok" or not _is_whole(store, key)
+        whole = any(payload["status"] == "ok" for payload in store.evaluation(key).results.read())
+        return digest != newest or record["status"] != "ok" or not whole
 
     return other
-
-
-def _is_whole(store: Any, key: str) -> bool:
-    return any(payload["status"] == "ok" for payload in store.evaluation(key).results.read())
 
 
 def _short(record: Plain) -> dict[str, Any]:
@@ -191,71 +170,51 @@ def _short(record: Plain) -> dict[str, Any]:
 
 
 def _lines(found: Best) -> list[str]:
-    record = found.best
+    record, span = found.best, next(iter(found.best.get("intervals") or ()), None)
     places = max(decimals(record.get("n")), 4)
-    fraction = share(record.get("numerator"), record.get("denominator"))
-    value = number(_value(record), places) + (f" = {fraction}" if fraction else "")
-    span = _span(record)
-    about = f"{found.metric} ({found.direction} is better) on {_where(found)}, {record['status']}"
-    told = [f"{about}: {value}" + (f" {_interval(record, places)} {_method(span)}" if span else "")]
+    where = found.data if found.slice == "all" else f"{found.data}, slice {found.slice}"
+    about = f"{found.metric} ({found.direction} is better) on {where}, {record['status']}: {value_of(record, places)}"
+    if span:
+        about += f" {interval(*span_of(record), places)}" + (f" ({method(span)})" if "level" in span else "")
     groups = (("best", [record]), ("tied", found.tied), ("meets", found.meets))
-    told += align(_HEADS, [_cells(place, item, places) for place, held in groups for item in held], _RIGHT)
-    return [*told, *_remarks(found)]
+    rows = [_cells(place, item, places) for place, held in groups for item in held]
+    return [about, *align(_HEADS, rows, _RIGHT), *_remarks(found)]
 
 
-def _where(found: Best) -> str:
-    return found.data if found.slice == "all" else f"{found.data}, slice {found.slice}"
-
-
-def _remarks(found: Best) -> list[str]:
-    told = [_below(len(found.below))] if found.below else []
-    if not _span(found.best):
-        told.append(f"{found.metric} has no interval yet; `milepost compare A B` tells two apart row by row")
+def _remarks(found: Best) -> Iterator[str]:
+    if found.below:
+        yield "1 other is below" if len(found.below) == 1 else f"{len(found.below):,} others are below"
+    if not found.best.get("intervals"):
+        yield f"{found.metric} has no interval yet; `milepost compare A B` compares two row by row"
     elif found.tied or found.meets:
-        told.append(
+        yield (
             f"{len(found.tied)} tied, {len(found.meets)} whose interval meets the best's; that is not yet a paired "
             "test: `milepost compare A B` counts both on the same rows"
         )
     if found.best["status"] != "ok":
-        told.append("every checkpoint is covered in part only: the values may be about different rows")
-    told += [f"not compared, {word}: {_named(held)}" for word, held in _left_out(found) if held]
+        yield "every checkpoint is covered in part only: the values may be about different rows"
+    left_out = {
+        "restored in part": found.missing,
+        "covered in part": found.partial,
+        "undefined": found.undefined,
+        f"other data under the name {found.data}": found.elsewhere,
+    }
+    for word, held in left_out.items():
+        if held:
+            names = (f"{_name(record['checkpoint'])} ({record['status']})" for record in held)
+            yield f"not compared, {word}: {', '.join(names)}"
     if found.failed:
-        told.append(f"{found.failed} failed, and have no value: `milepost failures` lists them")
-    return told
-
-
-def _below(others: int) -> str:
-    return "1 other is below" if others == 1 else f"{others:,} others are below"
-
-
-def _left_out(found: Best) -> Iterable[tuple[str, Sequence[Plain]]]:
-    yield "restored in part", found.missing
-    yield "covered in part", found.partial
-    yield "undefined", found.undefined
-    yield f"other data under the name {found.data}", found.elsewhere
-
-
-def _named(records: Sequence[Plain]) -> str:
-    return ", ".join(f"{_name(record)} ({record['status']})" for record in records)
+        yield f"{found.failed} failed, and have no value: `milepost failures` lists them"
 
 
 def _cells(place: str, record: Plain, places: int) -> list[str]:
-    checkpoint: Mapping[str, Any] = record["checkpoint"]
+    checkpoint: Plain = record["checkpoint"]
     step = "-" if checkpoint.get("step") is None else str(checkpoint["step"])
-    texts = [place, str(record.get("run") or "-"), step, _name(record), str(checkpoint["digest"])[:12]]
-    return [*texts, number(_value(record), places), _interval(record, places) or "-"]
+    named = [place, str(record.get("run") or "-"), step, _name(checkpoint), str(checkpoint["digest"])[:12]]
+    return [*named, number(_value(record), places), interval(*span_of(record), places) or "-"]
 
 
-def _interval(record: Plain, places: int) -> str:
-    span = _span(record)
-    return interval(as_number(span.get("low")), as_number(span.get("high")), places)
-
-
-def _method(span: Plain) -> str:
-    return f"({100 * span['level']:g} % {span['method']}, {span['kind']})" if "level" in span else ""
-
-
-def _name(record: Plain) -> str:
-    path = str(record["checkpoint"].get("path") or record["checkpoint"]["digest"][:12])
-    variant = record["checkpoint"].get("variant")
-    return path.rstrip("/").rpartition("/")[2] + (f" [{variant}]" if variant not in (None, "raw") else "")
+def _name(checkpoint: Plain) -> str:
+    variant = checkpoint.get("variant") or "raw"
+    name = base_name(str(checkpoint.get("path") or checkpoint["digest"][:12]))
+    return name if variant == "raw" else f"{name} [{variant}]"

@@ -1,17 +1,20 @@
 """Two checkpoints compared on the same rows, from kept outcomes, without the model."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from itertools import product
+from operator import itemgetter
 from typing import Any
 
 from milepost._internal.serialization import spec_of
 from milepost.core.capabilities import capability
 from milepost.core.protocols import MeanMetric, Metric
 from milepost.errors import UsageError
-from milepost.report._metrics_on_record import direction_of, recorded
+from milepost.report._metrics_on_record import direction_of, evaluations_of, recorded
 from milepost.report._numbers import count, decimals, number
 from milepost.report._paired import Paired, joined, paired
-from milepost.report.addresses import find
+from milepost.report.addresses import find_evaluated
 from milepost.report.best import one_data
 from milepost.report.table import Plain
 from milepost.scoring.columns import Scored, holding, lacking, slices_of
@@ -23,6 +26,7 @@ from milepost.store.store import Store
 
 _CHUNK = 1 << 16
 _PLACES = 6
+_DESCRIBED = ("run", "path", "name", "step", "digest", "variant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Comparison:
 
     `a` and `b` describe the checkpoints; `value_a` and `value_b` are their values on these very rows, `difference` is A
     minus B.  `counts` holds both, only_a, only_b, neither (rows that are right), or a_better, b_better, equal where a
-    row's share is no yes or no; and spoiled.  `tests` maps names to p-values.
+    row's share is no yes or no; and nonfinite.  `tests` maps names to p-values.
     """
 
     metric: str
@@ -51,10 +55,8 @@ class Comparison:
 
     def plain(self) -> dict[str, Any]:
         """Return what `--json` prints."""
-        names = ("metric", "direction", "data", "slice", "a", "b", "n", "size", "value_a", "value_b", "difference")
-        found = {"event": "comparison", **{name: getattr(self, name) for name in names}, "counts": dict(self.counts)}
         tests = [{"name": name, "p_value": value} for name, value in self.tests.items()]
-        return {**found, "tests": tests, "notes": list(self.notes)}
+        return {"event": "comparison", **asdict(self), "tests": tests}
 
     def __str__(self) -> str:
         """Return the comparison as lines."""
@@ -70,37 +72,37 @@ def compare_two(
     common to both, where the metric's columns are not kept, and where the metric is no mean.
     """
     checkpoints = store.listing().checkpoints()
-    rows = [_evaluated(find(checkpoints, address), address) for address in (a, b)]
-    payload = _recorded(store, metric, rows[0]["digest"])
-    made = metric_of(payload["metric"])
+    rows = [find_evaluated(checkpoints, address, "compare") for address in (a, b)]
+    payload = recorded(store, metric, rows[0]["digest"])
+    made, direction = metric_of(payload["metric"]), direction_of(payload)
     mean = _mean(made, metric)
-    left, right, notes = _opened(store, rows, made, data)
+    sides, notes = _opened(store, rows, made, data)
     if part != "all":
-        left, right = _part(store, left, part), _part(store, right, part)
-    higher = direction_of(payload) == "higher"
-    found = joined(_pieces(left, right, made.columns, mean, higher=higher))
-    values = [_value(scored, made) for scored in (left, right)]
-    difference = found.difference()
+        sides = [_part(store, side, part) for side in sides]
+    left, right = sides
+    found = joined(_pieces(left, right, made.columns, mean, higher=direction == "higher"))
+    values = (_value(left, made), _value(right, made))
+    difference, tests = found.difference(), _tests(found)
     if found.nonfinite:
         notes.append(f"{found.nonfinite} rows have no number in A or in B, and are in none of the counts")
         difference = None if None in values else difference
     if rows[0]["digest"] == rows[1]["digest"]:
         notes.append("A and B hold the same weights")
-    notes += [f"{letter} is {one.partial}" for letter, one in (("A", left), ("B", right)) if one.partial]
+    notes += [f"{letter} is {side.partial}" for letter, side in zip("AB", sides, strict=True) if side.partial]
     if left.stop < left.size:
         notes.append(f"both have {count(left.stop)} of {count(left.size)} rows only")
-    tests = _tests(found)
     if found.boolean and not tests:
         notes.append("rows have weights: McNemar's test, which counts every row once, does not apply")
+    one, other = ({key: row.get(key) for key in _DESCRIBED} for row in rows)
     return Comparison(
         metric=metric,
-        direction="higher" if higher else "lower",
+        direction=direction,
         data=left.name,
         n=found.n,
         size=left.size,
         slice=part,
-        a=_described(rows[0]),
-        b=_described(rows[1]),
+        a=one,
+        b=other,
         value_a=values[0],
         value_b=values[1],
         difference=difference,
@@ -108,24 +110,6 @@ def compare_two(
         tests=tests,
         notes=tuple(notes),
     )
-
-
-def _evaluated(row: Plain, address: str) -> Plain:
-    if not row["digest"]:
-        raise UsageError(f"{address}: this checkpoint failed, so there are no outcomes to compare")
-    return row
-
-
-def _described(row: Plain) -> dict[str, Any]:
-    return {key: row.get(key) for key in ("run", "path", "name", "step", "digest", "variant")}
-
-
-def _recorded(store: Store, metric: str, weights: str) -> dict[str, Any]:
-    """Return a record of the metric, A's own where there is one: others may have other settings."""
-    try:
-        return recorded(store, metric, weights)
-    except UsageError:
-        return recorded(store, metric)
 
 
 def _mean(metric: Metric, asked: str) -> MeanMetric:
@@ -138,32 +122,37 @@ def _mean(metric: Metric, asked: str) -> MeanMetric:
     return mean
 
 
-def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -> tuple[Scored, Scored, list[str]]:
-    """Open both on the rows that they share; several evaluations of one are told apart by code and coverage."""
-    held = [_specs(store, row["digest"]) for row in rows]
+def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -> tuple[list[Scored], list[str]]:
+    """Open both on the rows that they share, with notes; of several evaluations those of the same code and coverage."""
+    specs = [_kept(store, row["digest"]) for row in rows]
     shared = [
         (one, two)
-        for one in held[0].items()
-        for two in held[1].items()
+        for one, two in product(*(side.items() for side in specs))
         if one[1]["data"] == two[1]["data"] and one[1]["data_name"] == two[1]["data_name"]
     ]
     if not shared:
-        raise UsageError(f"A and B share no data set: A has {_listed(held[0])}; B has {_listed(held[1])}")
+        raise UsageError(f"A and B share no data set: A has {_listed(specs[0])}; B has {_listed(specs[1])}")
     name = one_data(sorted({one[1]["data_name"] for one, _ in shared}), data)
-    best: tuple[tuple[Any, ...], Scored, Scored, list[str]] | None = None
-    for (key_a, spec_a), (key_b, spec_b) in shared:
-        if spec_a["data_name"] == name:
-            left, right = holding(store, key_a, metric), holding(store, key_b, metric)
-            if left is not None and right is not None:
-                stop = min(left.stop, right.stop)
-                same = (subject(spec_a) == subject(spec_b), spec_a["code"] == spec_b["code"])
-                rank = (*same, stop, str(spec_a.get("created")), str(spec_b.get("created")), key_a, key_b)
-                if best is None or rank > best[0]:
-                    told = [words for words, alike in zip(_APART, same, strict=True) if not alike]
-                    best = (rank, replace(left, stop=stop), replace(right, stop=stop), told)
-    if best is None:
-        raise UsageError(_missing(store, [pair for pair in shared if pair[0][1]["data_name"] == name], metric, name))
-    return best[1:]
+    ranked: list[tuple[tuple[Any, ...], list[Scored], list[str]]] = []
+    absent = f"A and B have no rows on {name} in common"
+    for pair in shared:
+        (key_a, a), (key_b, b) = pair
+        if a["data_name"] != name:
+            continue
+        sides = {key: holding(store, key, metric) for key in (key_a, key_b)}
+        opened = [side for key in (key_a, key_b) if (side := sides[key])]
+        if len(opened) == len(pair):
+            stop = min(side.stop for side in opened)
+            same = (subject(a) == subject(b), a["code"] == b["code"])
+            rank = (*same, stop, str(a.get("created")), str(b.get("created")), key_a, key_b)
+            notes = [words for words, alike in zip(_APART, same, strict=True) if not alike]
+            ranked.append((rank, [replace(side, stop=stop) for side in opened], notes))
+        else:
+            letter, key = ("A", key_a) if sides[key_a] is None else ("B", key_b)
+            absent = f"{letter}: {lacking(store, key, metric, name)}"
+    if not ranked:
+        raise UsageError(absent)
+    return max(ranked, key=itemgetter(0))[1:]
 
 
 _APART = (
@@ -182,15 +171,10 @@ def _part(store: Store, scored: Scored, part: str) -> Scored:
     return found[part]
 
 
-def _specs(store: Store, weights: str) -> dict[str, dict[str, Any]]:
+def _kept(store: Store, weights: str) -> dict[str, dict[str, Any]]:
     """Return the specs of the evaluations of some weights that have kept anything, by key."""
-    found = {}
-    for key in store.evaluations():
-        folder = store.evaluation(key)
-        spec = folder.spec()
-        if spec is not None and spec["weights"] == weights and folder.column_sets():
-            found[key] = spec
-    return found
+    found = evaluations_of(store, weights)
+    return {key: spec for key, spec in found.items() if store.evaluation(key).column_sets()}
 
 
 def _listed(specs: Mapping[str, Plain]) -> str:
@@ -198,28 +182,20 @@ def _listed(specs: Mapping[str, Plain]) -> str:
     return ", ".join(f"{name} (fingerprint {digest})" for name, digest in sorted(known)) or "no kept outcomes"
 
 
-def _missing(store: Store, pairs: list[Any], metric: Metric, name: str) -> str:
-    for one, two in pairs:
-        for letter, (key, _) in (("A", one), ("B", two)):
-            if holding(store, key, metric) is None:
-                return f"{letter}: {lacking(store, key, metric, name)}"
-    return f"A and B have no rows on {name} in common"
+def _cuts(scored: Scored) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + _CHUNK, scored.n)) for start in range(0, scored.n, _CHUNK))
 
 
 def _pieces(left: Scored, right: Scored, names: Sequence[str], mean: MeanMetric, *, higher: bool) -> Iterator[Paired]:
-    for start in range(0, left.n, _CHUNK):
-        stop = min(start + _CHUNK, left.n)
-        (one, weights), (two, _) = (scored.columns(names, start, stop) for scored in (left, right))
+    for cut in _cuts(left):
+        (one, weights), (two, _) = left.columns(names, *cut), right.columns(names, *cut)
         yield paired(mean.contribution(one), mean.contribution(two), weights, higher=higher)
 
 
 def _value(scored: Scored, metric: Metric) -> float | None:
     """Return the value on exactly the rows that are compared."""
-    state: Any = None
-    for start in range(0, scored.n, _CHUNK):
-        piece = metric.state(*scored.columns(metric.columns, start, min(start + _CHUNK, scored.n)))
-        state = piece if state is None else state.merge(piece)
-    return metric.values(state)[metric.headline].value
+    states = (metric.state(*scored.columns(metric.columns, *cut)) for cut in _cuts(scored))
+    return metric.values(reduce(lambda one, two: one.merge(two), states))[metric.headline].value
 
 
 def _counts(found: Paired) -> dict[str, int]:
@@ -231,10 +207,8 @@ def _counts(found: Paired) -> dict[str, int]:
 def _tests(found: Paired) -> dict[str, float]:
     if not found.boolean or found.weight is not None:
         return {}
-    return {
-        "McNemar exact": mcnemar_exact(found.only_a, found.only_b),
-        "McNemar mid-p": mcnemar_mid_p(found.only_a, found.only_b),
-    }
+    tests = {"McNemar exact": mcnemar_exact, "McNemar mid-p": mcnemar_mid_p}
+    return {name: test(found.only_a, found.only_b) for name, test in tests.items()}
 
 
 _WORDS = {
@@ -264,6 +238,5 @@ def _lines(found: Comparison) -> list[str]:
     rows += [(_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "nonfinite"]
     rows += [(name, f"p = {value:.4g} (two-sided)") for name, value in found.tests.items()]
     width = max(len(label) for label, _ in rows)
-    return [f"{label.ljust(width)}  {text}" if label else text for label, text in rows] + [
-        f"note: {note}" for note in found.notes
-    ]
+    lines = [f"{label.ljust(width)}  {text}" if label else text for label, text in rows]
+    return [*lines, *(f"note: {note}" for note in found.notes)]

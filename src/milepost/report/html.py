@@ -1,10 +1,10 @@
 """The table of results as HTML for notebooks: plain cells, everything escaped, no scripts and nothing to load."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
-from milepost.report._align import grid, status
-from milepost.report.table import Results, Row
+from milepost.report._align import grid
+from milepost.report.table import Results
 
 
 def table_html(results: Results, remark: str = "") -> str:
@@ -16,18 +16,12 @@ def table_html(results: Results, remark: str = "") -> str:
     below = f"<p>{escape(remark)}</p>" if remark else ""
     if not results.rows:
         return "<p>no checkpoints</p>" + below
-    heads, right, columns = grid(results)
-    head = _line("th", [*heads, "status"], [*right, False])
-    body = [_line("td", cells, [*right, False]) for cells in _rows(results.rows, columns)]
-    return f"<table>\n<thead>\n{head}</thead>\n<tbody>\n{''.join(body)}</tbody>\n</table>{below}"
-
-
-def _rows(rows: Sequence[Row], columns: Sequence[Sequence[str]]) -> Iterable[list[str]]:
-    for row, *cells in zip(rows, *columns, strict=True):
-        yield [*cells, status(row)]
+    heads, rows, right = grid(results)
+    body = "".join(_line("td", cells, right) for cells in rows)
+    return f"<table>\n<thead>\n{_line('th', heads, right)}</thead>\n<tbody>\n{body}</tbody>\n</table>{below}"
 
 
 def _line(tag: str, cells: Sequence[str], right: Sequence[bool]) -> str:
-    aligned = [' style="text-align: right"' if one else ' style="text-align: left"' for one in right]
-    shown = (f"<{tag}{style}>{escape(cell)}</{tag}>" for cell, style in zip(cells, aligned, strict=True))
+    sides = ("right" if one else "left" for one in right)
+    shown = (f'<{tag} style="text-align: {side}">{escape(c)}</{tag}>' for c, side in zip(cells, sides, strict=True))
     return f"<tr>{''.join(shown)}</tr>\n"

@@ -4,15 +4,17 @@ Both are listeners: callables that take the run's events, plain dicts, and ignor
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from milepost.errors import printable
+from milepost.report._align import first_line
 from milepost.report._numbers import count
 
 Event = Mapping[str, Any]
@@ -22,7 +24,7 @@ _EVERY = 10.0
 
 
 class Listener(Protocol):
-    """Something that is told of events between its entry and its exit."""
+    """Something that takes events between its entry and its exit; whatever it has drawn stays readable."""
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -30,20 +32,46 @@ class Listener(Protocol):
     def __enter__(self) -> Self:
         """Begin."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End; whatever was drawn stays readable."""
+    def __exit__(self, *_: object) -> None:
+        """End."""
 
 
-def progress(stream: TextIO) -> Listener:
-    """Return the live listener for a terminal, the plain one for anything else."""
+class Screen(ABC):
+    """A terminal: something drawn in place that goes away at the end; notes and failures stay above it."""
+
+    def __init__(self, console: Console, drawn: Progress | Live) -> None:
+        """Draw on a console."""
+        self._console, self._drawn = console, drawn
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._drawn.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take away what is drawn in place."""
+        self._drawn.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event and draw."""
+        if line := headline(event):
+            style = "red" if event["event"] == "failure" else "dim"
+            self._console.print(Text(printable(line), style=style), soft_wrap=True)
+        self.take(event)
+
+    @abstractmethod
+    def take(self, event: Event) -> None:
+        """Change what is drawn in place."""
+
+
+def progress(stream: TextIO, screen: Callable[[Console], Listener] | None = None) -> Listener:
+    """Return a screen (by default the live lines of a run) for a terminal, plain lines for anything else."""
     console = Console(file=stream, highlight=False)
-    return Live(console) if console.is_terminal else Lines(stream)
+    return (screen or RunLines)(console) if console.is_terminal else Lines(stream)
 
 
 def split(seconds: Mapping[str, float]) -> str:
-    """Tell where the time went, as shares of the sum of the phases.
+    """Say where the time went, as shares of the sum of the phases.
 
     >>> split({"load": 1.0, "data": 0.0, "model": 8.0, "metrics": 1.0})
     'load 10% data 0% model 80% metrics 10%'
@@ -60,23 +88,22 @@ def headline(event: Event) -> str | None:
     >>> headline({"event": "failure", "path": "a.pt", "class": "torn", "message": "12 bytes\nmore", "attempts": 1})
     'failed: a.pt: torn: 12 bytes'
     """
-    kind = event["event"]
-    if kind == "start":
-        found = event.get("checkpoints")
-        return f"store {event['store']}" + (f", {count(found)} checkpoints" if found is not None else "")
-    if kind == "note":
-        return str(event["message"])
-    if kind == "failure":
-        first = str(event.get("message") or "").strip().partition("\n")[0]
-        return f"failed: {event.get('path')}: {event.get('class')}: {first}"
+    match event["event"]:
+        case "start":
+            found = event.get("checkpoints")
+            return f"store {event['store']}" + (f", {count(found)} checkpoints" if found is not None else "")
+        case "note":
+            return str(event["message"])
+        case "failure":
+            return f"failed: {event.get('path')}: {event.get('class')}: {first_line(event.get('message'))}"
     return None
 
 
 def rate(event: Event) -> str:
     """Return examples a second and the split of time of a `progress` event."""
     speed = event.get("examples_per_second") or 0.0
-    parts = [f"{speed:,.0f} examples/s" if speed else "", split(event.get("seconds") or {})]
-    return "  ".join(part for part in parts if part)
+    texts = [f"{speed:,.0f} examples/s" if speed else "", split(event.get("seconds") or {})]
+    return "  ".join(filter(None, texts))
 
 
 class Lines:
@@ -84,17 +111,13 @@ class Lines:
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         """Write to a stream; `clock` gives seconds."""
-        self._stream = stream
-        self._clock = clock
-        self._told = clock()
+        self._stream, self._clock, self._written = stream, clock, clock()
 
     def __enter__(self) -> Self:
         """Begin."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End."""
         self._stream.flush()
 
@@ -107,43 +130,28 @@ class Lines:
 
     def _line(self, event: Event) -> str | None:
         if event["event"] == "checkpoint" and event.get("state") == "done":
-            return f"done: {_name(event)}"
-        if event["event"] == "progress" and self._clock() - self._told >= _EVERY:
-            self._told = self._clock()
-            return "  ".join([str(event["data"]), _rows(event), rate(event), _names(event)]).rstrip()
+            step = f" (step {event['step']})" if event.get("step") is not None else ""
+            return f"done: {event.get('name') or event.get('path')}{step}"
+        if event["event"] == "progress" and self._clock() - self._written >= _EVERY:
+            self._written = self._clock()
+            return "  ".join([str(event["data"]), rows(event), rate(event), _names(event)]).rstrip()
         return None
 
 
-class Live:
-    """A terminal: one live line a data set; notes and failures stay above it; it goes away when all is done."""
+class RunLines(Screen):
+    """One live line a data set."""
 
     def __init__(self, console: Console) -> None:
         """Draw on a console."""
-        self._console = console
+        texts = [TextColumn(text) for text in ("{task.description}", "{task.fields[rows]}", "{task.fields[rate]}")]
+        self._lines = Progress(texts[0], BarColumn(bar_width=8), *texts[1:], console=console, transient=True)
+        super().__init__(console, self._lines)
         self._tasks: dict[str, TaskID] = {}
         self._total = 0
         self._finished: set[tuple[Any, ...]] = set()
-        columns = ("{task.description}", BarColumn(bar_width=8), "{task.fields[rows]}", "{task.fields[rate]}")
-        drawn = [TextColumn(column) if isinstance(column, str) else column for column in columns]
-        self._progress = Progress(*drawn, console=console, transient=True)
 
-    def __enter__(self) -> Self:
-        """Begin to draw."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take the live lines away."""
-        self._progress.stop()
-
-    def __call__(self, event: Event) -> None:
-        """Draw the event."""
-        line = headline(event)
-        if line:
-            style = "red" if event["event"] == "failure" else "dim"
-            self._console.print(Text(printable(line), style=style), soft_wrap=True)
+    def take(self, event: Event) -> None:
+        """Move the line of the event's data set."""
         if event["event"] == "start":
             self._total = event.get("checkpoints") or 0
         elif event["event"] == "checkpoint" and event.get("state") in {"done", "failed", "skipped"}:
@@ -154,27 +162,23 @@ class Live:
     def _advance(self, event: Event) -> None:
         data = str(event["data"])
         if data not in self._tasks:
-            self._tasks[data] = self._progress.add_task(data, rows="", rate="")
+            self._tasks[data] = self._lines.add_task(data, rows="", rate="")
         finished = f"  {len(self._finished)}/{self._total} done" if self._total else ""
-        self._progress.update(
+        self._lines.update(
             self._tasks[data],
             completed=event["done"],
             total=event["size"] or None,
             description=f"{data} {_names(event)}".replace("[", r"\["),
-            rows=_rows(event),
+            rows=rows(event),
             rate=(rate(event) + finished).replace("[", r"\["),
         )
 
 
-def _rows(event: Event) -> str:
+def rows(event: Event) -> str:
+    """Return how many rows of how many are done, of a `progress` event."""
     return f"{count(event['done'])}/{count(event.get('size'))} rows"
 
 
 def _names(event: Event) -> str:
-    names = [str(name) for name in event.get("names") or ()]
-    return names[0] + (f" +{len(names) - 1}" if len(names) > 1 else "") if names else ""
-
-
-def _name(event: Event) -> str:
-    step = f" (step {event['step']})" if event.get("step") is not None else ""
-    return f"{event.get('name') or event.get('path')}{step}"
+    names = event.get("names") or [""]
+    return f"{names[0]} +{len(names) - 1}" if len(names) > 1 else str(names[0])

@@ -1,14 +1,17 @@
 """Everything known of one checkpoint as titled sections of label and text, and these as lines."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.errors import printable
-from milepost.report._numbers import count, decimals, duration, interval, number, share
+from milepost.report._numbers import count, decimals, duration, interval, method, value_of
 from milepost.report.gap import explain
 from milepost.report.show_data import inputs_lines, slice_lines
-from milepost.report.table import Plain, as_number, checkpoints_of, each, failure_of, rank
+from milepost.report.table import Plain, checkpoints_of, each, failure_of, rank
+from milepost.store.records import ALL
+from milepost.store.records import number as as_number
 
 _PLACES = 6
 _APART = ("timings", "rows", "column_set", "model_check", "inputs")
@@ -19,12 +22,12 @@ class Section:
     """A title and its lines: a label ("" continues the one above) and a text."""
 
     title: str
-    lines: tuple[tuple[str, str], ...]
+    lines: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What a store holds of one evaluation: its spec, its data set's, and the environments of its parts."""
+    """What a store holds of one evaluation: its spec, its data set's, and the environments that its parts come from."""
 
     key: str
     spec: Plain
@@ -36,26 +39,24 @@ class Evaluated:
 def describe(
     checkpoint: Plain, records: Iterable[Plain], evaluations: Iterable[Evaluated], notes: Plain | None = None
 ) -> list[Section]:
-    """Arrange a checkpoint's row, its records and its evaluations as sections; `notes` tell how it was restored.
+    """Arrange a checkpoint's row, its records and its evaluations as sections; `notes` say how it was restored.
 
     >>> describe({"run": "lenet", "step": 9, "name": "a", "path": "a.npz", "digest": "d1"}, [], [])[0].lines[1]
     ('step', '9')
     """
-    sections = [_identity(checkpoint)]
-    sections += [Section("restored", tuple(_flat(notes)))] if notes else []
-    groups: dict[tuple[str, str], list[Plain]] = {}
+    sections = [_identity(checkpoint), _flat_section("restored", notes or {})]
+    groups, slices = defaultdict[str, list[Plain]](list), defaultdict[str, list[Plain]](list)
     for record in records:
-        groups.setdefault((record["data"], record.get("slice") or "all"), []).append(record)
-    sections += [_results(data, group) for (data, part), group in groups.items() if part == "all"]
-    sections += _slices(groups)
+        (groups if record.get("slice") in (None, ALL) else slices)[record["data"]].append(record)
+    sections += [_results(data, group) for data, group in groups.items()]
+    sections += [Section(f"slices of {data}", _column("", slice_lines(rows))) for data, rows in slices.items()]
     for evaluated in evaluations:
-        sections.append(Section(f"evaluation {evaluated.key}", tuple(_flat(_spelled(evaluated.spec)))))
-        sections += [Section("data set", tuple(_flat(evaluated.data)))] if evaluated.data else []
-        given = inputs_lines(evaluated.data, evaluated.environments)
-        sections += [Section("inputs", tuple(given))] if given else []
+        sections.append(_flat_section(f"evaluation {evaluated.key}", _spelled(evaluated.spec)))
+        sections.append(_flat_section("data set", evaluated.data))
+        sections.append(Section("inputs", inputs_lines(evaluated.data, evaluated.environments)))
         sections += _environments(evaluated.environments)
-        sections += [Section("failed attempt", tuple(_flat(failure))) for failure in evaluated.failures]
-    return sections
+        sections += [_flat_section("failed attempt", failure) for failure in evaluated.failures]
+    return [section for section in sections if section.lines]
 
 
 def drawn(sections: Sequence[Section]) -> list[str]:
@@ -68,9 +69,8 @@ def drawn(sections: Sequence[Section]) -> list[str]:
     for section in sections:
         width = max((len(label) for label, _ in section.lines), default=0)
         lines += [""] * bool(lines) + [section.title]
-        lines += [
-            printable(f"  {label.ljust(width)}{'  ' if width else ''}{text}".rstrip()) for label, text in section.lines
-        ]
+        gutter = "  " if width else ""
+        lines += [printable(f"  {label.ljust(width)}{gutter}{text}".rstrip()) for label, text in section.lines]
     return lines
 
 
@@ -81,28 +81,18 @@ def _identity(checkpoint: Plain) -> Section:
     ]
     lines.append(("digest", str(checkpoint.get("digest") or "none: its weights were not restored")))
     lines.append(("variant", str(checkpoint.get("variant") or "raw")))
-    lines += _column("paths", [_seen(item) for item in checkpoints_of(checkpoint)])
+    lines += _column("paths", map(_path, checkpoints_of(checkpoint)))
     lines.append(("state", str(checkpoint.get("state") or "unknown")))
     failure = failure_of(checkpoint)
     if failure:
         lines += _column("failure", f"{failure[0]}: {failure[1]}".strip().splitlines())
-    return Section("checkpoint", tuple(lines))
+    return Section("checkpoint", lines)
 
 
-def _seen(checkpoint: Plain) -> str:
-    seen = f", seen {checkpoint['seen']}" if checkpoint.get("seen") else ""
+def _path(checkpoint: Plain) -> str:
+    looked_at = f", seen {checkpoint['seen']}" if checkpoint.get("seen") else ""
     superseded = "" if checkpoint.get("current", True) else ", holds something else by now"
-    return f"{checkpoint.get('path')}{seen}{superseded}"
-
-
-def _slices(groups: Mapping[tuple[str, str], Sequence[Plain]]) -> list[Section]:
-    by_data: dict[str, list[Plain]] = {}
-    for (data, part), group in groups.items():
-        if part != "all":
-            by_data.setdefault(data, []).extend(group)
-    return [
-        Section(f"slices of {data}", tuple(("", line) for line in slice_lines(rows))) for data, rows in by_data.items()
-    ]
+    return f"{checkpoint.get('path')}{looked_at}{superseded}"
 
 
 def _results(data: str, group: Sequence[Plain]) -> Section:
@@ -115,41 +105,38 @@ def _results(data: str, group: Sequence[Plain]) -> Section:
         ("nonfinite", f"{count(_most(group, 'nonfinite'))} rows with a score that is not a number"),
     ]
     for record in exact:
-        lines += _metric(record, [other for other in group if _beside(other, record)])
-    return Section(f"data {data}", tuple(lines))
+        means = (other for other in group if other["estimator"] == "batch_mean")
+        lines += _metric(record, [mean for mean in means if mean["metric"] == record["metric"]])
+    return Section(f"data {data}", lines)
 
 
 def _metric(record: Plain, means: Sequence[Plain]) -> list[tuple[str, str]]:
     places = max(_PLACES, decimals(record.get("n")))
-    fraction = share(record.get("numerator"), record.get("denominator"))
-    text = number(as_number(record["value"]), places) + (f" = {fraction}" if fraction else "")
-    found = [(str(record["metric"]), text)]
+    found = [(str(record["metric"]), value_of(record, places))]
     for span in record.get("intervals") or ():
-        words = f"{100 * span['level']:g} % {span['method']}, {span['kind']}"
-        found.append(("", f"{interval(as_number(span['low']), as_number(span['high']), places)} {words}"))
+        bounds = interval(as_number(span["low"]), as_number(span["high"]), places)
+        found.append(("", f"{bounds} {method(span)}"))
     if record.get("note"):
         found.append(("", f"note: {record['note']}"))
     for mean in means:
-        shown = number(as_number(mean["value"]), places)
-        found.append(("", f"batch mean of {mean.get('batch_size')} rows: {shown}; {explain(record, mean)}"))
+        text = f"batch mean of {mean.get('batch_size')} rows: {value_of(mean, places)}; {explain(mean)}"
+        found.append(("", text))
         if mean.get("note") and mean["note"] != record.get("note"):
             found.append(("", f"note: {mean['note']}"))
     return found
 
 
-def _environments(environments: Sequence[Plain]) -> list[Section]:
-    title = "environment" if len(environments) < 2 else f"environment: mixed, {len(environments)} different"  # noqa: PLR2004
-    sections = []
-    for number_, environment in enumerate(environments):
+def _environments(environments: Sequence[Plain]) -> Iterator[Section]:
+    title = f"environment: mixed, {len(environments)} different" if environments[1:] else "environment"
+    for environment in environments:
         lines = [("rows", count(environment.get("rows")))] if environment.get("rows") is not None else []
         lines += _flat({key: value for key, value in environment.items() if key not in _APART})
         if environment.get("model_check"):
             lines.append(("model check", model_check_text(environment["model_check"])))
-        timings = environment.get("timings") or {}
-        if timings:
+        if timings := environment.get("timings"):
             lines.append(("timings", ", ".join(f"{name} {duration(seconds)}" for name, seconds in timings.items())))
-        sections.append(Section(title if number_ == 0 else "environment, another", tuple(lines)))
-    return sections
+        yield Section(title, lines)
+        title = "environment, another"
 
 
 def model_check_text(model_check: Plain) -> str:
@@ -159,10 +146,10 @@ def model_check_text(model_check: Plain) -> str:
     '64 rows predicted twice differ by 0, in halves by 1e-06; the scores span 8'
     """
     halves = model_check.get("halves")
-    parted = "halves were not tried" if halves is None else f"in halves by {halves:.3g}"
+    halved = "halves were not tried" if halves is None else f"in halves by {halves:.3g}"
     constant = "; every row has the same scores" if model_check.get("constant") else ""
     return (
-        f"{count(model_check['rows'])} rows predicted twice differ by {model_check['repeat']:.3g}, {parted}; "
+        f"{count(model_check['rows'])} rows predicted twice differ by {model_check['repeat']:.3g}, {halved}; "
         f"the scores span {model_check['spread']:.3g}{constant}"
     )
 
@@ -174,6 +161,10 @@ def _spelled(spec: Plain) -> Plain:
     return {**spec, "settings": settings} if settings else spec
 
 
+def _flat_section(title: str, value: Plain) -> Section:
+    return Section(title, _flat(value))
+
+
 def _flat(value: Plain, prefix: str = "") -> list[tuple[str, str]]:
     """Return nested plain data as dotted labels and texts."""
     found: list[tuple[str, str]] = []
@@ -181,8 +172,8 @@ def _flat(value: Plain, prefix: str = "") -> list[tuple[str, str]]:
         label = f"{prefix}{key}"
         if isinstance(item, Mapping) and item:
             found += _flat(item, f"{label}.")
-        elif isinstance(item, list | tuple) and any(isinstance(part, Mapping) for part in item):
-            found += _column(label, [_one_line(part) for part in item])
+        elif isinstance(item, list | tuple) and any(isinstance(entry, Mapping) for entry in item):
+            found += _column(label, map(_one_line, item))
         elif item is not None and item not in ("", [], (), {}):
             found.append((label, _one_line(item)))
     return found
@@ -198,10 +189,6 @@ def _one_line(value: Any) -> str:
 
 def _column(label: str, texts: Iterable[str]) -> list[tuple[str, str]]:
     return [(label if place == 0 else "", text) for place, text in enumerate(texts)]
-
-
-def _beside(other: Plain, record: Plain) -> bool:
-    return bool(other["metric"] == record["metric"] and other["estimator"] == "batch_mean")
 
 
 def _most(group: Sequence[Plain], key: str) -> int:

@@ -1,11 +1,13 @@
-"""What the model was given, and how it did on slices of it: the parts of `show` that are about the data."""
+"""What the model was given, and how it did on slices of it: what `show` says of the data."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from milepost.report._align import align
-from milepost.report._numbers import count, decimals, interval, number
-from milepost.report.table import Plain, as_number, rank
+from milepost.report._numbers import count, decimals, interval, number, span_of
+from milepost.report.table import Plain, rank
+from milepost.store.records import number as as_number
 
 _MOST = 40
 
@@ -17,14 +19,14 @@ def inputs_lines(data: Plain, environments: Sequence[Plain]) -> list[tuple[str, 
     >>> inputs_lines({}, [{"inputs": first}])
     [('first batch', 'uint8 [28, 28], 256 rows, from 0 to 255, mean 33.32')]
     """
-    told = []
+    lines = []
     preset = (data.get("fingerprint") or {}).get("preset") or (data.get("described") or {}).get("preset")
     if preset:
-        told.append(("preset", _preset(preset)))
-    seen: Mapping[str, Any] = next((item["inputs"] for item in environments if item.get("inputs")), {})
-    for place, (name, first) in enumerate(sorted(seen.items())):
-        told.append(("first batch" if place == 0 else "", (f"{name}: " if name else "") + _batch(first)))
-    return told
+        lines.append(("preset", _preset(preset)))
+    inputs: Mapping[str, Any] = next((item["inputs"] for item in environments if item.get("inputs")), {})
+    for place, (name, first) in enumerate(sorted(inputs.items())):
+        lines.append(("first batch" if place == 0 else "", (f"{name}: " if name else "") + _batch(first)))
+    return lines
 
 
 def _preset(preset: Plain) -> str:
@@ -41,12 +43,12 @@ def _text(value: Any) -> str:
 def _batch(first: Mapping[str, Any]) -> str:
     if "dtype" not in first:
         return f"objects of type {first.get('type')}"
-    said = [f"{first['dtype']} {first['shape']}", f"{count(first['rows'])} rows"]
+    texts = [f"{first['dtype']} {first['shape']}", f"{count(first['rows'])} rows"]
     if "least" in first:
-        said.append(f"from {first['least']:.4g} to {first['largest']:.4g}, mean {first['mean']:.4g}")
+        texts.append(f"from {first['least']:.4g} to {first['largest']:.4g}, mean {first['mean']:.4g}")
     if first.get("nonfinite"):
-        said.append(f"{count(first['nonfinite'])} numbers that are not finite")
-    return ", ".join(said)
+        texts.append(f"{count(first['nonfinite'])} numbers that are not finite")
+    return ", ".join(texts)
 
 
 def slice_lines(records: Sequence[Plain]) -> list[str]:
@@ -59,9 +61,9 @@ def slice_lines(records: Sequence[Plain]) -> list[str]:
     """
     exact = [item for item in records if item["estimator"] == "exact" and item.get("headline") is not False]
     names = dict.fromkeys(item["metric"] for item in sorted(exact, key=_rank))
-    rows: dict[str, dict[str, Plain]] = {}
+    rows = defaultdict[str, dict[str, Plain]](dict)
     for item in exact:
-        rows.setdefault(item["slice"], {})[item["metric"]] = item
+        rows[item["slice"]][item["metric"]] = item
     cells = [
         [name, count(max(int(item["n"]) for item in held.values())), *(_cell(held.get(metric)) for metric in names)]
         for name, held in list(rows.items())[:_MOST]
@@ -79,6 +81,4 @@ def _cell(record: Plain | None) -> str:
     if record is None:
         return "-"
     places = max(decimals(record.get("n")), 4)
-    span = next(iter(record.get("intervals") or ()), None)
-    shown = number(as_number(record["value"]), places)
-    return f"{shown} {interval(as_number(span['low']), as_number(span['high']), places)}" if span else shown
+    return f"{number(as_number(record['value']), places)} {interval(*span_of(record), places)}".rstrip()

@@ -4,16 +4,18 @@ Built from the store's records and checkpoints, both plain dicts, so that the co
 later report draw the same rows.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from milepost._internal.text import natural
+from milepost.report._numbers import span_of
+from milepost.store.records import ALL
+from milepost.store.records import number as as_number
 
 Plain = Mapping[str, Any]
 
-_ALL = "all"
 _SECONDARY = ("max_", "min_")
 _LAST = float("inf")
 
@@ -74,20 +76,17 @@ def build(records: Iterable[Plain], checkpoints: Iterable[Plain]) -> Results:
     >>> table.metrics, table.rows[0].names, table.rows[0].cells["top1"].high
     (('top1',), ('a.npz',), 0.8)
     """
-    known: dict[str | None, list[Plain]] = {}
+    known, groups = defaultdict[str | None, list[Plain]](list), defaultdict[tuple[str, str, str], list[Plain]](list)
     for checkpoint in checkpoints:
-        known.setdefault(checkpoint.get("digest"), []).append(checkpoint)
-    groups: dict[tuple[str, str, str], list[Plain]] = {}
+        known[checkpoint.get("digest")].append(checkpoint)
     for record in records:
-        if record.get("headline") is False:
-            continue
-        key = (record["checkpoint"]["digest"], record["data"], record.get("slice") or _ALL)
-        groups.setdefault(key, []).append(record)
+        if record.get("headline") is not False:
+            groups[record["checkpoint"]["digest"], record["data"], record.get("slice") or ALL].append(record)
     size = _usual_size(groups.values())
-    rows = [_row(group, checkpoint, size) for key, group in groups.items() for checkpoint in known.get(key[0]) or [{}]]
-    seen = {key[0] for key in groups}
-    for digest, listed in known.items():
-        rows += [_bare(checkpoint) for checkpoint in listed if digest not in seen or failure_of(checkpoint)]
+    rows = [_row(group, checkpoint, size) for key, group in groups.items() for checkpoint in known.get(key[0], [{}])]
+    recorded = {key[0] for key in groups}
+    for digest, same in known.items():
+        rows += [_bare(checkpoint) for checkpoint in same if digest not in recorded or failure_of(checkpoint)]
     return Results(_ordered(rows), tuple(sorted(rows, key=_place)))
 
 
@@ -101,11 +100,10 @@ def rank(metric: str, *, share: bool) -> tuple[Any, ...]:
 
 
 def newest(checkpoints: Sequence[Plain], count: int) -> list[Plain]:
-    """Return the newest checkpoints: the highest steps of the run that was seen last, then of the one before it."""
-    latest: dict[str, str] = {}
+    """Return the newest checkpoints: the highest steps of the run that was looked at last, then of the one before."""
+    latest = defaultdict[str, str](str)
     for row in checkpoints:
-        run = str(row.get("run"))
-        latest[run] = max([latest.get(run, ""), *(str(seen) for seen in each(row, "seen"))])
+        latest[str(row.get("run"))] = max(latest[str(row.get("run"))], *map(str, each(row, "seen")), "")
 
     def age(row: Plain) -> tuple[Any, ...]:
         run, step = str(row.get("run")), row.get("step")
@@ -115,9 +113,9 @@ def newest(checkpoints: Sequence[Plain], count: int) -> list[Plain]:
 
 
 def checkpoints_of(checkpoint: Plain, *, current: bool = False) -> list[Plain]:
-    """Return where a checkpoint was seen: as run, path, step and name; `current` leaves out what was superseded since.
+    """Return the checkpoints with a row's weights, as run, path, step and name; `current` leaves out superseded ones.
 
-    Where all were superseded, all are returned.
+    Where all are superseded, all are returned.
     """
     listed: list[Plain] = list(checkpoint.get("checkpoints") or [])
     kept = [item for item in listed if item.get("current", True)] if current else listed
@@ -125,7 +123,7 @@ def checkpoints_of(checkpoint: Plain, *, current: bool = False) -> list[Plain]:
 
 
 def each(checkpoint: Plain, key: str, *, current: bool = False) -> tuple[Any, ...]:
-    """Return the distinct values of a key over a checkpoint's sightings, in their order, None left out.
+    """Return the distinct values of a key over the checkpoints of a row, in their order, None left out.
 
     >>> row = {"checkpoints": [{"name": "step-9"}, {"name": "last"}, {"name": "best", "current": False}]}
     >>> each(row, "name"), each(row, "name", current=True)
@@ -141,15 +139,6 @@ def failure_of(checkpoint: Plain) -> tuple[str, str] | None:
     return (str(failure["kind"]), str(failure.get("message") or "")) if failure else None
 
 
-def as_number(value: Any) -> float | None:
-    """Return a record's number as a number: nonfinite ones are kept as text.
-
-    >>> as_number("-inf"), as_number(0.5), as_number(None)
-    (-inf, 0.5, None)
-    """
-    return float(value) if isinstance(value, str) else value
-
-
 def _usual_size(groups: Iterable[Sequence[Plain]]) -> int | None:
     """Return the batch size with the most batch means: the evaluation's own, not one that was asked for later."""
     sizes = Counter(record.get("batch_size") for group in groups for record in group if record["estimator"] != "exact")
@@ -158,29 +147,26 @@ def _usual_size(groups: Iterable[Sequence[Plain]]) -> int | None:
 
 def _row(group: Sequence[Plain], checkpoint: Plain, size: int | None) -> Row:
     first = next((record for record in group if record["estimator"] == "exact"), group[0])
-    found = checkpoint or {"run": first.get("run"), **first["checkpoint"]}
-    cells: dict[str, list[Plain]] = {}
+    cells = defaultdict[str, dict[str, Plain]](dict)
     chosen = [record for record in group if record["estimator"] == "exact" or record.get("batch_size") == size]
     for record in chosen or group:
-        cells.setdefault(record["metric"], []).append(record)
+        cells[record["metric"]].setdefault(record["estimator"], record)
     return Row(
-        **_described(found),
+        **_described(checkpoint or {"run": first.get("run"), **first["checkpoint"]}),
         data=first["data"],
-        slice=first.get("slice") or _ALL,
+        slice=first.get("slice") or ALL,
         n=first.get("n"),
         status=str(first.get("status") or "ok"),
-        cells={metric: _cell(records) for metric, records in cells.items()},
+        cells={metric: _cell(records.get("exact"), records.get("batch_mean")) for metric, records in cells.items()},
     )
 
 
-def _cell(group: Sequence[Plain]) -> Cell:
-    exact = next((record for record in group if record["estimator"] == "exact"), None)
-    mean = next((record for record in group if record["estimator"] == "batch_mean"), None)
-    span: Plain = next(iter((exact or {}).get("intervals") or ()), {})
+def _cell(exact: Plain | None, mean: Plain | None) -> Cell:
+    low, high = span_of(exact or {})
     return Cell(
         value=as_number(exact["value"]) if exact else None,
-        low=as_number(span.get("low")),
-        high=as_number(span.get("high")),
+        low=low,
+        high=high,
         batch_mean=as_number(mean["value"]) if mean else None,
         batch_size=mean.get("batch_size") if mean else None,
         undefined=exact is not None and exact["value"] is None,
@@ -190,9 +176,9 @@ def _cell(group: Sequence[Plain]) -> Cell:
 
 def _bare(checkpoint: Plain) -> Row:
     failure = failure_of(checkpoint)
-    kind, message = failure or (str(checkpoint.get("state") or "no record"), "")
+    status, message = failure or (str(checkpoint.get("state") or "no record"), "")
     described = _described(checkpoint)
-    return Row(**described, data="", slice="", n=None, status=kind, message=message, failed=failure is not None)
+    return Row(**described, data="", slice="", n=None, status=status, message=message, failed=failure is not None)
 
 
 def _described(checkpoint: Plain) -> dict[str, Any]:
@@ -200,7 +186,7 @@ def _described(checkpoint: Plain) -> dict[str, Any]:
     return {
         "run": str(checkpoint.get("run") or ""),
         "step": checkpoint.get("step"),
-        "names": each(checkpoint, "name", current=True) or tuple(_base(path) for path in paths),
+        "names": each(checkpoint, "name", current=True) or tuple(map(base_name, paths)),
         "digest": checkpoint.get("digest"),
         "variant": str(checkpoint.get("variant") or "raw"),
     }
@@ -209,13 +195,11 @@ def _described(checkpoint: Plain) -> dict[str, Any]:
 def _ordered(rows: Iterable[Row]) -> tuple[str, ...]:
     """Put what people ask for first: shares of right answers (they have intervals), top1 before top10.
 
-    The `max_error` beside an `error` is no headline: `show` tells it.
+    The `max_error` beside an `error` is no headline: `show` lists it.
     """
     spans: dict[str, bool] = {}
-    for row in rows:
-        for metric, cell in row.cells.items():
-            spans[metric] = spans.get(metric, False) or cell.low is not None
-
+    for metric, cell in (item for row in rows for item in row.cells.items()):
+        spans[metric] = spans.get(metric, False) or cell.low is not None
     beside = {f"{prefix}{metric}" for prefix in _SECONDARY for metric in spans}
     return tuple(sorted(spans.keys() - beside, key=lambda metric: rank(metric, share=spans[metric])))
 
@@ -225,5 +209,6 @@ def _place(row: Row) -> tuple[Any, ...]:
     return row.run, step, [natural(name) for name in row.names], row.variant, row.data, row.slice
 
 
-def _base(path: str) -> str:
+def base_name(path: str) -> str:
+    """Return the last name of a path."""
     return path.rstrip("/").rpartition("/")[2]

@@ -2,17 +2,17 @@
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group
-from rich.live import Live as Drawn
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from milepost.errors import printable
+from milepost.report._align import first_line
 from milepost.report._numbers import count
-from milepost.report.progress import Lines, Listener, headline, rate
+from milepost.report.progress import Listener, Screen, progress, rate, rows
 
 Event = Mapping[str, Any]
 
@@ -24,8 +24,7 @@ _STYLES = {"failed": "red", "vanished": "yellow", "done": "green", "claimed": "b
 
 def watching(stream: TextIO) -> Listener:
     """Return the live table for a terminal, plain lines for anything else."""
-    console = Console(file=stream, highlight=False)
-    return WatchTable(console) if console.is_terminal else Lines(stream)
+    return progress(stream, WatchTable)
 
 
 class StateCounts:
@@ -40,8 +39,7 @@ class StateCounts:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self._open: dict[str, str] = {}
-        self._ended: Counter[str] = Counter()
+        self._open, self._ended = dict[str, str](), Counter[str]()
         self.recent: deque[Event] = deque(maxlen=_RECENT)
 
     def __call__(self, event: Event) -> None:
@@ -63,46 +61,26 @@ class StateCounts:
         return {state: every[state] for state in STATES if every[state]}
 
 
-class WatchTable:
-    """A terminal: counts by state, the latest checkpoints, and the pace; notes and failures stay above."""
+class WatchTable(Screen):
+    """Counts by state, the latest checkpoints, and the pace."""
 
     def __init__(self, console: Console) -> None:
         """Draw on a console."""
-        self._console = console
-        self._states = StateCounts()
-        self._pace = ""
-        self._drawn = Drawn(self._table(), console=console, transient=True, refresh_per_second=4)
+        self._states, self._pace = StateCounts(), ""
+        self._live = Live(self._table(), console=console, transient=True, refresh_per_second=4)
+        super().__init__(console, self._live)
 
-    def __enter__(self) -> Self:
-        """Begin to draw."""
-        self._drawn.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take the table away."""
-        self._drawn.stop()
-
-    def __call__(self, event: Event) -> None:
-        """Take in one event and draw."""
-        line = headline(event)
-        if line:
-            style = "red" if event["event"] == "failure" else "dim"
-            self._console.print(Text(printable(line), style=style), soft_wrap=True)
+    def take(self, event: Event) -> None:
+        """Draw the table again."""
         self._states(event)
         if event["event"] == "progress":
-            self._pace = f"{event['data']}  {count(event['done'])}/{count(event.get('size'))} rows  {rate(event)}"
+            self._pace = f"{event['data']}  {rows(event)}  {rate(event)}"
         if "claimed" not in self._states.counts():
             self._pace = ""
-        self._drawn.update(self._table())
+        self._live.update(self._table())
 
     def _table(self) -> Group:
-        counts = self._states.counts()
-        head = Text(
-            "  ".join(f"{state} {count(number)}" for state, number in counts.items()) or "waiting for checkpoints",
-            "bold",
-        )
+        counts = "  ".join(f"{state} {count(number)}" for state, number in self._states.counts().items())
         table = Table(box=None, show_header=False, pad_edge=False, expand=True)
         # One line a checkpoint, so that the table does not jump: the reason takes what the others leave.
         for most, ratio in ((20, None), (28, None), (12, None), (None, None), (None, 1)):
@@ -110,8 +88,7 @@ class WatchTable:
         for event in self._states.recent:
             step = "" if event.get("step") is None else str(event["step"])
             style = _STYLES.get(str(event["state"]), "")
-            reason = str(event.get("reason") or "").partition("\n")[0]
             cells = (str(event.get("run") or ""), str(event.get("name") or event["path"]), step)
-            texts = [Text(printable(cell)) for cell in cells]
-            table.add_row(*texts, Text(str(event["state"]), style), Text(printable(reason), "dim"))
-        return Group(head, table, Text(printable(self._pace), "dim"))
+            reason = Text(printable(first_line(event.get("reason"))), "dim")
+            table.add_row(*(Text(printable(cell)) for cell in cells), Text(str(event["state"]), style), reason)
+        return Group(Text(counts or "waiting for checkpoints", "bold"), table, Text(printable(self._pace), "dim"))

@@ -51,7 +51,7 @@ def _payload(step: int, size: int | None) -> dict[str, Any]:
     exact = {"value": 299 / 360, "numerator": 299, "denominator": 360}
     value = exact if size is None else {"value": (298 / 359 + 1) / 2, "numerator": None, "denominator": None}
     span = {"low": 0.788, "high": 0.866, "level": 0.95, "method": "wilson", "kind": "population"}
-    entry = {
+    entry: dict[str, Any] = {
         "metric": "top1",
         **value,
         "n": 360,

@@ -48,7 +48,6 @@ class EvenRank:
     headline: ClassVar[str] = "even_rank"
     columns: ClassVar[tuple[str, ...]] = ("rank", "finite")
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "ratio"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def contribution(self, columns):

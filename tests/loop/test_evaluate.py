@@ -1,7 +1,10 @@
 """The loop and the scoring: same columns, same bits; parts on the grid; both estimators."""
 
 import random
+import re
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from tests._material import (
 import milepost.loop.evaluate
 from milepost._internal.serialization import canonical
 from milepost.core.protocols import Metric
-from milepost.core.types import Array, Failure, Part
+from milepost.core.types import Array, Batch, Failure, Part
 from milepost.data.arrays import Arrays
 from milepost.data.batches import Batches
 from milepost.errors import DataError
@@ -152,6 +155,30 @@ def test_a_source_that_ends_early_is_no_result() -> None:
     inputs, labels = examples(100)
     work = pass_of(source=Batches(lambda: iter([(inputs, labels)]), version="made@1"))
     with pytest.raises(DataError, match="ended at row 100, but 700 rows were expected"):
+        list(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))
+
+
+class Weighted(Arrays):
+    """A source of the user's own, which looks at no weight."""
+
+    weights: Any = None
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        for batch in super().batches(start, stop, batch_size):
+            yield replace(batch, weights=self.weights[batch.start : batch.start + len(batch.labels)])
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, 1e-70, 1e61, np.nan, np.inf])
+def test_the_weights_of_a_users_source_are_checked(wrong: float) -> None:
+    source = Weighted(*examples(700))
+    source.weights = np.ones(700)
+    work = pass_of(source=source)
+    assert len(joined(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))["data.weight"]) == 700
+    source.weights[500] = wrong
+    with pytest.raises(DataError, match=rf"weights of the batch at row 480: .* found {re.escape(str(wrong))}"):
+        list(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))
+    source.weights = np.ones((700, 1))
+    with pytest.raises(DataError, match=r"found shape \(96, 1\)"):
         list(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))
 
 

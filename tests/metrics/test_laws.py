@@ -70,7 +70,6 @@ class Agreement:
     headline: ClassVar[str] = "agreement"
     columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "ratio"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def state(self, columns, weights):
@@ -122,7 +121,6 @@ class Right:
     headline: ClassVar[str] = "right"
     columns: ClassVar[tuple[str, ...]] = ("rank",)
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "ratio"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def contribution(self, columns: Columns) -> Array:

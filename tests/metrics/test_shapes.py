@@ -28,7 +28,6 @@ class _Toy:
     """What a toy metric need not repeat."""
 
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "ratio"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
 

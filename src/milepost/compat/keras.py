@@ -32,7 +32,6 @@ class StopTraining:
         min_delta: float = 0.0,
         step: Callable[[Any], int] | None = None,
     ) -> None:
-        """Take what `Signals.should_stop` takes."""
         self.model: Any = None
         self.params: dict[str, Any] = {}
         self.stopped_epoch: int | None = None

@@ -70,7 +70,6 @@ class SidecarEvaluator:
         max_evaluations: int | None = None,
         callbacks: Sequence[Any] | None = None,
     ) -> None:
-        """Take what tf_keras' takes; nothing is looked at yet."""
         self.model = model
         self.data = data
         self.checkpoint_dir = os.fspath(checkpoint_dir)

@@ -143,6 +143,10 @@ class Overrides:
         return bool(self.renames or self.keep or self.ignore)
 
 
+LEAST_WEIGHT, MOST_WEIGHT = 1e-60, 1e60
+"""Between these, sums of weighted values are exact."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows that go through the model together.

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from milepost.core.types import Array
+from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array
 from milepost.errors import DataError
 
 Inputs = Array | dict[str, Array]
-
-LEAST_WEIGHT, MOST_WEIGHT = 1e-60, 1e60
 
 
 def as_array(value: object, what: str) -> Array:

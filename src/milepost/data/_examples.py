@@ -35,7 +35,6 @@ class Examples:
     groups: Array | None = None
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return len(self.labels)
 
     def take(self, rows: Array | slice) -> "Examples":

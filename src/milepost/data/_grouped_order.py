@@ -113,7 +113,6 @@ class Runs:
     """
 
     def __init__(self, advice: str) -> None:
-        """Begin a pass; `advice` ends the message."""
         self._advice = advice
         self._current: Any = None
         self._last: dict[Any, int] = {}

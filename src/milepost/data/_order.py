@@ -112,7 +112,6 @@ class Seeded:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse sizes and seeds that the permutation is not defined for."""
         if not 0 <= self.size <= _LARGEST:
             raise UsageError(f"an order has between 0 and 2**62 rows; found {self.size}")
         if not 0 <= self.seed <= _MASK:

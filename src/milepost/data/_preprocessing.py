@@ -66,7 +66,6 @@ class Preset:
     exif: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is no choice, no size, or does not go together."""
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise UsageError(f"{field} is {getattr(self, field)!r}; expected one of {', '.join(choices)}")

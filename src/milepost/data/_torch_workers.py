@@ -24,7 +24,6 @@ class Items:
     """A map-style data set, read by index: here, or in the worker processes that its DataLoader asked for."""
 
     def __init__(self, dataset: Any, loader: Any) -> None:
-        """Keep the data set and how to collate it; workers start with the first pass."""
         self._dataset = dataset
         self._collate: Callable[[Any], Any] = torch_data.default_collate
         # Without batching a DataLoader's own collate function converts single items.
@@ -125,7 +124,6 @@ class _KeptLoader:
     """A DataLoader of ours, whose batches are those of the pass that has it."""
 
     def __init__(self, dataset: Any, collate: Callable[[Any], Any], model: Any) -> None:
-        """Take the settings of the user's DataLoader; workers start with the first pass."""
         self.persistent = bool(model.persistent_workers)
         self._plan = _Plan()
         self._begun: Any = None
@@ -163,7 +161,6 @@ class _Plan:
     """The batches of the pass that goes on, as the sampler of a loader (which it does not know: no circle keeps it)."""
 
     def __init__(self) -> None:
-        """Begin without a pass."""
         self.rows: Callable[[], Iterator[list[int]]] = lambda: iter(())
         self.asked: deque[list[int]] = deque()
 

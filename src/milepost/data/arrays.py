@@ -81,7 +81,6 @@ class Arrays(IndexedSource):
         version: str | None = None,
         **more: Unpack[Extras],
     ) -> None:
-        """Check everything that can be checked without reading the inputs."""
         refuse_unknown(more, Extras, "Arrays")
         found = Examples(
             as_inputs(inputs),

@@ -57,7 +57,6 @@ class Batches(OrderedSource):
         groups: bool | None = None,
         **more: Unpack[LabelOptions],
     ) -> None:
-        """Keep the function; nothing is read yet."""
         if "slices" in more or not (groups is None or isinstance(groups, bool)):
             raise UsageError("slices and groups of a stream come with it: yield Batch(..., slices={...}, groups=[...])")
         refuse_unknown(more, LabelOptions, "Batches")

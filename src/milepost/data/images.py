@@ -97,7 +97,6 @@ class Images(IndexedSource):
         workers: int | None = None,
         **more: Unpack[_ImagesOptions],
     ) -> None:
-        """List the files and give them labels; no image is read yet."""
         self._folder = os.fspath(folder)
         changes = {name: value for name, value in more.items() if name not in {"slices", "groups"}}
         self.preset = preset_of(preset, cast(PresetOptions, changes))

@@ -79,7 +79,6 @@ class TFDataset(OrderedSource):
         version: str | None = None,
         **more: Unpack[_DatasetOptions],
     ) -> None:
-        """Look at the chain of transformations; no row is read yet."""
         refuse_unknown(more, _DatasetOptions, type(self).__name__)
         self._names = _names(inputs, label, more)
         self._labelling = labelling(label_options(more))
@@ -180,7 +179,6 @@ class TFRecords(TFDataset):
         version: str | None = None,
         **more: Unpack[_DatasetOptions],
     ) -> None:
-        """Find the files; none is opened yet."""
         records = tf.data.TFRecordDataset(_files(files), compression_type=compression)
         rows = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         super().__init__(rows, inputs=inputs, label=label, batched=False, version=version, **more)

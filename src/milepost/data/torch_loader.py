@@ -105,7 +105,6 @@ class TorchLoader(OrderedSource):
         version: str | None = None,
         **more: Unpack[_LoaderOptions],
     ) -> None:
-        """Open the loader; no item is read yet."""
         refuse_unknown(more, _LoaderOptions, "TorchLoader")
         self._given = given(more.get("slices"), more.get("groups"))
         self._names = Names(

@@ -31,7 +31,7 @@ from milepost.core.protocols import (
     Source,
     Task,
 )
-from milepost.core.types import Array, Batch, Failure, Json, Part
+from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array, Batch, Failure, Json, Part
 from milepost.errors import (
     CheckpointError,
     DataError,
@@ -359,6 +359,16 @@ class _BatchRows(NamedTuple):
 
 
 def _rows_of(batch: Batch, cells: tuple[int, ...]) -> _BatchRows:
+    """Take what is needed of a batch; a DataError for weights that no source of Milepost's gives."""
+    if batch.weights is not None:
+        weights = np.asarray(batch.weights)
+        fine = (weights >= LEAST_WEIGHT) & (weights <= MOST_WEIGHT)
+        if weights.shape != (len(batch.labels),) or not fine.all():
+            found = f"{weights[~fine][0]}" if weights.size and not fine.all() else f"shape {weights.shape}"
+            raise DataError(
+                f"weights of the batch at row {batch.start}: expected one number a row, from {LEAST_WEIGHT} to "
+                f"{MOST_WEIGHT}; found {found}: a source leaves out rows of weight 0"
+            )
     # Where groups are permuted only the rows' own numbers lead back to the source's order.
     rows = None if batch.groups is None else batch.rows
     columns = {"label": batch.labels, "weight": batch.weights, "id": batch.ids, "group": batch.groups, "row": rows}

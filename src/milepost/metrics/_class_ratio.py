@@ -36,7 +36,6 @@ class ClassRatio(ABC):
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "ratio"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     examples: ClassVar[tuple[dict[str, int | str], ...]] = (
         {"classes": "seen"},
@@ -48,7 +47,6 @@ class ClassRatio(ABC):
     _usual: ClassVar[str] = "zero"  # the default of `undefined`, which the name leaves out
 
     def __post_init__(self) -> None:
-        """Refuse unknown choices, and settings of an average beside a single class."""
         owner = type(self).__name__
         check_choice(f"{owner}(average)", self.average, ("macro", "micro", "weighted"))
         check_choice(f"{owner}(undefined)", self.undefined, ("zero", "skip"))

@@ -76,7 +76,6 @@ class RowMean(ABC):
     _infinite: ClassVar[str] = "rows give their label no probability"  # why rows make the mean infinite
 
     def __post_init__(self) -> None:
-        """Refuse an unknown rule for non-finite rows."""
         check_choice(f"{type(self).__name__}(nonfinite)", self.nonfinite, ("undefined", "skip"))
 
     @property

@@ -32,11 +32,9 @@ class BalancedAccuracy:
     name: ClassVar[str] = "balanced_accuracy"
     columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "ratio"
     examples: ClassVar[tuple[dict[str, bool], ...]] = ({"adjusted": True},)
 
     def __post_init__(self) -> None:
-        """Refuse what is neither True nor False."""
         check_flag("BalancedAccuracy(adjusted)", self.adjusted)
 
     @property

@@ -24,7 +24,6 @@ class Brier(RowMean):
 
     name: ClassVar[str] = "brier"
     columns: ClassVar[tuple[str, ...]] = ("squared_error", "finite")
-    unit: ClassVar[str] = "squared probability"
     range: ClassVar[tuple[float, float]] = (0.0, 2.0)
 
     def contribution(self, columns: Columns) -> Array:

@@ -38,12 +38,10 @@ class CalibrationError:
     name: ClassVar[str] = "calibration_error"
     columns: ClassVar[tuple[str, ...]] = ("confidence", "rank", "finite")
     direction: ClassVar[str] = "lower"
-    unit: ClassVar[str] = "ratio"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     examples: ClassVar[tuple[dict[str, int], ...]] = ({"bins": 1}, {"bins": 7})
 
     def __post_init__(self) -> None:
-        """Refuse a number of bins that is no positive integer, and an unknown rule for non-finite rows."""
         check_count("CalibrationError(bins)", self.bins)
         check_choice("CalibrationError(nonfinite)", self.nonfinite, ("undefined", "skip"))
 

@@ -36,12 +36,10 @@ class CohenKappa:
     name: ClassVar[str] = "cohen_kappa"
     columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "agreement"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     examples: ClassVar[tuple[dict[str, str], ...]] = ({"distance": "quadratic", "nonfinite": "skip"},)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown distance, and an unknown rule for non-finite rows."""
         check_choice("CohenKappa(distance)", self.distance, ("equal", "linear", "quadratic"))
         check_choice("CohenKappa(nonfinite)", self.nonfinite, ("undefined", "skip"))
 

@@ -29,7 +29,6 @@ class Confusion:
     headline: ClassVar[str] = "mean_per_class_accuracy"
     columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "ratio"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:

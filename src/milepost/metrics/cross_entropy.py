@@ -26,7 +26,6 @@ class CrossEntropy(RowMean):
 
     name: ClassVar[str] = "cross_entropy"
     columns: ClassVar[tuple[str, ...]] = ("nll", "finite")
-    unit: ClassVar[str] = "nats"
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     def contribution(self, columns: Columns) -> Array:
@@ -53,13 +52,11 @@ class SmoothedCrossEntropy(RowMean):
     smoothing: float = 0.1
     name: ClassVar[str] = "smoothed_cross_entropy"
     columns: ClassVar[tuple[str, ...]] = ("nll", "uniform_nll", "finite")
-    unit: ClassVar[str] = "nats"
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
     examples: ClassVar[tuple[dict[str, float], ...]] = ({"smoothing": 1}, {"smoothing": 0.37})
     _infinite: ClassVar[str] = "rows give some class no probability"
 
     def __post_init__(self) -> None:
-        """Refuse a share outside (0, 1] and an unknown rule for non-finite rows."""
         object.__setattr__(self, "smoothing", check_share("SmoothedCrossEntropy(smoothing)", self.smoothing))
         RowMean.__post_init__(self)
 

@@ -36,7 +36,6 @@ class FBeta(ClassRatio):
     _counted: ClassVar[str] = "rows or predictions"
 
     def __post_init__(self) -> None:
-        """Refuse a beta that is no finite number above 0, and unknown choices."""
         object.__setattr__(self, "beta", check_positive("FBeta(beta)", self.beta))
         ClassRatio.__post_init__(self)
 

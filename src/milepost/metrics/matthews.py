@@ -31,7 +31,6 @@ class Matthews:
     headline: ClassVar[str] = "matthews"
     columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "correlation"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:

@@ -26,12 +26,10 @@ class TopK:
     ties: Literal["class_index", "in_top_k"] = "class_index"
     name: ClassVar[str] = "top_k"
     direction: ClassVar[str] = "higher"
-    unit: ClassVar[str] = "ratio"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     examples: ClassVar[tuple[dict[str, int | str], ...]] = ({"k": 5}, {"k": 3, "ties": "in_top_k"})
 
     def __post_init__(self) -> None:
-        """Refuse a k that is no positive integer, and an unknown rule for ties."""
         check_count("TopK(k)", self.k)
         check_choice("TopK(ties)", self.ties, ("class_index", "in_top_k"))
 

@@ -78,7 +78,6 @@ class Classification:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        """Refuse an unknown kind of outputs."""
         if self.outputs not in ("logits", "probabilities", "scores"):
             raise DataError(
                 f"Classification(outputs={self.outputs!r}): expected 'logits', 'probabilities' or 'scores'; "

@@ -15,8 +15,7 @@ import numpy as np
 from milepost._internal.serialization import canonical
 from milepost.core.capabilities import capability
 from milepost.core.protocols import Described, RandomAccess, Sliced, Source
-from milepost.core.types import Array, Batch
-from milepost.data._columns import LEAST_WEIGHT, MOST_WEIGHT
+from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array, Batch
 from milepost.data._order import OrderName
 from milepost.errors import MilepostError
 

@@ -85,7 +85,6 @@ class Arrivals:
     """What is new in a folder each time it is looked at; a file that is rewritten is new again."""
 
     def __init__(self, folder: str) -> None:
-        """Begin; nothing is looked at yet."""
         self._folder = os.path.abspath(folder)
         self._snapshot = Snapshot([self._folder])
         self._handed: set[tuple[str, object]] = set()

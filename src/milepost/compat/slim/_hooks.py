@@ -30,7 +30,6 @@ class StopAfterNEvalsHook(tf.train.SessionRunHook):  # type: ignore[misc]  # Ten
     """Ends an evaluation after `num_evals` steps (None: at the end of the data), and logs how far it is."""
 
     def __init__(self, num_evals: int | None, log_progress: bool = True) -> None:
-        """Keep the number."""
         self._num_evals = num_evals
         self._evals_completed: Any = None
         self._log_progress = log_progress
@@ -65,7 +64,6 @@ class SummaryAtEndHook(tf.train.SessionRunHook):  # type: ignore[misc]  # Tensor
     def __init__(
         self, log_dir: str | None = None, summary_writer: Any = None, summary_op: Any = None, feed_dict: Any = None
     ) -> None:
-        """Keep where to write and what; one of `log_dir` and `summary_writer` is needed."""
         if log_dir is None and summary_writer is None:
             raise UsageError("SummaryAtEndHook needs log_dir or summary_writer; found neither")
         self.checkpoint_step: int | None = None

@@ -67,7 +67,6 @@ class Mean(Kind):
     """The weighted mean of values of any shape, summed exactly; a NaN or infinity among them shows."""
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
-        """Sum values, and weights."""
         values = arrays["values"]
         weight = spread(weights, values.shape)
         kept = _kept(weight)
@@ -77,7 +76,6 @@ class Mean(Kind):
         return Tally({}, {"sum": _products(flat, weight[kept]), "weight": ExactSums.of(weight[kept])})
 
     def value(self, state: Tally) -> float:
-        """Divide once."""
         if "n" in state.counts:
             return state.sums["sum"].ratio(state.count("n")) if state.count("n") else float("nan")
         weight = state.sums["weight"]
@@ -110,7 +108,6 @@ class Accuracy(Kind):
     threshold: float = 0.5
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
-        """Count the right ones."""
         labels, predictions = pair(arrays["labels"], arrays["predictions"])
         weight = spread(weights, labels.shape)
         kept = _kept(weight)
@@ -118,7 +115,6 @@ class Accuracy(Kind):
         return counted(right, _of(weight, kept))
 
     def value(self, state: Tally) -> float:
-        """Divide once."""
         return _number(share(state))
 
 
@@ -138,7 +134,6 @@ class Binary(Kind):
         return 2
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
-        """Count rows by label and prediction."""
         labels, predictions = pair(arrays["labels"], arrays["predictions"])
         weight = spread(weights, labels.shape)
         kept = _kept(weight)
@@ -173,7 +168,6 @@ class MeanPerClassAccuracy(Kind):
     num_classes: int
 
     def __post_init__(self) -> None:
-        """Refuse a number that is none."""
         if not isinstance(self.num_classes, int | np.integer) or self.num_classes < 1:
             raise UsageError(f"num_classes is {self.num_classes!r}; expected an integer of 1 or more")
 
@@ -214,11 +208,9 @@ class InTopK(Kind):
     k: int
 
     def __post_init__(self) -> None:
-        """Refuse a number that is none."""
         TopK(self.k)
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
-        """Rank the labels."""
         labels, scores = arrays["labels"], arrays["predictions"]
         weight = spread(weights, labels.shape)
         kept = _kept(weight)
@@ -227,7 +219,6 @@ class InTopK(Kind):
         return TopK(self.k).state(columns, _of(weight, kept))
 
     def value(self, state: Tally) -> float:
-        """Divide once."""
         return _number(share(state))
 
 
@@ -242,7 +233,6 @@ class RecallAtK(Kind):
     class_id: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a number that is none."""
         TopK(self.k)
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
@@ -267,7 +257,6 @@ class RecallAtK(Kind):
         return counted(right, np.concatenate(rows))
 
     def value(self, state: Tally) -> float:
-        """Divide once."""
         return _number(share(state))
 
 

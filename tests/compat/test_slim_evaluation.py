@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 import milepost.models.tf1  # noqa: F401 - first, since it keeps TensorFlow quiet
 from milepost.compat.slim import _engine, evaluation, tf_metrics
-from milepost.compat.slim._results import read
+from milepost.compat.slim._results import FILE
 from milepost.errors import DataError, Mismatch, UsageError, Vanished
 
 import tensorflow.compat.v1 as tf  # isort: skip  # behind the adapter, which keeps it quiet
@@ -21,6 +21,15 @@ import tf_slim  # isort: skip
 
 ROWS = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
 STEPS = (0, 40, 200, 1000)
+
+
+def read(folder: str) -> list[dict[str, Any]]:
+    """The results in a folder, oldest first; a line that a crash cut off is left out."""
+    found = []
+    for line in (Path(folder) / FILE).read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def save(folder: Path, *steps: int, more: dict[str, Any] | None = None, name: str = "model.ckpt") -> None:

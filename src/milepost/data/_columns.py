@@ -95,11 +95,6 @@ def counted_rows(weights: Array | None, mask: Array | None, what: str = "weights
     return np.asarray(counted & (weights > 0))
 
 
-def kept_rows(counted: Array | None) -> Array | None:
-    """Return the numbers of the rows that count, or None where all do."""
-    return None if counted is None or counted.all() else np.flatnonzero(counted)
-
-
 def length(inputs: Inputs) -> int:
     """Return the number of rows of inputs."""
     return len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
@@ -110,20 +105,6 @@ def same_length(rows: int, others: Mapping[str, Array | None], what: str = "inpu
     for name, array in others.items():
         if array is not None and len(array) != rows:
             raise DataError(f"{what} have {rows} rows but {name} have {len(array)}; every example needs one of each")
-
-
-def take(inputs: Inputs, rows: Array | slice) -> Inputs:
-    """Copy rows out of inputs into contiguous arrays of their own, so that no model can write into the source."""
-    if isinstance(inputs, dict):
-        return {name: take_rows(array, rows) for name, array in inputs.items()}
-    return take_rows(inputs, rows)
-
-
-def take_rows(array: Array, rows: Array | slice) -> Array:
-    """Copy rows of one array into a contiguous array."""
-    if isinstance(rows, slice):
-        return array[rows].copy(order="C")
-    return np.take(array, rows, axis=0)
 
 
 def join(pieces: Sequence[Any], what: str) -> Any:

@@ -1,7 +1,10 @@
 """Examples: rows of inputs and labels with all that a row may carry, checked."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
 
 from milepost.core.types import Array, Batch
 from milepost.data._columns import (
@@ -13,14 +16,11 @@ from milepost.data._columns import (
     as_weights,
     counted_rows,
     join,
-    kept_rows,
     length,
     same_length,
-    take,
-    take_rows,
 )
 from milepost.data._labels import Labelling
-from milepost.data._slices_groups import Slices, as_groups, as_slices, cut, lengths
+from milepost.data._slices_groups import Slices, as_groups, as_slices, lengths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +39,19 @@ class Examples:
 
     def take(self, rows: Array | slice) -> "Examples":
         """Copy rows into contiguous arrays of their own, so that no model can write into the source."""
+        if isinstance(rows, slice):
+            return self._each(lambda array: array[rows].copy(order="C"))
+        return self._each(lambda array: np.take(array, rows, axis=0))
 
-        def of(array: Array | None) -> Array | None:
-            return None if array is None else take_rows(array, rows)
+    def _each(self, of: Callable[[Array], Array]) -> "Examples":
+        """Do the same to every array."""
 
-        slices = None if self.slices is None else {name: take_rows(item, rows) for name, item in self.slices.items()}
-        inputs, labels = take(self.inputs, rows), take_rows(self.labels, rows)
-        return Examples(inputs, labels, of(self.weights), of(self.ids), slices, of(self.groups))
+        def made(item: Any) -> Any:
+            if item is None:
+                return None
+            return {name: of(array) for name, array in item.items()} if isinstance(item, dict) else of(item)
+
+        return Examples(*(made(getattr(self, item.name)) for item in fields(self)))
 
     def named(self) -> dict[str, Array]:
         """Return the arrays that identify the content, by name: all but slices."""
@@ -56,17 +62,8 @@ class Examples:
 
     def batch(self, start: int, rows: Array, piece: slice = slice(None)) -> Batch:
         """Return a piece of them (views) as a batch at a position of the order, with the rows' natural numbers."""
-        inputs = self.inputs
-        return Batch(
-            {name: item[piece] for name, item in inputs.items()} if isinstance(inputs, dict) else inputs[piece],
-            self.labels[piece],
-            weights=None if self.weights is None else self.weights[piece],
-            ids=None if self.ids is None else self.ids[piece],
-            slices=cut(self.slices, piece),
-            groups=None if self.groups is None else self.groups[piece],
-            start=start,
-            rows=rows,
-        )
+        of = self._each(lambda array: array[piece])
+        return Batch(of.inputs, of.labels, of.weights, None, of.ids, of.slices, of.groups, start, rows)
 
 
 def checked(batch: Batch, where: str, labelling: Labelling, numbers: Sequence[int] | None = None) -> Examples:
@@ -74,29 +71,30 @@ def checked(batch: Batch, where: str, labelling: Labelling, numbers: Sequence[in
 
     `where` names it in a `DataError`, `numbers` its rows.  Labels become the model's classes.
     """
-    inputs, found = as_inputs(batch.inputs, f"{where}: inputs"), as_labels(batch.labels, f"{where}: labels")
-    weights = None if batch.weights is None else as_weights(batch.weights, f"{where}: weights")
-    mask = None if batch.mask is None else as_mask(batch.mask, f"{where}: mask")
-    ids = None if batch.ids is None else as_ids(batch.ids, f"{where}: ids")
-    slices = as_slices(batch.slices, f"{where}: slices")
-    groups = None if batch.groups is None else as_groups(batch.groups, f"{where}: groups")
-    others: Mapping[str, Array | None] = {"labels": found, "weights": weights, "mask": mask, "ids": ids}
-    same_length(length(inputs), {**others, **lengths(slices, groups)}, f"{where}: inputs")
-    counted = counted_rows(weights, mask, f"{where}: weights")
-    known = numbers if numbers is not None and len(numbers) == len(found) else None
-    labels, counted = labelling.applied(found, counted, f"{where}: labels", known)
-    examples = Examples(inputs, labels, weights, ids, slices, groups)
-    kept = kept_rows(counted)
+    examples, kept = parsed(batch, labelling, f"{where}: ", numbers)
     return examples if kept is None else examples.take(kept)
+
+
+def parsed(
+    batch: Batch, labelling: Labelling, where: str = "", numbers: Sequence[int] | None = None
+) -> tuple[Examples, Array | None]:
+    """Check what the user gave, of any array type; return all rows, and the numbers of those that count (None: all)."""
+    inputs, found = as_inputs(batch.inputs, f"{where}inputs"), as_labels(batch.labels, f"{where}labels")
+    weights = None if batch.weights is None else as_weights(batch.weights, f"{where}weights")
+    mask = None if batch.mask is None else as_mask(batch.mask, f"{where}mask")
+    ids = None if batch.ids is None else as_ids(batch.ids, f"{where}ids")
+    slices = as_slices(batch.slices, f"{where}slices")
+    groups = None if batch.groups is None else as_groups(batch.groups, f"{where}groups")
+    others: Mapping[str, Array | None] = {"labels": found, "weights": weights, "mask": mask, "ids": ids}
+    same_length(length(inputs), {**others, **lengths(slices, groups)}, f"{where}inputs")
+    counted = counted_rows(weights, mask, f"{where}weights")
+    known = numbers if numbers is not None and len(numbers) == len(found) else None
+    labels, counted = labelling.applied(found, counted, f"{where}labels", known)
+    kept = None if counted is None or counted.all() else np.flatnonzero(counted)
+    return Examples(inputs, labels, weights, ids, slices, groups), kept
 
 
 def joined(pieces: Sequence[Examples]) -> Examples:
     """Return the rows of several, one after another; a `DataError` where they do not go together."""
-    return Examples(
-        join([piece.inputs for piece in pieces], "inputs"),
-        join([piece.labels for piece in pieces], "labels"),
-        join([piece.weights for piece in pieces], "weights"),
-        join([piece.ids for piece in pieces], "ids"),
-        join([piece.slices for piece in pieces], "slices"),
-        join([piece.groups for piece in pieces], "groups"),
-    )
+    names = [item.name for item in fields(Examples)]
+    return Examples(*(join([getattr(piece, name) for piece in pieces], name) for name in names))

@@ -1,11 +1,16 @@
-"""What sources share: the way between rows and positions, the classes' names, and slices of rows known by number."""
+"""What sources share: rows and positions, class names; and fingerprints and slices of rows that are known by number."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
-from milepost.core.types import Array
+from milepost._internal.serialization import digest
+from milepost.core.types import Array, Json
+from milepost.data._grouped_order import assignment, count
 from milepost.data._labels import Labelling
 from milepost.data._order import Order, check_range
-from milepost.data._slices_groups import Slices, cut
+from milepost.data._slices_groups import Slices, cut, described
 
 
 class OrderedSource:
@@ -33,16 +38,46 @@ class OrderedSource:
         return self.order.positions(rows)
 
 
-class IndexedSource(OrderedSource):
+class IndexedSource(OrderedSource, ABC):
     """A source whose rows are known by number before any input is read."""
 
+    name: ClassVar[str]
+    notes: tuple[str, ...] = ()
     _slices: Slices | None
     _size: int
+    _version: str | None
+    _fingerprint: dict[str, Json] | None = None
 
     @property
     def size(self) -> int:
         """Number of examples that count."""
         return self._size
+
+    def described(self) -> dict[str, Json]:
+        """Return plain data to show: what there is of classes, slices (names), groups (their number) and notes."""
+        return described(self.class_names, list(self._slices or ()), count(self.order), self.notes)
+
+    def fingerprint(self) -> dict[str, Json]:
+        """Return kind, digest, size and order; the digest is of the content unless a version was declared.
+
+        Computed once an object: what changes after that is not noticed here (every pass is checked against the first
+        elsewhere).
+        """
+        if self._fingerprint is None:
+            self._fingerprint = {
+                "kind": self.name,
+                **({"version": self._version} if self._version else {}),
+                "digest": digest(self._version) if self._version else self._content(),
+                "size": self._size,
+                **self._labelling.spec(),
+                **assignment(self.order),
+                "order": self.order.spec(),
+            }
+        return dict(self._fingerprint)
+
+    @abstractmethod
+    def _content(self) -> str:
+        """Return a digest of all that is evaluated."""
 
     def slices(self, start: int, stop: int) -> Slices:
         """Return values by the slice's name, one a row of positions [start, stop) up to the size; no input is read."""

@@ -6,26 +6,14 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from milepost._internal.serialization import digest
-from milepost.core.types import Array, Batch, Json
-from milepost.data._columns import (
-    as_ids,
-    as_inputs,
-    as_labels,
-    as_mask,
-    as_weights,
-    counted_rows,
-    kept_rows,
-    length,
-    same_length,
-)
-from milepost.data._examples import Examples
+from milepost.core.types import Array, Batch
+from milepost.data._examples import parsed
 from milepost.data._fingerprint import content_digest, declared
-from milepost.data._grouped_order import assignment, count, ordered
+from milepost.data._grouped_order import ordered
 from milepost.data._labels import labelling
 from milepost.data._order import OrderName, check_range
 from milepost.data._ordered_source import IndexedSource
-from milepost.data._slices_groups import Extras, as_groups, as_slices, described, lengths, refuse_unknown
+from milepost.data._slices_groups import Extras, refuse_unknown
 from milepost.errors import DataError
 
 _BLOCK = 8192  # positions are turned into rows in blocks: a call of the order costs as much for 200 rows as for 2,000
@@ -82,53 +70,17 @@ class Arrays(IndexedSource):
         **more: Unpack[Extras],
     ) -> None:
         refuse_unknown(more, Extras, "Arrays")
-        found = Examples(
-            as_inputs(inputs),
-            as_labels(labels),
-            None if weights is None else as_weights(weights),
-            None if ids is None else as_ids(ids),
-            as_slices(more.get("slices")),
-            None if more.get("groups") is None else as_groups(more["groups"]),
-        )
-        kept = None if mask is None else as_mask(mask)
-        rows = length(found.inputs)
-        same_length(rows, {"labels": found.labels, "weights": found.weights, "ids": found.ids, "mask": kept})
-        same_length(rows, lengths(found.slices, found.groups))
         self._labelling = labelling(more)
-        classes, kept = self._labelling.applied(found.labels, counted_rows(found.weights, kept))
-        self._all, self._slices, self._kept = replace(found, labels=classes), found.slices, kept_rows(kept)
+        given = Batch(inputs, labels, weights, mask, ids, more.get("slices"), more.get("groups"))
+        self._all, self._kept = parsed(given, self._labelling)
+        self._slices, groups, rows = self._all.slices, self._all.groups, len(self._all)
         self._size = rows if self._kept is None else len(self._kept)
         if self._size == 0:
             raise DataError(f"the data is empty: {rows} rows, none of them {self._counting}")
-        _check_distinct(found.ids, self._kept)
-        groups = found.groups if found.groups is None or self._kept is None else found.groups[self._kept]
+        _check_distinct(self._all.ids, self._kept)
+        groups = groups if groups is None or self._kept is None else groups[self._kept]
         self._order = ordered(order, self._size, seed, groups, self._kept)
         self._version = declared(version)
-        self._fingerprint: dict[str, Json] | None = None
-
-    def described(self) -> dict[str, Json]:
-        """Return plain data to show: what there is of classes, slices (names), groups (their number) and notes."""
-        return described(self.class_names, list(self._slices or ()), count(self.order))
-
-    def fingerprint(self) -> dict[str, Json]:
-        """Return kind, digest, size and order; the digest is of the content unless a version was declared.
-
-        Computed once an object: arrays that are written to after that are not noticed here (every pass is checked
-        against the first elsewhere).
-        """
-        if self._fingerprint is None:
-            found = {"version": self._version} if self._version else {}
-            content = digest(self._version) if self._version else content_digest(self._identifying())
-            self._fingerprint = {
-                "kind": self.name,
-                **found,
-                "digest": content,
-                "size": self._size,
-                **self._labelling.spec(),
-                **assignment(self.order),
-                "order": self.order.spec(),
-            }
-        return dict(self._fingerprint)
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.
@@ -157,8 +109,7 @@ class Arrays(IndexedSource):
         return f"with mask True and a weight above 0{dropped}"
 
     def _where(self, rows: Array) -> Array:
-        found: Array = rows if self._kept is None else self._kept[rows]
-        return found
+        return rows if self._kept is None else np.take(self._kept, rows)
 
     def _gathered(self, start: int, rows: Array, batch_size: int) -> Iterator[Batch]:
         """Gather rows, and cut them into batches: views, which share the gathered arrays but no row."""
@@ -166,6 +117,9 @@ class Arrays(IndexedSource):
         for begin in range(0, len(rows), batch_size):
             piece = slice(begin, begin + batch_size)
             yield gathered.batch(start + begin, rows[piece], piece)
+
+    def _content(self) -> str:
+        return content_digest(self._identifying())
 
     def _identifying(self) -> dict[str, Array]:
         kept = {} if self._kept is None else {"kept": self._kept}

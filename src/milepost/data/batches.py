@@ -105,7 +105,7 @@ class Batches(OrderedSource):
             if self._declared_size is not None:
                 found["size"] = self._declared_size
             order: dict[str, Json] = {"kind": "natural", **({"groups": True} if self._grouped else {})}
-            self._fingerprint = {"kind": self.name, **found, **self._labelling.spec(), "order": order}
+            self._fingerprint = {"kind": Batches.name, **found, **self._labelling.spec(), "order": order}
         return dict(self._fingerprint)
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:

@@ -18,13 +18,13 @@ import numpy as np
 from milepost._internal.serialization import digest, spec_of
 from milepost.core.types import Array, Batch, Json
 from milepost.data._fingerprint import declared
-from milepost.data._grouped_order import assignment, count, ordered
+from milepost.data._grouped_order import ordered
 from milepost.data._image_folder import SUFFIXES, groups_of, images_in, labels_of, named, slices_of
 from milepost.data._labels import Labelling
 from milepost.data._order import OrderName, check_range
 from milepost.data._ordered_source import IndexedSource
 from milepost.data._preprocessing import Preset, PresetOptions, pair, preset_of
-from milepost.data._slices_groups import cut, described
+from milepost.data._slices_groups import cut
 from milepost.errors import DataError, MissingExtra, UsageError
 
 try:
@@ -113,9 +113,7 @@ class Images(IndexedSource):
         self._size = len(self._files)
         self._order = ordered(order, self._size, seed, self._groups)
         self._version = declared(version)
-        self._fingerprint: dict[str, Json] | None = None
         self._shape = self.preset.shape
-        self.notes = tuple[str, ...]()
         if skipped:
             note = (
                 f"{self._folder}: {len(skipped)} files are left out, such as {skipped[0]}: only names that end in "
@@ -129,24 +127,11 @@ class Images(IndexedSource):
 
         Computed once an object. Pillow's version is not in it: decoders differ by a last digit at most.
         """
-        if self._fingerprint is None:
-            found = {"version": self._version} if self._version else {}
-            self._fingerprint = {
-                "kind": self.name,
-                **found,
-                "digest": digest(self._version) if self._version else self._content(),
-                "size": self.size,
-                "labels": digest(self._label_of),
-                "preset": spec_of(self.preset),
-                **assignment(self.order),
-                "order": self.order.spec(),
-            }
-        return dict(self._fingerprint)
+        return super().fingerprint() | {"labels": digest(self._label_of), "preset": spec_of(self.preset)}
 
     def described(self) -> dict[str, Json]:
         """Return plain data to show: classes, preset, and what there is of slices, groups (their number) and notes."""
-        found = described(self.class_names, list(self._slices or ()), count(self.order), self.notes)
-        return {**found, "preset": spec_of(self.preset)}
+        return {**super().described(), "preset": spec_of(self.preset)}
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.

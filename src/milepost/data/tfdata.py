@@ -4,6 +4,7 @@ import glob
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,8 +12,6 @@ import numpy as np
 from milepost._internal.text import natural
 from milepost.core.types import Array, Batch, Json
 from milepost.data._labels import LabelOptions, label_options, labelling
-from milepost.data._order import Order
-from milepost.data._ordered_source import OrderedSource
 from milepost.data._slices_groups import described, refuse_unknown
 from milepost.data._torch_entries import Names, given
 from milepost.data.batches import Batches
@@ -41,7 +40,7 @@ class _DatasetOptions(LabelOptions, total=False):
     groups: str
 
 
-class TFDataset(OrderedSource):
+class TFDataset(Batches):
     """A `tf.data.Dataset` of TensorFlow 2, or of a graph of TensorFlow 1, as a stream.
 
     Elements are (inputs, label), (inputs, label, weight), or dicts, for which `inputs` (a name, or names for a model
@@ -81,7 +80,7 @@ class TFDataset(OrderedSource):
     ) -> None:
         refuse_unknown(more, _DatasetOptions, type(self).__name__)
         self._names = _names(inputs, label, more)
-        self._labelling = labelling(label_options(more))
+        options = label_options(more)
         if not isinstance(dataset, tf.data.Dataset | tf.compat.v1.data.Dataset):
             raise UsageError(f"TFDataset takes a tf.data.Dataset; found a {type(dataset).__name__}")
         chain.refuse_repeated(dataset)
@@ -91,42 +90,29 @@ class TFDataset(OrderedSource):
             if chain.is_endless(whole):
                 raise UsageError("the tf.data.Dataset never ends; leave repeat() out of the data for evaluation")
             is_batched = _is_batched(whole, self._names, declared=batched)
-            self._known = None if self._drops_rows(whole) else chain.rows(whole, is_batched=is_batched)
-            options = tf.data.Options()
-            options.deterministic = True
-            self._dataset = (whole if is_batched else whole.batch(_BATCH)).with_options(options)
+            dropped = labelling(options).drops is not None or self._drops_rows(whole)
+            known = None if dropped else chain.rows(whole, is_batched=is_batched)
+            fixed = tf.data.Options()
+            fixed.deterministic = True
+            self._dataset = (whole if is_batched else whole.batch(_BATCH)).with_options(fixed)
         self.notes = () if note is None else (note,)
         if note is not None:
             warnings.warn(note, stacklevel=2)
-        self._version = version
         self._checked = False
-        self._stream = Batches(
-            lambda: _elements(self._dataset, self._names),
-            size=self._known,
-            version=version,
-            groups=self._names.groups is not None,
-            **label_options(more),
-        )
+        grouped = self._names.groups is not None
+        super().__init__(self._elements, size=known, version=version, groups=grouped, **options)
+
+    def _elements(self) -> Iterator[Batch]:
+        return _elements(self._dataset, self._names)
 
     def _drops_rows(self, dataset: Any) -> bool:
-        """Tell whether rows may be left out by weight, mask or label, so that the size is known after a pass only."""
+        """Tell whether rows may be left out by weight or mask, so that the size is known after a pass only."""
         weighted = isinstance(dataset.element_spec, tuple) and len(dataset.element_spec) > 2  # noqa: PLR2004 - weights
-        named = self._names.weights is not None or self._names.mask is not None
-        return weighted or named or self._labelling.drops is not None
-
-    @property
-    def size(self) -> int | None:
-        """Number of rows that count; None until it is known."""
-        return self._stream.size
+        return weighted or self._names.weights is not None or self._names.mask is not None
 
     def described(self) -> dict[str, Json]:
         """Return plain data to show: classes, slices (names), groups (True: their number is not known) and notes."""
         return described(self.class_names, self._names.slices, self._names.groups is not None or None, self.notes)
-
-    @property
-    def order(self) -> Order:
-        """The order of a stream: its own."""
-        return self._stream.order
 
     def fingerprint(self) -> dict[str, Json]:
         """Return kind, digest, order, and the size where it is known beforehand; reads the first 64 rows twice.
@@ -134,13 +120,9 @@ class TFDataset(OrderedSource):
         Raises `UnstableData` where the two readings differ.
         """
         if self._version is not None and not self._checked:
-            Batches(lambda: _elements(self._dataset, self._names)).fingerprint()
+            Batches(self._elements).fingerprint()
             self._checked = True
-        return self._stream.fingerprint()
-
-    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
-        """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size."""
-        return self._stream.batches(start, stop, batch_size)
+        return super().fingerprint()
 
 
 class TFRecords(TFDataset):
@@ -310,15 +292,7 @@ def _bytes(array: Array, where: str) -> Array:
 def _texts(batch: Batch, where: str) -> Batch:
     """Decode ids, slices and groups, which are text."""
     slices = None if batch.slices is None else {name: _text(item, where) for name, item in batch.slices.items()}
-    return Batch(
-        batch.inputs,
-        batch.labels,
-        batch.weights,
-        batch.mask,
-        _text(batch.ids, where),
-        slices,
-        _text(batch.groups, where),
-    )
+    return replace(batch, ids=_text(batch.ids, where), slices=slices, groups=_text(batch.groups, where))
 
 
 def _text(array: Any, where: str) -> Any:

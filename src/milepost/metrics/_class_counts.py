@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,22 @@ def by_class(columns: Columns, weights: Array | None) -> Tally:
     classes = {"support": label, "predicted": prediction, "right": label}
     made = [counted_in(name, classes[name][rows], taken(weights, rows), (size,)) for name, rows in chosen.items()]
     return joined(*made)
+
+
+class ByClass:
+    """What metrics of rows counted by class share: the columns, the state, and the tables of counts."""
+
+    __slots__ = ()
+    columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
+    direction: ClassVar[str] = "higher"
+
+    def state(self, columns: Columns, weights: Array | None) -> Tally:
+        """Count rows by class."""
+        return by_class(columns, weights)
+
+    def tables(self, state: Tally) -> dict[str, Array]:
+        """Return `support`, `predicted` and `right` by class."""
+        return Rows.of(state).tables()
 
 
 def counted_in(name: str, cells: Array, weights: Array | None, shape: tuple[int, ...]) -> Tally:

@@ -8,13 +8,13 @@ import numpy as np
 
 from milepost.core.types import Array, Columns, Value
 from milepost.errors import UsageError
-from milepost.metrics._class_counts import Rows, by_class, exact, plain, ratios, sum_of_ratios
+from milepost.metrics._class_counts import ByClass, Rows, by_class, exact, plain, ratios, sum_of_ratios
 from milepost.metrics._states import Tally
 from milepost.metrics._validation import check_choice, check_class, check_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassRatio(ABC):
+class ClassRatio(ByClass, ABC):
     """A ratio of one class against the others (precision, recall, ...), of one class or averaged over classes.
 
     All kinds have these settings, and a table of every class.
@@ -34,8 +34,6 @@ class ClassRatio(ABC):
     undefined: Literal["zero", "skip"] = "zero"
     label: int | None = None
     name: ClassVar[str]
-    columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
-    direction: ClassVar[str] = "higher"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     examples: ClassVar[tuple[dict[str, int | str], ...]] = (
         {"classes": "seen"},

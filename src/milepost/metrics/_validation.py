@@ -1,5 +1,7 @@
 """Checks of a metric's own settings, when it is made."""
 
+import sys
+
 from milepost.errors import UsageError
 
 
@@ -21,17 +23,11 @@ def check_class(owner: str, value: object) -> None:
         raise UsageError(f"{owner}={value!r}: expected the index of a class, an integer from 0")
 
 
-def check_share(owner: str, value: object) -> float:
-    """Return the value as a float; raise a UsageError unless it is a number above 0 and at most 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-        raise UsageError(f"{owner}={value!r}: expected a number above 0 and at most 1")
-    return float(value)
-
-
-def check_positive(owner: str, value: object) -> float:
-    """Return the value as a float; raise a UsageError unless it is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise UsageError(f"{owner}={value!r}: expected a finite number above 0")
+def check_positive(owner: str, value: object, most: float = sys.float_info.max) -> float:
+    """Return the value as a float; raise a UsageError unless it is a finite number above 0 and at most `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        expected = "a finite number above 0" if most == sys.float_info.max else f"a number above 0 and at most {most:g}"
+        raise UsageError(f"{owner}={value!r}: expected {expected}")
     return float(value)
 
 

@@ -5,14 +5,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from milepost.core.types import Array, Columns, Value
-from milepost.metrics._class_counts import Rows, by_class, ratios, sum_of_ratios
+from milepost.core.types import Array, Value
+from milepost.metrics._class_counts import ByClass, Rows, ratios, sum_of_ratios
 from milepost.metrics._states import Tally
 from milepost.metrics._validation import check_flag
 
 
 @dataclass(frozen=True, slots=True)
-class BalancedAccuracy:
+class BalancedAccuracy(ByClass):
     """Mean of the accuracies (recalls) of the classes that are present among the labels; non-finite rows are wrong.
 
     `adjusted=True` rescales it so that guessing one class of P scores 0: (mean - 1/P) / (1 - 1/P), at most 1; undefined
@@ -30,8 +30,6 @@ class BalancedAccuracy:
 
     adjusted: bool = False
     name: ClassVar[str] = "balanced_accuracy"
-    columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
-    direction: ClassVar[str] = "higher"
     examples: ClassVar[tuple[dict[str, bool], ...]] = ({"adjusted": True},)
 
     def __post_init__(self) -> None:
@@ -46,10 +44,6 @@ class BalancedAccuracy:
     def range(self) -> tuple[float, float]:
         """0 to 1; adjusted, from -1 (two classes, all wrong)."""
         return (-1.0, 1.0) if self.adjusted else (0.0, 1.0)
-
-    def state(self, columns: Columns, weights: Array | None) -> Tally:
-        """Count rows by class."""
-        return by_class(columns, weights)
 
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the mean over the classes present, rounded once."""

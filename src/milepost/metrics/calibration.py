@@ -117,8 +117,7 @@ class CalibrationError:
 
     def _bins(self, confidence: Array) -> Array:
         # 24 bits of confidence times the bins is exact in float64: a value on an edge falls below it, always.
-        bins: Array = np.clip(np.ceil(confidence * self.bins).astype(np.int64) - 1, 0, self.bins - 1)
-        return bins
+        return np.asarray(np.clip(np.ceil(confidence * self.bins).astype(np.int64) - 1, 0, self.bins - 1))
 
     def tables(self, state: Tally) -> dict[str, Array]:
         """Return the reliability table, one row a bin: lower, upper, rows, accuracy, confidence (NaN where empty)."""

@@ -6,13 +6,13 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from milepost.core.types import Array, Columns, Value
-from milepost.metrics._class_counts import Rows, by_class, counted_in, exact, joined, taken
+from milepost.metrics._class_counts import ByClass, Rows, by_class, counted_in, exact, joined, taken
 from milepost.metrics._states import Tally
 from milepost.metrics._validation import check_choice
 
 
 @dataclass(frozen=True, slots=True)
-class CohenKappa:
+class CohenKappa(ByClass):
     """1 - disagreement / disagreement expected by chance, from -1 to 1 (Cohen 1960; weighted: Cohen 1968).
 
     A row of label i that is predicted as j disagrees by 1 where they differ (`distance="equal"`), by |i - j| ("linear")
@@ -34,8 +34,6 @@ class CohenKappa:
     distance: Literal["equal", "linear", "quadratic"] = "equal"
     nonfinite: Literal["undefined", "skip"] = "undefined"
     name: ClassVar[str] = "cohen_kappa"
-    columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
-    direction: ClassVar[str] = "higher"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     examples: ClassVar[tuple[dict[str, str], ...]] = ({"distance": "quadratic", "nonfinite": "skip"},)
 
@@ -74,10 +72,6 @@ class CohenKappa:
         if not chance:
             return {self.headline: Value(None, note="undefined: labels and predictions are all one class")}
         return {self.headline: Value((chance - rows.total * observed) / chance)}
-
-    def tables(self, state: Tally) -> dict[str, Array]:
-        """Return `support`, `predicted` and `right` by class."""
-        return Rows.of(state).tables()
 
     def _observed(self, rows: Rows, apart: Array) -> int:
         """Return the sum of the rows' disagreements."""

@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from milepost.core.types import Array, Columns, Value
-from milepost.metrics._class_counts import counted_in, exact, plain, ratios, sum_of_ratios
+from milepost.metrics._class_counts import ByClass, counted_in, exact, plain, ratios, sum_of_ratios
 from milepost.metrics._states import ExactSums, Tally
 
 
 @dataclass(frozen=True, slots=True)
-class Confusion:
+class Confusion(ByClass):
     """Rows by label and prediction; its headline is the mean recall of the classes that are present among the labels.
 
     Absent classes do not enter the mean (tf.metrics.mean_per_class_accuracy counts them as 0).  Non-finite rows
@@ -27,8 +27,6 @@ class Confusion:
 
     name: ClassVar[str] = "confusion"
     headline: ClassVar[str] = "mean_per_class_accuracy"
-    columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
-    direction: ClassVar[str] = "higher"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:

@@ -8,7 +8,7 @@ import numpy as np
 
 from milepost.core.types import Array, Columns
 from milepost.metrics._mean import RowMean
-from milepost.metrics._validation import check_share
+from milepost.metrics._validation import check_positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class SmoothedCrossEntropy(RowMean):
     _infinite: ClassVar[str] = "rows give some class no probability"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "smoothing", check_share("SmoothedCrossEntropy(smoothing)", self.smoothing))
+        object.__setattr__(self, "smoothing", check_positive("SmoothedCrossEntropy(smoothing)", self.smoothing, 1))
         RowMean.__post_init__(self)
 
     @property

@@ -4,15 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from milepost.core.types import Array, Columns, Value
-from milepost.metrics._class_counts import Rows, by_class
+from milepost.core.types import Value
+from milepost.metrics._class_counts import ByClass, Rows
 from milepost.metrics._states import Tally
 
 _BITS = 128  # of the square root, before it is rounded to 53
 
 
 @dataclass(frozen=True, slots=True)
-class Matthews:
+class Matthews(ByClass):
     """Correlation of labels and predictions (Matthews 1975; for several classes R_K of Gorodkin 2004), from -1 to 1.
 
     With n rows, c right ones, t rows of each class and p rows predicted as it, it is
@@ -29,13 +29,7 @@ class Matthews:
 
     name: ClassVar[str] = "matthews"
     headline: ClassVar[str] = "matthews"
-    columns: ClassVar[tuple[str, ...]] = ("label", "prediction")
-    direction: ClassVar[str] = "higher"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-
-    def state(self, columns: Columns, weights: Array | None) -> Tally:
-        """Count rows by class."""
-        return by_class(columns, weights)
 
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the correlation."""
@@ -51,10 +45,6 @@ class Matthews:
         top = int(rows.right.sum()) * n - int((rows.support * rows.predicted).sum())
         root = _root(top * top, labels * predictions)
         return {"matthews": Value(-root if top < 0 else root)}
-
-    def tables(self, state: Tally) -> dict[str, Array]:
-        """Return `support`, `predicted` and `right` by class."""
-        return Rows.of(state).tables()
 
 
 def _root(top: int, bottom: int) -> float:

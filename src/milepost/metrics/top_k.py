@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from milepost.core.types import Array, Columns, Value
 from milepost.metrics._mean import counted, share
 from milepost.metrics._states import Tally
@@ -45,8 +47,7 @@ class TopK:
 
     def contribution(self, columns: Columns) -> Array:
         """Return True for each row that is right."""
-        right: Array = columns[self.columns[0]] < self.k
-        return right
+        return np.asarray(columns[self.columns[0]] < self.k)
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:
         """Count the right rows."""

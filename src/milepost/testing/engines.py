@@ -15,7 +15,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from milepost.core.protocols import Engine, Session
 from milepost.core.types import Failure, Job, Part, Target, Unit
 from milepost.engines.inprocess import InProcess
 from milepost.errors import MilepostError, UsageError
+from milepost.testing._refusals import refused
 
 Make = Callable[[], Engine]
 Key = tuple[str, str, int, int]
@@ -182,23 +182,12 @@ def _refuses_when_closed(make: Make, job: Job, units: Iterable[Unit]) -> None:
     session = make().open(job)
     session.close()
     session.close()
-    for ask in (session.describe, session.sandbox_warning, partial(session.discover, [])):
-        _raises_usage(ask)
+    for ask in (session.describe, session.sandbox_warning, lambda: session.discover([])):
+        with refused(UsageError, "a closed session raises a UsageError"):
+            ask()
     for unit in units:
-        _raises_usage(partial(_drain, session, unit))
-
-
-def _drain(session: Session, unit: Unit) -> None:
-    for _ in session.run([unit]):
-        pass
-
-
-def _raises_usage(call: Callable[[], object]) -> None:
-    try:
-        call()
-    except UsageError:
-        return
-    raise AssertionError("a closed session raises a UsageError")
+        with refused(UsageError, "a closed session raises a UsageError"):
+            list(session.run([unit]))
 
 
 def _comparable(target: Target, outcome: Part | Failure) -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ from milepost.core.protocols import Described, RandomAccess, Sliced, Source
 from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array, Batch
 from milepost.data._order import OrderName
 from milepost.errors import MilepostError
+from milepost.testing._refusals import refused
 
 Make = Callable[[], Source]
 _FAR = 1 << 40
@@ -188,11 +189,8 @@ def _describes_itself(make: Make, whole: list[tuple[Any, ...]]) -> None:
 def _refuses(make: Make, whole: list[tuple[Any, ...]]) -> None:
     assert whole
     for start, stop, batch_size in ((0, 10, 0), (-1, 10, 5), (10, 5, 5)):
-        try:
+        with refused(MilepostError, f"batches({start}, {stop}, {batch_size}) is not refused"):
             list(make().batches(start, stop, batch_size))
-        except MilepostError:
-            continue
-        raise AssertionError(f"batches({start}, {stop}, {batch_size}) is not refused")
 
 
 def _identifies(make: Make, changed: Sequence[Make]) -> None:

@@ -26,6 +26,7 @@ from milepost.store import _archive
 from milepost.store._storage import FolderStorage, Storage
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
+from milepost.testing._refusals import refused
 
 KEY = "0123456789abcdef0123456789abcdef"
 ROWS = 1000
@@ -62,12 +63,8 @@ class StorageContract:
             stream.write(b"half")
             raise RuntimeError("no room")
 
-        try:
+        with refused(RuntimeError, "the writer's error was swallowed"):
             storage.put("a/b", broken)
-        except RuntimeError:
-            pass
-        else:
-            raise AssertionError("the writer's error was swallowed")
         assert storage.list("a") == []
         assert not temporaries(tmp_path)
         assert storage.put("a/b", b"whole")
@@ -82,30 +79,12 @@ class StorageContract:
         for _ in range(2):
             storage.delete("f/sub/c")
         assert storage.list("f") == ["a", "b"]
-        try:
+        with refused(FileNotFoundError, "a deleted object was found"):
             storage.get("f/sub/c")
-        except FileNotFoundError:
-            return
-        raise AssertionError("a deleted object was found")
 
     def test_one_winner_of_two_processes(self, tmp_path: Path) -> None:
         """Two processes want the same 50 names: each name has one winner, and holds that winner's content."""
-        children = [
-            subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-c", f"from milepost.testing.stores import rival; rival({str(tmp_path)!r}, {which})"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            for which in (0, 1)
-        ]
-        for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"ready\n"
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write(b"go\n")
-            child.stdin.flush()
-        won = [json.loads(child.communicate()[0]) for child in children]
+        won = [json.loads(text) for text in _side_by_side(*(f"rival({str(tmp_path)!r}, {which})" for which in (0, 1)))]
         assert sorted(won[0] + won[1]) == list(range(50))
         for which, numbers in enumerate(won):
             for number in numbers:
@@ -135,17 +114,7 @@ class StoreContract:
     def test_two_processes_at_once_leave_what_one_leaves(self, tmp_path: Path) -> None:
         """Both do all the work, side by side: no double record, nothing half, the same bytes."""
         churn(tmp_path / "calm")
-        code = "import sys; from pathlib import Path; from milepost.testing.stores import churn; sys.stdin.readline(); "
-        code += f"churn(Path({str(tmp_path / 'both')!r}))"
-        command = [sys.executable, "-c", code]
-        children = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]  # noqa: S603
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write(b"go\n")
-            child.stdin.flush()
-        for child in children:
-            problems = child.communicate()[1]
-            assert child.returncode == 0, problems.decode()
+        _side_by_side(*[f"churn(Path({str(tmp_path / 'both')!r}))"] * 2)
         Store.open(tmp_path / "both").sweep()
         assert contents(tmp_path / "both") == contents(tmp_path / "calm")
 
@@ -164,12 +133,28 @@ class StoreContract:
         assert len(set(sealed)) == 1
 
 
+def _side_by_side(*calls: str) -> list[str]:
+    """Call functions of this module in processes that begin together; return what they print."""
+    code = "import sys; from milepost.testing.stores import *; print('ready', flush=True); sys.stdin.readline(); "
+    children = [
+        subprocess.Popen([sys.executable, "-c", code + call], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        for call in calls
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    printed = [child.communicate()[0] for child in children]
+    assert not any(child.returncode for child in children), "a process failed: what it wrote stands above"
+    return printed
+
+
 def rival(folder: str, which: int) -> None:
     """Put 50 names against another process; print the numbers that were won."""
     storage = FolderStorage(folder)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
     numbers = range(50) if which else reversed(range(50))
     won = [number for number in numbers if storage.put(f"race/{number}", f"{which}:{number}".encode())]
     sys.stdout.write(json.dumps(won))

@@ -78,11 +78,9 @@ def equal(labels: Array, predictions: Array, threshold: float) -> Array:
     """
     kinds = {labels.dtype.kind, predictions.dtype.kind}
     if kinds & set("OSU"):
-        found: Array = labels == predictions
-        return found
+        return np.asarray(labels == predictions)
     if "f" not in kinds:
-        same: Array = labels.astype(np.int64) == predictions.astype(np.int64)
-        return same
+        return np.asarray(labels.astype(np.int64) == predictions.astype(np.int64))
     if labels.dtype.kind == "f":
         predictions = predictions.astype(labels.dtype, copy=False)
     exact: Array = labels == predictions
@@ -96,5 +94,4 @@ def equal(labels: Array, predictions: Array, threshold: float) -> Array:
             f"predictions: {predictions[wrong][0]} is no class, and beside the label {labels[wrong][0]} no probability "
             "either; expected class numbers, such as tf.argmax(logits, 1)"
         )
-    right: Array = np.where(part, (predictions > threshold) == (labels == 1), exact)
-    return right
+    return np.where(part, (predictions > threshold) == (labels == 1), exact)

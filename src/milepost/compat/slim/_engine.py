@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -23,21 +23,24 @@ _ONCE = {"OneShotIterator", "FixedLengthRecordReaderV2", "TextLineReaderV2", "TF
 """These live as long as their session: the next checkpoint would find them at their end."""
 
 
+class Fed(NamedTuple):
+    """Operations, and what is fed to them."""
+
+    ops: Any
+    feed: Any
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to run, as the user gave it."""
+    """What to run, as the user gave it; `session` is its address (master) and configuration."""
 
-    master: str = ""
-    config: Any = None
-    initial_op: Any = None
-    initial_feed: Any = None
+    session: tuple[str, Any]
+    initial: Fed
+    steps: Fed
+    final: Fed
+    hooks: Sequence[Any]
     init_fn: Callable[[Any], object] | None = None
     local_init_op: Any = None
-    eval_ops: Any = None
-    feed: Any = None
-    final_ops: Any = None
-    final_feed: Any = None
-    hooks: Sequence[Any] = ()
     to_restore: Any = None
 
 
@@ -82,8 +85,8 @@ class _Creator(tf.train.SessionCreator):  # type: ignore[misc]  # TensorFlow has
         asked, graph = self._asked, tf.get_default_graph()
         prepared = _prepared(graph, asked)
         session = _session(graph, asked)
-        if asked.initial_op is not None:
-            session.run(asked.initial_op, asked.initial_feed)
+        if asked.initial.ops is not None:
+            session.run(*asked.initial)
         if asked.init_fn is not None:
             asked.init_fn(session)
         made, table = restored(self._found, prepared.wanted, session)
@@ -123,12 +126,13 @@ def _of(graph: Any) -> _Kept:
 
 def _session(graph: Any, asked: Asked) -> Any:
     """Return the open session of the graph; a new one where something in it cannot begin again."""
+    master, config = asked.session
     if any(op.type in _ONCE or "Queue" in op.type for op in graph.get_operations()):
-        return tf.Session(asked.master, graph=graph, config=asked.config)
+        return tf.Session(master, graph=graph, config=config)
     known = _of(graph).sessions
-    key = (asked.master, None if asked.config is None else asked.config.SerializeToString())
+    key = (master, None if config is None else config.SerializeToString())
     if key not in known:
-        known[key] = _Session(asked.master, graph=graph, config=asked.config)
+        known[key] = _Session(master, graph=graph, config=config)
     return known[key]
 
 
@@ -140,12 +144,12 @@ def evaluated(found: CheckpointFiles, asked: Asked) -> Result:
     if found.failure is not None:
         raise checkpoint_error(*found.failure)
     creator = _Creator(found, asked)
-    final = tf.train.FinalOpsHook(asked.final_ops, asked.final_feed)
+    final = tf.train.FinalOpsHook(*asked.final)
     steps = _steps(asked)
     done = 0
     with tf.train.MonitoredSession(creator, [*asked.hooks, final]) as session:
         while steps is not None and not session.should_stop():
-            session.run(steps, asked.feed)
+            session.run(steps, asked.steps.feed)
             done += 1
     if steps is not None and not done:
         raise DataError(
@@ -161,7 +165,7 @@ def evaluated(found: CheckpointFiles, asked: Asked) -> Result:
 
 def _steps(asked: Asked) -> Any:
     """Return what one step runs: the user's operations and the counter, which hooks are given."""
-    if asked.eval_ops is None:
+    if asked.steps.ops is None:
         return None
     kept = _of(tf.get_default_graph())
     if kept.steps is None:
@@ -170,7 +174,7 @@ def _steps(asked: Asked) -> Any:
         take = getattr(hook, "_set_evals_completed_tensor", None)
         if take is not None:
             take(kept.steps)
-    given = asked.eval_ops
+    given = asked.steps.ops
     # dict.values() is a list to those who wrote for Python 2; the caller's own objects stay as they are.
     plain = (
         dict(given) if isinstance(given, Mapping) else given if isinstance(given, tf.Tensor | tf.Operation) else None

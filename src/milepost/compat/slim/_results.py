@@ -68,25 +68,6 @@ def described(result: Result) -> dict[str, Json]:
     }
 
 
-def read(folder: str) -> list[dict[str, Json]]:
-    """Return the results in a folder, oldest first; a line that a crash cut off is left out.
-
-    >>> read("/no/such/folder")
-    []
-    """
-    path = os.path.join(folder, FILE)
-    if not os.path.exists(path):
-        return []
-    found = []
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-    return found
-
-
 def plain(value: Any) -> Json:
     """Return any value that a session gives as plain data; large arrays as their dtype and shape.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from milepost.compat.slim._checkpoints import Arrivals, arriving, at, following, prefix_of
-from milepost.compat.slim._engine import Asked, attempted, evaluated
+from milepost.compat.slim._engine import Asked, Fed, attempted, evaluated
 from milepost.compat.slim._hooks import StopAfterNEvalsHook, SummaryAtEndHook, get_or_create_eval_step
 from milepost.compat.slim._results import Result, record
 from milepost.errors import MissingExtra, Torn
@@ -57,14 +57,10 @@ def evaluate_once(
     Raises `UsageError` for no checkpoint, and the checkpoint's own error (`Torn`, `Corrupt`, `Mismatch`, ...).
     """
     asked = Asked(
-        master=master,
-        config=session_config,
-        initial_op=initial_op,
-        initial_feed=initial_op_feed_dict,
-        eval_ops=eval_op,
-        feed=eval_op_feed_dict,
-        final_ops=final_op,
-        final_feed=final_op_feed_dict,
+        (master, session_config),
+        initial=Fed(initial_op, initial_op_feed_dict),
+        steps=Fed(eval_op, eval_op_feed_dict),
+        final=Fed(final_op, final_op_feed_dict),
         hooks=_hooks(num_evals, logdir, summary_op, summary_op_feed_dict, hooks),
         to_restore=variables_to_restore,
     )
@@ -106,21 +102,16 @@ def evaluation_loop(
     once.  All else is as in `evaluate_once` and `checkpoints_iterator`.
     """
     asked = Asked(
-        master=master,
-        config=session_config,
-        initial_op=initial_op,
-        initial_feed=initial_op_feed_dict,
+        (master, session_config),
+        initial=Fed(initial_op, initial_op_feed_dict),
         init_fn=init_fn,
-        eval_ops=eval_op,
-        feed=eval_op_feed_dict,
-        final_ops=final_op,
-        final_feed=final_op_feed_dict,
+        steps=Fed(eval_op, eval_op_feed_dict),
+        final=Fed(final_op, final_op_feed_dict),
         hooks=_hooks(num_evals, logdir, summary_op, summary_op_feed_dict, hooks),
         to_restore=variables_to_restore,
     )
-    arrivals = Arrivals(checkpoint_dir)
-    arrived = arriving(arrivals, eval_interval_secs, timeout, timeout_fn, latest_only=latest_only)
-    return _each(arrivals, arrived, asked, logdir, max_number_of_evaluations)
+    looks = (eval_interval_secs, timeout, timeout_fn)
+    return _each(Arrivals(checkpoint_dir), looks, asked, logdir, max_number_of_evaluations, latest_only=latest_only)
 
 
 def evaluate_repeatedly(
@@ -145,32 +136,27 @@ def evaluate_repeatedly(
     Of `scaffold` are taken: `init_op`, `init_feed_dict`, `init_fn`, `local_init_op`, and the variables of its `saver`.
     Returns the results of all; see `evaluation_loop`.  The caller's hooks and operations stay as they are.
     """
-    saver = None if scaffold is None else scaffold.saver
+    scaffold = tf.train.Scaffold() if scaffold is None else scaffold
     asked = Asked(
-        master=master,
-        config=config,
-        initial_op=None if scaffold is None else scaffold.init_op,
-        initial_feed=None if scaffold is None else scaffold.init_feed_dict,
-        init_fn=None if scaffold is None else scaffold.init_fn,
-        local_init_op=None if scaffold is None else scaffold.local_init_op,
-        eval_ops=eval_ops,
-        feed=feed_dict,
-        final_ops=final_ops,
-        final_feed=final_ops_feed_dict,
+        (master, config),
+        initial=Fed(scaffold.init_op, scaffold.init_feed_dict),
+        init_fn=scaffold.init_fn,
+        local_init_op=scaffold.local_init_op,
+        steps=Fed(eval_ops, feed_dict),
+        final=Fed(final_ops, final_ops_feed_dict),
         hooks=tuple(hooks or ()),
-        to_restore=None if saver is None else saver._var_list,  # noqa: SLF001 - it has no public name
+        to_restore=None if scaffold.saver is None else scaffold.saver._var_list,  # noqa: SLF001 - it has no public name
     )
-    arrivals = Arrivals(checkpoint_dir)
-    arrived = arriving(arrivals, eval_interval_secs, timeout, timeout_fn, latest_only=latest_only)
-    return _each(arrivals, arrived, asked, None, max_number_of_evaluations)
+    looks = (eval_interval_secs, timeout, timeout_fn)
+    return _each(Arrivals(checkpoint_dir), looks, asked, None, max_number_of_evaluations, latest_only=latest_only)
 
 
 def _each(
-    arrivals: Arrivals, arrived: Iterator[Any], asked: Asked, logdir: str | None, most: int | None
+    arrivals: Arrivals, looks: tuple[Any, ...], asked: Asked, logdir: str | None, most: int | None, *, latest_only: bool
 ) -> list[Result]:
     results: list[Result] = []
     unfinished: dict[str, Result] = {}
-    for found in arrived:
+    for found in arriving(arrivals, *looks, latest_only=latest_only):
         result = attempted(found, asked)
         unfinished.pop(result.checkpoint, None)
         if result.failure is not None and result.failure.kind == Torn.kind:

@@ -14,14 +14,19 @@ from milepost.errors import DataError
 Inputs = Array | dict[str, Array]
 
 
+def to_numpy(value: object, what: str) -> Array:
+    """Return NumPy's view or copy of an array-like."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{what}: a {type(value).__name__} does not turn into a NumPy array: {error}") from error
+
+
 def as_array(value: object, what: str) -> Array:
     """Return a plain NumPy view or copy of an array-like; memory maps stay lazy; a `DataError` names what fails."""
     if isinstance(value, tuple):
         raise DataError(f"{what}: found a tuple of {len(value)}; pass one array, or a dict of arrays by input name")
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{what}: a {type(value).__name__} does not turn into a NumPy array: {error}") from error
+    array = to_numpy(value, what)
     if array.dtype.hasobject:
         raise DataError(f"{what}: expected numbers, text or bytes of one dtype; found Python objects (dtype object)")
     if array.ndim == 0:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from milepost.core.types import Array, Json
-from milepost.data._columns import as_array
+from milepost.data._columns import as_array, to_numpy
 from milepost.data._labels import LabelOptions
 from milepost.errors import DataError, UsageError
 
@@ -64,7 +64,7 @@ def _values(value: object, what: str, kinds: str) -> Array:
     expected = "one integer, boolean or text a row" if "b" in kinds else "one integer or text a row"
     listed = value if isinstance(value, list | tuple) else None
     if listed is None and not isinstance(value, str | bytes | Mapping):
-        found = value if isinstance(value, np.ndarray) else _plain(value, what)
+        found = value if isinstance(value, np.ndarray) else to_numpy(value, what)
         if not found.dtype.hasobject:
             if found.ndim != 1 or found.dtype.kind not in kinds:
                 raise DataError(f"{what}: expected {expected}; found dtype {found.dtype}, shape {found.shape}")
@@ -77,23 +77,11 @@ def _values(value: object, what: str, kinds: str) -> Array:
     if wrong:
         row, item = next((row, item) for row, item in enumerate(listed) if type(item) in wrong)
         raise DataError(f"{what}: expected {expected}; found {_kind(item)} ({item!r}) at row {row}")
-    if len({_family(kind) for kind in types}) > 1:
+    families = ("b" if issubclass(kind, bool | np.bool_) else "U" if issubclass(kind, str) else "i" for kind in types)
+    if len(set(families)) > 1:
         mixed = sorted(kind.__name__ for kind in types)
         raise DataError(f"{what}: expected values of one kind; found {', '.join(mixed)} mixed")
     return _values(as_array(list(listed), what), what, kinds) if listed else np.empty(0, np.int64)
-
-
-def _plain(value: object, what: str) -> Array:
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{what}: a {type(value).__name__} does not turn into a NumPy array: {error}") from error
-
-
-def _family(kind: type) -> str:
-    if issubclass(kind, bool | np.bool_):
-        return "b"
-    return "U" if issubclass(kind, str) else "i"
 
 
 def _kind(value: object) -> str:

@@ -13,15 +13,40 @@ from milepost.errors import DataError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Which entries of dict items are what."""
+    """Which entries of dict items are what; slices and groups may be values instead, one an item."""
 
     inputs: str | Sequence[str] | None
     label: str | None
-    weights: str | None
-    ids: str | None
+    weights: str | None = None
+    mask: str | None = None
+    ids: str | None = None
     slices: tuple[str, ...] = ()
     groups: str | None = None
-    mask: str | None = None
+    slice_values: Slices | None = None
+    group_values: Array | None = None
+
+    @classmethod
+    def of(cls, inputs: str | Sequence[str] | None, label: str | None, more: Mapping[str, Any]) -> "Names":
+        """Separate names of entries from values among a source's parameters."""
+        slices, groups = more.get("slices"), more.get("groups")
+        if not (slices is None or isinstance(slices, Mapping | Sequence)):
+            raise UsageError(
+                f"slices is a {type(slices).__name__}; expected names of entries of dict items, such as "
+                'slices=("country",), or a mapping from the slice\'s name to one value an item'
+            )
+        given = isinstance(slices, Mapping)
+        entries = () if slices is None or given else (slices,) if isinstance(slices, str) else slices
+        return cls(
+            inputs,
+            label,
+            more.get("weights"),
+            more.get("mask"),
+            more.get("ids"),
+            tuple(map(slice_name, entries)),
+            groups if isinstance(groups, str) else None,
+            as_slices(slices) if given else None,
+            None if groups is None or isinstance(groups, str) else as_groups(groups),
+        )
 
     def batch(self, found: Any, where: str) -> Batch:
         """Return what a collate function gave as a batch that is not checked yet."""
@@ -72,37 +97,3 @@ def checked_items(found: Any, names: Names, rows: list[int], labelling: Labellin
 def _shown(found: Any) -> str:
     kind = type(found).__name__
     return f"a {kind} of {len(found)}" if isinstance(found, tuple | list | Mapping) else f"a {kind}"
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """Slices and groups that were given as values, one an item, and the names of those that are entries."""
-
-    slices: Slices | None
-    groups: Array | None
-    entries: tuple[str, ...]
-    group_entry: str | None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The slices' names."""
-        return self.entries or tuple(self.slices or ())
-
-
-def given(slices: object, groups: object) -> Given:
-    """Separate names of entries from values."""
-    values, entries = None, tuple[str, ...]()
-    if isinstance(slices, Mapping):
-        values = as_slices(slices)
-    elif isinstance(slices, str):
-        entries = (slice_name(slices),)
-    elif isinstance(slices, Sequence):
-        entries = tuple(slice_name(name) for name in slices)
-    elif slices is not None:
-        raise UsageError(
-            f"slices is a {type(slices).__name__}; expected names of entries of dict items, such as "
-            'slices=("country",), or a mapping from the slice\'s name to one value an item'
-        )
-    if isinstance(groups, str):
-        return Given(values, None, entries, groups)
-    return Given(values, None if groups is None else as_groups(groups), entries, None)

@@ -46,11 +46,9 @@ class Items:
     def fetched(self, plan: Callable[[], Iterator[list[int]]]) -> Iterator[tuple[list[int], Any]]:
         """Yield (rows, what the collate function gave) for each list of rows."""
         if not self._workers:
+            own = self._collate is not torch_data.default_collate
             for rows in plan():
-                yield (
-                    rows,
-                    _own(self._read(rows)) if self._collate is not torch_data.default_collate else self._read(rows),
-                )
+                yield rows, _own(self._read(rows)) if own else self._read(rows)
             return
         yield from self._from_workers(plan)
 

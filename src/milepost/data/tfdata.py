@@ -13,7 +13,7 @@ from milepost._internal.text import natural
 from milepost.core.types import Array, Batch, Json
 from milepost.data._labels import LabelOptions, label_options, labelling
 from milepost.data._slices_groups import described, refuse_unknown
-from milepost.data._torch_entries import Names, given
+from milepost.data._torch_entries import Names
 from milepost.data.batches import Batches
 from milepost.errors import DataError, MissingExtra, UsageError
 
@@ -79,7 +79,12 @@ class TFDataset(Batches):
         **more: Unpack[_DatasetOptions],
     ) -> None:
         refuse_unknown(more, _DatasetOptions, type(self).__name__)
-        self._names = _names(inputs, label, more)
+        self._names = Names.of(inputs, label, more)
+        if self._names.slice_values is not None or self._names.group_values is not None:
+            raise UsageError(
+                "slices and groups of a tf.data.Dataset are entries of its dict elements: name them, as in "
+                'groups="patient"'
+            )
         options = label_options(more)
         if not isinstance(dataset, tf.data.Dataset | tf.compat.v1.data.Dataset):
             raise UsageError(f"TFDataset takes a tf.data.Dataset; found a {type(dataset).__name__}")
@@ -164,17 +169,6 @@ class TFRecords(TFDataset):
         records = tf.data.TFRecordDataset(_files(files), compression_type=compression)
         rows = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         super().__init__(rows, inputs=inputs, label=label, batched=False, version=version, **more)
-
-
-def _names(inputs: str | Sequence[str] | None, label: str | None, more: _DatasetOptions) -> Names:
-    """Return the names of entries; values, one a row, are for sources that are read by number."""
-    found = given(more.get("slices"), more.get("groups"))
-    if found.slices is not None or found.groups is not None:
-        raise UsageError(
-            'slices and groups of a tf.data.Dataset are entries of its dict elements: name them, as in groups="patient"'
-        )
-    entries = (more.get("weights"), more.get("ids"), found.entries, found.group_entry, more.get("mask"))
-    return Names(inputs, label, *entries)
 
 
 def _files(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:

@@ -23,7 +23,7 @@ from milepost.data._labels import LabelOptions, label_options, labelling
 from milepost.data._order import Order, OrderName, Seeded, check_range
 from milepost.data._ordered_source import OrderedSource
 from milepost.data._slices_groups import cut, described, lengths, refuse_unknown
-from milepost.data._torch_entries import Given, Names, checked_items, given
+from milepost.data._torch_entries import Names, checked_items
 from milepost.data._torch_workers import Items, settings, shut_down
 from milepost.data.batches import Batches
 from milepost.errors import DataError, MissingExtra, UnstableData, UsageError
@@ -106,10 +106,7 @@ class TorchLoader(OrderedSource):
         **more: Unpack[_LoaderOptions],
     ) -> None:
         refuse_unknown(more, _LoaderOptions, "TorchLoader")
-        self._given = given(more.get("slices"), more.get("groups"))
-        self._names = Names(
-            inputs, label, more.get("weights"), more.get("ids"), self._given.entries, self._given.group_entry
-        )
+        self._names = Names.of(inputs, label, more)
         self._options = label_options(more)
         self._labelling = labelling(self._options)
         self._version = declared(version)
@@ -129,7 +126,7 @@ class TorchLoader(OrderedSource):
     def _open_stream(self, data: Any, order: str | None) -> None:
         if order not in {None, "natural"}:
             raise UsageError(f"order is {order!r}, but an IterableDataset is a stream and has none but its own")
-        if self._given.slices is not None or self._given.groups is not None:
+        if self._names.slice_values is not None or self._names.group_values is not None:
             raise UsageError(
                 'slices and groups of a stream are entries of its dict items: name them, as in groups="patient"; '
                 "values, one an item, are for a data set that is read by index"
@@ -153,7 +150,7 @@ class TorchLoader(OrderedSource):
                 f"label_map leaves out label {self._labelling.drops}, but the labels of a data set that is read by "
                 "index are not known beforehand; leave rows out with torch.utils.data.Subset"
             )
-        self._order = _ordered(order, self._size, seed, self._given)
+        self._order = _ordered(order, self._size, seed, self._names)
 
     @property
     def size(self) -> int | None:
@@ -163,7 +160,9 @@ class TorchLoader(OrderedSource):
     def described(self) -> dict[str, Json]:
         """Return plain data to show: what there is of classes, slices (names), groups (True: unknown) and notes."""
         groups = True if self._names.groups is not None else None if self._stream else count(self._order)
-        return described(self.class_names, self._given.names, groups, self.notes)
+        return described(
+            self.class_names, self._names.slices or tuple(self._names.slice_values or ()), groups, self.notes
+        )
 
     @property
     def order(self) -> Order:
@@ -205,8 +204,8 @@ class TorchLoader(OrderedSource):
             if piece.groups is not None:
                 runs.see(piece.groups, rows)
             numbers = np.array(rows, np.int64)
-            slices = piece.slices or cut(self._given.slices, numbers)
-            groups = piece.groups if self._given.groups is None else self._given.groups[numbers]
+            slices = piece.slices or cut(self._names.slice_values, numbers)
+            groups = piece.groups if self._names.group_values is None else self._names.group_values[numbers]
             yield replace(piece, slices=slices, groups=groups).batch(position, numbers)
             position += len(rows)
 
@@ -264,15 +263,15 @@ def _length(dataset: Any) -> int:
     return size
 
 
-def _ordered(name: str, size: int, seed: int, extras: Given) -> Order:
+def _ordered(name: str, size: int, seed: int, names: Names) -> Order:
     """Return the order of the items; groups that are not known yet are looked at while a pass goes on."""
-    if extras.group_entry is not None and name == "seeded":
+    if names.groups is not None and name == "seeded":
         raise UsageError(
-            f"groups={extras.group_entry!r} names an entry, which is known only once the items are read; a seeded "
+            f"groups={names.groups!r} names an entry, which is known only once the items are read; a seeded "
             'order needs one value an item: groups=[...]; or pass order="natural", where groups stand together'
         )
-    same_length(size, lengths(extras.slices, extras.groups), "items of the data set")
-    return ordered(name, size, seed, extras.groups)
+    same_length(size, lengths(names.slice_values, names.group_values), "items of the data set")
+    return ordered(name, size, seed, names.group_values)
 
 
 def _opened(loader: Any, size: int, order: str) -> tuple[str, ...]:

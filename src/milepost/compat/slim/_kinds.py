@@ -41,9 +41,9 @@ class Kind(ABC):
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
         """Summarise a batch; `arrays` by the names of the table, `weights` None where there are none."""
 
-    @abstractmethod
     def value(self, state: Tally) -> float:
-        """Return the number, NaN where it has none."""
+        """Return the number, NaN where it has none: the share of what was counted, unless a kind has another."""
+        return _number(share(state))
 
     def update(self, state: Tally) -> Array | float:
         """Return what the update op gives: the same number, or an array of the classes'."""
@@ -54,12 +54,10 @@ def _number(value: Value) -> float:
     return float("nan") if value.value is None else float(value.value)
 
 
-def _kept(weights: Array | None) -> slice | Array:
-    return slice(None) if weights is None else weights > 0
-
-
-def _of(weights: Array | None, kept: slice | Array) -> Array | None:
-    return None if weights is None else weights[kept]
+def _kept(weights: Array | None, shape: tuple[int, ...]) -> tuple[slice | Array, Array | None]:
+    """Return which values of a shape count (flat), and their weights."""
+    flat = spread(weights, shape)
+    return (slice(None), None) if flat is None else (flat > 0, flat[flat > 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +66,11 @@ class Mean(Kind):
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
         values = arrays["values"]
-        weight = spread(weights, values.shape)
-        kept = _kept(weight)
+        kept, weight = _kept(weights, values.shape)
         flat = values.ravel()[kept]
         if weight is None:
             return Tally({"n": np.int64(flat.size)}, {"sum": _sum(flat)})
-        return Tally({}, {"sum": _products(flat, weight[kept]), "weight": ExactSums.of(weight[kept])})
+        return Tally({}, {"sum": _products(flat, weight), "weight": ExactSums.of(weight)})
 
     def value(self, state: Tally) -> float:
         if "n" in state.counts:
@@ -109,13 +106,9 @@ class Accuracy(Kind):
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
         labels, predictions = pair(arrays["labels"], arrays["predictions"])
-        weight = spread(weights, labels.shape)
-        kept = _kept(weight)
+        kept, weight = _kept(weights, labels.shape)
         right = equal(labels.ravel()[kept], predictions.ravel()[kept], self.threshold)
-        return counted(right, _of(weight, kept))
-
-    def value(self, state: Tally) -> float:
-        return _number(share(state))
+        return counted(right, weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +128,14 @@ class Binary(Kind):
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
         labels, predictions = pair(arrays["labels"], arrays["predictions"])
-        weight = spread(weights, labels.shape)
-        kept = _kept(weight)
+        kept, weight = _kept(weights, labels.shape)
         truth = whole(labels.ravel()[kept], "labels")
         if ((truth < 0) | (truth > 1)).any():
             raise DataError(
                 f"labels of {self.what}: expected 0, 1, True or False; found {truth[(truth < 0) | (truth > 1)][0]}"
             )
         columns = {"label": truth, "prediction": decided(predictions.ravel()[kept], self.threshold)}
-        return Recall().state(columns, _of(weight, kept))
+        return Recall().state(columns, weight)
 
     def value(self, state: Tally) -> float:
         """Return the count (a sum of weights where there are any) or the ratio."""
@@ -181,8 +173,7 @@ class MeanPerClassAccuracy(Kind):
         labels, predictions = arrays["labels"].ravel(), arrays["predictions"].ravel()
         if labels.shape != predictions.shape:
             raise DataError(f"{labels.size} labels came with {predictions.size} predictions; expected as many")
-        weight = None if weights is None else spread(weights.ravel() if weights.ndim else weights, labels.shape)
-        kept = _kept(weight)
+        kept, weight = _kept(weights if weights is None or not weights.ndim else weights.ravel(), labels.shape)
         truth = whole(labels[kept], "labels")
         found = predictions[kept]
         guess = whole(np.where(np.isnan(found), -1, found) if found.dtype.kind == "f" else found, "predictions")
@@ -190,7 +181,7 @@ class MeanPerClassAccuracy(Kind):
         if outside.any():
             raise DataError(f"labels: {truth[outside][0]} is none of the {self.num_classes} classes declared")
         columns = {"label": truth, "prediction": np.where((guess < 0) | (guess >= self.num_classes), -1, guess)}
-        return BalancedAccuracy().state(columns, _of(weight, kept))
+        return BalancedAccuracy().state(columns, weight)
 
     def value(self, state: Tally) -> float:
         """Return the mean, rounded once."""
@@ -212,14 +203,10 @@ class InTopK(Kind):
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
         labels, scores = arrays["labels"], arrays["predictions"]
-        weight = spread(weights, labels.shape)
-        kept = _kept(weight)
+        kept, weight = _kept(weights, labels.shape)
         task = Classification(outputs="scores")
         columns = task.reduce(scores[kept], whole(labels[kept], "labels"), frozenset({"rank"}))
-        return TopK(self.k).state(columns, _of(weight, kept))
-
-    def value(self, state: Tally) -> float:
-        return _number(share(state))
+        return TopK(self.k).state(columns, weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,19 +232,15 @@ class RecallAtK(Kind):
             labels = labels[..., None]
         if labels.shape[:-1] != scores.shape[:-1]:
             raise DataError(f"labels have shape {labels.shape} and predictions {scores.shape}; expected as many rows")
-        weight = spread(weights, labels.shape[:-1])
-        kept = _kept(weight)
+        kept, weight = _kept(weights, labels.shape[:-1])
         truth = whole(labels.reshape(-1, labels.shape[-1])[kept], "labels")
         wanted, hit = _sets(scores.reshape(-1, classes)[kept], truth, self.k, self.class_id)
         missed = np.zeros(len(truth), np.int64) if self.class_id is not None else _outside(truth, classes)
         right = np.concatenate([hit[wanted], np.zeros(int(missed.sum()), bool)])
         if weight is None:
             return counted(right, None)
-        rows = [np.repeat(weight[kept], times) for times in (wanted.sum(axis=1), missed)]
+        rows = [np.repeat(weight, times) for times in (wanted.sum(axis=1), missed)]
         return counted(right, np.concatenate(rows))
-
-    def value(self, state: Tally) -> float:
-        return _number(share(state))
 
 
 def _sets(scores: Array, labels: Array, k: int, class_id: int | None) -> tuple[Array, Array]:

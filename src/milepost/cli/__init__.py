@@ -13,7 +13,6 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 from milepost.errors import CheckpointError, MilepostError
@@ -41,7 +40,9 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     choices = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb in verbs():
         about = _about(verb)
-        child = choices.add_parser(verb, help=_headline(about), description=about, allow_abbrev=False)
+        child = choices.add_parser(
+            verb, help=about.partition("\n")[0].rstrip("."), description=about, allow_abbrev=False
+        )
         child.formatter_class = argparse.RawDescriptionHelpFormatter
         if only is None or verb == only:
             module = importlib.import_module(f"{__name__}.{verb}")
@@ -92,14 +93,7 @@ class _Version(argparse.Action):
 
 def _about(verb: str) -> str:
     """Read a verb's docstring from its text, so that listing the verbs imports none of them."""
-    spec = find_spec(f"{__name__}.{verb}")
-    if spec is None or spec.origin is None:
-        return ""
-    return Path(spec.origin).read_text("utf-8").split('"""', 2)[1].strip()
-
-
-def _headline(about: str) -> str:
-    return about.partition("\n")[0].rstrip(".")
+    return Path(__file__).with_name(f"{verb}.py").read_text("utf-8").split('"""', 2)[1].strip()
 
 
 def _say(message: str) -> None:

@@ -83,13 +83,10 @@ def patience(text: str) -> float | None:
 
 def positive(text: str) -> int:
     """Turn text into a whole number of at least 1; argparse words the error."""
-    try:
-        value = int(text.replace("_", ""))
-    except ValueError:
-        value = 0
-    if value < 1:
+    digits = text.replace("_", "")
+    if not digits.isdecimal() or int(digits) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return value
+    return int(digits)
 
 
 def evaluation_file(text: str) -> tuple[str, str]:
@@ -107,13 +104,9 @@ def evaluation_file(text: str) -> tuple[str, str]:
         file, colon, attribute = text.rpartition(":")
         file = file if colon else text
     if not Path(file).is_file():
-        raise UsageError(f"{file}: expected an evaluation file (Python), found {_found(file)}")
+        hint = "a folder; the evaluation file comes first, then the checkpoints"
+        found = hint if Path(file).is_dir() else "no such file"
+        raise UsageError(f"{file}: expected an evaluation file (Python), found {found}")
     if colon and not re.fullmatch(r"[^\W\d][\w.+-]*", attribute):
         raise UsageError(f"{text}: expected the name of an evaluation after the colon, found {attribute!r}")
     return file, attribute or "evaluation"
-
-
-def _found(file: str) -> str:
-    if Path(file).is_dir():
-        return "a folder; the evaluation file comes first, then the checkpoints"
-    return "no such file"

@@ -1,7 +1,6 @@
 """What a file system is and can do, for `doctor`."""
 
 import os
-import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -42,11 +41,6 @@ def existing(path: str) -> str:
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path
-
-
-def free(path: str) -> int:
-    """Return the free bytes where a path lies."""
-    return shutil.disk_usage(path).free
 
 
 def trouble_with_links(folder: str) -> str | None:

@@ -2,18 +2,19 @@
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from milepost._internal.serialization import to_plain
+from milepost._internal.fileid import identity
 from milepost.checkpoints._files.shards import shards_of
 from milepost.checkpoints.names import epoch_of_name
 from milepost.checkpoints.reader import Reader
-from milepost.core.types import Identity
+from milepost.core.types import CheckpointFiles
 from milepost.errors import MilepostError
 from milepost.report.retention import Held
+from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.deletions import Deletions
 from milepost.store.leases import Heartbeats, is_held
 from milepost.store.store import Store
@@ -23,9 +24,9 @@ Content = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A checkpoint as it was found: as `plain` data, its run, and its files as they were looked at."""
+    """A checkpoint as discovery lists it, its run, and its files as they were looked at."""
 
-    plain: Mapping[str, Any]
+    listed: CheckpointFiles
     run: str
     files: tuple[tuple[str, Content], ...]
     nbytes: int
@@ -43,38 +44,37 @@ class Folder:
         self._links = dict(_links(path))
         self._pinned = _inodes(os.path.join(store.path, "pins"))
         self._claimed = _claimed(store)
-        self._seen: dict[str, list[Any]] = {}
+        self._seen = defaultdict[str, list[CheckpointRecord]](list)
         for checkpoint in store.checkpoints():
-            self._seen.setdefault(_there(checkpoint.path), []).append(checkpoint)
-        self.places = [self._place(to_plain(found)) for found in self._reader.discover([path])]
+            self._seen[_there(checkpoint.path)].append(checkpoint)
+        self.places = [self._place(found) for found in self._reader.discover([path])]
 
-    def _place(self, found: Mapping[str, Any]) -> Place:
-        path = str(found["path"])
-        beside = shards_of(path)
-        files, nbytes, odd = _looked_at([*found["paths"], *(file for file in beside if file not in found["paths"])])
-        seen = [one for one in self._seen.get(_there(path), ()) if one.identity.content == _content(found["identity"])]
+    def _place(self, listed: CheckpointFiles) -> Place:
+        path = listed.path
+        beside = [file for file in shards_of(path) if file not in listed.paths]
+        files, nbytes, odd = _looked_at([*listed.paths, *beside])
+        seen = [one for one in self._seen.get(_there(path), ()) if one.identity.content == listed.identity.content]
         known = [one for one in seen if one.digest is not None]
         weights = tuple(sorted({str(one.digest) for one in known}))
-        barred = odd or self._barred(path, files, weights) or self._unknown(found, seen)
+        barred = odd or self._barred(path, files, weights) or self._unknown(listed, seen)
         step = max((one.step for one in known if one.step is not None), default=None)
-        name = os.path.basename(path)
         run = seen[0].run if seen else self._store.run_of(os.path.dirname(path), note=False)
-        epoch = epoch_of_name(path)
-        return Place(found, run, files, nbytes, Held(path, name, step, weights, barred, epoch))
+        held = Held(path, os.path.basename(path), step, weights, barred, epoch_of_name(path))
+        return Place(listed, run, files, nbytes, held)
 
-    def _unknown(self, found: Mapping[str, Any], seen: Iterable[Any]) -> str:
+    def _unknown(self, listed: CheckpointFiles, seen: Iterable[CheckpointRecord]) -> str:
         """Say why a checkpoint is no business of ours: only what was evaluated, as it is now, may ever go."""
-        newest: dict[str, Any] = {}
+        newest: dict[str, CheckpointRecord] = {}
         for one in seen:
             if one.failure is None or one.variant not in newest:
                 newest[one.variant] = one
-        failure = found["failure"] or next((one.failure for one in newest.values() if one.failure), None)
+        failure = listed.failure or next((one.failure for one in newest.values() if one.failure), None)
         if failure:
             return f"failed: {failure[0]}"
-        if found["state"] != "complete":
+        if listed.state != "complete":
             return "still being written"
         if not newest:
-            return "changed since it was evaluated" if _there(str(found["path"])) in self._seen else "not evaluated yet"
+            return "changed since it was evaluated" if _there(listed.path) in self._seen else "not evaluated yet"
         return ""
 
     def _barred(self, path: str, files: Iterable[tuple[str, Content]], weights: Iterable[str]) -> str:
@@ -97,18 +97,18 @@ class Folder:
 
         The deletion is on record before the first file goes.
         """
-        now = to_plain(self._reader.discover([place.held.path]))
-        if [(one["identity"], one["paths"]) for one in now] != [(place.plain["identity"], place.plain["paths"])]:
+        now = self._reader.discover([place.held.path])
+        if [(one.identity, one.paths) for one in now] != [(place.listed.identity, place.listed.paths)]:
             raise MilepostError("changed while it was looked at: kept")
         pinned, claimed = _inodes(os.path.join(self._store.path, "pins")), _claimed(self._store)
         if claimed & set(place.held.weights) or any(content[:2] in pinned for _, content in place.files):
             raise MilepostError("claimed meanwhile: kept")
         for file, content in place.files:
-            _check(file, content)
+            _check(os.lstat(file), content, "looked at: kept")
         Deletions(self._store.storage).add(
             place.run,
             place.held.path,
-            Identity(**place.plain["identity"]),
+            place.listed.identity,
             {"digests": list(place.held.weights), "step": place.held.step, "bytes": place.nbytes},
         )
         for file, content in place.files:
@@ -128,15 +128,14 @@ def _looked_at(paths: Iterable[str]) -> tuple[tuple[tuple[str, Content], ...], i
             return (), 0, f"cannot be looked at: {error.strerror}"
         if not stat.S_ISREG(status.st_mode):
             odd = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a file"
-        files.append((str(file), _of(status)))
+        files.append((str(file), identity(status).content))
         nbytes += status.st_size if status.st_nlink == 1 else 0  # another name would keep the bytes
     return tuple(files), nbytes, odd or ("" if files else "not a file")
 
 
-def _check(file: str, content: Content) -> None:
-    status = os.lstat(file)
-    if not stat.S_ISREG(status.st_mode) or _of(status) != content:
-        raise MilepostError("changed while it was looked at: kept")
+def _check(status: os.stat_result, content: Content, when: str) -> None:
+    if not stat.S_ISREG(status.st_mode) or identity(status).content != content:
+        raise MilepostError(f"changed while it was {when}")
 
 
 def _unlink(file: str, content: Content) -> None:
@@ -144,20 +143,10 @@ def _unlink(file: str, content: Content) -> None:
     folder, name = os.path.split(file)
     handle = os.open(os.path.realpath(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        status = os.stat(name, dir_fd=handle, follow_symlinks=False)
-        if not stat.S_ISREG(status.st_mode) or _of(status) != content:
-            raise MilepostError("changed while it was deleted: the rest is kept")
+        _check(os.stat(name, dir_fd=handle, follow_symlinks=False), content, "deleted: the rest is kept")
         os.unlink(name, dir_fd=handle)
     finally:
         os.close(handle)
-
-
-def _of(status: os.stat_result) -> Content:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _content(identity: Mapping[str, int]) -> Content:
-    return identity["device"], identity["inode"], identity["size"], identity["mtime_ns"]
 
 
 def _there(path: str) -> str:

@@ -29,7 +29,7 @@ def spec_from(text: str) -> dict[str, Any]:
         case ast.Name(id=name):
             return {"name": name}
         case ast.Call(func=ast.Name(id=name), args=[], keywords=settings):
-            return {"name": name, **{_key(text, item): _literal(text, item) for item in settings}}
+            return {"name": name, **dict(_setting(text, item) for item in settings)}
         case ast.Call(func=ast.Name(), args=[_, *_]):
             raise _error(text, "a setting without its name")
     raise _error(text, "something else")
@@ -42,15 +42,11 @@ def metric_from(text: str) -> "Metric":
     return metric_of(spec_from(text))
 
 
-def _key(text: str, item: ast.keyword) -> str:
+def _setting(text: str, item: ast.keyword) -> tuple[str, Any]:
     if item.arg is None or item.arg in ("name", "version"):
         raise _error(text, "a setting that is none")
-    return item.arg
-
-
-def _literal(text: str, item: ast.keyword) -> Any:
     try:
-        return ast.literal_eval(item.value)
+        return item.arg, ast.literal_eval(item.value)
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         raise _error(text, f"a value of {item.arg} that is no literal") from error
 

@@ -4,16 +4,17 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from milepost.errors import printable
 from milepost.report._align import lines
-from milepost.report.table import Plain, build, newest
+from milepost.report.table import NEWEST, Plain, build, newest
 from milepost.store.listing import Listing
 
-_NEWEST = 50
+if TYPE_CHECKING:
+    from milepost.report.progress import Listener  # a listing needs no library that draws
 
 
 class JsonLines:
@@ -57,10 +58,40 @@ def json_lines() -> Iterator[JsonLines]:
             os.close(copy)
 
 
+class Reported(ExitStack):
+    """Takes the events of a run or a watch: shows them, prints some kinds as JSON lines, keeps what they are about.
+
+    `paths` are those of its checkpoints, `done` counts the checkpoints that were finished.
+    """
+
+    def __init__(self, show: "Listener", printed: Collection[str]) -> None:
+        """Show by a listener, and print these kinds of events."""
+        super().__init__()
+        self._show, self._printed = show, printed
+        self._out: JsonLines | None = None
+        self.paths: set[str] = set()
+        self.done = 0
+
+    def __enter__(self) -> Self:
+        """Keep standard output for JSON lines if there is something to print, and begin to show."""
+        self._out = self.enter_context(json_lines()) if self._printed else None
+        self.enter_context(self._show)
+        return self
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Take one event."""
+        if event["event"] in ("checkpoint", "failure"):
+            self.paths.add(str(event["path"]))
+        self.done += event["event"] == "checkpoint" and event.get("state") == "done"
+        self._show(event)
+        if self._out and event["event"] in self._printed:
+            self._out.write(event)
+
+
 def print_checkpoints(listing: Listing, checkpoints: Sequence[Plain], *, limited: bool, slices: str = "all") -> None:
     """Print the table of some checkpoints; `limited` shows the newest 50 in a terminal, and how many there are."""
     terminal = sys.stdout.isatty()
-    shown = newest(checkpoints, _NEWEST) if limited and terminal else checkpoints
+    shown = newest(checkpoints, NEWEST) if limited and terminal else checkpoints
     digests = {row["digest"] for row in shown if row["digest"]}
     results = build(listing.records(slices=slices, digests=digests), shown)
     if terminal:

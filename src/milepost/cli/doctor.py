@@ -13,8 +13,11 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from shutil import disk_usage
 
 from milepost.cli import _disk_space
 from milepost.cli._arguments import STORE, add_shared
@@ -25,6 +28,9 @@ from milepost.sandbox.selftest import try_out
 
 _ALLOWED = ("read a checkpoint", "write into the spool")
 _LITTLE = 1 << 30
+_UNGUARDED = "without it, read only checkpoints of people whom you trust"
+_LEAK = "please report it, with this output"
+_MISSING = "see the measures that are missing above"
 _REQUIREMENT = re.compile(r"""^([\w.-]+)[^;]*;\s*extra\s*==\s*["']([\w-]+)["']""")
 
 
@@ -49,19 +55,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print one line a finding; 1 where one failed."""
-    lines = []
-    if args.json:
-        with json_lines() as out:
-            for line in _examined(args):
-                lines.append(line)
-                out.write({"event": "doctor", **asdict(line)})
-    else:
+    failed = False
+    with json_lines() if args.json else nullcontext() as out:
         for line in _examined(args):
-            lines.append(line)
-            sys.stdout.write(f"{line.state:<8} {line.check}: {line.message}\n")
-            if line.advice:
-                sys.stdout.write(f"{'':<8} -> {line.advice}\n")
-    return int(any(line.state == "failed" for line in lines))
+            failed |= line.state == "failed"
+            if out:
+                out.write({"event": "doctor", **asdict(line)})
+                continue
+            advice = f"{'':<8} -> {line.advice}\n" if line.advice else ""
+            sys.stdout.write(f"{line.state:<8} {line.check}: {line.message}\n{advice}")
+    return int(failed)
 
 
 def _examined(args: argparse.Namespace) -> Iterator[Line]:
@@ -82,25 +85,23 @@ def _machine() -> Iterator[Line]:
     yield Line("processors", "ok", str(cores))
     yield Line("memory", "ok", size(confine.memory()))
     spool = tempfile.gettempdir()
-    left = _disk_space.free(spool)
+    left = disk_usage(spool).free
     advice = "set TMPDIR to a folder with more: compressed checkpoints are unpacked there" if left < _LITTLE else ""
     yield Line("temporary folder", "warning" if advice else "ok", f"{spool}: {size(left)} free", advice)
 
 
 def _extras() -> Iterator[Line]:
     """Yield each extra with the versions of its packages, or the line that installs it."""
-    needed: dict[str, list[str]] = {}
+    needed = defaultdict[str, list[str]](list)
     for text in importlib.metadata.requires("milepost") or []:
         match = _REQUIREMENT.match(text)
         if match and match[2] != "dev":
-            needed.setdefault(match[2], []).append(match[1])
+            needed[match[2]].append(match[1])
     for extra, packages in sorted(needed.items()):
         versions = {package: _version(package) for package in packages}
-        missing = [package for package, version in versions.items() if version is None]
-        if missing:
-            yield Line(f"extra {extra}", "ok", "not installed", f"if you need it: pip install 'milepost[{extra}]'")
-        else:
-            yield Line(f"extra {extra}", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+        installed = ", ".join(f"{package} {version}" for package, version in versions.items())
+        advice = f"if you need it: pip install 'milepost[{extra}]'" if None in versions.values() else ""
+        yield Line(f"extra {extra}", "ok", "not installed" if advice else installed, advice)
 
 
 def _version(package: str) -> str | None:
@@ -122,41 +123,35 @@ def _sandbox() -> Iterator[Line]:
         return
     whole = all(measure["active"] for measure in report["measures"])
     for measure in report["measures"]:
-        advice = "" if measure["active"] else "without it, read only checkpoints of people whom you trust"
-        state = "ok" if measure["active"] else "warning"
+        state, advice = ("ok", "") if measure["active"] else ("warning", _UNGUARDED)
         yield Line(f"sandbox {measure['name']}", state, measure["detail"], advice)
     for what, how in report["tried"].items():
-        allowed = what in _ALLOWED
-        if (how == "done") == allowed:
+        allowed, worked = what in _ALLOWED, how == "done"
+        if worked == allowed:
             yield Line("sandbox trial", "ok", f"to {what}: {'works' if allowed else 'refused'}")
-        else:
-            advice = (
-                "please report it, with this output" if whole or allowed else "see the measures that are missing above"
-            )
-            state = "failed" if whole or allowed else "warning"
-            yield Line("sandbox trial", state, f"to {what}: {'refused' if allowed else 'NOT refused'}", advice)
+            continue
+        state, advice = ("failed", _LEAK) if whole or allowed else ("warning", _MISSING)
+        yield Line("sandbox trial", state, f"to {what}: {'refused' if allowed else 'NOT refused'}", advice)
 
 
 def _store(path: str, *, asked: bool) -> Iterator[Line]:
     place = _disk_space.existing(path)
     there = "" if os.path.exists(path) else f", not there yet; looked at {place}"
+    broken = "failed" if asked else "warning"
     if not os.path.isdir(place):
-        yield Line("store", "failed" if asked else "warning", f"{path}: not a folder", "name another with --store")
+        yield Line("store", broken, f"{path}: not a folder", "name another with --store")
         return
-    trouble, kind = _disk_space.trouble_with_links(place), _disk_space.kind_of(place)
-    left = _disk_space.free(place)
-    about = f"{path}{there}: {kind or 'file system unknown'}, {size(left)} free"
+    trouble, left = _disk_space.trouble_with_links(place), disk_usage(place).free
+    about = f"{path}{there}: {_disk_space.kind_of(place) or 'file system unknown'}, {size(left)} free"
     if not os.access(place, os.W_OK | os.X_OK):
-        yield Line(
-            "store", "failed" if asked else "warning", f"{about}; cannot be written", "name another with --store"
-        )
+        yield Line("store", broken, f"{about}; cannot be written", "name another with --store")
     elif trouble:
         advice = "files are put by exclusive creation instead; checkpoints cannot be pinned against deletion"
         yield Line("store", "warning", f"{about}; hard links do not work: {trouble}", advice)
-    elif left < _LITTLE:
-        yield Line("store", "warning", f"{about}; hard links work", "make room: less than 1 GiB is left")
     else:
-        yield Line("store", "ok", f"{about}; hard links work")
+        little = left < _LITTLE
+        advice = "make room: less than 1 GiB is left" if little else ""
+        yield Line("store", "warning" if little else "ok", f"{about}; hard links work", advice)
 
 
 def _folder(path: str, store: str) -> Iterator[Line]:
@@ -167,8 +162,12 @@ def _folder(path: str, store: str) -> Iterator[Line]:
     if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
         yield Line(check, "failed", "cannot be read by this user", "as the owner: chmod g+rX (or a+rX)")
         return
-    kind, status = _disk_space.kind_of(path), os.stat(path)
-    yield Line(check, "ok", f"readable; {kind or 'file system unknown'}, {size(_disk_space.free(path))} free")
+    status = os.stat(path)
+    yield Line(
+        check,
+        "ok",
+        f"readable; {_disk_space.kind_of(path) or 'file system unknown'}, {size(disk_usage(path).free)} free",
+    )
     if status.st_dev == os.stat(store).st_dev:
         yield Line(check, "ok", "on the store's file system: waiting checkpoints can be pinned by hard link")
     else:

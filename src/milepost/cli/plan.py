@@ -35,7 +35,8 @@ def execute(args: argparse.Namespace) -> int:
             out.write({"event": "done", **{action: _count(rows, action) for action in _ACTIONS}})
         return 0
     rows = plan(request, _warn)
-    sys.stdout.write("\n".join([*_table(rows), summary(rows)]) + "\n")
+    table = align(_HEADS, [_cells(row) for row in rows], _RIGHT) if rows else []
+    sys.stdout.write("\n".join([*table, summary(rows)]) + "\n")
     return 0
 
 
@@ -52,10 +53,6 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     details = f" ({count(sum(row['rows'] for row in todo))} rows, {time})" if todo else ""
     rest = ", ".join(f"{_count(rows, action)} to {action}" for action in ("score", "skip"))
     return f"{len(todo)} to evaluate{details}, {rest}, {_count(rows, 'failed')} failed"
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return align(_HEADS, [_cells(row) for row in rows], _RIGHT) if rows else []
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

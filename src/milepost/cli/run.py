@@ -5,12 +5,11 @@ The same command again does what is still missing, which is nothing once all is 
 
 import argparse
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, evaluation_file
-from milepost.cli._output import JsonLines, json_lines, print_checkpoints
+from milepost.cli._output import Reported, print_checkpoints
 from milepost.cli._store import open_store
 from milepost.report.progress import progress
 from milepost.report.table import each
@@ -39,15 +38,15 @@ def request_of(args: argparse.Namespace) -> "Request":
 
 def execute(args: argparse.Namespace) -> int:
     """Evaluate, report what happens, and print the table."""
+    from milepost.run.run import run  # noqa: PLC0415 - the help needs no driver
+
     request = request_of(args)
-    reported = _Reported()
+    reported = Reported(progress(sys.stderr), _PRINTED if args.json else ())
     try:
-        if args.json:
-            with json_lines() as out:
-                summary = _run(request, reported, out)
-        else:
-            summary = _run(request, reported, None)
-            _print_table(args.store, summary, reported)
+        with reported:
+            summary = run(request, reported)
+        if not args.json:
+            _print_table(args.store, summary, reported.paths)
     except KeyboardInterrupt:
         sys.stderr.write(
             f"\nmilepost: stopped; {reported.done} checkpoints were finished in this run, and every finished part is "
@@ -57,38 +56,9 @@ def execute(args: argparse.Namespace) -> int:
     return FAILED if summary.failed else 0
 
 
-class _Reported:
-    """Keeps the paths that a run reports, so that the table at its end shows these and no others."""
-
-    def __init__(self) -> None:
-        self.paths: set[str] = set()
-        self.done = 0
-
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "checkpoint":
-            self.paths.add(str(event["path"]))
-            self.done += event.get("state") == "done"
-        elif event["event"] == "failure":
-            self.paths.add(str(event["path"]))
-
-
-def _run(request: "Request", reported: _Reported, out: JsonLines | None) -> "Summary":
-    from milepost.run.run import run  # noqa: PLC0415 - the help needs no driver
-
-    with progress(sys.stderr) as show:
-
-        def listen(event: dict[str, Any]) -> None:
-            reported(event)
-            show(event)
-            if out and event["event"] in _PRINTED:
-                out.write(event)
-
-        return run(request, listen)
-
-
-def _print_table(store: str, summary: "Summary", reported: _Reported) -> None:
+def _print_table(store: str, summary: "Summary", paths: set[str]) -> None:
     listing = open_store(store).listing()
-    checkpoints = [row for row in listing.checkpoints() if reported.paths.intersection(each(row, "path"))]
+    checkpoints = [row for row in listing.checkpoints() if paths.intersection(each(row, "path"))]
     print_checkpoints(listing, checkpoints, limited=True)
     nothing = "; nothing was left to do" if not summary.evaluated and not summary.failed else ""
     sys.stderr.write(

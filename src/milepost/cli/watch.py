@@ -7,12 +7,11 @@ Exit codes: 0 all done, 3 some checkpoints failed or vanished before their turn,
 
 import argparse
 import sys
-from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, positive, seconds
-from milepost.cli._output import json_lines
+from milepost.cli._output import Reported
 from milepost.cli.run import request_of
 from milepost.report.watch_progress import watching
 
@@ -74,26 +73,16 @@ def execute(args: argparse.Namespace) -> int:
     """Watch, and report what happens."""
     from milepost.watch.watch import watch  # noqa: PLC0415
 
-    done = 0
-    with json_lines() if args.json else nullcontext() as out, ExitStack() as stack:
-        try:
-            show = stack.enter_context(watching(sys.stderr))
-
-            def listen(event: dict[str, Any]) -> None:
-                nonlocal done
-                done += event["event"] == "checkpoint" and event["state"] == "done"
-                show(event)
-                if out and event["event"] in _PRINTED:
-                    out.write(event)
-
-            summary = watch(request_of(args), options_of(args), listen)
-        except KeyboardInterrupt:
-            stack.close()
-            sys.stderr.write(
-                f"\nmilepost: stopped; {done} checkpoints were finished in this watch; every finished part, and what "
-                f"is pinned until its turn, is kept in {args.store}; the same command goes on from there\n"
-            )
-            return INTERRUPTED
+    reported = Reported(watching(sys.stderr), _PRINTED if args.json else ())
+    try:
+        with reported:
+            summary = watch(request_of(args), options_of(args), reported)
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"\nmilepost: stopped; {reported.done} checkpoints were finished in this watch; every finished part, and "
+            f"what is pinned until its turn, is kept in {args.store}; the same command goes on from there\n"
+        )
+        return INTERRUPTED
     if not args.json:
         counts = (
             f"evaluated {summary.evaluated:,}, up to date {summary.up_to_date:,}, failed {summary.failed:,}, "

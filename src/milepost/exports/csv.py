@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from milepost.core.types import Json
 from milepost.exports._text import text_target
@@ -25,9 +25,5 @@ class CsvExport:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(FIELDS)
             for record in records:
-                writer.writerow([_cell(value) for value in flat_record(record).values()])
-
-
-def _cell(value: Any) -> Any:
-    """Return a cell; `repr` keeps every bit of a float."""
-    return repr(value) if isinstance(value, float) else value
+                # `repr` keeps every bit of a float.
+                writer.writerow([repr(v) if isinstance(v, float) else v for v in flat_record(record).values()])

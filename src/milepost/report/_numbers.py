@@ -17,7 +17,7 @@ _SCALES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 @lru_cache
 def decimals(n: int | None) -> int:
-    """Return how many decimals tell one example among n from its neighbour, between 3 and 6.
+    """Return how many decimals separate one example among n from its neighbour, between 3 and 6.
 
     >>> [decimals(n) for n in (10, 360, 10_000, 50_000, 10**9)]
     [3, 3, 4, 5, 6]

@@ -52,29 +52,24 @@ def paired(a: Array, b: Array, weights: Array | None, *, higher: bool) -> Paired
     >>> found.both, found.only_a, found.only_b, found.neither, round(found.difference(), 6)
     (1, 1, 0, 1, 0.333333)
     """
-    boolean = a.dtype == np.bool_ and b.dtype == np.bool_
+    boolean = bool(a.dtype == np.bool_ and b.dtype == np.bool_)
     fine = np.ones(len(a), np.bool_) if boolean else ~(np.isnan(a) | np.isnan(b))
     left, right = a[fine], b[fine]
     weight = None if weights is None else weights[fine]
     if boolean:
-        hits = (left, right) if higher else (~left, ~right)
-        counts = _counts((hits[0] & hits[1], hits[0] & ~hits[1], ~hits[0] & hits[1], ~(hits[0] | hits[1])))
+        one, two = (left, right) if higher else (~left, ~right)
+        masks = (one & two, one & ~two, ~one & two, ~(one | two))
     else:
         better, worse = (left > right, left < right) if higher else (left < right, left > right)
-        counts = [*_counts((left == right, better, worse)), 0]
+        masks = (left == right, better, worse, np.zeros(len(left), np.bool_))
+    counts = [int(np.count_nonzero(mask)) for mask in (*masks, ~fine)]
     total = _sum(left, weight).merge(_sum(-right.astype(np.float64), weight))
-    summed = None if weight is None else ExactSums.of(weight)
-    counts = [len(a), *counts, int(np.count_nonzero(~fine))]
-    return Paired(bool(boolean), total, summed, *counts)
+    return Paired(boolean, total, None if weight is None else ExactSums.of(weight), len(a), *counts)
 
 
 def joined(pieces: Iterable[Paired]) -> Paired:
     """Return what all pieces say together; there is at least one."""
     return reduce(Paired.merge, pieces)
-
-
-def _counts(masks: Iterable[Array]) -> list[int]:
-    return [int(np.count_nonzero(mask)) for mask in masks]
 
 
 def _sum(values: Array, weight: Array | None) -> ExactSums:

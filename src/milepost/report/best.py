@@ -96,7 +96,7 @@ def one_data(names: Sequence[str], wanted: str | None) -> str:
 
 
 def choose(records: Iterable[Plain], direction: str, elsewhere: Callable[[Plain], bool] = lambda _: False) -> Best:
-    """Choose among records of one value; `elsewhere` tells which are about other data.
+    """Choose among records of one value; `elsewhere` says of a record whether it is about other data.
 
     Raises UsageError where none is defined.
 

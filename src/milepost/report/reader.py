@@ -9,16 +9,15 @@ import numpy as np
 from milepost.core.types import Array
 from milepost.errors import UsageError
 from milepost.report._align import lines
+from milepost.report._metrics_on_record import evaluations_of
 from milepost.report.addresses import find, run_id
 from milepost.report.best import Best, best_of, one_data
 from milepost.report.compare import Comparison, compare_two
 from milepost.report.dataframe import frame
 from milepost.report.html import table_html
-from milepost.report.table import Plain, Results, build, newest
+from milepost.report.table import NEWEST, Results, build, newest
 from milepost.scoring.columns import Scored, scored_of, slices_of
 from milepost.store.store import Store
-
-_NEWEST = 50
 
 
 def open_store(path: str | Path) -> "StoreReader":
@@ -39,12 +38,6 @@ class StoreReader:
 
     Every call looks at the store as it is then.  An address is a step, `run:step`, a name, or at least four digits of a
     digest; one that fits none or several is a UsageError that lists them.
-
-    >>> import tempfile
-    >>> from milepost.store.store import Store
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     print(StoreReader(Store.create(f"{folder}/evals")))
-    no checkpoints
     """
 
     def __init__(self, store: Store) -> None:
@@ -59,11 +52,11 @@ class StoreReader:
 
         `part` is "all" (values over all rows), a slice's name, `name=value`, or None for everything.
         """
-        return self._store.listing().records(run=self._run(run), data=data, metric=metric, slices=part)
+        return self._store.listing().records(run=run_id(self._store, run), data=data, metric=metric, slices=part)
 
     def checkpoints(self, run: str | None = None) -> list[dict[str, Any]]:
         """Return one row for each digest and variant, and one a failed file, with all its checkpoints."""
-        return self._store.listing().checkpoints(self._run(run))
+        return self._store.listing().checkpoints(run_id(self._store, run))
 
     def best(self, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:
         """Return the best checkpoint by a metric's exact value, with its rivals; it prints as lines."""
@@ -83,13 +76,12 @@ class StoreReader:
         Where only some rows were evaluated, only these are there.
         """
         row = find(self.checkpoints(), str(address))
-        specs = {key: self._store.evaluation(key).spec() or {} for key in self._store.evaluations()}
-        ours = {key: spec for key, spec in specs.items() if row["digest"] and spec.get("weights") == row["digest"]}
+        ours = evaluations_of(self._store, row["digest"])
         if not ours:
             raise UsageError(f"{address}: no outcomes of this checkpoint are kept; it is {row['state']}")
         name = one_data(sorted({spec["data_name"] for spec in ours.values()}), data)
-        opened = [self._opened(key) for key, spec in ours.items() if spec["data_name"] == name]
-        chosen = max(opened, key=lambda held: held[0].stop if held else 0)
+        opened = (self._opened(key) for key, spec in ours.items() if spec["data_name"] == name)
+        chosen = max(opened, key=lambda sets: sets[0].stop if sets else 0)
         if not chosen:
             raise UsageError(f"{address}: no outcomes on {name} are kept")
         return _natural(chosen, slices_of(self._store, chosen[0].digest, chosen[0].stop))
@@ -98,33 +90,27 @@ class StoreReader:
         """Return the records as a DataFrame, one row a value; MissingExtra where pandas is not installed."""
         return frame(self.records(part=None))
 
-    def _run(self, run: str | None) -> str | None:
-        return None if run is None else run_id(self._store, run)
-
     def _opened(self, key: str) -> list[Scored]:
         """Return the column sets of an evaluation that cover the most rows from the first one on."""
-        widest: list[Scored] = []
-        for column_set in self._store.evaluation(key).column_sets():
-            covered = self._store.evaluation(key).parts(column_set).read().coverage
-            stop = covered[0][1] if covered and covered[0][0] == 0 else 0
-            if stop and (not widest or stop >= widest[0].stop):
-                kept = [held for held in widest if held.stop == stop]
-                widest = [*kept, scored_of(self._store, key, column_set, stop)]
-        return widest
+        folder = self._store.evaluation(key)
+        covered = {name: folder.parts(name).read().coverage[:1] for name in folder.column_sets()}
+        stops = {name: ranges[0][1] for name, ranges in covered.items() if ranges and ranges[0][0] == 0}
+        widest = max(stops.values(), default=0)
+        return [scored_of(self._store, key, name, stop) for name, stop in stops.items() if stop == widest]
 
     def _results(self) -> tuple[Results, str]:
         """Return the rows of the newest checkpoints, and how many there are where these are not all."""
-        checkpoints = self.checkpoints()
-        shown: list[Plain] = newest(checkpoints, _NEWEST)
-        digests = {row["digest"] for row in shown}
-        records = [record for record in self.records() if record["checkpoint"]["digest"] in digests]
+        listing = self._store.listing()
+        checkpoints = listing.checkpoints()
+        shown = newest(checkpoints, NEWEST)
         left_out = len(shown) < len(checkpoints)
+        records = listing.records(digests={row["digest"] for row in shown})
         return build(records, shown), f"the newest {len(shown)} of {len(checkpoints):,} checkpoints" * left_out
 
     def __str__(self) -> str:
         """Return the table: one line a checkpoint, the newest 50."""
         results, remark = self._results()
-        return "\n".join([*lines(results), *([remark] if remark else [])])
+        return "\n".join(filter(None, [*lines(results), remark]))
 
     def __repr__(self) -> str:
         """Say where it is."""

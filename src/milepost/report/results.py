@@ -1,7 +1,7 @@
 """What `evaluation.run` returns: the results of the checkpoints it met, which print as the table."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from milepost.errors import UsageError
 from milepost.report._align import lines
@@ -10,34 +10,36 @@ from milepost.report.table import Plain, build
 from milepost.scoring.records import batch_means
 from milepost.store.store import Store
 
+if TYPE_CHECKING:
+    from milepost.run.run import Summary
+
 
 class RunResults:
     """The results of one run, as the store has them.
 
     `evaluated`, `skipped` and `failed` count checkpoints; `records` are plain dictionaries as `--json` prints them, one
-    a content, data set, metric and estimator; `failures` are the rows of those that failed.
+    a digest of weights, data set, metric and estimator; `failures` are the rows of those that failed.
     """
 
-    def __init__(self, store: str, summary: Any) -> None:
+    def __init__(self, store: str, summary: "Summary") -> None:
         """Read the store once for the checkpoints of a run's summary."""
         self.store = store
         self.evaluated: int = summary.evaluated
         self.skipped: int = summary.skipped
         self.failed: int = summary.failed
-        self._contents = tuple(summary.weights)
+        self._weights = tuple(summary.weights)
         self._paths = frozenset(summary.paths)
         self._read()
 
     def _read(self) -> None:
         listing = Store.open(self.store).listing()
-        place = {digest: number for number, digest in enumerate(self._contents)}
+        place = {digest: number for number, digest in enumerate(self._weights)}
         held = listing.records(digests=place)
         self.records: list[Plain] = sorted(held, key=lambda record: place[record["checkpoint"]["digest"]])
-        self._checkpoints = [row for row in listing.checkpoints() if self._met(row)]
+        self._checkpoints = [
+            row for row in listing.checkpoints() if row["path"] in self._paths or row["digest"] in self._weights
+        ]
         self.failures = [row for row in self._checkpoints if row["failure"] is not None]
-
-    def _met(self, row: Mapping[str, Any]) -> bool:
-        return row["path"] in self._paths or row["digest"] in self._contents
 
     def __iter__(self) -> Iterator[Plain]:
         """Iterate over the records."""
@@ -71,7 +73,7 @@ class RunResults:
     def batch_means(self, *sizes: int) -> Sequence[Plain]:
         """Return the records of batch means for other batch sizes, computed from kept columns without the model."""
         store = Store.open(self.store)
-        for digest in self._contents:
+        for digest in self._weights:
             batch_means(store, digest, sizes)
         self._read()
         return [record for record in self.records if record.get("batch_size") in sizes]
@@ -80,9 +82,7 @@ class RunResults:
         """Return the table: one line a checkpoint."""
         return "\n".join(lines(build(self.records, self._checkpoints)))
 
-    def __repr__(self) -> str:
-        """Return the table, as a prompt shows it."""
-        return str(self)
+    __repr__ = __str__  # a prompt shows it
 
     def _repr_html_(self) -> str:
         """Return the table, as a notebook shows it."""

@@ -104,11 +104,8 @@ def _stacked_cell(row: Row, metric: str) -> Text:
 
 
 def _described(row: Row, column: str) -> Text:
-    if column == "n":
-        return Text("" if row.n is None else count(row.n))
-    if column == "name":
-        return Text(printable("\n".join(row.names)))
-    return Text(printable(fixed(row, column)))
+    special = {"n": "" if row.n is None else count(row.n), "name": "\n".join(row.names)}
+    return Text(printable(special[column] if column in special else fixed(row, column)))
 
 
 def _status(row: Row) -> Text:

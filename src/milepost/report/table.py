@@ -18,13 +18,15 @@ Plain = Mapping[str, Any]
 
 _SECONDARY = ("max_", "min_")
 _LAST = float("inf")
+NEWEST = 50
+"""How many checkpoints a table shows where it is not asked for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One metric of one row: the exact value, its interval, and the batch mean beside it; None where there is none.
 
-    `undefined` tells a value that exists as undefined from one that was never computed.
+    `undefined` marks a value that exists as undefined; one that was never computed is None alone.
     """
 
     value: float | None = None

@@ -1,8 +1,9 @@
 """A metric's tables (arrays by name) as lines: vectors of one length side by side, a small matrix as it is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from milepost.core.types import Array
 from milepost.report._align import align
 from milepost.report._numbers import number
 
@@ -13,8 +14,8 @@ _PLACES = 4
 _PAIRS = 5
 
 
-def table_lines(arrays: Mapping[str, Any]) -> list[str]:
-    r"""Draw arrays by name; a long vector is cut and says so, a large matrix is told by its largest entries.
+def table_lines(arrays: Mapping[str, Array]) -> list[str]:
+    r"""Draw arrays by name; a long vector is cut and says so, of a large matrix the largest entries are shown.
 
     >>> import numpy as np
     >>> print("\n".join(table_lines({"rows": np.array([3, 1]), "accuracy": np.array([1.0, np.nan])})))
@@ -38,32 +39,33 @@ def _place(name: str) -> tuple[int, str]:
     return (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
 
 
-def _side_by_side(vectors: Mapping[str, Any], length: int) -> list[str]:
+def _side_by_side(vectors: Mapping[str, Array], length: int) -> list[str]:
     shown = min(length, _MOST_ROWS)
-    rows = [[str(i), *(_text(vector[i]) for vector in vectors.values())] for i in range(shown)]
     cut = [f"... {length - shown} more rows"] if shown < length else []
-    return [*align(["#", *vectors], rows, [True] * (len(vectors) + 1)), *cut]
+    return [*_numbered(vectors, zip(*(vector[:shown] for vector in vectors.values()), strict=True)), *cut]
 
 
-def _matrix(name: str, matrix: Any) -> list[str]:
+def _matrix(name: str, matrix: Array) -> list[str]:
     height, width = matrix.shape
-    square = " [label, prediction]" if height == width else ""
-    head = f"{name}: {height} x {width}{square}"
+    head = f"{name}: {height} x {width}{' [label, prediction]' if height == width else ''}"
     if max(height, width) <= _MOST_SIDE:
-        rows = [[str(i), *(_text(value) for value in matrix[i])] for i in range(height)]
-        heads = ["#", *(str(i) for i in range(width))]
-        return [head, *align(heads, rows, [True] * (width + 1))]
+        return [head, *_numbered(map(str, range(width)), matrix)]
     return [head, *_largest(matrix)] if height == width else [head]
 
 
-def _largest(matrix: Any) -> list[str]:
+def _numbered(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[str]:
+    cells = [[str(place), *map(_text, row)] for place, row in enumerate(rows)]
+    heads = ["#", *heads]
+    return align(heads, cells, [True] * len(heads))
+
+
+def _largest(matrix: Array) -> list[str]:
     """Name the most frequent confusions of a matrix too large to print."""
-    rest = matrix.copy()
-    side = len(rest)
+    rest, side = matrix.copy(), len(matrix)
     rest[range(side), range(side)] = 0
     order = rest.ravel().argsort(kind="stable")[::-1][:_PAIRS]
-    found = [(int(place) // side, int(place) % side) for place in order]
-    return [f"  label {i} predicted as {j}: {_text(rest[i, j])}" for i, j in found if rest[i, j] > 0]
+    pairs = (divmod(int(place), side) for place in order)
+    return [f"  label {i} predicted as {j}: {_text(rest[i, j])}" for i, j in pairs if rest[i, j] > 0]
 
 
 def _text(value: Any) -> str:

@@ -28,14 +28,7 @@ def watching(stream: TextIO) -> Listener:
 
 
 class StateCounts:
-    """The present state of every checkpoint, by the events of a watch; those that ended are only counted.
-
-    >>> states = StateCounts()
-    >>> states({"event": "checkpoint", "path": "a", "state": "seen"})
-    >>> states({"event": "checkpoint", "path": "a", "state": "done"})
-    >>> states.counts()
-    {'done': 1}
-    """
+    """The present state of every checkpoint, by the events of a watch; those that ended are only counted."""
 
     def __init__(self) -> None:
         """Begin with nothing."""

@@ -36,7 +36,7 @@ class Scored:
     def status(self) -> str:
         """`ok` where every variable was restored and every row is covered, else what is missing of either."""
         rows = "" if self.stop == self.size else f"partial {self.stop}/{self.size}"
-        return "; ".join(said for said in (self.partial, rows) if said) or "ok"
+        return "; ".join(word for word in (self.partial, rows) if word) or "ok"
 
     @property
     def n(self) -> int:

@@ -41,11 +41,11 @@ def test_a_pin_is_a_link_in_the_store_and_outlives_the_file(file: Path, store: S
     assert Path(pin.link).is_relative_to(store.path)
     assert os.listdir(file.parent) == ["step-1.npz"]
     file.unlink()
-    assert list(Pins(store.path).held()) == [pin]  # whoever looks
+    assert list(Pins(store.path).left()) == [(pin, None)]  # whoever looks
     assert Path(pin.link).read_bytes() == b"weights"
     store.pins.release(pin)
     store.pins.release(pin)
-    assert list(store.pins.held()) == []
+    assert list(store.pins.left()) == []
     with store.pins:
         assert (store.path / "pins").is_dir()
     assert not (store.path / "pins").exists()
@@ -69,7 +69,7 @@ def test_what_a_kill_left_of_a_release_is_swept(
         patch.setattr("shutil.rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             pins.release(pin)
-    assert list(pins.held()) == []
+    assert list(pins.left()) == []
     monkeypatch.setattr(Owner, "alive", lambda _: False)
     assert pins.sweep() == 1
     assert not list(store.path.glob("pins/*"))
@@ -100,7 +100,7 @@ def test_what_was_replaced_since_it_was_seen_is_not_pinned_for_it(file: Path, st
     pins = store.pins
     assert pins.hold([seen, (str(file.parent / "gone.npz"), 1, 2)]) == [None, None]
     assert pins.trouble is None
-    assert list(pins.held()) == []
+    assert list(pins.left()) == []
 
 
 def test_where_links_fail_it_is_message(file: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,12 +113,12 @@ def test_where_links_fail_it_is_message(file: Path, store: Store, monkeypatch: p
     assert noted is not None
     assert not noted.holds
     assert pins.trouble == f"{file}: Operation not permitted"
-    assert list(pins.held()) == []
     file.unlink()
-    ((pin, then),) = Pins(store.path).lost()  # whoever looks knows what was there
+    ((pin, then),) = Pins(store.path).left()  # whoever looks knows what was there
+    assert then is not None
     assert (pin, then.size) == (noted, len(b"weights"))
     pins.release(pin)
-    assert list(pins.lost()) == []
+    assert list(pins.left()) == []
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_folder_is_pinned_file_by_file(bundle: Path, store: Store) -> None:
     assert pin is not None
     shutil.rmtree(folder)
     assert (Path(pin.link) / "deep" / "x").read_text() == "x"
-    assert list(store.pins.held()) == [pin]
+    assert list(store.pins.left()) == [(pin, None)]
 
 
 def test_a_sweep_keeps_what_is_nowhere_else(file: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,4 +176,4 @@ def test_a_sweep_keeps_what_is_nowhere_else(file: Path, store: Store, monkeypatc
     for pin in (kept, idle):
         os.utime(Path(pin.link).parent / "@pin.json", (1, 1))
     assert pins.sweep() == 1
-    assert list(pins.held()) == [kept]
+    assert list(pins.left()) == [(kept, None)]

@@ -9,14 +9,14 @@ from tests.watch._watching import FAST, ROWS, counts, made, states, values
 
 from milepost.cli import main
 from milepost.core.types import Array
-from milepost.watch import retry_requests
+from milepost.watch import watch as watch_module
 from milepost.watch.watch import watch
 
 
 def test_what_is_requested_is_tried_again_while_the_watch_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(retry_requests, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(watch_module, "RETRY_SECONDS", 0.0)
     run, store = tmp_path / "run", tmp_path / "store"
     run.mkdir()
     save(run / "step-1.npz", made(1))
@@ -58,7 +58,7 @@ def test_what_is_requested_is_tried_again_while_the_watch_runs(
 
 
 def test_what_is_gone_or_was_not_requested_stays_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry_requests, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(watch_module, "RETRY_SECONDS", 0.0)
     run, store = tmp_path / "run", tmp_path / "store"
     run.mkdir()
     bad = run / "step-1.pt"

@@ -81,7 +81,7 @@ def _evaluated(
     described = driver.data[data]
     code = driver.store.codes.equivalent(described.digest, driver.items.task, version)
     for files in reversed(checkpoints):
-        for checkpoint in driver.identify(files):
+        for checkpoint in driver.identifier.identify(files):
             if checkpoint.digest is None:
                 continue
             key = evaluation_key(checkpoint.digest, described.digest, driver.items.subject, code)

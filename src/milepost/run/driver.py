@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from milepost._internal.ranges import covered
 from milepost.core.protocols import Session
-from milepost.core.types import CheckpointFiles, DataDescription, Failure, Part, ScoreRequest
+from milepost.core.types import CheckpointFiles, Part, ScoreRequest
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut
 from milepost.run.checkpoint_records import Identifier
 from milepost.run.events import (
@@ -45,20 +45,12 @@ class Driver:
         self.reporter = Reporter(listen)
         self.identifier = Identifier(store, session, self.spec, publish=worker is not None, again=options.again)
         self.items = ItemLookup(store, self.spec, options)
+        self.data = self.items.data
         self.weights: dict[str, None] = {}
         self._worker = worker
         self._publisher = Publisher(store, self.spec, self.items)
         self._first: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._deferred: list[Item] = []
-
-    @property
-    def data(self) -> dict[str, DataDescription]:
-        """The data sets that are asked for, by name."""
-        return self.items.data
-
-    def identify(self, files: CheckpointFiles) -> list[CheckpointRecord]:
-        """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
-        return self.identifier.identify(files)
 
     def item(self, checkpoint: CheckpointRecord, files: CheckpointFiles, data: str) -> Item:
         """Decide about one checkpoint on one data set, whatever else this run does."""
@@ -69,7 +61,7 @@ class Driver:
 
         Of the checkpoints of one run that hold the same weights the first one is evaluated, the others are skipped.
         """
-        for checkpoint in self.identify(files):
+        for checkpoint in self.identifier.identify(files):
             if checkpoint.failure is not None:
                 yield checkpoint
                 continue
@@ -139,7 +131,9 @@ class Driver:
                 case "evaluate":
                     lacking.append(item)
                 case "failed":
-                    self._repeat(item)
+                    assert item.decision.failure is not None  # noqa: S101 - what "failed" means
+                    kind, message = item.decision.failure.kind, item.decision.failure.message
+                    self.reporter.failed(item.checkpoint, kind, message, item.decision.attempts)
                 case _:
                     self.finish(item, new=False)
         held = self._acquire(lacking)
@@ -199,7 +193,8 @@ class Driver:
                 if outcome.kind in _SHARED and not last and not (alone and outcome.kind != Crashed.kind):
                     shaken.append(item)
                 else:
-                    self._failed(item, outcome)
+                    message, attempts = self._publisher.failure(item, outcome)
+                    self.reporter.failed(item.checkpoint, outcome.kind, message, attempts)
         self.items.passed()
         for item in alive.values():
             self.finish(self._renewed(item), new=True)
@@ -231,15 +226,6 @@ class Driver:
             for event in record_events(item.checkpoint, payload):
                 self.reporter.listen(event)
         return True
-
-    def _failed(self, item: Item, failure: Failure) -> None:
-        message, attempts = self._publisher.failure(item, failure)
-        self.reporter.failed(item.checkpoint, failure.kind, message, attempts)
-
-    def _repeat(self, item: Item) -> None:
-        failure = item.decision.failure
-        assert failure is not None  # noqa: S101 - the decision is "failed"
-        self.reporter.failed(item.checkpoint, failure.kind, failure.message, item.decision.attempts)
 
     def _progress(self, item: Item, part: Part, items: list[Item], started: float) -> None:
         if item is not items[-1]:

@@ -123,10 +123,8 @@ class Lease:
         if self._mine is not None:
             return True
         attempts = self._attempts()
-        if attempts:
-            holder = self._read(attempts[-1])
-            if holder is not None and not self._heartbeats.dead(holder):
-                return False
+        if self._alive(attempts) is not None:
+            return False
         attempt = (attempts[-1] if attempts else 0) + 1
         described: dict[str, Any] = {"worker": self._worker, "name": self._name, "attempt": attempt}
         if not self._storage.put(self._file(attempt), json_bytes(described), durable=False):
@@ -145,8 +143,10 @@ class Lease:
 
     def holder(self) -> str | None:
         """Return the worker that holds it, None where nobody alive does."""
-        attempts = self._attempts()
-        worker = self._read(attempts[-1]) if attempts else None
+        return self._alive(self._attempts())
+
+    def _alive(self, attempts: list[int]) -> str | None:
+        worker = worker_of(self._storage, self._file(attempts[-1])) if attempts else None
         return None if worker is None or self._heartbeats.dead(worker) else worker
 
     def _file(self, attempt: int) -> str:
@@ -155,9 +155,6 @@ class Lease:
     def _attempts(self) -> list[int]:
         found = (name.rpartition(".") for name in self._storage.list(self._folder))
         return sorted(int(number) for stem, _, number in found if stem == self._name and number.isdecimal())
-
-    def _read(self, attempt: int) -> str | None:
-        return worker_of(self._storage, self._file(attempt))
 
 
 def is_held(storage: Storage, folder: str, heartbeats: Heartbeats) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Self
 
 from milepost._internal.atomic import publish_json, read_json
@@ -59,7 +59,7 @@ class Pins:
     ...     status = os.stat(f"{folder}/a.npz")
     ...     (pin,) = pins.hold([(f"{folder}/a.npz", status.st_dev, status.st_ino)])
     ...     Path(folder, "a.npz").unlink()
-    ...     Path(pin.link).read_bytes(), pins.release(pin), list(pins.held())
+    ...     Path(pin.link).read_bytes(), pins.release(pin), list(pins.left())
     (b'weights', None, [])
     """
 
@@ -73,9 +73,7 @@ class Pins:
         self._folder.mkdir(exist_ok=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Remove the folder if it is empty."""
         with suppress(OSError):
             self._folder.rmdir()
@@ -153,30 +151,16 @@ class Pins:
         name = digest([path, device, inode, (owner or Owner.me()).text()])
         return Pin(path, str(self._folder / name / os.path.basename(path)))
 
-    def held(self) -> Iterator[Pin]:
-        """Yield every whole pin but those of other processes that are alive."""
-        for folder in self._left():
-            with suppress(OSError, KeyError, TypeError):
-                pin = Pin(*_described(folder))
-                if pin.holds:
-                    yield pin
-
-    def lost(self) -> Iterator[tuple[Pin, Identity]]:
-        """Yield what was noted and could not be linked, likewise, with the identity that it had then."""
-        for folder in self._left():
-            with suppress(OSError, KeyError, TypeError):
-                pin = Pin(*_described(folder))
-                if not pin.holds:
-                    yield pin, Identity(**read_json(folder / _NOTE)["identity"])
-
-    def _left(self) -> Iterator[Path]:
-        """Yield the pins that are this process' business: its own, and those of the dead."""
+    def left(self) -> Iterator[tuple[Pin, Identity | None]]:
+        """Yield the pins of this process and of the dead; what could not be linked with the identity that it had."""
         me = Owner.me()
-        for folder in self._folders():
+        for folder in (folder for folder in self._folders() if not folder.name.startswith(_NEW)):
             with suppress(OSError, KeyError, TypeError):
-                owner = None if folder.name.startswith(_NEW) else Owner.parse(str(read_json(folder / _NOTE)["owner"]))
+                note = read_json(folder / _NOTE)
+                owner = Owner.parse(str(note["owner"]))
                 if owner is not None and (owner == me or owner.alive() is not True):
-                    yield folder
+                    pin = _noted(folder, note)
+                    yield pin, None if pin.holds else Identity(**note["identity"])
 
     def release(self, pin: Pin) -> None:
         """Remove a pin; one that is gone is no error."""
@@ -191,12 +175,10 @@ class Pins:
 
         What is nowhere else stays: the next watch on its folder evaluates it.  Returns how many were removed.
         """
-        removed = 0
-        for folder in self._folders():
-            if _useless(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                removed += 1
-        return removed
+        useless = [folder for folder in self._folders() if _useless(folder)]
+        for folder in useless:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(useless)
 
     def _folders(self) -> list[Path]:
         try:
@@ -223,24 +205,20 @@ def _link_all(files: Sequence[str], base: str, folder: str) -> list[str]:
     return made
 
 
-def _described(folder: Path) -> tuple[str, str]:
-    path = str(read_json(folder / _NOTE)["path"])
-    return path, str(folder / os.path.basename(path))
+def _noted(folder: Path, note: Mapping[str, Any]) -> Pin:
+    return Pin(str(note["path"]), str(folder / os.path.basename(str(note["path"]))))
 
 
 def _useless(folder: Path) -> bool:
     if folder.name.startswith(_NEW):
         return _dead(folder.name.removeprefix(_NEW).rpartition("-")[0])
     try:
-        path, link = _described(folder)
-    except (OSError, KeyError, TypeError):
-        return False
-    try:
         note = read_json(folder / _NOTE)
-        if not os.path.exists(link) and "identity" not in note:  # somebody removed the link
+        pin = _noted(folder, note)
+        if not pin.holds and "identity" not in note:  # somebody removed the link
             return _dead(str(note["owner"]))
         rests = time.time() - os.stat(folder / _NOTE).st_mtime > _REST_SECONDS
-        return rests and _dead(str(note["owner"])) and _same(link, os.stat(path))
+        return rests and _dead(str(note["owner"])) and os.path.samefile(pin.link, pin.path)
     except (OSError, KeyError, TypeError):
         return False
 
@@ -248,10 +226,3 @@ def _useless(folder: Path) -> bool:
 def _dead(text: str) -> bool:
     owner = Owner.parse(text)
     return owner is not None and owner.alive() is False
-
-
-def _same(link: str, status: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.stat(link), status)
-    except OSError:
-        return False

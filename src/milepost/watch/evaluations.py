@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from milepost._internal.fileid import identity, identity_of
 from milepost._internal.serialization import now
@@ -15,7 +16,6 @@ from milepost.run.driver import Driver
 from milepost.run.events import Listen, failure_event
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.watch.effects import Fate
-from milepost.watch.retry_requests import requests_for
 from milepost.watch.scheduler import ATTEMPTS, wait_seconds
 from milepost.watch.states import Fact, State, Tracked
 from milepost.watch.tracker import Tracker
@@ -108,7 +108,7 @@ class Evaluations:
             tracked.due = time.monotonic() + wait
             self._tracker.apply(tracked, Fact.PASSING, f"{latest['class']}: tried again in {wait:g} s")
         else:
-            tracked.requests = tuple(requests_for(self.drivers, tracked))
+            tracked.requests = tuple(_requests(self.drivers, tracked))
             self._tracker.apply(tracked, Fact.FAILURE, latest["class"])
 
     def _place(self, files: CheckpointFiles) -> CheckpointFiles:
@@ -170,10 +170,10 @@ class Evaluations:
         """Publish and report the failure of a checkpoint that was refused or has vanished."""
         run = self._run_of(tracked.path)
         if tracked.state == "failed" and tracked.files is not None:
-            for checkpoint in self.drivers[0].identify(tracked.files):
+            for checkpoint in self.drivers[0].identifier.identify(tracked.files):
                 if checkpoint.failure is not None:
                     self.drivers[0].reporter.failed(checkpoint, *checkpoint.failure)
-            tracked.requests = tuple(requests_for(self.drivers[:1], tracked))
+            tracked.requests = tuple(_requests(self.drivers[:1], tracked))
             self.drivers[0].identifier.forget(tracked.path)
             return
         message = str(tracked.reason).removeprefix(f"{tracked.path}: ")
@@ -224,6 +224,19 @@ def whereabouts(drivers: Sequence[Driver], run: str, path: str, identity: Identi
                 elif item.decision.action == "score":
                     driver.finish(item, new=False)
     return "held" if held else "done"
+
+
+def _requests(drivers: Sequence[Driver], tracked: Tracked) -> Iterator[Callable[[], bool]]:
+    """Yield how to ask whether a retry is requested of each failure of a checkpoint, as far as they are known."""
+    if tracked.files is None:
+        return
+    for driver in drivers:
+        for checkpoint in driver.identifier.known(tracked.files):
+            if checkpoint.failure is not None:
+                yield partial(driver.store.retry_requests.has, checkpoint)
+                continue
+            items = [driver.item(checkpoint, tracked.files, data) for data in driver.data]
+            yield from (driver.store.evaluation(item.key).failures.retry_requested for item in items if item.gaps)
 
 
 def _shows(link: str, identity: Identity) -> bool:

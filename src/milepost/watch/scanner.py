@@ -5,8 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 from milepost._internal.fileid import identity_of
@@ -20,12 +18,8 @@ INTERVAL = 1.0
 """Seconds between two scans."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    """What a scan found: what differs from the one before, and the pins of what is new, by the files' keys."""
-
-    changes: FolderChanges
-    pins: dict[Key, Pin] = field(default_factory=dict)
+ScanResult = tuple[FolderChanges, dict[Key, Pin]]
+"""What differs from the scan before, and the pins of what is new, by the files' keys."""
 
 
 class Scanner:
@@ -42,7 +36,7 @@ class Scanner:
         """Take over the snapshot: only the scanner updates it from now on."""
         self.scans = 0
         self.snapshot = snapshot
-        self._pins = pins
+        self.pins = pins
         self._settled = settled
         self._interval = interval
         self._pending: tuple[str, ...] = ()
@@ -58,9 +52,7 @@ class Scanner:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End; a scan that is under way is waited for."""
         self._stop.set()
         self._thread.join()
@@ -69,11 +61,16 @@ class Scanner:
         """Scan now; `full` looks at every file."""
         with self._scanning:
             changes = self.snapshot.scan(self._pending, full=full)
-            new = [file for file in changes.new if self._is_named(file) and not self._settled(file)]
+            named = (
+                file
+                for file in changes.new
+                if is_candidate(os.path.basename(file.path)) or self.snapshot.is_whole(file.path)
+            )
+            new = [file for file in named if not self._settled(file)]
             pins = {key: pin for key, pin in self._hold([file.key for file in new]).items() if pin is not None}
             self._complete(changes.members)
             if changes.new or changes.gone or changes.members:
-                self._results.append(ScanResult(changes, pins))
+                self._results.append((changes, pins))
             self.scans += 1
             self._news.set()
 
@@ -98,11 +95,6 @@ class Scanner:
 
     # ---------------------------------------------------------------------------------------------------------- pins
 
-    @property
-    def trouble(self) -> str | None:
-        """Why nothing can be pinned, None as long as it can."""
-        return self._pins.trouble
-
     def pin(self, file: ScannedFile) -> Pin | None:
         """Pin a file; None where it is gone, or was replaced."""
         return self._hold([file.key])[file.key]
@@ -116,34 +108,36 @@ class Scanner:
             with suppress(OSError):
                 if content is not None and (now := identity_of(main_file_in(pin.link))).content != content:
                     return now
-            self._pins.release(pin)
+            self.pins.release(pin)
         return None
 
     def left(self) -> list[tuple[Pin, ScannedFile]]:
         """Return what this process or one that died has pinned under the roots, or has noted where no link could be."""
-        noted = list(self._pins.lost())
-        for pin in self._pins.held():
+        placed = []
+        for pin, identity in self.pins.left():
+            root = self.root_of(pin.path)
             with suppress(OSError):
-                noted.append((pin, identity_of(main_file_in(pin.link))))
-        placed = [(pin, identity, self.root_of(pin.path)) for pin, identity in noted]
-        return [(pin, ScannedFile(pin.path, identity, root)) for pin, identity, root in placed if root is not None]
+                if root is not None:
+                    identity = identity or identity_of(main_file_in(pin.link))  # noqa: PLW2901 - as it is now
+                    placed.append((pin, ScannedFile(pin.path, identity, root)))
+        return placed
 
     def root_of(self, path: str) -> str | None:
         """Return the root that a path lies under, None where it lies under none."""
         roots = self.snapshot.roots
         return next((root for root in roots if path == root or path.startswith(root.rstrip("/") + "/")), None)
 
-    def _is_named(self, file: ScannedFile) -> bool:
-        return is_candidate(os.path.basename(file.path)) or self.snapshot.is_whole(file.path)
+    def _is_named(self, path: str) -> bool:
+        return is_candidate(os.path.basename(path)) or self.snapshot.is_whole(path)
 
     def _hold(self, keys: Sequence[Key]) -> dict[Key, Pin | None]:
         members = {path: held for path, _, _ in keys if (held := self.snapshot.members(path))}
-        return dict(zip(keys, self._pins.hold(keys, members), strict=True))
+        return dict(zip(keys, self.pins.hold(keys, members), strict=True))
 
     def _complete(self, members: Sequence[ScannedFile]) -> None:
         """Add files that came later than what stands for their checkpoint to its pin, if it has one."""
         main = (self.snapshot.file(str(path)) for path in {main_path(file.path) for file in members})
-        self._hold([file.key for file in main if file is not None and self._pins.has(*file.key)])
+        self._hold([file.key for file in main if file is not None and self.pins.has(*file.key)])
 
     def _run(self) -> None:
         due = time.monotonic() + self._interval

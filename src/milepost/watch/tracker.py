@@ -39,12 +39,13 @@ class Tracker(Effects):
 
     def take_in(self, result: ScanResult) -> None:
         """Take in what a scan found; `look` then reads what is new."""
-        present = {file.key[1:]: file for file in result.changes.new}
-        for file in result.changes.gone:
+        changes, pins = result
+        present = {file.key[1:]: file for file in changes.new}
+        for file in changes.gone:
             self._gone(file, present)
-        for file in result.changes.new:
-            self._changed(file, result.pins.get(file.key))
-        for path in {main_path(file.path): None for file in result.changes.members}:
+        for file in changes.new:
+            self._changed(file, pins.get(file.key))
+        for path in {main_path(file.path): None for file in changes.members}:
             tracked = self.at_path.get(str(path))
             if tracked is not None and tracked.state != "ignored":
                 self.apply(tracked, Fact.CHANGED)

@@ -5,6 +5,7 @@ Here is the loop.  The scanner says what lies in the folders, the tracker keeps 
 """
 
 import os
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import get_args
@@ -23,13 +24,15 @@ from milepost.run.request import Request, check_place, open_session, report_sand
 from milepost.store.leases import Worker
 from milepost.store.store import Store
 from milepost.watch.evaluations import Evaluations
-from milepost.watch.retry_requests import RetryRequests
 from milepost.watch.scanner import INTERVAL, Scanner
 from milepost.watch.scheduler import Order, Scheduler
-from milepost.watch.snapshot import ScannedFile, Snapshot
+from milepost.watch.snapshot import SWEEP_SECONDS, ScannedFile, Snapshot
 from milepost.watch.states import Tracked
 from milepost.watch.stop_conditions import Producer, StopConditions
 from milepost.watch.tracker import Tracker
+
+RETRY_SECONDS = SWEEP_SECONDS
+"""Seconds between two looks for what `failures --retry` asks of a watch that is running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class _WatchLoop:
         self._listen = listen
         self._scheduler = Scheduler(options.order, options.every, request.per_pass * request.workers)
         self._tracker = Tracker(scanner, evaluations, self._scheduler, options.torn_after)
-        self._retry_requests = RetryRequests()
+        self._looked = time.monotonic()
         self._producers: dict[str, Producer] = {}
         self._places: set[str] = set()
         self._warned = False
@@ -179,7 +182,8 @@ class _WatchLoop:
         self._take_in()
         self._tracker.wait_or_give_up(ending=ending)
         self._tracker.ask_again()
-        if not ending and self._retry_requests.due():
+        if not ending and time.monotonic() - self._looked >= RETRY_SECONDS:
+            self._looked = time.monotonic()
             for tracked in self._tracker.of("failed"):
                 if any(requested() for requested in tracked.requests):
                     self._tracker.retry(tracked)
@@ -191,15 +195,16 @@ class _WatchLoop:
 
     def _take_in(self) -> None:
         for result in self._scanner.take([tracked.path for tracked in self._tracker.open]):
-            for file in (*result.changes.new, *result.changes.gone, *result.changes.members):
+            changes, _ = result
+            for file in (*changes.new, *changes.gone, *changes.members):
                 self._producer(file.root).changed()
             self._tracker.take_in(result)
         self._tracker.look()
-        if self._scanner.trouble and not self._warned:
+        if self._scanner.pins.trouble and not self._warned:
             self._warned = True
             self._note(
-                f"checkpoints cannot be pinned ({self._scanner.trouble}): one that is deleted before its turn is lost; "
-                "put the store on the file system of the checkpoints, or have training keep more of them"
+                f"checkpoints cannot be pinned ({self._scanner.pins.trouble}): one that is deleted before its turn is "
+                "lost; put the store on the file system of the checkpoints, or have training keep more of them"
             )
 
     def _whole(self, tracked: Tracked) -> None:

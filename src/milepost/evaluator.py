@@ -101,6 +101,7 @@ class Evaluator:
         self._tables: Mapping[str, Table] = {}
         self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
         self._sliced: set[tuple[Json, ...]] = set()
+        self._stores: dict[str, Store] = {}
 
     def describe(self) -> Description:
         """Return what this evaluation is: all that the driver plans with."""
@@ -169,7 +170,9 @@ class Evaluator:
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Compute and publish the records of an evaluation that are not in the store yet; return the new ones."""
-        store = Store.open(request.store)
+        if request.store not in self._stores:
+            self._stores[request.store] = Store.open(request.store)
+        store = self._stores[request.store]
         source = self._sources[request.data]
         order = capability(source, RandomAccess)
         scored = scored_of(store, request.key, request.column_set, request.stop, order)

@@ -129,7 +129,8 @@ def covered(store: Path) -> dict[int, list[tuple[int, int]]]:
     rows = [(folder, folder.parts(name).coverage()) for folder in folders for name in folder.column_sets()]
     # What says whose rows they are is written before them, or with them; a run may be going on.
     marks = {checkpoint.digest: int(checkpoint.step or 0) for checkpoint in opened.checkpoints()}
-    return {marks[(folder.spec() or {})["weights"]]: coverage for folder, coverage in rows}
+    # A kill may leave an evaluation's folder before any file in it: no rows, and nothing to say whose they are.
+    return {marks[(folder.spec() or {})["weights"]]: coverage for folder, coverage in rows if coverage}
 
 
 def until(process: subprocess.Popen[str], reached: Any) -> bool:

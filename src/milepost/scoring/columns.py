@@ -1,7 +1,7 @@
 """What there is to score: the columns that a store has kept of an evaluation and of its data."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Scored:
     partial: str = ""
     chosen: Array | None = None
     digest: str = ""
+    _once: dict[str, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def status(self) -> str:
@@ -54,6 +55,22 @@ class Scored:
         """Return columns of some positions of the order, and the rows' weights."""
         weights = self.data.take("weight", positions) if "weight" in self.data.names else None
         return {name: self._reader(name).take(name, positions) for name in names}, weights
+
+    def blocks(self, names: Iterable[str], step: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
+        """Yield columns of `step` rows at a time in the source's own order, and the rows' weights.
+
+        Rows that fit one block are gathered once for all metrics.
+        """
+        if self.n > step:
+            yield from (self.gather(names, positions) for positions in self.natural(step))
+        elif self.n:
+            if "" not in self._once:
+                self._once[""] = next(self.natural(step))
+            weight = ["weight"] if "weight" in self.data.names else []
+            for name in (*names, *weight):
+                if name not in self._once:
+                    self._once[name] = self._reader(name).take(name, self._once[""])
+            yield {name: self._once[name] for name in names}, self._once.get("weight")
 
     def natural(self, step: int) -> Iterator[Array]:
         """Yield positions, `step` rows at a time: the rows to score in the source's own order, as if they were all."""

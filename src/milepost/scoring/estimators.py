@@ -60,7 +60,7 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
     found: dict[str, list[Value]] = {}
     weighted = "weight" in scored.data.names
     mean = None if weighted else capability(metric, MeanMetric)
-    for columns, weights in _blocks(scored, metric, size):
+    for columns, weights in scored.blocks(metric.columns, max(1, _CHUNK // size) * size):
         for name, items in _values_by_batch(metric, mean, columns, weights, size).items():
             found.setdefault(name, []).extend(items)
     entries = []
@@ -71,12 +71,6 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
         )
         entries.append(entry)
     return _payload(scored, metric, entries, size)
-
-
-def _blocks(scored: Scored, metric: Metric, size: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
-    """Yield the columns of many whole batches of the source's own order at a time, and the rows' weights."""
-    for positions in scored.natural(max(1, _CHUNK // size) * size):
-        yield scored.gather(metric.columns, positions)
 
 
 def _values_by_batch(

@@ -37,8 +37,7 @@ def execute(args: argparse.Namespace) -> int:
     command = ["run", str(folder / _EVAL), str(folder / "runs" / "digits"), "--store", str(folder / "milepost-store")]
     command += ["--json"] if args.json else []
     _say(f"$ milepost {' '.join(command)}")
-    code = cli.main(command)
-    if code:
+    if code := cli.main(command):
         return code
     _say(f"\nthe same command again\n$ milepost {' '.join(command)}")
     with redirect_stdout(sys.stdout if args.json else io.StringIO()):  # the same table need not be shown twice

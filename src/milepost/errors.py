@@ -1,31 +1,9 @@
-"""Every error that Milepost raises, in one tree.
-
-```
-MilepostError
-├── UsageError                 the call or command is off                       (exit code 2)
-│   ├── MissingExtra           an optional dependency is not installed
-│   ├── EvaluationFileError    the evaluation file cannot be used
-│   └── StoreError             the store cannot be used
-├── DataError                  the held-out data is unusable
-│   └── UnstableData           two passes over the data differ                  kind `unstable data`
-└── CheckpointError            one checkpoint failed: a row, never the end      (exit code 3)
-    ├── Torn                   still being written, or cut off                  kind `torn`
-    ├── Corrupt                checksum or structure                            kind `corrupt`
-    ├── Unsafe                 would need code execution                        kind `unsafe`
-    ├── Program                is a program, not data                           kind `program`
-    ├── Unsupported            a kind of tensor that is not read                kind `unsupported`
-    ├── Mismatch               names or shapes do not fit the model             kind `mismatch`
-    ├── NonfiniteWeights       NaN or infinity among the weights                kind `nonfinite weights`
-    ├── StochasticModel        two predictions of one batch differ              kind `stochastic model`
-    ├── OutOfMemory            the model or its outputs do not fit              kind `out of memory`
-    ├── Crashed                the evaluator died                               kind `crashed`
-    ├── TimedOut               the evaluator hung                               kind `timeout`
-    ├── ModelFailed            the model's own code raised                      kind `model error`
-    └── Vanished               deleted before it could be evaluated             kind `vanished`
-```
+"""Every error that Milepost raises: a `UsageError` ends a command (exit code 2), a `CheckpointError` is a row.
 
 A message says where, what was expected, what was found, and what to do.
 """
+
+# ruff: noqa: N818 - the names say what is wrong
 
 from typing import ClassVar
 
@@ -38,11 +16,7 @@ def printable(text: str) -> str:
     >>> printable("step-1\x1b[2J.pt")
     'step-1?[2J.pt'
     """
-    return text if text.isprintable() else "".join(_shown(sign) for sign in text)
-
-
-def _shown(sign: str) -> str:
-    return sign if sign.isprintable() or sign in "\n\t" else "?"
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
 
 
 class MilepostError(Exception):
@@ -53,7 +27,7 @@ class UsageError(MilepostError):
     """The call or the command is off; nothing was done."""
 
 
-class MissingExtra(UsageError):  # noqa: N818 - the name says what is wrong, as the tree does
+class MissingExtra(UsageError):
     """An optional dependency is not installed; the message holds the pip line."""
 
     def __init__(self, package: str, extra: str) -> None:
@@ -73,7 +47,7 @@ class DataError(MilepostError):
     """The held-out data is unusable: empty, of wrong lengths, labels out of range."""
 
 
-class UnstableData(DataError):  # noqa: N818 - as in the tree
+class UnstableData(DataError):
     """Two passes over the data differ."""
 
     kind: ClassVar[str] = "unstable data"
@@ -95,7 +69,7 @@ class CheckpointError(MilepostError):
         super().__init__(printable(message[:_LONGEST]) + more)
 
 
-class Torn(CheckpointError):  # noqa: N818 - as in the tree
+class Torn(CheckpointError):
     """Still being written, or cut off; the message says what is missing."""
 
     kind = "torn"
@@ -103,56 +77,56 @@ class Torn(CheckpointError):  # noqa: N818 - as in the tree
     advice = "nothing while it is being written: the next run tries it again; else delete it, its writer was cut off"
 
 
-class Corrupt(CheckpointError):  # noqa: N818 - as in the tree
+class Corrupt(CheckpointError):
     """A checksum or the structure is wrong."""
 
     kind = "corrupt"
     advice = "copy it again from where it is whole, or delete it: the bytes are not what was written"
 
 
-class Unsafe(CheckpointError):  # noqa: N818 - as in the tree
+class Unsafe(CheckpointError):
     """Reading it would mean running code from it."""
 
     kind = "unsafe"
     advice = "save it as plain tensors (a state_dict, safetensors): nothing of it was run"
 
 
-class Program(CheckpointError):  # noqa: N818 - as in the tree
+class Program(CheckpointError):
     """It is a program (TorchScript, an exported graph), not a table of tensors."""
 
     kind = "program"
     advice = "save the weights (a state_dict) beside the exported program, and evaluate those"
 
 
-class Unsupported(CheckpointError):  # noqa: N818 - as in the tree
+class Unsupported(CheckpointError):
     """It holds a kind of tensor that Milepost does not read, and the model needs it."""
 
     kind = "unsupported"
     advice = "save the named tensors in an ordinary dtype and layout"
 
 
-class Mismatch(CheckpointError):  # noqa: N818 - as in the tree
+class Mismatch(CheckpointError):
     """Its tensors do not fit the model's variables one to one."""
 
     kind = "mismatch"
     advice = "build the very model that was trained, or map the names: `milepost inspect` lists what the file holds"
 
 
-class NonfiniteWeights(CheckpointError):  # noqa: N818 - as in the tree
+class NonfiniteWeights(CheckpointError):
     """NaN or infinity among the restored weights."""
 
     kind = "nonfinite weights"
     advice = "look at training before this step: it diverged, and the checkpoint has nothing to tell"
 
 
-class StochasticModel(CheckpointError):  # noqa: N818 - as in the tree
+class StochasticModel(CheckpointError):
     """Two predictions of the same batch differ, or depend on the batch."""
 
     kind = "stochastic model"
     advice = "put the model into evaluation mode: no dropout, no batch statistics, no random numbers"
 
 
-class OutOfMemory(CheckpointError):  # noqa: N818 - as in the tree
+class OutOfMemory(CheckpointError):
     """The model, its weights or its outputs do not fit into memory."""
 
     kind = "out of memory"
@@ -160,7 +134,7 @@ class OutOfMemory(CheckpointError):  # noqa: N818 - as in the tree
     advice = "a smaller batch_size or fewer --per-pass; the next run tries it again"
 
 
-class Crashed(CheckpointError):  # noqa: N818 - as in the tree
+class Crashed(CheckpointError):
     """The process that evaluated it died."""
 
     kind = "crashed"
@@ -168,7 +142,7 @@ class Crashed(CheckpointError):  # noqa: N818 - as in the tree
     advice = "read the last lines above; the next run tries it again, alone"
 
 
-class TimedOut(CheckpointError):  # noqa: N818 - as in the tree
+class TimedOut(CheckpointError):
     """The process that evaluated it gave no sign of life in time."""
 
     kind = "timeout"
@@ -176,14 +150,14 @@ class TimedOut(CheckpointError):  # noqa: N818 - as in the tree
     advice = "a longer --timeout, or find what hangs; the next run tries it again"
 
 
-class ModelFailed(CheckpointError):  # noqa: N818 - as in the tree
+class ModelFailed(CheckpointError):
     """The user's model, or its framework, raised an error of its own."""
 
     kind = "model error"
     advice = "mend the evaluation file: the error above is its own, or its framework's"
 
 
-class Vanished(CheckpointError):  # noqa: N818 - as in the tree
+class Vanished(CheckpointError):
     """Deleted before it could be evaluated."""
 
     kind = "vanished"
@@ -191,31 +165,10 @@ class Vanished(CheckpointError):  # noqa: N818 - as in the tree
     advice = "let training keep more checkpoints, or start the watch before training"
 
 
-def _kinds(root: type[CheckpointError]) -> dict[str, type[CheckpointError]]:
-    found = {root.kind: root}
-    for child in root.__subclasses__():
-        found.update(_kinds(child))
-    return found
-
-
-def checkpoint_error(kind: str, message: str) -> CheckpointError:
+def checkpoint_error(kind: str, message: str = "") -> CheckpointError:
     """Build the error of a kind's name, as it came out of a store or from another process.
 
-    >>> checkpoint_error("torn", "12 bytes missing")
-    Torn('12 bytes missing')
+    >>> checkpoint_error("torn", "12 bytes missing"), checkpoint_error("torn").retry
+    (Torn('12 bytes missing'), True)
     """
-    return _kinds(CheckpointError).get(kind, CheckpointError)(message)
-
-
-def retried(kind: str) -> bool:
-    """Tell whether a later run tries a failure of this kind again without being asked."""
-    return _kinds(CheckpointError).get(kind, CheckpointError).retry
-
-
-def advice(kind: str) -> str:
-    """Return what to do about a failure of this kind, in a line.
-
-    >>> advice("nonfinite weights").partition(":")[0]
-    'look at training before this step'
-    """
-    return _kinds(CheckpointError).get(kind, CheckpointError).advice
+    return next((item for item in CheckpointError.__subclasses__() if item.kind == kind), CheckpointError)(message)

@@ -227,7 +227,6 @@ def read_bounded(path: str | Path, limit: int) -> bytes:
 
 
 def publish_json(path: str | Path, value: Any) -> bool:
-    """Publish a plain value as canonical JSON; see `publish`."""
     return publish(path, json_bytes(value))
 
 

@@ -16,7 +16,6 @@ def identity_of(path: str) -> Identity:
 
 
 def identity(status: os.stat_result) -> Identity:
-    """Return the identity that a stat gives."""
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -109,7 +109,6 @@ def _named_classes(file: str, text: str) -> list[str]:
 
 
 def _names_itself(node: ast.ClassDef) -> bool:
-    """Tell whether a class body gives `name` a value."""
     for item in node.body:
         if isinstance(item, ast.Assign):
             targets = item.targets
@@ -123,6 +122,5 @@ def _names_itself(node: ast.ClassDef) -> bool:
 
 
 def _bases(node: ast.ClassDef) -> set[str]:
-    """Return the plain names among the bases, `Base[T]` as `Base`."""
     plain = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
     return {base.id for base in plain if isinstance(base, ast.Name)}

@@ -29,7 +29,6 @@ class Owner:
 
     @classmethod
     def me(cls) -> "Owner":
-        """Return this process."""
         return _owner_of(os.getpid())
 
     @classmethod

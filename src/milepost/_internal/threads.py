@@ -27,12 +27,10 @@ class OneBehind:
     """
 
     def __init__(self) -> None:
-        """Make the thread, which starts with the first call."""
         self._pool = ThreadPoolExecutor(1, "milepost-behind")
         self._pending: Future[Any] | None = None
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(

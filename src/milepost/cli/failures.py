@@ -12,7 +12,7 @@ from typing import Any
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._store import failures, open_store
-from milepost.errors import UsageError, advice, retried
+from milepost.errors import UsageError, checkpoint_error
 from milepost.report._align import align
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report._numbers import count
@@ -85,8 +85,8 @@ def _lines(found: list[dict[str, Any]]) -> list[str]:
 
 def _next(kind: str) -> str:
     """Return what to do next; kinds that no run tries again by itself say how it is asked to."""
-    text = advice(kind)
-    return text if retried(kind) or "--retry" in text else f"{text}; then: milepost failures --retry"
+    advice, retry = checkpoint_error(kind).advice, checkpoint_error(kind).retry
+    return advice if retry or "--retry" in advice else f"{advice}; then: milepost failures --retry"
 
 
 def _cells(failure: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,6 @@ _TAIL = 8
 
 
 def failure_of(error: CheckpointError) -> Failure:
-    """Return the row of an error of one checkpoint."""
     return Failure(error.kind, str(error))
 
 

@@ -64,23 +64,19 @@ class Guarded:
     """
 
     def __init__(self, job: Job) -> None:
-        """Open the evaluator of a job."""
         self._file = job.file
         with typed("opening it", EvaluationFileError, job.file):
             self._evaluator = _opened(job)
 
     def describe(self) -> Description:
-        """Return what the evaluation is."""
         with typed("describing it", EvaluationFileError, self._file):
             return self._evaluator.describe()
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
-        """Publish and return the records that are missing."""
         with typed("computing its metrics", EvaluationFileError, self._file):
             return self._evaluator.score(request)
 
     def identify(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
-        """Return digest or failure of each variant of a checkpoint."""
         try:
             with typed(f"loading {files.path}", ModelFailed):
                 return self._evaluator.identify(files, table, variants)
@@ -88,7 +84,6 @@ class Guarded:
             return failed(variants, error)
 
     def evaluate(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:
-        """Yield the unit's parts as they are ready, and a failure of each checkpoint that lacks rows at the end."""
         yield from rows(self._outcomes(unit, tables), unit)
 
     def _outcomes(self, unit: Unit, tables: dict[str, Table]) -> Iterator[Outcome]:

@@ -17,7 +17,6 @@ class RoleSession(AbstractContextManager["RoleSession"]):
     """An open engine over a reader and an evaluator; `closing` ends both and removes the spool."""
 
     def __init__(self, reader: ReaderRole, evaluator: EvaluatorRole, spool: Spool, closing: ExitStack[None]) -> None:
-        """Take over what was opened."""
         self._reader = reader
         self._evaluator = evaluator
         self._tables = Tables(reader, spool)
@@ -25,31 +24,25 @@ class RoleSession(AbstractContextManager["RoleSession"]):
         self._closed = False
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
     def describe(self) -> Description:
-        """Return what the evaluation is."""
         self._check_open()
         return self._evaluator.describe()
 
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
-        """Return the checkpoints under the paths."""
         self._check_open()
         return self._reader.discover(paths, match)
 
     def inspect(self, path: str) -> Inspection:
-        """Return the files and the table of the one checkpoint at a path."""
         self._check_open()
         return self._reader.inspect(path)
 
     def table(self, files: CheckpointFiles) -> Table:
-        """Return the table of a checkpoint's tensors."""
         self._check_open()
         return self._tables.get(files)
 
     def identify(self, files: CheckpointFiles, variants: Sequence[str]) -> list[Identified]:
-        """Return weights digest or failure of each variant; one that cannot be read or restored raises nothing."""
         self._check_open()
         try:
             table = self._tables.get(files)
@@ -58,17 +51,14 @@ class RoleSession(AbstractContextManager["RoleSession"]):
         return self._evaluator.identify(files, table, variants)
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
-        """Compute and publish the records that are missing; return these."""
         self._check_open()
         return self._evaluator.score(request)
 
     def sandbox_warning(self) -> str | None:
-        """Return what the reader's sandbox lacks, in a sentence; None where it lacks nothing, or no process reads."""
         self._check_open()
         return lacking(self._reader.sandbox()) if isinstance(self._reader, Confined) else None
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
-        """Evaluate units one after the other; a checkpoint that fails is a `Failure`, and the rest goes on."""
         for unit in units:
             self._check_open()
             yield from self._unit(unit)

@@ -21,7 +21,6 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        """Make the folder, after removing stale ones of this user."""
         sweep()
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self._lock = os.open(self.path, os.O_RDONLY)
@@ -29,14 +28,12 @@ class Spool:
         self._made = 0
 
     def folder(self) -> Path:
-        """Make a fresh folder within, for one checkpoint."""
         self._made += 1
         path = self.path / str(self._made)
         path.mkdir()
         return path
 
     def close(self) -> None:
-        """Remove everything; a second call does nothing."""
         if self._lock >= 0:
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)

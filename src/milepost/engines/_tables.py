@@ -17,7 +17,6 @@ class Tables:
     """Asks the reader for tables and keeps the latest few; what a forgotten one put into the spool is removed."""
 
     def __init__(self, reader: ReaderRole, spool: Spool) -> None:
-        """Keep nothing yet."""
         self._reader = reader
         self._spool = spool
         self._kept: dict[CheckpointFiles, tuple[Table, Path]] = {}

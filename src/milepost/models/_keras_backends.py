@@ -36,7 +36,6 @@ class Stateless:
     """Keras 3, by `stateless_call`; states of random generators go on from call to call, as in Keras' own predict."""
 
     def __init__(self, keras: Any, model: Any, required: Sequence[Any], device: str) -> None:
-        """Take the built model and the variables, in whose order values will be given."""
         self._keras = keras
         self._model = model
         self._device = device
@@ -50,13 +49,11 @@ class Stateless:
         self._call = _COMPILE.get(self._backend, _as_it_is)(self._predicted)
 
     def place(self, arrays: Sequence[Array]) -> list[Any]:
-        """Convert arrays to tensors of the back end."""
         with self._keras.device(self._device):
             convert = self._keras.ops.convert_to_tensor
             return [convert(array, dtype=item.dtype) for array, item in zip(arrays, self._required, strict=True)]
 
     def run(self, values: list[Any], inputs: Any) -> Any:
-        """Predict one batch."""
         with self._keras.device(self._device):
             outputs, self._states = self._call(values, self._states, inputs)
         return _host(outputs) if self._backend == "tensorflow" else outputs
@@ -65,7 +62,6 @@ class Stateless:
         """Do nothing: the weights were arguments."""
 
     def environment(self) -> dict[str, Json]:
-        """Return the back end, its version and its threads."""
         return {"backend": self._backend, **_ENVIRONMENT.get(self._backend, dict)()}
 
     def _predicted(self, values: list[Any], states: list[Any], inputs: Any) -> Any:
@@ -84,7 +80,6 @@ class Captured:
     """Keras 2 on TensorFlow: one traced function, the variables that it reads exchanged."""
 
     def __init__(self, model: Any, required: Sequence[Any], device: str) -> None:
-        """Take the built model and the variables, in whose order values will be given."""
         import tensorflow as tf  # noqa: PLC0415 - only where a model of Keras 2 is evaluated
 
         self._tf = tf
@@ -94,13 +89,11 @@ class Captured:
         self._traced: dict[Any, tuple[Any, list[Any]]] = {}
 
     def place(self, arrays: Sequence[Array]) -> list[Any]:
-        """Return variables of their own that hold the values."""
         with self._tf.device(self._device):
             pairs = zip(arrays, self._required, strict=True)
             return [self._tf.Variable(array, dtype=item.dtype, trainable=False) for array, item in pairs]
 
     def run(self, values: list[Any], inputs: Any) -> Any:
-        """Predict one batch."""
         with self._tf.device(self._device):
             given = self._tf.nest.map_structure(self._tf.convert_to_tensor, inputs)
             function, captured = self._concrete(given)
@@ -109,12 +102,10 @@ class Captured:
             return _host(function(*self._tf.nest.flatten(given)))
 
     def release(self) -> None:
-        """Give the functions their own variables back."""
         for function, captured in self._traced.values():
             function.set_external_captures(captured)
 
     def environment(self) -> dict[str, Json]:
-        """Return the back end, its version and its threads."""
         return {"backend": "tensorflow", **_tensorflow()}
 
     def _concrete(self, given: Any) -> tuple[Any, list[Any]]:

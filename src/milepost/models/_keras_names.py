@@ -74,7 +74,6 @@ def _grouped(pairs: Iterator[tuple[str, Any]]) -> dict[int, list[str]]:
 
 
 def _older(names: Sequence[str]) -> list[str]:
-    """Return what early files of this layout (Keras 2.13) call a place."""
     return [f"_layer_checkpoint_dependencies/{name[7:]}" for name in names if name.startswith("layers/")]
 
 
@@ -143,12 +142,10 @@ class _PathRecorder:
     found: list[tuple[str, Any]] = field(default_factory=list)
 
     def make(self, path: str, metadata: Any = None) -> "_PathRecorder":  # noqa: ARG002 - Keras' signature
-        """Begin a group."""
         self.path = f"{path}/vars" if path else "vars"
         return self
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Note a value."""
         self.found.append((f"{self.path}/{key}", value))
 
 
@@ -232,7 +229,6 @@ def numbered_from_first() -> Iterator[None]:
 
 
 def _counters() -> Iterator[Any]:
-    """Yield the counts of names of each Keras that was imported."""
     state = sys.modules.get("keras.src.backend.common.global_state")
     if state is not None:
         counts = state.get_global_attribute("object_name_uids")

@@ -21,7 +21,6 @@ class _Moved(ModuleType):
     """A module under its old name, which loads the one under the new name at the first look into it."""
 
     def __getattr__(self, name: str) -> Any:
-        """Look the name up in the moved module."""
         if name.startswith("__"):  # asked of every module there is by those who walk through all
             raise AttributeError(name)
         return getattr(importlib.import_module(self.__name__.replace(_OLD, _NEW)), name)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from milepost._internal.ranges import Ranges, covered, missing
 from milepost.core.types import Failure, Target, Unit
-from milepost.errors import retried
+from milepost.errors import checkpoint_error
 
 Action = Literal["evaluate", "score", "skip", "failed"]
 
@@ -136,7 +136,7 @@ def tried_again(kind: str, *, again: bool = False, requested: bool = False) -> b
     >>> tried_again("torn"), tried_again("mismatch"), tried_again("mismatch", requested=True)
     (True, False, True)
     """
-    return again or requested or retried(kind)
+    return again or requested or checkpoint_error(kind).retry
 
 
 def _why(stored: Stored, stop: int, latest: Failure | None) -> str:

@@ -22,7 +22,6 @@ class Places:
     """
 
     def __init__(self, spool: str, named: Sequence[str] = ()) -> None:
-        """Begin with the spool, and with the places that are known from the start."""
         self.spool = spool
         self._targets: dict[str, _Target] = {}
         self._real: set[str] = set()
@@ -30,7 +29,6 @@ class Places:
 
     @property
     def named(self) -> list[str]:
-        """The places to be read."""
         return list(self._targets)
 
     def need(self, paths: Iterable[str]) -> bool:

@@ -67,7 +67,6 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
         return self._process.pid
 
     @property
@@ -116,7 +115,6 @@ class Child:
         self._keeper.join(_GRACE_SECONDS)
 
     def alive(self) -> bool:
-        """Whether the process still runs."""
         return self._process.poll() is None
 
     def _keep(self) -> None:
@@ -243,7 +241,6 @@ def _oom_kills() -> int:
 
 
 def _group_files() -> Iterator[str]:
-    """Yield the files of our control group that count kills, of either version."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, kinds, path = line.split(":", 2)

@@ -26,7 +26,6 @@ _LONGEST_REPORT = 1 << 16
 
 
 def readable_of(job: Job) -> list[str]:
-    """Return the places that a job names."""
     paths = job.options.get("readable", [])
     if not isinstance(paths, list) or not all(isinstance(item, str) for item in paths):
         raise UsageError(f"option 'readable': expected a list of paths, found {paths!r}")
@@ -52,7 +51,6 @@ class ConfinedReader:
         self._child = self._spawn() if named else None
 
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
-        """Return the checkpoints under the paths."""
         self._allow(paths)
         checkpoints = self._ask("discover", list[CheckpointFiles], {"paths": list(paths), "match": match})
         with self._distrusted():
@@ -73,17 +71,14 @@ class ConfinedReader:
         return table
 
     def inspect(self, path: str) -> Inspection:
-        """Return the files and the table of the one checkpoint at a path."""
         self._allow([path])
         return self._ask("inspect", Inspection, {"path": path})
 
     def sandbox(self) -> list[Measure]:
-        """Return the measures of the sandbox as the process that reads reported them."""
         with self._alive() as child:
             return self._report(child)
 
     def close(self) -> None:
-        """End the process."""
         if self._child is not None:
             self._child.close()
             self._child = None

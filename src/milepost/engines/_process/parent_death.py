@@ -47,7 +47,6 @@ class Inbox(Generic[Item]):
     """
 
     def __init__(self, read: Callable[[], Item | None]) -> None:
-        """Start reading."""
         self._read = read
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._busy = False
@@ -77,7 +76,6 @@ class Inbox(Generic[Item]):
 
 
 def main() -> None:
-    """Run the module named by the first argument."""
     die_with_parent()
     dump_stack_on_signal()
     del sys.argv[0]

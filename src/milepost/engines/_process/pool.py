@@ -33,7 +33,6 @@ class Pool:
     """Evaluators of one job; one that dies loses its share of the unit, and the others go on."""
 
     def __init__(self, job: Job, workers: int) -> None:
-        """Start the processes; `ready` waits for them."""
         self._homes: OrderedDict[str, int] = OrderedDict()
         self._evaluators: list[RemoteEvaluator] = []
         try:
@@ -44,16 +43,13 @@ class Pool:
             raise
 
     def ready(self) -> None:
-        """Wait until the evaluation is open everywhere."""
         for evaluator in self._evaluators:
             evaluator.ready()
 
     def describe(self) -> Description:
-        """Return what the evaluation is."""
         return self._evaluators[0].describe()
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
-        """Publish and return the records that are missing."""
         return self._evaluators[0].score(request)
 
     def identify(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
@@ -92,7 +88,6 @@ class Pool:
             _drain(threads.values(), came)
 
     def close(self) -> None:
-        """End every process."""
         for evaluator in self._evaluators:
             evaluator.close()
 
@@ -154,7 +149,6 @@ def _drain(threads: Iterable[threading.Thread], came: _Outcomes) -> None:
 
 
 def workers_of(job: Job) -> int:
-    """Return how many evaluators a job asks for."""
     found = job.options.get("workers", 1)
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
         raise UsageError(f"option 'workers': expected a whole number from 1, found {found!r}")

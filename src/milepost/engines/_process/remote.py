@@ -46,7 +46,6 @@ class RemoteEvaluator:
     """
 
     def __init__(self, job: Job) -> None:
-        """Start the process; `ready` waits for it."""
         self._job = job
         self._timeout = timeout_of(job)
         self._child: Child | None = None
@@ -69,18 +68,15 @@ class RemoteEvaluator:
             self._child.timeout = self._timeout
 
     def describe(self) -> Description:
-        """Return what the evaluation is."""
         described = from_plain(Description, self._ask({"method": "describe"}, OPENING_SECONDS))
         self._least = 1 + described.batch_size.bit_length()  # one checkpoint at once, then half and half
         return described
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
-        """Publish and return the records that are missing."""
         made: list[dict[str, Json]] = self._ask({"method": "score", "request": to_plain(request)}, OPENING_SECONDS)
         return made
 
     def identify(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
-        """Return digest or failure of each variant of a checkpoint."""
         head = {"method": "identify", "files": to_plain(files), "table": to_plain(table), "variants": list(variants)}
         try:
             try:
@@ -152,7 +148,6 @@ class RemoteEvaluator:
                 self.kill()
 
     def close(self) -> None:
-        """End the process."""
         if self._child is not None:
             self._child.close()
             self._child = None

@@ -84,7 +84,6 @@ class _Heart:
         self._last = 0.0
 
     def within(self, timeout: float | None) -> None:
-        """Beat often enough for a timeout."""
         if timeout is not None:
             self._pause = min(_BEAT_SECONDS, timeout / _BEATS)
 
@@ -111,7 +110,6 @@ def _private_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def main() -> None:
-    """Serve until the driver closes its end, or dies."""
     die_with_parent()
     dump_stack_on_signal()
     requests, replies = _private_streams()

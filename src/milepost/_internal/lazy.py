@@ -8,7 +8,7 @@ import ast
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,19 +26,7 @@ def room(package: str) -> Hooks:
     >>> "TopK" in dir(milepost.metrics)
     True
     """
-
-    def getter(name: str) -> Any:
-        if name == "__all__":
-            return sorted(classes(package))
-        file = None if name.startswith("_") else _file_of(package, name)
-        if file is None:
-            raise AttributeError(f"module {package!r} has no class {name!r}", name=name, obj=sys.modules[package])
-        return _hand_on(package, name, f"{package}.{file}", name)
-
-    def lister() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *classes(package)})
-
-    return getter, lister
+    return _hooks(package, lambda name: _address(package, name), lambda: classes(package))
 
 
 def table(package: str, addresses: Mapping[str, str]) -> Hooks:
@@ -48,15 +36,23 @@ def table(package: str, addresses: Mapping[str, str]) -> Hooks:
     >>> round(getter("tau"), 2)
     6.28
     """
+    return _hooks(package, addresses.get, lambda: addresses)
 
+
+def _hooks(package: str, address: Callable[[str], str | None], names: Callable[[], Iterable[str]]) -> Hooks:
     def getter(name: str) -> Any:
-        if name not in addresses:
+        if name == "__all__":
+            return sorted(names())
+        found = address(name)
+        if found is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
-        module, _, attribute = addresses[name].partition(":")
-        return _hand_on(package, name, module, attribute)
+        module, _, attribute = found.partition(":")
+        thing = getattr(importlib.import_module(module), attribute)
+        setattr(sys.modules[package], name, thing)  # so that it is asked for once only
+        return thing
 
     def lister() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *addresses})
+        return sorted({*vars(sys.modules[package]), *names()})
 
     return getter, lister
 
@@ -75,17 +71,12 @@ def classes(package: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _hand_on(package: str, name: str, module: str, attribute: str) -> Any:
-    """Import the file and keep the object in the package, so that it is asked for once only."""
-    found = getattr(importlib.import_module(module), attribute)
-    setattr(sys.modules[package], name, found)
-    return found
-
-
-def _file_of(package: str, name: str) -> str | None:
-    """Return the file that holds a class: parses only files whose text has the words `class NAME`."""
-    words = f"class {name}"
-    return next((file for file, text in _texts(package) if words in text and name in _named_classes(file, text)), None)
+def _address(package: str, name: str) -> str | None:
+    """Return where a class of a room is: parses only files whose text has the words `class NAME`."""
+    for file, text in () if name.startswith("_") else _texts(package):
+        if f"class {name}" in text and name in _named_classes(file, text):
+            return f"{package}.{file}:{name}"
+    return None
 
 
 def _texts(package: str) -> Iterator[tuple[str, str]]:

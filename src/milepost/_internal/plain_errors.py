@@ -26,12 +26,9 @@ def raised(described: dict[str, Any]) -> errors.MilepostError:
     EvaluationFileError('no such file')
     """
     names, kind, message = described["types"], described["kind"], described["message"]
-    known: dict[str, type[errors.MilepostError]] = {
-        name: item
-        for name, item in vars(errors).items()
-        if isinstance(item, type) and issubclass(item, errors.MilepostError)
-    }
-    cls = next((known[name] for name in names if name in known), errors.MilepostError)
+    known = (vars(errors).get(name) for name in names)
+    found = (item for item in known if isinstance(item, type) and issubclass(item, errors.MilepostError))
+    cls: type[errors.MilepostError] = next(found, errors.MilepostError)
     if kind is not None and (cls is errors.MilepostError or issubclass(cls, errors.CheckpointError)):
         return errors.checkpoint_error(kind, message)
     if cls is errors.MilepostError and names[0] != "MilepostError":

@@ -1,12 +1,10 @@
 """Work in a thread beside the loop: read ahead of a consumer, and one call behind a producer."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from contextlib import suppress
+from typing import Any, Self, TypeVar
 
 from milepost.errors import UsageError
 
@@ -33,9 +31,7 @@ class OneBehind:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Wait for the call that is under way; its outcome does not matter any more."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -52,16 +48,7 @@ class OneBehind:
 
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Item(Generic[T]):
-    value: T
-
-
-@dataclass(frozen=True, slots=True)
-class _EndOfItems:
-    error: BaseException | None = None
+_END: Any = object()
 
 
 def ahead(iterator: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
@@ -76,48 +63,20 @@ def ahead(iterator: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
     """
     if depth < 1:
         raise UsageError(f"depth of read-ahead is {depth}; expected 1 or more")
-    return _consume(iterator, depth)
+    return _ahead(iterator, depth)
 
 
-def _consume(iterator: Iterator[T], depth: int) -> Generator[T, None, None]:
-    made: queue.Queue[_Item[T] | _EndOfItems] = queue.Queue(depth)
-    stopped = threading.Event()
-    thread = threading.Thread(target=_produce, args=(iterator, made, stopped), name="milepost-ahead", daemon=True)
-    thread.start()
+def _ahead(iterator: Iterator[T], depth: int) -> Generator[T, None, None]:
+    pool = ThreadPoolExecutor(1, "milepost-ahead")
+    made = deque(pool.submit(next, iterator, _END) for _ in range(depth + 1))
     try:
-        while isinstance(found := made.get(), _Item):
-            yield found.value
-        if found.error is not None:
-            raise found.error
+        while (item := made.popleft().result()) is not _END:
+            made.append(pool.submit(next, iterator, _END))
+            yield item
     finally:
-        stopped.set()
-        # The producer looks at `stopped` after each put: one free place is enough to wake it up for the last time.
-        _drain(made)
-        thread.join()
-
-
-def _produce(iterator: Iterator[T], made: "queue.Queue[_Item[T] | _EndOfItems]", stopped: threading.Event) -> None:
-    error: BaseException | None = None
-    try:
-        for value in iterator:
-            made.put(_Item(value))
-            if stopped.is_set():
-                break
-    except BaseException as raised:  # noqa: BLE001 - carried over to the consumer, whatever it is
-        error = raised
-    try:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
-    except BaseException as raised:  # noqa: BLE001 - as above; the first error counts
-        error = error or raised
-    if not stopped.is_set():
-        made.put(_EndOfItems(error))
-
-
-def _drain(made: "queue.Queue[_Item[T] | _EndOfItems]") -> None:
-    while True:
-        try:
-            made.get_nowait()
-        except queue.Empty:
-            return
+        for future in made:
+            future.cancel()
+        if hasattr(iterator, "close"):
+            with suppress(RuntimeError):  # the interpreter ends
+                pool.submit(iterator.close)
+        pool.shutdown()

@@ -32,6 +32,14 @@ from milepost.core.types import (
 )
 
 
+class Named(Protocol):
+    """What is found by its name, or named in a record."""
+
+    @property
+    def name(self) -> str:
+        """The registered name of the class (`top_k`)."""
+
+
 class Entry(Protocol):
     """A file or folder of a listing, as a format sees it while looking for checkpoints."""
 
@@ -52,12 +60,8 @@ class Entry(Protocol):
         """The last 8 bytes (b"" for a folder), read once."""
 
 
-class Format(Protocol):
+class Format(Named, Protocol):
     """A checkpoint format: one file in `milepost/checkpoints/formats`."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
 
     def find(self, entries: Sequence[Entry]) -> Iterable[CheckpointFiles]:
         """Claim checkpoints among one folder's entries, by content."""
@@ -221,12 +225,8 @@ class Described(Protocol):
         """Return plain data, recorded beside the fingerprint and no part of it."""
 
 
-class Task(Protocol):
+class Task(Named, Protocol):
     """Reduces outputs and labels to columns of outcomes: the only code that touches big arrays."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
 
     def columns(self) -> Mapping[str, Column]:
         """Return every column that the task can compute."""
@@ -262,12 +262,8 @@ class State(Protocol):
         """Serialise: versioned, never pickle."""
 
 
-class Metric(Protocol):
+class Metric(Named, Protocol):
     """From columns to a state, from a state to named numbers."""
-
-    @property
-    def name(self) -> str:
-        """The registered name of the class (`top_k`)."""
 
     @property
     def headline(self) -> str:
@@ -317,12 +313,8 @@ class FastBatches(Protocol):
         """Return the values of every batch of `size` rows, by name."""
 
 
-class Engine(Protocol):
+class Engine(Named, Protocol):
     """Runs evaluators: in this process, in another, on a cluster.  What crosses is plain data."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
 
     def open(self, job: Job) -> "Session":
         """Start what is needed and return a session; closing it ends every process that it started."""
@@ -359,12 +351,8 @@ class Session(Protocol):
         """End every process that the session started."""
 
 
-class Export(Protocol):
+class Export(Named, Protocol):
     """A way out of the store: one file in `milepost/exports`."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
 
     def write(self, records: Iterable[Mapping[str, Json]], target: str) -> None:
         """Write records and failures, plain data as `ls --json` prints them, to a target that it understands."""

@@ -1,6 +1,6 @@
 """The engine that needs nothing: driver, evaluator and reader are this process."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import ClassVar
 
 from milepost.core.types import Job
@@ -23,8 +23,7 @@ class InProcess:
         """Open the job's evaluation, `job.live` where there is one; raises `EvaluationFileError` if it fails."""
         stack: ExitStack[None] = ExitStack()
         with stack:
-            spool = Spool()
-            stack.callback(spool.close)
+            spool = stack.enter_context(closing(Spool()))
             return RoleSession(_reader(job), Guarded(job), spool, stack.pop_all())
 
 

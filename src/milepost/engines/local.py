@@ -1,7 +1,7 @@
 """The default engine: evaluators (one, or as many as asked for) and a reader, each a process on this machine."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import ClassVar
 
 from milepost.core.types import Inspection, Job
@@ -42,13 +42,11 @@ class Local:
         module, _, _ = (address(job, "reader") or READER).partition(":")
         stack: ExitStack[None] = ExitStack()
         with stack:
-            spool = Spool()
-            stack.callback(spool.close)
+            spool = stack.enter_context(closing(Spool()))
             reader = ConfinedReader(module, timeout_of(job), str(spool.path), readable_of(job))
-            stack.callback(reader.close)
+            stack.enter_context(closing(reader))
             workers = workers_of(job)
-            evaluator = RemoteEvaluator(job) if workers == 1 else Pool(job, workers)
-            stack.callback(evaluator.close)
+            evaluator = stack.enter_context(closing(RemoteEvaluator(job) if workers == 1 else Pool(job, workers)))
             evaluator.ready()
             return RoleSession(reader, evaluator, spool, stack.pop_all())
 
@@ -61,8 +59,6 @@ def inspect(path: str, companions: Sequence[str] = ()) -> tuple[Inspection, list
     Raises as `checkpoints.reader.Reader.inspect` does, and `Crashed` where the process died.
     """
     with ExitStack() as stack:
-        spool = Spool()
-        stack.callback(spool.close)
-        reader = ConfinedReader(READER, None, str(spool.path), [path, *companions])
-        stack.callback(reader.close)
+        spool = stack.enter_context(closing(Spool()))
+        reader = stack.enter_context(closing(ConfinedReader(READER, None, str(spool.path), [path, *companions])))
         return reader.inspect(path), reader.sandbox()

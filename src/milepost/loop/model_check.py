@@ -9,7 +9,7 @@ than d, a rank can differ only where two scores lie within 2 d of each other, so
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -48,14 +48,7 @@ class ModelCheck:
 
     def plain(self) -> dict[str, Any]:
         """Return plain data for the record."""
-        return {
-            "max_difference": self.max_difference,
-            "spread": self.spread,
-            "repeat": self.repeat,
-            "halves": self.halves,
-            "rows": self.rows,
-            "constant": self.constant,
-        }
+        return {"max_difference": self.max_difference, **asdict(self)}
 
 
 def check_model(

@@ -5,9 +5,10 @@ variables: eager TensorFlow 135 ms a batch, its function 43 ms).  Keras 2 has no
 once, and the variables that it captured are exchanged for those of the checkpoint, which copies nothing.
 """
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Stateless:
         places = {id(item): place for place, item in enumerate(required)}
         self._places = [places.get(id(item)) for item in self._order]
         self._states = [item.value for item, place in zip(self._order, self._places, strict=True) if place is None]
-        self._call = _COMPILE.get(self._backend, _as_it_is)(self._predicted)
+        self._call = _compiled(self._backend, self._predicted)
 
     def place(self, arrays: Sequence[Array]) -> list[Any]:
         with self._keras.device(self._device):
@@ -62,7 +63,7 @@ class Stateless:
         """Do nothing: the weights were arguments."""
 
     def environment(self) -> dict[str, Json]:
-        return {"backend": self._backend, **_ENVIRONMENT.get(self._backend, dict)()}
+        return _environment(self._backend)
 
     def _predicted(self, values: list[Any], states: list[Any], inputs: Any) -> Any:
         others = iter(states)
@@ -106,7 +107,7 @@ class Captured:
             function.set_external_captures(captured)
 
     def environment(self) -> dict[str, Json]:
-        return {"backend": "tensorflow", **_tensorflow()}
+        return _environment("tensorflow")
 
     def _concrete(self, given: Any) -> tuple[Any, list[Any]]:
         """Return the function for inputs of this form, any number of rows, and what it captured by itself."""
@@ -129,58 +130,26 @@ def _host(outputs: Any) -> Any:
     return np.asarray(outputs)
 
 
-def _as_it_is(call: Call) -> Call:
-    return call
+def _compiled(backend: str, call: Call) -> Call:
+    """Return a call as a back end runs it best."""
+    framework: Any = importlib.import_module(backend)
+    if backend == "tensorflow":
+        return cast(Call, framework.function(call, reduce_retracing=True))
+    if backend == "jax":
+        compiled = framework.jit(call)
+        # Waiting, because the batch's memory may be another's as soon as the call is back.
+        return lambda *given: framework.block_until_ready(compiled(*given))
+    return cast(Call, framework.no_grad()(call)) if backend == "torch" else call
 
 
-def _traced_by_tensorflow(call: Call) -> Call:
-    import tensorflow as tf  # noqa: PLC0415 - the back end that Keras runs on
-
-    made: Call = tf.function(call, reduce_retracing=True)
-    return made
-
-
-def _compiled_by_jax(call: Call) -> Call:
-    import jax  # noqa: PLC0415 - the back end that Keras runs on
-
-    compiled = jax.jit(call)
-    wait: Call = jax.block_until_ready
-    # Waiting, because the batch's memory may be another's as soon as the call is back.
-    return lambda *given: wait(compiled(*given))
-
-
-def _without_gradients(call: Call) -> Call:
-    import torch  # noqa: PLC0415 - the back end that Keras runs on
-
-    def quiet(*given: Any) -> Any:
-        with torch.no_grad():
-            return call(*given)
-
-    return quiet
-
-
-def _tensorflow() -> dict[str, Json]:
-    import tensorflow as tf  # noqa: PLC0415 - the back end that Keras runs on
-
-    asked = tf.config.threading.get_intra_op_parallelism_threads()
-    return {"backend_version": str(tf.__version__), "threads": asked or os.cpu_count()}
-
-
-def _jax() -> dict[str, Json]:
-    import jax  # noqa: PLC0415 - the back end that Keras runs on
-
-    return {"backend_version": str(jax.__version__)}
-
-
-def _torch() -> dict[str, Json]:
-    import torch  # noqa: PLC0415 - the back end that Keras runs on
-
-    return {"backend_version": str(torch.__version__), "threads": torch.get_num_threads()}
-
-
-_COMPILE: dict[str, Callable[[Call], Call]] = {
-    "tensorflow": _traced_by_tensorflow,
-    "jax": _compiled_by_jax,
-    "torch": _without_gradients,
-}
-_ENVIRONMENT: dict[str, Callable[[], dict[str, Json]]] = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+def _environment(backend: str) -> dict[str, Json]:
+    """Return the back end, its version, and its threads where it says."""
+    known: dict[str, Json] = {"backend": backend}
+    framework: Any = importlib.import_module(backend)
+    if backend in ("tensorflow", "jax", "torch"):
+        known["backend_version"] = str(framework.__version__)
+    if backend == "tensorflow":
+        known["threads"] = framework.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+    elif backend == "torch":
+        known["threads"] = framework.get_num_threads()
+    return known

@@ -72,14 +72,16 @@ def build(
     with graph.as_default(), graph.device(device), _quiet():
         tf.set_random_seed(0)  # what is drawn for variables that a checkpoint lacks is the same in every process
         arguments = _arguments(function, (*inputs, *feeds))
-        given = {name: _placeholder(name, *inputs[name]) for name in inputs if name in arguments}
-        given |= {name: _scalar(name, feeds[name]) for name in feeds if name in arguments}
+        given = {name: tf.placeholder(*inputs[name], name=name) for name in inputs if name in arguments}
+        kinds = {name: tf.as_dtype(np.asarray(value).dtype) for name, value in feeds.items() if name in arguments}
+        given |= {name: tf.placeholder(kind, [], name=name) for name, kind in kinds.items()}
         outputs = _checked(_called(function, given))
         placed = {name: given[name] if name in given else _own(graph, name, function) for name in (*inputs, *feeds)}
         _check_declared(placed, inputs)
         reached = reachable(tf.nest.flatten(outputs, expand_composites=True))
         _check_fed(reached, placed, inputs)
-        return _completed(graph, outputs, reached, {name: placed[name] for name in inputs}, _fed(placed, feeds))
+        fed = {placed[name]: np.asarray(value, placed[name].dtype.as_numpy_dtype) for name, value in feeds.items()}
+        return _completed(graph, outputs, reached, {name: placed[name] for name in inputs}, fed)
 
 
 def reachable(tensors: Iterable[Any]) -> tuple[Any, ...]:
@@ -114,6 +116,9 @@ def _completed(
                 others.append(Variable(name, None, _shape(members), optional=True))
         pieces = [piece for slot in slots for piece in slot.pieces]
         held = [piece.held for piece in pieces]
+        uninitialized = tf.report_uninitialized_variables(held)
+        if hasattr(uninitialized, "mark_used"):  # else TensorFlow complains of what only an `init_fn` has a use for
+            uninitialized.mark_used()
         return Built(
             graph=graph,
             inputs=inputs,
@@ -121,13 +126,13 @@ def _completed(
             outputs=outputs,
             variables=(*(slot.variable for slot in slots), *others),
             slots=tuple(slots),
-            assign=tf.group(*(_assignment(piece) for piece in pieces)),
+            assign=tf.group(*(piece.held.assign(piece.fed, read_value=False) for piece in pieces)),
             initial=tf.variables_initializer(held),
             local=tf.variables_initializer(kept),
             tables=tf.tables_initializer(),
             reached=reached,
             locals=tuple(kept),
-            uninitialized=_uninitialized(held),
+            uninitialized=uninitialized,
         )
 
 
@@ -156,14 +161,6 @@ def _called(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
         if error.name and error.name.partition(".")[0] == "tf_keras":  # slim.batch_norm's layer lives there
             raise MissingExtra("tf_keras", "slim") from error
         raise
-
-
-def _placeholder(name: str, dtype: Any, shape: Any) -> Any:
-    return tf.placeholder(dtype, shape, name=name)
-
-
-def _scalar(name: str, value: Any) -> Any:
-    return tf.placeholder(tf.as_dtype(np.asarray(value).dtype), [], name=name)
 
 
 def _own(graph: Any, name: str, function: Callable[..., Any]) -> Any:
@@ -219,10 +216,6 @@ def _check_fed(reached: Iterable[Any], placed: Mapping[str, Any], inputs: Iterab
         )
 
 
-def _fed(placed: Mapping[str, Any], feeds: Mapping[str, Any]) -> dict[Any, Any]:
-    return {placed[name]: np.asarray(value, placed[name].dtype.as_numpy_dtype) for name, value in feeds.items()}
-
-
 def _check_known(reached: Iterable[Any], known: set[Any]) -> None:
     lost = sorted(op.name for op in reached if op.type in _HOLDING and op not in known)
     if lost:
@@ -266,17 +259,6 @@ def _piece(held: Any) -> Partition:
     )
     fed = tf.placeholder(held.dtype.base_dtype, held.shape if held.shape.is_fully_defined() else None)
     return Partition(held, where, fed)
-
-
-def _assignment(piece: Partition) -> Any:
-    return piece.held.assign(piece.fed, read_value=False)
-
-
-def _uninitialized(held: list[Any]) -> Any:
-    names = tf.report_uninitialized_variables(held)
-    if hasattr(names, "mark_used"):  # else TensorFlow complains of what only an `init_fn` has a use for
-        names.mark_used()
-    return names
 
 
 @contextmanager

@@ -60,26 +60,18 @@ def check_autocast(device: torch.device, dtype: torch.dtype) -> None:
 
 def environment(device: torch.device) -> dict[str, Json]:
     """Return what else bears on the last digits: recorded, never part of a key."""
+    try:
+        precision = str(torch.get_float32_matmul_precision())
+    except RuntimeError:  # the newer settings, one a backend, disagree
+        precision = "mixed"
+    on_gpu = device.type == "cuda"
     return {
         "framework": "torch",
         "version": str(torch.__version__),
         "device": str(device),
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
-        "kernel": _kernel(device),
-        "float32_matmul": _matmul_precision(),
+        # The processor, or the features of it, that kernels are chosen by.
+        "kernel": str(torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()),
+        "float32_matmul": precision,
     }
-
-
-def _kernel(device: torch.device) -> str:
-    """Return the processor, or the features of it, that kernels are chosen by."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return str(torch.backends.cpu.get_cpu_capability())
-
-
-def _matmul_precision() -> str:
-    try:
-        return str(torch.get_float32_matmul_precision())
-    except RuntimeError:  # the newer settings, one a backend, disagree
-        return "mixed"

@@ -13,25 +13,19 @@ _LEADING = ("module.", "_orig_mod.", "_forward_module.", "model.", "net.", "netw
 _ANYWHERE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
-@dataclass(frozen=True, slots=True)
-class Stripped:
-    """Names without some prefixes: from the stripped name to the full one, and what was taken off."""
+def stripped(names: Iterable[str]) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield the full names by the names as they are, then with one more prefix off each time, and what was taken off.
 
-    full: Mapping[str, str]
-    taken: str
+    Ends where two names would become one.
 
-
-def stripped(names: Iterable[str]) -> Iterator[Stripped]:
-    """Yield the names as they are, then with one more prefix off each time; never where two names would become one.
-
-    >>> [item.taken for item in stripped(["module._orig_mod.w", "module._orig_mod.b"])]
+    >>> [taken for _, taken in stripped(["module._orig_mod.w", "module._orig_mod.b"])]
     ['', '_orig_mod.', '_orig_mod. module.']
-    >>> [item.taken for item in stripped(["model.w", "other.w"])]
+    >>> [taken for _, taken in stripped(["model.w", "other.w"])]
     ['']
     """
     full = {name: name for name in names}
     taken: list[str] = []
-    yield Stripped(full, "")
+    yield full, ""
     for mark in _ANYWHERE:
         if any(mark in name for name in full):
             shorter = {name.replace(mark, ""): whole for name, whole in full.items()}
@@ -39,14 +33,14 @@ def stripped(names: Iterable[str]) -> Iterator[Stripped]:
                 return
             full = shorter
             taken.append(mark)
-            yield Stripped(full, " ".join(taken))
+            yield full, " ".join(taken)
     while full:
         prefix = next((item for item in _LEADING if all(name.startswith(item) for name in full)), None)
         if prefix is None:
             return
         full = {name.removeprefix(prefix): whole for name, whole in full.items()}
         taken.append(prefix)
-        yield Stripped(full, " ".join(taken))
+        yield full, " ".join(taken)
 
 
 def renamings(found: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[dict[str, str], str]]:
@@ -56,11 +50,11 @@ def renamings(found: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[dic
     ({'module.w': 'w'}, "module. taken off the checkpoint's names")
     """
     models = list(stripped(wanted))
-    for ours in stripped(found):
-        for model in models:
-            done = [f"{ours.taken} taken off the checkpoint's names"] if ours.taken else []
-            done += [f"{model.taken} taken off the model's"] if model.taken else []
-            yield {whole: model.full.get(name, name) for name, whole in ours.full.items()}, ", ".join(done)
+    for ours, taken in stripped(found):
+        for full, model_taken in models:
+            done = [f"{taken} taken off the checkpoint's names"] if taken else []
+            done += [f"{model_taken} taken off the model's"] if model_taken else []
+            yield {whole: full.get(name, name) for name, whole in ours.items()}, ", ".join(done)
 
 
 @dataclass(frozen=True, slots=True)

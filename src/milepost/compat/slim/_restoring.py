@@ -13,7 +13,7 @@ from milepost.checkpoints.reader import Reader
 from milepost.core.types import CheckpointFiles, Table
 from milepost.errors import Mismatch, UsageError
 from milepost.models._tf1_arrays import partitions_of
-from milepost.models._tf1_graph import Slot, _assignment, _grouped, _slot
+from milepost.models._tf1_graph import Slot, _grouped, _slot
 from milepost.restore.matching import Restored, restore
 
 _EMA = "/ExponentialMovingAverage"
@@ -35,7 +35,8 @@ class ToRestore:
         step = tf.train.get_global_step()
         with tf.name_scope("milepost/"):
             slots = {name: _slot(name, members) for name, members in variables.items()}
-            assign = tf.group(*(_assignment(piece) for slot in slots.values() for piece in slot.pieces))
+            pieces = [piece for slot in slots.values() for piece in slot.pieces]
+            assign = tf.group(*(piece.held.assign(piece.fed, read_value=False) for piece in pieces))
         named = next((name for name, members in variables.items() if step is not None and step in members), None)
         return cls(slots, assign, named, chosen)
 

@@ -129,7 +129,7 @@ class Child:
                 start_new_session=True,
             )
             self.requests = cast("IO[bytes]", _Requests(self, self._process.stdin))
-            self.replies = io.BufferedReader(_Replies(self, self._process.stdout), 1 << 16)
+            self.replies = io.BufferedReader(_Replies(self, self._process.stdout, select.POLLIN), 1 << 16)
         except OSError as error:
             self._error = error
             return
@@ -163,20 +163,38 @@ class Child:
             seen = self._tail
 
     def _last_lines(self) -> str:
-        lines = [_short(line) for line in _relevant(self._tail.rstrip().splitlines())]
+        lines = [
+            line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]} ..."
+            for line in _relevant(self._tail.rstrip().splitlines())
+        ]
         return "\n".join(["; the last lines it wrote:", *lines]) if lines else "; it wrote nothing"
 
 
-class _Requests(io.RawIOBase):
-    """The child's standard input: writes everything, and waits no longer than the child's timeout."""
+class _Pipe(io.RawIOBase):
+    """One of the child's standard streams; no wait for it is longer than the child's timeout."""
 
-    def __init__(self, child: Child, stream: IO[bytes] | None) -> None:
+    def __init__(self, child: Child, stream: IO[bytes] | None, event: int) -> None:
         assert stream is not None  # noqa: S101 - it was opened as a pipe
         self._child = child
         self._stream = stream
-        os.set_blocking(stream.fileno(), False)
         self._poll = select.poll()
-        self._poll.register(stream.fileno(), select.POLLOUT)
+        self._poll.register(stream.fileno(), event)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def _check_timeout(self, begun: float) -> None:
+        if self._child.timeout is not None and time.monotonic() - begun > self._child.timeout:
+            raise Unresponsive
+
+
+class _Requests(_Pipe):
+    """The child's standard input, which writes everything."""
+
+    def __init__(self, child: Child, stream: IO[bytes] | None) -> None:
+        super().__init__(child, stream, select.POLLOUT)
+        os.set_blocking(self._stream.fileno(), False)
 
     def writable(self) -> bool:
         return True
@@ -189,25 +207,14 @@ class _Requests(io.RawIOBase):
                 written = os.write(self._stream.fileno(), left)
             except BlockingIOError:
                 self._poll.poll(_POLL_MILLISECONDS)
-                _check_timeout(self._child, begun)
+                self._check_timeout(begun)
                 continue
             left, begun = left[written:], time.monotonic()
         return len(data)
 
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
 
-
-class _Replies(io.RawIOBase):
+class _Replies(_Pipe):
     """The child's standard output, which also ends when the child does."""
-
-    def __init__(self, child: Child, stream: IO[bytes] | None) -> None:
-        assert stream is not None  # noqa: S101 - it was opened as a pipe
-        self._child = child
-        self._stream = stream
-        self._poll = select.poll()
-        self._poll.register(stream.fileno(), select.POLLIN)
 
     def readable(self) -> bool:
         return True
@@ -217,17 +224,8 @@ class _Replies(io.RawIOBase):
         while not self._poll.poll(_POLL_MILLISECONDS):
             if not self._child.alive() and not self._poll.poll(0):
                 return 0
-            _check_timeout(self._child, begun)
+            self._check_timeout(begun)
         return os.readv(self._stream.fileno(), [buffer])
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-
-def _check_timeout(child: Child, begun: float) -> None:
-    if child.timeout is not None and time.monotonic() - begun > child.timeout:
-        raise Unresponsive
 
 
 def _oom_kills() -> int:
@@ -256,10 +254,6 @@ def _relevant(lines: list[str]) -> list[str]:
         return lines[-_TAIL_LINES:]
     stack = [line for line in lines[begin + 1 : begin + 1 + _STACK_LINES] if line.startswith("  ")]
     return [*lines[max(0, begin - 4) : begin + 1], *stack]
-
-
-def _short(line: str) -> str:
-    return line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]} ..."
 
 
 def _ending(code: int | None) -> str:

@@ -53,15 +53,15 @@ def receive(read_into: Callable[[memoryview], int]) -> Frame | None:
     Raises `WireError` for bytes that are no frame and `EOFError` for a frame that is cut off.
     """
     prefix = _exactly(read_into, _PREFIX.size, optional=True)
-    if prefix is None:
+    if not prefix:
         return None
     magic, length = _PREFIX.unpack(prefix)
     if magic != MAGIC:
         raise WireError(f"expected a frame that begins with {MAGIC!r}, found {magic!r}")
     if length > MAX_HEADER:
         raise WireError(f"a header declares {length} bytes; at most {MAX_HEADER} are read")
-    head, lengths = _header(bytes(_need(_exactly(read_into, length))))
-    return head, [_need(_exactly(read_into, size)) for size in lengths]
+    head, lengths = _header(bytes(_exactly(read_into, length)))
+    return head, [_exactly(read_into, size) for size in lengths]
 
 
 def part_frame(part: Part) -> tuple[dict[str, Json], list[Buffer]]:
@@ -125,21 +125,17 @@ def _header(text: bytes) -> tuple[dict[str, Any], list[int]]:
     return head, lengths
 
 
-def _exactly(read_into: Callable[[memoryview], int], size: int, *, optional: bool = False) -> bytearray | None:
+def _exactly(read_into: Callable[[memoryview], int], size: int, *, optional: bool = False) -> bytearray:
+    """Read so many bytes; nothing where the stream ends before them and that is `optional`."""
     buffer = bytearray(size)
     view, done = memoryview(buffer), 0
     while done < size:
         count = read_into(view[done:])
         if not count:
             if optional and not done:
-                return None
+                return bytearray()
             raise EOFError(f"a frame is cut off: {done} of {size} bytes came")
         done += count
-    return buffer
-
-
-def _need(buffer: bytearray | None) -> bytearray:
-    assert buffer is not None  # noqa: S101 - only an optional read returns None
     return buffer
 
 

@@ -5,7 +5,6 @@ variables: eager TensorFlow 135 ms a batch, its function 43 ms).  Keras 2 has no
 once, and the variables that it captured are exchanged for those of the checkpoint, which copies nothing.
 """
 
-import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -130,9 +129,26 @@ def _host(outputs: Any) -> Any:
     return np.asarray(outputs)
 
 
+def _framework(backend: str) -> Any:
+    """Return the back end that Keras runs on; None for one that needs nothing of ours."""
+    if backend == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415 - only where Keras runs on it
+
+        return tf
+    if backend == "jax":
+        import jax  # noqa: PLC0415 - the same
+
+        return jax
+    if backend == "torch":
+        import torch  # noqa: PLC0415 - the same
+
+        return torch
+    return None
+
+
 def _compiled(backend: str, call: Call) -> Call:
     """Return a call as a back end runs it best."""
-    framework: Any = importlib.import_module(backend)
+    framework = _framework(backend)
     if backend == "tensorflow":
         return cast(Call, framework.function(call, reduce_retracing=True))
     if backend == "jax":
@@ -145,8 +161,8 @@ def _compiled(backend: str, call: Call) -> Call:
 def _environment(backend: str) -> dict[str, Json]:
     """Return the back end, its version, and its threads where it says."""
     known: dict[str, Json] = {"backend": backend}
-    framework: Any = importlib.import_module(backend)
-    if backend in ("tensorflow", "jax", "torch"):
+    framework = _framework(backend)
+    if framework is not None:
         known["backend_version"] = str(framework.__version__)
     if backend == "tensorflow":
         known["threads"] = framework.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import BinaryIO
 
 from milepost._internal.bounded import unreadable
@@ -39,10 +40,6 @@ class Reader:
     []
     """
 
-    def __init__(self) -> None:
-        """Load a format when its first checkpoint is read."""
-        self._formats: dict[str, Format] = {}
-
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
         """Return the checkpoints under the paths in natural order; raise `UsageError` for an absent path."""
         return find(paths, match)
@@ -59,7 +56,7 @@ class Reader:
         if files.format is None:
             raise Corrupt(f"{files.path}: no format claims it")
         _unchanged(files, "since it was found")
-        form = self._format(files.format)
+        form = _format(files.format)
         try:
             table = materialise(form, read_table(form, files), spool)
         except MemoryError as error:
@@ -82,12 +79,13 @@ class Reader:
             raise UsageError(f"{path}: {len(found)} checkpoints, expected one ({names or looked_for()})")
         if found[0].failure is not None:
             raise checkpoint_error(*found[0].failure)
-        return Inspection(found[0], read_table(self._format(str(found[0].format)), found[0]))
+        return Inspection(found[0], read_table(_format(str(found[0].format)), found[0]))
 
-    def _format(self, name: str) -> Format:
-        if name not in self._formats:
-            self._formats[name] = load("checkpoints.formats", name)()
-        return self._formats[name]
+
+@cache
+def _format(name: str) -> Format:
+    made: Format = load("checkpoints.formats", name)()
+    return made
 
 
 def read_table(form: Format, files: CheckpointFiles) -> Table:

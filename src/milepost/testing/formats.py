@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,6 @@ _FORBIDDEN = (
 )
 
 
-def _nothing(_: str) -> Sequence[str]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True)
 class FormatCase:
     """What the laws need to know of a format.
@@ -59,7 +56,7 @@ class FormatCase:
     dtypes: tuple[str, ...] = DTYPES
     checksummed: bool = False
     hostile: tuple[bytes | Callable[[Path], object], ...] = ()
-    beside: Callable[[str], Sequence[str]] = _nothing
+    beside: Callable[[str], Sequence[str]] = lambda _: ()
 
 
 Rows = dict[str, tuple[str, tuple[int, ...], bytes]]
@@ -108,7 +105,15 @@ def law_content_decides(case: FormatCase, folder: Path) -> None:
         (folder / name).write_bytes(content)
     _same(_rows_of(arrays), _must_read(case, renamed), "read under another name")
     for number, content in enumerate(
-        (b"", b"hello, world\n" * 40, b"{}", bytes(4096), _noise(4096), b"PK\x03\x04", b"\x80\x02}.")
+        (
+            b"",
+            b"hello, world\n" * 40,
+            b"{}",
+            bytes(4096),
+            random.Random(3).randbytes(4096),  # noqa: S311 - a sample, not a secret
+            b"PK\x03\x04",
+            b"\x80\x02}.",
+        )
     ):
         other = folder / f"other{number}{case.suffix}"
         other.write_bytes(content)
@@ -222,9 +227,6 @@ LAWS: tuple[Law, ...] = (
 """Every law, each `law(case, folder)` with an empty folder of its own."""
 
 
-# ------------------------------------------------------------------------------------------------------------ the means
-
-
 def _written(case: FormatCase, folder: Path, arrays: Mapping[str, Array]) -> Path:
     path = folder / f"example{case.suffix}"
     case.write(path, arrays)
@@ -294,33 +296,25 @@ def _described(outcome: object) -> str:
     return "nothing claimed" if outcome is None else f"{type(outcome).__name__}: {outcome}"
 
 
-def _noise(count: int) -> bytes:
-    return random.Random(3).randbytes(count)  # noqa: S311 - a sample, not a secret
+@cache
+def _collected() -> list[list[str]]:
+    """Install an audit hook, which Python cannot remove, and return the lists to the last of which it adds events."""
+    lists: list[list[str]] = []
 
+    def note(event: str, _: tuple[Any, ...]) -> None:
+        if lists and event.startswith(_FORBIDDEN):
+            lists[-1].append(event)
 
-class _AuditHook:
-    """An audit hook, which Python cannot remove: installed once, and idle unless a law collects its events."""
-
-    def __init__(self) -> None:
-        self.installed = False
-        self.events: list[str] | None = None
-
-    def note(self, event: str, _: tuple[Any, ...]) -> None:
-        if self.events is not None and event.startswith(_FORBIDDEN):
-            self.events.append(event)
-
-
-_HOOK = _AuditHook()
+    sys.addaudithook(note)
+    return lists
 
 
 @contextmanager
 def _nothing_runs() -> Iterator[None]:
-    if not _HOOK.installed:
-        sys.addaudithook(_HOOK.note)
-        _HOOK.installed = True
-    _HOOK.events = []
+    lists = _collected()
+    lists.append([])
     try:
         yield
-        assert not _HOOK.events, f"reading ran something: {_HOOK.events}"
+        assert not lists[-1], f"reading ran something: {lists[-1]}"
     finally:
-        _HOOK.events = None
+        lists.pop()

@@ -161,8 +161,6 @@ class _Walk:
         if len(self._seen) > COUNT_LIMIT:
             raise Corrupt(f"{self._path}: more than {COUNT_LIMIT:,} groups and datasets")
 
-    # ---------------------------------------------------------------------------------------------------- attributes
-
     def _texts(self, item: Any, where: str) -> Iterator[tuple[str, list[str]]]:
         for raw in self._names(item, where):
             name = raw.decode("utf-8", "replace")
@@ -194,8 +192,6 @@ class _Walk:
         made = np.empty(attribute.shape, attribute.dtype)
         attribute.read(made)
         return [_decoded(one) for one in made.reshape(-1).tolist()]
-
-    # ------------------------------------------------------------------------------------------------------ datasets
 
     def _dataset(self, item: Any, name: str) -> Hdf5Dataset:
         """Check a dataset, its layout first: asking a virtual one for its shape may open its sources."""

@@ -61,15 +61,14 @@ def check_superblock(window: Window) -> None:
         raise Corrupt(f"{path}: damaged: its HDF5 superblock has version {version}, known are 0 to 3")
     if version in _OLD:
         width, lengths, flags = head[13], head[14], head[20]
-        begin = 24 + 4 * version
-        place, skipped = begin, 2  # base address, free space, then the end
+        place = 24 + 4 * version  # of the base address, then that of free space, then the end
     else:
         width, lengths, flags = head[9], head[10], head[11]
-        place, skipped = 12, 2  # base address, extension, then the end
+        place = 12  # of the base address, then that of an extension, then the end
     if width not in (4, 8) or lengths not in (4, 8):
         raise Corrupt(f"{path}: damaged: its HDF5 superblock has addresses of {width} bytes, expected 4 or 8")
     base = int.from_bytes(head[place : place + width], "little")
-    end = int.from_bytes(head[place + skipped * width : place + (skipped + 1) * width], "little")
+    end = int.from_bytes(head[place + 2 * width : place + 3 * width], "little")
     if flags & _OPEN_FOR_WRITING:
         raise Torn(f"{path}: {CUT}: its HDF5 superblock says that it is open for writing{AGAIN}")
     if base:

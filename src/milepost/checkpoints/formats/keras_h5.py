@@ -17,11 +17,7 @@ from milepost.core.types import CheckpointFiles, Table, Tensor
 
 
 class KerasH5:
-    """Reads HDF5 files; needs h5py, but for finding them.
-
-    >>> KerasH5().name
-    'keras_h5'
-    """
+    """Reads HDF5 files; needs h5py, but for finding them."""
 
     name = "keras_h5"
 

@@ -28,11 +28,7 @@ _MARKS = (
 
 
 class KerasShards:
-    """Reads an index and its shards as one checkpoint.
-
-    >>> KerasShards().name
-    'keras_shards'
-    """
+    """Reads an index and its shards as one checkpoint."""
 
     name = "keras_shards"
 

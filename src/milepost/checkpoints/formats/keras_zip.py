@@ -23,11 +23,7 @@ _CODE = (b'"Lambda"', b"__lambda__")
 
 
 class KerasZip:
-    """Reads `.keras` archives; needs h5py, but for finding them.
-
-    >>> KerasZip().name
-    'keras_zip'
-    """
+    """Reads `.keras` archives; needs h5py, but for finding them."""
 
     name = "keras_zip"
 

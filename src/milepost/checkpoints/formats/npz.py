@@ -18,11 +18,7 @@ _OBJECTS = "holds Python objects (a pickle): reading them would run code; save p
 
 
 class Npz:
-    """Reads .npz archives.
-
-    >>> Npz().name
-    'npz'
-    """
+    """Reads .npz archives."""
 
     name = "npz"
 

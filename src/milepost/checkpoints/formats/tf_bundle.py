@@ -31,7 +31,7 @@ from milepost.checkpoints.formats._tensorflow.bundle_index import (
 from milepost.checkpoints.formats._tensorflow.kind import begins_as_index, kind_of_table
 from milepost.checkpoints.formats._tensorflow.names import Traits, is_candidate, roles_of, step_of
 from milepost.checkpoints.formats._tensorflow.object_graph import GRAPH, TrackedName, names_by_key, plain_name
-from milepost.checkpoints.formats._tensorflow.slices import NAMES, STRING, joined, kind_of
+from milepost.checkpoints.formats._tensorflow.slices import NAMES, STRING, is_integer, joined, kind_of
 from milepost.checkpoints.names import INDEX
 from milepost.core.protocols import Entry
 from milepost.core.types import Array, CheckpointFiles, Extent, Role, Table, Tensor
@@ -43,11 +43,7 @@ _WORD = 4
 
 
 class TfBundle:
-    """Reads tensor bundles: `PREFIX.index` with its shards, and the variables of a SavedModel's folder.
-
-    >>> TfBundle().name
-    'tf_bundle'
-    """
+    """Reads tensor bundles: `PREFIX.index` with its shards, and the variables of a SavedModel's folder."""
 
     name = "tf_bundle"
 
@@ -90,9 +86,13 @@ class TfBundle:
         named = {_tracked(key, tracked).name: key for key in index.tensors if key != GRAPH}
         if len(named) != len(index.tensors) - (GRAPH in index.tensors):
             raise Corrupt(f"{index.path}: two variables have one name in the object graph")
-        known = {name: _traits(index.tensors[key], _tracked(key, tracked)) for name, key in named.items()}
+        known = {}
+        for name, key in named.items():
+            row, item = index.tensors[key], _tracked(key, tracked)
+            known[name] = Traits(row.shape, is_integer(row.kind), item.optimizer, item.full_name)
         roles = roles_of(known)
-        tensors = _tensors(index, named, roles)
+        order = {key: number for number, key in enumerate(index.tensors)}
+        tensors = tuple(_tensor(index, name, key, order[key], roles[name]) for name, key in named.items())
         candidates = {name: index.tensors[key] for name, key in named.items() if is_candidate(name, known[name])}
         _verify(index, {name: index.tensors[named[name]] for name in named if roles[name] != "optimizer"} | candidates)
         step, source, doubts = step_of(_integers(index, candidates), roles)
@@ -131,9 +131,8 @@ def _claim(path: str, index: str) -> CheckpointFiles:
         return CheckpointFiles(path, TfBundle.name, (index,), now)  # `read` raises it again
     files = (index, *(shard_of(index, number, shards) for number in needed))
     short = lacking(index, shards, needed)
-    if short:
-        return CheckpointFiles(path, TfBundle.name, files, now, "writing", (Torn.kind, short))
-    return CheckpointFiles(path, TfBundle.name, files, now)
+    state = ("writing", (Torn.kind, short)) if short else ()
+    return CheckpointFiles(path, TfBundle.name, files, now, *state)
 
 
 @per_file(2)
@@ -142,21 +141,8 @@ def _kept(path: str) -> BundleIndex:
         return index_of(file)
 
 
-# ------------------------------------------------------------------------------------------------------ names and table
-
-
 def _tracked(key: str, tracked: Mapping[str, TrackedName]) -> TrackedName:
     return tracked.get(key) or TrackedName(plain_name(key), optimizer=False, full_name="")
-
-
-def _traits(row: BundleEntry, tracked: TrackedName) -> Traits:
-    integer = row.kind in NAMES and dtype_of(NAMES[row.kind]).kind in "iu"
-    return Traits(row.shape, integer, tracked.optimizer, tracked.full_name)
-
-
-def _tensors(index: BundleIndex, named: Mapping[str, str], roles: Mapping[str, Role]) -> tuple[Tensor, ...]:
-    order = {key: number for number, key in enumerate(index.tensors)}
-    return tuple(_tensor(index, name, key, order[key], roles[name]) for name, key in named.items())
 
 
 def _tensor(index: BundleIndex, name: str, key: str, number: int, role: Role) -> Tensor:
@@ -192,9 +178,6 @@ def _notes(tensors: Sequence[Tensor], renamed: int) -> Iterator[str]:
             f"{renamed:,} weights stand under the optimizer's keys, where Keras 3 tracks them too; they are named by "
             "their way through the model"
         )
-
-
-# ------------------------------------------------------------------------------------------------------------ the bytes
 
 
 def _verify(index: BundleIndex, rows: Mapping[str, BundleEntry]) -> None:

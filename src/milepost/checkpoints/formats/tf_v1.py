@@ -27,6 +27,7 @@ from milepost.checkpoints.formats._tensorflow.slices import (
     Slice,
     Where,
     covered,
+    is_integer,
     joined,
     key_of,
     kind_of,
@@ -53,11 +54,7 @@ class _Row:
 
 
 class TfV1:
-    """Reads Saver V1 checkpoints, whatever the file is called.
-
-    >>> TfV1().name
-    'tf_v1'
-    """
+    """Reads Saver V1 checkpoints, whatever the file is called."""
 
     name = "tf_v1"
 
@@ -91,7 +88,7 @@ class TfV1:
             raise Torn(short)
         check_shards(files.path, _shards(files.path))
         rows = _rows(files.path)
-        known = {name: Traits(row.shape, _is_integer(row.kind)) for name, row in rows.items()}
+        known = {name: Traits(row.shape, is_integer(row.kind)) for name, row in rows.items()}
         roles = roles_of(known)
         tensors = tuple(
             _tensor(files.path, name, row, number, roles[name]) for number, (name, row) in enumerate(rows.items())
@@ -137,10 +134,6 @@ def _lacking(path: str) -> str | None:
     if not absent:
         return None
     return f"{path}: {CUT}: {len(absent):,} of {len(files):,} shards are absent, {absent[0]} the first of them{AGAIN}"
-
-
-def _is_integer(kind: int) -> bool:
-    return kind in NAMES and dtype_of(NAMES[kind]).kind in "iu"
 
 
 def _tensor(path: str, name: str, row: _Row, number: int, role: Role) -> Tensor:

@@ -7,7 +7,6 @@ twice: all offsets are known from the pickles, and every tensor is a view on the
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
@@ -36,11 +35,7 @@ _FIELDS = 5
 
 
 class TorchLegacy:
-    """Reads torch's files that are no zips: torch before 1.6, and `_use_new_zipfile_serialization=False`.
-
-    >>> TorchLegacy().name
-    'torch_legacy'
-    """
+    """Reads torch's files that are no zips: torch before 1.6, and `_use_new_zipfile_serialization=False`."""
 
     name = "torch_legacy"
 
@@ -59,31 +54,21 @@ class TorchLegacy:
         pickles are not sound, and `Unsafe` for opcodes that plain data does not need.
         """
         with opened(files.path) as file:
-            parsed = _contents(file, HEADER_LIMIT)
-            places = StoragePlaces(file, parsed.begins)
-            tensors = tensors_of(places, parsed.value, parsed.foreign)
-            step, source = step_of(parsed.value)
+            made, begins, end = _contents(file, HEADER_LIMIT)
+            tensors = tensors_of(StoragePlaces(file, begins), made.value, made.foreign)
+            step, source = step_of(made.value)
             notes = ["the format holds no checksums"]
-            if file.size > parsed.end:
-                notes.append(f"{file.size - parsed.end:,} bytes follow the last storage; they are not read")
-        return Table(self.name, tensors, step, source, parsed.foreign, tuple(notes))
+            if file.size > end:
+                notes.append(f"{file.size - end:,} bytes follow the last storage; they are not read")
+        return Table(self.name, tensors, step, source, made.foreign, tuple(notes))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the extent has the reason."""
         raise refused(tensor)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    """The object, the names in it that were not imported, where each storage begins, and where the last one ends."""
-
-    value: Any
-    foreign: tuple[str, ...]
-    begins: dict[str, int]
-    end: int
-
-
-def _contents(file: OpenFile, limit: int) -> _Parsed:
+def _contents(file: OpenFile, limit: int) -> tuple[Unpickled, dict[str, int], int]:
+    """Return the object, where each storage begins, and where the last one ends."""
     pickles = _Pickles(file, limit)
     for what, expected in (("magic number", MAGIC), ("protocol", PROTOCOL)):
         found = pickles.next(what).value
@@ -93,8 +78,7 @@ def _contents(file: OpenFile, limit: int) -> _Parsed:
     storages: dict[str, TorchStorage] = {}
     made = pickles.next("object", _persistent(storages))
     keys = pickles.next("list of storages", after=storages).value
-    begins, end = _laid_out(file, pickles.at, _checked(file, keys, storages), storages, made.value)
-    return _Parsed(made.value, made.foreign, begins, end)
+    return made, *_laid_out(file, pickles.at, _checked(file, keys, storages), storages, made.value)
 
 
 class _Pickles:

@@ -26,11 +26,7 @@ _ID_PARTS = 5
 
 
 class TorchZip:
-    """Reads torch's zip files (torch 1.6 and later; Lightning's .ckpt are such).
-
-    >>> TorchZip().name
-    'torch_zip'
-    """
+    """Reads torch's zip files (torch 1.6 and later; Lightning's .ckpt are such)."""
 
     name = "torch_zip"
 
@@ -63,8 +59,19 @@ class _Archive:
     file: OpenFile
     root: str
     entries: dict[str, ZipEntry]
-    checked: bool
-    big: bool = False
+
+    @property
+    def checked(self) -> bool:
+        """torch.serialization.set_crc32_options(False) writes 0 for all: absent, not wrong."""
+        return any(item.crc for item in self.entries.values())
+
+    @property
+    def big(self) -> bool:
+        """Whether the numbers are big-endian."""
+        order = _small(self, "byteorder") if f"{self.root}/byteorder" in self.entries else b"little"
+        if order not in (b"little", b"big"):
+            raise Corrupt(f"{self.file.path}: byteorder says {order[:20]!r}, expected little or big")
+        return order == b"big"
 
     def data(self, key: str) -> ZipEntry:
         """Return the entry of a storage; `KeyError` where there is none."""
@@ -94,15 +101,7 @@ def _archive(file: OpenFile) -> _Archive:
         raise Corrupt(
             f"{file.path}: a torch archive has one top folder with data.pkl; found folders {sorted(roots)[:5]}"
         )
-    # torch.serialization.set_crc32_options(False) writes 0 for all: absent, not wrong.
-    checked = any(item.crc for item in entries.values())
-    archive = _Archive(file, root, entries, checked)
-    if f"{root}/byteorder" not in entries:
-        return archive
-    order = _small(archive, "byteorder")
-    if order not in (b"little", b"big"):
-        raise Corrupt(f"{file.path}: byteorder says {order[:20]!r}, expected little or big")
-    return _Archive(file, root, entries, checked, order == b"big")
+    return _Archive(file, root, entries)
 
 
 def _program(file: OpenFile, name: str, kind: str, how: str) -> str:

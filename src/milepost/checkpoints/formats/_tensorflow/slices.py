@@ -60,6 +60,11 @@ def kind_of(number: int) -> str:
     return _OTHERS.get(number, f"number type {number}, which is not known")
 
 
+def is_integer(number: int) -> bool:
+    """Tell whether a type holds integers."""
+    return number in NAMES and dtype_of(NAMES[number]).kind in "iu"
+
+
 def shape_of(message: Message, where: Where) -> tuple[int, ...]:
     """Return the shape of a TensorShapeProto; `Corrupt` for unknown ranks and sizes, and for one too large to exist."""
     sizes = [Message(dim, where).integer(1) for dim in message.messages(2)]

@@ -68,9 +68,11 @@ class View:
     unsafe: bool = False
 
 
-def _view(storage: Any, dtype: str, offset: Any, shape: Any, strides: Any, odd: str | None = None) -> View:
+def _view(storage: Any, dtype: str | None, offset: Any, shape: Any, strides: Any, odd: str | None = None) -> View:
     if not isinstance(storage, TorchStorage):
         raise Corrupt("a tensor is built on something that is no storage")
+    if dtype is None:
+        dtype, odd = storage.kind.dtype, storage.kind.odd or odd
     where = f"a tensor on storage {storage.key[:40]!r}"
     sizes, steps = checked_shape(shape, where), checked_shape(strides, where, "the strides")
     (start,) = checked_shape((offset,), where, "the offset")
@@ -86,20 +88,17 @@ def _view(storage: Any, dtype: str, offset: Any, shape: Any, strides: Any, odd: 
 
 
 def _tensor_v2(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> View:
-    if not isinstance(storage, TorchStorage):
-        raise Corrupt("a tensor is built on something that is no storage")
-    odd = storage.kind.odd or _lazy_bits(rest[2] if len(rest) > 2 else None)  # noqa: PLR2004 - metadata comes third
-    return _view(storage, storage.kind.dtype, offset, shape, strides, odd)
+    return _view(storage, None, offset, shape, strides, _lazy_bits(*rest[2:3]))
 
 
 def _tensor_v3(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> View:
-    kind = rest[2] if len(rest) > 2 else None  # noqa: PLR2004 - requires_grad, hooks, dtype, metadata
+    (kind,) = rest[2:3] or (None,)  # requires_grad, hooks, dtype, metadata
     if isinstance(kind, Type):
-        return _view(storage, kind.name, offset, shape, strides, _lazy_bits(rest[3] if len(rest) > 3 else None))  # noqa: PLR2004
+        return _view(storage, kind.name, offset, shape, strides, _lazy_bits(*rest[3:4]))
     return _view(storage, "void", offset, shape, strides, f"number type {getattr(kind, 'address', '?')}")
 
 
-def _lazy_bits(metadata: Any) -> str | None:
+def _lazy_bits(metadata: Any = None) -> str | None:
     if isinstance(metadata, dict) and any(metadata.get(bit) for bit in ("conj", "neg")):
         return "a lazily conjugated or negated view; save it with .resolve_conj().resolve_neg()"
     return None
@@ -126,12 +125,8 @@ def _first(*arguments: Any) -> Any:
 
 
 def _mapping(*arguments: Any) -> dict[Any, Any]:
-    made: dict[Any, Any] = {}
-    pairs = arguments[0] if arguments and isinstance(arguments[0], list) else []
-    for pair in pairs:
-        if isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str | int):  # noqa: PLR2004 - key, value
-            made[pair[0]] = pair[1]
-    return made
+    pairs = (pair for pair in _listed(*arguments) if isinstance(pair, list | tuple) and len(pair) == 2)  # noqa: PLR2004 - key, value
+    return {key: value for key, value in pairs if isinstance(key, str | int)}
 
 
 def _listed(*arguments: Any) -> list[Any]:
@@ -141,10 +136,6 @@ def _listed(*arguments: Any) -> list[Any]:
 def _encoded(*arguments: Any) -> Any:
     text = arguments[0] if arguments else ""
     return text.encode("latin-1", "replace") if isinstance(text, str) else b""
-
-
-def _size(*arguments: Any) -> tuple[Any, ...]:
-    return tuple(_listed(*arguments))
 
 
 def _known() -> dict[str, Any]:
@@ -163,7 +154,7 @@ def _known() -> dict[str, Any]:
         "torch._utils._rebuild_wrapper_subclass": _odd("a wrapped tensor subclass"),
         "torch._utils._rebuild_device_tensor_from_numpy": _odd("a tensor pickled through NumPy"),
         "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
-        "torch.Size": _size,
+        "torch.Size": lambda *arguments: tuple(_listed(*arguments)),
         "torch.device": _first,
         "torch.serialization._get_layout": _first,
         "torch.Tensor": _first,
@@ -177,10 +168,9 @@ def _known() -> dict[str, Any]:
     for module in ("builtins", "__builtin__"):
         functions |= {f"{module}.{name}": _listed for name in ("set", "frozenset", "list", "tuple", "bytearray")}
         functions |= {f"{module}.{name}": _first for name in ("int", "float", "bool", "str")}
-        functions |= {f"{module}.{name}": _mapping for name in ("dict",)}
+        functions[f"{module}.dict"] = _mapping
     known: dict[str, Any] = {address: Known(address, make) for address, make in functions.items()}
-    for name in _TYPES:
-        known[f"torch.{name}"] = Type(name)
+    known |= {f"torch.{name}": Type(name) for name in _TYPES}
     for module in ("torch", "torch.cuda", "torch.storage"):
         for name, dtype in _STORAGES.items():
             known[f"{module}.{name}"] = StorageType(dtype, dtype_of(dtype).itemsize)

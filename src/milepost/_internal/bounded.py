@@ -124,11 +124,7 @@ def per_file(size: int) -> Callable[[Callable[[str, *Ts], T]], Callable[[str, *T
 
 
 def kind_of(status: os.stat_result) -> str:
-    """Return in words what something that is no regular file is.
-
-    >>> kind_of(os.stat("/"))
-    'a folder'
-    """
+    """Return in words what something that is no regular file is."""
     kinds = (
         (stat.S_ISDIR, "a folder"),
         (stat.S_ISFIFO, "a named pipe"),

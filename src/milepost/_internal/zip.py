@@ -40,10 +40,7 @@ class ZipEntry(NamedTuple):
 
 
 def first_name(head: bytes) -> str | None:
-    """Return the name of a zip's first entry from its first bytes, None where they are too few or no zip's.
-
-    >>> first_name(b"not a zip")
-    """
+    """Return the name of a zip's first entry from its first bytes, None where they are too few or no zip's."""
     if len(head) < _LOCAL.size or not head.startswith(MAGIC):
         return None
     length = _LOCAL.unpack_from(head)[9]

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
@@ -45,11 +46,6 @@ def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles
     walked; a link that leads out of all named paths is a failed row, unless it was named itself.  `match` is a pattern
     for the file's name or its path within the folder.  A file that is named like a checkpoint and that no format claims
     has `format` None and a failure that says why.  Raises `UsageError` for a path that does not exist.
-
-    >>> find(["/does/not/exist"])
-    Traceback (most recent call last):
-    ...
-    milepost.errors.UsageError: /does/not/exist: no such file or folder
     """
     formats = [kind() for _, kind in sorted(classes("checkpoints.formats").items())]
     found: dict[str, CheckpointFiles] = {}
@@ -73,11 +69,7 @@ def matches(path: str, root: str, pattern: str) -> bool:
 
 
 def looked_for() -> str:
-    """Return a sentence on what `find` recognises, for the error that nothing was found.
-
-    >>> looked_for().startswith("looked for ")
-    True
-    """
+    """Return a sentence on what `find` recognises, for the error that nothing was found."""
     known = ", ".join(sorted(classes("checkpoints.formats")))
     return (
         f"looked for files in one of the formats {known}, and for files named like a checkpoint "
@@ -143,10 +135,10 @@ def _folder(
     out = [path for path in links if leads_out(path, roots)]
     yield from refused(out, roots)
     entries = [entry for entry in entries if entry.path not in out]
-    items = list(_items(entries))
+    odd: list[CheckpointFiles] = []
+    items = list(_items(entries, odd))
     claimed = list(_claimed(items, formats))
-    yield from claimed
-    yield from _special_files(entries)
+    yield from (*claimed, *odd)
     taken = {one.path for one in claimed}
     for item in items:
         if item.is_dir and item.path not in taken and item.status is not None:
@@ -163,42 +155,28 @@ def _is_ordinary(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _items(entries: Sequence[os.DirEntry[str]]) -> Iterator[ListedFile]:
+def _items(entries: Sequence[os.DirEntry[str]], odd: list[CheckpointFiles]) -> Iterator[ListedFile]:
+    """Yield files and folders; add to `odd` the rows of links to nothing, pipes and devices named like checkpoints."""
     for entry in entries:
         try:
             status = entry.stat()
-        except OSError:  # gone since it was listed, or a link to nothing
-            continue
-        if stat.S_ISDIR(status.st_mode):
-            yield ListedFile(entry.path, is_dir=True, status=status)
-        elif stat.S_ISREG(status.st_mode) and not is_companion(entry.name):
-            yield entry_of(entry.path)
-
-
-def _special_files(entries: Sequence[os.DirEntry[str]]) -> Iterator[CheckpointFiles]:
-    """Return the rows of links to nothing, pipes, sockets and devices that are named like checkpoints."""
-    for entry in entries:
-        if is_candidate(entry.name):
-            why = _no_file(entry.path)
-            try:
-                now = identity(os.lstat(entry.path))
-            except OSError:  # gone since it was listed
+            if stat.S_ISDIR(status.st_mode):
+                yield ListedFile(entry.path, is_dir=True, status=status)
                 continue
-            if why is not None:
-                yield _row(entry.path, (entry.path,), now, (why.kind, str(why)))
-
-
-def _no_file(path: str) -> CheckpointError | None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        if os.path.islink(path):
-            return Vanished(f"{path}: {_points(path)}: keep that checkpoint, or remove the link")
-        return None
-    except OSError as error:
-        return unreadable(path, error)
-    ordinary = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
-    return None if ordinary else Corrupt(f"{path}: {kind_of(status)}, not a file")
+            if stat.S_ISREG(status.st_mode):
+                if not is_companion(entry.name):
+                    yield entry_of(entry.path)
+                continue
+            why: CheckpointError = Corrupt(f"{entry.path}: {kind_of(status)}, not a file")
+        except FileNotFoundError:
+            if not entry.is_symlink():  # gone since it was listed
+                continue
+            why = Vanished(f"{entry.path}: {_points(entry.path)}: keep that checkpoint, or remove the link")
+        except OSError as error:
+            why = unreadable(entry.path, error)
+        if is_candidate(entry.name):
+            with suppress(OSError):  # gone since
+                odd.append(_row(entry.path, (entry.path,), identity(os.lstat(entry.path)), (why.kind, str(why))))
 
 
 def _points(path: str) -> str:

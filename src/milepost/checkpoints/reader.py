@@ -34,11 +34,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Reader:
-    """Reads checkpoints as data: nothing of them is executed.
-
-    >>> Reader().discover([], None)
-    []
-    """
+    """Reads checkpoints as data: nothing of them is executed."""
 
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
         """Return the checkpoints under the paths in natural order; raise `UsageError` for an absent path."""

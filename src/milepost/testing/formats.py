@@ -104,17 +104,9 @@ def law_content_decides(case: FormatCase, folder: Path) -> None:
     for name, content in _files(case, path, renamed.name).items():
         (folder / name).write_bytes(content)
     _same(_rows_of(arrays), _must_read(case, renamed), "read under another name")
-    for number, content in enumerate(
-        (
-            b"",
-            b"hello, world\n" * 40,
-            b"{}",
-            bytes(4096),
-            random.Random(3).randbytes(4096),  # noqa: S311 - a sample, not a secret
-            b"PK\x03\x04",
-            b"\x80\x02}.",
-        )
-    ):
+    noise = random.Random(3).randbytes(4096)  # noqa: S311 - a sample, not a secret
+    others = (b"", b"hello, world\n" * 40, b"{}", bytes(4096), noise, b"PK\x03\x04", b"\x80\x02}.")
+    for number, content in enumerate(others):
         other = folder / f"other{number}{case.suffix}"
         other.write_bytes(content)
         claimed = list(case.format.find([entry_of(str(other))]))

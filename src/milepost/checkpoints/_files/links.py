@@ -16,11 +16,7 @@ _FOLDERS = re.compile(r"ckpt|checkpoint|weights|snapshot|model|last|latest|best"
 
 
 def roots_of(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return where the named paths really are.
-
-    >>> roots_of(["/", "/usr/.."])
-    ('/',)
-    """
+    """Return where the named paths really are."""
     return tuple(dict.fromkeys(map(os.path.realpath, paths)))
 
 

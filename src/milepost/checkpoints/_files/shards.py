@@ -21,49 +21,28 @@ _MOST = 10_000
 
 
 def from_prefix(path: str) -> str:
-    """Return the path that the user means: a TensorFlow prefix means the `.index` file beside its shards.
-
-    >>> from_prefix("/usr")
-    '/usr'
-    """
+    """Return the path that the user means: a TensorFlow prefix means the `.index` file beside its shards."""
     return path + INDEX if not os.path.lexists(path) and os.path.isfile(path + INDEX) else path
 
 
 def main_name(name: str) -> str | None:
-    """Return the name of the main file that a file of this name is a shard of, by the name alone; None for no shard.
-
-    >>> main_name("model.safetensors") is None
-    True
-    """
+    """Return the name of the main file that a file of this name is a shard of, by the name alone; None for no shard."""
     return next((main for form in _sharded() if (main := form.main_name(name)) is not None), None)
 
 
 def main_file(files: CheckpointFiles) -> str:
-    """Return the path of a checkpoint's main file.
-
-    >>> from milepost.core.types import Identity
-    >>> main_file(CheckpointFiles("m", "x", ("m/a.index", "m/a.data"), Identity(0, 0, 0, 0, 0)))
-    'm/a.index'
-    """
+    """Return the path of a checkpoint's main file."""
     return files.paths[0] if files.paths else files.path
 
 
 def main_file_in(folder: str) -> str:
-    """Return the main file of a folder that is one checkpoint: a SavedModel's index of variables, else the folder.
-
-    >>> main_file_in("/usr")
-    '/usr'
-    """
+    """Return the main file of a folder that is one checkpoint: a SavedModel's index of variables, else the folder."""
     index = os.path.join(folder, _VARIABLES)
     return index if os.path.isfile(index) and os.path.isfile(os.path.join(folder, SAVED_MODEL)) else folder
 
 
 def shards_of(path: str) -> list[str]:
-    """Return the paths of the shards of a checkpoint that lie beside its main file now.
-
-    >>> shards_of("/no/such/model.index")
-    []
-    """
+    """Return the paths of the shards of a checkpoint that lie beside its main file now."""
     folder, name = os.path.split(path)
     try:
         return sorted(os.path.join(folder, other) for other in os.listdir(folder) if main_name(other) == name)

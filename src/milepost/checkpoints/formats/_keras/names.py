@@ -96,11 +96,7 @@ def shortened(layer: str, weight: str) -> str:
 
 
 def plain(weight: str) -> str:
-    """Return a name without TensorFlow's number of an output.
-
-    >>> plain("dense/kernel:0")
-    'dense/kernel'
-    """
+    """Return a name without TensorFlow's number of an output."""
     return _OUTPUT.sub("", weight)
 
 

@@ -40,11 +40,7 @@ class _Node:
 
 
 def plain_name(key: str) -> str:
-    """Return a key without its mark of a variable's value.
-
-    >>> plain_name("save_counter/.ATTRIBUTES/VARIABLE_VALUE")
-    'save_counter'
-    """
+    """Return a key without its mark of a variable's value."""
     return key.removesuffix(VALUE)
 
 

@@ -102,7 +102,7 @@ def peek(file: OpenFile, item: ZipEntry, limit: int) -> bytes:
 def unpack(file: OpenFile, item: ZipEntry) -> bytes:
     """Return all bytes of an entry; `Corrupt` where they are not as many as declared, or fail their CRC-32."""
     data = file.at(item.offset, item.packed, f"entry {item.name!r}")
-    if item.method == DEFLATED:
+    if item.method != STORED:
         data = _inflated(file, item, data, item.size + 1)
     if len(data) != item.size:
         found = f"{len(data):,}" if len(data) < item.size else f"more than {item.size:,}"

@@ -101,20 +101,13 @@ class Message:
         return Message(self.data(number), self._where)
 
     def messages(self, number: int) -> list[memoryview]:
-        """Return the bytes of every message (or text) of a repeated field."""
+        """Return the bytes of every message (or text, or packed run of numbers) of a repeated field."""
         found = []
         for wire, value in self._fields.get(number, ()):
             if wire != BYTES or isinstance(value, int):
                 raise Corrupt(f"{self._where()}: field {number} has wire type {wire}, expected {BYTES}")
             found.append(value)
         return found
-
-    def packed(self, number: int, wire: int) -> bytes:
-        """Return the bytes of a repeated field of numbers, written packed (one run of bytes) as all writers do now."""
-        found = self._fields.get(number, [])
-        if any(kind != BYTES for kind, _ in found):
-            raise Corrupt(f"{self._where()}: field {number} is not packed; wire type {wire} one by one is not read")
-        return b"".join(value for _, value in found if not isinstance(value, int))
 
     def _last(self, number: int, wire: int) -> int | memoryview | None:
         found = self._fields.get(number)

@@ -58,10 +58,6 @@ def _window(file: OpenFile) -> Window:
         )
     if item.method == STORED:
         return Window(file, item.offset, item.size)
-    if item.method != DEFLATED:
-        raise Unsupported(
-            f"{file.path}: entry {item.name!r} is compressed by method {item.method}: only deflate is read"
-        )
     if not affordable(item.size, file.size):
         raise Corrupt(f"{file.path}: {file.size:,} bytes would unpack to {item.size:,}: a bomb, not read")
     return Window(file, 0, item.size, _unpacked(file.path))

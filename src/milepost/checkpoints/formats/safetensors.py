@@ -52,7 +52,7 @@ class Safetensors:
 
 def _plausible(head: bytes) -> bool:
     length = int.from_bytes(head[:8], "little")
-    return len(head) > 8 and 2 <= length <= HEADER_LIMIT and head[8:].lstrip()[:1] == b"{" and head[8:9] == b"{"  # noqa: PLR2004
+    return len(head) > 8 and 2 <= length <= HEADER_LIMIT and head[8:9] == b"{"  # noqa: PLR2004
 
 
 def _contents(file: OpenFile) -> tuple[tuple[Tensor, ...], Json]:

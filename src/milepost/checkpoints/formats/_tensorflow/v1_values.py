@@ -2,26 +2,25 @@
 
 import numpy as np
 
-from milepost.checkpoints._codecs.protobuf import FIXED32, FIXED64, VARINT, Message
+from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._files.layout import dtype_of
 from milepost.checkpoints.formats._tensorflow.slices import Where
 from milepost.core.types import Array
 from milepost.errors import Corrupt
 
 _CONTENT = 4
-_RAW = {
-    "float32": (5, FIXED32), "float64": (6, FIXED64), "complex64": (9, FIXED32), "complex128": (12, FIXED64),
-}  # fmt: skip
+_RAW = {"float32": 5, "float64": 6, "complex64": 9, "complex128": 12}
 _VARINTS = {
     "int32": 7, "int16": 7, "int8": 7, "uint8": 7, "uint16": 7, "int64": 10, "bool": 11, "uint32": 16, "uint64": 17,
+    "float16": 13, "bfloat16": 13,
 }  # fmt: skip
-_HALVES = {"float16": 13, "bfloat16": 13}
+_HALVES = 13
 _WIDTH, _SEVEN, _MORE = 10, 0x7F, 0x80
 
 
 def is_known(dtype: str) -> bool:
     """Tell whether values of a type are read."""
-    return dtype in _RAW or dtype in _VARINTS or dtype in _HALVES
+    return dtype in _RAW or dtype in _VARINTS
 
 
 def values_of(tensor: Message, dtype: str, count: int, where: Where) -> Array:
@@ -32,14 +31,14 @@ def values_of(tensor: Message, dtype: str, count: int, where: Where) -> Array:
     """
     kind = dtype_of(dtype)
     if tensor.has(_CONTENT) or dtype in _RAW:
-        data = bytes(tensor.data(_CONTENT)) if tensor.has(_CONTENT) else tensor.packed(*_RAW[dtype])
+        data = bytes(tensor.data(_CONTENT)) if tensor.has(_CONTENT) else b"".join(tensor.messages(_RAW[dtype]))
         if len(data) != count * kind.itemsize:
             raise Corrupt(f"{where()}: {len(data):,} bytes of values, its shape needs {count * kind.itemsize:,}")
         return np.frombuffer(data, kind.newbyteorder("<") if kind.isbuiltin else kind)
-    numbers = _varints(tensor.packed(_HALVES.get(dtype) or _VARINTS[dtype], VARINT), where)
+    numbers = _varints(b"".join(tensor.messages(_VARINTS[dtype])), where)
     if len(numbers) != count:
         raise Corrupt(f"{where()}: {len(numbers):,} values, its shape needs {count:,}")
-    if dtype in _HALVES:
+    if _VARINTS[dtype] == _HALVES:
         return _checked(numbers, np.dtype(np.uint16), where).view(kind)
     return _checked(numbers, kind, where)
 

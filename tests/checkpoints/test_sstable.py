@@ -225,8 +225,6 @@ def test_a_field_of_another_kind_is_corrupt() -> None:
     for asked in (lambda: message.fixed32(1), lambda: message.text(1), lambda: message.messages(1)):
         with pytest.raises(Corrupt, match="has wire type 0, expected"):
             asked()
-    with pytest.raises(Corrupt, match="field 1 has wire type 0"):
-        message.messages(1)  # numbers one by one, as no writer keeps them now
     with pytest.raises(Corrupt, match="not UTF-8"):
         message.text(2)
     assert message.messages(2) == [b"\xff"]

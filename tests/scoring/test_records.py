@@ -13,7 +13,7 @@ import pytest
 
 from milepost._internal.serialization import digest, spec_of
 from milepost.core.protocols import Metric
-from milepost.core.types import Array, Part
+from milepost.core.types import Array, Json, Part
 from milepost.data._order import make_order
 from milepost.errors import StoreError, UsageError
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
@@ -38,6 +38,14 @@ class Layout:
     sealed: bool = False
 
 
+def put_data(store: Store, columns: dict[str, Array], order: dict[str, Json]) -> None:
+    size = len(next(iter(columns.values())))
+    dataset = store.dataset(DATA)
+    dataset.write_spec({"size": size, "order": order})
+    dataset.add(0, size, columns)
+    dataset.seal(size)
+
+
 def kept(folder: Path, natural: Mapping[str, Array], layout: Layout, covered: int | None = None) -> Scored:
     """Write a store as a pass in this layout leaves it (columns given in the source's own order), and open it."""
     size = len(next(iter(natural.values())))
@@ -46,7 +54,7 @@ def kept(folder: Path, natural: Mapping[str, Array], layout: Layout, covered: in
     shared = {name: natural[name][rows] for name in ("label", "weight") if name in natural}
     own = {name: item[rows] for name, item in natural.items() if name not in ("label", "weight")}
     store = Store.create(folder / "evals")
-    store.dataset(DATA).put(shared or {"id": rows}, {"size": size, "order": described})
+    put_data(store, shared or {"id": rows}, described)
     evaluation = store.evaluation(KEY)
     evaluation.describe({"weights": WEIGHTS, "data": DATA, "data_name": "test"})
     stop = size if covered is None else covered
@@ -239,7 +247,7 @@ def test_a_batch_of_no_rows_is_refused(size: int, tmp_path: Path) -> None:
 def test_states_without_rows_are_merged(tmp_path: Path) -> None:
     rows, metric = made(600), CrossEntropy()
     store = Store.create(tmp_path / "evals")
-    store.dataset(DATA).put({"label": rows["label"]}, {"size": 600, "order": {"kind": "natural"}})
+    put_data(store, {"label": rows["label"]}, {"kind": "natural"})
     store.evaluation(KEY).describe({"weights": WEIGHTS, "data": DATA, "data_name": "test"})
     parts = store.evaluation(KEY).parts("folded")
     for low, high in ((0, 256), (256, 512), (512, 600)):

@@ -230,7 +230,7 @@ def test_metrics_that_live_as_states_have_no_slices_and_too_many_values_are_refu
     assert {item["slice"] for item in events.of("record") if item["metric"] == "cross_entropy"} == SLICES.keys()
     store = Store.open(tmp_path / "store")
     columns = columns_of(tmp_path / "store")
-    data = {"label": store.dataset(store.storage.list("datasets")[0]).get()["label"]}
+    data = {"label": store.dataset(store.storage.list("datasets")[0]).read().slice("label", 0, ROWS)}
     many = np.arange(ROWS * 2)
     wide = _scored(
         {name: np.tile(item, 2) for name, item in columns.items()},

@@ -132,17 +132,18 @@ def test_memory_of_a_seal_does_not_grow_with_rows(tmp_path: Path) -> None:
 
 def test_dataset_pieces_widen_text_and_must_agree(tmp_path: Path) -> None:
     data = Store.create(tmp_path / "s").dataset("d" * 32)
-    assert data.get() == {}
+    assert data.read().names == []
     assert data.add(0, 2, {"ids": np.array(["a", "b"]), "labels": np.array([1, 2])})
     assert data.add(2, 3, {"ids": np.array(["long"]), "labels": np.array([3])})
     assert not data.add(0, 2, {"ids": np.array(["a", "b"]), "labels": np.array([1, 2])})
     for _ in range(2):
-        assert data.get(["ids"])["ids"].tolist() == ["a", "b", "long"]
+        assert data.read().slice("ids", 0, 3).tolist() == ["a", "b", "long"]
         with pytest.raises(UnstableData, match=r"position 1 of the order: labels was .*2.*, is now .*7"):
             data.check(1, 3, {"labels": np.array([7, 8])})
         data.check(0, 9, {"labels": np.array([1, 2, 3, 4, 5, 6, 7, 8, 9]), "new": np.zeros(9)})
         assert data.seal(3)
-    assert not data.put({"labels": np.array([1, 2, 3])}, {"kind": "arrays"})
+    assert data.write_spec({"kind": "arrays"})
+    assert not data.add(0, 3, {"labels": np.array([1, 2, 3])})
     assert data.spec() == {"kind": "arrays"}
     with pytest.raises(UnstableData, match="position 2"):
-        data.put({"labels": np.array([1, 2, 4])}, {"kind": "arrays"})
+        data.add(0, 3, {"labels": np.array([1, 2, 4])})

@@ -17,7 +17,6 @@ class Reporter:
     """Reports to a listener, and keeps how each checkpoint ended: `outcomes` by path ("done", "skipped", "failed")."""
 
     def __init__(self, listen: Listen) -> None:
-        """Take the listener."""
         self.listen = listen
         self.outcomes: dict[str, set[str]] = {}
         self._noted: set[str] = set()

@@ -55,7 +55,6 @@ class ItemLookup:
     """
 
     def __init__(self, store: Store, spec: Description, options: Options) -> None:
-        """Take the description of the evaluation and what the user asked for."""
         self.codes: dict[str, str] = {}
         self.subject = subject(asdict(spec))
         self.task = digest(self.subject)

@@ -16,7 +16,6 @@ class Publisher:
     """Puts what one driver learns into the store; everything there is put once and never changes."""
 
     def __init__(self, store: Store, spec: Description, items: ItemLookup) -> None:
-        """Take the description of the evaluation."""
         self._store = store
         self._spec = spec
         self._items = items

@@ -51,7 +51,6 @@ class Writer:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        """Write to a file that can seek."""
         self._stream = stream
         self._at = 0
         self._directory: list[bytes] = []

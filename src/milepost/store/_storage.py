@@ -48,7 +48,6 @@ class FolderStorage:
     """
 
     def __init__(self, root: str | Path) -> None:
-        """Use a folder that exists."""
         self.root = Path(root)
         self._root = str(self.root)
         self._forced = _FORCED.setdefault(os.path.realpath(root), set())

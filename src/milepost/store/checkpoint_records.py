@@ -46,7 +46,6 @@ class CheckpointRecords:
     """The checkpoint records of a store, under `runs/<run>/checkpoints/`."""
 
     def __init__(self, storage: Storage) -> None:
-        """Use a storage."""
         self._storage = storage
 
     def add(self, checkpoint: CheckpointRecord) -> bool:
@@ -99,7 +98,6 @@ class CheckpointRetries:
     """Requests that a checkpoint that failed be tried once more by the next run or watch, whatever the failure."""
 
     def __init__(self, storage: Storage) -> None:
-        """Use a storage."""
         self._storage = storage
 
     def put(self, checkpoint: CheckpointRecord) -> bool:

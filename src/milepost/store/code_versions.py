@@ -12,7 +12,6 @@ class Codes:
     """The folder `codes/` of a store: immutable descriptions and equivalences."""
 
     def __init__(self, storage: Storage) -> None:
-        """Use a storage."""
         self._storage = storage
 
     def add(self, code: Mapping[str, Any]) -> bool:

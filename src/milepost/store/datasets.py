@@ -1,6 +1,6 @@
 """What a store knows of a data set: ids, labels, weights by position of the order.  Every later pass must agree."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -34,16 +34,6 @@ class Dataset:
         """Return what is known of a slice: one column, `value`, kept apart so that slices can be added later."""
         return Dataset(self._storage, self._digest, name)
 
-    def put(self, columns: Columns, spec: Mapping[str, Json]) -> bool:
-        """Put all rows at once, and what describes the data; False where they are there (then they must agree)."""
-        size = len(next(iter(columns.values())))
-        self.write_spec(spec)
-        if self._parts.sealed():
-            self.check(0, size, columns)
-            return False
-        self.add(0, size, columns)
-        return self._parts.seal(size)
-
     def add(self, start: int, stop: int, columns: Columns) -> bool:
         """Put rows [start, stop) unless they are all there; what is there must agree (`UnstableData`)."""
         self.check(start, stop, columns)
@@ -72,13 +62,6 @@ class Dataset:
         sealed, reader = self._parts.sealed(), self._parts.read()
         self._whole = reader if sealed else None
         return reader
-
-    def get(self, names: Iterable[str] | None = None) -> dict[str, Array]:
-        """Return columns over the rows known from position 0 on without a gap; none where nothing is known."""
-        reader = self.read()
-        stop = reader.coverage[0][1] if reader.coverage and reader.coverage[0][0] == 0 else 0
-        wanted = reader.names if names is None else [name for name in names if name in reader.names]
-        return {name: reader.slice(name, 0, stop) for name in wanted}
 
     def write_spec(self, spec: Mapping[str, Json]) -> bool:
         """Put what describes the data (plain data); False where it is there."""

@@ -13,7 +13,6 @@ class Deletions:
     """The deletions of a store, under `runs/<run>/deleted/`: one immutable file for each path and content."""
 
     def __init__(self, storage: Storage) -> None:
-        """Use a storage."""
         self._storage = storage
 
     def add(self, run: str, path: str, identity: Identity, fact: Mapping[str, Any]) -> bool:

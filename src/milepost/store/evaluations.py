@@ -121,8 +121,6 @@ class EvaluationFolder:
 
     def tidy(self) -> int:
         """Remove parts under a seal; return how many."""
-        if not self._storage.list(f"{self.folder}/parts"):
-            return 0
         return sum(self.parts(name).tidy() for name in self.column_sets())
 
     def _covered(

@@ -24,6 +24,7 @@ from milepost.store._storage import Storage
 TTL = 60.0
 """Seconds without a heartbeat after which a worker on another host is taken for dead."""
 
+WORKERS = "workers"
 _LIMIT = 1 << 16
 _serial = itertools.count()
 
@@ -171,23 +172,13 @@ def worker_of(storage: Storage, name: str) -> str | None:
         return None
 
 
-def sweep(storage: Storage) -> int:
-    """Remove the leases and heartbeats of workers on this host whose process is gone; return how many."""
+def sweep(storage: Storage, folder: str) -> int:
+    """Remove, in a folder of leases or heartbeats, those of gone processes of this host; return how many."""
     removed = 0
-    for name in storage.list("workers"):
-        removed += _remove_if_dead(storage, f"workers/{name}", name)
-    for shelf in storage.list("evaluations"):
-        for key in storage.list(f"evaluations/{shelf}"):
-            folder = f"evaluations/{shelf}/{key}/leases"
-            for name in storage.list(folder):
-                worker = worker_of(storage, f"{folder}/{name}")
-                removed += worker is not None and _remove_if_dead(storage, f"{folder}/{name}", worker)
+    for name in storage.list(folder):
+        worker = name if folder == WORKERS else worker_of(storage, f"{folder}/{name}")
+        owner = None if worker is None else Owner.parse(worker.rpartition("-")[0])
+        if owner is not None and owner.alive() is False:
+            storage.delete(f"{folder}/{name}")
+            removed += 1
     return removed
-
-
-def _remove_if_dead(storage: Storage, name: str, worker: str) -> bool:
-    owner = Owner.parse(worker.rpartition("-")[0])
-    if owner is None or owner.alive() is not False:
-        return False
-    storage.delete(name)
-    return True

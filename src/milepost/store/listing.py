@@ -46,7 +46,6 @@ class Listing:
     """What one store holds, as of the last `refresh`."""
 
     def __init__(self, root: str) -> None:
-        """Name the store's folder; nothing is read yet."""
         self._root = root
         self._times: dict[str, int] = {}
         self._runs: dict[str, dict[str, Row]] = {}

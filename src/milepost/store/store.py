@@ -178,8 +178,11 @@ class Store:
 
     def sweep(self) -> int:
         """Remove what the dead left: temporary files, leases, heartbeats, pins, parts under a seal; return how many."""
-        removed = atomic.sweep(self.path) + leases.sweep(self.storage) + self.pins.sweep()
-        removed += sum(self.evaluation(key).tidy() for key in self.evaluations())
+        removed = atomic.sweep(self.path) + leases.sweep(self.storage, leases.WORKERS) + self.pins.sweep()
+        for key in self.evaluations():
+            names = self.storage.list(folder_of(key))
+            removed += leases.sweep(self.storage, f"{folder_of(key)}/leases") if "leases" in names else 0
+            removed += self.evaluation(key).tidy() if "parts" in names else 0
         for digest in self.storage.list("datasets"):
             if {"parts", "slices"} & set(self.storage.list(f"datasets/{digest}")):
                 removed += self.dataset(digest).tidy()

@@ -41,7 +41,6 @@ class Effects:
     """
 
     def __init__(self, scanner: Scanner, world: World) -> None:
-        """Pin and release by the scanner, publish and report to the world."""
         self.counts: Counter[str] = Counter()
         self.world = world
         self.scanner = scanner

@@ -48,7 +48,6 @@ class Scanner:
         self._thread = threading.Thread(target=self._run, name="milepost-scanner", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin."""
         self._thread.start()
         return self
 

@@ -45,7 +45,6 @@ class Producer:
     """
 
     def __init__(self, root: str, conditions: StopConditions, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin to observe."""
         self._folder = root if os.path.isdir(root) or not os.path.exists(root) else os.path.dirname(root)
         self._conditions = conditions
         self._clock = clock

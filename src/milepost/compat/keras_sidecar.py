@@ -15,11 +15,11 @@ from typing import Any
 
 from milepost._internal.text import natural
 from milepost.checkpoints.names import step_of_name
+from milepost.compat._arrivals import Arrivals, key_of
 from milepost.core.types import CheckpointFiles, Failure
 from milepost.engines._process.confined_reader import ConfinedReader
 from milepost.errors import CheckpointError, Torn, UsageError
 from milepost.restore.matching import restore
-from milepost.watch.snapshot import Snapshot
 from milepost.watch.stop_conditions import Producer, StopConditions
 
 _NUMBERED = re.compile(r"-(\d{1,18})$")
@@ -139,61 +139,38 @@ class SidecarEvaluator:
         self.model({name: item[:1] for name, item in inputs.items()} if isinstance(inputs, Mapping) else inputs[:1])
 
 
-class _Arrivals:
+class _Arrivals(Arrivals):
     """Checkpoints as they become whole, in order of their numbers; at the end also those that nobody finished."""
 
     def __init__(self, owner: SidecarEvaluator, reader: ConfinedReader) -> None:
+        super().__init__(owner.checkpoint_dir, lambda folder: sorted(reader.discover([folder]), key=_order))
         self._owner = owner
-        self._reader = reader
-        self._folder = os.path.abspath(owner.checkpoint_dir)
-        self._snapshot = Snapshot([self._folder])
         self._producer = Producer(self._folder, StopConditions(done=True))
-        self._handed: set[tuple[str, object]] = set()
         self._retried: dict[tuple[str, object], float] = {}
-        self._present: list[CheckpointFiles] = []
         self._waiting = 0.0
 
     def __iter__(self) -> Iterator[CheckpointFiles]:
         while True:
-            self._look()
-            writing = []
-            for found in self._present:
-                key = found.path, found.identity.content
-                if key in self._handed:
-                    continue
-                if found.state == "writing":
-                    writing.append(found)
-                    continue
-                self._handed.add(key)
-                yield found
+            before = set(map(key_of, self._present))
+            found = self.fresh()
+            if set(map(key_of, self._present)) != before:
+                self._waiting = time.monotonic()
+            for one in found:
+                yield one
                 self._waiting = time.monotonic()
             patient = time.monotonic() - self._waiting < self._owner.torn_seconds
-            if self._ended() and not (self._unread() and patient):
-                yield from map(_given_up, writing)
+            if self._ended() and not (patient and any(key_of(one) not in self._handed for one in self._present)):
+                yield from map(_given_up, self.unfinished())
                 return
             time.sleep(self._owner.poll_seconds)
 
     def again(self, found: CheckpointFiles, failure: Failure) -> bool:
         """Have what was unfinished when it was read handed out again, as long as there is patience; return whether."""
-        key = found.path, found.identity.content
-        first = self._retried.setdefault(key, time.monotonic())
+        first = self._retried.setdefault(key_of(found), time.monotonic())
         if failure.kind != Torn.kind or found.failure or time.monotonic() - first >= self._owner.torn_seconds:
             return False
-        self._handed.discard(key)
+        self.later(found)
         return True
-
-    def _look(self) -> None:
-        waiting = [file for one in self._present if one.state == "writing" for file in (one.path, *one.paths)]
-        changes = self._snapshot.scan(waiting)
-        if (changes.new or changes.gone or waiting) and os.path.isdir(self._folder):
-            found = self._reader.discover([self._folder])
-            before = {(one.path, one.identity.content) for one in self._present}
-            self._present = sorted(found, key=_order)
-            if {(one.path, one.identity.content) for one in self._present} != before:
-                self._waiting = time.monotonic()
-
-    def _unread(self) -> bool:
-        return any((one.path, one.identity.content) not in self._handed for one in self._present)
 
     def _ended(self) -> bool:
         most = self._owner.max_evaluations

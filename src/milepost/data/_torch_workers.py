@@ -83,7 +83,8 @@ class Items:
             raise
         finally:
             if lasting:
-                self._given_back(kept)
+                with self._lock:
+                    self._kept = self._kept or kept  # its workers live on for the next pass
             else:
                 shut_down(found)
 
@@ -92,11 +93,6 @@ class Items:
         with self._lock:
             kept, self._kept = self._kept, None
         return kept or _KeptLoader(self._dataset, self._collate, self._loader)
-
-    def _given_back(self, kept: "_KeptLoader") -> None:
-        """Keep a loader with living workers for the next pass."""
-        with self._lock:
-            self._kept = self._kept or kept
 
     def _blame(self, rows: list[int], error: Exception) -> DataError:
         """Return an error that names the item at fault, which is looked for among the rows."""

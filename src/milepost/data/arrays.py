@@ -76,7 +76,10 @@ class Arrays(IndexedSource):
         self._slices, groups, rows = self._all.slices, self._all.groups, len(self._all)
         self._size = rows if self._kept is None else len(self._kept)
         if self._size == 0:
-            raise DataError(f"the data is empty: {rows} rows, none of them {self._counting}")
+            dropped = "" if self._labelling.drops is None else ", and a label that label_map keeps"
+            raise DataError(
+                f"the data is empty: {rows} rows, none of them with mask True and a weight above 0{dropped}"
+            )
         _check_distinct(self._all.ids, self._kept)
         groups = groups if groups is None or self._kept is None else groups[self._kept]
         self._order = ordered(order, self._size, seed, groups, self._kept)
@@ -92,31 +95,20 @@ class Arrays(IndexedSource):
         if start >= stop:
             return
         block = max(1, _BLOCK // batch_size) * batch_size
+        row_bytes = max(1, sum(array.nbytes // max(1, len(array)) for array in self._identifying().values()))
+        step = max(1, _GATHERED // (batch_size * row_bytes)) * batch_size
         for base in range(first, stop, block):
             rows = self.order.rows(np.arange(base, min(base + block, self._size)))
             wanted = rows[: -(-(min(base + block, stop) - base) // batch_size) * batch_size]
-            step = max(1, _GATHERED // (batch_size * self._row_bytes)) * batch_size
             for begin in range(0, len(wanted), step):
-                yield from self._gathered(base + begin, wanted[begin : begin + step], batch_size)
-
-    @property
-    def _row_bytes(self) -> int:
-        return max(1, sum(array.nbytes // max(1, len(array)) for array in self._identifying().values()))
-
-    @property
-    def _counting(self) -> str:
-        dropped = "" if self._labelling.drops is None else ", and a label that label_map keeps"
-        return f"with mask True and a weight above 0{dropped}"
+                piece = wanted[begin : begin + step]
+                gathered = self._all.take(self._where(piece))
+                for low in range(0, len(piece), batch_size):  # views, which share the gathered arrays but no row
+                    cut = slice(low, low + batch_size)
+                    yield gathered.batch(base + begin + low, piece[cut], cut)
 
     def _where(self, rows: Array) -> Array:
         return rows if self._kept is None else np.take(self._kept, rows)
-
-    def _gathered(self, start: int, rows: Array, batch_size: int) -> Iterator[Batch]:
-        """Gather rows, and cut them into batches: views, which share the gathered arrays but no row."""
-        gathered = self._all.take(self._where(rows))
-        for begin in range(0, len(rows), batch_size):
-            piece = slice(begin, begin + batch_size)
-            yield gathered.batch(start + begin, rows[piece], piece)
 
     def _content(self) -> str:
         return content_digest(self._identifying())

@@ -1,6 +1,7 @@
 """Held-out data as a stream of batches, in natural order."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, Unpack
 
 import numpy as np
@@ -116,8 +117,7 @@ class Batches(OrderedSource):
         position = check_range(start, stop, batch_size)
         if start == stop:
             return
-        pieces = self._pieces()
-        try:
+        with closing(self._pieces()) as pieces:
             for rows in _cut(_skip(pieces, position), batch_size):
                 # A last batch that ends at or before `start` is not touched by the range.
                 if position + len(rows) > start:
@@ -126,8 +126,6 @@ class Batches(OrderedSource):
                 # At a known size the stream is asked once more, so that rows beyond it are noticed.
                 if position >= stop and position != self._size:
                     return
-        finally:
-            pieces.close()
 
     def _pieces(self) -> Generator[Examples]:
         """Yield what counts of each item of one pass, checked."""
@@ -192,16 +190,14 @@ class Batches(OrderedSource):
         return first
 
     def _first_rows(self) -> str | None:
-        pieces = self._pieces()
         try:
-            found = next(_cut(iter(pieces), _PROBE), None)
+            with closing(self._pieces()) as pieces:
+                found = next(_cut(pieces, _PROBE), None)
         except DataError as error:
             # The caller reports an empty pass; what else is wrong with the data is reported as it is.
             if str(error) in {_EMPTY, _EXHAUSTED}:
                 return None
             raise
-        finally:
-            pieces.close()
         return None if found is None else content_digest(found.named())
 
 

@@ -12,9 +12,9 @@ from milepost._internal.text import natural
 from milepost.checkpoints._files.shards import main_file
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.names import step_of_name
+from milepost.compat._arrivals import Arrivals
 from milepost.core.types import CheckpointFiles
 from milepost.errors import Torn, UsageError, Vanished, checkpoint_error
-from milepost.watch.snapshot import Snapshot
 
 _FORMATS = ("tf_bundle", "tf_v1")
 _SUFFIX = ".index"
@@ -38,14 +38,9 @@ def step_of(found: CheckpointFiles) -> int | None:
 def listed(folder: str) -> list[CheckpointFiles]:
     """Return TensorFlow's checkpoints right in a folder, whole or not, in order of step and time; [] without it."""
     path = os.path.abspath(folder)
-    if not os.path.isdir(path):
-        return []
-    found = [one for one in find([path]) if os.path.dirname(one.path) == path and _is_ours(one)]
-    return sorted(found, key=_order)
-
-
-def _is_ours(found: CheckpointFiles) -> bool:
-    return found.format in _FORMATS or (found.format is None and found.path.endswith(_SUFFIX))
+    here = [one for one in find([path]) if os.path.dirname(one.path) == path] if os.path.isdir(path) else []
+    ours = (one for one in here if one.format in _FORMATS or (one.format is None and one.path.endswith(_SUFFIX)))
+    return sorted(ours, key=_order)
 
 
 def _order(found: CheckpointFiles) -> tuple[int, int, object]:
@@ -81,50 +76,6 @@ def at(path: object) -> CheckpointFiles:
     return found
 
 
-class Arrivals:
-    """What is new in a folder each time it is looked at; a file that is rewritten is new again."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = os.path.abspath(folder)
-        self._snapshot = Snapshot([self._folder])
-        self._handed: set[tuple[str, object]] = set()
-        self._again: set[tuple[str, object]] = set()
-        self._present: list[CheckpointFiles] = []
-
-    def fresh(self) -> list[CheckpointFiles]:
-        """Return what was not handed out before and is whole or damaged, by step; what is being written waits."""
-        waiting = [file for one in self._present if one.state == "writing" for file in one.paths]
-        changes = self._snapshot.scan(waiting)
-        if changes.new or changes.gone or waiting:
-            self._present = listed(self._folder)
-        found = [one for one in self._present if one.state != "writing" and _key(one) not in self._handed]
-        self._handed.update(map(_key, found))
-        return found
-
-    def later(self, found: CheckpointFiles) -> None:
-        """Have a checkpoint handed out again at the next look: it turned out to be unfinished."""
-        self._handed.discard(_key(found))
-        self._again.add(_key(found))
-
-    def is_new(self, found: CheckpointFiles) -> bool:
-        """Return whether it was never announced to come later."""
-        return _key(found) not in self._again
-
-    def newest(self) -> list[CheckpointFiles]:
-        """Return only the last one in order, if it is new; all before it are passed over."""
-        fresh = self.fresh()
-        whole = [one for one in self._present if one.state != "writing"]
-        return fresh[-1:] if fresh and whole and fresh[-1] == whole[-1] else []
-
-    def unfinished(self) -> list[CheckpointFiles]:
-        """Return what is still being written, as failures."""
-        return [one for one in self._present if one.state == "writing" and _key(one) not in self._handed]
-
-
-def _key(found: CheckpointFiles) -> tuple[str, object]:
-    return found.path, found.identity.content
-
-
 def arriving(
     arrivals: Arrivals,
     min_interval_secs: float = 0,
@@ -148,7 +99,7 @@ def arriving(
         if any(map(arrivals.is_new, found)):
             since = time.monotonic()
             left = looked + min_interval_secs - since
-            _rest(left if timeout is None else min(left, timeout))
+            time.sleep(max(0, left if timeout is None else min(left, timeout)))
             continue
         over = timeout is not None and looked - since >= timeout
         if (over and timeout_fn is None) or (timeout_fn is not None and (over or timeout is None) and timeout_fn()):
@@ -158,12 +109,7 @@ def arriving(
         if over:
             since = looked
         # A timeout of 0 asks at every look; looks are a second apart.
-        _rest(_LOOK_SECONDS if not timeout else min(_LOOK_SECONDS, since + timeout - time.monotonic()))
-
-
-def _rest(seconds: float) -> None:
-    if seconds > 0:
-        time.sleep(seconds)
+        time.sleep(max(0, _LOOK_SECONDS if not timeout else min(_LOOK_SECONDS, since + timeout - time.monotonic())))
 
 
 def following(folder: str, last: object, *, latest_only: bool) -> str | None:

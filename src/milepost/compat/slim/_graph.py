@@ -93,9 +93,10 @@ def _operations(kind: Kind, arrays: dict[str, Any], weights: Any) -> tuple[Any, 
     names = tuple(arrays)
 
     def taken_in(*found: Array) -> Array:
-        return _as_value_error(
-            lambda: layout.pack(kind.state(dict(zip(names, found, strict=False)), *found[len(names) :] or (None,)))
-        )
+        try:
+            return layout.pack(kind.state(dict(zip(names, found, strict=False)), *found[len(names) :] or (None,)))
+        except MilepostError as error:  # what is wrong with a batch is to be an invalid argument of TensorFlow's
+            raise ValueError(str(error)) from None
 
     def value_of(vector: Array) -> Any:
         return np.float64(kind.value(layout.unpack(vector)))
@@ -130,14 +131,6 @@ def _layout(kind: Kind, arrays: dict[str, Any], weights: Any) -> PackedLayout:
             shape if rank is None or rank >= 0 else (), "S1" if text else tensor.dtype.as_numpy_dtype
         )
     return PackedLayout.of(kind.state(empty, None if weights is None else np.zeros(0)), kind.classes)
-
-
-def _as_value_error(compute: Callable[[], Array]) -> Array:
-    """Let TensorFlow call what is wrong with a batch an invalid argument."""
-    try:
-        return compute()
-    except MilepostError as error:
-        raise ValueError(str(error)) from None
 
 
 def _original(

@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from functools import reduce
 from typing import Any
 
 from milepost.errors import MissingExtra
@@ -16,18 +17,11 @@ def original(module: str) -> Any:
         # What tf_slim 1.1.0 misses in today's TensorFlow (slim.batch_norm) is put back by the adapter's import.
         importlib.import_module("milepost.models.tf1")
     try:
-        importlib.import_module(package)
-        found: Any = importlib.import_module(module) if package == "tf_slim" else _walk(module)
+        top = importlib.import_module(package)
+        # TensorFlow's are attributes, not modules that can be imported.
+        return importlib.import_module(module) if package == "tf_slim" else reduce(getattr, module.split(".")[1:], top)
     except ModuleNotFoundError as error:
         raise MissingExtra(package, _EXTRA[package]) from error
-    return found
-
-
-def _walk(module: str) -> Any:
-    found: Any = importlib.import_module(module.partition(".")[0])
-    for name in module.split(".")[1:]:
-        found = getattr(found, name)
-    return found
 
 
 def handed_on(module: str, name: str, asked: str) -> Any:

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from milepost.compat.slim._checkpoints import Arrivals, arriving, at, following, prefix_of
+from milepost.compat._arrivals import Arrivals
+from milepost.compat.slim._checkpoints import arriving, at, following, listed, prefix_of
 from milepost.compat.slim._engine import Asked, Fed, attempted, evaluated
 from milepost.compat.slim._hooks import StopAfterNEvalsHook, SummaryAtEndHook, get_or_create_eval_step
 from milepost.compat.slim._results import Result, record
@@ -111,7 +112,7 @@ def evaluation_loop(
         to_restore=variables_to_restore,
     )
     looks = (eval_interval_secs, timeout, timeout_fn)
-    return _each(Arrivals(checkpoint_dir), looks, asked, logdir, max_number_of_evaluations, latest_only=latest_only)
+    return _each(checkpoint_dir, looks, asked, logdir, max_number_of_evaluations, latest_only=latest_only)
 
 
 def evaluate_repeatedly(
@@ -148,12 +149,13 @@ def evaluate_repeatedly(
         to_restore=None if scaffold.saver is None else scaffold.saver._var_list,  # noqa: SLF001 - it has no public name
     )
     looks = (eval_interval_secs, timeout, timeout_fn)
-    return _each(Arrivals(checkpoint_dir), looks, asked, None, max_number_of_evaluations, latest_only=latest_only)
+    return _each(checkpoint_dir, looks, asked, None, max_number_of_evaluations, latest_only=latest_only)
 
 
 def _each(
-    arrivals: Arrivals, looks: tuple[Any, ...], asked: Asked, logdir: str | None, most: int | None, *, latest_only: bool
+    folder: str, looks: tuple[Any, ...], asked: Asked, logdir: str | None, most: int | None, *, latest_only: bool
 ) -> list[Result]:
+    arrivals = Arrivals(folder, listed)
     results: list[Result] = []
     unfinished: dict[str, Result] = {}
     for found in arriving(arrivals, *looks, latest_only=latest_only):
@@ -198,7 +200,9 @@ def checkpoints_iterator(
     that is rewritten under its name comes again; one that is damaged from the outset is logged and passed over.
     `latest_only=True` yields the newest of each look, and passes over those before it, as the original does.
     """
-    for found in arriving(Arrivals(checkpoint_dir), min_interval_secs, timeout, timeout_fn, latest_only=latest_only):
+    for found in arriving(
+        Arrivals(checkpoint_dir, listed), min_interval_secs, timeout, timeout_fn, latest_only=latest_only
+    ):
         if found.state == "complete":
             yield prefix_of(found)
         else:

@@ -103,7 +103,6 @@ class SidecarEvaluator:
         return self.results
 
     def _evaluated(self, found: CheckpointFiles, reader: ConfinedReader, adapter: Any, spool: str) -> SidecarResult:
-        """Restore and evaluate one checkpoint."""
         path, step = found.path.removesuffix(".index"), _number(found.path)
         try:
             table = reader.table(found, spool)

@@ -101,7 +101,6 @@ def counted_rows(weights: Array | None, mask: Array | None, what: str = "weights
 
 
 def length(inputs: Inputs) -> int:
-    """Return the number of rows of inputs."""
     return len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
 
 

@@ -44,7 +44,6 @@ class Examples:
         return self._each(lambda array: np.take(array, rows, axis=0))
 
     def _each(self, of: Callable[[Array], Array]) -> "Examples":
-        """Do the same to every array."""
 
         def made(item: Any) -> Any:
             if item is None:

@@ -38,15 +38,12 @@ class Grouped:
     assignment: str
 
     def rows(self, positions: Array) -> Array:
-        """Natural row numbers at these positions: int64, same shape; a `DataError` for one outside [0, size)."""
         return np.take(self.table, checked_numbers(positions, len(self.table), "position"))
 
     def positions(self, rows: Array) -> Array:
-        """Positions of these natural rows: int64, same shape; a `DataError` for one outside [0, size)."""
         return np.take(self.inverse, checked_numbers(rows, len(self.inverse), "row"))
 
     def spec(self) -> dict[str, Json]:
-        """Return what fixes the order of single rows, and the number of groups."""
         return {**self.kind, "groups": self.count}
 
 

@@ -107,7 +107,6 @@ def slices_of(files: Sequence[str], function: Callable[[str], Mapping[str, Any]]
 
 
 def groups_of(files: Sequence[str], function: Callable[[str], Any] | None) -> Array | None:
-    """Return the groups that a function of the path gives, one integer or text a path."""
     rows = _each(files, function, "groups")
     return as_groups(rows) if rows else None
 

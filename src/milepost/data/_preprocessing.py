@@ -80,7 +80,6 @@ class Preset:
 
     @property
     def channels(self) -> int:
-        """Number of channels."""
         return 1 if self.mode == "L" else 3
 
     @property

@@ -5,6 +5,7 @@ shows nothing, and the user has to declare what does not show.
 """
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 import tensorflow as tf
@@ -107,7 +108,7 @@ def kept_whole(dataset: Any) -> tuple[Any, str | None]:
     lost_rows = f"up to {'the batch size' if size is None else size} - 1" if lost is None else str(lost)
     what = f"the last rows ({lost_rows}{'' if rows is None else f' of {rows}'})"
     plain = kind(batches) in {"BatchDataset", "ParallelBatchDataset"} and size is not None
-    if plain and _handed_on(dataset, batches):
+    if plain and _follow(dataset, batches, _HANDED_ON):
         return before.batch(size), f"drop_remainder=True is not used: {what} are evaluated too"
     raise UsageError(
         f"the tf.data.Dataset leaves out {what}, by drop_remainder=True in its batch(); every row is to be evaluated: "
@@ -121,13 +122,9 @@ def is_endless(dataset: Any) -> bool:
     return found is not None and (found == tf.data.INFINITE_CARDINALITY or found >= _ENDLESS)
 
 
-def _handed_on(dataset: Any, batches: Any) -> bool:
-    for found in walk(dataset):
-        if found is batches:
-            return True
-        if kind(found) not in _HANDED_ON:
-            return False
-    return False
+def _follow(dataset: Any, batches: Any, kinds: set[str]) -> bool:
+    """Tell whether only transformations of these kinds follow the batches."""
+    return all(kind(found) in kinds for found in takewhile(lambda found: found is not batches, walk(dataset)))
 
 
 def _count(dataset: Any) -> int | None:
@@ -139,14 +136,11 @@ def rows(dataset: Any, *, is_batched: bool) -> int | None:
     """Return how many rows there are, where TensorFlow knows it without reading them."""
     if not is_batched:
         return _count(dataset)
-    for found in walk(dataset):
-        if kind(found) in {"BatchDataset", "ParallelBatchDataset", "PaddedBatchDataset"}:
-            dropped = constant(getattr(found, "_drop_remainder", None))
-            below = inputs(found)
-            # What drops nothing has all rows of what it was made of; take(), skip() and filter() after it do not.
-            count = None if dropped is None or not below else _count(below[0])
-            size = constant(getattr(found, "_batch_size", None))
-            return None if count is None or (dropped and (not size or count % size)) else count
-        if kind(found) not in {*_HANDED_ON, "MapDataset", "ParallelMapDataset"}:
-            return None
-    return None
+    found = batched(dataset)
+    known = found is not None and kind(found) in {"BatchDataset", "ParallelBatchDataset", "PaddedBatchDataset"}
+    # What drops nothing has all rows of what it was made of; take(), skip() and filter() after it do not.
+    if not known or not _follow(dataset, found, {*_HANDED_ON, "MapDataset", "ParallelMapDataset"}):
+        return None
+    dropped, size = (constant(getattr(found, name, None)) for name in ("_drop_remainder", "_batch_size"))
+    count = None if dropped is None or not inputs(found) else _count(inputs(found)[0])
+    return None if count is None or (dropped and (not size or count % size)) else count

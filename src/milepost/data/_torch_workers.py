@@ -36,11 +36,9 @@ class Items:
 
     @property
     def named(self) -> str:
-        """The data set's class, for messages."""
         return type(self._dataset).__name__
 
     def one(self, row: int) -> Any:
-        """Read one item in this process."""
         return self._read([row])
 
     def fetched(self, plan: Callable[[], Iterator[list[int]]]) -> Iterator[tuple[list[int], Any]]:

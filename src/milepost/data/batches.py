@@ -238,7 +238,6 @@ def _batch_of(item: Any, where: str) -> Batch:
 
 
 def _skip(pieces: Iterable[Examples], rows: int) -> Iterator[Examples]:
-    """Leave out the first rows."""
     for piece in pieces:
         if rows >= len(piece):
             rows -= len(piece)

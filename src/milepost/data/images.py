@@ -9,7 +9,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Unpack, cast
 
 import google_crc32c
@@ -144,38 +143,29 @@ class Images(IndexedSource):
             return
         shape = self._row_shape()
         depth = max(1, -(-2 * self._workers // batch_size))
-        begun: deque[_Begun] = deque()
+        begun: deque[tuple[Batch, list[Future[None]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="milepost-images")
         try:
             for begin in range(first, stop, batch_size):
                 begun.append(self._begin(pool, begin, min(begin + batch_size, self.size), shape))
                 if len(begun) > depth:
-                    yield self._finished(begun.popleft())
+                    yield _finished(*begun.popleft())
             while begun:
-                yield self._finished(begun.popleft())
+                yield _finished(*begun.popleft())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _begin(self, pool: ThreadPoolExecutor, start: int, stop: int, shape: tuple[int, ...]) -> "_Begun":
+    def _begin(
+        self, pool: ThreadPoolExecutor, start: int, stop: int, shape: tuple[int, ...]
+    ) -> tuple[Batch, list[Future[None]]]:
+        """Return a batch whose images are being decoded into its inputs."""
         rows = self.order.rows(np.arange(start, stop))
         dtype = np.uint8 if self.preset.values == "raw" else np.float32
         inputs = np.empty((len(rows), *shape), dtype)
         tasks = [pool.submit(self._decode, row, inputs[place]) for place, row in enumerate(rows.tolist())]
-        return _Begun(start, rows, inputs, tasks)
-
-    def _finished(self, begun: "_Begun") -> Batch:
-        for task in begun.tasks:
-            task.result()
-        ids = np.array([self._files[row] for row in begun.rows.tolist()])
-        return Batch(
-            begun.inputs,
-            self._labels[begun.rows],
-            ids=ids,
-            slices=cut(self._slices, begun.rows),
-            groups=None if self._groups is None else self._groups[begun.rows],
-            start=begun.start,
-            rows=begun.rows,
-        )
+        ids = np.array([self._files[row] for row in rows.tolist()])
+        groups = None if self._groups is None else self._groups[rows]
+        return Batch(inputs, self._labels[rows], None, None, ids, cut(self._slices, rows), groups, start, rows), tasks
 
     def _decode(self, row: int, out: Array) -> None:
         pixels = self._pixels(row)
@@ -215,14 +205,10 @@ class Images(IndexedSource):
         return digest([[file, *found] for file, found in zip(self._files, sums, strict=True)])
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A batch whose images are being decoded into its inputs."""
-
-    start: int
-    rows: Array
-    inputs: Array
-    tasks: list[Future[None]]
+def _finished(batch: Batch, tasks: list[Future[None]]) -> Batch:
+    for task in tasks:
+        task.result()
+    return batch
 
 
 def _workers(workers: int | None) -> int:
@@ -235,7 +221,6 @@ def _workers(workers: int | None) -> int:
 
 
 def _checksum(path: str) -> tuple[int, int]:
-    """Return a file's size and CRC-32C."""
     size = found = 0
     try:
         with open(path, "rb") as file:

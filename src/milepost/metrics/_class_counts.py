@@ -116,7 +116,6 @@ class Rows:
 
     @property
     def total(self) -> int:
-        """All rows, non-finite ones included."""
         return int(self.support.sum())
 
     @property
@@ -125,6 +124,5 @@ class Rows:
         return np.asarray((self.support != 0) | (self.predicted != 0))
 
     def tables(self) -> dict[str, Array]:
-        """Return `support`, `predicted` and `right` by class, as numbers."""
         arrays = {"support": self.support, "predicted": self.predicted, "right": self.right}
         return {name: plain(item, weighted=self.weighted) for name, item in arrays.items()}

@@ -96,7 +96,6 @@ class ClassRatio(ByClass, ABC):
         return state
 
     def values(self, state: Tally) -> dict[str, Value]:
-        """Return the ratio, rounded once."""
         rows = self._rows(state)
         if not rows.total:
             return {self.headline: Value(None, note="undefined: no rows")}

@@ -80,7 +80,6 @@ class RowMean(ABC):
 
     @property
     def headline(self) -> str:
-        """The metric's own name."""
         return self.name
 
     @abstractmethod
@@ -88,9 +87,7 @@ class RowMean(ABC):
         """Return one number a row; NaN where non-finite."""
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:
-        """Sum the rows exactly."""
         return summed(self.contribution(columns), columns["finite"], weights)
 
     def values(self, state: Tally) -> dict[str, Value]:
-        """Return the mean."""
         return {self.headline: mean(state, self.nonfinite == "skip", self._infinite)}

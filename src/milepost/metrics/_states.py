@@ -237,7 +237,6 @@ class Tally:
         ]
 
     def count(self, name: str) -> int:
-        """Return a scalar count as a Python integer."""
         return int(self.counts[name])
 
     def to_bytes(self) -> bytes:

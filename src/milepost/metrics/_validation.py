@@ -6,19 +6,16 @@ from milepost.errors import UsageError
 
 
 def check_count(owner: str, value: object, most: int = 1 << 20) -> None:
-    """Raise a UsageError unless the value is an integer from 1 to `most`."""
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise UsageError(f"{owner}={value!r}: expected an integer from 1 to {most}")
 
 
 def check_choice(owner: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise a UsageError unless the value is one of the choices."""
     if value not in choices:
         raise UsageError(f"{owner}={value!r}: expected {' or '.join(map(repr, choices))}")
 
 
 def check_class(owner: str, value: object) -> None:
-    """Raise a UsageError unless the value is the index of a class: an integer from 0."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 20:
         raise UsageError(f"{owner}={value!r}: expected the index of a class, an integer from 0")
 
@@ -32,6 +29,5 @@ def check_positive(owner: str, value: object, most: float = sys.float_info.max) 
 
 
 def check_flag(owner: str, value: object) -> None:
-    """Raise a UsageError unless the value is True or False."""
     if not isinstance(value, bool):
         raise UsageError(f"{owner}={value!r}: expected True or False")

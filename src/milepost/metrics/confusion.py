@@ -63,7 +63,6 @@ class Confusion(ByClass):
         }
 
     def _value(self, right: Array, support: Array, classes: int) -> dict[str, Value]:
-        """Average the recalls exactly."""
         here = support != 0
         present = int(np.count_nonzero(here))
         if not present:

@@ -268,7 +268,6 @@ def _randoms() -> Iterator[np.random.Generator]:
 
 
 def _merged(states: list[Any], random: np.random.Generator) -> Any:
-    """Merge by a random tree."""
     left = list(states)
     while len(left) > 1:
         one, two = (left.pop(int(random.integers(len(left)))) for _ in range(2))

@@ -39,11 +39,9 @@ class StopAfterNEvalsHook(tf.train.SessionRunHook):  # type: ignore[misc]  # Ten
         self._evals_completed = updated_eval_step
 
     def before_run(self, run_context: Any) -> Any:  # noqa: ARG002 - the hook's signature
-        """Ask for the counter."""
         return tf.train.SessionRunArgs({"evals_completed": self._evals_completed})
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Stop where the number is reached."""
         done = run_values.results["evals_completed"]
         last = self._num_evals is not None and done >= self._num_evals
         if self._log_progress and (last or done % self._every == 0):
@@ -81,12 +79,10 @@ class SummaryAtEndHook(tf.train.SessionRunHook):  # type: ignore[misc]  # Tensor
         self._global_step = tf.train.get_global_step()
 
     def after_create_session(self, session: Any, coord: Any) -> None:  # noqa: ARG002 - the hook's signature
-        """Open the event file."""
         if self._writer is None:
             self._writer = tf.summary.FileWriterCache.get(self._log_dir)
 
     def end(self, session: Any) -> None:
-        """Write."""
         if self._summary_op is not None:
             text = session.run(self._summary_op, self._feed_dict)
             step = self.checkpoint_step

@@ -123,7 +123,6 @@ class Binary(Kind):
 
     @property
     def classes(self) -> int:
-        """Negative and positive."""
         return 2
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
@@ -165,7 +164,6 @@ class MeanPerClassAccuracy(Kind):
 
     @property
     def classes(self) -> int:
-        """As many as declared."""
         return int(self.num_classes)
 
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
@@ -184,7 +182,6 @@ class MeanPerClassAccuracy(Kind):
         return BalancedAccuracy().state(columns, weight)
 
     def value(self, state: Tally) -> float:
-        """Return the mean, rounded once."""
         return _number(BalancedAccuracy().values(state)["balanced_accuracy"])
 
     def update(self, state: Tally) -> Array | float:

@@ -51,7 +51,6 @@ class PackedLayout:
 
     @property
     def size(self) -> int:
-        """Number of int64 in the vector."""
         counts = sum(math.prod(shape) for _, shape in self.counts)
         return counts + sum(math.prod(shape) * _WIDTH for _, shape in self.sums)
 

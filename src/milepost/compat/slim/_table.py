@@ -32,7 +32,6 @@ class MetricRow:
     original: str | None = None
 
     def signature(self, *, slim: bool) -> inspect.Signature:
-        """Return the signature under one of its two names."""
         arrays = self.arrays[::-1] if slim else self.arrays
         listed = [(name, _REQUIRED) for name in arrays] + list(self.parameters) + [(name, None) for name in _COMMON]
         plain = [

@@ -58,29 +58,29 @@ def as_labels(value: object, what: str = "labels") -> Array:
     return labels
 
 
+def column(value: object, what: str, kinds: str, expected: str) -> Array:
+    """Return one value a row, of these kinds of dtype; `expected` says it in a `DataError`."""
+    array = as_array(value, what)
+    if array.ndim != 1 or array.dtype.kind not in kinds:
+        raise DataError(f"{what}: expected {expected} a row; found dtype {array.dtype}, shape {array.shape}")
+    return array
+
+
 def as_weights(value: object, what: str = "weights") -> Array:
     """Return weights as float64, one a row; their range is for `counted_rows` to check, after the mask."""
-    weights = as_array(value, what)
-    if weights.ndim != 1 or weights.dtype.kind not in "fiub":
-        raise DataError(f"{what}: expected one number a row; found dtype {weights.dtype}, shape {weights.shape}")
-    return weights.astype(np.float64)
+    return column(value, what, "fiub", "one number").astype(np.float64)
 
 
 def as_mask(value: object, what: str = "mask") -> Array:
     """Return a mask of booleans, one a row, True where the row counts."""
-    mask = as_array(value, what)
-    if mask.ndim != 1 or mask.dtype != np.bool_:
-        raise DataError(f"{what}: expected one boolean a row; found dtype {mask.dtype}, shape {mask.shape}")
-    return mask
+    return column(value, what, "b", "one boolean")
 
 
 def as_ids(value: object, what: str = "ids") -> Array:
     """Return ids, one a row: integers, text or bytes."""
     listed = isinstance(value, np.ndarray) and value.dtype.hasobject
-    ids = as_array(value.tolist() if listed and isinstance(value, np.ndarray) else value, what)
-    if ids.ndim != 1 or ids.dtype.kind not in "iuUS":
-        raise DataError(f"{what}: expected one integer or text a row; found dtype {ids.dtype}, shape {ids.shape}")
-    return ids
+    given = value.tolist() if listed and isinstance(value, np.ndarray) else value
+    return column(given, what, "iuUS", "one integer or text")
 
 
 def counted_rows(weights: Array | None, mask: Array | None, what: str = "weights") -> Array | None:

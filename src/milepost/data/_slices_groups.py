@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from milepost.core.types import Array, Json
-from milepost.data._columns import as_array, to_numpy
+from milepost.data._columns import as_array, column, to_numpy
 from milepost.data._labels import LabelOptions
 from milepost.errors import DataError, UsageError
 
@@ -61,22 +61,20 @@ def as_groups(value: object, what: str = "groups") -> Array:
 
 def _values(value: object, what: str, kinds: str) -> Array:
     """Return one plain value a row; lists and arrays of objects (text of pandas) only where all are of one kind."""
-    expected = "one integer, boolean or text a row" if "b" in kinds else "one integer or text a row"
+    expected = "one integer, boolean or text" if "b" in kinds else "one integer or text"
     listed = value if isinstance(value, list | tuple) else None
     if listed is None and not isinstance(value, str | bytes | Mapping):
         found = value if isinstance(value, np.ndarray) else to_numpy(value, what)
         if not found.dtype.hasobject:
-            if found.ndim != 1 or found.dtype.kind not in kinds:
-                raise DataError(f"{what}: expected {expected}; found dtype {found.dtype}, shape {found.shape}")
-            return found
+            return column(found, what, kinds, expected)
         listed = found.tolist()
     if not isinstance(listed, list | tuple):
-        raise DataError(f"{what}: expected {expected}; found {_kind(value)}")
+        raise DataError(f"{what}: expected {expected} a row; found {_kind(value)}")
     types = set(map(type, listed))
     wrong = {kind for kind in types if not issubclass(kind, int | np.integer | str | np.bool_)}
     if wrong:
         row, item = next((row, item) for row, item in enumerate(listed) if type(item) in wrong)
-        raise DataError(f"{what}: expected {expected}; found {_kind(item)} ({item!r}) at row {row}")
+        raise DataError(f"{what}: expected {expected} a row; found {_kind(item)} ({item!r}) at row {row}")
     families = ("b" if issubclass(kind, bool | np.bool_) else "U" if issubclass(kind, str) else "i" for kind in types)
     if len(set(families)) > 1:
         mixed = sorted(kind.__name__ for kind in types)

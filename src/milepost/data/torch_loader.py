@@ -292,28 +292,20 @@ def _opened(loader: Any, size: int, order: str) -> tuple[str, ...]:
     if not unused:
         return ()
     what = " and ".join(unused)
-    return (
-        (
-            f"the DataLoader was opened: its data set of {size} items, collate function and workers are used; {what} "
-            f"{'are' if len(unused) > 1 else 'is'} not: every item is read once, in {order} order"
-        ),
-    )
+    note = f"the DataLoader was opened: its data set of {size} items, collate function and workers are used; {what} "
+    return (f"{note}{'are' if len(unused) > 1 else 'is'} not: every item is read once, in {order} order",)
 
 
 def _streamed(data: Any, names: Names) -> Iterator[Batch]:
     """Yield the batches of an iterable data set, the last short one included."""
-    workers = 0
-    if isinstance(data, torch_data.DataLoader):
-        workers = data.num_workers
-        loader: Iterable[Any] = torch_data.DataLoader(
-            data.dataset, batch_size=data.batch_size, collate_fn=data.collate_fn, **settings(data)
-        )
-    else:
-        loader = torch_data.DataLoader(data, batch_size=_STREAM_BATCH)
+    like = data if isinstance(data, torch_data.DataLoader) else torch_data.DataLoader(data, batch_size=_STREAM_BATCH)
+    loader: Iterable[Any] = torch_data.DataLoader(
+        like.dataset, batch_size=like.batch_size, collate_fn=like.collate_fn, **settings(like)
+    )
     found = iter(loader)
     try:
         made = (names.batch(_arrays(item), f"batch {number} of the stream") for number, item in enumerate(found))
-        head = list(islice(made, workers))
+        head = list(islice(made, like.num_workers))
         _check_shares(head)
         yield from head
         yield from made

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.store._disk import FAULTS, SYNCS, Disk, after_power_cut, always, once
+from tests.store._work import KEY, check_whole, contents, made_part, made_record
 
 from milepost._internal.atomic import PREFIX
 from milepost.core.types import Identity
@@ -24,7 +25,6 @@ from milepost.errors import StoreError
 from milepost.store._storage import FolderStorage
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
-from milepost.testing.stores import KEY, check_whole, contents, made_part, made_record
 
 SEEN = CheckpointRecord("lenet", "/models/lenet/1", Identity(1, 1, 1, 1, 1), "1", failure=("torn", "7 bytes missing"))
 _MENDED: set[str] = set()

@@ -3,12 +3,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.store._work import KEY
 
 from milepost._internal.process import Owner
 from milepost.errors import StoreError
 from milepost.store.leases import Heartbeats, Lease, Worker
 from milepost.store.store import Store
-from milepost.testing.stores import KEY
 
 CHILD = """
 import sys

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.store._work import KEY, made_part
 
 from milepost.core.types import Part
 from milepost.errors import StoreError, UnstableData
 from milepost.store import _ranges
 from milepost.store.store import Store
-from milepost.testing.stores import KEY, made_part
 
 BOUNDS = st.tuples(st.integers(0, 30), st.integers(1, 12)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 

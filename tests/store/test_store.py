@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.store._work import KEY, made_part, made_record
 
 from milepost.core.types import Identity
 from milepost.errors import StoreError
@@ -14,7 +15,6 @@ from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.evaluations import EvaluationFolder
 from milepost.store.records import number, record_key
 from milepost.store.store import Store
-from milepost.testing.stores import KEY, made_part, made_record
 
 IDENTITY = Identity(1, 2, 3, 4, 5)
 

@@ -69,10 +69,8 @@ class StorageContract:
 
     def test_one_winner_of_two_processes(self, tmp_path: Path) -> None:
         """Two processes want the same 50 names: each name has one winner, and holds that winner's content."""
-        won = [
-            json.loads(text)
-            for text in side_by_side(__name__, *(f"rival({str(tmp_path)!r}, {which})" for which in (0, 1)))
-        ]
+        rivals = [f"rival({str(tmp_path)!r}, {which})" for which in (0, 1)]
+        won = [json.loads(text) for text in side_by_side(__name__, *rivals)]
         assert sorted(won[0] + won[1]) == list(range(50))
         for which, numbers in enumerate(won):
             for number in numbers:

@@ -26,11 +26,7 @@ class StopTraining:
     """
 
     def __init__(
-        self,
-        signals: Signals,
-        patience: int,
-        min_delta: float = 0.0,
-        step: Callable[[Any], int] | None = None,
+        self, signals: Signals, patience: int, min_delta: float = 0.0, step: Callable[[Any], int] | None = None
     ) -> None:
         self.model: Any = None
         self.params: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """What is done to an image between its file and the model, declared by name and recorded with the data."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 
 from milepost.errors import UsageError
 
@@ -11,12 +11,7 @@ Values = Literal["raw", "unit"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "lanczos"]
 Side = int | tuple[int, int] | None
 
-_CHOICES = {
-    "interpolation": ("nearest", "bilinear", "bicubic", "box", "lanczos"),
-    "values": ("raw", "unit"),
-    "mode": ("RGB", "BGR", "L"),
-    "layout": ("NCHW", "NHWC"),
-}
+_CHOICES = {"interpolation": Interpolation, "values": Values, "mode": Mode, "layout": Layout}
 
 
 class PresetOptions(TypedDict, total=False):
@@ -67,8 +62,8 @@ class Preset:
 
     def __post_init__(self) -> None:
         for field, choices in _CHOICES.items():
-            if getattr(self, field) not in choices:
-                raise UsageError(f"{field} is {getattr(self, field)!r}; expected one of {', '.join(choices)}")
+            if getattr(self, field) not in get_args(choices):
+                raise UsageError(f"{field} is {getattr(self, field)!r}; expected one of {', '.join(get_args(choices))}")
         for field in ("resize", "crop"):
             _check_side(field, getattr(self, field))
         if (self.mean is None) != (self.std is None):

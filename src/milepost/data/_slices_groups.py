@@ -98,10 +98,7 @@ def lengths(slices: Slices | None, groups: Array | None) -> dict[str, Array | No
 
 
 def described(
-    names: Mapping[int, str] | None,
-    slices: Sequence[str],
-    groups: Json,
-    notes: Sequence[str] = (),
+    names: Mapping[int, str] | None, slices: Sequence[str], groups: Json, notes: Sequence[str] = ()
 ) -> dict[str, Json]:
     """Return what there is to show of a source, as plain data: class names (at most 1000), slices, groups, notes.
 

@@ -25,6 +25,7 @@ class Items:
 
     def __init__(self, dataset: Any, loader: Any) -> None:
         self._dataset = dataset
+        self.named = type(dataset).__name__
         self._collate: Callable[[Any], Any] = torch_data.default_collate
         # Without batching a DataLoader's own collate function converts single items.
         if loader is not None and loader._auto_collation:  # noqa: SLF001 - it has no public name
@@ -34,23 +35,17 @@ class Items:
         self._kept: _KeptLoader | None = None
         self._lock = threading.Lock()
 
-    @property
-    def named(self) -> str:
-        return type(self._dataset).__name__
-
-    def one(self, row: int) -> Any:
-        return self._read([row])
-
     def fetched(self, plan: Callable[[], Iterator[list[int]]]) -> Iterator[tuple[list[int], Any]]:
         """Yield (rows, what the collate function gave) for each list of rows."""
         if not self._workers:
             own = self._collate is not torch_data.default_collate
             for rows in plan():
-                yield rows, _own(self._read(rows)) if own else self._read(rows)
+                yield rows, _own(self.read(rows)) if own else self.read(rows)
             return
         yield from self._from_workers(plan)
 
-    def _read(self, rows: list[int]) -> Any:
+    def read(self, rows: list[int]) -> Any:
+        """Read items in this process, as the collate function gives them."""
         try:
             many = getattr(self._dataset, "__getitems__", None)
             items = many(rows) if callable(many) else [self._dataset[row] for row in rows]
@@ -66,7 +61,7 @@ class Items:
         found: Any = None
         lasting = False
         try:
-            found = _started(kept, plan, asked)
+            found = kept.start(plan, asked)
             while True:
                 try:
                     batch = next(found)
@@ -130,23 +125,19 @@ class _KeptLoader:
     def start(self, plan: Callable[[], Iterator[list[int]]], asked: deque[list[int]]) -> Iterator[Any]:
         """Begin a pass; rows go to `asked` as workers are given them."""
         self._plan.rows, self._plan.asked = plan, asked
-        begun = iter(self._loader)
+        try:
+            begun = iter(self._loader)
+        except Exception as error:
+            raise UsageError(
+                f"the DataLoader's workers cannot be started: {_cause(error)}; with the start method spawn, data set "
+                "and collate function must be picklable (no lambda, no open file); num_workers=0 does without workers"
+            ) from error
         _unwatched(begun)
         if self.persistent and begun is not self._begun:
             # The iterator is in a circle of PyTorch's; this ends its workers before the collector finds it.
             weakref.finalize(self, shut_down, begun)
             self._begun = begun
         return begun
-
-
-def _started(kept: _KeptLoader, plan: Callable[[], Iterator[list[int]]], asked: deque[list[int]]) -> Iterator[Any]:
-    try:
-        return kept.start(plan, asked)
-    except Exception as error:
-        raise UsageError(
-            f"the DataLoader's workers cannot be started: {_cause(error)}; with the start method spawn, data set and "
-            "collate function must be picklable (no lambda, no open file); num_workers=0 does without workers"
-        ) from error
 
 
 class _Plan:

@@ -231,7 +231,7 @@ class TorchLoader(OrderedSource):
         return digest([self._size, *first])
 
     def _digest(self, items: Items, row: int) -> str:
-        return content_digest(self._checked(items.one(row), [row]).named())
+        return content_digest(self._checked(items.read([row]), [row]).named())
 
 
 def _arrays(value: Any) -> Any:

@@ -46,11 +46,7 @@ def check_engine(make: Make, job: Job, *units: Unit) -> None:
 
 
 def check_survival(
-    make: Make,
-    job: Job,
-    good: Unit,
-    units: Iterable[tuple[str, Unit]],
-    loads: Iterable[tuple[str, Target]] = (),
+    make: Make, job: Job, good: Unit, units: Iterable[tuple[str, Unit]], loads: Iterable[tuple[str, Target]] = ()
 ) -> None:
     """Check that an engine with processes of its own outlives them; raise `AssertionError` where it does not.
 

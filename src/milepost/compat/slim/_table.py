@@ -58,13 +58,7 @@ ROWS = (
     _binary("false_negatives"),
     _binary("precision"),
     _binary("recall"),
-    MetricRow(
-        "mean_per_class_accuracy",
-        None,
-        _BOTH,
-        MeanPerClassAccuracy,
-        (("num_classes", _REQUIRED),),
-    ),
+    MetricRow("mean_per_class_accuracy", None, _BOTH, MeanPerClassAccuracy, (("num_classes", _REQUIRED),)),
     MetricRow("recall_at_k", "streaming_sparse_recall_at_k", _BOTH, RecallAtK, (("k", _REQUIRED), ("class_id", None))),
     MetricRow(None, "streaming_recall_at_k", _BOTH, InTopK, (("k", _REQUIRED),), original="in_top_k"),
 )

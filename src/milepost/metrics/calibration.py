@@ -77,7 +77,9 @@ class CalibrationError:
         fine = columns["finite"] != 0
         confidence = columns["confidence"][fine].astype(np.float64)
         right = columns["rank"][fine] == 0
-        cells = batch[fine] * self.bins + self._bins(confidence)
+        # 24 bits of confidence times the bins is exact in float64: a value on an edge falls below it, always.
+        place = np.ceil(confidence * self.bins).astype(np.int64) - 1
+        cells = batch[fine] * self.bins + np.clip(place, 0, self.bins - 1)
 
         def count(rows: Array, shape: tuple[int, ...]) -> Array:
             return np.bincount(rows, minlength=math.prod(shape)).astype(np.int64).reshape(shape)
@@ -114,10 +116,6 @@ class CalibrationError:
             if gap * rows > worst * size:
                 worst, rows = gap, size
         return dict(zip(names, (Value(sum(gaps) / sum(weight)), Value(worst / rows)), strict=True))
-
-    def _bins(self, confidence: Array) -> Array:
-        # 24 bits of confidence times the bins is exact in float64: a value on an edge falls below it, always.
-        return np.asarray(np.clip(np.ceil(confidence * self.bins).astype(np.int64) - 1, 0, self.bins - 1))
 
     def tables(self, state: Tally) -> dict[str, Array]:
         """Return the reliability table, one row a bin: lower, upper, rows, accuracy, confidence (NaN where empty)."""

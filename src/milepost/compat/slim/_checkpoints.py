@@ -114,24 +114,18 @@ def arriving(
 
 def following(folder: str, last: object, *, latest_only: bool) -> str | None:
     """Return the address of the next whole checkpoint after `last` (None: the first), or of another newest."""
-    whole = [one for one in listed(folder) if one.state == "complete"]
+    whole = {prefix_of(one): one for one in listed(folder) if one.state == "complete"}
+    names = list(whole)
+    address = None if last is None else os.fspath(last)  # type: ignore[call-overload]  # the call raises for what is no path
+    known = None if address is None else os.path.abspath(address)
     if latest_only:
-        newest = prefix_of(whole[-1]) if whole else None
-        return None if newest is None or _same(newest, last) else newest
-    if last is None:
-        return prefix_of(whole[0]) if whole else None
-    names = [prefix_of(one) for one in whole]
-    place = next((place for place, name in enumerate(names) if _same(name, last)), None)
-    if place is not None:
-        return names[place + 1] if place + 1 < len(names) else None
-    # It is gone: what comes after its step does.
-    gone = step_of_name(os.fspath(last))  # type: ignore[call-overload]  # the call raises for what is no path
-    later = [one for one in whole if gone is None or (step_of(one) or 0) > gone]
-    return prefix_of(later[0]) if later else None
-
-
-def _same(name: str, other: object) -> bool:
-    return other is not None and os.path.abspath(os.fspath(other)) == name  # type: ignore[call-overload]  # the same
+        names = [name for name in names[-1:] if name != known]
+    elif known in whole:
+        names = names[names.index(known) + 1 :]
+    elif address is not None:  # it is gone: what comes after its step does
+        gone = step_of_name(address)
+        names = [name for name, one in whole.items() if gone is None or (step_of(one) or 0) > gone]
+    return next(iter(names), None)
 
 
 def torn(found: CheckpointFiles) -> Torn:

@@ -9,8 +9,7 @@ from milepost._internal import zip as zip_codec
 from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT
 from milepost.checkpoints._codecs.hdf5_file import MAGIC as HDF5
 from milepost.checkpoints._codecs.sstable import MAGIC as SSTABLE
-from milepost.checkpoints.formats._keras.shards import index_of
-from milepost.checkpoints.names import INDEX, SAFETENSORS
+from milepost.checkpoints.names import INDEX, SAFETENSORS, keras_index
 
 _SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}", re.DOTALL)
 _OLD_PICKLE = re.compile(
@@ -129,7 +128,7 @@ def _tensorflow(path: str, head: bytes, tail: bytes) -> Diagnosis | None:
 
 def _by_first_bytes(path: str, head: bytes) -> Diagnosis | None:
     if head.startswith(HDF5):  # only a shard whose index is there is left to no format
-        index = index_of(os.path.basename(path))
+        index = keras_index(os.path.basename(path))
         return "corrupt", f"{path}: one shard of several, for all of which {index} stands; by itself {UNKNOWN}"
     other = next((what for test, what in _OTHERS if test(path, head)), None)
     if other:

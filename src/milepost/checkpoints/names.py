@@ -24,6 +24,7 @@ _WORD = re.compile(
 )
 _EPOCH = re.compile(r"(?:^|[^a-z])epochs?[-_=]?(?P<epoch>\d{1,18})(?![0-9])", re.IGNORECASE)
 _FOLDER = re.compile(r"^(?:global[-_]?step|step|iter(?:ation)?|checkpoint)[-_=]?(?P<step>\d{1,18})$", re.IGNORECASE)
+_KERAS_SHARD = re.compile(r"(.+)_\d{5}\.weights\.h5", re.DOTALL)
 _NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
 _COMPANIONS = re.compile(
     r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|training_args\.bin"
@@ -94,3 +95,13 @@ def is_passed_over(name: str) -> bool:
     (True, True, False)
     """
     return name.startswith(".") or is_companion(name)
+
+
+def keras_index(name: str) -> str | None:
+    """Return the name of the index of Keras' sharded weights that a file of this name would be a shard of, or None.
+
+    >>> keras_index("big_00003.weights.h5"), keras_index("big.weights.h5"), keras_index("big.weights.json")
+    ('big.weights.json', None, None)
+    """
+    found = _KERAS_SHARD.fullmatch(name)
+    return f"{found[1]}.weights.json" if found else None

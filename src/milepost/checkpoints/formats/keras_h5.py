@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from milepost._internal.bounded import opened
 from milepost.checkpoints._codecs.hdf5_file import MAGIC, check_whole, whole
 from milepost.checkpoints.formats._claims import claim
-from milepost.checkpoints.formats._keras.shards import index_of
 from milepost.checkpoints.formats._keras.table import fetched, table_of
+from milepost.checkpoints.names import keras_index
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
 
@@ -42,5 +42,5 @@ class KerasH5:
 
 
 def _is_shard(path: str) -> bool:
-    index = index_of(os.path.basename(path))
+    index = keras_index(os.path.basename(path))
     return index is not None and os.path.isfile(os.path.join(os.path.dirname(path), index))

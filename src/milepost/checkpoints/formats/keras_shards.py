@@ -13,8 +13,8 @@ from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, op
 from milepost._internal.fileid import identity_of
 from milepost.checkpoints._codecs.hdf5_file import check_whole, whole
 from milepost.checkpoints.formats._claims import is_whole
-from milepost.checkpoints.formats._keras.shards import index_of
 from milepost.checkpoints.formats._keras.table import NOTE, fetched, table_of
+from milepost.checkpoints.names import keras_index
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
@@ -40,7 +40,7 @@ class KerasShards:
         >>> KerasShards().main_name("big_00000.weights.h5")
         'big.weights.json'
         """
-        return index_of(name)
+        return keras_index(name)
 
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim indices by what they list; "writing" while a shard is absent, not whole, or newer and not listed."""
@@ -103,7 +103,7 @@ def _shards(path: str) -> list[str]:
         raise Corrupt(f"{path}: lists {len(listed):,} places of variables, expected 1 to {COUNT_LIMIT:,}")
     own = os.path.basename(path)
     for name in set(listed):
-        if not isinstance(name, str) or os.path.basename(name) != name or index_of(name) != own:
+        if not isinstance(name, str) or os.path.basename(name) != name or keras_index(name) != own:
             raise Corrupt(f"{path}: lists the shard {str(name)[:80]!r}, which is none of {own}'s; it was not opened")
     return [os.path.join(os.path.dirname(path), name) for name in sorted(set(listed))]
 
@@ -112,7 +112,7 @@ def _unlisted(index: str, shards: Sequence[str]) -> list[str]:
     """Return the paths of shards that the index does not list: of a save that goes on, or left from a larger one."""
     folder, own = os.path.split(index)
     try:
-        found = [os.path.join(folder, name) for name in os.listdir(folder or os.curdir) if index_of(name) == own]
+        found = [os.path.join(folder, name) for name in os.listdir(folder or os.curdir) if keras_index(name) == own]
     except OSError:
         return []
     return sorted(set(found) - set(shards))

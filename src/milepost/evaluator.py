@@ -151,7 +151,9 @@ class Evaluator:
             except CheckpointError as error:
                 rows.append(replace(row, failure=Failure(error.kind, str(error))))
                 continue
-            self._remember(files.path, variant, restored)
+            self._restored[files.path, variant] = restored  # what was identified last is evaluated next
+            while len(self._restored) > _CACHED:
+                self._restored.popitem(last=False)
             notes = {
                 **restored.notes,
                 "format": table.format,
@@ -229,16 +231,9 @@ class Evaluator:
     def _free(self) -> None:
         """Let go of everything that can be computed again."""
         self._restored.clear()
-        releasing = capability(self._model, Releases)
-        if releasing is not None:
+        if (releasing := capability(self._model, Releases)) is not None:
             releasing.release()
         gc.collect()
-
-    def _remember(self, path: str, variant: str, restored: Restored) -> None:
-        """Keep the mapped arrays of what was identified last: it is evaluated next."""
-        self._restored[path, variant] = restored
-        while len(self._restored) > _CACHED:
-            self._restored.popitem(last=False)
 
     def _fit(self, data: str) -> MemoryFit:
         if data not in self._fits:

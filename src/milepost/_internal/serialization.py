@@ -201,10 +201,9 @@ def _dataclass(cls: type[Any]) -> _Reader:
             raise ValueError(f"{where}: expected a mapping, found {_shown(data)}")
         if data.keys() != readers.keys():
             missing, unknown = sorted(readers.keys() - data.keys()), sorted(map(str, data.keys() - readers.keys()))
-            parts = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(
-                unknown
-            )
-            raise ValueError(f"{where}: {'; '.join(parts)}")
+            odd = {"missing": missing, "unknown": unknown}
+            words = "; ".join(f"{fault} {', '.join(names)}" for fault, names in odd.items() if names)
+            raise ValueError(f"{where}: {words}")
         return cls(**{name: one(data[name], name) for name, one in readers.items()})
 
     return read

@@ -26,9 +26,6 @@ class _Open:
     message: str = "memory ran out"
 
 
-_Left = list[_Open]
-
-
 @dataclass(slots=True)
 class _Passing:
     """What takes part in one pass, by name; `left` are those that memory had no room for."""
@@ -39,11 +36,9 @@ class _Passing:
     left: list[_Open] = field(default_factory=list)
 
     def add(self, name: str, item: _Open, weights: Any, seconds: float) -> None:
-        """Take in a checkpoint."""
         self.per_pass[name], self.opened[name], self.loading[name] = weights, item, seconds
 
     def drop(self, name: str) -> None:
-        """Let go of a checkpoint's weights."""
         del self.per_pass[name], self.opened[name]
 
     def give_up(self, message: str, stop: int) -> None:
@@ -93,7 +88,7 @@ class MemoryFit:
             group = [item for item in waiting if item.start == waiting[0].start][: self.most]
             waiting = [item for item in waiting if item not in group]
             self._note_less()
-            left: _Left = yield from self._together(group, stop)
+            left: list[_Open] = yield from self._together(group, stop)
             if not left:
                 self._worked = self.most, self.work.batch_size
                 continue
@@ -104,7 +99,7 @@ class MemoryFit:
                 self.most, self.work.batch_size = self._worked
                 yield left[0].target, Failure(OutOfMemory.kind, self._refusal(left[0].message))
 
-    def _together(self, group: Sequence[_Open], stop: int) -> Generator[Outcome, None, _Left]:
+    def _together(self, group: Sequence[_Open], stop: int) -> Generator[Outcome, None, list[_Open]]:
         """Take some checkpoints through one pass; return those that ran out of memory."""
         passing = _Passing()
         yield from self._opened(group, passing)
@@ -116,7 +111,7 @@ class MemoryFit:
             passing.give_up(str(error) or type(error).__name__, stop)
         return passing.left
 
-    def _opened(self, group: Sequence[_Open], passing: "_Passing") -> Iterator[Outcome]:
+    def _opened(self, group: Sequence[_Open], passing: _Passing) -> Iterator[Outcome]:
         """Load checkpoints, as many as there is room for."""
         for number, item in enumerate(group):
             began = time.perf_counter()
@@ -129,7 +124,7 @@ class MemoryFit:
                 passing.add(str(number), item, loaded[0], time.perf_counter() - began)
             del loaded
 
-    def _passed(self, passing: "_Passing", start: int, stop: int) -> Iterator[Outcome]:
+    def _passed(self, passing: _Passing, start: int, stop: int) -> Iterator[Outcome]:
         """Take what is loaded through the pass; one that fails is dropped at once, to make room for the others."""
         if not passing.per_pass:
             return

@@ -92,8 +92,7 @@ class FunctionModel:
 
     def load(self, tensors: Mapping[str, Array]) -> Weights:
         """Copy arrays by name into read-only memory of their own, dtype and shape kept (byte order made native)."""
-        copies = {name: _copied(array) for name, array in tensors.items()}
-        return Weights(copies)
+        return Weights({name: _copied(array) for name, array in tensors.items()})
 
     def predict(self, weights: Weights, inputs: Any) -> Any:
         """Return what the function returns; its own errors pass through."""
@@ -101,7 +100,8 @@ class FunctionModel:
 
     def unread(self, weights: Weights) -> list[str]:
         """Return, in order, the names that no prediction with these weights looked at, those of `ignore` aside."""
-        return [name for name in weights if name not in weights.read and not self._ignored(name)]
+        unread = (name for name in weights if name not in weights.read)
+        return [name for name in unread if not any(fnmatchcase(name, pattern) for pattern in self._ignore)]
 
     def on(self, device: str) -> "FunctionModel":
         """Return itself for "cpu"; any other device is a `UsageError`."""
@@ -112,9 +112,6 @@ class FunctionModel:
     def environment(self) -> dict[str, Json]:
         """Return framework, version and device; how many threads the function uses is its own affair (None)."""
         return {"framework": "numpy", "version": np.__version__, "device": "cpu", "threads": None}
-
-    def _ignored(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self._ignore)
 
 
 def _copied(array: Array) -> Array:

@@ -301,7 +301,7 @@ def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
     unexpected = _unexpected(candidate, variables)
     misshapen = [
         f"{item.name} has shape {list(have[item.name].shape)}, the model wants {list(item.shape)}"
-        + _hint(have[item.name].shape, item.shape)
+        + " (transposed?)" * (sorted(have[item.name].shape) == sorted(item.shape) and len(item.shape) > 1)
         for item in variables
         if item.name in have and item.shape is not None and not _same_shape(have[item.name], item.shape)
     ]
@@ -318,11 +318,6 @@ def _same_shape(found: Tensor, wanted: tuple[int, ...]) -> bool:
     # A single number is stored as () by some writers and as (1,) by others (num_batches_tracked).  What cannot be read
     # (void) may have no shape to compare: mapping it says why it cannot.
     return found.dtype == "void" or found.shape == wanted or {found.shape, wanted} == {(), (1,)}
-
-
-def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    transposed = sorted(found) == sorted(wanted) and len(found) > 1
-    return " (transposed?)" if transposed else ""
 
 
 def _with_nearest(names: list[str], others: Sequence[str]) -> str:

@@ -122,7 +122,8 @@ def _no_new_privs() -> str:
 def _limits(write: Sequence[str]) -> str:
     """Bound what can be taken; processor time is not, since the process lives as long as the run: see `--timeout`."""
     most = max(memory() // 2, _LEAST_MEMORY)
-    room = max((_free(folder) for folder in write), default=0) * 3 // 4
+    disks = [os.statvfs(folder) for folder in write]
+    room = max((disk.f_bavail * disk.f_frsize for disk in disks), default=0) * 3 // 4
     wanted = {
         resource.RLIMIT_AS: most,
         resource.RLIMIT_FSIZE: room,
@@ -137,11 +138,6 @@ def _limits(write: Sequence[str]) -> str:
         f"memory {_gib(most)} (half of what there is, at least {_gib(_LEAST_MEMORY)}), one file {_gib(room)} (three "
         f"quarters of what is free), {_OPEN_FILES} open files, no core dump; processor time is not limited"
     )
-
-
-def _free(folder: str) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
 
 
 def _gib(count: int) -> str:

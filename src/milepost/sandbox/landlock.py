@@ -54,7 +54,7 @@ def restrict(read: Sequence[str], write: Sequence[str], version: int) -> None:
     From version 4 on TCP is refused as well, from version 6 on signals and abstract sockets to those outside.  Places
     that are not there are passed over.  The caller has set no_new_privs.  Raises `OSError`.
     """
-    handled = _files(version)
+    handled = _FILES_OF[min(version, _TRUNCATE_SINCE)] | (_DEVICE if version >= _DEVICE_SINCE else 0)
     fields = [handled, _TCP if version >= TCP_SINCE else 0, _SCOPE if version >= SCOPE_SINCE else 0]
     ruleset = struct.pack("=3Q", *fields)[: 24 if version >= SCOPE_SINCE else 16 if version >= TCP_SINCE else 8]
     descriptor = _call(_CREATE, ruleset, len(ruleset), 0)
@@ -65,11 +65,6 @@ def restrict(read: Sequence[str], write: Sequence[str], version: int) -> None:
         _call(_RESTRICT, descriptor, 0)
     finally:
         os.close(descriptor)
-
-
-def _files(version: int) -> int:
-    rights = _FILES_OF[min(version, _TRUNCATE_SINCE)]
-    return rights | _DEVICE if version >= _DEVICE_SINCE else rights
 
 
 def _allow(ruleset: int, place: str, rights: int) -> None:

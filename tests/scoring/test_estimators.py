@@ -1,6 +1,6 @@
 """The metrics of a classification user by both estimators: exact, and the mean of batches in the source's own order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from sklearn import metrics as judge
 from tests.metrics._stream import ALL, Stream
 
 from milepost.core.protocols import Metric
-from milepost.core.types import Array
+from milepost.core.types import Array, Value
 from milepost.data._order import make_order
 from milepost.metrics import (
     BalancedAccuracy,
@@ -23,6 +23,7 @@ from milepost.metrics import (
     SmoothedCrossEntropy,
     Specificity,
 )
+from milepost.metrics._states import Tally
 from milepost.scoring.columns import Scored
 from milepost.scoring.records import records
 
@@ -116,3 +117,27 @@ def test_a_batch_without_a_value_leaves_the_batch_mean_undefined() -> None:
     exact, batches = both(Recall(label=1), stream, weighted=False)
     assert exact["value"] is not None
     assert (batches["value"], batches["note"]) == (None, "undefined: 1 of 4 batches have no value")
+
+
+@dataclass(frozen=True)
+class ClassDistance:
+    """The mean distance between prediction and label: a ratio of integers that is no share of rows."""
+
+    name = "class_distance"
+    headline = "class_distance"
+    direction = "lower"
+    columns = ("label", "prediction")
+
+    def state(self, columns: Mapping[str, Array], weights: Array | None) -> Tally:
+        apart = np.abs(columns["label"].astype(np.int64) - columns["prediction"])
+        return Tally({"apart": np.int64(apart.sum()), "n": np.int64(len(apart))})
+
+    def values(self, state: Tally) -> dict[str, Value]:
+        apart, n = state.count("apart"), state.count("n")
+        return {"class_distance": Value(apart / n, apart, n) if n else Value(None, note="undefined: no rows")}
+
+
+def test_a_ratio_of_integers_that_is_no_share_has_no_interval() -> None:
+    exact, _ = both(ClassDistance(), Stream("tied", ROWS), weighted=False)
+    assert exact["numerator"] > exact["denominator"]
+    assert exact["intervals"] == []

@@ -1,6 +1,6 @@
 """Write the records of a store for another tool: milepost export csv results.csv.
 
-NAME is a registered export: csv or jsonl here, others by plugins.  TARGET is a file; without one the text goes to
+NAME is a registered export, by file or by a plugin.  TARGET is a file; without one the text goes to
 standard output.  A file is replaced whole or not at all.  A checkpoint that failed is a row, too.
 """
 
@@ -12,12 +12,12 @@ from milepost._internal.text import counted
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import failures, open_store
 from milepost.core.protocols import Export
-from milepost.registry import load
+from milepost.registry import files, load
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("name", metavar="NAME", help="csv, jsonl, or the name of an installed export")
+    parser.add_argument("name", metavar="NAME", help=f"{', '.join(files('exports'))}, or a plugin's")
     parser.add_argument("target", metavar="TARGET", nargs="?", default="-", help="a file (default: standard output)")
     add_shared(parser, "run")
     parser.add_argument("--data", metavar="NAME", help="only this data set, such as test or clean/test")

@@ -293,7 +293,7 @@ class Bounded(Protocol):
 
 
 class MeanMetric(Bounded, Protocol):
-    """A metric that is a mean of contributions within its range: intervals, pairs and races follow from them."""
+    """A metric that is a mean of contributions within its range: `compare` pairs two checkpoints by them."""
 
     def contribution(self, columns: Columns) -> Array:
         """Return one number a row."""

@@ -197,12 +197,16 @@ KEEP_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One number of a metric; `value` None means undefined.  `interval_of` is "proportion" where Wilson applies."""
+    """One number of a metric; `value` None means undefined.
+
+    `proportion` marks `numerator` of `denominator` rows, each of which counts once: the value gets Wilson's interval.
+    """
 
     value: float | None
     numerator: float | int | None = None
     denominator: float | int | None = None
     note: str | None = None
+    proportion: bool = False
 
 
 @dataclass(frozen=True, slots=True)

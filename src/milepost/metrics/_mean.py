@@ -26,7 +26,7 @@ def share(state: Tally) -> Value:
         return Value(None, 0, 0, "undefined: no rows")
     if "hits" in state.counts:
         hits, n = state.count("hits"), state.count("n")
-        return Value(hits / n, hits, n)
+        return Value(hits / n, hits, n, proportion=True)
     hit, weight = state.sums["hits"], state.sums["weight"]
     return Value(hit.ratio(weight), hit.value(), weight.value())
 

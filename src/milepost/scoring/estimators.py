@@ -140,8 +140,8 @@ def _gap(
 
 def _entry(scored: Scored, name: str, item: Value, *, with_interval: bool) -> dict[str, Json]:
     intervals = []
-    if with_interval and isinstance(item.numerator, int) and isinstance(item.denominator, int) and item.denominator:
-        intervals = [asdict(wilson(item.numerator, item.denominator))]
+    if with_interval and item.proportion and item.denominator:
+        intervals = [asdict(wilson(int(item.numerator or 0), int(item.denominator)))]
     return {
         "metric": name,
         "value": item.value,

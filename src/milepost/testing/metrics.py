@@ -154,6 +154,14 @@ def _gives_named_values(case: _MetricCase) -> None:
         assert item.value is None or type(item.value) in (int, float), f"{name} is a {type(item.value).__name__}"
         assert item.value is None or not math.isnan(item.value), f"{name} is NaN; an undefined value is None"
         assert item.value is not None or item.note, f"{name} does not say why it is undefined"
+        if item.proportion:
+            numbers = item.numerator, item.denominator
+            assert all(type(number) is int for number in numbers), (
+                f"{name}: a proportion of {numbers}; expected integers"
+            )
+            top, bottom = int(item.numerator or 0), int(item.denominator or 0)
+            assert 0 <= top <= bottom, f"{name}: a proportion of {top} in {bottom}"
+            assert item.value == (top / bottom if bottom else None), f"{name}: {item.value} is not {top} in {bottom}"
     value = values[metric.headline].value
     low, high = _bounds(metric)
     assert value is None or low <= value <= high, f"{metric.headline} is {value}, outside its range {low} to {high}"

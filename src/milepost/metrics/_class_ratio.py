@@ -121,8 +121,8 @@ class ClassRatio(ByClass, ABC):
             return Value(None, note=f"undefined: {what} no {self._counted}")
         if not self._is_share():
             return Value(top / bottom)
-        numbers = plain(np.array([top, bottom], object), weighted=rows.weighted).tolist()
-        return Value(top / bottom, *numbers, proportion=not rows.weighted)
+        numerator, denominator = plain(np.array([top, bottom], object), weighted=rows.weighted).tolist()
+        return Value(top / bottom, numerator, denominator, proportion=not rows.weighted)
 
     def _mean(self, tops: Array, bottoms: Array, rows: Rows) -> Value:
         shares = rows.support if self.average == "weighted" else np.array([1] * len(tops), object)

@@ -37,7 +37,6 @@ class Folder:
     """The checkpoints of a training folder, as the store knows them."""
 
     def __init__(self, store: Store, path: str) -> None:
-        """Look at the folder once."""
         self._store = store
         self._real = os.path.realpath(path)
         self._reader = Reader()

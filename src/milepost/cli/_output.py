@@ -21,7 +21,6 @@ class JsonLines:
     """Writes plain values as JSON lines, each flushed, so that a reader sees it at once."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Write to a stream."""
         self._stream = stream
 
     def write(self, *values: Mapping[str, Any]) -> None:
@@ -65,7 +64,6 @@ class Reported(ExitStack):
     """
 
     def __init__(self, show: "Listener", printed: Collection[str]) -> None:
-        """Show by a listener, and print these kinds of events."""
         super().__init__()
         self._show, self._printed = show, printed
         self._out: JsonLines | None = None

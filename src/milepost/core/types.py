@@ -139,7 +139,6 @@ class Overrides:
     built: Callable[[Sequence[str]], Mapping[str, Array]] | None = None
 
     def __bool__(self) -> bool:
-        """Tell whether the user gave any."""
         return bool(self.renames or self.keep or self.ignore)
 
 

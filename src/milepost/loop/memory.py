@@ -66,7 +66,6 @@ class MemoryFit:
     _environment: dict[str, Json] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Remember what was asked for."""
         self._asked = self.work.batch_size
         self._worked = self.most, self._asked
         self._environment = dict(self.work.environment)

@@ -41,7 +41,6 @@ class StoreReader:
     """
 
     def __init__(self, store: Store) -> None:
-        """Read an open store."""
         self._store = store
         self.path = store.path
 
@@ -113,7 +112,6 @@ class StoreReader:
         return "\n".join(filter(None, [*lines(results), remark]))
 
     def __repr__(self) -> str:
-        """Say where it is."""
         return f"<milepost store at {self.path}>"
 
     def _repr_html_(self) -> str:

@@ -22,7 +22,6 @@ class RunResults:
     """
 
     def __init__(self, store: str, summary: "Summary") -> None:
-        """Read the store once for the checkpoints of a run's summary."""
         self.store = store
         self.evaluated: int = summary.evaluated
         self.skipped: int = summary.skipped
@@ -42,11 +41,9 @@ class RunResults:
         self.failures = [row for row in self._checkpoints if row["failure"] is not None]
 
     def __iter__(self) -> Iterator[Plain]:
-        """Iterate over the records."""
         return iter(self.records)
 
     def __len__(self) -> int:
-        """Return the number of records."""
         return len(self.records)
 
     def value(self, metric: str, step: int | None = None, estimator: str = "exact") -> float | None:

@@ -31,7 +31,6 @@ class StateCounts:
     """The present state of every checkpoint, by the events of a watch; those that ended are only counted."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
         self._open, self._ended = dict[str, str](), Counter[str]()
         self.recent: deque[Event] = deque(maxlen=_RECENT)
 
@@ -58,7 +57,6 @@ class WatchTable(Screen):
     """Counts by state, the latest checkpoints, and the pace."""
 
     def __init__(self, console: Console) -> None:
-        """Draw on a console."""
         self._states, self._pace = StateCounts(), ""
         self._live = Live(self._table(), console=console, transient=True, refresh_per_second=4)
         super().__init__(console, self._live)

@@ -56,7 +56,6 @@ class Writer:
         self._directory: list[bytes] = []
 
     def __enter__(self) -> Self:
-        """Return the writer."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -34,7 +34,6 @@ class CheckpointRecord:
     seen: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is neither success nor failure, or both."""
         if (self.digest is None) == (self.failure is None) or self.attempt < 1:
             raise StoreError(
                 f"checkpoint {self.path}: expected a digest or a failure and an attempt from 1, found "

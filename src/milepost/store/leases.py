@@ -44,13 +44,11 @@ class Worker:
         self._thread = threading.Thread(target=self._beat, name="milepost-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        """Put the heartbeat file and touch it from now on."""
         self.touch()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop and remove the heartbeat."""
         self._stop.set()
         self._thread.join()
         self._storage.delete(self._file)
@@ -83,7 +81,6 @@ class Heartbeats:
     """What one observer knows of the heartbeats of others; kept for as long as it observes."""
 
     def __init__(self, storage: Storage, ttl: float = TTL, clock: Callable[[], float] = time.monotonic) -> None:
-        """Judge by a monotonic clock, in seconds."""
         self._storage = storage
         self._ttl = ttl
         self._clock = clock

@@ -74,7 +74,6 @@ class Pins:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the folder if it is empty."""
         with suppress(OSError):
             self._folder.rmdir()
 

@@ -84,7 +84,6 @@ class Stream(io.RawIOBase):
     """A window as a file object for h5py, which asks for whole blocks and accepts nothing less."""
 
     def __init__(self, window: Window) -> None:
-        """Begin at the window's first byte."""
         self._window = window
         self._position = 0
 

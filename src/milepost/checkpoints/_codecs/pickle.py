@@ -52,7 +52,6 @@ class Ended(Exception):  # noqa: N818 - no error yet: more data may follow
     """The data ends before the pickle does: it asks for `lacking` bytes more, at the least."""
 
     def __init__(self, message: str, lacking: int) -> None:
-        """Say where, and how many bytes are lacking."""
         super().__init__(message)
         self.lacking = lacking
 

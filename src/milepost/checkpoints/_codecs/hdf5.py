@@ -8,7 +8,6 @@ virtual datasets.  h5py never reads values: it gives their places, and `hdf5_chu
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,12 +73,18 @@ def tree(window: Window) -> Tree:
     """
     check_superblock(window)
     h5 = _h5py(window.file.path)
-    with _as_ours(window.file.path), h5.File(Stream(window), "r") as file:
-        walk = _Walk(h5, window)
-        walk.run(file.id)
-        if not walk.tree.datasets:
-            raise Corrupt(f"{window.file.path}: an HDF5 file without any dataset")
-        return walk.tree
+    walk = _Walk(h5, window)
+    try:
+        with h5.File(Stream(window), "r") as file:
+            walk.run(file.id)
+    except (CheckpointError, MemoryError):
+        raise
+    except Exception as error:
+        lines = str(error).splitlines() or [repr(error)]
+        raise Corrupt(f"{window.file.path}: damaged: HDF5 cannot read it: {lines[0][:200]}") from error
+    if not walk.tree.datasets:
+        raise Corrupt(f"{window.file.path}: an HDF5 file without any dataset")
+    return walk.tree
 
 
 def _h5py(path: str) -> Any:
@@ -91,18 +96,6 @@ def _h5py(path: str) -> Any:
             "'milepost[keras]'; then try again with `milepost failures --retry`"
         ) from error
     return h5py
-
-
-@contextmanager
-def _as_ours(path: str) -> Iterator[None]:
-    """Turn whatever h5py raises for a damaged file into an error of the tree."""
-    try:
-        yield
-    except (CheckpointError, MemoryError):
-        raise
-    except Exception as error:
-        lines = str(error).splitlines() or [repr(error)]
-        raise Corrupt(f"{path}: damaged: HDF5 cannot read it: {lines[0][:200]}") from error
 
 
 class _Walk:
@@ -191,7 +184,7 @@ class _Walk:
             )
         made = np.empty(attribute.shape, attribute.dtype)
         attribute.read(made)
-        return [_decoded(one) for one in made.reshape(-1).tolist()]
+        return [one.decode("utf-8") if isinstance(one, bytes) else str(one) for one in made.reshape(-1).tolist()]
 
     def _dataset(self, item: Any, name: str) -> Hdf5Dataset:
         """Check a dataset, its layout first: asking a virtual one for its shape may open its sources."""
@@ -275,7 +268,3 @@ class _Walk:
         if fault:
             raise Corrupt(f"{self._path}: {held.path!r}: {fault}")
         return replace(held, chunks=chunks)
-
-
-def _decoded(one: object) -> str:
-    return one.decode("utf-8") if isinstance(one, bytes) else str(one)

@@ -53,7 +53,7 @@ def named_by(value: Any, key: str) -> str:
     """Return the full name of the first tensor that lies in a storage, for messages."""
     for group, name, view in walk(value, "the object"):
         if view.storage is not None and view.storage.key == key:
-            return "/".join(part for part in (group, name) if part)
+            return "/".join(filter(None, (group, name)))
     return "unnamed"
 
 

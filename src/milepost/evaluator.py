@@ -62,6 +62,7 @@ from milepost.restore.overrides import spec_of_overrides
 from milepost.scoring.columns import scored_of, slices_of
 from milepost.scoring.records import records
 from milepost.scoring.slices import complete
+from milepost.store.datasets import Dataset
 from milepost.store.store import Store
 
 _CACHED = 16
@@ -102,6 +103,7 @@ class Evaluator:
         self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
         self._sliced: set[tuple[Json, ...]] = set()
         self._stores: dict[str, Store] = {}
+        self._opened: dict[str, dict[str, Dataset]] = {}
 
     def describe(self) -> Description:
         """Return what this evaluation is: all that the driver plans with."""
@@ -173,11 +175,11 @@ class Evaluator:
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Compute and publish the records of an evaluation that are not in the store yet; return the new ones."""
         if request.store not in self._stores:
-            self._stores[request.store] = Store.open(request.store)
+            self._stores[request.store], self._opened[request.store] = Store.open(request.store), {}
         store = self._stores[request.store]
         source = self._sources[request.data]
         order = capability(source, RandomAccess)
-        scored = scored_of(store, request.key, request.column_set, request.stop, order)
+        scored = scored_of(store, request.key, request.column_set, request.stop, order, self._opened[request.store])
         wanted = [metric for metric in self._evaluation.metrics if digest(spec_of(metric)) in request.metrics]
         asked = request.store, request.digest, request.stop, *request.slices
         if asked not in self._sliced:  # once for all checkpoints

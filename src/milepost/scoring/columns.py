@@ -10,6 +10,7 @@ from milepost.core.types import Array
 from milepost.data._order import make_order
 from milepost.errors import StoreError
 from milepost.store.columns import ColumnsReader
+from milepost.store.datasets import Dataset
 from milepost.store.evaluations import partial_of
 from milepost.store.store import Store
 
@@ -89,13 +90,23 @@ class Scored:
         return self.outcomes if name in self.outcomes.names else self.data
 
 
-def scored_of(store: Store, key: str, column_set: str, stop: int, order: RandomAccess | None = None) -> Scored:
-    """Open what an evaluation's key has kept; the order comes from the data's description where it is not given."""
+def scored_of(
+    store: Store,
+    key: str,
+    column_set: str,
+    stop: int,
+    order: RandomAccess | None = None,
+    opened: dict[str, Dataset] | None = None,
+) -> Scored:
+    """Open what an evaluation's key has kept; the order comes from the data's description where it is not given.
+
+    `opened` keeps the data sets by digest, for the next call.
+    """
     folder = store.evaluation(key)
     spec = folder.spec()
     if spec is None:
         raise StoreError(f"evaluation {key}: the store has no such evaluation")
-    dataset = store.dataset(spec["data"])
+    dataset = ({} if opened is None else opened).setdefault(spec["data"], store.dataset(spec["data"]))
     described = dataset.spec() or {}
     size = int(described["size"])
     data = dataset.read()

@@ -69,12 +69,6 @@ def line_start(row: Row) -> str:
     return f'{{"event": "record", "run": {json.dumps(row.get("run"))}, "checkpoint": {json.dumps(shown)}, '
 
 
-def parsed(lines: Iterable[str]) -> list[Row]:
-    """Return lines of JSON as data, all at once."""
-    found: list[Row] = json.loads(f"[{','.join(lines)}]")
-    return found
-
-
 def _newest(checkpoints: Iterable[Row]) -> dict[tuple[str, str], Row]:
     """Return the newest record for each path and variant: seen last, then the file changed last, then a success."""
     found: dict[tuple[str, str], tuple[Any, Row]] = {}

@@ -37,6 +37,15 @@ class Storage(Protocol):
         """Remove an object; an absent one is no error.  Folders that become empty are gone."""
 
 
+def has(storage: Storage, name: str) -> bool:
+    """Tell whether an object is there."""
+    try:
+        storage.get(name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 class FolderStorage:
     """The four operations on a folder of a file system, shared by processes and hosts.
 

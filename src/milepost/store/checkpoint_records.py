@@ -1,13 +1,13 @@
 """Checkpoints as they were seen at a path: one immutable file for each path, file identity, variant and model."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 
 from milepost._internal.serialization import digest, json_bytes
 from milepost.core.types import Identity, Json
 from milepost.errors import StoreError
 from milepost.store._leading import read_plain
-from milepost.store._storage import Storage
+from milepost.store._storage import Storage, has
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class CheckpointRecords:
 
     def add(self, checkpoint: CheckpointRecord) -> bool:
         """Put a record; False where the same one (or the same attempt) is there."""
-        stem = _stem(checkpoint.run, checkpoint.path, checkpoint.identity, checkpoint.variant, checkpoint.signature)
+        stem = _stem_of(checkpoint)
         end = "" if checkpoint.failure is None else f".f{checkpoint.attempt}"
-        described = {"schema": 1, **asdict(checkpoint), "identity": _numbers(checkpoint.identity)}
+        described = {"schema": 1, **asdict(checkpoint), "identity": list(astuple(checkpoint.identity))}
         return self._storage.put(f"{stem}{end}.json", json_bytes(described))
 
     def find(self, run: str, path: str, identity: Identity, variant: str, signature: str) -> CheckpointRecord | None:
@@ -106,22 +106,16 @@ class CheckpointRetries:
 
     def has(self, checkpoint: CheckpointRecord) -> bool:
         """Tell whether this very failure, of this attempt, is to be tried once more."""
-        try:
-            self._storage.get(_request(checkpoint))
-        except FileNotFoundError:
-            return False
-        return True
+        return has(self._storage, _request(checkpoint))
 
 
 def _stem(run: str, path: str, identity: Identity, variant: str, signature: str) -> str:
     return f"runs/{run}/checkpoints/{digest([path, list(identity.content), variant, signature])}"
 
 
+def _stem_of(one: CheckpointRecord) -> str:
+    return _stem(one.run, one.path, one.identity, one.variant, one.signature)
+
+
 def _request(checkpoint: CheckpointRecord) -> str:
-    stem = _stem(checkpoint.run, checkpoint.path, checkpoint.identity, checkpoint.variant, checkpoint.signature)
-    return f"{stem.replace('/checkpoints/', '/retries/')}.f{checkpoint.attempt}.json"
-
-
-def _numbers(identity: Identity) -> list[int]:
-    """Return the five numbers of a file's identity as JSON has them."""
-    return list(asdict(identity).values())
+    return f"{_stem_of(checkpoint).replace('/checkpoints/', '/retries/')}.f{checkpoint.attempt}.json"

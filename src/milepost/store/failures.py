@@ -1,11 +1,12 @@
 """Failures of one evaluation, numbered by attempt, and the request to try the latest once more."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from milepost._internal.atomic import read_json
 from milepost._internal.serialization import json_bytes
 from milepost.core.types import Json
-from milepost.store._storage import Storage
+from milepost.store._storage import Storage, has
 from milepost.store.records import plain
 
 
@@ -44,19 +45,13 @@ class Failures:
 
     def requested(self, attempt: int) -> bool:
         """Tell whether this attempt is to be tried once more."""
-        try:
-            self._storage.get(self._request(attempt))
-        except FileNotFoundError:
-            return False
-        return True
+        return has(self._storage, self._request(attempt))
 
     def _read(self) -> Iterator[dict[str, Json]]:
         found = []
         for name in self._storage.list(f"{self._evaluation}/failures"):
-            try:
+            with suppress(FileNotFoundError):
                 found.append(read_json(self._storage.get(f"{self._evaluation}/failures/{name}")))
-            except FileNotFoundError:
-                continue
         yield from sorted(found, key=lambda failure: int(failure.get("attempt", 0)))
 
     def _request(self, attempt: int) -> str:

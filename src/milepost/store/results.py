@@ -9,6 +9,7 @@ The file is a NumPy archive.  Its first members are text, so that listing a stor
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,17 +129,16 @@ class ResultsFile:
             if name == ALL:
                 yield {**head, "values": [value_of(next(lines[ALL])) for _ in values]}
             else:
-                slices = {label: _present(next(lines[""]) for _ in values) for label in self._labels[name]}
-                yield {**head, "values": [], "slices": slices}
+                slices = {label: [next(lines[""]) for _ in values] for label in self._labels[name]}
+                present = {
+                    label: [value_of(line) for line in held if line != _ABSENT] for label, held in slices.items()
+                }
+                yield {**head, "values": [], "slices": present}
 
 
 def place_of(held: ValueKey) -> tuple[str, bool, int, str, str]:
     """Return what values are listed by: slice, exact ones first, batch size, metric."""
     return held.slice, held.estimator != "exact", held.batch_size or 0, held.metric, held.estimator
-
-
-def _present(lines: Iterable[str]) -> list[dict[str, Json]]:
-    return [value_of(line) for line in lines if line != _ABSENT]
 
 
 class EvaluationResults:
@@ -198,10 +198,8 @@ class EvaluationResults:
         """Yield the files of results, each opened; `names` are those in the evaluation's folder, where known."""
         for name in self._storage.list(self._evaluation) if names is None else names:
             if is_results(name):
-                try:
+                with suppress(FileNotFoundError):
                     yield ResultsFile(self._storage.get(f"{self._evaluation}/{name}"))
-                except FileNotFoundError:
-                    continue
 
     def _put(self, act: Mapping[RecordKey, Made]) -> None:
         from milepost.store import _archive  # noqa: PLC0415 - as above
@@ -244,8 +242,7 @@ def _text(
                 slice_lines += [line_of(payload, label, there[name]) if name in there else _ABSENT for name in names]
         records.append([index, key.estimator, key.batch_size, key.slice, names])
     shared = {name: plain(next(iter(payloads.values()))[name]) for name in _SHARED}
-    described = None if spec is None else dict(spec)
-    head = {"format": FORMAT, "evaluation": described, **shared}
+    head = {"format": FORMAT, "evaluation": None if spec is None else dict(spec), **shared}
     return {**head, "metrics": list(metrics.values()), "slices": labels, "records": records}, lines, slice_lines
 
 

@@ -3,7 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from milepost.core.types import (
     Unit,
 )
 from milepost.run.driver import Driver
-from milepost.run.items import Item, Options
+from milepost.run.items import Item
+from milepost.run.request import Request
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.keys import evaluation_key
 from milepost.store.store import Store
@@ -79,7 +80,7 @@ class Case:
 
     files: list[File]
     stored: dict[tuple[str, str, int], Stored]
-    options: Options
+    options: Request
     broken: dict[str, str] = field(default_factory=dict)
 
 
@@ -98,7 +99,12 @@ def cases(draw: st.DrawFn) -> Case:
     )
     keys = st.tuples(weights, st.sampled_from(list(SIZES)), st.integers(0, 1))
     options = st.builds(
-        Options, st.sampled_from([None, "test"]), st.sampled_from([None, 100, 300, 5000]), st.booleans()
+        Request,
+        st.just(()),
+        st.just(""),
+        data=st.sampled_from([None, "test"]),
+        limit=st.sampled_from([None, 100, 300, 5000]),
+        again=st.booleans(),
     )
     broken = st.dictionaries(weights, st.sampled_from(["mismatch", "model error"]), max_size=1)
     return Case(files, draw(st.dictionaries(keys, stored, max_size=6)), draw(options), draw(broken))
@@ -277,7 +283,7 @@ def test_run_does_what_plan_lists(case: Case, per_pass: int) -> None:
 @given(cases())
 def test_after_a_run_nothing_is_left(case: Case) -> None:
     """What may pass by itself, and what is asked for again, aside."""
-    case.options = Options(case.options.data, case.options.limit)
+    case.options = replace(case.options, again=False)
     with tempfile.TemporaryDirectory() as place:
         store, found = filled(Path(place), case)
         with store.worker() as worker:

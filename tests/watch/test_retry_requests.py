@@ -54,7 +54,7 @@ def test_what_is_requested_is_tried_again_while_the_watch_runs(
     assert [event["attempts"] for event in events.of("failure") if event["path"].endswith("3.pt")] == [1, 2]
     assert counts(events) == {"evaluated": 1, "failed": 2}
     assert list(values(store)) == [1]
-    assert "by a watch that is running" in capsys.readouterr().out
+    assert "by a running one" in capsys.readouterr().out
 
 
 def test_what_is_gone_or_was_not_requested_stays_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ class Watching(RuleBasedStateMachine):
         self.tracker.adopt()
 
     def settled(self, file: ScannedFile) -> bool:
-        return self.world.texts.get(file.content) in self.world.results
+        return self.world.texts.get(file.identity.content) in self.world.results
 
     def take_in(self) -> None:
         for result in self.scanner.take(()):

@@ -76,9 +76,9 @@ class Identifier:
 
     def _retry(self, checkpoint: CheckpointRecord) -> bool:
         """Return whether a failure on record is tried once more."""
-        if checkpoint.failure is None or tried_again(checkpoint.failure[0], again=self._again):
-            return checkpoint.failure is not None
-        return self._store.retry_requests.has(checkpoint)
+        return checkpoint.failure is not None and (
+            tried_again(checkpoint.failure[0], again=self._again) or self._store.retry_requests.has(checkpoint)
+        )
 
     def _add(
         self, run: str, files: CheckpointFiles, row: Identified, signature: str, attempt: int = 1

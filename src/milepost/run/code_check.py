@@ -36,15 +36,13 @@ def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
                 f"{code['version']}, nothing is re-evaluated for it"
             )
     earlier = [item for item in known if item["version"] != code["version"]]
-    for name in driver.data:
-        if earlier and driver.items.code(name) == code["version"] and not _begun(driver, checkpoints, name):
+    for name in driver.data if earlier else ():
+        # A data set may have been left out (`--data`) until now, so that it has no results under this very code.
+        if driver.items.code(name) == code["version"] and not any(
+            _evaluated(driver, checkpoints, name, code["version"])
+        ):
             _compare(driver, checkpoints, name, earlier)
     driver.store.codes.add(code)
-
-
-def _begun(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -> bool:
-    """Return whether a data set has results under this very code; it may have been left out (`--data`) until now."""
-    return any(_evaluated(driver, checkpoints, data, driver.spec.code["version"]))
 
 
 def _compare(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, known: list[dict[str, Any]]) -> None:

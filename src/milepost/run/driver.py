@@ -22,9 +22,10 @@ from milepost.run.events import (
     progress_event,
     record_events,
 )
-from milepost.run.items import Item, ItemLookup, Options
+from milepost.run.items import Item, ItemLookup
 from milepost.run.planning import units
 from milepost.run.publishing import Publisher
+from milepost.run.request import Request
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.leases import Lease, Worker
 from milepost.store.store import Store
@@ -37,14 +38,14 @@ _SHARED = frozenset({Crashed.kind, OutOfMemory.kind, TimedOut.kind})
 class Driver:
     """One run over one store with one open session."""
 
-    def __init__(self, store: Store, session: Session, worker: Worker | None, options: Options, listen: Listen) -> None:
+    def __init__(self, store: Store, session: Session, worker: Worker | None, request: Request, listen: Listen) -> None:
         """Ask the evaluator what it is; `worker` None for a plan, which publishes nothing."""
         self.store = store
         self.session = session
         self.spec = session.describe()
         self.reporter = Reporter(listen)
-        self.identifier = Identifier(store, session, self.spec, publish=worker is not None, again=options.again)
-        self.items = ItemLookup(store, self.spec, options)
+        self.identifier = Identifier(store, session, self.spec, publish=worker is not None, again=request.again)
+        self.items = ItemLookup(store, self.spec, request)
         self.data = self.items.data
         self.weights: dict[str, None] = {}
         self._worker = worker

@@ -8,6 +8,7 @@ from milepost._internal.ranges import missing
 from milepost._internal.serialization import digest
 from milepost.core.types import CheckpointFiles, DataDescription, Description, Failure, Target
 from milepost.run.planning import DataRequest, Decision, Stored, decide
+from milepost.run.request import Request
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.evaluations import EvaluationState
 from milepost.store.keys import evaluation_key, subject
@@ -39,36 +40,27 @@ class Item:
         return self.decision.stop
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user asked for, as far as it bears on single checkpoints."""
-
-    data: str | None = None
-    limit: int | None = None
-    again: bool = False
-
-
 class ItemLookup:
     """Looks up in the store what the decision about a checkpoint depends on.
 
     `codes` remembers the code version, by data set, under which the evaluations stand.
     """
 
-    def __init__(self, store: Store, spec: Description, options: Options) -> None:
+    def __init__(self, store: Store, spec: Description, request: Request) -> None:
         self.codes: dict[str, str] = {}
         self.subject = subject(asdict(spec))
         self.task = digest(self.subject)
         self.data: dict[str, DataDescription] = {
             name: described
             for name, described in spec.data.items()
-            if options.data in (None, name, name.partition("/")[2])
+            if request.data in (None, name, name.partition("/")[2])
         }
         self._store = store
         self._spec = spec
-        self._options = options
+        self._again = request.again
         metrics = tuple(metric.digest for metric in spec.metrics)
         self._wanted = {
-            name: DataRequest(item.size, options.limit, bool(item.fingerprint.get("order", {}).get("groups")), metrics)
+            name: DataRequest(item.size, request.limit, bool(item.fingerprint.get("order", {}).get("groups")), metrics)
             for name, item in self.data.items()
         }
         self._repetitions: dict[tuple[str, str], int] = {}
@@ -97,7 +89,7 @@ class ItemLookup:
                 yield self._stored(states[-1], data)
 
         repetitions = stored() if chosen is None else islice(stored(), 1)
-        decision = decide(self._wanted[data], repetitions, again=self._options.again, first=first)
+        decision = decide(self._wanted[data], repetitions, again=self._again, first=first)
         if chosen is None and states:
             self._repetitions[weights, data] = len(states) - 1
         key = states[-1].key if states else self._key(weights, data, chosen or 0)

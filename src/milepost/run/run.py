@@ -19,7 +19,7 @@ from milepost.evaluation.loader import PLAIN, name_of
 from milepost.run.code_check import settle_code
 from milepost.run.driver import Driver
 from milepost.run.events import Listen
-from milepost.run.items import Item, Options
+from milepost.run.items import Item
 from milepost.run.request import Request, check_place, open_session, report_sandbox
 from milepost.store.evaluations import partial_of
 from milepost.store.store import Store
@@ -185,8 +185,7 @@ def _opened(
         if publish:
             store.sweep()
         with store.worker() if publish else nullcontext() as worker:
-            options = Options(request.data, request.limit, request.again)
-            yield Driver(store, session, worker, options, listen), checkpoints
+            yield Driver(store, session, worker, request, listen), checkpoints
     finally:
         session.close()
 

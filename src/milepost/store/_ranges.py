@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,7 @@ def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def overlapping(ranges: Iterable[tuple[int, int]]) -> bool:
     """Tell whether two ranges share a row."""
-    end = 0
-    for start, stop in sorted(ranges):
-        if start < end:
-            return True
-        end = max(end, stop)
-    return False
+    return any(start < stop for (_, stop), (start, _) in pairwise(sorted(ranges)))
 
 
 def cut(ranges: Iterable[tuple[int, int]]) -> list[Taken]:

@@ -89,13 +89,10 @@ class ColumnsReader:
 
     def _refresh(self) -> None:
         self._small: dict[str, Array] = {}
-        for attempt in (True, False):
-            try:
-                self._spans = self._resolve()
-                break
-            except FileNotFoundError:
-                if not attempt:
-                    raise
+        try:
+            self._spans = self._resolve()
+        except FileNotFoundError:  # sealed in this moment
+            self._spans = self._resolve()
         self._layouts = {layout.name: layout for layout in layouts(self._spans)}
         self.coverage = _ranges.merged((span.start, span.stop) for span in self._spans)
         self.names = list(self._layouts)

@@ -121,7 +121,7 @@ class Effects:
             return
         file = ScannedFile(tracked.path, other, tracked.file.root)
         now = self.at_path.get(tracked.path)
-        if now is not None and now is not tracked and now.identity.content == file.content:
+        if now is not None and now is not tracked and now.identity.content == file.identity.content:
             self.scanner.release(pin)  # it has a record
         else:
             self.apply(tracked, Fact.REPLACED, found=(file, pin))

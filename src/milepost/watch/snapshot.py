@@ -48,11 +48,6 @@ class ScannedFile:
         """What stays the same while the file is written: its path, and device and inode of what lies there."""
         return self.path, self.identity.device, self.identity.inode
 
-    @property
-    def content(self) -> Content:
-        """What changes where the content does."""
-        return self.identity.content
-
 
 @dataclass(frozen=True, slots=True)
 class FolderChanges:
@@ -249,7 +244,7 @@ class Snapshot:
             changed[path] = None
             return
         known = self._files.get(path)
-        if known is None or known.content != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
+        if known is None or known.identity.content != identity(status).content:
             changed[path] = ScannedFile(path, identity(status), root)
 
     def _apply(self, changed: dict[str, ScannedFile | None]) -> FolderChanges:
@@ -266,7 +261,7 @@ class Snapshot:
                 self._wholes.discard(path)
                 if main is not None:
                     self._members.get(main, {}).pop(path, None)
-            elif known is not None and known.content == file.content:
+            elif known is not None and known.identity.content == file.identity.content:
                 continue
             elif main is not None:
                 self._files[path] = file

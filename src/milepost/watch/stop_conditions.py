@@ -25,11 +25,6 @@ class StopConditions:
     idle: float | None = None
     heartbeat: float | None = None
 
-    @property
-    def open(self) -> bool:
-        """Whether nothing but Ctrl-C ends the watch."""
-        return not self.done and self.max_steps is None and self.idle is None and self.heartbeat is None
-
 
 class Producer:
     """One root's producer as it is observed.

@@ -153,7 +153,9 @@ class Tracker(Effects):
             return
         other = present.get(file.key[1:])
         # A deleted file's inode is soon given away: only where the content is the same, too, it was renamed.
-        if other is not None and (other.content == tracked.file.content or tracked.state in ("seen", "writing")):
+        if other is not None and (
+            other.identity.content == tracked.file.identity.content or tracked.state in ("seen", "writing")
+        ):
             self.apply(tracked, Fact.RENAMED)  # it goes on under its new name
         else:
             self._left(tracked, "deleted")
@@ -176,7 +178,7 @@ class Tracker(Effects):
         elif known.file.key != file.key:
             self._left(known, "replaced")
             self.apply(known, Fact.REPLACED, found=(file, pin))
-        elif known.identity.content == file.content:  # it was read after it had changed
+        elif known.identity.content == file.identity.content:  # it was read after it had changed
             known.file, known.pin = file, known.pin or pin
             if known.state in ENDS:
                 self.release(known)

@@ -19,7 +19,6 @@ from milepost.errors import UsageError
 from milepost.run.code_check import settle_code
 from milepost.run.driver import Driver
 from milepost.run.events import Listen
-from milepost.run.items import Options
 from milepost.run.request import Request, check_place, open_session, report_sandbox
 from milepost.store.leases import Worker
 from milepost.store.store import Store
@@ -84,7 +83,7 @@ def watch(request: Request, options: WatchOptions, listen: Listen) -> WatchSumma
         known = {(item.path, item.identity.content) for item in store.checkpoints() if item.digest}
 
         def settled(file: ScannedFile) -> bool:
-            return (file.path, file.content) in known or is_outside(file.path, snapshot.roots)
+            return (file.path, file.identity.content) in known or is_outside(file.path, snapshot.roots)
 
         # What there is is pinned from the first moment: loading the evaluation takes seconds, and training does not
         # wait.  Where loading fails the pins stay for the next watch.
@@ -111,8 +110,7 @@ def _sessions(request: Request, stack: ExitStack) -> list[Session]:
 
 
 def _drivers(request: Request, sessions: list[Session], store: Store, worker: Worker, report: Listen) -> list[Driver]:
-    options = Options(request.data, request.limit, request.again)
-    every = [Driver(store, session, worker, options, report) for session in sessions]
+    every = [Driver(store, session, worker, request, report) for session in sessions]
     drivers = [driver for driver in every if driver.data]
     if not drivers:
         have = ", ".join(name for driver in every for name in driver.spec.data)
@@ -222,8 +220,6 @@ class _WatchLoop:
 
     def _ended(self) -> str | None:
         """Say why the watch ends, once every root's producer has ended."""
-        if self._options.stop.open:
-            return None
         reasons = [self._producer(root).ended() for root in self._scanner.snapshot.present()]
         return None if not reasons or None in reasons else "; ".join(dict.fromkeys(map(str, reasons)))
 

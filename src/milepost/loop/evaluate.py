@@ -203,6 +203,7 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
     if work.model_check is None:
         work.inputs = summary_of(batch.inputs)
         changing, arithmetic = capability(work.model, NamesChanges), capability(work.model, DeclaresArithmetic)
+        naming = capability(work.model, NamesSuspects)
         changed: Callable[[], list[str]] = list if changing is None else changing.changes(weights)
         model_check = check_model(
             work.task.scores(outputs),
@@ -210,7 +211,7 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
             batch.inputs,
             halves=not has_fixed_batch(work.model),
             step=rounding_step(outputs, {} if arithmetic is None else arithmetic.spec()),
-            suspects=_suspects(work.model, weights, batch),
+            suspects=None if naming is None else lambda: naming.suspects(weights, batch.inputs),
         )
         left = changed()
         if left:
@@ -231,12 +232,6 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
 def _scores(work: Pass, weights: Any, inputs: Any) -> Array:
     heartbeat.beat()
     return work.task.scores(work.model.predict(weights, inputs))
-
-
-def _suspects(model: Model, weights: Any, batch: Batch) -> Callable[[], list[str]] | None:
-    """Return how an adapter names what makes predictions differ, where it can."""
-    naming = capability(model, NamesSuspects)
-    return None if naming is None else lambda: naming.suspects(weights, batch.inputs)
 
 
 def has_fixed_batch(model: Model) -> bool:

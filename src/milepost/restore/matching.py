@@ -22,7 +22,7 @@ from milepost.checkpoints.mapping import map_tensor
 from milepost.core.types import Array, Overrides, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights
 from milepost.restore.overrides import kept_by, spec_of_overrides
-from milepost.restore.prefixes import Beside, beside, by_scheme, renamings
+from milepost.restore.prefixes import beside, by_scheme, renamings
 from milepost.restore.variants import Candidate, absent, averaging, candidates
 
 Initial = Callable[[Sequence[str]], Mapping[str, Array]]
@@ -228,7 +228,7 @@ def _refusal(sets: Sequence[Candidate], variables: Sequence[Variable], *, partia
     required = [name for name, held in _families(variables).items() if len(held) == 1]
     inner = None if names & set(nearest.tensors) else beside(nearest.tensors, names, required)
     if inner is not None:
-        return f"the weights {where} do not fit the model: {_advice(inner)}"
+        return f"the weights {where} do not fit the model: {_advice(*inner)}"
     taken = f" ({nearest.renamed})" if nearest.renamed else ""
     if partial and not _restored(nearest, variables):
         reasons = [f"none of the {len(_families(variables))} variables is there", *_unfit(nearest, variables)]
@@ -239,16 +239,16 @@ def _refusal(sets: Sequence[Candidate], variables: Sequence[Variable], *, partia
     return f"the weights {where}{taken} do not fit the model: " + "; ".join(reasons)
 
 
-def _advice(found: Beside) -> str:
+def _advice(prefixes: Sequence[str], outside: Sequence[str]) -> str:
     """Say what to do where all variables are there under a prefix that does not come off."""
-    if len(found.prefixes) > 1:
-        places = " and ".join(repr(prefix) for prefix in found.prefixes)
+    if len(prefixes) > 1:
+        places = " and ".join(repr(prefix) for prefix in prefixes)
         return f"all of its variables are there under {places} each: wrap it in the evaluation file as in training"
-    prefix = found.prefixes[0]
-    attributes = ", ".join(dict.fromkeys(name.partition(".")[0] for name in (prefix, *found.outside)))
+    prefix = prefixes[0]
+    attributes = ", ".join(dict.fromkeys(name.partition(".")[0] for name in (prefix, *outside)))
     more = (
-        f"{len(found.outside)} tensors are unexpected: {listed(found.outside)}"
-        if found.outside
+        f"{len(outside)} tensors are unexpected: {listed(outside)}"
+        if outside
         else "that is no prefix that wrappers are known for"
     )
     return (

@@ -7,7 +7,6 @@ has several ways of naming (Keras) give the others themselves, by scheme.
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 _LEADING = ("module.", "_orig_mod.", "_forward_module.", "model.", "net.", "network.")
 _ANYWHERE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
@@ -57,22 +56,16 @@ def renamings(found: Iterable[str], wanted: Iterable[str]) -> Iterator[tuple[dic
             yield {whole: full.get(name, name) for name, whole in ours.items()}, ", ".join(done)
 
 
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """Prefixes under each of which a whole model stands, and the names that are left over."""
+def beside(
+    found: Iterable[str], wanted: Collection[str], required: Collection[str]
+) -> tuple[list[str], list[str]] | None:
+    """Return the prefixes under which all of `required` stand, and what is left over; None where there is no prefix.
 
-    prefixes: tuple[str, ...]
-    outside: tuple[str, ...]
-
-
-def beside(found: Iterable[str], wanted: Collection[str], required: Collection[str]) -> Beside | None:
-    """Return the prefixes under which all of `required` stand; None where there is no such prefix.
-
-    `outside` are the names that would not be in `wanted` once the first prefix is taken off; wrappers' marks within
+    Left over are the names that would not be in `wanted` once the first prefix is taken off; wrappers' marks within
     names are left out of account.  Only for messages: what comes off is decided by `renamings`.
 
     >>> beside(["model.w", "model.b", "loss_fn.weight"], ["w", "b"], ["w", "b"])
-    Beside(prefixes=('model.',), outside=('loss_fn.weight',))
+    (['model.'], ['loss_fn.weight'])
     """
     names = {_unmarked(name): name for name in found}
     first = next(iter(required), None)
@@ -84,7 +77,7 @@ def beside(found: Iterable[str], wanted: Collection[str], required: Collection[s
         return None
     head = prefixes[0]
     inside = {head + name for name in wanted}
-    return Beside(tuple(prefixes), tuple(whole for name, whole in names.items() if name not in inside))
+    return prefixes, [whole for name, whole in names.items() if name not in inside]
 
 
 def _unmarked(name: str) -> str:

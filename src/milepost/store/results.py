@@ -29,7 +29,8 @@ _SHARED = ("coverage", "size", "data", "status")
 """What all records of a file have in common."""
 _ABSENT = "null"
 _LONG = 40
-_ORDERS: dict[str, list[int]] = {}
+_ORDERED: list[tuple[list[tuple[int, str, int | None, str, list[str]]], list[int]]] = []
+"""The latest order of lines, and the records that it is of."""
 _KEYS: dict[str, frozenset[RecordKey]] = {}
 Made = tuple[dict[str, Json], Mapping[str, Array]]
 
@@ -91,10 +92,11 @@ class ResultsFile:
 
     def ordered(self) -> Sequence[int]:
         """Return the places of the lines over all rows in the order in which they are listed."""
-        shape = str([record[1:] for record in self._records])  # thousands of files have the same one
-        if shape not in _ORDERS:
-            _ORDERS[shape] = [held.place for held in sorted(self.held(slices=False), key=place_of)]
-        return _ORDERS[shape]
+        latest = next(iter(_ORDERED), None)
+        if latest is None or latest[0] != self._records:  # thousands of files have the same ones
+            latest = self._records, [held.place for held in sorted(self.held(slices=False), key=place_of)]
+            _ORDERED[:] = [latest]
+        return latest[1]
 
     def labels(self) -> list[str]:
         """Return the slices, `name=value`, that there are values of."""

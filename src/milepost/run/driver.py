@@ -19,7 +19,6 @@ from milepost.run.events import (
     constant_note,
     memory_note,
     missing_note,
-    progress_event,
     record_events,
 )
 from milepost.run.items import Item, ItemLookup
@@ -233,4 +232,6 @@ class Driver:
             return
         names, seconds = [one.checkpoint.name for one in items], time.monotonic() - started
         rows = part.stop - min(start for start, _ in item.gaps)
-        self.reporter.listen(progress_event(item.data, names, rows, item.stop, seconds, part))
+        speed = rows * len(names) / seconds if seconds else 0.0
+        shown = {"data": item.data, "names": names, "done": part.stop, "size": item.stop, "examples_per_second": speed}
+        self.reporter.listen({"event": "progress", **shown, "seconds": dict(part.environment.get("timings", {}))})

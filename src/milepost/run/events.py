@@ -1,9 +1,9 @@
 """What a run reports while it goes on: plain dictionaries, the same in `--json`, in tables and in tests."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from milepost.core.types import Json, Part
+from milepost.core.types import Json
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.evaluations import partial_of
 from milepost.store.records import OPTIONAL, by_slice
@@ -37,20 +37,8 @@ class Reporter:
     def failed(self, checkpoint: CheckpointRecord, kind: str, message: str, attempts: int | None = None) -> None:
         """Report a failure: it is a row, and the run goes on."""
         self.outcomes.setdefault(checkpoint.path, set()).add("failed")
-        run, path, step, attempts = checkpoint.run, checkpoint.path, checkpoint.step, attempts or checkpoint.attempt
-        self.listen(failure_event(run, path, kind, message, step, attempts))
-
-
-def failure_event(
-    run: str, path: str, kind: str, message: str, step: int | None = None, attempts: int = 1
-) -> dict[str, Json]:
-    """Return the event of a failure.
-
-    >>> failure_event("lenet", "runs/lenet/step-1.npz", "torn", "12 bytes missing")["class"]
-    'torn'
-    """
-    shown = {"run": run, "path": path, "step": step, "class": kind, "message": message, "attempts": attempts}
-    return {"event": "failure", **shown}
+        shown = {"run": checkpoint.run, "path": checkpoint.path, "step": checkpoint.step, "class": kind}
+        self.listen({"event": "failure", **shown, "message": message, "attempts": attempts or checkpoint.attempt})
 
 
 def record_events(checkpoint: CheckpointRecord, payload: dict[str, Json]) -> list[dict[str, Json]]:
@@ -109,18 +97,3 @@ def memory_note(environment: Mapping[str, Json]) -> str | None:
     limits = [f"at most {most} checkpoint{'s' if most > 1 else ''} at once"] if most else []
     limits += [f"{rows:,} rows a batch instead of {asked:,}"] if rows != asked else []
     return f"memory ran out: from here on {', '.join(limits)}"
-
-
-def progress_event(
-    data: str, names: Sequence[str], rows: int, size: int, seconds: float, part: Part
-) -> dict[str, Json]:
-    """Return how far a pass is: `rows` done of each checkpoint in `seconds`, up to where the part ends of `size`."""
-    return {
-        "event": "progress",
-        "data": data,
-        "names": list(names),
-        "done": part.stop,
-        "size": size,
-        "examples_per_second": rows * len(names) / seconds if seconds else 0.0,
-        "seconds": dict(part.environment.get("timings", {})),
-    }

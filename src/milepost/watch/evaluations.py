@@ -13,7 +13,7 @@ from milepost.checkpoints.names import is_candidate, short_name
 from milepost.core.types import CheckpointFiles, Identity, Json
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, UsageError, Vanished
 from milepost.run.driver import Driver
-from milepost.run.events import Listen, failure_event
+from milepost.run.events import Listen
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.watch.effects import Fate
 from milepost.watch.scheduler import ATTEMPTS, wait_seconds
@@ -188,7 +188,7 @@ class Evaluations:
             seen=now(),
         )
         self.drivers[0].store.add_checkpoint(record)
-        self._listen(failure_event(run, tracked.path, Vanished.kind, message, tracked.step))
+        self.drivers[0].reporter.failed(record, Vanished.kind, message)
 
     def emit(self, tracked: Tracked, state: State) -> None:
         """Report a state."""

@@ -10,7 +10,7 @@ from milepost.errors import DataError, UsageError
 
 
 def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("milepost-ahead")]
+    return [thread for thread in threading.enumerate() if thread.name == "milepost-ahead"]
 
 
 def test_it_gives_the_same_items() -> None:
@@ -33,7 +33,7 @@ def test_it_reads_ahead_and_not_further() -> None:
 
     reading = ahead(source(), 2)
     assert next(reading) == 0
-    # One was taken, two wait, and one more is made.
+    # One was taken, two wait in the queue, and the thread holds one that it cannot put down.
     assert third.wait(30)
     assert made == [0, 1, 2, 3]
     reading.close()
@@ -67,7 +67,7 @@ def test_stopping_early_closes_the_source_in_its_own_thread(taken: int) -> None:
     for _ in range(taken):
         next(reading)
     reading.close()
-    assert closed == ["milepost-ahead_0"]
+    assert closed == ["milepost-ahead"]
     assert not threads()
 
 

@@ -1,10 +1,12 @@
 """Work in a thread beside the loop: read ahead of a consumer, and one call behind a producer."""
 
-from collections import deque
+import queue
+import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
 from milepost.errors import UsageError
 
@@ -25,13 +27,17 @@ class OneBehind:
     """
 
     def __init__(self) -> None:
+        """Make the thread, which starts with the first call."""
         self._pool = ThreadPoolExecutor(1, "milepost-behind")
         self._pending: Future[Any] | None = None
 
     def __enter__(self) -> Self:
+        """Return itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Wait for the call that is under way; its outcome does not matter any more."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -48,7 +54,16 @@ class OneBehind:
 
 
 T = TypeVar("T")
-_END: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Item(Generic[T]):
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class _EndOfItems:
+    error: BaseException | None = None
 
 
 def ahead(iterator: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
@@ -63,20 +78,48 @@ def ahead(iterator: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
     """
     if depth < 1:
         raise UsageError(f"depth of read-ahead is {depth}; expected 1 or more")
-    return _ahead(iterator, depth)
+    return _consume(iterator, depth)
 
 
-def _ahead(iterator: Iterator[T], depth: int) -> Generator[T, None, None]:
-    pool = ThreadPoolExecutor(1, "milepost-ahead")
-    made = deque(pool.submit(next, iterator, _END) for _ in range(depth + 1))
+def _consume(iterator: Iterator[T], depth: int) -> Generator[T, None, None]:
+    made: queue.Queue[_Item[T] | _EndOfItems] = queue.Queue(depth)
+    stopped = threading.Event()
+    thread = threading.Thread(target=_produce, args=(iterator, made, stopped), name="milepost-ahead", daemon=True)
+    thread.start()
     try:
-        while (item := made.popleft().result()) is not _END:
-            made.append(pool.submit(next, iterator, _END))
-            yield item
+        while isinstance(found := made.get(), _Item):
+            yield found.value
+        if found.error is not None:
+            raise found.error
     finally:
-        for future in made:
-            future.cancel()
-        if hasattr(iterator, "close"):
-            with suppress(RuntimeError):  # the interpreter ends
-                pool.submit(iterator.close)
-        pool.shutdown()
+        stopped.set()
+        # The producer looks at `stopped` after each put: one free place is enough to wake it up for the last time.
+        _drain(made)
+        thread.join()
+
+
+def _produce(iterator: Iterator[T], made: "queue.Queue[_Item[T] | _EndOfItems]", stopped: threading.Event) -> None:
+    error: BaseException | None = None
+    try:
+        for value in iterator:
+            made.put(_Item(value))
+            if stopped.is_set():
+                break
+    except BaseException as raised:  # noqa: BLE001 - carried over to the consumer, whatever it is
+        error = raised
+    try:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+    except BaseException as raised:  # noqa: BLE001 - as above; the first error counts
+        error = error or raised
+    if not stopped.is_set():
+        made.put(_EndOfItems(error))
+
+
+def _drain(made: "queue.Queue[_Item[T] | _EndOfItems]") -> None:
+    while True:
+        try:
+            made.get_nowait()
+        except queue.Empty:
+            return

@@ -35,10 +35,9 @@ class Worker:
     `text` names it: the process and a number.
     """
 
-    def __init__(self, storage: Storage, ttl: float = TTL) -> None:
+    def __init__(self, storage: Storage) -> None:
         """Name a new worker; the heartbeat starts on entry."""
         self.text = f"{Owner.me().text()}-{next(_serial)}"
-        self.ttl = ttl
         self._storage = storage
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="milepost-heartbeat", daemon=True)
@@ -71,7 +70,7 @@ class Worker:
         return f"workers/{self.text}"
 
     def _beat(self) -> None:
-        while not self._stop.wait(self.ttl / 3):
+        while not self._stop.wait(TTL / 3):
             # A store that cannot be reached for a moment must not end the heartbeat for good.
             with suppress(OSError, StoreError):
                 self.touch()

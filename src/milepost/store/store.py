@@ -158,9 +158,9 @@ class Store:
 
     # ------------------------------------------------------------------------------------------ workers and leases
 
-    def worker(self, ttl: float = leases.TTL) -> leases.Worker:
+    def worker(self) -> leases.Worker:
         """Return a new worker of this process: a context manager that keeps its heartbeat."""
-        return leases.Worker(self.storage, ttl)
+        return leases.Worker(self.storage)
 
     def lease(self, key: str, name: str, worker: leases.Worker) -> leases.Lease:
         """Return the lease of a range (or anything named) of an evaluation, for a worker to acquire."""

@@ -76,7 +76,8 @@ def watch(request: Request, options: WatchOptions, listen: Listen) -> WatchSumma
     snapshot = Snapshot([from_prefix(path) for path in request.checkpoints], request.match)
     evaluations = Evaluations(listen, snapshot.roots)
     with ExitStack() as stack:
-        check_place(request.store, [_any_in(root) for root in snapshot.roots if os.path.isdir(root)])
+        for root in filter(os.path.isdir, snapshot.roots):  # any checkpoint of it will do
+            check_place(request.store, [CheckpointFiles(f"{root}/checkpoint", None, (), identity_of(root))])
         store = Store.create(request.store)
         store.sweep()
         pins = stack.enter_context(store.pins)
@@ -116,11 +117,6 @@ def _drivers(request: Request, sessions: list[Session], store: Store, worker: Wo
         have = ", ".join(name for driver in every for name in driver.spec.data)
         raise UsageError(f"--data {request.data}: the evaluation has no such data set; it has: {have}")
     return drivers
-
-
-def _any_in(folder: str) -> CheckpointFiles:
-    """Return what stands for any checkpoint of a folder."""
-    return CheckpointFiles(os.path.join(folder, "checkpoint"), None, (), identity_of(folder))
 
 
 class _WatchLoop:

@@ -10,7 +10,7 @@ from milepost.store._leading import Leading
 from milepost.store._storage import Storage
 from milepost.store.failures import Failures
 from milepost.store.records import RecordKey
-from milepost.store.results import EvaluationResults
+from milepost.store.results import EvaluationResults, is_results
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -101,11 +101,18 @@ class EvaluationFolder:
         known = self._specs.get(self.key)
         if known is not None:
             return dict(known)
-        for read in (self._results_spec, self._columns_spec, self.failures.spec):
-            found = read()
-            if found is not None:
-                return found
-        return None
+        names = self._storage.list(self.folder)
+        files = [f"{self.folder}/{name}" for name in names if is_results(name)]
+        files += [f"{self.folder}/{name}" for name in names if name.startswith(_COLUMNS)]
+        if "parts" in names:
+            sets = [f"{self.folder}/parts/{name}" for name in self._storage.list(f"{self.folder}/parts")]
+            files += [f"{folder}/{name}" for folder in sets for name in self._storage.list(folder)]
+        for name in files:
+            with suppress(FileNotFoundError):
+                found: dict[str, Json] | None = Leading(str(self._storage.get(name))).header().get("evaluation")
+                if found is not None:
+                    return found
+        return self.failures.spec()
 
     def parts(self, column_set: str) -> "Parts":
         """Return the parts of a column set."""
@@ -137,19 +144,3 @@ class EvaluationFolder:
     def _column_sets(self, names: "Sequence[str]") -> list[str]:
         whole = (name[len(_COLUMNS) : -len(".npz")] for name in names if name.startswith(_COLUMNS))
         return sorted({*whole, *(self._storage.list(f"{self.folder}/parts") if "parts" in names else ())})
-
-    def _results_spec(self) -> "dict[str, Json] | None":
-        return next((file.spec for file in self.results.files()), None)
-
-    def _columns_spec(self) -> "dict[str, Json] | None":
-        names = self._storage.list(self.folder)
-        files = [f"{self.folder}/{name}" for name in names if name.startswith(_COLUMNS)]
-        if "parts" in names:
-            sets = [f"{self.folder}/parts/{name}" for name in self._storage.list(f"{self.folder}/parts")]
-            files += [f"{folder}/{name}" for folder in sets for name in self._storage.list(folder)]
-        for name in files:
-            with suppress(FileNotFoundError):
-                found: dict[str, Json] | None = Leading(str(self._storage.get(name))).header().get("evaluation")
-                if found is not None:
-                    return found
-        return None

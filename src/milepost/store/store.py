@@ -123,7 +123,8 @@ class Store:
 
     def runs(self) -> list[dict[str, Any]]:
         """Return every run: {"id", "name", "path"}."""
-        return [{"id": run, **atomic.read_json(self.storage.get(f"runs/{run}/run.json"))} for run in self._run_ids()]
+        ids = [run for run in self.storage.list("runs") if "run.json" in self.storage.list(f"runs/{run}")]
+        return [{"id": run, **atomic.read_json(self.storage.get(f"runs/{run}/run.json"))} for run in ids]
 
     def add_checkpoint(self, checkpoint: "CheckpointRecord") -> bool:
         """Put a checkpoint record; False where it is there."""
@@ -187,9 +188,6 @@ class Store:
             if {"parts", "slices"} & set(self.storage.list(f"datasets/{digest}")):
                 removed += self.dataset(digest).tidy()
         return removed
-
-    def _run_ids(self) -> list[str]:
-        return [run for run in self.storage.list("runs") if "run.json" in self.storage.list(f"runs/{run}")]
 
 
 def _run_name(real: str) -> str:

@@ -85,8 +85,8 @@ def execute(args: argparse.Namespace) -> int:
         return INTERRUPTED
     if not args.json:
         counts = (
-            f"evaluated {summary.evaluated:,}, up to date {summary.up_to_date:,}, failed {summary.failed:,}, "
-            f"vanished {summary.vanished:,}, skipped (--every) {summary.skipped:,}"
+            f"evaluated {summary['evaluated']:,}, up to date {summary['up_to_date']:,}, failed {summary['failed']:,}, "
+            f"vanished {summary['vanished']:,}, skipped (--every) {summary['skipped']:,}"
         )
         sys.stderr.write(f"{counts}; store {args.store}\n")
-    return FAILED if summary.failed or summary.vanished else 0
+    return FAILED if summary["failed"] or summary["vanished"] else 0

@@ -49,27 +49,14 @@ class WatchOptions:
     interval: float = INTERVAL
 
 
-@dataclass(frozen=True, slots=True)
-class WatchSummary:
-    """How a watch ended, counted in checkpoints: one content under one path.
-
-    `evaluated` and `up_to_date` are done: the latter had nothing missing, or the weights of another one.  `skipped`
-    were left out by `every`.
-    """
-
-    evaluated: int
-    up_to_date: int
-    failed: int
-    vanished: int
-    skipped: int
-    reason: str = ""
-
-
-def watch(request: Request, options: WatchOptions, listen: Listen) -> WatchSummary:
+def watch(request: Request, options: WatchOptions, listen: Listen) -> dict[str, int]:
     """Watch the request's folders, which need not exist yet, until a stop condition; then evaluate what is left.
 
     `listen` takes every event as it happens.  A checkpoint that fails or vanishes is a row and never the end;
     UsageError and DataError, which the evaluation file's own errors are, end the watch.
+
+    Returns how many checkpoints, each one content under one path, ended how: "evaluated" or "up_to_date" (nothing was
+    missing, or they have the weights of another one), "failed", "vanished", "skipped" (left out by `every`).
     """
     if options.order not in get_args(Order):
         raise UsageError(f"--order {options.order}: expected one of {', '.join(get_args(Order))}")
@@ -138,7 +125,7 @@ class _WatchLoop:
         self._places: set[str] = set()
         self._warned = False
 
-    def run(self) -> WatchSummary:
+    def run(self) -> dict[str, int]:
         """Watch to the end."""
         self._evaluations.begin(self._tracker, self._whole)
         code = self._drivers[0].spec.code["version"]
@@ -169,7 +156,7 @@ class _WatchLoop:
         names = ("evaluated", "up_to_date", "failed", "vanished", "skipped")
         counts = {name: self._tracker.counts[name] for name in names}
         self._listen({"event": "done", **counts})
-        return WatchSummary(**counts, reason=reason)
+        return counts
 
     def _step(self, *, ending: bool) -> bool:
         """Learn what changed and evaluate what shares the next pass; False where there was nothing to evaluate."""

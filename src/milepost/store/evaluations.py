@@ -13,7 +13,7 @@ from milepost.store.records import RecordKey
 from milepost.store.results import EvaluationResults, is_results
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
     from milepost.core.types import Json
     from milepost.store.parts import Parts
@@ -101,18 +101,22 @@ class EvaluationFolder:
         known = self._specs.get(self.key)
         if known is not None:
             return dict(known)
-        names = self._storage.list(self.folder)
-        files = [f"{self.folder}/{name}" for name in names if is_results(name)]
-        files += [f"{self.folder}/{name}" for name in names if name.startswith(_COLUMNS)]
-        if "parts" in names:
-            sets = [f"{self.folder}/parts/{name}" for name in self._storage.list(f"{self.folder}/parts")]
-            files += [f"{folder}/{name}" for folder in sets for name in self._storage.list(folder)]
-        for name in files:
-            with suppress(FileNotFoundError):
-                found: dict[str, Json] | None = Leading(str(self._storage.get(name))).header().get("evaluation")
-                if found is not None:
-                    return found
+        for _ in range(2):  # parts may be sealed, and removed, between a listing and an opening
+            for name in self._described_in():
+                with suppress(FileNotFoundError):
+                    found: dict[str, Json] | None = Leading(str(self._storage.get(name))).header().get("evaluation")
+                    if found is not None:
+                        return found
         return self.failures.spec()
+
+    def _described_in(self) -> "Iterator[str]":
+        """Yield the files whose header says what the evaluation is."""
+        names = self._storage.list(self.folder)
+        yield from (f"{self.folder}/{name}" for name in names if is_results(name))
+        yield from (f"{self.folder}/{name}" for name in names if name.startswith(_COLUMNS))
+        for name in self._storage.list(f"{self.folder}/parts") if "parts" in names else ():
+            folder = f"{self.folder}/parts/{name}"
+            yield from (f"{folder}/{part}" for part in self._storage.list(folder))
 
     def parts(self, column_set: str) -> "Parts":
         """Return the parts of a column set."""

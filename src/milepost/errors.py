@@ -31,7 +31,6 @@ class MissingExtra(UsageError):
     """An optional dependency is not installed; the message holds the pip line."""
 
     def __init__(self, package: str, extra: str) -> None:
-        """Name the package that could not be imported and the extra that brings it."""
         super().__init__(f"{package} is not installed; it comes with: pip install 'milepost[{extra}]'")
 
 

@@ -1,6 +1,7 @@
 """Pairs of rows: counted once each, summed exactly, and the same however the rows are cut."""
 
 from fractions import Fraction
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from milepost.report._paired import joined, paired
+from milepost.report._paired import Paired, paired
 
 finite = st.floats(-1e6, 1e6, width=32)
 numbers = st.one_of(finite, st.just(float("nan")))
@@ -33,7 +34,7 @@ def test_means_are_exact_and_do_not_depend_on_the_cut(rows: list[Any], cut: int,
     whole = paired(a, b, weights, higher=False)
     cuts = [part for part in (slice(0, cut), slice(cut, None)) if len(a[part])]
     pieces = [paired(a[part], b[part], None if weights is None else weights[part], higher=False) for part in cuts]
-    assert joined(pieces).difference() == whole.difference()
+    assert reduce(Paired.merge, pieces).difference() == whole.difference()
     fine = [i for i, (x, y) in enumerate(rows) if x == x and y == y]  # noqa: PLR0124 - NaN is unlike itself
     assert (whole.n, whole.nonfinite) == (len(rows), len(rows) - len(fine))
     assert whole.both + whole.only_a + whole.only_b == len(fine)

@@ -10,7 +10,6 @@ from milepost.errors import UsageError
 STORE = "milepost-store"
 _EVALUATION = "the evaluation file, which holds `evaluation`, or `evaluations` by name: all of them, or the one named"
 
-
 _SHARED: dict[str, dict[str, Any]] = {
     "store": {"metavar": "DIR", "default": STORE, "help": f"where results are kept (default: ./{STORE})"},
     "json": {"action": "store_true", "help": "print JSON lines on stdout, everything else on stderr"},
@@ -22,7 +21,6 @@ _SHARED: dict[str, dict[str, Any]] = {
 
 
 def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Declare options that several verbs have."""
     for name in names:
         parser.add_argument(f"--{name}", **_SHARED[name])
 
@@ -77,7 +75,6 @@ def seconds(text: str) -> float:
 
 
 def patience(text: str) -> float | None:
-    """Turn a time into seconds, and `none` into None."""
     return None if text == "none" else seconds(text)
 
 

@@ -36,7 +36,6 @@ def spec_from(text: str) -> dict[str, Any]:
 
 
 def metric_from(text: str) -> "Metric":
-    """Return the registered metric that a text names."""
     from milepost.scoring.metric_spec import metric_of  # noqa: PLC0415 - the help needs no NumPy
 
     return metric_of(spec_from(text))

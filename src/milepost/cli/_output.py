@@ -77,7 +77,6 @@ class Reported(ExitStack):
         return self
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Take one event."""
         if event["event"] in ("checkpoint", "failure"):
             self.paths.add(str(event["path"]))
         self.done += event["event"] == "checkpoint" and event.get("state") == "done"

@@ -13,13 +13,11 @@ from milepost.report.best import best_of
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("--metric", metavar="NAME", required=True, help="the value's name, such as top1")
     add_shared(parser, "data", "run", "slice", "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print the best and its rivals."""
     found = best_of(open_store(args.store), args.metric, args.data, args.run, args.slice)
     answer([found.plain()], str(found).splitlines(), as_json=args.json)
     return 0

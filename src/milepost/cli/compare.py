@@ -12,7 +12,6 @@ from milepost.cli._store import open_store
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("a", metavar="A", help="one checkpoint")
     parser.add_argument("b", metavar="B", help="the other")
     parser.add_argument("--metric", metavar="NAME", default="top1", help="a mean over rows (default: top1)")
@@ -20,7 +19,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print the comparison."""
     from milepost.report.compare import compare_two  # noqa: PLC0415 - the help needs no NumPy
 
     found = compare_two(open_store(args.store), args.a, args.b, args.metric, args.data, args.slice)

@@ -19,13 +19,11 @@ _TRAIN, _EVAL = "train_digits.py", "eval_digits.py"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("--folder", metavar="DIR", default="demo", help="where everything is written (default: ./demo)")
     add_shared(parser, "json")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Train, evaluate, evaluate again."""
     if find_spec("sklearn") is None:
         raise MissingExtra("scikit-learn", "demo")
     folder = Path(args.folder)

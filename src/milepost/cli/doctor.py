@@ -45,7 +45,6 @@ class Line:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("checkpoints", metavar="CKPTS", nargs="*", help="folders of checkpoints to look at as well")
     parser.add_argument(
         "--store", metavar="DIR", help=f"the store to look at (default: ./{STORE}, which may be absent)"
@@ -54,7 +53,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print one line a finding; 1 where one failed."""
     failed = False
     with json_lines() if args.json else nullcontext() as out:
         for line in _examined(args):

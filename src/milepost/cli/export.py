@@ -16,7 +16,6 @@ from milepost.registry import files, load
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("name", metavar="NAME", help=f"{', '.join(files('exports'))}, or a plugin's")
     parser.add_argument("target", metavar="TARGET", nargs="?", default="-", help="a file (default: standard output)")
     add_shared(parser, "run")
@@ -27,7 +26,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Write the records."""
     from milepost.report.reader import StoreReader  # noqa: PLC0415 - NumPy only for the verb that is asked for
 
     export: Export = load("exports", args.name)()

@@ -26,14 +26,12 @@ _RIGHT = (False, True, False, True, False)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("checkpoints", metavar="CKPT", nargs="*", help="only these: step, run:step, name or path")
     parser.add_argument("--retry", action="store_true", help="have them tried again by the next run or watch")
     add_shared(parser, "run", "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print one line a failed checkpoint, or a table with the messages below it; note what is to be tried again."""
     store = open_store(args.store)
     run = run_id(store, args.run)
     rows = _named([row for row in store.listing().checkpoints(run) if failure_of(row)], args.checkpoints)

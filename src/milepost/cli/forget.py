@@ -26,7 +26,6 @@ _SHORT = 12
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("addresses", metavar="ADDRESS", nargs="*", help="a step, run:step, a name, or a digest")
     parser.add_argument("--code", metavar="VERSION", help="results of this code version, or its first digits")
     parser.add_argument(
@@ -37,7 +36,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print what goes; with --delete, delete it."""
     if not (args.addresses or args.code or args.data or args.evaluation):
         raise UsageError("forget: say what: ADDRESS, --code VERSION, --data NAME or --evaluation KEY")
     store = open_store(args.store)

@@ -29,7 +29,6 @@ _RIGHT = (False, False, True, False, True, True, False)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("folder", metavar="RUN_FOLDER", help="the training run's folder of checkpoints")
     parser.add_argument("--metric", metavar="NAME", required=True, help="the value that decides, such as top1")
     parser.add_argument("--keep-best", metavar="N", type=positive, default=5, help="how many of the best to keep (5)")
@@ -38,7 +37,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print what is kept and what goes, and why; with --delete, delete it."""
     if not os.path.isdir(args.folder):
         raise UsageError(f"{args.folder}: expected a run's folder of checkpoints, found no such folder")
     store = open_store(args.store)

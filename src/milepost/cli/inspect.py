@@ -23,13 +23,11 @@ _ROLES = ("weights", "optimizer", "bookkeeping")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("path", metavar="PATH", help="a checkpoint: file, folder or prefix")
     add_shared(parser, "json")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print the table of tensors."""
     # The help needs no reader.
     from milepost.checkpoints._files.shards import from_prefix, shards_of  # noqa: PLC0415
     from milepost.engines.local import inspect  # noqa: PLC0415
@@ -83,7 +81,6 @@ def totals(tensors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
 
 
 def described(held: Mapping[str, Any]) -> list[str]:
-    """Return the lines that describe a checkpoint."""
     step = "unknown" if held.get("step") is None else str(held["step"])
     source = f" (from {held['step_source']})" if held.get("step_source") else ""
     lines = [f"path    {held['path']}", f"format  {held.get('format')}", f"step    {step}{source}", ""]

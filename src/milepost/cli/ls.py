@@ -15,13 +15,11 @@ from milepost.report._metrics_on_record import check_slice
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("--all", action="store_true", help="show every checkpoint, also in a terminal")
     add_shared(parser, "slice", "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print the table, or its records."""
     gc.disable()  # thousands of small dicts, none of them in a cycle: looking for cycles is a tenth of the time
     try:
         return _list(args)

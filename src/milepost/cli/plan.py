@@ -19,12 +19,10 @@ _RIGHT = (False, False, True, False, False, False, True, True, False)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_request(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print the plan."""
     from milepost.run.run import plan  # noqa: PLC0415 - the help needs no driver
 
     request = request_of(args)

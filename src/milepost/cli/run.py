@@ -23,12 +23,10 @@ _PRINTED = frozenset({"record", "failure", "done"})
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_request(parser)
 
 
 def request_of(args: argparse.Namespace) -> "Request":
-    """Turn parsed arguments into the driver's request."""
     from milepost.run.request import Request  # noqa: PLC0415 - the help needs no driver
 
     file, attribute = evaluation_file(args.evaluation)
@@ -37,7 +35,6 @@ def request_of(args: argparse.Namespace) -> "Request":
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Evaluate, report what happens, and print the table."""
     from milepost.run.run import run  # noqa: PLC0415 - the help needs no driver
 
     request = request_of(args)

@@ -22,7 +22,6 @@ _METRIC_HELP = "a registered metric, NAME or NAME(KEY=VALUE, ...), quoted for th
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("addresses", metavar="ADDRESS", nargs="*", help="a step, run:step, a name, or a digest")
     parser.add_argument("--all", action="store_true", help="every checkpoint that was evaluated")
     parser.add_argument("--metric", metavar="METRIC", action="append", required=True, help=_METRIC_HELP)
@@ -30,7 +29,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Compute, keep and print."""
     if bool(args.addresses) == args.all:
         raise UsageError("score: name the checkpoints, or say --all for every one that was evaluated")
     metrics = [metric_from(text) for text in args.metric]

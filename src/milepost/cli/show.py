@@ -20,7 +20,6 @@ from milepost.store.store import Store
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("address", metavar="ADDRESS", help="a step, run:step, a name, or a digest's first digits")
     parser.add_argument(
         "--batch-size", metavar="B", type=positive, action="append", default=[], help="batch means for this size too"
@@ -29,7 +28,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print what is known."""
     store = open_store(args.store)
     listing = store.listing()
     checkpoint = find(listing.checkpoints(), args.address)

@@ -23,7 +23,6 @@ _HEARTBEAT = 600.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_request(parser)
     parser.add_argument(
         "--until", choices=["done"], help="done: end once a file DONE lies in each run's folder, or its HEARTBEAT stops"
@@ -60,7 +59,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(args: argparse.Namespace) -> "WatchOptions":
-    """Turn parsed arguments into how to watch."""
     from milepost.watch.stop_conditions import StopConditions  # noqa: PLC0415 - `--help` loads none of it
     from milepost.watch.watch import WatchOptions  # noqa: PLC0415
 
@@ -70,7 +68,6 @@ def options_of(args: argparse.Namespace) -> "WatchOptions":
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Watch, and report what happens."""
     from milepost.watch.watch import watch  # noqa: PLC0415
 
     reported = Reported(watching(sys.stderr), _PRINTED if args.json else ())

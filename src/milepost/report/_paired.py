@@ -1,8 +1,6 @@
 """Two checkpoints on the same rows: the counts and the exact difference, as sums of pieces of the rows."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 
@@ -31,7 +29,6 @@ class Paired:
     nonfinite: int
 
     def merge(self, other: "Paired") -> "Paired":
-        """Return what both pieces say."""
         weight = self.weight.merge(other.weight) if self.weight is not None and other.weight is not None else None
         names = ("n", "both", "only_a", "only_b", "neither", "nonfinite")
         counts = [getattr(self, name) + getattr(other, name) for name in names]
@@ -65,11 +62,6 @@ def paired(a: Array, b: Array, weights: Array | None, *, higher: bool) -> Paired
     counts = [int(np.count_nonzero(mask)) for mask in (*masks, ~fine)]
     total = _sum(left, weight).merge(_sum(-right.astype(np.float64), weight))
     return Paired(boolean, total, None if weight is None else ExactSums.of(weight), len(a), *counts)
-
-
-def joined(pieces: Iterable[Paired]) -> Paired:
-    """Return what all pieces say together; there is at least one."""
-    return reduce(Paired.merge, pieces)
 
 
 def _sum(values: Array, weight: Array | None) -> ExactSums:

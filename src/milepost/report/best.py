@@ -60,7 +60,6 @@ class Best:
         }
 
     def __str__(self) -> str:
-        """Return a sentence, the table of the best and its rivals, and what was not compared."""
         return "\n".join(_lines(self))
 
 

@@ -13,7 +13,7 @@ from milepost.core.protocols import MeanMetric, Metric
 from milepost.errors import UsageError
 from milepost.report._metrics_on_record import direction_of, evaluations_of, recorded
 from milepost.report._numbers import count, decimals, number
-from milepost.report._paired import Paired, joined, paired
+from milepost.report._paired import Paired, paired
 from milepost.report.addresses import find_evaluated
 from milepost.report.best import one_data
 from milepost.report.table import Plain
@@ -59,7 +59,6 @@ class Comparison:
         return {"event": "comparison", **asdict(self), "tests": tests}
 
     def __str__(self) -> str:
-        """Return the comparison as lines."""
         return "\n".join(_lines(self))
 
 
@@ -80,7 +79,7 @@ def compare_two(
     if part != "all":
         sides = [_part(store, side, part) for side in sides]
     left, right = sides
-    found = joined(_pieces(left, right, made.columns, mean, higher=direction == "higher"))
+    found = reduce(Paired.merge, _pieces(left, right, made.columns, mean, higher=direction == "higher"))
     values = (_value(left, made), _value(right, made))
     difference, tests = found.difference(), _tests(found)
     if found.nonfinite:

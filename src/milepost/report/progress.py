@@ -29,31 +29,26 @@ class Listener(Protocol):
     def __call__(self, event: Event) -> None:
         """Take one event."""
 
-    def __enter__(self) -> Self:
-        """Begin."""
+    def __enter__(self) -> Self: ...
 
-    def __exit__(self, *_: object) -> None:
-        """End."""
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Screen(ABC):
     """A terminal: something drawn in place that goes away at the end; notes and failures stay above it."""
 
     def __init__(self, console: Console, drawn: Progress | Live) -> None:
-        """Draw on a console."""
         self._console, self._drawn = console, drawn
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
         self._drawn.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take away what is drawn in place."""
         self._drawn.stop()
 
     def __call__(self, event: Event) -> None:
-        """Take in one event and draw."""
+        """Take one event and draw."""
         if line := headline(event):
             style = "red" if event["event"] == "failure" else "dim"
             self._console.print(Text(printable(line), style=style), soft_wrap=True)
@@ -110,21 +105,17 @@ class Lines:
     """Plain lines: notes and failures at once, each checkpoint when it is done, progress every ten seconds at most."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        """Write to a stream; `clock` gives seconds."""
         self._stream, self._clock, self._written = stream, clock, clock()
 
     def __enter__(self) -> Self:
-        """Begin."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End."""
         self._stream.flush()
 
     def __call__(self, event: Event) -> None:
         """Write the event's line, if it has one now."""
-        line = headline(event) or self._line(event)
-        if line:
+        if line := headline(event) or self._line(event):
             self._stream.write(printable(line) + "\n")
             self._stream.flush()
 
@@ -142,7 +133,6 @@ class RunLines(Screen):
     """One live line a data set."""
 
     def __init__(self, console: Console) -> None:
-        """Draw on a console."""
         texts = [TextColumn(text) for text in ("{task.description}", "{task.fields[rows]}", "{task.fields[rate]}")]
         self._lines = Progress(texts[0], BarColumn(bar_width=8), *texts[1:], console=console, transient=True)
         super().__init__(console, self._lines)

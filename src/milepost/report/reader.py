@@ -115,7 +115,6 @@ class StoreReader:
         return f"<milepost store at {self.path}>"
 
     def _repr_html_(self) -> str:
-        """Return the table, as a notebook shows it."""
         return table_html(*self._results())
 
 

@@ -76,11 +76,9 @@ class RunResults:
         return [record for record in self.records if record.get("batch_size") in sizes]
 
     def __str__(self) -> str:
-        """Return the table: one line a checkpoint."""
         return "\n".join(lines(build(self.records, self._checkpoints)))
 
     __repr__ = __str__  # a prompt shows it
 
     def _repr_html_(self) -> str:
-        """Return the table, as a notebook shows it."""
         return table_html(build(self.records, self._checkpoints))

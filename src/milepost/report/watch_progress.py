@@ -1,8 +1,7 @@
 """What happens during a watch, on standard error: a live table of states, or plain lines where there is no terminal."""
 
 from collections import Counter, deque
-from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,9 +11,7 @@ from rich.text import Text
 from milepost.errors import printable
 from milepost.report._align import first_line
 from milepost.report._numbers import count
-from milepost.report.progress import Listener, Screen, progress, rate, rows
-
-Event = Mapping[str, Any]
+from milepost.report.progress import Event, Listener, Screen, progress, rate, rows
 
 STATES = ("seen", "writing", "complete", "claimed", "done", "failed", "vanished", "skipped")
 _ENDS = STATES[4:]

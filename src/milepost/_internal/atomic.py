@@ -84,10 +84,9 @@ def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None], *, durab
 
 
 def _is_filled(path: Path) -> bool:
-    try:
+    with suppress(FileNotFoundError):
         return path.stat().st_size > 0
-    except FileNotFoundError:
-        return False
+    return False
 
 
 def _put(temporary: Path, final: Path) -> bool:
@@ -104,10 +103,9 @@ def _put(temporary: Path, final: Path) -> bool:
 
 
 def _same(temporary: Path, final: Path) -> bool:
-    try:
+    with suppress(FileNotFoundError):
         return temporary.samefile(final)
-    except FileNotFoundError:
-        return False
+    return False
 
 
 def _claim(temporary: Path, final: Path) -> bool:

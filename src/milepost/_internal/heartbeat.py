@@ -5,17 +5,13 @@ They distinguish a hang from slow work: a pass may take hours before its first p
 
 from collections.abc import Callable
 
-
-def _nobody() -> None:
-    """Do nothing: nobody watches over this process."""
-
-
-_listener: Callable[[], None] = _nobody
+_listener: Callable[[], None] | None = None
 
 
 def beat() -> None:
     """Say that the work goes on; called from the process's main thread of work, as often as it likes."""
-    _listener()
+    if _listener is not None:
+        _listener()
 
 
 def listen(to: Callable[[], None] | None) -> None:
@@ -30,4 +26,4 @@ def listen(to: Callable[[], None] | None) -> None:
     ['beat']
     """
     global _listener  # noqa: PLW0603 - one process, one who watches over it
-    _listener = to or _nobody
+    _listener = to

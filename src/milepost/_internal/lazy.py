@@ -88,7 +88,6 @@ def _texts(package: str) -> Iterator[tuple[str, str]]:
 
 
 def _named_classes(file: str, text: str) -> list[str]:
-    """Return the public classes at the top of a file's text that have a `name`."""
     named: set[str] = set()
     public: list[str] = []
     for node in ast.parse(text, f"{file}.py").body:
@@ -100,16 +99,13 @@ def _named_classes(file: str, text: str) -> list[str]:
 
 
 def _names_itself(node: ast.ClassDef) -> bool:
+    targets: list[ast.expr] = []
     for item in node.body:
         if isinstance(item, ast.Assign):
-            targets = item.targets
+            targets += item.targets
         elif isinstance(item, ast.AnnAssign) and item.value is not None:
-            targets = [item.target]
-        else:
-            continue
-        if any(isinstance(target, ast.Name) and target.id == "name" for target in targets):
-            return True
-    return False
+            targets.append(item.target)
+    return any(isinstance(target, ast.Name) and target.id == "name" for target in targets)
 
 
 def _bases(node: ast.ClassDef) -> set[str]:

@@ -93,19 +93,13 @@ def _status(pid: int) -> tuple[str, int] | None:
 
 
 def runs(pid: int, start: int = 0) -> bool:
-    """Tell whether a process of this machine runs; `start`, where it is known, tells it from a later one of its number.
-
-    >>> runs(os.getpid())
-    True
-    """
+    """Tell whether a process of this machine runs; `start`, if it is known, tells it from a later one of its number."""
     status = _status(pid)
     if status is not None:
         # A zombie will never write again; another start time is another process with the old number.
         return status[0] not in "ZX" and (start in (0, status[1]))
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
     return True

@@ -15,14 +15,9 @@ def missing(have: Ranges, stop: int) -> list[tuple[int, int]]:
     """
     gaps = []
     at = 0
-    for start, end in sorted(have):
-        if start > at:
-            gaps.append((at, min(start, stop)))
+    for start, end in [*sorted(have), (stop, stop)]:
+        gaps.append((at, min(start, stop)))
         at = max(at, end)
-        if at >= stop:
-            break
-    if at < stop:
-        gaps.append((at, stop))
     return [(start, end) for start, end in gaps if start < end]
 
 

@@ -149,10 +149,9 @@ def _folder(
 
 
 def _is_ordinary(entry: os.DirEntry[str]) -> bool:
-    try:
+    with suppress(OSError):
         return entry.is_file() or entry.is_dir()
-    except OSError:
-        return False
+    return False
 
 
 def _items(entries: Sequence[os.DirEntry[str]], odd: list[CheckpointFiles]) -> Iterator[ListedFile]:
@@ -226,11 +225,9 @@ def _claimed(items: Sequence[ListedFile], formats: Sequence[Format]) -> Iterator
 
 
 def _identity_or_none(path: str) -> Identity:
-    """Return the identity of a shard; that of none where it is gone."""
-    try:
+    with suppress(OSError):
         return identity(os.stat(path))
-    except OSError:
-        return Identity(0, 0, 0, 0, 0)
+    return Identity(0, 0, 0, 0, 0)
 
 
 def _asked(one: Format, items: Sequence[ListedFile]) -> list[CheckpointFiles]:
@@ -255,9 +252,8 @@ def _asked(one: Format, items: Sequence[ListedFile]) -> list[CheckpointFiles]:
 
 
 def _failed(item: ListedFile) -> CheckpointFiles | None:
-    if item.status is None or isinstance(item.problem, Vanished):
-        return None
-    if not (item.asked or is_candidate(os.path.basename(item.path))):
+    listed = item.asked or is_candidate(os.path.basename(item.path))
+    if item.status is None or isinstance(item.problem, Vanished) or not listed:
         return None
     why: Diagnosis | None
     if item.problem is not None:

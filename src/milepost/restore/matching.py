@@ -154,7 +154,6 @@ def _arrays(
 
 
 def _kept(initial: Initial, missing: Sequence[str], variables: Sequence[Variable]) -> dict[str, Array]:
-    """Return the values that the model was built with, of the variables that a checkpoint does not hold."""
     known = {item.name: item for item in variables}
     values = initial(missing)
     kept = {name: _fit(values[name], known[name], []) for name in missing}
@@ -296,7 +295,6 @@ def _unexpected(candidate: Candidate, variables: Sequence[Variable]) -> list[str
 
 
 def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
-    """Say which tensors are unexpected or misshapen."""
     have = candidate.tensors
     unexpected = _unexpected(candidate, variables)
     misshapen = [
@@ -321,7 +319,6 @@ def _same_shape(found: Tensor, wanted: tuple[int, ...]) -> bool:
 
 
 def _with_nearest(names: list[str], others: Sequence[str]) -> str:
-    """List names, each with the nearest of the others."""
     near = [difflib.get_close_matches(name, others[:1000], n=1, cutoff=0.5) for name in names[:_SHOWN]]
     marked = [f"{name} (nearest: {found[0]})" if found else name for name, found in zip(names, near, strict=False)]
     return listed([*marked, *names[_SHOWN:]], _SHOWN)

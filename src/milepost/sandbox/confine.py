@@ -82,11 +82,7 @@ def python_places() -> list[str]:
 
 
 def memory() -> int:
-    """Return the bytes of memory that this machine, or this container, has.
-
-    >>> memory() > 1 << 20
-    True
-    """
+    """Return the bytes of memory that this machine, or this container, has."""
     found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
@@ -185,9 +181,6 @@ def _filtered() -> str:
 
 def _packages(names: Sequence[str]) -> list[str]:
     """Return where packages really are: an installer may have put links in their places."""
-    found = []
-    for name in names:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None:
-            found.append(os.path.dirname(os.path.realpath(spec.origin)))
-    return found
+    specs = (importlib.util.find_spec(name) for name in names)
+    origins = (spec.origin for spec in specs if spec is not None and spec.origin is not None)
+    return [os.path.dirname(os.path.realpath(origin)) for origin in origins]

@@ -109,7 +109,6 @@ class _Walk:
         self.tree = Tree()
 
     def run(self, root: Any) -> None:
-        """Walk from the root group."""
         group = self._h5.h5g.open(root, b"/")
         self._once(group, "/")
         waiting = [("", group)]
@@ -157,10 +156,8 @@ class _Walk:
     def _texts(self, item: Any, where: str) -> Iterator[tuple[str, list[str]]]:
         for raw in self._names(item, where):
             name = raw.decode("utf-8", "replace")
-            if _READ.fullmatch(name):
-                found = self._text(item, raw, where)
-                if found is not None:
-                    yield name, found
+            if _READ.fullmatch(name) and (found := self._text(item, raw, where)) is not None:
+                yield name, found
 
     def _names(self, item: Any, where: str) -> list[bytes]:
         if self._h5.h5a.get_num_attrs(item) > COUNT_LIMIT:

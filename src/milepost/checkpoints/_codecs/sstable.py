@@ -131,8 +131,6 @@ def _handle(file: OpenFile, data: memoryview, at: int) -> tuple[Handle, int]:
 
 
 def _entries(data: memoryview, path: str) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield the keys and values of one block."""
-
     def where() -> str:
         return f"{path}: an entry of a block"
 

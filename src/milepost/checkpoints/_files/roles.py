@@ -69,8 +69,7 @@ def integer(data: bytes, dtype: str) -> int | None:
 
 def scalars_beside(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Make single numbers at the top level bookkeeping where the weights lie in a wrapper (`best_acc1`, `loss`)."""
-    wrapped = any(item.group and item.role == "weights" for item in tensors)
-    if not wrapped:
+    if not any(item.group and item.role == "weights" for item in tensors):
         return tuple(tensors)
     return tuple(
         replace(item, role="bookkeeping")

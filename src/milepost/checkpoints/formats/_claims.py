@@ -22,10 +22,8 @@ def is_whole(path: str, check: Callable[[OpenFile], object]) -> bool:
     try:
         with opened(path) as file:
             check(file)
-    except (Torn, Vanished):
-        return False
-    except CheckpointError:
-        return True
+    except CheckpointError as error:
+        return not isinstance(error, Torn | Vanished)
     return True
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, opened
 from milepost._internal.fileid import identity_of
@@ -111,15 +112,13 @@ def _shards(path: str) -> list[str]:
 def _unlisted(index: str, shards: Sequence[str]) -> list[str]:
     """Return the paths of shards that the index does not list: of a save that goes on, or left from a larger one."""
     folder, own = os.path.split(index)
-    try:
+    with suppress(OSError):
         found = [os.path.join(folder, name) for name in os.listdir(folder or os.curdir) if keras_index(name) == own]
-    except OSError:
-        return []
-    return sorted(set(found) - set(shards))
+        return sorted(set(found) - set(shards))
+    return []
 
 
 def _newer(path: str, index: str) -> bool:
-    try:
+    with suppress(OSError):
         return os.stat(path).st_mtime_ns >= os.stat(index).st_mtime_ns
-    except OSError:
-        return False
+    return False

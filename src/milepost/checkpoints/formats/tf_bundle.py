@@ -181,7 +181,6 @@ def _notes(tensors: Sequence[Tensor], renamed: int) -> Iterator[str]:
 
 
 def _verify(index: BundleIndex, rows: Mapping[str, BundleEntry]) -> None:
-    """Compare the CRC-32C of what lies in one piece, shard by shard."""
     by_shard: dict[int, list[tuple[str, BundleEntry]]] = {}
     for name, row in rows.items():
         if row.kind in NAMES and not row.slices:
@@ -227,7 +226,6 @@ def _pieces(index: BundleIndex, key: str, tensor: Tensor) -> Iterator[tuple[tupl
 
 
 def _graph(index: BundleIndex) -> Mapping[str, TrackedName]:
-    """Return the names in the object graph by key; {} where there is none (a Saver's checkpoint)."""
     row = index.tensors.get(GRAPH)
     if row is None:
         return {}

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT, opened, per_file
 from milepost._internal.fileid import identity_of
@@ -123,9 +122,8 @@ def _shards(path: str) -> list[str]:
 
 def _claim(files: list[str]) -> CheckpointFiles:
     short = _lacking(files[0])
-    failure = (Torn.kind, short) if short else None
-    state: Literal["complete", "writing"] = "writing" if short else "complete"
-    return CheckpointFiles(files[0], TfV1.name, tuple(files), identity_of(files[0]), state, failure)
+    state = ("writing", (Torn.kind, short)) if short else ()
+    return CheckpointFiles(files[0], TfV1.name, tuple(files), identity_of(files[0]), *state)
 
 
 def _lacking(path: str) -> str | None:
@@ -167,7 +165,6 @@ _kept = per_file(2)(_rows)
 
 
 def _listed(table: Sstable) -> dict[str, _Row]:
-    """Return what one file's list says."""
     path = table.file.path
     first = table.first()
     if first is None or first[0] or len(first[1]) > HEADER_LIMIT:
@@ -176,9 +173,8 @@ def _listed(table: Sstable) -> dict[str, _Row]:
     def listed() -> str:
         return f"{path}: the list of tensors"
 
-    pieces = Message(first[1], listed).message(1).messages(1)
     rows: dict[str, _Row] = {}
-    for piece in pieces:
+    for piece in Message(first[1], listed).message(1).messages(1):
         item = Message(piece, listed)
         name = item.text(1)
         where = _about(path, name)

@@ -3,11 +3,10 @@
 The entries are stored, so every tensor is a view on the file; each has a CRC-32, which torch itself does not check.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened
 from milepost._internal.zip import STORED, ZipEntry, damaged, members, unpack
@@ -67,14 +66,12 @@ class _Archive:
 
     @property
     def big(self) -> bool:
-        """Whether the numbers are big-endian."""
         order = _small(self, "byteorder") if f"{self.root}/byteorder" in self.entries else b"little"
         if order not in (b"little", b"big"):
             raise Corrupt(f"{self.file.path}: byteorder says {order[:20]!r}, expected little or big")
         return order == b"big"
 
     def data(self, key: str) -> ZipEntry:
-        """Return the entry of a storage; `KeyError` where there is none."""
         return self.entries[f"{self.root}/data/{key}"]
 
 
@@ -151,10 +148,8 @@ def _persistent(archive: _Archive, storages: dict[str, TorchStorage]) -> Callabl
 def _verify(archive: _Archive, storages: dict[str, TorchStorage], tensors: Sequence[Tensor]) -> None:
     if not archive.checked:
         return
-    needed = [item.where.offset for item in tensors if item.role != "optimizer" and item.where.nbytes]
-    spared = [item.where.offset for item in tensors if item.role == "optimizer"]
-    starts = np.array(sorted(needed), np.int64)
-    others = np.array(sorted(spared), np.int64)
+    starts = sorted(item.where.offset for item in tensors if item.role != "optimizer" and item.where.nbytes)
+    others = sorted(item.where.offset for item in tensors if item.role == "optimizer")
     for key in storages:
         item = archive.data(key)
         if _any_in(others, item) and not _any_in(starts, item):
@@ -166,9 +161,8 @@ def _verify(archive: _Archive, storages: dict[str, TorchStorage], tensors: Seque
             raise damaged(archive.file, item, crc, f" (tensor {label!r})")
 
 
-def _any_in(starts: np.ndarray[Any, np.dtype[np.int64]], item: ZipEntry) -> bool:
-    first, last = np.searchsorted(starts, [item.offset, item.offset + item.size])
-    return bool(last > first)
+def _any_in(starts: Sequence[int], item: ZipEntry) -> bool:
+    return bisect_left(starts, item.offset) < bisect_left(starts, item.offset + item.size)
 
 
 def _notes(archive: _Archive, tensors: Sequence[Tensor]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ Anything else in HDF5 keeps its own paths.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from milepost._internal.text import natural
 from milepost.checkpoints._codecs.hdf5 import Hdf5Dataset, Tree
@@ -39,9 +38,8 @@ def named(tree: Tree, path: str) -> list[NamedDataset]:
     """Return every dataset of a file with its name and role, those of layers in the order in which they were saved."""
     place = next((one for one in _LEGACY_PLACES if tree.listed(one, "layer_names") is not None), None)
     if place is None:
-        return [
-            NamedDataset(item, name, _role(tree, name)) for name, item in sorted(tree.datasets.items(), key=_natural)
-        ]
+        ordered = sorted(tree.datasets.items(), key=lambda pair: [natural(part) for part in pair[0].split("/")])
+        return [NamedDataset(item, name, _role(tree, name)) for name, item in ordered]
     found = list(_legacy(tree, place, path))
     taken = {item.dataset.path for item in found}
     rest = [item for name, item in tree.datasets.items() if name not in taken]
@@ -98,10 +96,6 @@ def shortened(layer: str, weight: str) -> str:
 def plain(weight: str) -> str:
     """Return a name without TensorFlow's number of an output."""
     return _OUTPUT.sub("", weight)
-
-
-def _natural(pair: tuple[str, Hdf5Dataset]) -> tuple[Any, ...]:
-    return tuple(natural(part) for part in pair[0].split("/"))
 
 
 def _required(tree: Tree, place: str, path: str) -> Hdf5Dataset:

@@ -38,7 +38,6 @@ def _tensor(window: Window, item: NamedDataset) -> Tensor:
 
 
 def _step_of(window: Window, items: Sequence[NamedDataset]) -> tuple[int | None, str | None]:
-    """Return the optimizer's count of steps and where it stands; None twice where there is none."""
     for item in items:
         if counts_steps(item) and item.dataset.dtype is not None:
             step = integer(bytes_of(window, item.dataset), item.dataset.dtype.str)

@@ -133,10 +133,7 @@ def _about(path: str, key: bytes) -> Callable[[], str]:
 
 
 def _header(data: memoryview, path: str) -> tuple[int, bool]:
-    def where() -> str:
-        return f"{path}: the header"
-
-    header = Message(data, where)
+    header = Message(data, lambda: f"{path}: the header")
     shards, endianness = header.integer(1), header.integer(2)
     if not 0 < shards <= _SHARDS or endianness not in (0, 1):
         raise Corrupt(f"{path}: the header declares {shards:,} shards and byte order {endianness}: damaged")
@@ -169,7 +166,6 @@ def _row(data: memoryview, shards: int, where: Callable[[], str]) -> BundleEntry
 
 
 def _check(path: str, name: str, row: BundleEntry, pieces: dict[bytes, BundleEntry]) -> None:
-    """Check that a variable's slices are all there, have its type, and cover it."""
     if not row.slices:
         return
     where = _about(path, name.encode())

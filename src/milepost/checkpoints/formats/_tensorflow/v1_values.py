@@ -53,7 +53,6 @@ def _checked(numbers: Array, kind: np.dtype[np.generic], where: Where) -> Array:
 
 
 def _varints(data: bytes, where: Where) -> Array:
-    """Return every varint of a run as an unsigned 64-bit integer."""
     raw = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(raw < _MORE)
     if len(raw) and (not len(ends) or ends[-1] != len(raw) - 1):

@@ -15,19 +15,6 @@ from typing import Any
 from milepost.errors import MissingExtra, UsageError
 
 
-def resolve(address: str) -> Any:
-    """Return the object at "package.module:attribute", as an entry point or an option names it.
-
-    >>> resolve("math:tau") > 6
-    True
-    """
-    module, _, attribute = address.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in attribute.split("."):
-        found = getattr(found, part)
-    return found
-
-
 def files(room: str) -> list[str]:
     """Return the names of a room's public modules, sorted, without importing any of them.
 
@@ -78,13 +65,9 @@ def _kind(room: str) -> str:
 
 
 def _defined(module: ModuleType) -> dict[str, type[Any]]:
-    found = {}
-    for attribute, item in vars(module).items():
-        if isinstance(item, type) and not attribute.startswith("_") and item.__module__ == module.__name__:
-            name = getattr(item, "name", None)
-            if isinstance(name, str):
-                found[name] = item
-    return found
+    public = (item for attribute, item in vars(module).items() if not attribute.startswith("_"))
+    own = [item for item in public if isinstance(item, type) and item.__module__ == module.__name__]
+    return {name: item for item in own if isinstance(name := getattr(item, "name", None), str)}
 
 
 def _add(found: dict[str, type[Any]], room: str, name: str, item: type[Any]) -> None:

@@ -6,14 +6,14 @@ their class.  The exit code is 0 also where there are failures: the listing itse
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._store import failures, open_store
 from milepost.errors import UsageError, checkpoint_error
-from milepost.report._align import align
+from milepost.report._align import align, shown
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report._numbers import count
 from milepost.report.addresses import find, run_id
@@ -22,7 +22,6 @@ from milepost.store.store import Store
 
 _KEYS = ("event", "run", "path", "step", "class", "message", "attempts")
 _HEADS = ("run", "step", "class", "attempts", "path")
-_RIGHT = (False, True, False, True, False)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +41,8 @@ def execute(args: argparse.Namespace) -> int:
         sys.stderr.write(f"store {args.store}\n")
     lines = _lines(found) if found else ["no failures"]
     if args.retry and found:
-        again = (
-            "will be tried again by the next `milepost run` or `milepost watch`, and within a minute by a running one"
-        )
-        lines += ["", f"{count(len(found))} {again}"]
+        again = "by the next `milepost run` or `milepost watch`, and within a minute by a running one"
+        lines += ["", f"{count(len(found))} will be tried again {again}"]
     answer(({key: failure[key] for key in _KEYS} for failure in found), lines, as_json=args.json)
     return 0
 
@@ -74,7 +71,10 @@ def _ask_again(store: Store, rows: Sequence[Plain]) -> None:
 
 
 def _lines(found: list[dict[str, Any]]) -> list[str]:
-    lines = align(_HEADS, [_cells(failure) for failure in found], _RIGHT)
+    cells = [
+        [str(item["run"]), shown(item["step"]), item["class"], count(item["attempts"]), item["path"]] for item in found
+    ]
+    lines = align(_HEADS, cells)
     for failure in found:
         text = [f"  {line}".rstrip() for line in failure["message"].strip().splitlines()]
         lines += ["", f"{failure['path']}: {failure['class']}", *text, f"  next: {_next(failure['class'])}"]
@@ -85,8 +85,3 @@ def _next(kind: str) -> str:
     """Return what to do next; kinds that no run tries again by itself say how it is asked to."""
     advice, retry = checkpoint_error(kind).advice, checkpoint_error(kind).retry
     return advice if retry or "--retry" in advice else f"{advice}; then: milepost failures --retry"
-
-
-def _cells(failure: Mapping[str, Any]) -> list[str]:
-    step = "-" if failure["step"] is None else str(failure["step"])
-    return [str(failure["run"]), step, failure["class"], count(failure["attempts"]), failure["path"]]

@@ -21,7 +21,6 @@ from milepost.report.table import each
 from milepost.store.forgetting import Forgettable, forget, forgettable
 
 _HEADS = ("verdict", "what", "name", "weights", "data", "code", "files", "bytes")
-_RIGHT = (False, False, False, False, False, False, True, True)
 _SHORT = 12
 
 
@@ -81,7 +80,7 @@ def _table(things: Sequence[Forgettable], gone: Sequence[Forgettable], *, delete
         named = thing.name if thing.kind == "checkpoint" else thing.name[:_SHORT]
         spec = [str(thing.spec.get(key) or "-")[:_SHORT] for key in ("weights", "data_name", "code")]
         rows.append((word, thing.kind, named, *spec, str(len(thing.files)), size(thing.nbytes)))
-    return align(_HEADS, rows, _RIGHT)
+    return align(_HEADS, rows)
 
 
 def _sentence(summary: dict[str, Any]) -> str:

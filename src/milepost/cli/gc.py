@@ -15,7 +15,7 @@ from milepost.cli._gc_folder import Folder, Place
 from milepost.cli._output import answer
 from milepost.cli._store import open_store
 from milepost.errors import MilepostError, UsageError
-from milepost.report._align import align
+from milepost.report._align import align, shown
 from milepost.report._numbers import number as number_text
 from milepost.report._numbers import size, span_of
 from milepost.report.best import best_of
@@ -25,7 +25,6 @@ from milepost.store.records import number
 from milepost.store.store import Store
 
 _HEADS = ("verdict", "run", "step", "name", "value", "bytes", "reason")
-_RIGHT = (False, False, True, False, True, True, False)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -116,10 +115,19 @@ def _table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = []
     for line in lines:
         word = "keep" if line["keep"] else "deleted" if line["deleted"] else "delete"
-        step = "-" if line["step"] is None else str(line["step"])
         value = "-" if line["value"] is None else number_text(line["value"], 4)
-        rows.append((word, line["run"], step, base_name(line["path"]), value, size(line["bytes"]), line["reason"]))
-    return align(_HEADS, rows, _RIGHT)
+        rows.append(
+            (
+                word,
+                line["run"],
+                shown(line["step"]),
+                base_name(line["path"]),
+                value,
+                size(line["bytes"]),
+                line["reason"],
+            )
+        )
+    return align(_HEADS, rows)
 
 
 def _sentence(summary: Mapping[str, Any], gone: int) -> str:

@@ -94,8 +94,7 @@ def described(held: Mapping[str, Any]) -> list[str]:
         ]
         for item in held["tensors"]
     ]
-    heads = ("name", "role", "dtype", "shape", "bytes")
-    lines += align(heads, rows, (False, False, False, False, True)) if rows else ["no tensors"]
+    lines += align(("name", "role", "dtype", "shape", "bytes"), rows) if rows else ["no tensors"]
     lines.append("")
     for role, sums in totals(held["tensors"]).items():
         lines.append(f"{role}: {sums['tensors']} tensors, {count(sums['elements'])} elements, {size(sums['bytes'])}")

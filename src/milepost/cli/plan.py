@@ -9,13 +9,12 @@ from typing import Any
 from milepost.cli._arguments import add_request
 from milepost.cli._output import json_lines
 from milepost.cli.run import request_of
-from milepost.report._align import align, first_line
+from milepost.report._align import align, first_line, shown
 from milepost.report._numbers import count, duration
 from milepost.report.progress import headline
 
 _HEADS = ("action", "run", "step", "name", "variant", "data", "rows", "time", "reason")
 _ACTIONS = ("evaluate", "score", "skip", "failed")
-_RIGHT = (False, False, True, False, False, False, True, True, False)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +32,7 @@ def execute(args: argparse.Namespace) -> int:
             out.write({"event": "done", **{action: _count(rows, action) for action in _ACTIONS}})
         return 0
     rows = plan(request, _warn)
-    table = align(_HEADS, [_cells(row) for row in rows], _RIGHT) if rows else []
+    table = align(_HEADS, [_cells(row) for row in rows]) if rows else []
     sys.stdout.write("\n".join([*table, summary(rows)]) + "\n")
     return 0
 
@@ -55,10 +54,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     todo = row["action"] == "evaluate"
-    texts = [row.get(key) for key in ("action", "run", "step", "name", "variant", "data")]
-    timed = duration(row.get("seconds")) if todo else "-"
-    shown = ["-" if text is None or text == "" else str(text) for text in texts]
-    return [*shown, count(row["rows"]) if todo else "-", timed, first_line(row.get("reason"))]
+    texts = [shown(row.get(key)) for key in ("action", "run", "step", "name", "variant", "data")]
+    timed = [count(row["rows"]), duration(row.get("seconds"))] if todo else ["-", "-"]
+    return [*texts, *timed, first_line(row.get("reason"))]
 
 
 def _count(rows: Sequence[Mapping[str, Any]], action: str) -> int:

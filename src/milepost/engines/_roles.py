@@ -1,6 +1,7 @@
 """The two roles that a session plays against, however far away they are."""
 
 from collections.abc import Iterator, Sequence
+from pkgutil import resolve_name
 from typing import Protocol, runtime_checkable
 
 from milepost.core.types import (
@@ -16,7 +17,6 @@ from milepost.core.types import (
 )
 from milepost.engines._failures import Outcome, failed, rows, typed
 from milepost.errors import CheckpointError, EvaluationFileError, ModelFailed, UsageError
-from milepost.registry import resolve
 from milepost.sandbox.confine import Measure
 
 
@@ -93,7 +93,7 @@ class Guarded:
 
 def _opened(job: Job) -> EvaluatorRole:
     if named := address(job, "evaluator"):
-        made: EvaluatorRole = resolve(named)(job)
+        made: EvaluatorRole = resolve_name(named)(job)
         return made
     from milepost.evaluator import open_evaluator  # noqa: PLC0415 - a higher layer, and the user's frameworks with it
 

@@ -1,13 +1,13 @@
 """The engine that needs nothing: driver, evaluator and reader are this process."""
 
 from contextlib import ExitStack, closing
+from pkgutil import resolve_name
 from typing import ClassVar
 
 from milepost.core.types import Job
 from milepost.engines._roles import Guarded, ReaderRole, address
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool
-from milepost.registry import resolve
 
 
 class InProcess:
@@ -29,7 +29,7 @@ class InProcess:
 
 def _reader(job: Job) -> ReaderRole:
     if named := address(job, "reader"):
-        made: ReaderRole = resolve(named)()
+        made: ReaderRole = resolve_name(named)()
         return made
     from milepost.checkpoints.reader import Reader  # noqa: PLC0415 - of the same layer; only this engine reads itself
 

@@ -12,8 +12,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -146,17 +145,18 @@ def _import(path: Path) -> Any:
     sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _loading.append(str(path))
     try:
-        with _being_loaded(str(path)):
-            spec.loader.exec_module(module)
-    except MilepostError as error:
+        spec.loader.exec_module(module)
+    except Exception as error:
         sys.modules.pop(name, None)
         if isinstance(error, UsageError):
             raise
-        raise EvaluationFileError(f"{path.name}: {error}") from error
-    except Exception as error:
-        sys.modules.pop(name, None)
+        if isinstance(error, MilepostError):
+            raise EvaluationFileError(f"{path.name}: {error}") from error
         raise EvaluationFileError(f"{path.name} failed while it was imported:\n{_where(error, path)}") from error
+    finally:
+        _loading.pop()
     return module
 
 
@@ -185,15 +185,6 @@ def _attribute(module: Any, attribute: str, several: Mapping[str, Evaluation], p
     return found
 
 
-@contextmanager
-def _being_loaded(file: str) -> Iterator[None]:
-    _loading.append(file)
-    try:
-        yield
-    finally:
-        _loading.pop()
-
-
 def check_not_loading() -> None:
     """Raise an EvaluationFileError where an evaluation file runs itself while Milepost imports it."""
     if _loading:
@@ -216,13 +207,10 @@ def code_version(evaluation: Evaluation) -> dict[str, Json]:
             'set Evaluation(version="1", ...), and change it when the code changes'
         )
     root = Path(evaluation.file)
-    files = {_name(path, root): dict(_hashes(path.read_bytes())) for path in sorted(_closure(root))}
+    # Relative to the file's folder, so that a copied project keeps its version.
+    named = ((Path(os.path.relpath(path, root.parent)).as_posix(), path) for path in sorted(_closure(root)))
+    files = {name: dict(_hashes(path.read_bytes())) for name, path in named}
     return {"version": digest({name: item["normalised"] for name, item in files.items()})[:16], "files": files}
-
-
-def _name(path: Path, root: Path) -> str:
-    """Return a path relative to the evaluation file's folder, so that a copied project keeps its version."""
-    return Path(os.path.relpath(path, root.parent)).as_posix()
 
 
 @lru_cache(maxsize=512)
@@ -250,18 +238,15 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 def _closure(root: Path) -> set[Path]:
     """Return the file and all that it imports, directly or not, as far as it is the user's own code."""
     names = {getattr(item, "__file__", None): name for name, item in list(sys.modules.items())}
-    found: set[Path] = set()
-    waiting = [root]
+    found, waiting = set[Path](), [root]
     while waiting:
         path = waiting.pop()
         if path in found or path.suffix != ".py":
             continue
         found.add(path)
         package = _package(names.get(str(path)), path)
-        for name in _imported(path.read_bytes(), package):
-            file = _file_of(name, root.parent)
-            if file is not None and not is_foreign(str(file)):
-                waiting.append(file)
+        files = (_file_of(name, root.parent) for name in _imported(path.read_bytes(), package))
+        waiting += [file for file in files if file is not None and not is_foreign(str(file))]
     return found
 
 
@@ -297,8 +282,7 @@ def _file_of(name: str, folder: Path) -> Path | None:
     """Return the file of a module: of the imported one, or where it would be found beside the evaluation file."""
     module = sys.modules.get(name)
     if module is not None:
-        file = getattr(module, "__file__", None)
-        return Path(file).resolve() if file else None
+        return Path(file).resolve() if (file := getattr(module, "__file__", None)) else None
     relative = Path(*name.split("."))
     for candidate in (folder / relative.with_suffix(".py"), folder / relative / "__init__.py"):
         if candidate.is_file():

@@ -12,7 +12,7 @@ from milepost.report.table import Cell, Results, Row
 
 _FIXED = ("run", "step", "variant", "data", "slice", "name", "n")
 _ALWAYS = frozenset({"step", "name", "n"})
-_RIGHT = frozenset({"step", "n"})
+_RIGHT = frozenset({"step", "n", "rows", "time", "value", "files", "bytes", "attempts"})
 
 
 def lines(results: Results) -> list[str]:
@@ -20,13 +20,14 @@ def lines(results: Results) -> list[str]:
     return align(*grid(results)) if results.rows else ["no checkpoints"]
 
 
-def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    """Align rows of cells under their heads; `right` says which columns are right-aligned.
+def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[str]:
+    """Align rows of cells under their heads; `right` says which columns are right-aligned, by default those of numbers.
 
-    >>> align(["step", "name"], [["900", "last"]], [True, False])
+    >>> align(["step", "name"], [["900", "last"]])
     ['step  name', ' 900  last']
     """
     rows = [[printable(cell) for cell in row] for row in rows]
+    right = right or [head in _RIGHT for head in heads]
     widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
     drawn = []
     for row in (heads, *rows):
@@ -35,12 +36,13 @@ def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[b
     return drawn
 
 
+def shown(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
 def fixed(row: Row, column: str) -> str:
     """Return the text of one of a row's descriptive columns, "-" where there is none."""
-    if column == "name":
-        return ",".join(row.names)
-    value = getattr(row, column)
-    return "-" if value is None or value == "" else str(value)
+    return ",".join(row.names) if column == "name" else shown(getattr(row, column))
 
 
 def needed(results: Results) -> list[str]:
@@ -103,8 +105,5 @@ def grid(results: Results) -> tuple[list[str], list[list[str]], list[bool]]:
             for cells, row in zip(rows, results.rows, strict=True):
                 cells.append(texts.get(head, value_text)(row, row.cells.get(metric)) or "-")
     right = [head in _RIGHT or place >= len(_FIXED) for place, head in enumerate(heads)]
-    return (
-        [*heads, "status"],
-        [[*cells, status(row)] for cells, row in zip(rows, results.rows, strict=True)],
-        [*right, False],
-    )
+    rows = [[*cells, status(row)] for cells, row in zip(rows, results.rows, strict=True)]
+    return [*heads, "status"], rows, [*right, False]

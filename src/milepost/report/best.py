@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost.errors import UsageError
-from milepost.report._align import align
+from milepost.report._align import align, shown
 from milepost.report._metrics_on_record import check_slice, direction_of, recorded
 from milepost.report._numbers import decimals, interval, meet, method, number, span_of, value_of
 from milepost.report.addresses import run_id
@@ -16,7 +16,6 @@ from milepost.store.store import Store
 
 _GROUPS = {"missing": "restored in part"}
 _HEADS = ("place", "run", "step", "name", "digest", "value", "interval")
-_RIGHT = (False, False, True, False, False, True, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +163,8 @@ def _elsewhere(store: Store, data: str, records: Sequence[Plain]) -> Callable[[P
 
 
 def _short(record: Plain) -> dict[str, Any]:
-    shown = {key: record.get(key) for key in ("run", "checkpoint", "value", "n", "status")}
-    return {**shown, "intervals": list(record.get("intervals") or ())}
+    kept = {key: record.get(key) for key in ("run", "checkpoint", "value", "n", "status")}
+    return {**kept, "intervals": list(record.get("intervals") or ())}
 
 
 def _lines(found: Best) -> list[str]:
@@ -177,7 +176,7 @@ def _lines(found: Best) -> list[str]:
         about += f" {interval(*span_of(record), places)}" + (f" ({method(span)})" if "level" in span else "")
     groups = (("best", [record]), ("tied", found.tied), ("meets", found.meets))
     rows = [_cells(place, item, places) for place, held in groups for item in held]
-    return [about, *align(_HEADS, rows, _RIGHT), *_remarks(found)]
+    return [about, *align(_HEADS, rows), *_remarks(found)]
 
 
 def _remarks(found: Best) -> Iterator[str]:
@@ -208,8 +207,8 @@ def _remarks(found: Best) -> Iterator[str]:
 
 def _cells(place: str, record: Plain, places: int) -> list[str]:
     checkpoint: Plain = record["checkpoint"]
-    step = "-" if checkpoint.get("step") is None else str(checkpoint["step"])
-    named = [place, str(record.get("run") or "-"), step, _name(checkpoint), str(checkpoint["digest"])[:12]]
+    run, step = shown(record.get("run")), shown(checkpoint.get("step"))
+    named = [place, run, step, _name(checkpoint), str(checkpoint["digest"])[:12]]
     return [*named, number(_value(record), places), interval(*span_of(record), places) or "-"]
 
 

@@ -1,5 +1,6 @@
 """A store read from Python: records, checkpoints, kept columns, the best, and pairs; nothing is evaluated."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,17 +8,20 @@ from typing import Any
 import numpy as np
 
 from milepost.core.types import Array
-from milepost.errors import UsageError
+from milepost.errors import MissingExtra, UsageError
 from milepost.report._align import lines
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report.addresses import find, run_id
 from milepost.report.best import Best, best_of, one_data
 from milepost.report.compare import Comparison, compare_two
-from milepost.report.dataframe import frame
 from milepost.report.html import table_html
 from milepost.report.table import NEWEST, Results, build, newest
 from milepost.scoring.columns import Scored, scored_of, slices_of
+from milepost.scoring.flat_record import FIELDS, flat_record
 from milepost.store.store import Store
+
+_DTYPES = dict.fromkeys(("step", "batch_size", "n", "tied", "nonfinite"), "Int64")
+_DTYPES |= dict.fromkeys(("value", "low", "high", "level"), "float64")
 
 
 def open_store(path: str | Path) -> "StoreReader":
@@ -86,8 +90,16 @@ class StoreReader:
         return _natural(chosen, slices_of(self._store, chosen[0].digest, chosen[0].stop))
 
     def to_pandas(self) -> Any:
-        """Return the records as a DataFrame, one row a value; MissingExtra where pandas is not installed."""
-        return frame(self.records(part=None))
+        """Return the records as a DataFrame, one row a value; whole numbers are Int64, undefined values NaN.
+
+        Raises MissingExtra where pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError as error:
+            raise MissingExtra("pandas", "pandas") from error
+        rows = [flat_record(record) for record in self.records(part=None)]
+        return pandas.DataFrame(rows, columns=list(FIELDS)).astype(_DTYPES)
 
     def _opened(self, key: str) -> list[Scored]:
         """Return the column sets of an evaluation that cover the most rows from the first one on."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from milepost.data._order import Declared, Natural, Seeded, make_order
+from milepost.data._order import Natural, Seeded, make_order
 from milepost.errors import DataError, UsageError
 
 LARGE = (65_536, 65_537, 65_792, 66_049, 100_003, 1_000_000)
@@ -114,7 +114,7 @@ def test_sizes_and_seeds_give_unrelated_orders() -> None:
 
 def test_natural_and_declared_orders_differ_in_what_they_claim() -> None:
     asked = np.array([4, 0, 2])
-    for order in (Natural(5), Declared(5)):
+    for order in (Natural(5), Natural(5, "declared-shuffled")):
         assert order.rows(asked).tolist() == order.positions(asked).tolist() == [4, 0, 2]
     specs = [make_order(name, 5, 2).spec() for name in ("seeded", "natural", "declared-shuffled")]
     assert specs == [{"kind": "seeded", "version": 1, "seed": 2}, {"kind": "natural"}, {"kind": "declared-shuffled"}]

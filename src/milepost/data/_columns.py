@@ -15,7 +15,6 @@ Inputs = Array | dict[str, Array]
 
 
 def to_numpy(value: object, what: str) -> Array:
-    """Return NumPy's view or copy of an array-like."""
     try:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -35,7 +34,6 @@ def as_array(value: object, what: str) -> Array:
 
 
 def as_inputs(value: object, what: str = "inputs") -> Inputs:
-    """Return inputs as an array or a dict of arrays of one length."""
     if not isinstance(value, Mapping):
         return as_array(value, what)
     if not value:
@@ -66,20 +64,8 @@ def column(value: object, what: str, kinds: str, expected: str) -> Array:
     return array
 
 
-def as_weights(value: object, what: str = "weights") -> Array:
-    """Return weights as float64, one a row; their range is for `counted_rows` to check, after the mask."""
-    return column(value, what, "fiub", "one number").astype(np.float64)
-
-
-def as_mask(value: object, what: str = "mask") -> Array:
-    """Return a mask of booleans, one a row, True where the row counts."""
-    return column(value, what, "b", "one boolean")
-
-
 def as_ids(value: object, what: str = "ids") -> Array:
-    """Return ids, one a row: integers, text or bytes."""
-    listed = isinstance(value, np.ndarray) and value.dtype.hasobject
-    given = value.tolist() if listed and isinstance(value, np.ndarray) else value
+    given = value.tolist() if isinstance(value, np.ndarray) and value.dtype.hasobject else value
     return column(given, what, "iuUS", "one integer or text")
 
 

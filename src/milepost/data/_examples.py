@@ -7,18 +7,7 @@ from typing import Any
 import numpy as np
 
 from milepost.core.types import Array, Batch
-from milepost.data._columns import (
-    Inputs,
-    as_ids,
-    as_inputs,
-    as_labels,
-    as_mask,
-    as_weights,
-    counted_rows,
-    join,
-    length,
-    same_length,
-)
+from milepost.data._columns import Inputs, as_ids, as_inputs, as_labels, column, counted_rows, join, length, same_length
 from milepost.data._labels import Labelling
 from milepost.data._slices_groups import Slices, as_groups, as_slices, lengths
 
@@ -44,7 +33,6 @@ class Examples:
         return self._each(lambda array: np.take(array, rows, axis=0))
 
     def _each(self, of: Callable[[Array], Array]) -> "Examples":
-
         def made(item: Any) -> Any:
             if item is None:
                 return None
@@ -79,8 +67,9 @@ def parsed(
 ) -> tuple[Examples, Array | None]:
     """Check what the user gave, of any array type; return all rows, and the numbers of those that count (None: all)."""
     inputs, found = as_inputs(batch.inputs, f"{where}inputs"), as_labels(batch.labels, f"{where}labels")
-    weights = None if batch.weights is None else as_weights(batch.weights, f"{where}weights")
-    mask = None if batch.mask is None else as_mask(batch.mask, f"{where}mask")
+    weights = None if batch.weights is None else column(batch.weights, f"{where}weights", "fiub", "one number")
+    weights = None if weights is None else weights.astype(np.float64)
+    mask = None if batch.mask is None else column(batch.mask, f"{where}mask", "b", "one boolean")
     ids = None if batch.ids is None else as_ids(batch.ids, f"{where}ids")
     slices = as_slices(batch.slices, f"{where}slices")
     groups = None if batch.groups is None else as_groups(batch.groups, f"{where}groups")

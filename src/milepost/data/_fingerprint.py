@@ -19,14 +19,7 @@ _CHUNK = 1 << 24
 
 
 def content_digest(arrays: Mapping[str, Array]) -> str:
-    """Return 32 hex digits of names, dtypes, shapes and bytes of arrays; memory maps are read a chunk at a time.
-
-    >>> import numpy as np
-    >>> content_digest({"x": np.zeros(3)}) == content_digest({"x": np.zeros((6,))[::2]})
-    True
-    >>> content_digest({"x": np.zeros(3)}) == content_digest({"x": np.zeros((3, 1))})
-    False
-    """
+    """Return 32 hex digits of names, dtypes, shapes and bytes of arrays; memory maps are read a chunk at a time."""
     described = [
         [name, str(array.dtype), list(array.shape), [google_crc32c.value(chunk) for chunk in _chunks(array)]]
         for name, array in sorted(arrays.items())

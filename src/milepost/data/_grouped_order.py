@@ -77,7 +77,6 @@ def grouped(name: str, groups: Array, seed: int = 0, numbers: Array | None = Non
 
 
 def ordered(name: str, size: int, seed: int, groups: Array | None, numbers: Array | None = None) -> Order:
-    """Return the order of a name, of single rows or of groups (see `grouped`)."""
     return make_order(name, size, seed) if groups is None else grouped(name, groups, seed, numbers)
 
 
@@ -87,7 +86,6 @@ def assignment(order: Order) -> dict[str, Json]:
 
 
 def count(order: Order) -> int | None:
-    """Return the number of groups, or None for an order of single rows."""
     return order.count if isinstance(order, Grouped) else None
 
 

@@ -35,7 +35,6 @@ def images_in(folder: str) -> tuple[dict[str, list[str]], list[str]]:
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """Return what a folder holds, hidden names aside, sorted by name."""
     try:
         with os.scandir(folder) as entries:
             return sorted((item for item in entries if not item.name.startswith(".")), key=lambda item: item.name)
@@ -58,7 +57,6 @@ def _below(folder: str, above: frozenset[str]) -> Iterator[str]:
 def labels_of(
     found: list[str], classes: Sequence[str] | Mapping[str, int] | None, offset: int, folder: str
 ) -> dict[str, int]:
-    """Return the label of every class; `DataError` for a folder that has none."""
     if isinstance(classes, str):
         raise UsageError(f"classes is the text {classes!r}; expected a sequence of names, or a mapping to labels")
     if isinstance(classes, Mapping):

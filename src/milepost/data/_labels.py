@@ -141,7 +141,6 @@ def labelling(options: LabelOptions) -> Labelling:
 
 
 def label_options(more: Mapping[str, Any]) -> LabelOptions:
-    """Return those of a source's parameters that are of its labels."""
     return cast(LabelOptions, {key: more[key] for key in LabelOptions.__annotations__ if key in more})
 
 

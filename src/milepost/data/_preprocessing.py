@@ -106,11 +106,7 @@ PRESETS = {
 
 
 def preset_of(preset: str | Preset, changes: PresetOptions) -> Preset:
-    """Return a preset by name, or as it is, with the parameters that are declared otherwise.
-
-    >>> preset_of("unit", {"resize": (28, 28), "mode": "L"}).shape
-    (1, 28, 28)
-    """
+    """Return a preset by name, or as it is, with the parameters that are declared otherwise."""
     if isinstance(preset, str) and preset not in PRESETS:
         raise UsageError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}, or a Preset")
     unknown = sorted(changes.keys() - PresetOptions.__annotations__.keys())
@@ -122,5 +118,4 @@ def preset_of(preset: str | Preset, changes: PresetOptions) -> Preset:
 
 
 def pair(side: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (height, width) of a side or of both."""
     return (side, side) if isinstance(side, int) else side

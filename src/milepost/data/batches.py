@@ -18,8 +18,6 @@ from milepost.data._slices_groups import described, refuse_unknown
 from milepost.errors import DataError, UnstableData, UsageError
 
 _PROBE = 64
-
-
 _KINDS = {"i": "integers", "u": "integers", "b": "booleans", "U": "text"}
 
 

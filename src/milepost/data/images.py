@@ -101,12 +101,10 @@ class Images(IndexedSource):
         self.preset = preset_of(preset, cast(PresetOptions, changes))
         self._workers = _workers(workers)
         found, skipped = images_in(self._folder)
-        labels = labels_of(list(found), classes, label_offset, self._folder)
-        self._label_of = labels
+        self._label_of = labels = labels_of(list(found), classes, label_offset, self._folder)
         self._labelling = Labelling(names=named(labels))
         self._files = [f"{name}/{file}" for name, files in found.items() for file in files]
-        each = [labels[name] for name, files in found.items() for _ in files]
-        self._labels = np.array(each, np.int64)
+        self._labels = np.array([labels[name] for name, files in found.items() for _ in files], np.int64)
         self._slices = slices_of(self._files, more.get("slices"))
         self._groups = groups_of(self._files, more.get("groups"))
         self._size = len(self._files)
@@ -141,13 +139,14 @@ class Images(IndexedSource):
         first, stop = check_range(start, stop, batch_size), min(stop, self.size)
         if start >= stop:
             return
-        shape = self._row_shape()
+        if self._shape is None:
+            self._shape = self._pixels(0).shape  # of files whose preset declares none, the first one's
         depth = max(1, -(-2 * self._workers // batch_size))
         begun: deque[tuple[Batch, list[Future[None]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="milepost-images")
         try:
             for begin in range(first, stop, batch_size):
-                begun.append(self._begin(pool, begin, min(begin + batch_size, self.size), shape))
+                begun.append(self._begin(pool, begin, min(begin + batch_size, self.size), self._shape))
                 if len(begun) > depth:
                     yield _finished(*begun.popleft())
             while begun:
@@ -189,12 +188,6 @@ class Images(IndexedSource):
                 "or remove it from the folder"
             ) from error
         return pixels.transpose(2, 0, 1) if self.preset.layout == "NCHW" else pixels
-
-    def _row_shape(self) -> tuple[int, ...]:
-        """Return a row's shape: the preset's, or else that of the first file."""
-        if self._shape is None:
-            self._shape = self._pixels(0).shape
-        return self._shape
 
     def _path(self, row: int) -> str:
         return os.path.join(self._folder, *self._files[row].split("/"))

@@ -111,7 +111,6 @@ class TFDataset(Batches):
         return _elements(self._dataset, self._names)
 
     def _drops_rows(self, dataset: Any) -> bool:
-        """Tell whether rows may be left out by weight or mask, so that the size is known after a pass only."""
         weighted = isinstance(dataset.element_spec, tuple) and len(dataset.element_spec) > 2  # noqa: PLR2004 - weights
         return weighted or self._names.weights is not None or self._names.mask is not None
 

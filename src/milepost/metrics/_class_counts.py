@@ -10,7 +10,7 @@ import numpy as np
 from milepost.core.types import Array, Columns
 from milepost.metrics._states import ExactSums, Tally
 
-_ONE = 1 << 1074  # 1.0 in the units of an exact sum
+ONE = 1 << 1074  # 1.0 in the units of an exact sum
 
 
 def by_class(columns: Columns, weights: Array | None) -> Tally:
@@ -48,7 +48,6 @@ def counted_in(name: str, cells: Array, weights: Array | None, shape: tuple[int,
 
 
 def taken(weights: Array | None, rows: Array) -> Array | None:
-    """Return the weights of some rows."""
     return None if weights is None else weights[rows]
 
 
@@ -68,7 +67,7 @@ def plain(units: Array, *, weighted: bool) -> Array:
     """Return exact integers as int64, or as the float64 weights that they stand for."""
     if not weighted:
         return units.astype(np.int64)
-    return np.array([int(unit) / _ONE for unit in units.ravel()]).reshape(units.shape)
+    return np.array([int(unit) / ONE for unit in units.ravel()]).reshape(units.shape)
 
 
 def ratios(tops: Array, bottoms: Array) -> Array:
@@ -81,9 +80,6 @@ def sum_of_ratios(tops: Array, bottoms: Array) -> tuple[int, int]:
     """Return the exact sum of top / bottom as one fraction; those of equal bottoms are added as integers first.
 
     The others are joined two by two: integers of like sizes multiply fast, and no divisor is looked for on the way.
-
-    >>> sum_of_ratios(np.array([1, 1, 1]), np.array([2, 4, 4]))
-    (4, 4)
     """
     grouped: Counter[int] = Counter()
     for top, bottom in zip(tops.tolist(), bottoms.tolist(), strict=True):
@@ -107,8 +103,7 @@ class Rows:
 
     @classmethod
     def of(cls, state: Tally, least: int = 0) -> "Rows":
-        """Read a state of `by_class`."""
-        read = [exact(state, name).astype(object) for name in ("right", "support", "predicted")]
+        read = (exact(state, name).astype(object) for name in ("right", "support", "predicted"))
         right, support, predicted = (
             np.concatenate([item, np.zeros(max(0, least - len(item)), object)]) for item in read
         )

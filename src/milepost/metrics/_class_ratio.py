@@ -63,10 +63,9 @@ class ClassRatio(ByClass, ABC):
     @property
     def headline(self) -> str:
         """`precision_macro_present`, `precision_macro_of_10`, `precision_micro`, `precision_class_3`."""
-        words = [self._short()]
         if self.label is not None:
-            return f"{words[0]}_class_{self.label}"
-        words.append(self.average)
+            return f"{self._short()}_class_{self.label}"
+        words = [self._short(), self.average]
         if isinstance(self.classes, int):
             words.append(f"of_{self.classes}")
         elif self.average == "macro":
@@ -81,7 +80,7 @@ class ClassRatio(ByClass, ABC):
         """Return the numerator and the denominator of each class."""
 
     def _is_share(self) -> bool:
-        """Return whether both count rows, each of them once: then the value is a proportion."""
+        """Tell whether both count rows, each of them once: then the value is a proportion."""
         return True
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:

@@ -92,12 +92,8 @@ class ExactSums:
 
     def merge(self, other: Self) -> Self:
         """Add cell by cell; a smaller array is padded with zeros to the larger shape."""
-        return type(self)(
-            _add(self.units, other.units),
-            _add(self.nan, other.nan),
-            _add(self.plus, other.plus),
-            _add(self.minus, other.minus),
-        )
+        fields = ("units", "nan", "plus", "minus")
+        return type(self)(*(_add(getattr(self, name), getattr(other, name)) for name in fields))
 
     def value(self, cell: tuple[int, ...] = ()) -> float:
         """Return one sum, correctly rounded; NaN or an infinity where an addend is one."""
@@ -206,10 +202,6 @@ class Tally:
 
     With `grows`, arrays that are indexed by class grow with the classes met: merging pads the smaller with zeros.
     Without, states of different shapes are of different metrics.
-
-    >>> a = Tally({"correct": np.int64(3), "n": np.int64(4)})
-    >>> a.merge(a).count("correct")
-    6
     """
 
     counts: Mapping[str, Any] = field(default_factory=dict)
@@ -289,11 +281,7 @@ _READERS: dict[str, Callable[[bytes], Any]] = {"tally": Tally.from_bytes}
 
 
 def from_bytes(data: bytes) -> Any:
-    """Restore a state of any kind from its bytes; a ValueError names what is wrong with foreign bytes.
-
-    >>> from_bytes(Tally({"n": np.int64(2)}).to_bytes()).count("n")
-    2
-    """
+    """Restore a state of any kind from its bytes; a ValueError names what is wrong with foreign bytes."""
     head = json.loads(data.partition(b"\n")[0])
     kind = head.get("state") if isinstance(head, dict) else None
     if not isinstance(kind, str) or kind not in _READERS:

@@ -19,7 +19,6 @@ class BalancedAccuracy(ByClass):
     for one class only.  scikit-learn's `balanced_accuracy_score` (Brodersen et al. 2010).  It is the headline of
     `Confusion`, without the matrix; the accuracy of each class is in its table.
 
-    >>> import numpy as np
     >>> metric = BalancedAccuracy()
     >>> rows = {"label": np.array([0, 0, 0, 1]), "prediction": np.array([0, 0, 1, 1], np.int32)}
     >>> metric.values(metric.state(rows, None))["balanced_accuracy"].value

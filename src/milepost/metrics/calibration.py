@@ -7,11 +7,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from milepost.core.types import Array, Columns, Value
-from milepost.metrics._class_counts import ratios
+from milepost.metrics._class_counts import ONE, ratios
 from milepost.metrics._states import ExactSums, Tally
 from milepost.metrics._validation import check_choice, check_count
 
-_ONE = 1 << 1074  # 1.0 in the units of an exact sum
 _DEFAULT_BINS = 15
 _CELLS = 1 << 22  # cells of all batches that are counted at once
 
@@ -25,7 +24,6 @@ class CalibrationError:
     on the number of bins: any other than 15 is part of the value's name.  Non-finite rows make it undefined unless
     `nonfinite="skip"`.
 
-    >>> import numpy as np
     >>> metric = CalibrationError(bins=15)
     >>> rows = {"confidence": np.array([0.75, 0.75], np.float32), "rank": np.array([0, 3], np.int32)}
     >>> rows["finite"] = np.ones(2, np.uint8)
@@ -56,8 +54,7 @@ class CalibrationError:
 
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the expected and the largest calibration error."""
-        sums = (item.tolist() for item in _units(state))
-        return self._errors(state.count("n"), state.count("nonfinite"), *sums)
+        return self._errors(state.count("n"), state.count("nonfinite"), *(item.tolist() for item in _units(state)))
 
     def batch_values(self, columns: Columns, weights: Array | None, size: int) -> dict[str, list[Value]]:
         """Return the values of every batch of `size` rows, from counts in a table of batches and bins."""
@@ -84,23 +81,18 @@ class CalibrationError:
         def count(rows: Array, shape: tuple[int, ...]) -> Array:
             return np.bincount(rows, minlength=math.prod(shape)).astype(np.int64).reshape(shape)
 
-        counts = {
-            "n": count(batch, shape[:-1]),
-            "nonfinite": count(batch[~fine], shape[:-1]),
-            "rows": count(cells, shape),
-        }
+        counts = {"n": count(batch, shape[:-1]), "nonfinite": count(batch[~fine], shape[:-1])}
+        counts["rows"] = count(cells, shape)
         if weights is None:
             counts["right"] = count(cells[right], shape)
             return Tally(counts, {"confidence": ExactSums.of(confidence, cells, shape)})
         weight = weights[fine]
-        return Tally(
-            counts,
-            {
-                "confidence": ExactSums.products(confidence, weight, cells, shape),
-                "right": ExactSums.of(weight[right], cells[right], shape),
-                "weight": ExactSums.of(weight, cells, shape),
-            },
-        )
+        sums = {
+            "confidence": ExactSums.products(confidence, weight, cells, shape),
+            "right": ExactSums.of(weight[right], cells[right], shape),
+            "weight": ExactSums.of(weight, cells, shape),
+        }
+        return Tally(counts, sums)
 
     def _errors(
         self, n: int, nonfinite: int, confidence: list[int], right: list[int], weight: list[int]
@@ -135,5 +127,5 @@ def _units(state: Tally) -> tuple[Array, Array, Array]:
     confidence = state.sums["confidence"].units
     if "weight" in state.sums:
         return confidence, state.sums["right"].units, state.sums["weight"].units
-    right, rows = (np.asarray(state.counts[name]).astype(object) * _ONE for name in ("right", "rows"))
+    right, rows = (np.asarray(state.counts[name]).astype(object) * ONE for name in ("right", "rows"))
     return confidence, right, rows

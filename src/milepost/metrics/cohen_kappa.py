@@ -22,7 +22,6 @@ class CohenKappa(ByClass):
     Non-finite rows are predicted as a class of their own, which differs from every label.  It stands at no distance:
     "linear" and "quadratic" are undefined with non-finite rows.  `nonfinite="skip"` leaves such rows out, of all three.
 
-    >>> import numpy as np
     >>> rows = {"label": np.array([0, 1, 2, 2]), "prediction": np.array([0, 1, 2, 0], np.int32)}
     >>> for metric in (CohenKappa(), CohenKappa(distance="quadratic")):
     ...     for name, item in metric.values(metric.state(rows, None)).items():

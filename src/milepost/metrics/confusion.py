@@ -18,7 +18,6 @@ class Confusion(ByClass):
     Absent classes do not enter the mean (tf.metrics.mean_per_class_accuracy counts them as 0).  Non-finite rows
     are predicted as no class: they stand in a column of their own and count against their label's recall.
 
-    >>> import numpy as np
     >>> metric = Confusion()
     >>> rows = {"label": np.array([0, 0, 1]), "prediction": np.array([0, 1, 1], np.int32)}
     >>> metric.values(metric.state(rows, None))["mean_per_class_accuracy"].value
@@ -31,12 +30,9 @@ class Confusion(ByClass):
 
     def state(self, columns: Columns, weights: Array | None) -> Tally:
         """Count rows by label and prediction; column 0 of the matrix holds the non-finite ones."""
-        label = columns["label"].astype(np.int64)
-        prediction = columns["prediction"].astype(np.int64)
+        label, prediction = (columns[name].astype(np.int64) for name in self.columns)
         size = int(max(label.max(initial=-1), prediction.max(initial=-1))) + 1
-        shape = (size, size + 1)
-        cells = label * (size + 1) + prediction + 1
-        return counted_in("matrix", cells, weights, shape)
+        return counted_in("matrix", label * (size + 1) + prediction + 1, weights, (size, size + 1))
 
     def values(self, state: Tally) -> dict[str, Value]:
         """Return the mean recall over the classes present, rounded once."""
@@ -45,7 +41,7 @@ class Confusion(ByClass):
 
     def batch_values(self, columns: Columns, weights: Array | None, size: int) -> dict[str, list[Value]]:
         """Return the value of every batch of `size` rows, without the matrix, which many classes make large."""
-        label, prediction = columns["label"].astype(np.int64), columns["prediction"].astype(np.int64)
+        label, prediction = (columns[name].astype(np.int64) for name in self.columns)
         highest = np.maximum.reduceat(np.maximum(label, prediction), np.arange(0, len(label), size)).tolist()
         classes = max(highest) + 1
         cells, where, support = np.unique(

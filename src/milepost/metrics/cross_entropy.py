@@ -17,7 +17,6 @@ class CrossEntropy(RowMean):
 
     Non-finite rows make it undefined unless `nonfinite="skip"`; a label whose score is -inf makes it infinite.
 
-    >>> import numpy as np
     >>> metric = CrossEntropy()
     >>> rows = {"nll": np.array([0.5, 1.5], np.float32), "finite": np.ones(2, np.uint8)}
     >>> metric.values(metric.state(rows, None))["cross_entropy"].value
@@ -42,7 +41,6 @@ class SmoothedCrossEntropy(RowMean):
     sum of the rows is exact.  Non-finite rows make it undefined unless `nonfinite="skip"`; any class without
     probability makes it infinite.  The amount of smoothing is part of the value's name.
 
-    >>> import numpy as np
     >>> metric = SmoothedCrossEntropy(smoothing=0.5)
     >>> rows = {"nll": np.float32([1.0]), "uniform_nll": np.float32([2.0]), "finite": np.ones(1, np.uint8)}
     >>> metric.values(metric.state(rows, None))["cross_entropy_smoothed_0.5"].value

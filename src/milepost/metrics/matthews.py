@@ -48,11 +48,7 @@ class Matthews(ByClass):
 
 
 def _root(top: int, bottom: int) -> float:
-    """Return the square root of top / bottom, rounded once; both are integers above or at 0, the bottom above.
-
-    >>> _root(1, 4), _root(2, 1) == math.sqrt(2)
-    (0.5, True)
-    """
+    """Return the square root of top / bottom, rounded once; both are integers above or at 0, the bottom above."""
     shift = max(0, 2 * _BITS + bottom.bit_length() - top.bit_length())
     shift += shift % 2
     square, rest = divmod(top << shift, bottom)

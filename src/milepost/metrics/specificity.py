@@ -1,7 +1,7 @@
 """Specificity: of the rows of other classes, the share that is not predicted as a class."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from milepost.core.types import Array
 from milepost.metrics._class_counts import Rows
@@ -29,11 +29,7 @@ class Specificity(ClassRatio):
 
     undefined: Literal["zero", "skip"] = "skip"
     name: ClassVar[str] = "specificity"
-    examples: ClassVar[tuple[dict[str, int | str], ...]] = (
-        {"classes": 9},
-        {"classes": 9, "average": "micro"},
-        {"label": 2},
-    )
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"classes": 9}, {"classes": 9, "average": "micro"}, {"label": 2})
     _counted: ClassVar[str] = "rows of other classes"
     _usual: ClassVar[str] = "skip"
 

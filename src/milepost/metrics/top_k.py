@@ -18,7 +18,6 @@ class TopK:
     Equal scores rank by class index, so that top-1 agrees with argmax and constant scores give chance.
     `ties="in_top_k"` counts a label that ties with the k-th score as right, as TensorFlow's in_top_k does.
 
-    >>> import numpy as np
     >>> metric = TopK(1)
     >>> metric.values(metric.state({"rank": np.array([0, 2, 0, 1], np.int32)}, None))["top1"].value
     0.5

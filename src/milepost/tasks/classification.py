@@ -20,41 +20,23 @@ _FEW = 100
 """Of fewer classes, NumPy finds the second highest score faster along the rows of a transposed copy."""
 
 _SCORED = ("nll", "uniform_nll", "confidence", "squared_error")
-_COLUMNS = (
-    Column(
-        "rank",
-        "int32",
-        "classes with a higher score, plus equal ones at a lower index; 2**31-1 where non-finite",
-        always=True,
+_ALWAYS = ("rank", "ties", "prediction", "finite", "margin")
+_DTYPES = {"rank": "int32", "above": "int32", "ties": "int32", "prediction": "int32", "finite": "uint8"}
+_HELD = {
+    "rank": "classes with a higher score, plus equal ones at a lower index; 2**31-1 where non-finite",
+    "above": "classes with a higher score than the label's; 2**31-1 where non-finite",
+    "ties": "other classes whose score equals the label's",
+    "prediction": "the class of rank 0; -1 where non-finite",
+    "finite": "0 non-finite (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores",
+    "margin": "the highest score minus the next highest, 0 where they tie; NaN where non-finite",
+    "nll": "negative log-likelihood of the label in nats; +inf where its probability is 0 (-inf); NaN where non-finite",
+    "uniform_nll": (
+        "mean over classes of -log(probability) in nats; +inf where any probability is 0; NaN where non-finite"
     ),
-    Column("above", "int32", "classes with a higher score than the label's; 2**31-1 where non-finite"),
-    Column("ties", "int32", "other classes whose score equals the label's", always=True),
-    Column("prediction", "int32", "the class of rank 0; -1 where non-finite", always=True),
-    Column(
-        "finite",
-        "uint8",
-        "0 non-finite (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores",
-        always=True,
-    ),
-    Column(
-        "margin",
-        "float32",
-        "the highest score minus the next highest, 0 where they tie; NaN where non-finite",
-        always=True,
-    ),
-    Column(
-        "nll",
-        "float32",
-        "negative log-likelihood of the label in nats; +inf where its probability is 0 (-inf); NaN where non-finite",
-    ),
-    Column(
-        "uniform_nll",
-        "float32",
-        "mean over classes of -log(probability) in nats; +inf where any probability is 0; NaN where non-finite",
-    ),
-    Column("confidence", "float32", "probability of the prediction; NaN where non-finite"),
-    Column("squared_error", "float32", "sum over classes of (probability - one-hot)^2; NaN where non-finite"),
-)
+    "confidence": "probability of the prediction; NaN where non-finite",
+    "squared_error": "sum over classes of (probability - one-hot)^2; NaN where non-finite",
+}
+_COLUMNS = tuple(Column(name, _DTYPES.get(name, "float32"), doc, always=name in _ALWAYS) for name, doc in _HELD.items())
 
 
 @dataclass(frozen=True, slots=True)

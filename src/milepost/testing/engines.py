@@ -110,7 +110,6 @@ def _processes() -> frozenset[int]:
 
 
 def _spools() -> frozenset[str]:
-    """Return the names of this process's spool folders."""
     return frozenset(item.name for item in Path(tempfile.gettempdir()).glob(f"milepost-spool-{os.getpid()}-*"))
 
 
@@ -143,7 +142,6 @@ def _answers_plainly(make: Make, job: Job, units: Iterable[Unit]) -> None:
 
 
 def _crossed(value: T) -> T:
-    """Return a value as it comes out of another process."""
     return from_plain(type(value), json.loads(json.dumps(to_plain(value))))
 
 

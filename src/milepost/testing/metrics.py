@@ -34,10 +34,6 @@ def columns_for(metric: Metric, rows: int = 400, seed: int = 0) -> dict[str, Arr
     """Return columns that a metric reads, of rows that a registered task made of its own hard samples.
 
     Raises LookupError where no registered task gives every column.
-
-    >>> from milepost.metrics.top_k import TopK
-    >>> columns_for(TopK(5), rows=3)["rank"].dtype
-    dtype('int32')
     """
     wanted = frozenset(metric.columns)
     for name, cls in classes("tasks").items():
@@ -57,19 +53,9 @@ def check_metric(metric: Metric, columns: Columns, weights: Array | None = None)
     """
     kept = {name: _locked(columns[name]) for name in metric.columns}
     case = _MetricCase(metric, kept, None if weights is None else _locked(weights))
-    for law in (
-        _declares,
-        _rebuilds,
-        _has_no_value_without_rows,
-        _gives_named_values,
-        _gives_the_same_by_batches,
-        _ignores_parts_and_order,
-        _resumes,
-        _counts_weights_as_copies,
-        _knows_no_scale_of_weights,
-        _refuses_foreign_states,
-        _is_the_mean_of_its_contributions,
-    ):
+    laws = [_declares, _rebuilds, _has_no_value_without_rows, _gives_named_values, _gives_the_same_by_batches]
+    laws += [_ignores_parts_and_order, _resumes, _counts_weights_as_copies, _knows_no_scale_of_weights]
+    for law in (*laws, _refuses_foreign_states, _is_the_mean_of_its_contributions):
         law(case)
 
 
@@ -93,7 +79,6 @@ class _MetricCase:
         return self.metric.state(taken, None if self.weights is None else self.weights[rows])
 
     def weighted(self, rows: Array, weights: Array) -> dict[str, Value]:
-        """Values of some rows with weights."""
         return self.metric.values(self.metric.state({name: item[rows] for name, item in self.columns.items()}, weights))
 
     def parts(self, random: np.random.Generator) -> list[Any]:
@@ -145,9 +130,8 @@ def _has_no_value_without_rows(case: _MetricCase) -> None:
 def _gives_named_values(case: _MetricCase) -> None:
     metric = case.metric
     values = metric.values(case.whole())
-    assert next(iter(values)) == metric.headline, (
-        f"the first value of {metric} is {next(iter(values))}, not its headline"
-    )
+    first = next(iter(values))
+    assert first == metric.headline, f"the first value of {metric} is {first}, not its headline"
     assert list(values) == list(metric.values(case.state(np.arange(0)))), "the values' names vary"
     for name, item in values.items():
         assert isinstance(item, Value), f"{name} is no Value"
@@ -156,9 +140,8 @@ def _gives_named_values(case: _MetricCase) -> None:
         assert item.value is not None or item.note, f"{name} does not say why it is undefined"
         if item.proportion:
             numbers = item.numerator, item.denominator
-            assert all(type(number) is int for number in numbers), (
-                f"{name}: a proportion of {numbers}; expected integers"
-            )
+            whole = all(type(number) is int for number in numbers)
+            assert whole, f"{name}: a proportion of {numbers}; expected integers"
             top, bottom = int(item.numerator or 0), int(item.denominator or 0)
             assert 0 <= top <= bottom, f"{name}: a proportion of {top} in {bottom}"
             assert item.value == (top / bottom if bottom else None), f"{name}: {item.value} is not {top} in {bottom}"
@@ -272,15 +255,14 @@ def _mean(values: list[float], weights: list[float]) -> float:
 
 
 def _randoms() -> Iterator[np.random.Generator]:
-    yield from (np.random.default_rng(seed) for seed in range(_TRIALS))
+    return map(np.random.default_rng, range(_TRIALS))
 
 
 def _merged(states: list[Any], random: np.random.Generator) -> Any:
-    left = list(states)
-    while len(left) > 1:
-        one, two = (left.pop(int(random.integers(len(left)))) for _ in range(2))
-        left.append(one.merge(two))
-    return left[0]
+    while len(states) > 1:
+        one, two = (states.pop(int(random.integers(len(states)))) for _ in range(2))
+        states.append(one.merge(two))
+    return states[0]
 
 
 def _same_tables(metric: Metric, one: Any, two: Any) -> None:

@@ -43,17 +43,8 @@ class AdapterCase:
 
 def check_adapter(case: AdapterCase) -> None:
     """Check an adapter against every law; raise `AssertionError` where it fails."""
-    for law in (
-        _declares,
-        _repeats,
-        _keeps_checkpoints_apart,
-        _keeps_its_inputs,
-        _loads_maps,
-        _keeps_rows_apart,
-        _names_its_environment,
-        _declares_its_arithmetic,
-        _names_its_extra,
-    ):
+    laws = [_declares, _repeats, _keeps_checkpoints_apart, _keeps_its_inputs, _loads_maps, _keeps_rows_apart]
+    for law in (*laws, _names_its_environment, _declares_its_arithmetic, _names_its_extra):
         law(case)
 
 
@@ -154,11 +145,8 @@ def _names_its_environment(case: AdapterCase) -> None:
     if placeable is None:
         return
     moved = placeable.on("cpu")
-    _same(
-        outputs_of(moved, moved.load(case.tensors[0]), case.inputs),
-        outputs_of(model, model.load(case.tensors[0]), case.inputs),
-        "the adapter for the cpu differs",
-    )
+    there, here = (outputs_of(each, each.load(case.tensors[0]), case.inputs) for each in (moved, model))
+    _same(there, here, "the adapter for the cpu differs")
 
 
 def _declares_its_arithmetic(case: AdapterCase) -> None:
@@ -189,9 +177,8 @@ def _names_its_extra(case: AdapterCase) -> None:
         f"try: importlib.import_module({module!r})\n"
         "except MissingExtra as error: print(error)\n"
     )
-    ran = subprocess.run(  # noqa: S603 - our own interpreter and program
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
-    )
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - our own
     expected = f"pip install 'milepost[{extra}]'"
     assert expected in ran.stdout, f"without {package}, {module} does not say {expected!r}: {ran.stdout}{ran.stderr}"
 
@@ -214,7 +201,6 @@ def _array(item: Any) -> Array:
 
 
 def _rows(inputs: Any, first: int, last: int | None) -> Any:
-    """Copy a range of rows out of an array or a dict of arrays."""
     if isinstance(inputs, Mapping):
         return {name: array[first:last].copy() for name, array in inputs.items()}
     return inputs[first:last].copy()

@@ -51,9 +51,8 @@ def contents(batches: Iterator[Batch]) -> list[tuple[Any, ...]]:
         columns = [*inputs.values(), batch.labels, batch.weights, batch.ids, batch.groups, *slices]
         weights = np.ones(1) if batch.weights is None else batch.weights
         usable = ((weights >= LEAST_WEIGHT) & (weights <= MOST_WEIGHT)).all()
-        assert usable, (
-            f"weights are from {LEAST_WEIGHT} to {MOST_WEIGHT}, where sums are exact; rows of weight 0 are left out"
-        )
+        bounds = f"from {LEAST_WEIGHT} to {MOST_WEIGHT}"
+        assert usable, f"weights are {bounds}, where sums are exact; rows of weight 0 are left out"
         for column in columns:
             assert column is None or len(column) == len(rows), "every array of a batch has a value a row"
         for index, row in enumerate(rows.tolist()):

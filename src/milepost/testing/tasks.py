@@ -53,11 +53,7 @@ def check_task(task: Task, convert: Mapping[str, Convert] | None = None) -> None
 
 
 def as_numpy(array: Array, dtype: str) -> Array:
-    """Return an array in a dtype of NumPy or ml_dtypes.
-
-    >>> as_numpy(np.ones(1), "bfloat16").dtype
-    dtype(bfloat16)
-    """
+    """Return an array in a dtype of NumPy or ml_dtypes."""
     return array.astype(getattr(ml_dtypes, dtype) if dtype == "bfloat16" else dtype)
 
 
@@ -70,7 +66,6 @@ class _TaskCase:
     labels: Array
 
     def reduce(self, outputs: Any, labels: Array) -> dict[str, Array]:
-        """Compute every column."""
         return self.task.reduce(outputs, labels, frozenset(self.task.columns()))
 
     def whole(self) -> dict[str, Array]:
@@ -171,12 +166,8 @@ def _ranks(case: _TaskCase) -> None:
     found = case.reduce(constant, np.arange(classes))
     assert (found["rank"] == np.arange(classes)).all(), "the rank in a constant row is not the class index"
     assert (found["ties"] == classes - 1).all(), "a constant row ties with all other classes"
-    _same(case.whole(), _taken(every, labels), "all rows with one label")
-
-
-def _taken(every: list[dict[str, Array]], labels: Array) -> dict[str, Array]:
-    rows = np.arange(len(labels))
-    return {name: np.stack([item[name] for item in every])[labels, rows] for name in every[0]}
+    taken = {name: np.stack([item[name] for item in every])[labels, np.arange(rows)] for name in every[0]}
+    _same(case.whole(), taken, "all rows with one label")
 
 
 def _has_nonfinite(case: _TaskCase) -> None:
@@ -186,11 +177,8 @@ def _has_nonfinite(case: _TaskCase) -> None:
         scores[1, where] = bad
         found = case.reduce(scores, np.array([label, label]))
         _is_nonfinite(found, f"{bad} at class {where}, label {label}")
-        _same(
-            {name: item[:1] for name, item in found.items()},
-            case.reduce(scores[:1], np.array([label])),
-            "a non-finite row",
-        )
+        alone = case.reduce(scores[:1], np.array([label]))
+        _same({name: item[:1] for name, item in found.items()}, alone, "a non-finite row")
     masked = np.array([[1.0, -np.inf, 0.5, 0.0]])
     for label in range(4):
         try:

@@ -115,9 +115,8 @@ def unpack(file: OpenFile, item: ZipEntry) -> bytes:
 
 def _inflated(file: OpenFile, item: ZipEntry, packed: bytes, limit: int) -> bytes:
     if item.method != DEFLATED:
-        raise Unsupported(
-            f"{file.path}: entry {item.name!r} is compressed by method {item.method}: only deflate is read"
-        )
+        what = f"entry {item.name!r} is compressed by method {item.method}"
+        raise Unsupported(f"{file.path}: {what}: only deflate is read")
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit)
     except zlib.error as error:
@@ -166,9 +165,8 @@ def _no_junk(file: OpenFile, tail: bytes, base: int) -> None:
         record = _END.unpack_from(tail, place)
         if record[5] + record[6] == base + place:
             after = len(tail) - place - _END.size - record[7]
-            raise Corrupt(
-                f"{file.path}: {after:,} bytes follow the end of the zip archive; cut them off, or copy it again"
-            )
+            what = f"{after:,} bytes follow the end of the zip archive"
+            raise Corrupt(f"{file.path}: {what}; cut them off, or copy it again")
 
 
 def _bounds(file: OpenFile, tail: bytes, place: int, absolute: int) -> tuple[int, int, int]:
@@ -206,10 +204,8 @@ def _central(file: OpenFile, raw: bytes, position: int) -> tuple[ZipEntry, int]:
     if flags & 1:
         raise Unsupported(f"{file.path}: entry {name!r} is encrypted; save the file without a password")
     if ".." in name and ".." in name.replace("\\", "/").split("/"):
-        raise Corrupt(
-            f"{file.path}: entry {name!r}: the name leaves the archive, as no writer of checkpoints does; nothing was "
-            "unpacked"
-        )
+        what = f"entry {name!r}: the name leaves the archive, as no writer of checkpoints does"
+        raise Corrupt(f"{file.path}: {what}; nothing was unpacked")
     if widened:
         extra = raw[begin + named : begin + named + widened]
         size, packed, header = _wide(file, extra, [size, packed, header])

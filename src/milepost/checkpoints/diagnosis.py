@@ -114,10 +114,8 @@ def _tensorflow(path: str, head: bytes, tail: bytes) -> Diagnosis | None:
     if path.endswith(".meta") and tail != SSTABLE:
         return "program", f"{path}: the graph beside a TensorFlow checkpoint; name {path.removesuffix('.meta')} instead"
     if head.startswith((b"model_checkpoint_path:", b"all_model_checkpoint_paths:")):
-        return "corrupt", (
-            f"{path}: a TensorFlow state file, which only names checkpoints; name the folder: all checkpoints in it "
-            "are found"
-        )
+        what = "a TensorFlow state file, which only names checkpoints"
+        return "corrupt", f"{path}: {what}; name the folder: all checkpoints in it are found"
     if tail == SSTABLE:
         return "corrupt", (
             f"{path}: it ends as TensorFlow's checkpoints (and LevelDB's databases) do, but it begins neither as a "
@@ -152,9 +150,8 @@ def _text(path: str, head: bytes) -> Diagnosis | None:
     if text.lstrip().lower().startswith(("<!doctype html", "<html")):
         title = _TITLE.search(text)
         titled = f", titled {' '.join(title[1].split())[:60]!r}" if title else ""
-        return "corrupt", (
-            f"{path}: an HTML page{titled}, not a checkpoint: the download failed or asked to log in; download it again"
-        )
+        what = f"an HTML page{titled}, not a checkpoint"
+        return "corrupt", f"{path}: {what}: the download failed or asked to log in; download it again"
     return "corrupt", f"{path}: plain text, not a checkpoint: it begins with {' '.join(text.split())[:60]!r}"
 
 
@@ -163,10 +160,8 @@ def _long_header(path: str, head: bytes) -> Diagnosis | None:
     length = int.from_bytes(head[:_LENGTH], "little")
     if len(head) <= _LENGTH or length <= HEADER_LIMIT or not (head[8:9] == b"{" or path.endswith(SAFETENSORS)):
         return None
-    return "corrupt", (
-        f"{path}: if it is safetensors, its header declares {length:,} bytes, at most {HEADER_LIMIT:,} are allowed: "
-        "damaged, or made to exhaust memory"
-    )
+    what = f"its header declares {length:,} bytes, at most {HEADER_LIMIT:,} are allowed"
+    return "corrupt", f"{path}: if it is safetensors, {what}: damaged, or made to exhaust memory"
 
 
 def _tar(path: str, head: bytes) -> Diagnosis | None:

@@ -129,9 +129,8 @@ def _mappable(tensor: Tensor) -> bool:
 def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:
     data = form.fetch(tensor)
     if len(data) != tensor.where.nbytes:
-        raise Corrupt(
-            f"{tensor.where.file}: tensor {tensor.name!r}: unpacks to {len(data):,} of {tensor.where.nbytes:,} bytes"
-        )
+        unpacked = f"unpacks to {len(data):,} of {tensor.where.nbytes:,} bytes"
+        raise Corrupt(f"{tensor.where.file}: tensor {tensor.name!r}: {unpacked}")
     file.write(bytes(-file.tell() % _ALIGNMENT))
     where = Extent(path, file.tell(), len(data))
     file.write(data)

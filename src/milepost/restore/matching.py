@@ -245,11 +245,8 @@ def _advice(prefixes: Sequence[str], outside: Sequence[str]) -> str:
         return f"all of its variables are there under {places} each: wrap it in the evaluation file as in training"
     prefix = prefixes[0]
     attributes = ", ".join(dict.fromkeys(name.partition(".")[0] for name in (prefix, *outside)))
-    more = (
-        f"{len(outside)} tensors are unexpected: {listed(outside)}"
-        if outside
-        else "that is no prefix that wrappers are known for"
-    )
+    odd = f"{len(outside)} tensors are unexpected: {listed(outside)}"
+    more = odd if outside else "that is no prefix that wrappers are known for"
     return (
         f"all of its variables are there once {prefix!r} is taken off, but {more}; a prefix comes off only where it is "
         "a wrapper's and nothing is left over: wrap the model in the evaluation file, in a module with the attributes "
@@ -330,9 +327,8 @@ def _fit(array: Array, variable: Variable, casts: list[str]) -> Array:
     wanted = found if variable.dtype is None else np.dtype(variable.dtype)
     if found != wanted:
         if not (is_float(found) and is_float(wanted)):
-            raise Mismatch(
-                f"{variable.name} is {found} in the checkpoint, the model wants {wanted}; only floats are cast"
-            )
+            what = f"{variable.name} is {found} in the checkpoint, the model wants {wanted}"
+            raise Mismatch(f"{what}; only floats are cast")
         casts.append(f"{variable.name}: {found} to {wanted}")
     fitted = array.astype(wanted, copy=False)
     return fitted if variable.shape is None else fitted.reshape(variable.shape)
@@ -340,16 +336,14 @@ def _fit(array: Array, variable: Variable, casts: list[str]) -> Array:
 
 def _check_tied(variable: Variable, owner: Array, array: Array) -> None:
     if not np.array_equal(owner, array):
-        raise Mismatch(
-            f"{variable.name} is tied to {variable.tied_to} in the model, but the checkpoint holds two different values"
-        )
+        tied = f"{variable.name} is tied to {variable.tied_to} in the model"
+        raise Mismatch(f"{tied}, but the checkpoint holds two different values")
 
 
 def _check_finite(name: str, array: Array) -> None:
-    if is_float(array.dtype):
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if bad:
-            raise NonfiniteWeights(f"{bad} of {array.size} values of {name} are NaN or infinite; the training diverged")
+    bad = array.size - int(np.count_nonzero(np.isfinite(array))) if is_float(array.dtype) else 0
+    if bad:
+        raise NonfiniteWeights(f"{bad} of {array.size} values of {name} are NaN or infinite; the training diverged")
 
 
 def weights_digest(arrays: Mapping[str, Array]) -> str:

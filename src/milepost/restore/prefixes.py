@@ -110,13 +110,11 @@ def by_scheme(found: Iterable[str], schemes: Schemes) -> Iterator[tuple[dict[str
         if scheme == _ROOTED:
             for root in sorted({root for name in names for root in _roots(name, theirs)}):
                 inner = {name: name.removeprefix(f"{root}/") for name in names}
-                yield (
-                    {name: theirs.get(short, name) for name, short in inner.items()},
-                    f"by scheme {scheme}, under {root}",
-                )
+                ours = {name: theirs.get(short, name) for name, short in inner.items()}
+                yield ours, f"by scheme {scheme}, under {root}"
         if scheme == _COUNTED:
-            ours, short = {new: theirs[name] for name, new in renumbered(theirs).items()}, renumbered(names)
-            yield {name: ours.get(short[name], name) for name in names}, f"by scheme {scheme}, layers renumbered"
+            own, short = {new: theirs[name] for name, new in renumbered(theirs).items()}, renumbered(names)
+            yield {name: own.get(short[name], name) for name in names}, f"by scheme {scheme}, layers renumbered"
 
 
 def _roots(name: str, theirs: Mapping[str, str]) -> Iterator[str]:

@@ -132,10 +132,8 @@ def _overridden(sets: Sequence[Candidate], overrides: Overrides, wanted: set[str
         olds: dict[str, str] = {}
         for old, new in names.items():
             if new in olds:
-                raise Mismatch(
-                    f"restore={{...}} makes one name of two: {olds[new]!r} and {old!r} both become {new!r}; name one "
-                    "of them in ignore=(...)"
-                )
+                what = f"{olds[new]!r} and {old!r} both become {new!r}"
+                raise Mismatch(f"restore={{...}} makes one name of two: {what}; name one of them in ignore=(...)")
             olds[new] = old
         tensors = {new: item.tensors[old] for new, old in olds.items() if new not in kept}
         standing = frozenset(names[old] for old in item.standing_in if names.get(old) in tensors)

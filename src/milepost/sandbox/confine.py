@@ -159,9 +159,8 @@ def _capabilities() -> str:
 def _landlocked(read: Sequence[str], write: Sequence[str]) -> str:
     version = landlock.abi()
     if not version:
-        raise ValueError(
-            "the kernel has none (Linux 5.13 or later), or it is switched off (boot with lsm=landlock,...)"
-        )
+        why = "the kernel has none (Linux 5.13 or later), or it is switched off (boot with lsm=landlock,...)"
+        raise ValueError(why)
     threads = len(os.listdir(_PROC_THREADS)) if os.path.isdir(_PROC_THREADS) else 1
     if threads > 1:
         raise ValueError(f"{threads} threads run already, which it would not hold")

@@ -146,9 +146,8 @@ class _Walk:
     def _once(self, item: Any, name: str) -> None:
         address = self._h5.h5o.get_info(item).addr
         if address in self._seen:
-            raise Corrupt(
-                f"{self._path}: {name!r} is a second name of another object, as in a circle; Keras writes none"
-            )
+            what = f"{name!r} is a second name of another object, as in a circle"
+            raise Corrupt(f"{self._path}: {what}; Keras writes none")
         self._seen.add(address)
         if len(self._seen) > COUNT_LIMIT:
             raise Corrupt(f"{self._path}: more than {COUNT_LIMIT:,} groups and datasets")
@@ -176,9 +175,8 @@ class _Walk:
         if kind.get_class() != self._h5.h5t.STRING:
             return None
         if count > COUNT_LIMIT or attribute.get_storage_size() > _TEXT_LIMIT or kind.get_size() * count > _TEXT_LIMIT:
-            raise Corrupt(
-                f"{self._path}: attribute {raw!r} of {where!r} declares {count:,} texts, too many to be names"
-            )
+            what = f"attribute {raw!r} of {where!r} declares {count:,} texts"
+            raise Corrupt(f"{self._path}: {what}, too many to be names")
         made = np.empty(attribute.shape, attribute.dtype)
         attribute.read(made)
         return [one.decode("utf-8") if isinstance(one, bytes) else str(one) for one in made.reshape(-1).tolist()]
@@ -190,10 +188,8 @@ class _Walk:
         if layout == self._h5.h5d.VIRTUAL:
             raise Corrupt(f"{self._path}: {name!r} is a virtual dataset, made of other files; they were not opened")
         if layout == self._h5.h5d.CONTIGUOUS and plan.get_external_count():
-            raise Corrupt(
-                f"{self._path}: {name!r} has external storage: its values would come from another file, which was not "
-                "opened"
-            )
+            what = f"{name!r} has external storage"
+            raise Corrupt(f"{self._path}: {what}: its values would come from another file, which was not opened")
         address = self._h5.h5o.get_info(item).addr
         if item.get_space().get_simple_extent_type() == self._h5.h5s.NULL:
             return Hdf5Dataset(name, (), None, address, why="an empty dataspace")
@@ -229,9 +225,8 @@ class _Walk:
         if offset is None or stored != held.nbytes:
             raise Corrupt(f"{self._path}: {held.path!r} declares {held.nbytes:,} bytes, {stored:,} are stored")
         if offset + stored > self._window.size:
-            raise Corrupt(
-                f"{self._path}: {held.path!r} should end at byte {offset + stored:,} of {self._window.size:,}"
-            )
+            end = f"byte {offset + stored:,} of {self._window.size:,}"
+            raise Corrupt(f"{self._path}: {held.path!r} should end at {end}")
         return replace(held, offset=int(offset))
 
     def _compact(self, item: Any, held: Hdf5Dataset) -> Hdf5Dataset:

@@ -31,10 +31,8 @@ class Window:
     def at(self, offset: int, length: int, what: str) -> bytes:
         """Return exactly `length` bytes from `offset`; `Corrupt` where the window ends before them."""
         if offset < 0 or length < 0 or offset + length > self.size:
-            raise Corrupt(
-                f"{self.file.path}: damaged: {what} should take bytes {offset:,} to {offset + length:,}; {self.size:,} "
-                "are there"
-            )
+            place = f"bytes {offset:,} to {offset + length:,}"
+            raise Corrupt(f"{self.file.path}: damaged: {what} should take {place}; {self.size:,} are there")
         if self.unpacked is not None:
             return self.unpacked[offset : offset + length]
         return self.file.at(self.begin + offset, length, what)
@@ -75,9 +73,8 @@ def check_superblock(window: Window) -> None:
         raise Unsupported(f"{path}: an HDF5 file with a user block of {base:,} bytes; save it without")
     if end != window.size:
         what = f"{end - window.size:,} missing" if end > window.size else f"{window.size - end:,} too many"
-        raise Torn(
-            f"{path}: {CUT}: it has {window.size:,} of {end:,} bytes that its HDF5 superblock declares, {what}{AGAIN}"
-        )
+        has = f"it has {window.size:,} of {end:,} bytes"
+        raise Torn(f"{path}: {CUT}: {has} that its HDF5 superblock declares, {what}{AGAIN}")
 
 
 class Stream(io.RawIOBase):

@@ -91,9 +91,8 @@ def unpickle_start(data: bytes, known: Mapping[str, Any], persistent: Callable[[
     except CheckpointError as error:
         raise type(error)(f"{where}: {error}") from error
     except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error, OverflowError) as error:
-        raise Corrupt(
-            f"{where}: not a sound pickle, at its byte {machine.at:,}: {type(error).__name__}: {error}"
-        ) from error
+        what = f"not a sound pickle, at its byte {machine.at:,}"
+        raise Corrupt(f"{where}: {what}: {type(error).__name__}: {error}") from error
     return Unpickled(value, tuple(machine.foreign), machine.at)
 
 
@@ -119,9 +118,8 @@ class _Machine:
                 return stack.pop()
             step = _OPCODES.get(code)
             if step is None:
-                raise Unsafe(
-                    f"the pickle uses opcode 0x{code:02x} at byte {self.at - 1:,}, which plain data does not need"
-                )
+                used = f"opcode 0x{code:02x} at byte {self.at - 1:,}"
+                raise Unsafe(f"the pickle uses {used}, which plain data does not need")
             step(self)
         raise Corrupt(f"the pickle takes more than {_STEPS:,} steps")
 

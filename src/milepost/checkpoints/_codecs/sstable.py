@@ -124,9 +124,8 @@ def _handle(file: OpenFile, data: memoryview, at: int) -> tuple[Handle, int]:
     offset, at = varint(data, at, where)
     size, at = varint(data, at, where)
     if offset + size + _TRAILER > file.size - _FOOTER:
-        raise Corrupt(
-            f"{file.path}: a block of {size:,} bytes at byte {offset:,} does not fit into the file's {file.size:,}"
-        )
+        what = f"a block of {size:,} bytes at byte {offset:,}"
+        raise Corrupt(f"{file.path}: {what} does not fit into the file's {file.size:,}")
     return Handle(offset, size), at
 
 

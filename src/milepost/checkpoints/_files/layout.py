@@ -74,9 +74,8 @@ def refused(tensor: Tensor) -> CheckpointError:
     """
     encoding = tensor.where.encoding
     kind = Unsafe if encoding.startswith(UNSAFE) else Unsupported
-    return kind(
-        f"{tensor.where.file}: tensor {tensor.name!r}: {encoding.removeprefix(UNSUPPORTED).removeprefix(UNSAFE)}"
-    )
+    reason = encoding.removeprefix(UNSUPPORTED).removeprefix(UNSAFE)
+    return kind(f"{tensor.where.file}: tensor {tensor.name!r}: {reason}")
 
 
 def unread(tensors: Sequence[Tensor]) -> list[str]:

@@ -55,9 +55,8 @@ class KerasShards:
                 yield CheckpointFiles(entry.path, self.name, (entry.path,), identity)  # `read` raises it again
                 continue
             others = _unlisted(entry.path, shards)
-            complete = all(is_whole(path, check_whole) for path in shards) and not any(
-                _newer(path, entry.path) for path in others
-            )
+            going_on = any(_newer(path, entry.path) for path in others)
+            complete = not going_on and all(is_whole(path, check_whole) for path in shards)
             files = (entry.path, *shards, *others)
             yield CheckpointFiles(entry.path, self.name, files, identity, "complete" if complete else "writing")
 
@@ -96,10 +95,8 @@ def _shards(path: str) -> list[str]:
         listed = [name for value in held.values() for name in ([value] if isinstance(value, str) else value)]
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         cut = not raw.rstrip().endswith(b"}")
-        kind = Torn if cut else Corrupt
-        raise kind(
-            f"{path}: {CUT if cut else 'damaged'}: no proper index of Keras' shards{AGAIN if cut else ''}"
-        ) from error
+        kind, begin, end = (Torn, CUT, AGAIN) if cut else (Corrupt, "damaged", "")
+        raise kind(f"{path}: {begin}: no proper index of Keras' shards{end}") from error
     if not listed or len(listed) > COUNT_LIMIT:
         raise Corrupt(f"{path}: lists {len(listed):,} places of variables, expected 1 to {COUNT_LIMIT:,}")
     own = os.path.basename(path)

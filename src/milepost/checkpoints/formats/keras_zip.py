@@ -53,9 +53,8 @@ def _is_keras(names: Sequence[str]) -> bool:
 def _window(file: OpenFile) -> Window:
     item = members(file).get(_WEIGHTS)
     if item is None:
-        raise Unsupported(
-            f"{file.path}: a Keras archive without {_WEIGHTS}; save it with weights in HDF5, as Keras does"
-        )
+        what = f"a Keras archive without {_WEIGHTS}"
+        raise Unsupported(f"{file.path}: {what}; save it with weights in HDF5, as Keras does")
     if item.method == STORED:
         return Window(file, item.offset, item.size)
     if not affordable(item.size, file.size):

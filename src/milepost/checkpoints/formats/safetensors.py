@@ -67,10 +67,8 @@ def _contents(file: OpenFile) -> tuple[tuple[Tensor, ...], Json]:
             raise Corrupt(f"{about(one)} begins at byte {at:,} of the data, expected {expected:,}")
         end += one.where.nbytes
     if end > file.size:
-        raise Torn(
-            f"{file.path}: {CUT}: it has {file.size:,} of {end:,} bytes that its {len(tensors):,} tensors need, "
-            f"{end - file.size:,} missing{AGAIN}"
-        )
+        has = f"it has {file.size:,} of {end:,} bytes that its {len(tensors):,} tensors need"
+        raise Torn(f"{file.path}: {CUT}: {has}, {end - file.size:,} missing{AGAIN}")
     if end < file.size:
         raise Corrupt(f"{file.path}: {file.size - end:,} bytes after the last tensor belong to none")
     return tensors, metadata
@@ -78,14 +76,11 @@ def _contents(file: OpenFile) -> tuple[tuple[Tensor, ...], Json]:
 
 def _header(file: OpenFile) -> tuple[dict[str, Json], int]:
     length = int.from_bytes(file.at(0, 8, "the header's length"), "little")
+    declared = f"the safetensors header declares {length:,} bytes"
     if length > HEADER_LIMIT:
-        raise Corrupt(
-            f"{file.path}: the safetensors header declares {length:,} bytes, at most {HEADER_LIMIT:,} are allowed"
-        )
+        raise Corrupt(f"{file.path}: {declared}, at most {HEADER_LIMIT:,} are allowed")
     if 8 + length > file.size:
-        raise Torn(
-            f"{file.path}: {CUT}: the safetensors header declares {length:,} bytes, {file.size - 8:,} are there{AGAIN}"
-        )
+        raise Torn(f"{file.path}: {CUT}: {declared}, {file.size - 8:,} are there{AGAIN}")
     raw = file.at(8, length, "the header")
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)

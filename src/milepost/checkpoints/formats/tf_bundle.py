@@ -149,9 +149,8 @@ def _tensor(index: BundleIndex, name: str, key: str, number: int, role: Role) ->
     row = index.tensors[key]
     dtype = _dtype(row, big=index.big)
     if dtype is None:
-        reason = (
-            f"holds {kind_of(row.kind)}" if row.kind not in NAMES else f"{NAMES[row.kind]} of big-endian byte order"
-        )
+        known = NAMES.get(row.kind)
+        reason = f"{known} of big-endian byte order" if known else f"holds {kind_of(row.kind)}"
         other: Role = "bookkeeping" if role == "weights" and row.kind not in NAMES else role
         return Tensor(name, "void", row.shape, missing(reason, index.path), other)
     if row.slices:
@@ -174,10 +173,8 @@ def _notes(tensors: Sequence[Tensor], renamed: int) -> Iterator[str]:
     if any(item.role == "optimizer" for item in tensors):
         yield "checksums of optimizer tensors were not compared: they are not loaded"
     if renamed:
-        yield (
-            f"{renamed:,} weights stand under the optimizer's keys, where Keras 3 tracks them too; they are named by "
-            "their way through the model"
-        )
+        where = "the optimizer's keys, where Keras 3 tracks them too"
+        yield f"{renamed:,} weights stand under {where}; they are named by their way through the model"
 
 
 def _verify(index: BundleIndex, rows: Mapping[str, BundleEntry]) -> None:
@@ -197,10 +194,8 @@ def _compare(index: BundleIndex, shard: OpenFile, name: str, row: BundleEntry, f
     file = os.path.basename(shard.path)
     what = f"tensor {name!r} in {file}: CRC-32C {found:08x}, the index says {row.crc:08x}"
     if os.fstat(shard.descriptor).st_mtime_ns > os.stat(index.path).st_mtime_ns:
-        raise Torn(
-            f"{index.path}: {what}, and {file} is newer than the index: a checkpoint of the same name is being written "
-            f"over it{AGAIN}"
-        )
+        newer = f"{file} is newer than the index: a checkpoint of the same name is being written over it"
+        raise Torn(f"{index.path}: {what}, and {newer}{AGAIN}")
     raise Corrupt(f"{index.path}: {what}: damaged")
 
 

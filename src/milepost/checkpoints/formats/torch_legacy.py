@@ -112,10 +112,9 @@ class _Pickles:
         if size + error.lacking > self.limit:
             raise Corrupt(f"{error}; at most {self.limit:,} bytes are read") from error
         if self.at + size >= self.file.size:
-            raise Torn(
-                f"{self.file.path}: {CUT}: it ends in its {what}, after "
-                f"{self.file.size:,} bytes; at least {error.lacking + following:,} missing{AGAIN}"
-            ) from error
+            end = f"it ends in its {what}, after {self.file.size:,} bytes"
+            missing = f"at least {error.lacking + following:,} missing"
+            raise Torn(f"{self.file.path}: {CUT}: {end}; {missing}{AGAIN}") from error
 
 
 def _no_storage(key: Any) -> Any:  # noqa: ARG001 - the machine's own signature

@@ -38,15 +38,13 @@ class TorchZip:
         with opened(files.path) as file:
             archive = _archive(file)
             storages: dict[str, TorchStorage] = {}
-            made = unpickle(
-                _small(archive, "data.pkl"), KNOWN, _persistent(archive, storages), f"{file.path}: data.pkl"
-            )
+            persistent = _persistent(archive, storages)
+            made = unpickle(_small(archive, "data.pkl"), KNOWN, persistent, f"{file.path}: data.pkl")
             places = StoragePlaces(file, {key: archive.data(key).offset for key in storages}, archive.big)
             tensors = tensors_of(places, made.value, made.foreign)
             _verify(archive, storages, tensors)
             step, source = step_of(made.value)
-            notes = _notes(archive, tensors)
-        return Table(self.name, tensors, step, source, made.foreign, notes)
+            return Table(self.name, tensors, step, source, made.foreign, _notes(archive, tensors))
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the extent has the reason."""
@@ -95,24 +93,21 @@ def _archive(file: OpenFile) -> _Archive:
         if inner.startswith(_EXPORTED):
             raise Program(_program(file, name, "torch.export", "program.state_dict"))
     if f"{root}/data.pkl" not in entries or len(roots) != 1:
-        raise Corrupt(
-            f"{file.path}: a torch archive has one top folder with data.pkl; found folders {sorted(roots)[:5]}"
-        )
+        found = f"found folders {sorted(roots)[:5]}"
+        raise Corrupt(f"{file.path}: a torch archive has one top folder with data.pkl; {found}")
     return _Archive(file, root, entries)
 
 
 def _program(file: OpenFile, name: str, kind: str, how: str) -> str:
-    return (
-        f"{file.path}: a {kind} program (it holds {name!r}), not a table of tensors; save {how} with torch.save instead"
-    )
+    what = f"a {kind} program (it holds {name!r}), not a table of tensors"
+    return f"{file.path}: {what}; save {how} with torch.save instead"
 
 
 def _small(archive: _Archive, inner: str) -> bytes:
     item = archive.entries[f"{archive.root}/{inner}"]
     if item.size > HEADER_LIMIT:
-        raise Corrupt(
-            f"{archive.file.path}: {item.name!r} takes {item.size:,} bytes, at most {HEADER_LIMIT:,} are read"
-        )
+        what = f"{item.name!r} takes {item.size:,} bytes"
+        raise Corrupt(f"{archive.file.path}: {what}, at most {HEADER_LIMIT:,} are read")
     if item.method != STORED:
         raise Unsupported(f"{archive.file.path}: {_compressed(item)}")
     return unpack(archive.file, item) if archive.checked else archive.file.at(item.offset, item.size, item.name)
@@ -135,9 +130,8 @@ def _persistent(archive: _Archive, storages: dict[str, TorchStorage]) -> Callabl
         if item.method != STORED:
             raise Unsupported(_compressed(item))
         if item.size != count * kind.itemsize:
-            raise Corrupt(
-                f"storage {name!r}: {count * kind.itemsize:,} bytes are declared, the archive holds {item.size:,}"
-            )
+            declared = f"{count * kind.itemsize:,} bytes are declared"
+            raise Corrupt(f"storage {name!r}: {declared}, the archive holds {item.size:,}")
         # One run of bytes may be viewed as several types; each view has its own.
         storages[name] = TorchStorage(name, kind, item.size)
         return storages[name]
@@ -157,7 +151,7 @@ def _verify(archive: _Archive, storages: dict[str, TorchStorage], tensors: Seque
         crc = archive.file.crc32(item.offset, item.packed, f"entry {item.name!r}")
         if crc != item.crc:
             held = [one for one in tensors if item.offset <= one.where.offset < item.offset + item.size]
-            label = "/".join(part for part in (held[0].group, held[0].name) if part) if held else "unnamed"
+            label = "/".join(filter(None, (held[0].group, held[0].name))) if held else "unnamed"
             raise damaged(archive.file, item, crc, f" (tensor {label!r})")
 
 

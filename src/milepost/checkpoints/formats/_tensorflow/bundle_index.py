@@ -92,11 +92,8 @@ def index_of(file: OpenFile) -> BundleIndex:
         raise Corrupt(f"{file.path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")
     beginning = file.at(0, min(file.size, _HEAD), "its beginning")
     if file.size and not is_whole(file) and not begins_as_index(beginning):
-        how = (
-            "it begins with other bytes"
-            if any(beginning)
-            else "all zero, as after a crash of the machine that wrote it"
-        )
+        zeros = "all zero, as after a crash of the machine that wrote it"
+        how = "it begins with other bytes" if any(beginning) else zeros
         raise Corrupt(f"{file.path}: no index of a TensorFlow checkpoint, nor the beginning of one: {how}")
     entries = open_table(file).entries()
     first = next(entries, None)
@@ -106,19 +103,18 @@ def index_of(file: OpenFile) -> BundleIndex:
     tensors: dict[str, BundleEntry] = {}
     pieces: dict[bytes, BundleEntry] = {}
     for key, value in entries:
+        row = _row(value, shards, _about(file.path, key))
         if key.startswith(b"\0"):
-            pieces[key] = _row(value, shards, _about(file.path, key))
+            pieces[key] = row
             continue
         try:
-            name = key.decode()
+            tensors[key.decode()] = row
         except UnicodeDecodeError as error:
             raise Corrupt(f"{file.path}: a name that is not UTF-8: {key[:200]!r}") from error
-        tensors[name] = _row(value, shards, _about(file.path, key))
     for name, row in tensors.items():
         _check(file.path, name, row, pieces)
-    return BundleIndex(
-        file.path, shards, big, tensors, pieces, _reach(file.path, [*tensors.values(), *pieces.values()])
-    )
+    needed = _reach(file.path, [*tensors.values(), *pieces.values()])
+    return BundleIndex(file.path, shards, big, tensors, pieces, needed)
 
 
 def places(index: BundleIndex, name: str) -> list[tuple[tuple[slice, ...], BundleEntry]]:

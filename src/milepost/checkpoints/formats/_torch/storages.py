@@ -24,6 +24,12 @@ _TYPES = (
     *("uint64", "bool", "complex128", "complex64", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz"),
     *("float8_e5m2fnuz", "float8_e8m0fnu"),
 )
+_AS_FIRST = (
+    *("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state", "torch.nn.parameter.Parameter"),
+    *("torch._utils._rebuild_device_tensor_from_cpu_tensor", "torch.device", "torch.serialization._get_layout"),
+    *("torch.Tensor", "torch.nn.parameter.Buffer", "torch.autograd.variable.Variable"),  # Variable: before torch 0.4
+)
+"""What is called on a value that stands for the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +149,6 @@ def _known() -> dict[str, Any]:
         "torch._utils._rebuild_tensor": _tensor_v2,
         "torch._utils._rebuild_tensor_v2": _tensor_v2,
         "torch._utils._rebuild_tensor_v3": _tensor_v3,
-        "torch._utils._rebuild_parameter": _first,
-        "torch._utils._rebuild_parameter_with_state": _first,
         "torch._tensor._rebuild_from_type_v2": _from_type,
         "torch._utils._rebuild_sparse_tensor": _odd("a sparse tensor"),
         "torch._utils._rebuild_sparse_csr_tensor": _odd("a sparse tensor"),
@@ -153,18 +157,12 @@ def _known() -> dict[str, Any]:
         "torch._utils._rebuild_meta_tensor_no_storage": _odd("a meta tensor, which has no data"),
         "torch._utils._rebuild_wrapper_subclass": _odd("a wrapped tensor subclass"),
         "torch._utils._rebuild_device_tensor_from_numpy": _odd("a tensor pickled through NumPy"),
-        "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
         "torch.Size": lambda *arguments: tuple(_listed(*arguments)),
-        "torch.device": _first,
-        "torch.serialization._get_layout": _first,
-        "torch.Tensor": _first,
-        "torch.nn.parameter.Parameter": _first,
-        "torch.nn.parameter.Buffer": _first,
-        "torch.autograd.variable.Variable": _first,  # before torch 0.4
         "collections.OrderedDict": _mapping,
         "collections.defaultdict": lambda *_: {},
         "_codecs.encode": _encoded,
     }
+    functions |= dict.fromkeys(_AS_FIRST, _first)
     for module in ("builtins", "__builtin__"):
         functions |= {f"{module}.{name}": _listed for name in ("set", "frozenset", "list", "tuple", "bytearray")}
         functions |= {f"{module}.{name}": _first for name in ("int", "float", "bool", "str")}

@@ -32,9 +32,8 @@ def tensors_of(places: StoragePlaces, value: Any, foreign: Sequence[str] = ()) -
     tensors = tuple(_tensor(places, *row) for row in walk(value, places.file.path))
     if foreign and not tensors:
         raise Unsafe(
-            f"{places.file.path}: holds no tensors that can be read without running code: it names "
-            f"{listed(foreign)}, which was not run; save the weights with "
-            "torch.save(model.state_dict())"
+            f"{places.file.path}: holds no tensors that can be read without running code: it names {listed(foreign)}, "
+            "which was not run; save the weights with torch.save(model.state_dict())"
         )
     return tensors
 

@@ -67,8 +67,7 @@ class Folder:
         for one in seen:
             if one.failure is None or one.variant not in newest:
                 newest[one.variant] = one
-        failure = listed.failure or next((one.failure for one in newest.values() if one.failure), None)
-        if failure:
+        if failure := listed.failure or next((one.failure for one in newest.values() if one.failure), None):
             return f"failed: {failure[0]}"
         if listed.state != "complete":
             return "still being written"
@@ -104,12 +103,8 @@ class Folder:
             raise MilepostError("claimed meanwhile: kept")
         for file, content in place.files:
             _check(os.lstat(file), content, "looked at: kept")
-        Deletions(self._store.storage).add(
-            place.run,
-            place.held.path,
-            place.listed.identity,
-            {"digests": list(place.held.weights), "step": place.held.step, "bytes": place.nbytes},
-        )
+        facts = {"digests": list(place.held.weights), "step": place.held.step, "bytes": place.nbytes}
+        Deletions(self._store.storage).add(place.run, place.held.path, place.listed.identity, facts)
         for file, content in place.files:
             _unlink(file, content)
         if os.path.isdir(place.held.path):

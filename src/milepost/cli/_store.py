@@ -22,7 +22,6 @@ def open_store(path: str) -> Store:
 def failures(checkpoints: Iterable[Plain]) -> Iterator[dict[str, Any]]:
     """Yield a `failure` line for every checkpoint that failed, so that no listing has a silent hole."""
     for row in checkpoints:
-        failed = failure_of(row)
-        if failed:
+        if failed := failure_of(row):
             shown = {key: row.get(key) for key in ("run", "path", "step", "variant", "digest")}
             yield {"event": "failure", **shown, "class": failed[0], "message": failed[1], "attempts": row["attempts"]}

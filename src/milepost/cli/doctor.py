@@ -161,11 +161,8 @@ def _folder(path: str, store: str) -> Iterator[Line]:
         yield Line(check, "failed", "cannot be read by this user", "as the owner: chmod g+rX (or a+rX)")
         return
     status = os.stat(path)
-    yield Line(
-        check,
-        "ok",
-        f"readable; {_disk_space.kind_of(path) or 'file system unknown'}, {size(disk_usage(path).free)} free",
-    )
+    kind = _disk_space.kind_of(path) or "file system unknown"
+    yield Line(check, "ok", f"readable; {kind}, {size(disk_usage(path).free)} free")
     if status.st_dev == os.stat(store).st_dev:
         yield Line(check, "ok", "on the store's file system: waiting checkpoints can be pinned by hard link")
     else:

@@ -64,6 +64,5 @@ def _count(rows: Sequence[Mapping[str, Any]], action: str) -> int:
 
 
 def _warn(event: Mapping[str, Any]) -> None:
-    line = headline(event)
-    if line and event["event"] != "failure":  # a failure is a row of the plan
+    if (line := headline(event)) and event["event"] != "failure":  # a failure is a row of the plan
         sys.stderr.write(line + "\n")

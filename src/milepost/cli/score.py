@@ -65,7 +65,6 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _chosen(store: Store, args: argparse.Namespace) -> list[Plain]:
-    """Return one row for each digest of weights."""
     checkpoints = store.listing().checkpoints()
     rows: list[Plain] = [row for row in checkpoints if row["state"] == "done"] if args.all else []
     rows += [find_evaluated(checkpoints, address, "score") for address in args.addresses]

@@ -23,8 +23,7 @@ from milepost.sandbox.confine import Measure
 class ReaderRole(Protocol):
     """Looks into checkpoints."""
 
-    def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
-        """Return the checkpoints under the paths."""
+    def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]: ...
 
     def table(self, files: CheckpointFiles, spool: str) -> Table:
         """Return the table of a checkpoint; compressed tensors are put into the spool."""
@@ -37,15 +36,13 @@ class ReaderRole(Protocol):
 class Confined(Protocol):
     """A reader in a process of its own, under a sandbox."""
 
-    def sandbox(self) -> list[Measure]:
-        """Return the measures of the sandbox."""
+    def sandbox(self) -> list[Measure]: ...
 
 
 class EvaluatorRole(Protocol):
     """Holds the model and the data."""
 
-    def describe(self) -> Description:
-        """Return what the evaluation is."""
+    def describe(self) -> Description: ...
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Publish and return the records that are missing."""

@@ -11,11 +11,7 @@ from milepost.engines._spool import Spool
 
 
 class InProcess:
-    """Evaluates in this process: for notebooks, tests and live objects.  A crash of the model is a crash of the driver.
-
-    >>> InProcess().name
-    'inprocess'
-    """
+    """Evaluates in this process, for notebooks, tests and live objects: a crash of the model is one of the driver."""
 
     name: ClassVar[str] = "inprocess"
 

@@ -158,9 +158,9 @@ def _script() -> str | None:
         name = frame.f_code.co_filename
         ours = str(frame.f_globals.get("__name__", "")).startswith("milepost.")  # a dataclass' __init__ has no file
         if not ours and not is_foreign(name):
-            script = name if Path(name).is_file() else None
-            if script is None:
+            if not Path(name).is_file():
                 return None
+            script = name
         frame = frame.f_back  # type: ignore[assignment]
     return str(Path(script).resolve()) if script else None
 
@@ -179,7 +179,5 @@ def is_foreign(file: str) -> bool:
 def _installed() -> tuple[str, ...]:
     import sysconfig  # noqa: PLC0415 - only needed where an Evaluation is made
 
-    paths = sysconfig.get_paths()
-    return tuple(
-        {str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")}
-    )
+    paths, names = sysconfig.get_paths(), ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+    return tuple({str(Path(paths[name]).resolve()) for name in names})

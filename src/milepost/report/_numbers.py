@@ -71,11 +71,7 @@ def count(value: int | None) -> str:
 
 
 def share(numerator: float | None, denominator: float | None) -> str:
-    """Write whole numbers as the fraction that they are; "" where they are not whole.
-
-    >>> share(299, 360), share(0.5, 360)
-    ('299/360', '')
-    """
+    """Write whole numbers as the fraction that they are; "" where they are not whole."""
     if numerator is None or denominator is None or numerator % 1 or denominator % 1:
         return ""
     return f"{int(numerator)}/{int(denominator)}"
@@ -117,11 +113,6 @@ def method(interval: Mapping[str, Any]) -> str:
 
 
 def size(nbytes: int) -> str:
-    """Write a number of bytes in the unit that suits it.
-
-    >>> size(512), size(253_952)
-    ('512 B', '248.0 KiB')
-    """
     for unit, scale in _SCALES:
         if nbytes >= scale:
             return f"{nbytes / scale:.1f} {unit}"
@@ -129,11 +120,6 @@ def size(nbytes: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a duration in the unit that suits it.
-
-    >>> duration(0.0123), duration(7.04), duration(185), duration(9000), duration(None)
-    ('12 ms', '7.0 s', '3 min 5 s', '2 h 30 min', 'unknown')
-    """
     if seconds is None:
         return "unknown"
     if seconds < 1:

@@ -51,13 +51,8 @@ class RunResults:
 
         Raises UsageError where none or several fit.
         """
-        fitting = [
-            record
-            for record in self.records
-            if record["metric"] == metric
-            and record["estimator"] == estimator
-            and step in (None, record["checkpoint"]["step"])
-        ]
+        alike = (item for item in self.records if (item["metric"], item["estimator"]) == (metric, estimator))
+        fitting = [item for item in alike if step in (None, item["checkpoint"]["step"])]
         if len(fitting) != 1:
             names = sorted({record["metric"] for record in self.records})
             raise UsageError(

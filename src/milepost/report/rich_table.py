@@ -83,10 +83,7 @@ def _table(results: Results, metrics: Sequence[str], *, stacked: bool) -> Table:
 
 def _wide_cells(row: Row, metric: str, heads: Sequence[str]) -> list[Text]:
     cell, shown = row.cells.get(metric), not row.failed
-    texts = {
-        "interval": Text(interval_text(row, cell)),
-        "batch_mean": Text(mean_text(row, cell) * shown, style=_DIM),
-    }
+    texts = {"interval": Text(interval_text(row, cell)), "batch_mean": Text(mean_text(row, cell) * shown, style=_DIM)}
     value = Text(value_text(row, cell) * shown)
     return [texts.get(head, value) for head in heads]
 

@@ -83,8 +83,7 @@ def _identity(checkpoint: Plain) -> Section:
     lines.append(("variant", str(checkpoint.get("variant") or "raw")))
     lines += _column("paths", map(_path, checkpoints_of(checkpoint)))
     lines.append(("state", str(checkpoint.get("state") or "unknown")))
-    failure = failure_of(checkpoint)
-    if failure:
+    if failure := failure_of(checkpoint):
         lines += _column("failure", f"{failure[0]}: {failure[1]}".strip().splitlines())
     return Section("checkpoint", lines)
 
@@ -119,8 +118,7 @@ def _metric(record: Plain, means: Sequence[Plain]) -> list[tuple[str, str]]:
     if record.get("note"):
         found.append(("", f"note: {record['note']}"))
     for mean in means:
-        text = f"batch mean of {mean.get('batch_size')} rows: {value_of(mean, places)}; {explain(mean)}"
-        found.append(("", text))
+        found.append(("", f"batch mean of {mean.get('batch_size')} rows: {value_of(mean, places)}; {explain(mean)}"))
         if mean.get("note") and mean["note"] != record.get("note"):
             found.append(("", f"note: {mean['note']}"))
     return found

@@ -20,8 +20,7 @@ def inputs_lines(data: Plain, environments: Sequence[Plain]) -> list[tuple[str, 
     [('first batch', 'uint8 [28, 28], 256 rows, from 0 to 255, mean 33.32')]
     """
     lines = []
-    preset = (data.get("fingerprint") or {}).get("preset") or (data.get("described") or {}).get("preset")
-    if preset:
+    if preset := (data.get("fingerprint") or {}).get("preset") or (data.get("described") or {}).get("preset"):
         lines.append(("preset", _preset(preset)))
     inputs: Mapping[str, Any] = next((item["inputs"] for item in environments if item.get("inputs")), {})
     for place, (name, first) in enumerate(sorted(inputs.items())):
@@ -60,7 +59,8 @@ def slice_lines(records: Sequence[Plain]) -> list[str]:
     ['slice   n  top1', 'site=1  8  0.2500']
     """
     exact = [item for item in records if item["estimator"] == "exact" and item.get("headline") is not False]
-    names = dict.fromkeys(item["metric"] for item in sorted(exact, key=_rank))
+    ranked = sorted(exact, key=lambda item: rank(item["metric"], share=bool(item.get("intervals"))))
+    names = dict.fromkeys(item["metric"] for item in ranked)
     rows = defaultdict[str, dict[str, Plain]](dict)
     for item in exact:
         rows[item["slice"]][item["metric"]] = item
@@ -71,10 +71,6 @@ def slice_lines(records: Sequence[Plain]) -> list[str]:
     lines = align(["slice", "n", *names], cells, [False, True, *(False for _ in names)]) if rows else []
     more = [f"and {len(rows) - _MOST} more: `milepost ls --slice NAME`"] if len(rows) > _MOST else []
     return lines + more
-
-
-def _rank(record: Plain) -> tuple[Any, ...]:
-    return rank(record["metric"], share=bool(record.get("intervals")))
 
 
 def _cell(record: Plain | None) -> str:

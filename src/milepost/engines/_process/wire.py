@@ -170,6 +170,4 @@ def _array(column: str, dtype_name: str, shape: tuple[int, ...], blob: Buffer) -
     expected = dtype.itemsize * math.prod(shape)
     if any(size < 0 for size in shape) or expected != len(blob):
         raise WireError(f"column {column!r} of {dtype} {list(shape)} takes {expected} bytes; {len(blob)} came")
-    if not expected:
-        return np.zeros(shape, dtype)
-    return np.frombuffer(blob, dtype).reshape(shape)
+    return np.frombuffer(blob, dtype).reshape(shape) if expected else np.zeros(shape, dtype)

@@ -21,12 +21,7 @@ def missing(thing: object, seam: type) -> list[str]:
 
 
 def capability(thing: object, kind: type[P]) -> P | None:
-    """Return an object as an optional capability of its seam, None where it lacks any member of it.
-
-    >>> from milepost.core.protocols import Tabled
-    >>> capability(object(), Tabled) is None
-    True
-    """
+    """Return an object as an optional capability of its seam, None where it lacks any member of it."""
     return None if missing(thing, kind) else cast(P, thing)
 
 

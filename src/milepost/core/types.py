@@ -327,8 +327,7 @@ class Identified:
 class ScoreRequest:
     """The records to compute from kept columns: the evaluation `key` in `store`, its rows [0, stop), and which metrics.
 
-    `metrics` are digests of specs, `sizes` batch sizes of batch means, `slices` names; `digest` is that of the data set
-    `data`.
+    `metrics` are digests of specs, `sizes` batch sizes of batch means, `slices` names; `digest` is that of `data`.
     """
 
     store: str

@@ -25,7 +25,6 @@ def kind(dataset: Any) -> str:
 
 
 def inputs(dataset: Any) -> list[Any]:
-    """Return the data sets that one is made of."""
     if isinstance(dataset, tf.compat.v1.data.Dataset) and hasattr(dataset, "_dataset"):
         return [dataset._dataset]  # noqa: SLF001 - TensorFlow 1's wrapper has inputs, but hides itself
     found = getattr(dataset, "_inputs", None)

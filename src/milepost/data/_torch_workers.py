@@ -82,7 +82,6 @@ class Items:
                 shut_down(found)
 
     def _taken(self) -> "_KeptLoader":
-        """Take the idle loader, or make another."""
         with self._lock:
             kept, self._kept = self._kept, None
         return kept or _KeptLoader(self._dataset, self._collate, self._loader)

@@ -251,7 +251,6 @@ def _arrays(value: Any) -> Any:
 
 
 def _length(dataset: Any) -> int:
-    """Return the length of a data set that is read by index."""
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise UsageError(
             f"TorchLoader takes a DataLoader, a data set with __getitem__ and __len__, or an IterableDataset; found a "

@@ -173,8 +173,7 @@ class _Arrivals(Arrivals):
 
     def _ended(self) -> bool:
         most = self._owner.max_evaluations
-        done = self._owner.results
-        numbers = [_number(one.checkpoint) for one in done]
+        numbers = [_number(one.checkpoint) for one in self._owner.results]
         counted = [number if number is not None else place for place, number in enumerate(numbers, 1)]
         reached = most is not None and any(number >= most for number in counted)
         return reached or self._producer.ended() is not None

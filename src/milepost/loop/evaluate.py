@@ -32,14 +32,7 @@ from milepost.core.protocols import (
     Task,
 )
 from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array, Batch, Failure, Json, Part
-from milepost.errors import (
-    CheckpointError,
-    DataError,
-    Mismatch,
-    ModelFailed,
-    OutOfMemory,
-    StochasticModel,
-)
+from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, OutOfMemory, StochasticModel
 from milepost.loop.grid import GridCuts, is_grouped
 from milepost.loop.input_summary import summary_of
 from milepost.loop.model_check import ModelCheck, check_model, rounding_step

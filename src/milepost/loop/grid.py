@@ -34,7 +34,6 @@ class GridCuts:
     """
 
     def __init__(self, start: int, stop: int, *, grouped: bool, size: int | None = None) -> None:
-        """Take the range; of grouped data the size too, where it is known."""
         self._grouped = grouped
         self.start, self.stop = start, stop
         self._begin: int | None = start if not grouped or start == 0 else None

@@ -35,12 +35,6 @@ class _Passing:
     loading: dict[str, float] = field(default_factory=dict)
     left: list[_Open] = field(default_factory=list)
 
-    def add(self, name: str, item: _Open, weights: Any, seconds: float) -> None:
-        self.per_pass[name], self.opened[name], self.loading[name] = weights, item, seconds
-
-    def drop(self, name: str) -> None:
-        del self.per_pass[name], self.opened[name]
-
     def give_up(self, message: str, stop: int) -> None:
         """Leave all whose rows are not done."""
         for item in self.opened.values():
@@ -120,7 +114,9 @@ class MemoryFit:
             elif loaded is None:
                 passing.left.append(item)
             else:
-                passing.add(str(number), item, loaded[0], time.perf_counter() - began)
+                name = str(number)
+                passing.per_pass[name], passing.opened[name] = loaded[0], item
+                passing.loading[name] = time.perf_counter() - began
             del loaded
 
     def _passed(self, passing: _Passing, start: int, stop: int) -> Iterator[Outcome]:
@@ -133,7 +129,7 @@ class MemoryFit:
                 item.start = outcome.stop
                 yield item.target, outcome
                 continue
-            passing.drop(name)
+            del passing.per_pass[name], passing.opened[name]
             if outcome.kind == OutOfMemory.kind:
                 item.message = outcome.message
                 passing.left.append(item)

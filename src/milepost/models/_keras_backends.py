@@ -6,6 +6,7 @@ once, and the variables that it captured are exchanged for those of the checkpoi
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -40,12 +41,13 @@ class Stateless:
         self._model = model
         self._device = device
         self._backend = str(keras.backend.backend())
-        self._order = [*model.trainable_variables, *model.non_trainable_variables]
+        order = [*model.trainable_variables, *model.non_trainable_variables]
         self._split = len(model.trainable_variables)
         self._required = required
         places = {id(item): place for place, item in enumerate(required)}
-        self._places = [places.get(id(item)) for item in self._order]
-        self._states = [item.value for item, place in zip(self._order, self._places, strict=True) if place is None]
+        self._places = [places.get(id(item)) for item in order]
+        self._unrequired = [item for item, place in zip(order, self._places, strict=True) if place is None]
+        self._states = [item.value for item in self._unrequired]
         self._call = _compiled(self._backend, self._predicted)
 
     def place(self, arrays: Sequence[Array]) -> list[Any]:
@@ -70,10 +72,7 @@ class Stateless:
         keywords = {"training": False} if self._model._call_has_training_arg else {}  # noqa: SLF001 - as Keras' own trainer
         outputs, after = self._model.stateless_call(every[: self._split], every[self._split :], inputs, **keywords)
         now = {id(item): value for item, value in zip(self._model.non_trainable_variables, after, strict=True)}
-        return outputs, [now.get(id(item), before) for item, before in zip(self._unrequired(), states, strict=True)]
-
-    def _unrequired(self) -> list[Any]:
-        return [item for item, place in zip(self._order, self._places, strict=True) if place is None]
+        return outputs, [now.get(id(item), before) for item, before in zip(self._unrequired, states, strict=True)]
 
 
 class Captured:
@@ -130,24 +129,11 @@ def _host(outputs: Any) -> Any:
 
 
 def _framework(backend: str) -> Any:
-    """Return the back end that Keras runs on; None for one that needs nothing of ours."""
-    if backend == "tensorflow":
-        import tensorflow as tf  # noqa: PLC0415 - only where Keras runs on it
-
-        return tf
-    if backend == "jax":
-        import jax  # noqa: PLC0415 - the same
-
-        return jax
-    if backend == "torch":
-        import torch  # noqa: PLC0415 - the same
-
-        return torch
-    return None
+    """Return the back end that Keras has imported to run on; None for one that needs nothing of ours."""
+    return sys.modules[backend] if backend in ("tensorflow", "jax", "torch") else None
 
 
 def _compiled(backend: str, call: Call) -> Call:
-    """Return a call as a back end runs it best."""
     framework = _framework(backend)
     if backend == "tensorflow":
         return cast(Call, framework.function(call, reduce_retracing=True))
@@ -159,7 +145,6 @@ def _compiled(backend: str, call: Call) -> Call:
 
 
 def _environment(backend: str) -> dict[str, Json]:
-    """Return the back end, its version, and its threads where it says."""
     known: dict[str, Json] = {"backend": backend}
     framework = _framework(backend)
     if framework is not None:

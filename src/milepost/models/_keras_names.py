@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from milepost.core.types import Variable
@@ -32,7 +33,7 @@ def held_by(model: Any, *, modern: bool) -> tuple[list[HeldVariable], list[Varia
     tied: list[Variable] = []
     taken: set[str] = set()
     for holder in (*required, *optional):
-        name = _unique(_own_name(model, holder), taken)
+        name = _unique(_path(holder).removeprefix(f"{model.name}/"), taken)
         dtype, shape = dtype_of(holder), tuple(int(size) for size in holder.shape)
         files = {"weights_h5": structure.get(id(holder), []), "legacy_h5": legacy.get(id(holder), [])}
         also = [(scheme, names[0]) for scheme, names in files.items() if names]
@@ -51,16 +52,13 @@ def dtype_of(holder: Any) -> str:
     return str(getattr(holder.dtype, "name", holder.dtype))
 
 
-def _own_name(model: Any, holder: Any) -> str:
-    path = str(getattr(holder, "path", None) or holder.name).split(":", maxsplit=1)[0]
-    return path.removeprefix(f"{model.name}/")
+def _path(holder: Any) -> str:
+    return str(getattr(holder, "path", None) or holder.name).split(":", maxsplit=1)[0]
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    made, number = name, 0
-    while made in taken:
-        number += 1
-        made = f"{name}~{number}"
+    numbered = (f"{name}~{number}" if number else name for number in count())
+    made = next(item for item in numbered if item not in taken)
     taken.add(made)
     return made
 
@@ -91,17 +89,13 @@ def _modern(model: Any) -> tuple[list[Any], list[Any]]:
 
 def _classic(model: Any) -> tuple[list[Any], list[Any]]:
     """Return the same of a Keras 2 model, whose `weights` count the states of metrics too."""
-    metric = _module_of(model).metrics.Metric
+    roots = (kind.__module__.partition(".")[0] for kind in type(model).__mro__)
+    package = sys.modules[next(root for root in roots if root in ("tf_keras", "keras"))]  # `keras` before its version 3
+    metric = package.metrics.Metric
     counted = {id(item): item for part in model.submodules if isinstance(part, metric) for item in part.variables}
     weights = {id(item): item for item in model.weights}
     required = [item for key, item in weights.items() if key not in counted]
     return required, [item for key, item in weights.items() if key in counted]
-
-
-def _module_of(model: Any) -> Any:
-    """Return the package that a Keras 2 model is made by: `tf_keras`, or `keras` itself before its version 3."""
-    roots = (kind.__module__.partition(".")[0] for kind in type(model).__mro__)
-    return sys.modules[next(root for root in roots if root in ("tf_keras", "keras"))]
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -113,7 +107,7 @@ def _legacy(model: Any) -> Iterator[tuple[str, Any]]:
     groups = [(layer.name, layer.trainable_weights + layer.non_trainable_weights) for layer in model.layers]
     for layer, weights in (*groups, ("top_level_model_weights", _own(model))):
         for item in weights:
-            name = str(getattr(item, "path", None) or item.name).split(":", maxsplit=1)[0]
+            name = _path(item)
             place = f"/{name}".find(f"/{layer}/")
             short = name[place:] if place >= 0 else f"{layer}/{name}"
             short = f"{layer}/{name}" if short in seen else short
@@ -123,15 +117,10 @@ def _legacy(model: Any) -> Iterator[tuple[str, Any]]:
 
 def _own(model: Any) -> list[Any]:
     """Return the variables that an object owns by itself, by the names of Keras 3 or 2; [] for what is no layer."""
-    kinds = ("variables", "weights")
-    return next(
-        (
-            [*getattr(model, f"_trainable_{kind}"), *getattr(model, f"_non_trainable_{kind}")]
-            for kind in kinds
-            if hasattr(model, f"_non_trainable_{kind}")
-        ),
-        [],
-    )
+    for kind in ("variables", "weights"):
+        if hasattr(model, f"_non_trainable_{kind}"):
+            return [*getattr(model, f"_trainable_{kind}"), *getattr(model, f"_non_trainable_{kind}")]
+    return []
 
 
 @dataclass(slots=True)
@@ -154,8 +143,6 @@ def _recorded(model: Any) -> Iterator[tuple[str, Any]]:
     from keras.src.saving import saving_lib  # noqa: PLC0415 - private to Keras: only what saves knows these names
 
     class Recorder(_PathRecorder, saving_lib.H5IOStore):  # type: ignore[misc] # Keras has no types
-        """A store by Keras' own reckoning."""
-
         def __bool__(self) -> bool:
             return True
 

@@ -31,11 +31,7 @@ def put_back(framework: Any, tensor: type) -> None:
     if not hasattr(framework, "Tensor"):
         framework.Tensor = tensor
     found = importlib.util.find_spec("tf_keras")
-    if (
-        found is None
-        or not found.origin
-        or os.path.isdir(os.path.join(os.path.dirname(found.origin), "legacy_tf_layers"))
-    ):
+    if not (found and found.origin) or os.path.isdir(os.path.join(os.path.dirname(found.origin), "legacy_tf_layers")):
         return
     for name in _MODULES:
         sys.modules.setdefault(_OLD + name, _Moved(_OLD + name))

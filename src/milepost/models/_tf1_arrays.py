@@ -22,8 +22,7 @@ def partitions_of(slot: Slot, tensors: Mapping[str, Array]) -> Iterator[tuple[Pa
         cast = _cast(array[piece.where], wanted, copy=True) if alike else None
         if cast is None:
             raise Mismatch(
-                f"variable {variable.name!r} has dtype {variable.dtype}; found {array.dtype}, which does not convert "
-                "to it"
+                f"variable {variable.name!r} has dtype {wanted}; found {array.dtype}, which does not convert to it"
             )
         yield piece, cast
 

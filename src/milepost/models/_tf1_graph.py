@@ -58,10 +58,7 @@ class Built:
 
 
 def build(
-    function: Callable[..., Any],
-    inputs: Mapping[str, tuple[Any, Any]],
-    feeds: Mapping[str, Any],
-    device: str,
+    function: Callable[..., Any], inputs: Mapping[str, tuple[Any, Any]], feeds: Mapping[str, Any], device: str
 ) -> Built:
     """Call the user's function in a graph of its own, and look at what it made.
 
@@ -164,7 +161,6 @@ def _called(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
 
 
 def _own(graph: Any, name: str, function: Callable[..., Any]) -> Any:
-    """Return the function's own placeholder of a name."""
     try:
         return graph.get_tensor_by_name(name if ":" in name else f"{name}:0")
     except (KeyError, ValueError):
@@ -249,14 +245,8 @@ def _shape(members: list[Any]) -> tuple[int, ...] | None:
 
 def _piece(held: Any) -> Partition:
     part = held._save_slice_info  # noqa: SLF001 - what Saver itself goes by
-    where = (
-        ()
-        if part is None
-        else tuple(
-            slice(int(first), int(first) + int(size))
-            for first, size in zip(part.var_offset, part.var_shape, strict=True)
-        )
-    )
+    spans: Iterable[Any] = () if part is None else zip(part.var_offset, part.var_shape, strict=True)
+    where = tuple(slice(int(first), int(first) + int(size)) for first, size in spans)
     fed = tf.placeholder(held.dtype.base_dtype, held.shape if held.shape.is_fully_defined() else None)
     return Partition(held, where, fed)
 

@@ -50,10 +50,8 @@ def _with_bodies(op: Any, functions: Mapping[str, Any]) -> Iterator[tuple[str, s
 
 
 def _called(attributes: Mapping[str, Any]) -> list[str]:
-    found = []
-    for item in attributes.values():
-        found += [item.func.name] if item.func.name else [func.name for func in item.list.func]
-    return found
+    functions = (func for item in attributes.values() for func in ([item.func] if item.func.name else item.list.func))
+    return [func.name for func in functions]
 
 
 def _place(op: Any) -> str:

@@ -21,11 +21,7 @@ def device_of(name: str) -> torch.device:
 
 
 def declared(keyword: str, found: str | torch.dtype | None, allowed: tuple[str, ...]) -> torch.dtype | None:
-    """Return the dtype of a name; a `UsageError` lists those that there are.
-
-    >>> declared("dtype", "bfloat16", DTYPES)
-    torch.bfloat16
-    """
+    """Return the dtype of a name; a `UsageError` lists those that there are."""
     name = name_of(found) if isinstance(found, torch.dtype) else found
     if name is None:
         return None
@@ -36,11 +32,6 @@ def declared(keyword: str, found: str | torch.dtype | None, allowed: tuple[str, 
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """Return a dtype's name.
-
-    >>> name_of(torch.bfloat16)
-    'bfloat16'
-    """
     return str(dtype).removeprefix("torch.")
 
 

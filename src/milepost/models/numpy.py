@@ -23,12 +23,10 @@ class Weights(dict[str, Array]):
     __slots__ = ("read",)
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
-        """Take the arrays; none of them was looked at yet."""
         super().__init__(arrays)
         self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> Array:
-        """Return an array and note its name."""
         self.read.add(name)
         return super().__getitem__(name)
 
@@ -75,7 +73,6 @@ class FunctionModel:
         variables: Declared | None = None,
         ignore: Iterable[str] = (),
     ) -> None:
-        """Check the declaration; the function is not called."""
         if not callable(predict):
             raise UsageError(
                 f"FunctionModel takes a function predict(weights, inputs); found a {type(predict).__name__}"

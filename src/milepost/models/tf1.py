@@ -89,7 +89,6 @@ class GraphModel:
         init_fn: Callable[[Any, str], Any] | None = None,
         device: str = _CPU,
     ) -> None:
-        """Check the declarations; nothing is built yet."""
         if not callable(function):
             raise UsageError(f"GraphModel takes a function that builds a graph; found a {type(function).__name__}")
         self._function = function
@@ -261,12 +260,10 @@ class _InitFunction:
 
     @property
     def called(self) -> str:
-        """The function's name."""
         return str(getattr(self.init_fn, "__qualname__", type(self.init_fn).__name__))
 
     @property
     def place(self) -> str:
-        """What stands for the place of the weights."""
         return f"init_fn {self.called}"
 
     def __call__(self, path: str, variant: str) -> dict[str, Array]:

@@ -27,13 +27,8 @@ from milepost.models import _torch_dtypes as policy
 from milepost.models._torch_suspects import changes, suspects
 from milepost.models._values import array_for, repeatable
 
-_BITS = {
-    # NumPy has no such dtypes: ml_dtypes' arrays are handed over as plain integers of the same width.
-    "bfloat16": (np.int16, "bfloat16"),
-    "float8_e4m3fn": (np.uint8, "float8_e4m3fn"),
-    "float8_e5m2": (np.uint8, "float8_e5m2"),
-}
-_INTEGER_BITS = {np.int16: torch.int16, np.uint8: torch.uint8}
+# NumPy has no such dtypes: ml_dtypes' arrays are handed over as plain integers of the same width.
+_BITS = {"bfloat16": "int16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
 _NUMPYS_OWN = frozenset("?bBhHiIlLqQefdgFDG")  # dtype characters; ml_dtypes' are others
 _INTEGERS = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 
@@ -90,7 +85,6 @@ class TorchModel:
         dtype: str | torch.dtype | None = None,
         autocast: str | torch.dtype | None = None,
     ) -> None:
-        """Keep how to build the module; nothing is built yet."""
         if not callable(build):
             raise UsageError(
                 f"TorchModel takes a class or function that builds a module; found a {type(build).__name__}"
@@ -106,8 +100,7 @@ class TorchModel:
         self._variables: tuple[Variable, ...] = ()
         self._current: TorchWeights | None = None
         self._floating: torch.dtype | None = None
-        self._initial: dict[str, Array] = {}
-        self._repeated: dict[str, Array] = {}
+        self._initial: list[dict[str, Array]] = []
 
     def variables(self) -> tuple[Variable, ...]:
         """Return parameters and persistent buffers in the order of `state_dict`; shared ones name their owner."""
@@ -168,10 +161,9 @@ class TorchModel:
                 "it the class or function that builds one, which is then called under a fixed seed"
             )
         if not self._initial:
-            self._initial = _values(self._made())
-            self._repeated = _values(self._made())
-        advice = "draw them from PyTorch's generator, or from one with a seed"
-        return repeatable(names, self._initial, self._repeated, advice)
+            self._initial = [_values(self._made()) for _ in range(2)]
+        first, again = self._initial
+        return repeatable(names, first, again, "draw them from PyTorch's generator, or from one with a seed")
 
     def on(self, device: str) -> "TorchModel":
         """Return the same model, with the same dtypes, for another device, with a module of its own."""
@@ -229,9 +221,7 @@ class TorchModel:
         return module.to(device=self._device, dtype=self._dtype)
 
     def _casting(self) -> AbstractContextManager[Any]:
-        if self._autocast is None:
-            return nullcontext()
-        return torch.autocast(self._device.type, dtype=self._autocast)
+        return nullcontext() if self._autocast is None else torch.autocast(self._device.type, dtype=self._autocast)
 
     def _filled(self, slot: _SharedValue, tensors: Mapping[str, Array]) -> torch.Tensor:
         """Return the tensor for a slot, in memory of its own."""
@@ -316,9 +306,9 @@ def _values(module: torch.nn.Module) -> dict[str, Array]:
     found = {}
     for slot in _slots(module, _variables(module)):
         tensor = slot.holders[0].detach().cpu()
-        dtype = slot.variable.dtype
-        bits = _BITS.get(str(dtype))
-        array = tensor.numpy() if bits is None else tensor.view(_INTEGER_BITS[bits[0]]).numpy().view(str(dtype))
+        dtype = str(slot.variable.dtype)
+        bits = _BITS.get(dtype)
+        array = tensor.numpy() if bits is None else tensor.view(getattr(torch, bits)).numpy().view(dtype)
         found[slot.variable.name] = array.copy()
     return found
 
@@ -334,9 +324,9 @@ def _tensor(array: Array, name: str) -> torch.Tensor:
     # A copy, because a memory-mapped file that is overwritten in place kills the process that reads the map.
     native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
     try:
-        if native.dtype.name in _BITS:
-            bits, dtype = _BITS[native.dtype.name]
-            return torch.from_numpy(native.view(bits)).view(getattr(torch, dtype))
+        dtype = native.dtype.name
+        if dtype in _BITS:
+            return torch.from_numpy(native.view(_BITS[dtype])).view(getattr(torch, dtype))
         return torch.from_numpy(native)
     except TypeError as error:
         raise Mismatch(f"{name}: PyTorch has no dtype for {array.dtype}") from error
@@ -344,9 +334,7 @@ def _tensor(array: Array, name: str) -> torch.Tensor:
 
 def _check_cast(found: torch.Tensor, holder: torch.Tensor, name: str) -> None:
     """Allow floating to floating of any width, and otherwise only what keeps every number."""
-    if found.is_floating_point() and holder.is_floating_point():
-        return
-    if found.dtype == holder.dtype:
+    if found.dtype == holder.dtype or (found.is_floating_point() and holder.is_floating_point()):
         return
     integers = not any(
         item.is_floating_point() or item.is_complex() or item.dtype == torch.bool for item in (found, holder)

@@ -66,15 +66,13 @@ class SummaryAtEndHook(tf.train.SessionRunHook):  # type: ignore[misc]  # Tensor
             raise UsageError("SummaryAtEndHook needs log_dir or summary_writer; found neither")
         self.checkpoint_step: int | None = None
         self._summary_op = summary_op
-        self._merges = summary_op is None
         self._feed_dict = feed_dict
         self._writer = summary_writer
         self._log_dir = log_dir
         self._global_step: Any = None
 
     def begin(self) -> None:
-        """Take all summaries of the graph where none was named."""
-        if self._merges and self._summary_op is None:
+        if self._summary_op is None:
             self._summary_op = tf.summary.merge_all()
         self._global_step = tf.train.get_global_step()
 

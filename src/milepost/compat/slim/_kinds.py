@@ -201,8 +201,8 @@ class InTopK(Kind):
     def state(self, arrays: Arrays, weights: Array | None) -> Tally:
         labels, scores = arrays["labels"], arrays["predictions"]
         kept, weight = _kept(weights, labels.shape)
-        task = Classification(outputs="scores")
-        columns = task.reduce(scores[kept], whole(labels[kept], "labels"), frozenset({"rank"}))
+        truth = whole(labels[kept], "labels")
+        columns = Classification(outputs="scores").reduce(scores[kept], truth, frozenset({"rank"}))
         return TopK(self.k).state(columns, weight)
 
 

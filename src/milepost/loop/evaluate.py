@@ -179,16 +179,11 @@ def _predict(work: Pass, weights: Any, batch: Batch) -> Any:
     except (CheckpointError, DataError):
         raise
     except Exception as error:
-        place = _place(error)
+        frames = traceback.extract_tb(error.__traceback__)  # as text: the frames themselves hold weights and batches
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
         stop = batch.start + len(batch.labels)
         kind = OutOfMemory if ran_out(error) else ModelFailed
         raise kind(f"rows {batch.start} to {stop}: {type(error).__name__}: {error} (raised at {place})") from error
-
-
-def _place(error: Exception) -> str:
-    """Return where an error was raised; nothing of it is kept, since its frames hold weights and batches."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
 
 
 def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:

@@ -8,7 +8,7 @@ failed.  Changed buffers are looked for in every check: what a prediction leaves
 import inspect
 import os
 import sys
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import torch
@@ -39,7 +39,11 @@ def suspects(module: torch.nn.Module, predict: Callable[[], Any]) -> list[str]:
     with _Watch() as watch:
         predict()
     found = list(dict.fromkeys(watch.seen))
-    training = list(_in_training(module))
+    training = [
+        f"{name or 'the model'} ({type(part).__name__})"
+        for name, part in module.named_modules()
+        if part.training and isinstance(part, _MATTERING)
+    ]
     if training:
         found.append(f"in training mode though eval() was called: {listed(training)}")
     changed = [name for name, tensor in _state(module).items() if name in before and _differ(before[name], tensor)]
@@ -107,13 +111,6 @@ def _place() -> str:
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGES):
         frame = frame.f_back
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else "unknown"
-
-
-def _in_training(module: torch.nn.Module) -> Iterator[str]:
-    """Yield the submodules that are in training mode and for which that matters."""
-    for name, part in module.named_modules():
-        if part.training and isinstance(part, _MATTERING):
-            yield f"{name or 'the model'} ({type(part).__name__})"
 
 
 def _state(module: torch.nn.Module) -> dict[str, torch.Tensor]:

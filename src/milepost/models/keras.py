@@ -5,6 +5,7 @@ Keras 3 on any of its back ends, which is chosen as Keras does (`KERAS_BACKEND`)
 
 import dataclasses
 import random
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -148,8 +149,8 @@ class KerasModel:
     def environment(self) -> dict[str, Json]:
         """Return framework, version, back end, device and threads (None where the back end does not say)."""
         built = self._built()
-        version = getattr(_package_of(built.model), "__version__", keras.__version__)
         framework = "keras" if _is_modern(built.model) else "tf_keras"
+        version = getattr(sys.modules.get(framework), "__version__", keras.__version__)
         known = {"framework": framework, "version": str(version), "device": self._device, "threads": None}
         return {**known, **built.runner.environment()}
 
@@ -190,14 +191,6 @@ def _is_model(found: Any) -> bool:
 
 def _is_modern(model: Any) -> bool:
     return hasattr(model, "stateless_call")
-
-
-def _package_of(model: Any) -> Any:
-    if _is_modern(model):
-        return keras
-    import tf_keras  # noqa: PLC0415 - the model is one of its
-
-    return tf_keras
 
 
 def _layers(model: Any) -> Iterator[Any]:

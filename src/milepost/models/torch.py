@@ -279,19 +279,14 @@ def _named_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor,
         prefix = f"{path}." if path else ""
         counted = isinstance(part, torch.nn.modules.batchnorm._NormBase)  # noqa: SLF001 - the base of all that count
         # The private dicts, because named_parameters() hides shared ones and what is persistent has no public name.
-        for name, parameter in part._parameters.items():  # noqa: SLF001
-            if parameter is not None:
-                _check_shaped(prefix + name, parameter)
-                yield prefix + name, parameter, False
-        for name, buffer in part._buffers.items():  # noqa: SLF001
-            if buffer is not None and name not in part._non_persistent_buffers_set:  # noqa: SLF001
-                _check_shaped(prefix + name, buffer)
-                yield prefix + name, buffer, counted and name == "num_batches_tracked"
-
-
-def _check_shaped(name: str, tensor: torch.Tensor) -> None:
-    if isinstance(tensor, torch.nn.UninitializedParameter | torch.nn.UninitializedBuffer):
-        raise UsageError(f"{name!r} has no shape yet; call the lazy module once on an example in `build`")
+        held: dict[str, torch.Tensor | None] = {**part._parameters, **part._buffers}  # noqa: SLF001
+        for name, tensor in held.items():
+            if tensor is None or name in part._non_persistent_buffers_set:  # noqa: SLF001
+                continue
+            full = prefix + name
+            if isinstance(tensor, torch.nn.UninitializedParameter | torch.nn.UninitializedBuffer):
+                raise UsageError(f"{full!r} has no shape yet; call the lazy module once on an example in `build`")
+            yield full, tensor, counted and name == "num_batches_tracked"
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:

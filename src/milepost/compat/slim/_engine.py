@@ -110,7 +110,7 @@ def _prepared(graph: Any, asked: Asked) -> _Prepared:
     names = [(name, tuple(item.op.name for item in members)) for name, members in variables.items()]
     tables = tf.get_collection(tf.GraphKeys.TABLE_INITIALIZERS)
     key = (tuple(names), tuple(item.op.name for item in (*locals_, *globals_)), len(tables), asked.to_restore is None)
-    known = _of(graph).prepared
+    known = _kept.setdefault(graph, _Kept()).prepared
     if key not in known:
         local = tf.group(tf.variables_initializer(locals_), tf.tables_initializer())
         unready = tf.report_uninitialized_variables([*globals_, *locals_])
@@ -120,16 +120,12 @@ def _prepared(graph: Any, asked: Asked) -> _Prepared:
     return known[key]
 
 
-def _of(graph: Any) -> _Kept:
-    return _kept.setdefault(graph, _Kept())
-
-
 def _session(graph: Any, asked: Asked) -> Any:
     """Return the open session of the graph; a new one where something in it cannot begin again."""
     master, config = asked.session
     if any(op.type in _ONCE or "Queue" in op.type for op in graph.get_operations()):
         return tf.Session(master, graph=graph, config=config)
-    known = _of(graph).sessions
+    known = _kept.setdefault(graph, _Kept()).sessions
     key = (master, None if config is None else config.SerializeToString())
     if key not in known:
         known[key] = _Session(master, graph=graph, config=config)
@@ -167,7 +163,7 @@ def _steps(asked: Asked) -> Any:
     """Return what one step runs: the user's operations and the counter, which hooks are given."""
     if asked.steps.ops is None:
         return None
-    kept = _of(tf.get_default_graph())
+    kept = _kept.setdefault(tf.get_default_graph(), _Kept())
     if kept.steps is None:
         kept.steps = tf.assign_add(get_or_create_eval_step(), 1, use_locking=True)
     for hook in asked.hooks:

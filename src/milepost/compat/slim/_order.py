@@ -81,12 +81,7 @@ class _Step:
         return cls(names, tuple(map(_tensor_name, fetches)), tuple(map(pywrap_tf_session.TF_OperationName, targets)))
 
     def connected(self, graph: Any, pairs: list[Pair]) -> tuple[Pair, ...]:
-        """Return the metrics of which the step runs the update and looks at the state."""
-        reached = self._reached(graph)
-        return tuple(pair for pair in pairs if _op(pair.look) in reached and _op(pair.after) in reached)
-
-    def _reached(self, graph: Any) -> set[str]:
-        """Walk from what is fetched to all that it needs; what is fed needs nothing."""
+        """Return the metrics of which the step runs the update and looks at the state; what is fed needs nothing."""
         fed = set(self.feeds)
         waiting = [graph.get_operation_by_name(name) for name in (*map(_op, self.fetches), *self.targets)]
         reached: set[str] = set()
@@ -96,7 +91,7 @@ class _Step:
                 reached.add(op.name)
                 waiting += [tensor.op for tensor in op.inputs if tensor.name not in fed]
                 waiting += op.control_inputs
-        return reached
+        return tuple(pair for pair in pairs if _op(pair.look) in reached and _op(pair.after) in reached)
 
 
 def _callable(session: Any, step: _Step, pairs: tuple[Pair, ...], options: Any) -> Any:

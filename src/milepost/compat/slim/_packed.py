@@ -69,16 +69,16 @@ class PackedLayout:
 
     def unpack(self, vector: Array) -> Tally:
         """Return the state of a vector, which may be a sum of vectors."""
-        place, counts, sums = 0, {}, {}
+        begin, counts, sums = 0, {}, {}
         for name, shape in self.counts:
-            counts[name] = vector[place : place + math.prod(shape)].reshape(shape)
-            place += math.prod(shape)
+            counts[name] = vector[begin : begin + math.prod(shape)].reshape(shape)
+            begin += math.prod(shape)
         for name, shape in self.sums:
-            cells = vector[place : place + math.prod(shape) * _WIDTH].reshape(-1, _WIDTH)
-            place += cells.size
+            cells = vector[begin : begin + math.prod(shape) * _WIDTH].reshape(-1, _WIDTH)
+            begin += cells.size
             units = np.zeros(len(cells), object)
             for cell in np.flatnonzero(cells[:, :_LIMBS].any(axis=1)).tolist():
-                units[cell] = _joined(cells[cell, :_LIMBS])
+                units[cell] = sum(limb << _BITS * place for place, limb in enumerate(cells[cell, :_LIMBS].tolist()))
             odd = (cells[:, _LIMBS + part].reshape(shape) for part in range(_ODD))
             sums[name] = ExactSums(units.reshape(shape), *odd)
         return Tally(counts, sums, self.grows)
@@ -87,23 +87,13 @@ class PackedLayout:
 def _padded(array: Array, shape: tuple[int, ...]) -> Array:
     if array.shape == shape:
         return array
-    found = np.zeros(shape, array.dtype)
-    found[tuple(slice(0, size) for size in array.shape)] = array
-    return found
+    return np.pad(array, [(0, size - own) for size, own in zip(shape, array.shape, strict=True)])
 
 
 def _limbs(number: int) -> Array:
     """Cut an integer into limbs, the lowest first; the last one holds all that is left, with the sign."""
-    low = number & ((1 << _BITS * (_LIMBS - 1)) - 1)
-    data = low.to_bytes(_BITS // 8 * _LIMBS, "little")
+    data = (number & ((1 << _BITS * (_LIMBS - 1)) - 1)).to_bytes(_BITS // 8 * _LIMBS, "little")
     bytes_ = np.frombuffer(data, np.uint8).reshape(_LIMBS, _BITS // 8).astype(np.int64)
     limbs: Array = bytes_ @ np.array([1, 1 << 8, 1 << 16], np.int64)
     limbs[-1] = number >> _BITS * (_LIMBS - 1)
     return limbs
-
-
-def _joined(limbs: Array) -> int:
-    number = 0
-    for limb in reversed(limbs.tolist()):
-        number = (number << _BITS) + limb
-    return number

@@ -3,16 +3,16 @@
 A name that is missing here is a row once its metric exists.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from inspect import Parameter, Signature
 from typing import Any
 
 from milepost.compat.slim._kinds import Accuracy, Binary, InTopK, Kind, Mean, MeanPerClassAccuracy, RecallAtK
 
 _COMMON = ("weights", "metrics_collections", "updates_collections", "name")
-_REQUIRED = inspect.Parameter.empty
+_REQUIRED = Parameter.empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +31,22 @@ class MetricRow:
     thresholds: bool = False
     original: str | None = None
 
-    def signature(self, *, slim: bool) -> inspect.Signature:
+    def signature(self, *, slim: bool) -> Signature:
         arrays = self.arrays[::-1] if slim else self.arrays
         listed = [(name, _REQUIRED) for name in arrays] + list(self.parameters) + [(name, None) for name in _COMMON]
-        plain = [
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=item) for name, item in listed
-        ]
+        plain = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=item) for name, item in listed]
         own: list[tuple[str, Any]] = [("legacy", False), *([("threshold", 0.5)] if self.thresholds else [])]
-        more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=item) for name, item in own]
-        return inspect.Signature([*plain, *more])
+        more = [Parameter(name, Parameter.KEYWORD_ONLY, default=item) for name, item in own]
+        return Signature([*plain, *more])
 
 
 _BOTH = ("labels", "predictions")
-
-
-def _binary(what: Any) -> MetricRow:
-    return MetricRow(what, f"streaming_{what}", _BOTH, partial(Binary, what), thresholds=True)
-
+_BINARY: Any = ("true_positives", "false_positives", "true_negatives", "false_negatives", "precision", "recall")
 
 ROWS = (
     MetricRow("mean", "streaming_mean", ("values",), Mean),
     MetricRow("accuracy", "streaming_accuracy", _BOTH, Accuracy, thresholds=True),
-    _binary("true_positives"),
-    _binary("false_positives"),
-    _binary("true_negatives"),
-    _binary("false_negatives"),
-    _binary("precision"),
-    _binary("recall"),
+    *(MetricRow(what, f"streaming_{what}", _BOTH, partial(Binary, what), thresholds=True) for what in _BINARY),
     MetricRow("mean_per_class_accuracy", None, _BOTH, MeanPerClassAccuracy, (("num_classes", _REQUIRED),)),
     MetricRow("recall_at_k", "streaming_sparse_recall_at_k", _BOTH, RecallAtK, (("k", _REQUIRED), ("class_id", None))),
     MetricRow(None, "streaming_recall_at_k", _BOTH, InTopK, (("k", _REQUIRED),), original="in_top_k"),

@@ -34,9 +34,7 @@ def aggregate_metric_map(names_to_tuples: Mapping[str, tuple[Any, Any]]) -> tupl
 
 
 def __getattr__(name: str) -> Any:
-    if name in _OWN:
-        return _OWN[name]
-    return handed_on("tf_slim.metrics", name, __name__)
+    return _OWN[name] if name in _OWN else handed_on("tf_slim.metrics", name, __name__)
 
 
 def __dir__() -> list[str]:

@@ -12,9 +12,7 @@ _OWN = functions(slim=False)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _OWN:
-        return _OWN[name]
-    return handed_on("tensorflow.compat.v1.metrics", name, __name__)
+    return _OWN[name] if name in _OWN else handed_on("tensorflow.compat.v1.metrics", name, __name__)
 
 
 def __dir__() -> list[str]:

@@ -212,14 +212,12 @@ class Evaluator:
 
     def _restore(self, path: str, table: Table, variant: str) -> Restored:
         """Restore one variant; where memory runs out, once more without what is kept for speed only."""
-        for last in (False, True):
+        for _ in range(2):
             heartbeat.beat()
             try:
                 return self._restored_once(path, table, variant)
             except MemoryError as error:
                 message = f"the weights do not fit into memory: {error}"
-            if last:
-                break
             self._free()
         raise OutOfMemory(message)
 

@@ -35,14 +35,6 @@ class _Passing:
     loading: dict[str, float] = field(default_factory=dict)
     left: list[_Open] = field(default_factory=list)
 
-    def give_up(self, message: str, stop: int) -> None:
-        """Leave all whose rows are not done."""
-        for item in self.opened.values():
-            if item.start < stop:
-                item.message = message
-                self.left.append(item)
-        self.per_pass.clear()
-
 
 @dataclass(slots=True)
 class MemoryFit:
@@ -101,7 +93,11 @@ class MemoryFit:
         except Exception as error:
             if not ran_out(error):
                 raise
-            passing.give_up(str(error) or type(error).__name__, stop)
+            for item in passing.opened.values():
+                if item.start < stop:
+                    item.message = str(error) or type(error).__name__
+                    passing.left.append(item)
+            passing.per_pass.clear()
         return passing.left
 
     def _opened(self, group: Sequence[_Open], passing: _Passing) -> Iterator[Outcome]:

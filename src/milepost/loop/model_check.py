@@ -86,8 +86,7 @@ def check_model(
                 f"scores span {spread:.3g}; expected at most {allowed:.3g}): a row's prediction depends on its "
                 f"neighbours: {_cause(suspects, _NEIGHBOURS)}"
             )
-    constant = rows > 1 and bool((first == first[:1]).all())
-    return ModelCheck(rows, spread, repeat, apart, constant)
+    return ModelCheck(rows, spread, repeat, apart, constant=rows > 1 and bool((first == first[:1]).all()))
 
 
 def rounding_step(outputs: Any, declared: Mapping[str, Any]) -> float:

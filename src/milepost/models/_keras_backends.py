@@ -8,29 +8,13 @@ once, and the variables that it captured are exchanged for those of the checkpoi
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 
 from milepost.core.types import Array, Json
 
 Call = Callable[..., Any]
-
-
-class Runner(Protocol):
-    """Places values on a device and predicts with them."""
-
-    def place(self, arrays: Sequence[Array]) -> list[Any]:
-        """Return values for the model's required variables, in memory of their own."""
-
-    def run(self, values: list[Any], inputs: Any) -> Any:
-        """Return the outputs."""
-
-    def release(self) -> None:
-        """Let go of the last weights."""
-
-    def environment(self) -> dict[str, Json]:
-        """Return what of the back end bears on the last digits."""
 
 
 class Stateless:
@@ -51,6 +35,7 @@ class Stateless:
         self._call = _compiled(self._backend, self._predicted)
 
     def place(self, arrays: Sequence[Array]) -> list[Any]:
+        """Return values for the model's required variables, in memory of their own."""
         with self._keras.device(self._device):
             convert = self._keras.ops.convert_to_tensor
             return [convert(array, dtype=item.dtype) for array, item in zip(arrays, self._required, strict=True)]

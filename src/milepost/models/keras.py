@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("keras", "keras") from error
 
-from milepost.models._keras_backends import Captured, Runner, Stateless
+from milepost.models._keras_backends import Captured, Stateless
 from milepost.models._keras_names import HeldVariable, held_by, numbered_from_first
 from milepost.models._values import array_for, repeatable
 
@@ -44,7 +44,7 @@ class _BuiltKeras:
     model: Any
     variables: tuple[Variable, ...]
     required: tuple[HeldVariable, ...]
-    runner: Runner
+    runner: Stateless | Captured
     floating: str | None
 
 
@@ -170,7 +170,7 @@ class KerasModel:
         if not required:
             raise UsageError(f"KerasModel: {type(model).__name__} has no weights; there is nothing to restore")
         holders = [item.holder for item in required]
-        runner: Runner = (
+        runner: Stateless | Captured = (
             Stateless(keras, model, holders, self._device) if modern else Captured(model, holders, self._device)
         )
         floating = next((item.variable.dtype for item in required if "float" in str(item.variable.dtype)), None)

@@ -123,13 +123,9 @@ def _layout(kind: Kind, arrays: dict[str, Any], weights: Any) -> PackedLayout:
     """Ask the kind for the state of no rows."""
     empty: dict[str, Array] = {}
     for name, tensor in arrays.items():
-        rank = tensor.shape.rank
         wide = name == "predictions" and hasattr(kind, "k")
         shape = (0, max(2, kind.k)) if wide else (0,)  # type: ignore[attr-defined]  # asked for in the line above
-        text = tensor.dtype == tf.string
-        empty[name] = np.zeros(
-            shape if rank is None or rank >= 0 else (), "S1" if text else tensor.dtype.as_numpy_dtype
-        )
+        empty[name] = np.zeros(shape, "S1" if tensor.dtype == tf.string else tensor.dtype.as_numpy_dtype)
     return PackedLayout.of(kind.state(empty, None if weights is None else np.zeros(0)), kind.classes)
 
 

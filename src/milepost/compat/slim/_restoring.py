@@ -70,16 +70,14 @@ def restored(found: CheckpointFiles, wanted: ToRestore, session: Any) -> tuple[R
     """Give the variables their values in a session; raises the checkpoint's own error where it does not fit."""
     with tempfile.TemporaryDirectory(prefix="milepost-") as spool:
         table = Reader().table(found, spool)
-        seen = _shown(table, wanted)
         variables = [
             replace(slot.variable, name=_own(name), optional=name == wanted.step) for name, slot in wanted.slots.items()
         ]
-        made = restore(seen, variables, "raw")
+        made = restore(_shown(table, wanted), variables, "raw")
         feed: dict[Any, Any] = {}
         for name, slot in wanted.slots.items():
-            array = made.arrays.get(_own(name))
-            if array is None:  # only the step may be missing: no prediction depends on it
-                array = np.asarray(table.step or 0)
+            # Only the step may be missing: no prediction depends on it.
+            array = made.arrays.get(_own(name), np.asarray(table.step or 0))
             feed |= {piece.fed: value for piece, value in partitions_of(slot, {name: array})}
         session.run(wanted.assign, feed)
     return made, table

@@ -89,11 +89,11 @@ def test_epochs_that_are_called_as_shards_are_checkpoints_without_an_index(tmp_p
 @pytest.mark.parametrize(
     ("listed", "words"),
     [
-        ({"/a/vars": "../big_00000.weights.h5"}, "none of big.weights.json's"),
-        ({"/a/vars": "/etc/big_00000.weights.h5"}, "none of big.weights.json's"),
-        ({"/a/vars": "other_00000.weights.h5"}, "none of big.weights.json's"),
-        ({"/a/vars": ["big_00000.weights.h5", 7]}, "none of big.weights.json's"),
-        ({"/a/vars": {"b": 1}}, "'b', which is none of"),
+        ({"/a/vars": "../big_00000.weights.h5"}, "not a shard of big.weights.json"),
+        ({"/a/vars": "/etc/big_00000.weights.h5"}, "not a shard of big.weights.json"),
+        ({"/a/vars": "other_00000.weights.h5"}, "not a shard of big.weights.json"),
+        ({"/a/vars": ["big_00000.weights.h5", 7]}, "not a shard of big.weights.json"),
+        ({"/a/vars": {"b": 1}}, "'b', which is not a shard of"),
         ({"/a/vars": 7}, "no proper index"),
     ],
 )

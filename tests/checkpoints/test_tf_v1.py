@@ -147,7 +147,7 @@ def test_a_sharded_checkpoint_is_one_and_lacks_what_is_absent(tmp_path: Path) ->
     assert values(tmp_path, tmp_path) == {"a": [0, 1, 2, 3], "global_step": 40, "w": [0, 0, 1, 1]}
     assert read_table(TfV1(), found).step == 40
     paths[1].write_bytes(saver_v1({"w": np.zeros(4, "f8")}))
-    with pytest.raises(Corrupt, match="another shard gives it another type or shape"):
+    with pytest.raises(Corrupt, match="two shards declare different types or shapes for it"):
         read_table(TfV1(), find([str(tmp_path)])[0])
     paths[1].unlink()
     (found,) = find([str(tmp_path)])

@@ -212,7 +212,7 @@ def test_a_description_larger_than_a_window_is_read_whole(tmp_path: Path, monkey
 def test_a_description_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save({"w": torch.ones(2), "text": "x" * 5000}, tmp_path / "a.pt")
     monkeypatch.setattr(torch_legacy, "HEADER_LIMIT", 1000)
-    with pytest.raises(Corrupt, match="at most 1,000 bytes are read"):
+    with pytest.raises(Corrupt, match="longer than the limit of 1,000 bytes"):
         read(path)
 
 

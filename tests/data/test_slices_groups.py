@@ -310,7 +310,7 @@ def test_torch_data_that_cannot_be_grouped_or_sliced_as_asked_is_refused() -> No
         TorchLoader(Items(), **ENTRIES, groups=PATIENTS[:40])
     with pytest.raises(DataError, match="items of the data set have 41 rows but values of slice 's' have 2"):
         TorchLoader(Items(), inputs="image", label="label", slices={"s": [1, 2]})
-    with pytest.raises(UsageError, match="slices is a int; expected names of entries"):
+    with pytest.raises(UsageError, match="slices is a int; expected the keys"):
         TorchLoader(Items(), slices=7)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="slices and groups of a stream are entries"):
         TorchLoader(Rows(), inputs="image", label="label", groups=PATIENTS)

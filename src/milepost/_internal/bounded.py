@@ -49,7 +49,7 @@ class OpenFile:
         while len(data) < length:
             more = os.pread(self.descriptor, length - len(data), offset + len(data))
             if not more:
-                raise Torn(f"{self.path}: was cut while it was read, in {what} at byte {offset + len(data):,}")
+                raise Torn(f"{self.path}: became shorter during reading: {what} ends at byte {offset + len(data):,}")
             data += more
         return data
 
@@ -61,7 +61,7 @@ class OpenFile:
             window = buffer[: min(length, _CHUNK)]
             count = os.preadv(self.descriptor, [window], offset)
             if not count:
-                raise Torn(f"{self.path}: was cut while it was read, in {what} at byte {offset:,}")
+                raise Torn(f"{self.path}: became shorter during reading: {what} ends at byte {offset:,}")
             yield window[:count]
             offset += count
             length -= count

@@ -68,7 +68,9 @@ def members(file: OpenFile) -> dict[str, ZipEntry]:
         placed = _place(file, item)
         end = placed.offset + placed.packed
         if end > start:
-            raise Corrupt(f"{file.path}: entry {item.name!r} runs into the directory (ends at {end:,}, {start:,})")
+            raise Corrupt(
+                f"{file.path}: entry {item.name!r} ends at {end:,}, but the archive's directory starts at {start:,}"
+            )
         if item.name in found:
             raise Corrupt(f"{file.path}: two entries are named {item.name!r}")
         found[item.name] = placed
@@ -130,7 +132,7 @@ def _listed(file: OpenFile) -> tuple[list[ZipEntry], int]:
     position = 0
     for _ in range(count):
         if position + _CENTRAL.size > size:
-            raise Corrupt(f"{file.path}: the archive's directory holds fewer than its {count:,} entries")
+            raise Corrupt(f"{file.path}: the archive declares {count:,} entries, but its directory lists fewer")
         item, position = _central(file, raw, position)
         found.append(item)
     if position != size:

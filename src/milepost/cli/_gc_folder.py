@@ -100,7 +100,7 @@ class Folder:
             raise MilepostError("changed while it was looked at: kept")
         pinned, claimed = _inodes(os.path.join(self._store.path, "pins")), _claimed(self._store)
         if claimed & set(place.held.weights) or any(content[:2] in pinned for _, content in place.files):
-            raise MilepostError("claimed meanwhile: kept")
+            raise MilepostError("an evaluation or a watch claimed it meanwhile: kept")
         for file, content in place.files:
             _check(os.lstat(file), content, "looked at: kept")
         facts = {"digests": list(place.held.weights), "step": place.held.step, "bytes": place.nbytes}

@@ -1,6 +1,6 @@
 """Evaluate what is missing: every checkpoint on every row, exactly once.
 
-The same command again does what is still missing, which is nothing once all is done.
+Run the same command again, and it evaluates only what has no results yet.
 """
 
 import argparse

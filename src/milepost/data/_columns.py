@@ -24,7 +24,9 @@ def to_numpy(value: object, what: str) -> Array:
 def as_array(value: object, what: str) -> Array:
     """Return a plain NumPy view or copy of an array-like; memory maps stay lazy; a `DataError` names what fails."""
     if isinstance(value, tuple):
-        raise DataError(f"{what}: found a tuple of {len(value)}; pass one array, or a dict of arrays by input name")
+        raise DataError(
+            f"{what}: found a tuple of {len(value)} values; pass one array, or a dict of arrays by input name"
+        )
     array = to_numpy(value, what)
     if array.dtype.hasobject:
         raise DataError(f"{what}: expected numbers, text or bytes of one dtype; found Python objects (dtype object)")

@@ -110,8 +110,8 @@ def kept_whole(dataset: Any) -> tuple[Any, str | None]:
     if plain and _follow(dataset, batches, _HANDED_ON):
         return before.batch(size), f"drop_remainder=True is not used: {what} are evaluated too"
     raise UsageError(
-        f"the tf.data.Dataset leaves out {what}, by drop_remainder=True in its batch(); every row is to be evaluated: "
-        "set drop_remainder=False"
+        f"the tf.data.Dataset leaves out {what}, because its batch() has drop_remainder=True; Milepost evaluates every "
+        "row: set drop_remainder=False"
     )
 
 

@@ -31,8 +31,8 @@ class Names:
         slices, groups = more.get("slices"), more.get("groups")
         if not (slices is None or isinstance(slices, Mapping | Sequence)):
             raise UsageError(
-                f"slices is a {type(slices).__name__}; expected names of entries of dict items, such as "
-                'slices=("country",), or a mapping from the slice\'s name to one value an item'
+                f"slices is a {type(slices).__name__}; expected the keys that hold the slices in "
+                'each dict item, such as slices=("country",), or a dict of slice names to one value per item'
             )
         given = isinstance(slices, Mapping)
         entries = () if slices is None or given else (slices,) if isinstance(slices, str) else slices

@@ -282,8 +282,8 @@ def _opened(loader: Any, size: int, order: str) -> tuple[str, ...]:
     picked = len(sampler) if hasattr(sampler, "__len__") else size
     if picked != size and not shared:
         raise UsageError(
-            f"the DataLoader's {kind} picks {picked} items of the {size} of its data set, and Milepost reads every "
-            "item once; pass the items that you mean: torch.utils.data.Subset(dataset, indices)"
+            f"the DataLoader's {kind} picks {picked} items of the {size} in its data set, but Milepost reads every "
+            "item once; to evaluate only some items, pass torch.utils.data.Subset(dataset, indices)"
         )
     unused = [] if isinstance(sampler, torch_data.SequentialSampler) else [f"its {kind}"]
     if loader.drop_last or getattr(loader.batch_sampler, "drop_last", False):

@@ -202,9 +202,9 @@ def _check_built(model: Any, *, with_inputs: bool) -> None:
     unbuilt = [layer.name for layer in (model, *_layers(model)) if not layer.built]
     if unbuilt and not (with_inputs and model.built):
         raise UsageError(
-            f"KerasModel: {', '.join(unbuilt[:3])} of {type(model).__name__} is not built, so that its variables have "
-            "no shapes yet; call the model once on an example in `build`, begin it with an Input layer, or say "
-            "KerasModel(build, inputs=(None, 28, 28))"
+            f"KerasModel: {', '.join(unbuilt[:3])} of {type(model).__name__} is not built: its variables have no "
+            "shapes yet; call the model on an example in `build`, start it with an Input layer, or pass the shape of a "
+            "row: KerasModel(build, inputs=(None, 28, 28))"
         )
 
 

@@ -56,8 +56,8 @@ class RunResults:
         if len(fitting) != 1:
             names = sorted({record["metric"] for record in self.records})
             raise UsageError(
-                f"{len(fitting)} records fit metric {metric!r}, step {step}, estimator {estimator!r}; expected one "
-                f"(metrics: {', '.join(names)})"
+                f"expected one record of metric {metric!r}, step {step}, estimator {estimator!r}; "
+                f"found {len(fitting)}; pass a step where several fit; metrics: {', '.join(names)}"
             )
         found: float | None = fitting[0]["value"]
         return found

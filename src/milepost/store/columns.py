@@ -48,7 +48,7 @@ class ColumnsReader:
         """Return rows [start, stop) of a column, in order; a `StoreError` where some are not covered."""
         layout = self._layout(name)
         if not any(first <= start <= stop <= last for first, last in [*self.coverage, (start, start)]):
-            raise StoreError(f"rows {start} to {stop} of column {name!r} are not covered: there are {self.coverage}")
+            raise StoreError(f"rows [{start}, {stop}) of column {name!r} are not covered; covered: {self.coverage}")
         return self._again(lambda: self._slice(layout, start, stop))
 
     def take(self, name: str, positions: Array) -> Array:
@@ -191,7 +191,7 @@ def layouts(spans: list[Span]) -> list[ColumnLayout]:
             if member is None:
                 raise span.archive.damaged(f"column {name!r} is missing, other parts have it")
             if len(member.shape) < 1 or member.shape[0] < span.last:
-                raise span.archive.damaged(f"column {name!r} has shape {member.shape}")
+                raise span.archive.damaged(f"column {name!r} has shape {member.shape}, expected {span.last} rows")
             dtype = _joined(span, name, dtype, member.dtype)
             if span is not spans[0] and member.shape[1:] != row:
                 raise span.archive.damaged(f"rows of {name!r} have shape {member.shape[1:]}, elsewhere {row}")

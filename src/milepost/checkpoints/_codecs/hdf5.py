@@ -127,7 +127,7 @@ class _Walk:
 
     def _members(self, group: Any, path: str) -> Iterator[tuple[str, Any]]:
         if group.get_num_objs() > COUNT_LIMIT:
-            raise Corrupt(f"{self._path}: group {path or '/'!r} declares {group.get_num_objs():,} members")
+            raise Corrupt(f"{self._path}: group {path or '/'!r} declares more than {COUNT_LIMIT:,} members")
         names: list[bytes] = []
         group.links.iterate(names.append)
         for raw in sorted(names):
@@ -136,8 +136,8 @@ class _Walk:
             if kind != self._h5.h5l.TYPE_HARD:
                 sort = {self._h5.h5l.TYPE_SOFT: "a soft", self._h5.h5l.TYPE_EXTERNAL: "an external"}
                 raise Corrupt(
-                    f"{self._path}: {name!r} is {sort.get(kind, 'an unknown')} link, which may lead anywhere and which "
-                    "Keras never writes; it was not followed"
+                    f"{self._path}: {name!r} is {sort.get(kind, 'an unknown')} link: it can lead anywhere, and "
+                    "Keras never writes one; Milepost did not follow it"
                 )
             item = self._h5.h5o.open(group, raw)
             self._once(item, name)
@@ -175,8 +175,8 @@ class _Walk:
         if kind.get_class() != self._h5.h5t.STRING:
             return None
         if count > COUNT_LIMIT or attribute.get_storage_size() > _TEXT_LIMIT or kind.get_size() * count > _TEXT_LIMIT:
-            what = f"attribute {raw!r} of {where!r} declares {count:,} texts"
-            raise Corrupt(f"{self._path}: {what}, too many to be names")
+            what = f"attribute {raw!r} of {where!r} declares {count:,} strings"
+            raise Corrupt(f"{self._path}: {what}, more than a list of names can need")
         made = np.empty(attribute.shape, attribute.dtype)
         attribute.read(made)
         return [one.decode("utf-8") if isinstance(one, bytes) else str(one) for one in made.reshape(-1).tolist()]

@@ -43,7 +43,7 @@ def unpack(data: memoryview, where: str) -> bytes:
                 offset, length = (tag >> 5) << 8 | offset, ((tag >> 2) & 7) + 4
             at += width
             if not 0 < offset <= len(made):
-                raise Corrupt(f"{where}: a copy from {offset:,} bytes back, {len(made):,} are written")
+                raise Corrupt(f"{where}: copies from {offset:,} bytes back, but only {len(made):,} bytes are decoded")
             begin = len(made) - offset
             run = made[begin : begin + min(offset, length)]
             made += run if offset >= length else (run * (length // offset + 1))[:length]

@@ -55,7 +55,10 @@ class Sstable:
                 if before is not None and key <= before:
                     raise Corrupt(f"{self.file.path}: key {key[:200]!r} stands after {before[:200]!r}: not sorted")
                 if room < 0 or count > 2 * COUNT_LIMIT:
-                    raise Corrupt(f"{self.file.path}: {self.file.size:,} bytes hold names without end; not read")
+                    raise Corrupt(
+                        f"{self.file.path}: {self.file.size:,} bytes expand to more names than a checkpoint can need; "
+                        "Milepost stopped reading"
+                    )
                 before = key
                 yield key, value
 

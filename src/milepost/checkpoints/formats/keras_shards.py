@@ -102,7 +102,7 @@ def _shards(path: str) -> list[str]:
     own = os.path.basename(path)
     for name in set(listed):
         if not isinstance(name, str) or os.path.basename(name) != name or keras_index(name) != own:
-            raise Corrupt(f"{path}: lists the shard {str(name)[:80]!r}, which is none of {own}'s; it was not opened")
+            raise Corrupt(f"{path}: lists {str(name)[:80]!r}, which is not a shard of {own}; Milepost did not open it")
     return [os.path.join(os.path.dirname(path), name) for name in sorted(set(listed))]
 
 

@@ -154,7 +154,7 @@ def _rows(path: str) -> dict[str, _Row]:
         for name, row in listed.items():
             before = rows.get(name, _Row(row.kind, row.shape, ()))
             if (before.kind, before.shape) != (row.kind, row.shape):
-                raise Corrupt(f"{_about(file, name)()}: another shard gives it another type or shape")
+                raise Corrupt(f"{_about(file, name)()}: two shards declare different types or shapes for it")
             rows[name] = _Row(row.kind, row.shape, before.slices + row.slices)
     for name, row in rows.items():
         covered(row.shape, [one for one, _ in row.slices], _about(path, name))

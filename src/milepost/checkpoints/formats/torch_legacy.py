@@ -110,7 +110,7 @@ class _Pickles:
     def _give_up(self, error: Ended, what: str, size: int, following: int) -> None:
         """Raise where reading more would not help: the file ends, or the pickle is larger than any should be."""
         if size + error.lacking > self.limit:
-            raise Corrupt(f"{error}; at most {self.limit:,} bytes are read") from error
+            raise Corrupt(f"{error}; the pickle is longer than the limit of {self.limit:,} bytes") from error
         if self.at + size >= self.file.size:
             end = f"it ends in its {what}, after {self.file.size:,} bytes"
             missing = f"at least {error.lacking + following:,} missing"
@@ -148,7 +148,7 @@ def _storage(storages: dict[str, TorchStorage], fields: list[Any]) -> TorchStora
         raise Corrupt(f"{where}: a view on it is not described by key, offset and length")
     offset, items = checked_shape(view[1:], where, "a view on it")
     if offset + items > count:
-        raise Corrupt(f"{where}: a view reaches item {offset + items:,}, the storage has {count:,}")
+        raise Corrupt(f"{where}: a view ends at item {offset + items:,}, but the storage has only {count:,}")
     return TorchStorage(key, kind, items * kind.itemsize, offset * kind.itemsize)
 
 

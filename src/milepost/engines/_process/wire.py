@@ -169,5 +169,5 @@ def _array(column: str, dtype_name: str, shape: tuple[int, ...], blob: Buffer) -
     dtype = _dtype(column, dtype_name)
     expected = dtype.itemsize * math.prod(shape)
     if any(size < 0 for size in shape) or expected != len(blob):
-        raise WireError(f"column {column!r} of {dtype} {list(shape)} takes {expected} bytes; {len(blob)} came")
+        raise WireError(f"column {column!r} of {dtype} {list(shape)} takes {expected} bytes; received {len(blob)}")
     return np.frombuffer(blob, dtype).reshape(shape) if expected else np.zeros(shape, dtype)

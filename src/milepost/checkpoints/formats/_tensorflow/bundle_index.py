@@ -94,11 +94,11 @@ def index_of(file: OpenFile) -> BundleIndex:
     if file.size and not is_whole(file) and not begins_as_index(beginning):
         zeros = "all zero, as after a crash of the machine that wrote it"
         how = "it begins with other bytes" if any(beginning) else zeros
-        raise Corrupt(f"{file.path}: no index of a TensorFlow checkpoint, nor the beginning of one: {how}")
+        raise Corrupt(f"{file.path}: neither a TensorFlow checkpoint index nor the beginning of one: {how}")
     entries = open_table(file).entries()
     first = next(entries, None)
     if first is None or first[0]:
-        raise Corrupt(f"{file.path}: a table without a bundle's header: no index of a TensorFlow checkpoint")
+        raise Corrupt(f"{file.path}: a table without the header of a TensorFlow checkpoint index")
     shards, big = _header(first[1], file.path)
     tensors: dict[str, BundleEntry] = {}
     pieces: dict[bytes, BundleEntry] = {}
@@ -157,7 +157,9 @@ def _row(data: memoryview, shards: int, where: Callable[[], str]) -> BundleEntry
     if row.kind in NAMES and not row.slices:
         nbytes = total(row.shape) * dtype_of(NAMES[row.kind]).itemsize
         if nbytes != row.size:
-            raise Corrupt(f"{where()}: shape {row.shape} and type need {nbytes:,} bytes, {row.size:,} are declared")
+            raise Corrupt(
+                f"{where()}: its shape {row.shape} and type need {nbytes:,} bytes, but it declares {row.size:,}"
+            )
     return row
 
 
@@ -166,7 +168,7 @@ def _check(path: str, name: str, row: BundleEntry, pieces: dict[bytes, BundleEnt
         return
     where = _about(path, name.encode())
     if row.size:
-        raise Corrupt(f"{where()}: has slices, and {row.size:,} bytes of its own")
+        raise Corrupt(f"{where()}: is stored in slices, but also declares {row.size:,} bytes outside them")
     found = covered(row.shape, row.slices, where)
     for one, place in zip(row.slices, found, strict=True):
         piece = pieces.get(key_of(name.encode(), one))

@@ -59,7 +59,10 @@ def names_by_key(graph: memoryview, where: Where) -> dict[str, TrackedName]:
                 name = _way(parents, number) or name
                 room -= len(name)
                 if room < 0:
-                    raise Corrupt(f"{where()}: {len(graph):,} bytes hold names without end; not read")
+                    raise Corrupt(
+                        f"{where()}: {len(graph):,} bytes expand to more names than a checkpoint can need; "
+                        "Milepost stopped reading"
+                    )
             found[key] = TrackedName(name, not reached, full_name)
     return found
 

@@ -61,7 +61,7 @@ def _varints(data: bytes, where: Where) -> Array:
     lengths = ends - starts + 1
     longest = int(lengths.max(initial=0))
     if longest > _WIDTH:
-        raise Corrupt(f"{where()}: a number of {longest:,} bytes")
+        raise Corrupt(f"{where()}: an integer takes {longest:,} bytes, the longest possible takes {_WIDTH}")
     found = np.zeros(len(ends), np.uint64)
     for place in range(longest):
         there = lengths > place

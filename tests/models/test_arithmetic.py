@@ -1,5 +1,7 @@
 """What a PyTorch model is computed in: dtype and autocast, as a hand-written loop would, and declared as plain data."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -192,3 +194,13 @@ class Objects(Toy):
 def test_the_laws_catch_a_wrong_spec(wrong: type[Toy], words: str) -> None:
     with pytest.raises(AssertionError, match=words):
         check_adapter(AdapterCase(wrong, TOYS, X))
+
+
+def test_first_values_of_a_bfloat16_module_need_no_other_import() -> None:
+    code = (
+        "import torch\nfrom milepost.models.torch import TorchModel\n"
+        "model = TorchModel(lambda: torch.nn.Linear(2, 1), dtype='bfloat16')\n"
+        "print(model.initial(['weight', 'bias'])['weight'].dtype)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "bfloat16", done.stderr

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import ml_dtypes  # noqa: F401 - gives NumPy the dtypes that `_BITS` names
 import numpy as np
 
 from milepost._internal.memory import fits_memory

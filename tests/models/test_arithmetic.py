@@ -199,7 +199,7 @@ def test_the_laws_catch_a_wrong_spec(wrong: type[Toy], words: str) -> None:
 def test_first_values_of_a_bfloat16_module_need_no_other_import() -> None:
     code = (
         "import torch\nfrom milepost.models.torch import TorchModel\n"
-        "model = TorchModel(lambda: torch.nn.Linear(2, 1), dtype='bfloat16')\n"
+        "model = TorchModel(lambda: torch.nn.Linear(2, 1).to(torch.bfloat16))\n"
         "print(model.initial(['weight', 'bias'])['weight'].dtype)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

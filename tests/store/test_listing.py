@@ -205,3 +205,18 @@ def test_listing_needs_no_numpy(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "s"], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["16", "2", "False"]
+
+
+@pytest.mark.parametrize("found", ["damage", "a folder"])
+def test_a_checkpoint_record_that_cannot_be_read_is_named(tmp_path: Path, found: str) -> None:
+    store = make_store(tmp_path / "evals", 2)
+    record = next((tmp_path / "evals" / "runs").glob("*/checkpoints/*.json"))
+    record.unlink()
+    if found == "damage":
+        record.write_bytes(b"{")
+    else:
+        record.mkdir()
+    with pytest.raises(StoreError, match=record.name):
+        store.listing().checkpoints()
+    with pytest.raises(StoreError, match=record.name):
+        list(store.checkpoints())

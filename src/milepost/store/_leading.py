@@ -86,17 +86,21 @@ class Leading:
 
 
 def read_plain(path: str) -> dict[str, Json]:
-    """Read a small JSON object in few calls to the system; `ValueError` where it is none, for thousands of them."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        data = os.read(handle, _AT_ONCE)
-        if len(data) == _AT_ONCE:
-            size = os.fstat(handle).st_size
-            if size > JSON_LIMIT:
-                raise ValueError(f"more than {JSON_LIMIT} bytes")
-            data += os.pread(handle, size - _AT_ONCE, _AT_ONCE)
-    finally:
-        os.close(handle)
+    """Read a small JSON object in few calls to the system, for thousands of them.
+
+    `ValueError` where it is none, a `StoreError` where it cannot be read, `FileNotFoundError` where it is not there.
+    """
+    with readable(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            data = os.read(handle, _AT_ONCE)
+            if len(data) == _AT_ONCE:
+                size = os.fstat(handle).st_size
+                if size > JSON_LIMIT:
+                    raise ValueError(f"more than {JSON_LIMIT} bytes")
+                data += os.pread(handle, size - _AT_ONCE, _AT_ONCE)
+        finally:
+            os.close(handle)
     if not data:
         raise FileNotFoundError(path)
     found = json.loads(data)

@@ -81,6 +81,10 @@ class CheckpointRecords:
             plain = read_plain(str(path))
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise StoreError(
+                f"{path}: expected JSON, found damage ({error}); delete it to have it made again"
+            ) from None
         try:
             plain.pop("schema")
             plain["identity"] = Identity(*plain["identity"])

@@ -175,7 +175,8 @@ class Listing:
         """Return the names in a folder that may have changed since they were taken, None where it has not."""
         path = f"{self._root}/{folder}"
         try:
-            self._time = os.stat(path).st_mtime_ns
+            with readable(path):
+                self._time = os.stat(path).st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
             return [] if self._times.pop(folder, None) is not None else None
         if self._times.get(folder) == self._time:
@@ -256,6 +257,7 @@ def _wanted(label: str, slices: str | None) -> bool:
 
 def _subfolders(path: str) -> list[str]:
     try:
-        return sorted(name for name in os.listdir(path) if not name.startswith("."))
+        with readable(path):
+            return sorted(name for name in os.listdir(path) if not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []

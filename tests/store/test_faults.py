@@ -218,7 +218,7 @@ def test_a_folder_that_cannot_be_listed_is_message(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     disk = Disk(tmp_path)
     disk.fault = always(errno.EIO, 1, {"listdir"})
-    with disk.watched(), pytest.raises(StoreError, match=r"store: cannot be read \(Input/output error\); look at"):
+    with disk.watched(), pytest.raises(StoreError, match=r"store/runs: cannot be read \(Input/output error\); look at"):
         store.listing()
 
 

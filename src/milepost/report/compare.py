@@ -18,13 +18,13 @@ from milepost.report.addresses import find_evaluated
 from milepost.report.best import one_data
 from milepost.report.table import Plain
 from milepost.scoring.columns import Scored, holding, lacking, slices_of
+from milepost.scoring.estimators import state_of
 from milepost.scoring.metric_spec import metric_of
 from milepost.scoring.slices import parts_of
 from milepost.stats.mcnemar import mcnemar_exact, mcnemar_mid_p
 from milepost.store.keys import subject
 from milepost.store.store import Store
 
-_CHUNK = 1 << 16
 _PLACES = 6
 _DESCRIBED = ("run", "path", "name", "step", "digest", "variant")
 
@@ -181,20 +181,14 @@ def _listed(specs: Mapping[str, Plain]) -> str:
     return ", ".join(f"{name} (fingerprint {digest})" for name, digest in sorted(known)) or "no kept outcomes"
 
 
-def _cuts(scored: Scored) -> Iterator[tuple[int, int]]:
-    return ((start, min(start + _CHUNK, scored.n)) for start in range(0, scored.n, _CHUNK))
-
-
 def _pieces(left: Scored, right: Scored, names: Sequence[str], mean: MeanMetric, *, higher: bool) -> Iterator[Paired]:
-    for cut in _cuts(left):
-        (one, weights), (two, _) = left.columns(names, *cut), right.columns(names, *cut)
+    for (one, weights), (two, _) in zip(left.chunks(names), right.chunks(names), strict=True):
         yield paired(mean.contribution(one), mean.contribution(two), weights, higher=higher)
 
 
 def _value(scored: Scored, metric: Metric) -> float | None:
     """Return the value on exactly the rows that are compared."""
-    states = (metric.state(*scored.columns(metric.columns, *cut)) for cut in _cuts(scored))
-    return metric.values(reduce(lambda one, two: one.merge(two), states))[metric.headline].value
+    return metric.values(state_of(scored, metric))[metric.headline].value
 
 
 def _counts(found: Paired) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What there is to score: the columns that a store has kept of an evaluation and of its data."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +13,11 @@ from milepost.store.columns import ColumnsReader
 from milepost.store.datasets import Dataset
 from milepost.store.evaluations import partial_of
 from milepost.store.store import Store
+
+CHUNK = 1 << 16
+"""Rows that are held in memory together."""
+_POSITIONS = ""
+"""No column has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,33 +50,33 @@ class Scored:
         """The number of rows to score."""
         return self.stop if self.chosen is None else len(self.chosen)
 
-    def columns(self, names: Iterable[str], start: int, stop: int) -> tuple[dict[str, Array], Array | None]:
-        """Return columns of rows [start, stop) of those to score, in no order that matters, and the rows' weights."""
-        if self.chosen is not None:
-            return self.gather(names, self.chosen[start:stop])
-        weights = self.data.slice("weight", start, stop) if "weight" in self.data.names else None
-        return {name: self._reader(name).slice(name, start, stop) for name in names}, weights
+    def chunks(self, names: Sequence[str]) -> Iterator[tuple[dict[str, Array], Array | None]]:
+        """Yield columns and weights of the rows to score, a chunk at a time, in the order that is quickest to read.
 
-    def gather(self, names: Iterable[str], positions: Array) -> tuple[dict[str, Array], Array | None]:
-        """Return columns of some positions of the order, and the rows' weights."""
-        weights = self.data.take("weight", positions) if "weight" in self.data.names else None
-        return {name: self._reader(name).take(name, positions) for name in names}, weights
+        It is the same order for all that has the same rows of the same data.
+        """
+        if self.n <= CHUNK or self.chosen is not None:
+            yield from self.blocks(names, CHUNK)
+            return
+        for start in range(0, self.n, CHUNK):
+            stop = min(start + CHUNK, self.n)
+            weights = self.data.slice("weight", start, stop) if "weight" in self.data.names else None
+            yield {name: self._reader(name).slice(name, start, stop) for name in names}, weights
 
-    def blocks(self, names: Iterable[str], step: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
+    def blocks(self, names: Sequence[str], step: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
         """Yield columns of `step` rows at a time in the source's own order, and the rows' weights.
 
         Rows that fit one block are gathered once for all metrics.
         """
-        if self.n > step:
-            yield from (self.gather(names, positions) for positions in self.natural(step))
-        elif self.n:
-            if "" not in self._once:
-                self._once[""] = next(self.natural(step))
-            weight = ["weight"] if "weight" in self.data.names else []
+        weight = ("weight",) if "weight" in self.data.names else ()
+        whole = self.n <= step
+        for positions in [self._once[_POSITIONS]] if whole and _POSITIONS in self._once else self.natural(step):
+            held = self._once if whole else {}
+            held[_POSITIONS] = positions
             for name in (*names, *weight):
-                if name not in self._once:
-                    self._once[name] = self._reader(name).take(name, self._once[""])
-            yield {name: self._once[name] for name in names}, self._once.get("weight")
+                if name not in held:
+                    held[name] = self._reader(name).take(name, positions)
+            yield {name: held[name] for name in names}, held.get("weight")
 
     def natural(self, step: int) -> Iterator[Array]:
         """Yield positions, `step` rows at a time: the rows to score in the source's own order, as if they were all."""

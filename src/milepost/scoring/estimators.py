@@ -18,24 +18,23 @@ from milepost.core.protocols import FastBatches, MeanMetric, Metric, Tabled
 from milepost.core.types import Array, Json, Value
 from milepost.errors import StoreError, UsageError
 from milepost.metrics._states import ExactSums, from_bytes
-from milepost.scoring.columns import Scored
+from milepost.scoring.columns import CHUNK, Scored
 from milepost.stats.wilson import wilson
 
-_CHUNK = 1 << 16
 _FEW = 100
 """So many numbers are averaged quicker without arrays."""
 
 
 def exact(scored: Scored, metric: Metric) -> tuple[dict[str, Json], dict[str, Array]]:
     """Return the record of a metric's exact values, and its tables."""
-    state = _state(scored, metric)
+    state = state_of(scored, metric)
     tabled = capability(metric, Tabled)
     tables = {} if tabled is None else tabled.tables(state)
     values = [_entry(scored, name, item, with_interval=True) for name, item in metric.values(state).items()]
     return _payload(scored, metric, values, None), tables
 
 
-def _state(scored: Scored, metric: Metric) -> Any:
+def state_of(scored: Scored, metric: Metric) -> Any:
     """Merge the states of all rows: computed from kept columns, or as the pass left them."""
     merged: Any = None
     for state in _states(scored, metric):
@@ -49,8 +48,7 @@ def _states(scored: Scored, metric: Metric) -> Iterator[Any]:
     if not scored.has(metric):
         yield from (from_bytes(data) for data in scored.outcomes.states(digest(spec_of(metric))))
         return
-    for start in range(0, scored.n, _CHUNK):
-        yield metric.state(*scored.columns(metric.columns, start, min(start + _CHUNK, scored.n)))
+    yield from (metric.state(*chunk) for chunk in scored.chunks(metric.columns))
 
 
 def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Json]) -> dict[str, Json]:
@@ -60,7 +58,7 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
     found: dict[str, list[Value]] = {}
     weighted = "weight" in scored.data.names
     mean = None if weighted else capability(metric, MeanMetric)
-    for columns, weights in scored.blocks(metric.columns, max(1, _CHUNK // size) * size):
+    for columns, weights in scored.blocks(metric.columns, max(1, CHUNK // size) * size):
         for name, items in _values_by_batch(metric, mean, columns, weights, size).items():
             found.setdefault(name, []).extend(items)
     entries = []
@@ -201,5 +199,4 @@ def _constant(scored: Scored) -> int | None:
 
 
 def _column(scored: Scored, name: str) -> Iterator[Array]:
-    for start in range(0, scored.n, _CHUNK):
-        yield scored.columns([name], start, min(start + _CHUNK, scored.n))[0][name]
+    return (columns[name] for columns, _ in scored.chunks([name]))

@@ -13,7 +13,7 @@ from milepost.core.capabilities import capability
 from milepost.core.protocols import Metric, Sliced, Source
 from milepost.core.types import Array, Json
 from milepost.errors import DataError, UsageError
-from milepost.scoring.columns import Scored
+from milepost.scoring.columns import CHUNK, Scored
 from milepost.scoring.estimators import batch_mean, counted, exact, oddities
 from milepost.store.datasets import Dataset
 
@@ -21,7 +21,6 @@ MOST = 1000
 """A slice has no more values than this: each is a number to read for every metric."""
 
 
-_BLOCK = 1 << 16
 _BATCH = 256
 
 
@@ -46,7 +45,7 @@ def slice_records(
 
 def parts_of(scored: Scored, name: str, values: Array) -> dict[str, Scored]:
     """Return what there is to score of each slice by its label, in order of the values."""
-    natural = np.concatenate(list(scored.natural(_BLOCK)))
+    natural = np.concatenate(list(scored.natural(CHUNK)))
     found, codes, counts = np.unique(values[natural], return_inverse=True, return_counts=True)
     if len(found) > MOST:
         raise UsageError(
@@ -94,8 +93,8 @@ def _covered(dataset: Dataset) -> int:
 
 def _blocks(source: Source, sliced: Sliced | None, stop: int) -> Iterator[tuple[int, int, Mapping[str, Array]]]:
     if sliced is not None:
-        for start in range(0, stop, _BLOCK):
-            yield start, min(start + _BLOCK, stop), sliced.slices(start, min(start + _BLOCK, stop))
+        for start in range(0, stop, CHUNK):
+            yield start, min(start + CHUNK, stop), sliced.slices(start, min(start + CHUNK, stop))
         return
     for batch in source.batches(0, stop, _BATCH):
         rows = min(len(batch.labels), stop - batch.start)

@@ -28,7 +28,6 @@ from milepost.core.protocols import (
     Metric,
     Model,
     OnDevice,
-    RandomAccess,
     Releases,
     Restorer,
     Source,
@@ -59,10 +58,7 @@ from milepost.loop.evaluate import Pass
 from milepost.loop.memory import MemoryFit
 from milepost.restore.matching import Initial, Restored, adopt, restore, signature
 from milepost.restore.overrides import spec_of_overrides
-from milepost.scoring.columns import scored_of, slices_of
-from milepost.scoring.records import records
-from milepost.scoring.slices import complete
-from milepost.store.datasets import Dataset
+from milepost.scoring.scorer import Scorer
 from milepost.store.store import Store
 
 _CACHED = 16
@@ -101,9 +97,7 @@ class Evaluator:
         self._less = int(options.get("less", 0))
         self._tables: Mapping[str, Table] = {}
         self._restored: OrderedDict[tuple[str, str], Restored] = OrderedDict()
-        self._sliced: set[tuple[Json, ...]] = set()
-        self._stores: dict[str, Store] = {}
-        self._opened: dict[str, dict[str, Dataset]] = {}
+        self._scorers: dict[str, Scorer] = {}
 
     def describe(self) -> Description:
         """Return what this evaluation is: all that the driver plans with."""
@@ -174,22 +168,10 @@ class Evaluator:
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Compute and publish the records of an evaluation that are not in the store yet; return the new ones."""
-        if request.store not in self._stores:
-            self._stores[request.store], self._opened[request.store] = Store.open(request.store), {}
-        store = self._stores[request.store]
-        source = self._sources[request.data]
-        order = capability(source, RandomAccess)
-        scored = scored_of(store, request.key, request.column_set, request.stop, order, self._opened[request.store])
-        wanted = [metric for metric in self._evaluation.metrics if digest(spec_of(metric)) in request.metrics]
-        asked = request.store, request.digest, request.stop, *request.slices
-        if asked not in self._sliced:  # once for all checkpoints
-            complete(store.dataset(request.digest), source, request.slices, request.stop)
-            self._sliced.add(asked)
-        known = slices_of(store, request.digest, request.stop) if request.slices else {}
-        slices = {name: known[name] for name in request.slices}
-        made = list(records(scored, wanted, request.sizes, slices))
-        store.evaluation(request.key).results.publish(made)
-        return [payload for payload, _ in made]
+        if request.store not in self._scorers:
+            store = Store.open(request.store)
+            self._scorers[request.store] = Scorer(store, self._evaluation.metrics, self._sources)
+        return self._scorers[request.store].score(request)
 
     def _load(self, target: Target) -> Any:
         """Load a checkpoint's weights, and see to it that they are those that were identified."""

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from milepost.metrics.recall import Recall
 from milepost.metrics.top_k import TopK
 from milepost.scoring.columns import Scored
 from milepost.scoring.estimators import batch_mean, exact
-from milepost.scoring.slices import parts_of, slice_records
+from milepost.scoring.slices import rows_by_label
 from milepost.store.store import Store
 
 ROWS = 700
@@ -205,7 +206,8 @@ def test_a_slice_is_scored_as_a_data_set_of_its_rows(rows: int, seed: int, heavy
     marks = rng.integers(0, 3, rows)
     scored = _scored(columns, data, source)
     natural = np.argsort(source.rows(np.arange(rows)))
-    for label, part in parts_of(scored, "mark", marks).items():
+    for label, rows_of_label in rows_by_label(scored, "mark", marks).items():
+        part = replace(scored, chosen=rows_of_label)
         chosen = natural[marks[natural] == int(label.removeprefix("mark="))]
         alone = _scored(
             {name: item[chosen] for name, item in columns.items()},
@@ -238,7 +240,7 @@ def test_metrics_that_live_as_states_have_no_slices_and_too_many_values_are_refu
         Arrays(np.zeros((ROWS * 2, 1)), np.tile(data["label"], 2)),
     )
     with pytest.raises(UsageError, match=r"slice 'id' has 1,400 distinct values.*bins"):
-        next(slice_records(wide, [TopK(1)], [], "id", many))
+        rows_by_label(wide, "id", many)
 
 
 EVAL = """

@@ -10,6 +10,7 @@ from typing import Any
 from milepost._internal.serialization import spec_of
 from milepost.core.capabilities import capability
 from milepost.core.protocols import MeanMetric, Metric
+from milepost.core.types import Array
 from milepost.errors import UsageError
 from milepost.report._metrics_on_record import direction_of, evaluations_of, recorded
 from milepost.report._numbers import count, decimals, number
@@ -20,7 +21,7 @@ from milepost.report.table import Plain
 from milepost.scoring.columns import Scored, holding, lacking, slices_of
 from milepost.scoring.estimators import state_of
 from milepost.scoring.metric_spec import metric_of
-from milepost.scoring.slices import parts_of
+from milepost.scoring.slices import rows_by_label
 from milepost.stats.mcnemar import mcnemar_exact, mcnemar_mid_p
 from milepost.store.keys import subject
 from milepost.store.store import Store
@@ -162,12 +163,12 @@ _APART = (
 
 def _part(store: Store, scored: Scored, part: str) -> Scored:
     """Return the rows of one slice, `name=value`; a UsageError lists those on record."""
-    found: dict[str, Scored] = {}
+    found: dict[str, Array] = {}
     for name, values in slices_of(store, scored.digest, scored.stop).items():
-        found |= parts_of(scored, name, values)
+        found |= rows_by_label(scored, name, values)
     if part not in found:
         raise UsageError(f"--slice {part}: no such slice of these rows is on record; there are: {', '.join(found)}")
-    return found[part]
+    return replace(scored, chosen=found[part])
 
 
 def _kept(store: Store, weights: str) -> dict[str, dict[str, Any]]:

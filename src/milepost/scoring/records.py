@@ -9,17 +9,20 @@ from milepost.errors import UsageError
 from milepost.scoring.columns import Scored, holding, lacking, slices_of
 from milepost.scoring.estimators import batch_mean, counted, exact, oddities
 from milepost.scoring.metric_spec import metric_of
-from milepost.scoring.slices import slice_records
+from milepost.scoring.slices import rows_by_label, slice_records
 from milepost.store.results import Made
 from milepost.store.store import Store
 
 
 def records(
-    scored: Scored, metrics: Sequence[Metric], sizes: Sequence[int], slices: Mapping[str, Array] | None = None
+    scored: Scored,
+    metrics: Sequence[Metric],
+    sizes: Sequence[int],
+    slices: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> Iterator[tuple[dict[str, Json], dict[str, Array]]]:
     """Yield (record, tables) of each metric: exact, and its batch mean for each size where its columns are kept.
 
-    Then the same by slice: `slices` are values by the slice's name, one a covered row of the order.
+    Then the same by slice: `slices` are positions by the slice's name and label.
     """
     counts = oddities(scored)
     for metric in metrics:
@@ -28,8 +31,8 @@ def records(
         if scored.has(metric):
             for size in sizes:
                 yield counted(batch_mean(scored, metric, size, whole), counts), {}
-    for name, values in (slices or {}).items():
-        for payload in slice_records(scored, metrics, sizes, name, values):
+    for name, rows in (slices or {}).items():
+        for payload in slice_records(scored, metrics, sizes, name, rows):
             yield payload, {}
 
 
@@ -74,7 +77,8 @@ def _again(store: Store, key: str, payload: dict[str, Json], sizes: Sequence[int
         for size in sizes:
             yield counted(batch_mean(scored, metric, size, payload), counts)
         for name, values in slices_of(store, scored.digest, scored.stop).items():
-            for record in slice_records(scored, [metric], sizes, name, values):
+            rows = rows_by_label(scored, name, values)
+            for record in slice_records(scored, [metric], sizes, name, rows):
                 if record["estimator"] != "exact":
                     yield record
 
@@ -107,7 +111,8 @@ def score_kept(store: Store, weights: str, metrics: Sequence[Metric]) -> list[di
     for folder, held, sizes in todo:
         found: list[Made] = []
         for scored, metric in held:
-            slices = slices_of(store, scored.digest, scored.stop)
+            values = slices_of(store, scored.digest, scored.stop)
+            slices = {name: rows_by_label(scored, name, held) for name, held in values.items()}
             found += records(scored, [metric], sizes, slices)
         folder.results.publish(found)
         made += [record for record, _ in found]

@@ -25,26 +25,29 @@ _BATCH = 256
 
 
 def slice_records(
-    scored: Scored, metrics: Sequence[Metric], sizes: Sequence[int], name: str, values: Array
+    scored: Scored, metrics: Sequence[Metric], sizes: Sequence[int], name: str, rows: Mapping[str, Array]
 ) -> Iterator[dict[str, Json]]:
     """Yield one record a metric and estimator, which holds the values of every slice, `name=value`.
 
-    `values` are the slice's, one a covered row of the order.  Metrics whose columns are not kept are left out: their
-    states are of all rows.  Raises UsageError for more than 1,000 distinct values.
+    `rows` are the slices' positions by label (`rows_by_label`).  Metrics whose columns are not kept are left out: their
+    states are of all rows.
     """
-    parts = parts_of(scored, name, values)
-    counts = {label: oddities(part) for label, part in parts.items()}
+    sliced = {label: replace(scored, chosen=positions) for label, positions in rows.items()}
+    counts = {label: oddities(one) for label, one in sliced.items()}
     for metric in metrics:
         if scored.has(metric):
-            wholes = {label: exact(part, metric)[0] for label, part in parts.items()}
+            wholes = {label: exact(one, metric)[0] for label, one in sliced.items()}
             yield _joined(name, wholes, counts)
             for size in sizes:
-                means = {label: batch_mean(part, metric, size, wholes[label]) for label, part in parts.items()}
+                means = {label: batch_mean(one, metric, size, wholes[label]) for label, one in sliced.items()}
                 yield _joined(name, means, counts)
 
 
-def parts_of(scored: Scored, name: str, values: Array) -> dict[str, Scored]:
-    """Return what there is to score of each slice by its label, in order of the values."""
+def rows_by_label(scored: Scored, name: str, values: Array) -> dict[str, Array]:
+    """Return the positions of each slice's rows by its label, `name=value`, in order of the values.
+
+    `values` are the slice's, one a covered row of the order.  Raises UsageError for more than 1,000 distinct values.
+    """
     natural = np.concatenate(list(scored.natural(CHUNK)))
     found, codes, counts = np.unique(values[natural], return_inverse=True, return_counts=True)
     if len(found) > MOST:
@@ -53,10 +56,7 @@ def parts_of(scored: Scored, name: str, values: Array) -> dict[str, Scored]:
             "or hand them in as ids"
         )
     by_value = np.split(natural[np.argsort(codes, kind="stable")], np.cumsum(counts)[:-1])
-    return {
-        f"{name}={_text(value)}": replace(scored, chosen=rows)
-        for value, rows in zip(found.tolist(), by_value, strict=True)
-    }
+    return {f"{name}={_text(value)}": rows for value, rows in zip(found.tolist(), by_value, strict=True)}
 
 
 def _text(value: object) -> str:

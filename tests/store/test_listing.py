@@ -162,7 +162,7 @@ def test_queries_narrow(tmp_path: Path) -> None:
     assert listing.records(run="other") == []
     assert {row["checkpoint"]["step"] for row in listing.records(digest=digest_of(run, 200)[:8])} == {200}
     assert {row["metric"] for row in listing.records(metric="top5", data="test")} == {"top5"}
-    assert len(list(listing.lines(digests=[digest_of(run, 100), "nothing"]))) == len(METRICS) * 2
+    assert len(list(listing.lines(digests={digest_of(run, 100), "nothing"}))) == len(METRICS) * 2
     assert [row["step"] for row in listing.checkpoints()] == [100, 200, 300]
 
 

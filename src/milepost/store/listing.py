@@ -7,9 +7,9 @@ only files that are new.
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from milepost._internal.atomic import readable
 from milepost.errors import StoreError
@@ -22,6 +22,21 @@ _RACY_NS = 2_000_000_000
 """A folder that changed less than this before it was listed may change again within the same tick of its clock."""
 
 Row = dict[str, Any]
+
+
+class Narrowed(TypedDict, total=False):
+    """What narrows records: a run's id, a data set's name, the name of a value, and weights.
+
+    `digest` is one of weights, or its beginning; `digests` are several, whole.  `slices` is "all" for values over all
+    rows, a slice's name for those of all its values, `name=value` for one, None for everything.
+    """
+
+    run: str | None
+    digest: str | None
+    data: str | None
+    metric: str | None
+    slices: str | None
+    digests: Container[str] | None
 
 
 @dataclass(slots=True)
@@ -62,36 +77,20 @@ class Listing:
 
     # -------------------------------------------------------------------------------------------------------- asking
 
-    def records(
-        self,
-        run: str | None = None,
-        digest: str | None = None,
-        data: str | None = None,
-        metric: str | None = None,
-        slices: str | None = ALL,
-        digests: Collection[str] | None = None,
-    ) -> list[Row]:
+    def records(self, **narrowed: Unpack[Narrowed]) -> list[Row]:
         """Return records as `--json` shows them, sorted by run, step, name, data, slice, estimator and metric.
 
         One for each digest of weights, data, slice, metric, estimator and batch size: the largest coverage, then the
-        newest evaluation.  `digest` may be a prefix.  `slices` is "all" for values over all rows, a slice's name for
-        those of all its values, `name=value` for one, None for everything.  `digests` narrows to some weights.
+        newest evaluation.  See `Narrowed` for what narrows them; without it, all values over all rows.
         """
-        found: list[Row] = json.loads(f"[{','.join(self.lines(run, digest, data, metric, slices, digests))}]")
+        found: list[Row] = json.loads(f"[{','.join(self.lines(**narrowed))}]")
         return found
 
-    def lines(
-        self,
-        run: str | None = None,
-        digest: str | None = None,
-        data: str | None = None,
-        metric: str | None = None,
-        slices: str | None = ALL,
-        digests: Collection[str] | None = None,
-    ) -> Iterator[str]:
+    def lines(self, **narrowed: Unpack[Narrowed]) -> Iterator[str]:
         """Yield the same records as lines of JSON, without parsing them."""
+        run, digest, chosen = narrowed.get("run"), narrowed.get("digest"), narrowed.get("digests")
+        data, metric, slices = narrowed.get("data"), narrowed.get("metric"), narrowed.get("slices", ALL)
         by_weights: dict[str, list[tuple[str, ResultsFile]]] = {}
-        chosen = None if digests is None else set(digests)
         for key, evaluated in self.evaluations.items():
             weights = evaluated.weights
             if (digest is None or weights.startswith(digest)) and (chosen is None or weights in chosen):

@@ -8,10 +8,11 @@ The file is a NumPy archive.  Its first members are text, so that listing a stor
     <digest>/<name>    the tables of a metric, by the digest of its spec
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from milepost._internal.serialization import canonical, digest
@@ -31,7 +32,6 @@ _ABSENT = "null"
 _LONG = 40
 _ORDERED: list[tuple[list[tuple[int, str, int | None, str, list[str]]], list[int]]] = []
 """The latest order of lines, and the records that it is of."""
-_KEYS: dict[str, frozenset[RecordKey]] = {}
 Made = tuple[dict[str, Json], Mapping[str, Array]]
 
 
@@ -110,15 +110,7 @@ class ResultsFile:
     @property
     def records(self) -> frozenset[RecordKey]:
         """What the records are of."""
-        shape = str([self.header["coverage"], self._metrics, self._records])  # thousands of files have the same one
-        if shape not in _KEYS:
-            rows = tuple((int(start), int(stop)) for start, stop in self.header["coverage"])
-            digests = [digest(metric["spec"]) for metric in self._metrics]
-            _KEYS[shape] = frozenset(
-                RecordKey(digests[index], estimator, size, name, rows)
-                for index, estimator, size, name, _ in self._records
-            )
-        return _KEYS[shape]
+        return _record_keys(json.dumps([self.header["coverage"], self._metrics, self._records]))
 
     def payloads(self) -> Iterator[dict[str, Json]]:
         """Yield the records, with nonfinite numbers as text (see `records.number`)."""
@@ -212,6 +204,17 @@ class EvaluationResults:
         texts = {"values.jsonl": "\n".join(lines), "slices.jsonl": "\n".join(slice_lines)}
         name = f"{self._evaluation}/{_PREFIX}{_name(act)}.npz"
         self._storage.put(name, lambda stream: _archive.write(stream, tables, header, texts))
+
+
+@lru_cache(maxsize=64)
+def _record_keys(text: str) -> frozenset[RecordKey]:
+    """Return what the records of a header are of, from its JSON: thousands of files have the same one."""
+    coverage, metrics, records = json.loads(text)
+    rows = tuple((int(start), int(stop)) for start, stop in coverage)
+    digests = [digest(metric["spec"]) for metric in metrics]
+    return frozenset(
+        RecordKey(digests[index], estimator, size, name, rows) for index, estimator, size, name, _ in records
+    )
 
 
 def is_results(name: str) -> bool:

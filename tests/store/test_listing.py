@@ -12,6 +12,7 @@ from tests.store.make_store import METRICS, digest_of, make_store, payload
 from milepost.core.types import Identity
 from milepost.errors import StoreError
 from milepost.store.checkpoint_records import CheckpointRecord
+from milepost.store.listing import Listing
 from milepost.store.store import Store
 
 DIGEST = "ab" * 16
@@ -220,3 +221,15 @@ def test_a_checkpoint_record_that_cannot_be_read_is_named(tmp_path: Path, found:
         store.listing().checkpoints()
     with pytest.raises(StoreError, match=record.name):
         list(store.checkpoints())
+
+
+def test_a_damaged_file_is_named_again_at_every_look(tmp_path: Path) -> None:
+    make_store(tmp_path / "evals", 2)
+    path = next((tmp_path / "evals" / "evaluations").glob("*/*/results.*"))
+    path.chmod(0o644)
+    path.write_bytes(b"PK")
+    os.utime(path.parent, (1, 1))  # long ago, so that the folder's time counts
+    listing = Listing(str(tmp_path / "evals"))
+    for _ in range(2):
+        with pytest.raises(StoreError, match=path.name):
+            listing.refresh()

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from milepost._internal.atomic import readable
 from milepost.errors import StoreError
@@ -20,6 +20,8 @@ from milepost.store.results import ResultsFile, ValueKey, is_results, place_of
 
 _RACY_NS = 2_000_000_000
 """A folder that changed less than this before it was listed may change again within the same tick of its clock."""
+_UNSURE = -1
+"""The time of a folder that is known, and that is to be listed again."""
 
 Row = dict[str, Any]
 
@@ -56,6 +58,13 @@ class EvaluationFiles:
         """The digest of the weights; "" where no file tells."""
         failed: Row = next((one["evaluation"] for one in self.failures.values() if "evaluation" in one), {})
         return str((self.spec or failed).get("weights") or "")
+
+
+class _Changed(NamedTuple):
+    """The names in a folder, and the time by which it is known to be the same later."""
+
+    names: list[str]
+    time: int
 
 
 class Listing:
@@ -139,19 +148,19 @@ class Listing:
         for gone in self._runs.keys() - set(runs):
             del self._runs[gone]
         for run in runs:
-            self._runs.setdefault(run, {})
             folder = f"runs/{run}/checkpoints"
-            names = self._changed(folder)
-            if names is not None:
-                self._take(folder, names, self._runs[run], rows_of.read_checkpoint, folder)
+            changed = self._changed(folder)
+            held = self._runs.setdefault(run, {})
+            if changed is not None:
+                self._take(folder, changed, changed.names, held, rows_of.read_checkpoint)
 
     def _refresh_evaluations(self) -> None:
         there: set[str] = set()
         for shelf in _subfolders(f"{self._root}/evaluations"):
-            names = self._changed(f"evaluations/{shelf}")
-            if names is not None:
-                self._shelves[shelf] = names
-                self._trust(f"evaluations/{shelf}")
+            changed = self._changed(f"evaluations/{shelf}")
+            if changed is not None:
+                self._shelves[shelf] = changed.names
+                self._times[f"evaluations/{shelf}"] = changed.time
             there.update(self._shelves.get(shelf, ()))
             for key in self._shelves.get(shelf, ()):
                 self._refresh_evaluation(key, f"evaluations/{shelf}/{key}")
@@ -159,38 +168,33 @@ class Listing:
             del self.evaluations[gone]
 
     def _refresh_evaluation(self, key: str, folder: str) -> None:
-        names = self._changed(folder)
+        changed = self._changed(folder)
         evaluated = self.evaluations.get(key)
-        if names is not None:
+        if changed is not None:
             evaluated = evaluated or self.evaluations.setdefault(key, EvaluationFiles())
-            self._take(folder, [name for name in names if is_results(name)], evaluated.results, ResultsFile, folder)
-        if evaluated is not None and (evaluated.failures or (names is not None and "failures" in names)):
-            below = f"{folder}/failures"
+            names = [name for name in changed.names if is_results(name)]
+            self._take(folder, changed, names, evaluated.results, ResultsFile)
+        below = f"{folder}/failures"
+        if evaluated is not None and (below in self._times or (changed is not None and "failures" in changed.names)):
             failed = self._changed(below)
             if failed is not None:
-                self._take(below, failed, evaluated.failures, read_plain, below)
+                self._take(below, failed, failed.names, evaluated.failures, read_plain)
 
-    def _changed(self, folder: str) -> list[str] | None:
-        """Return the names in a folder that may have changed since they were taken, None where it has not."""
+    def _changed(self, folder: str) -> "_Changed | None":
+        """Return what lies in a folder that may have changed since it was taken, None where it has not."""
         path = f"{self._root}/{folder}"
         try:
             with readable(path):
-                self._time = os.stat(path).st_mtime_ns
+                changed = os.stat(path).st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
-            return [] if self._times.pop(folder, None) is not None else None
-        if self._times.get(folder) == self._time:
+            return _Changed([], _UNSURE) if self._times.pop(folder, None) is not None else None
+        if self._times.setdefault(folder, _UNSURE) == changed:
             return None
-        self._now = time.time_ns()
-        return _subfolders(path)
-
-    def _trust(self, folder: str) -> None:
-        if self._now - self._time > _RACY_NS:
-            self._times[folder] = self._time
-        else:
-            self._times[folder] = -1  # known, and to be listed again
+        now = time.time_ns()
+        return _Changed(_subfolders(path), changed if now - changed > _RACY_NS else _UNSURE)
 
     def _take(
-        self, folder: str, names: list[str], held: dict[str, Any], read: Callable[[str], Any], trusted: str
+        self, folder: str, changed: "_Changed", names: list[str], held: dict[str, Any], read: Callable[[str], Any]
     ) -> None:
         """Read the files of a folder that are new, and forget those that are gone."""
         whole = True
@@ -208,7 +212,7 @@ class Listing:
                         f"version's file ({error!r}); delete it to have it made again"
                     ) from error
         if whole:
-            self._trust(trusted)
+            self._times[folder] = changed.time
 
     def _checkpoints(self, run: str | None) -> list[Row]:
         runs = [run] if run is not None else list(self._runs)

@@ -70,7 +70,7 @@ class Mean(Kind):
         flat = values.ravel()[kept]
         if weight is None:
             return Tally({"n": np.int64(flat.size)}, {"sum": _sum(flat)})
-        return Tally({}, {"sum": _products(flat, weight), "weight": ExactSums.of(weight)})
+        return Tally({}, {"sum": ExactSums.products(flat, weight), "weight": ExactSums.of(weight)})
 
     def value(self, state: Tally) -> float:
         if "n" in state.counts:
@@ -84,18 +84,6 @@ def _sum(values: Array) -> ExactSums:
         high, low = values >> values.dtype.type(32), values & values.dtype.type(0xFFFFFFFF)
         return ExactSums.of(high.astype(np.float64) * 2.0**32).merge(ExactSums.of(low))
     return ExactSums.of(values)
-
-
-def _products(values: Array, weights: Array) -> ExactSums:
-    """Sum value times weight exactly, for values of any float: cut into pieces of 24 bits."""
-    rest, total = values.astype(np.float64), ExactSums.of(np.empty(0))
-    while rest.any():
-        piece = (rest.view(np.int64) & -(1 << 29)).view(np.float64)
-        piece = np.where(np.isfinite(rest), piece, rest)
-        total = total.merge(ExactSums.products(piece, weights))
-        with np.errstate(invalid="ignore"):  # infinity less itself
-            rest = np.where(np.isfinite(rest), rest - piece, 0.0)
-    return total
 
 
 @dataclass(frozen=True, slots=True)

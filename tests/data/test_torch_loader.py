@@ -188,6 +188,15 @@ def test_weights_of_items_are_kept_and_zero_is_refused() -> None:
         list(TorchLoader(data.TensorDataset(X, Y, torch.arange(N))).batches(0, N, N))
 
 
+def test_a_weight_that_is_none_is_refused_by_the_number_of_its_item() -> None:
+    weights = torch.ones(N)
+    weights[3] = -1.0
+    source = TorchLoader(data.TensorDataset(X, Y, weights), seed=1)
+    assert source.rows(np.arange(N))[3] != 3
+    with pytest.raises(DataError, match=r"weights: .*; found -1\.0 at row 3"):
+        list(source.batches(0, N, N))
+
+
 @pytest.mark.parametrize("version", [None, "toy@1"])
 def test_a_random_transform_is_refused(version: str | None) -> None:
     noisy = Items(lambda index, x, y: (x.float() + torch.rand(()), y))

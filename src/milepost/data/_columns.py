@@ -71,8 +71,10 @@ def as_ids(value: object, what: str = "ids") -> Array:
     return column(given, what, "iuUS", "one integer or text")
 
 
-def counted_rows(weights: Array | None, mask: Array | None, what: str = "weights") -> Array | None:
-    """Return which rows count (mask True, weight above 0), or None where all do.
+def counted_rows(
+    weights: Array | None, mask: Array | None, what: str = "weights", rows: Sequence[int] | None = None
+) -> Array | None:
+    """Return which rows count (mask True, weight above 0), or None where all do; `rows` are their numbers for messages.
 
     Weights of rows that the mask removes may hold anything; the others are 0 or from 1e-60 to 1e60, where weighted sums
     are exact, else `DataError`.
@@ -82,9 +84,9 @@ def counted_rows(weights: Array | None, mask: Array | None, what: str = "weights
     counted = np.ones(len(weights), bool) if mask is None else mask
     wrong = np.flatnonzero(counted & (weights != 0) & ~((weights >= LEAST_WEIGHT) & (weights <= MOST_WEIGHT)))
     if len(wrong):
-        found = weights[wrong[0]]
+        found, row = weights[wrong[0]], wrong[0] if rows is None else rows[wrong[0]]
         scale = "; multiply all weights by one number: only their ratios count" if 0 < found < np.inf else ""
-        raise DataError(f"{what}: expected 0, or numbers from 1e-60 to 1e60; found {found} at row {wrong[0]}{scale}")
+        raise DataError(f"{what}: expected 0, or numbers from 1e-60 to 1e60; found {found} at row {row}{scale}")
     return np.asarray(counted & (weights > 0))
 
 

@@ -75,8 +75,8 @@ def parsed(
     groups = None if batch.groups is None else as_groups(batch.groups, f"{where}groups")
     others: Mapping[str, Array | None] = {"labels": found, "weights": weights, "mask": mask, "ids": ids}
     same_length(length(inputs), {**others, **lengths(slices, groups)}, f"{where}inputs")
-    counted = counted_rows(weights, mask, f"{where}weights")
     known = numbers if numbers is not None and len(numbers) == len(found) else None
+    counted = counted_rows(weights, mask, f"{where}weights", known)
     labels, counted = labelling.applied(found, counted, f"{where}labels", known)
     kept = None if counted is None or counted.all() else np.flatnonzero(counted)
     return Examples(inputs, labels, weights, ids, slices, groups), kept

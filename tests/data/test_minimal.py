@@ -45,6 +45,8 @@ class Nameless(Plain):
 def test_a_minimal_source_keeps_the_laws() -> None:
     assert not [kind for kind in CAPABILITIES[Source] if capability(Plain(), kind)]
     check_source(Plain, [Nameless])
+    with pytest.raises(AssertionError, match=r"the fingerprint's order is \{\}, expected one of a kind"):
+        check_source(Nameless)
 
 
 @pytest.mark.parametrize("source", [Plain(), Nameless()], ids=["ordered", "without an order"])

@@ -153,7 +153,8 @@ def _keeps_groups_together(make: Make, whole: list[tuple[Any, ...]]) -> None:
     assert len(groups) in {0, len(whole)}, "some batches carry groups and others do not"
     runs = [group for group, before in zip(groups, [None, *groups], strict=False) if group != before]
     assert len(runs) == len(set(runs)), f"the rows of a group are parted: the groups come as {runs}"
-    order = make().fingerprint()["order"]
+    order = make().fingerprint().get("order", {})
+    assert "kind" in order, f"the fingerprint's order is {order}, expected one of a kind: {OrderName}"
     declared = order.get("groups")
     right = (declared is True or declared == len(runs)) if groups else declared is None
     assert right, f"the order's spec says groups: {declared}; the batches carry {len(runs)} groups"

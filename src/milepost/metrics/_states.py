@@ -202,6 +202,10 @@ class Tally:
 
     With `grows`, arrays that are indexed by class grow with the classes met: merging pads the smaller with zeros.
     Without, states of different shapes are of different metrics.
+
+    >>> a = Tally({"correct": np.int64(3), "n": np.int64(4)})
+    >>> a.merge(a).count("correct")
+    6
     """
 
     counts: Mapping[str, Any] = field(default_factory=dict)

@@ -193,8 +193,8 @@ def _network(block: _Words, halves: tuple[int, int], keys: _Words, *, back: bool
     for turn in reversed(range(len(keys))) if back else range(len(keys)):
         bound, side = np.uint64(halves[turn % 2]), pair[turn % 2]
         moved = _mixed(pair[1 - turn % 2], keys[turn], halves[turn % 2])
-        # What wraps around is a huge word: below the bound the difference is, and of a negative one the side itself, so
-        # that the minimum is the remainder.
+        # A word that wraps around is huge, so that the minimum is the remainder: forwards, the difference wraps where
+        # the sum is below the bound; backwards, the side itself has wrapped where it went below 0.
         if back:
             side -= moved
             np.minimum(side, side + bound, out=side)

@@ -26,7 +26,7 @@ def kind(dataset: Any) -> str:
 
 def inputs(dataset: Any) -> list[Any]:
     if isinstance(dataset, tf.compat.v1.data.Dataset) and hasattr(dataset, "_dataset"):
-        return [dataset._dataset]  # noqa: SLF001 - TensorFlow 1's wrapper has inputs, but hides itself
+        return [dataset._dataset]  # noqa: SLF001 - TensorFlow 1's wrapper hides the data set that it wraps
     found = getattr(dataset, "_inputs", None)
     return list(found()) if callable(found) else []
 

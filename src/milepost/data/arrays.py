@@ -34,7 +34,7 @@ class Arrays(IndexedSource):
 
     `slices={"country": countries}` are values a row to evaluate by: integers, booleans or text; no part of the
     fingerprint, so that one added later needs no model. `groups` (one integer or text a row: a patient, a document)
-    are rows that belong together: they stand beside each other in the order, which permutes groups instead of rows;
+    name the rows that belong together: these stand side by side in the order, which permutes groups instead of rows;
     "natural" and "declared-shuffled" need them to be together already.
 
     `label_map={3: 0, 5: 1, 7: None}` turns the data's labels into the model's classes; rows mapped to None are left

@@ -227,7 +227,7 @@ def _checksum(path: str) -> tuple[int, int]:
 def _prepared(image: Image.Image, preset: Preset) -> Array:
     """Return pixels [height, width, channels] as uint8, of the declared mode and size."""
     if image.mode not in _EIGHT_BIT:
-        raise DataError(f"has pixels of mode {image.mode}; expected 8 bits a channel: convert its files first")
+        raise DataError(f"has pixels of mode {image.mode}; expected 8 bits a channel: convert the file first")
     turned = ImageOps.exif_transpose(image) if preset.exif else image
     sized = _cropped(_resized(_converted(turned, preset.mode), preset), preset)
     pixels = np.asarray(sized)

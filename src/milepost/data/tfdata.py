@@ -26,7 +26,6 @@ except ModuleNotFoundError as error:
 from milepost.data import _tf_pipeline as chain
 
 _BATCH = 256
-_PROBE = 64
 _LONGEST = 500
 
 

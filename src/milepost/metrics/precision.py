@@ -14,7 +14,7 @@ class Precision(ClassRatio):
 
     A class that no row is predicted as has no precision: `undefined` decides how an average counts it.  `average` is
     "macro" (over `classes`: "present", "seen", or their number), "weighted" by rows, or "micro".  Micro precision is
-    accuracy over the rows that are not non-finite.
+    accuracy over the rows that have a prediction, non-finite ones aside.
 
     >>> import numpy as np
     >>> rows = {"label": np.array([0, 0, 1, 2]), "prediction": np.array([0, 1, 1, 1], np.int32)}

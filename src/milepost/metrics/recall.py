@@ -12,9 +12,9 @@ from milepost.metrics._class_ratio import ClassRatio
 class Recall(ClassRatio):
     """Right rows of a class / its rows (sensitivity), for one class (`label`), or averaged over classes.
 
-    A class without rows has no recall: `undefined` decides how `classes` that include it count it.  `average` is
-    "macro" (over `classes`: "present", "seen", or their number), "weighted" by rows, or "micro"; the last two are
-    accuracy.
+    A class without rows has no recall: `undefined` decides how an average over `classes` that include it counts it.
+    `average` is "macro" (over `classes`: "present", "seen", or their number), "weighted" by rows, or "micro"; the last
+    two are accuracy.
 
     >>> import numpy as np
     >>> rows = {"label": np.array([0, 0, 1]), "prediction": np.array([0, 2, 1], np.int32)}

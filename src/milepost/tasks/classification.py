@@ -28,7 +28,7 @@ _HELD = {
     "ties": "other classes whose score equals the label's",
     "prediction": "the class of rank 0; -1 where non-finite",
     "finite": "0 non-finite (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores",
-    "margin": "the highest score minus the next highest, 0 where they tie; NaN where non-finite",
+    "margin": "the highest score minus the next; 0 where they tie, +inf where the next is -inf, NaN where non-finite",
     "nll": "negative log-likelihood of the label in nats; +inf where its probability is 0 (-inf); NaN where non-finite",
     "uniform_nll": (
         "mean over classes of -log(probability) in nats; +inf where any probability is 0; NaN where non-finite"

@@ -49,6 +49,14 @@ def test_provenance_and_environments() -> None:
     assert not any("skipped" in line for line in lines)
 
 
+def test_columns_that_came_later_in_the_same_environment_are_not_mixed() -> None:
+    one = {"device": "cpu", "threads": 2, "rows": 256, "column_set": "a"}
+    environments = [one, {**one, "column_set": "b", "timings": {"model": 1.0}}]
+    lines = lines_of([], samples.checkpoint(900, "step-900"), (Evaluated("k1", {}, {}, environments),))
+    titles = [line for line in lines if line.startswith("environment")]
+    assert titles == ["environment", "environment, the same for other columns"]
+
+
 def test_a_failed_checkpoint_reports_the_whole_message() -> None:
     lines = lines_of([], samples.failed(200, "mismatch", "fc.weight is missing\nnearest: fc2.weight"))
     assert any(line.endswith("mismatch: fc.weight is missing") for line in lines)

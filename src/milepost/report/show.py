@@ -125,16 +125,20 @@ def _metric(record: Plain, means: Sequence[Plain]) -> list[tuple[str, str]]:
 
 
 def _environments(environments: Sequence[Plain]) -> Iterator[Section]:
-    title = f"environment: mixed, {len(environments)} different" if environments[1:] else "environment"
-    for environment in environments:
+    described = [_flat({key: value for key, value in item.items() if key not in _APART}) for item in environments]
+    different = len(set(map(tuple, described)))
+    title = f"environment: mixed, {different} different" if different > 1 else "environment"
+    for place, environment in enumerate(environments):
+        if place:  # columns that were added later come with an environment of their own, often the same one
+            seen = described[place] in described[:place]
+            title = "environment, the same for other columns" if seen else "environment, another"
         lines = [("rows", count(environment.get("rows")))] if environment.get("rows") is not None else []
-        lines += _flat({key: value for key, value in environment.items() if key not in _APART})
+        lines += described[place]
         if environment.get("model_check"):
             lines.append(("model check", model_check_text(environment["model_check"])))
         if timings := environment.get("timings"):
             lines.append(("timings", ", ".join(f"{name} {duration(seconds)}" for name, seconds in timings.items())))
         yield Section(title, lines)
-        title = "environment, another"
 
 
 def model_check_text(model_check: Plain) -> str:

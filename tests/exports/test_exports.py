@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,5 +83,42 @@ def test_a_target_that_cannot_be_written_and_an_unknown_export_are_usage_errors(
 ) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         CsvExport().write([], str(tmp_path / "none" / "a.csv"))
+    with pytest.raises(UsageError, match="cannot be written"):
+        CsvExport().write([], str(tmp_path))
     assert main(["export", "xlsx", "--store", str(store)]) == 2
     assert "'xlsx'" in capsys.readouterr().err
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real.jsonl").write_text("old")
+    (tmp_path / "link.jsonl").symlink_to("real.jsonl")
+    JsonLinesExport().write([{"value": 1}], str(tmp_path / "link.jsonl"))
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert (tmp_path / "real.jsonl").read_text("utf-8") == '{"value": 1}\n'
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_pipe_is_written_to_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    JsonLinesExport().write([{"value": 1}], str(pipe))
+    assert os.read(reader, 99) == b'{"value": 1}\n'
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--metric", "top7"], "no value 'top7' is on record; there are: top1"),
+        (["--data", "other"], "--data other: nothing is on record on it; there are: "),
+        (["--slice", "site"], "--slice site: no such slice is on record"),
+        (["--run", ""], "'' is no run of this store"),
+    ],
+)
+def test_a_filter_that_fits_nothing_is_a_mistake_not_an_empty_file(
+    words: list[str], message: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "csv", str(tmp_path / "out.csv"), *words, "--store", str(store)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()

@@ -13,6 +13,8 @@ from milepost.cli._arguments import add_shared
 from milepost.cli._store import failures, open_store
 from milepost.core.protocols import Export
 from milepost.registry import files, load
+from milepost.report._metrics_on_record import check_slice, recorded
+from milepost.store.records import ALL
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +28,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
+    from milepost.report.best import one_data  # noqa: PLC0415
     from milepost.report.reader import StoreReader  # noqa: PLC0415 - NumPy only for the verb that is asked for
 
     export: Export = load("exports", args.name)()
-    store = StoreReader(open_store(args.store))
-    records = store.records(args.run, args.data, args.metric, args.slice)
+    opened = open_store(args.store)
+    check_slice(opened.listing(), args.slice or ALL)
+    if args.metric:
+        recorded(opened, args.metric)
+    store = StoreReader(opened)
+    records = store.records(args.run, None, args.metric, args.slice)
+    if args.data:
+        name = one_data(sorted({record["data"] for record in records}), args.data)
+        records = [record for record in records if record["data"] == name]
     failed = list(failures(store.checkpoints(args.run)))
     export.write(chain(records, failed), args.target)
     where = "standard output" if args.target == "-" else args.target

@@ -16,20 +16,24 @@ STDOUT = "-"
 def text_target(target: str) -> Iterator[TextIO]:
     """Yield a stream of text for a path, or for standard output where the target is "-".
 
-    A file appears, or replaces the one of that name, once everything is written; an error leaves what was there.
-    Raises UsageError where the file cannot be written.
+    A file appears, or replaces the one of that name (a link's target), once everything is written; an error leaves what
+    was there.  A pipe or a device takes the text as it comes.  Raises UsageError where the file cannot be written.
     """
     if target == STDOUT:
         yield sys.stdout
         sys.stdout.flush()
         return
-    temporary = f"{target}.{os.getpid()}.tmp"
+    whole = os.path.isfile(target) or not os.path.exists(target)
+    final = os.path.realpath(target) if whole else target
+    written = f"{final}.{os.getpid()}.tmp" if whole else target
     try:
-        with open(temporary, "x", encoding="utf-8", newline="") as stream:
+        with open(written, "x" if whole else "w", encoding="utf-8", newline="") as stream:
             yield stream
-        os.replace(temporary, target)
+        if whole:
+            os.replace(written, final)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror or error}); name another file") from error
     finally:
-        with suppress(OSError):
-            os.unlink(temporary)
+        if whole:
+            with suppress(OSError):
+                os.unlink(written)

@@ -9,6 +9,8 @@ import pytest
 from tests.report.samples import DIGESTS
 
 from milepost.cli import main
+from milepost.errors import UsageError
+from milepost.report.addresses import find
 
 Shown = pytest.CaptureFixture[str]
 
@@ -111,6 +113,14 @@ def test_an_address_that_fits_several_lists_them(store: Path, tmp_path: Path, ca
     assert "ffffffffffff" in errors
     assert f"{run}:900" in errors
     assert main(["show", "other:900", "--store", str(store)]) == 0
+
+
+def test_of_many_candidates_the_rest_is_counted_on_a_line_of_its_own() -> None:
+    rows = [{"run": f"run-{n}", "step": 9, "name": "step-9", "digest": f"{n:064}"} for n in range(15)]
+    with pytest.raises(UsageError, match="'9' fits 15 checkpoints; name one of:") as raised:
+        find(rows, "9")
+    lines = str(raised.value).splitlines()
+    assert (len(lines), lines[-1]) == (14, "  ... and 3 more")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from milepost._internal.text import listed
 from milepost.errors import UsageError
 from milepost.report.table import Plain, checkpoints_of, each
 from milepost.store.store import Store
@@ -14,7 +13,7 @@ _SHOWN = 12
 
 def run_id(store: Store, name: str | None) -> str | None:
     """Return the id of the run with an id or a folder's name, None for None; a `UsageError` lists the runs."""
-    if not name:
+    if name is None:
         return None
     runs = store.runs()
     fitting = [run["id"] for run in runs if run["id"] == name] or [run["id"] for run in runs if run["name"] == name]
@@ -43,8 +42,9 @@ def find(checkpoints: Iterable[Plain], address: str) -> Plain:
             f"least {_SHORTEST} digits of a digest; `milepost ls --all` lists them"
         )
     if len(fitting) > 1:
-        several = listed([_described(row) for row in fitting], _SHOWN, "\n")
-        raise UsageError(f"{address!r} fits {len(fitting)} checkpoints; name one of:\n{several}")
+        more = [f"  ... and {len(fitting) - _SHOWN:,} more"] if len(fitting) > _SHOWN else []
+        several = "\n".join([*map(_described, fitting[:_SHOWN]), *more])
+        raise UsageError(f"{address!r} fits {len(fitting):,} checkpoints; name one of:\n{several}")
     return fitting[0]
 
 

@@ -16,7 +16,8 @@ def printable(text: str) -> str:
     >>> printable("step-1\x1b[2J.pt")
     'step-1?[2J.pt'
     """
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
+    plain = text.isprintable()  # as nearly every text is
+    return text if plain else "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
 
 
 class MilepostError(Exception):

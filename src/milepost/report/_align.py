@@ -102,8 +102,9 @@ def grid(results: Results) -> tuple[list[str], list[list[str]], list[bool]]:
     for metric in results.metrics:
         for head in metric_columns(results, metric):
             heads.append(head)
+            text = texts.get(head, value_text)
             for cells, row in zip(rows, results.rows, strict=True):
-                cells.append(texts.get(head, value_text)(row, row.cells.get(metric)) or "-")
+                cells.append(text(row, row.cells.get(metric)) or "-")
     right = [head in _RIGHT or place >= len(_FIXED) for place, head in enumerate(heads)]
     rows = [[*cells, status(row)] for cells, row in zip(rows, results.rows, strict=True)]
     return [*heads, "status"], rows, [*right, False]

@@ -36,7 +36,7 @@ class RunResults:
         held = listing.records(digests=place)
         self.records: list[Plain] = sorted(held, key=lambda record: place[record["checkpoint"]["digest"]])
         self._checkpoints = [
-            row for row in listing.checkpoints() if row["path"] in self._paths or row["digest"] in self._weights
+            row for row in listing.checkpoints() if row["path"] in self._paths or row["digest"] in place
         ]
         self.failures = [row for row in self._checkpoints if row["failure"] is not None]
 

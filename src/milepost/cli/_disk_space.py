@@ -5,8 +5,6 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_REMOTE = ("nfs", "cifs", "smb", "9p", "lustre", "gpfs", "ceph", "beegfs", "afs", "fuse", "gluster", "drvfs", "vboxsf")
-
 
 def kind_of(path: str) -> str:
     """Return the type of the file system on which a path lies; "" where it is unknown."""
@@ -20,15 +18,6 @@ def kind_of(path: str) -> str:
             if inside and len(place) >= len(best):
                 best, kind = place, rest.split(" ")[0]
     return kind
-
-
-def is_remote(kind: str) -> bool:
-    """Return whether others than this machine may change a file system of this type unnoticed.
-
-    >>> is_remote("nfs4"), is_remote("ext4"), is_remote("fuse.sshfs")
-    (True, False, True)
-    """
-    return kind.startswith(_REMOTE)
 
 
 def existing(path: str) -> str:

@@ -81,6 +81,7 @@ def totals(tensors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
 
 
 def described(held: Mapping[str, Any]) -> list[str]:
+    """Return the lines of text for what `plain` returns."""
     step = "unknown" if held.get("step") is None else str(held["step"])
     source = f" (from {held['step_source']})" if held.get("step_source") else ""
     lines = [f"path    {held['path']}", f"format  {held.get('format')}", f"step    {step}{source}", ""]

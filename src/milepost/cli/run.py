@@ -27,6 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def request_of(args: argparse.Namespace) -> "Request":
+    """Return what the driver is asked for; `plan` and `watch` ask for the same."""
     from milepost.run.request import Request  # noqa: PLC0415 - the help needs no driver
 
     file, attribute = evaluation_file(args.evaluation)

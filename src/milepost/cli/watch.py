@@ -59,6 +59,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(args: argparse.Namespace) -> "WatchOptions":
+    """Return how to watch: when to stop, in which order, what to leave out."""
     from milepost.watch.stop_conditions import StopConditions  # noqa: PLC0415 - `--help` loads none of it
     from milepost.watch.watch import WatchOptions  # noqa: PLC0415
 

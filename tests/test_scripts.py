@@ -173,7 +173,7 @@ def test_the_reference_shows_verbs_options_and_defaults() -> None:
     assert "secret" not in page
 
 
-@pytest.mark.parametrize("script", ["make_stubs.py", "check_links.py"])
+@pytest.mark.parametrize("script", ["check_limits.py", "check_extras.py", "make_stubs.py", "check_links.py"])
 def test_a_script_runs_from_anywhere(script: str, root: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(root / "scripts" / script), *(["--check"] if script.startswith("make_") else [])]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -108,7 +108,7 @@ def test_one_with_itself(store: Path, capsys: Shown) -> None:
         (["100", "900", "--data", "other"], "there are: test"),
     ],
 )
-def test_what_cannot_be_compared_is_message(store: Path, words: list[str], message: str, capsys: Shown) -> None:
+def test_what_cannot_be_compared_is_an_error(store: Path, words: list[str], message: str, capsys: Shown) -> None:
     assert main(["compare", *words, "--store", str(store)]) == 2
     assert message in capsys.readouterr().err
 

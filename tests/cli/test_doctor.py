@@ -1,4 +1,4 @@
-"""`milepost doctor`: what works is told line by line; 1 where something that was asked for does not."""
+"""`milepost doctor`: what works, line by line; 1 where something that was asked for does not."""
 
 import importlib.metadata
 import os
@@ -51,7 +51,7 @@ def test_everything_is_examined_and_nothing_is_left_behind(tmp_path: Path) -> No
 
 
 @whole
-def test_the_sandbox_is_tried_and_its_version_events(tmp_path: Path) -> None:
+def test_the_sandbox_is_tried_and_its_version_shown(tmp_path: Path) -> None:
     events = examined(tmp_path)
     assert f"ABI {landlock.abi()}:" in messages(events, "sandbox landlock")
     assert messages(events, "sandbox trial").splitlines() == [

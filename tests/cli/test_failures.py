@@ -91,7 +91,7 @@ def test_a_failed_file_is_asked_for_again_once(store: Path, capsys: Shown) -> No
     assert made.retry_requests.has(failed)
     second = replace(failed, attempt=2)
     made.add_checkpoint(second)
-    assert not made.retry_requests.has(second)  # the wish was for the first failure, not for every later one
+    assert not made.retry_requests.has(second)  # the request was for the first failure, not for every later one
     assert len(list(made.checkpoints())) == 6  # a retry request is no checkpoint
 
 

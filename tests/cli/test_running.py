@@ -56,7 +56,7 @@ def test_run_json_prints_records_failures_and_the_end(
     assert "the user's own code prints this" in shown.err
 
 
-def test_nothing_left_is_message(store: Path, driver: Install, evaluation: str, capsys: Shown) -> None:
+def test_nothing_left_is_reported(store: Path, driver: Install, evaluation: str, capsys: Shown) -> None:
     driver([], (0, 12, 0))
     assert main(["run", evaluation, "runs", "--store", str(store)]) == 0
     assert "nothing was left to do" in capsys.readouterr().err

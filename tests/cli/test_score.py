@@ -70,7 +70,7 @@ def test_all_scores_all_and_asking_again_changes_nothing(store: Path, capsys: Sh
         (["7", "--metric", "top_k(k=3)"], "no checkpoint is at '7'"),
     ],
 )
-def test_what_cannot_be_scored_is_message_and_nothing_is_kept(
+def test_what_cannot_be_scored_is_an_error_and_nothing_is_kept(
     store: Path, words: list[str], message: str, capsys: Shown
 ) -> None:
     before = contents(store)

@@ -95,7 +95,7 @@ def test_names_are_never_markup() -> None:
     assert "[red]step[/red]" in draw(build([samples.record(100, "top1", 0.5)], [row]), 100)
 
 
-def test_undefined_is_events_with_its_note() -> None:
+def test_undefined_is_shown_with_its_note() -> None:
     records = [{**samples.record(100, "cross_entropy", None), "note": "undefined: 3 rows are non-finite"}]
     drawn = draw(build(records, [samples.checkpoint(100, "step-100")]), 100)
     assert "undefined" in next(line for line in drawn.splitlines() if "step-100" in line)

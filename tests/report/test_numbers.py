@@ -44,7 +44,7 @@ def test_only_a_whole_number_prints_as_zero_or_one(value: float, places: int) ->
 
 
 @given(st.integers(1, 10**6))
-def test_the_digits_report_neighbouring_counts_apart(n: int) -> None:
+def test_the_digits_keep_neighbouring_counts_apart(n: int) -> None:
     places = _numbers.decimals(n)
     assert 10.0**-places <= max(1 / n, 1e-3)
     assert 3 <= places <= 6

@@ -72,7 +72,7 @@ def test_columns_of_a_part_name_their_rows(place: Path) -> None:
     np.testing.assert_array_equal(columns["label"], labels[columns["row"]])
 
 
-def test_what_is_not_there_is_message(place: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_an_error(place: Path, tmp_path: Path) -> None:
     store = milepost.open_store(place)
     with pytest.raises(UsageError, match="no outcomes of this checkpoint are kept; it is failed"):
         store.columns("noise.pt")
@@ -84,7 +84,7 @@ def test_what_is_not_there_is_message(place: Path, tmp_path: Path) -> None:
         milepost.open_store(tmp_path)
 
 
-def test_without_pandas_the_pip_line_is_events(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pandas_the_error_has_the_pip_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingExtra, match=r"pip install 'milepost\[pandas\]'"):
         milepost.open_store(place).to_pandas()

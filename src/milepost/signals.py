@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from milepost._internal.text import counted
 from milepost.errors import MilepostError, StoreError, UsageError
 from milepost.registry import load
 from milepost.store.evaluations import partial_of
@@ -107,7 +108,7 @@ class Signals:
             )
         found = self.history(until)
         if len(found) <= patience:
-            known = f"{len(found)} evaluated checkpoint{'s' if len(found) != 1 else ''}"
+            known = counted(len(found), "evaluated checkpoint")
             return StopVerdict(stop=False, reason=f"{known}: more than {patience} are needed")
         before, newest = found[:-patience], found[-patience:]
         sign = self._reader.sign

@@ -244,12 +244,14 @@ def test_run_does_what_plan_lists(case: Case, per_pass: int) -> None:
         plan = planned(store, Fake(store, case), case, found)
         assert contents(store.path) == before  # a plan writes nothing
 
+        store = Store.open(store.path)
         events, session = Events(), Fake(store, case)
         with store.worker() as worker:
             driver = Driver(store, session, worker, case.options, events.append)
             for begin in range(0, len(found), per_pass):
                 driver.work(found[begin : begin + per_pass])
             driver.wait()
+        assert not vars(driver.store)["_specs"]  # a driver's memory does not grow with checkpoints
 
         items = [one for one in plan if isinstance(one, Item)]
         failed = [(one.path, *one.failure) for one in plan if isinstance(one, CheckpointRecord) and one.failure]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.ranges import missing
+from milepost._internal.text import counted
 from milepost.core.types import GRID, Array, CheckpointFiles, Part, Target, Unit
 from milepost.run.driver import Driver
 from milepost.store.keys import evaluation_key
@@ -129,7 +130,7 @@ def differences(made: dict[str, Array], stored: dict[str, Array], checked: float
             same = column == other
         rows = int(np.count_nonzero(~same))
         if rows:
-            found.append(f"{name} in {rows} row{'s' * (rows > 1)}")
+            found.append(f"{name} in {counted(rows, 'row')}")
     return ", ".join(found)
 
 

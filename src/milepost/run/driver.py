@@ -141,7 +141,8 @@ class Driver:
             for data in {item.data: None for item in held}:
                 self._evaluate([item for item in held if item.data == data])
         finally:
-            for lease in held.values():
+            for item, lease in held.items():
+                self._publisher.finished(item)
                 lease.release()
 
     def _acquire(self, items: Iterable[Item]) -> dict[Item, Lease]:

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from milepost._internal.text import counted, listed
 from milepost.core.types import Json
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.evaluations import partial_of
 from milepost.store.records import OPTIONAL, by_slice
 
 Listen = Callable[[dict[str, Json]], None]
-
-_SHOWN = 5
 
 
 class Reporter:
@@ -67,9 +66,8 @@ def missing_note(checkpoint: CheckpointRecord) -> str | None:
     partial = partial_of(checkpoint.notes)
     if not partial:
         return None
-    names = checkpoint.notes["missing"]["names"]
-    listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    return f"{checkpoint.name}: {partial}; they keep the values that the model was built with: {listed}"
+    names = listed(checkpoint.notes["missing"]["names"])
+    return f"{checkpoint.name}: {partial}; they keep the values that the model was built with: {names}"
 
 
 def constant_note(name: str, rows: int, data: str, payloads: list[dict[str, Any]]) -> str | None:
@@ -94,6 +92,6 @@ def memory_note(environment: Mapping[str, Json]) -> str | None:
     if not memory:
         return None
     most, rows, asked = memory["per_pass"], memory["batch_size"], memory["asked"]
-    limits = [f"at most {most} checkpoint{'s' if most > 1 else ''} at once"] if most else []
+    limits = [f"at most {counted(most, 'checkpoint')} at once"] if most else []
     limits += [f"{rows:,} rows a batch instead of {asked:,}"] if rows != asked else []
     return f"memory ran out: from here on {', '.join(limits)}"

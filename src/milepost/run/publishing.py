@@ -70,6 +70,11 @@ class Publisher:
         if item.key not in self._whole:
             self._store.evaluation(item.key).parts(item.column_set).seal(data.size)
 
+    def finished(self, item: Item) -> None:
+        """Hold nothing of an item any more: memory does not grow with checkpoints."""
+        self._whole.discard(item.key)
+        self._store.evaluation(item.key).finished()
+
     def failure(self, item: Item, failure: Failure) -> tuple[str, int]:
         """Put a failure; return its message, worded with the checkpoint's own path, and the number of attempts."""
         failures = self._store.evaluation(item.key).failures

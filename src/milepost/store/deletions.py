@@ -1,4 +1,4 @@
-"""Checkpoints that Milepost deleted itself, on request: so that they are never taken for vanished ones."""
+"""Checkpoints that Milepost deleted itself, on request: the record that `gc` leaves of each."""
 
 from collections.abc import Mapping
 from typing import Any

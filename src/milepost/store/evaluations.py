@@ -96,6 +96,10 @@ class EvaluationFolder:
         self._specs[self.key] = dict(spec)
         self.failures = Failures(self._storage, self.folder, self._specs[self.key])
 
+    def finished(self) -> None:
+        """Hold what was described no longer: all that was to be put is in the store."""
+        self._specs.pop(self.key, None)
+
     def spec(self) -> "dict[str, Json] | None":
         """Return what the evaluation is: as was described here, else as its files say; None where nothing is there."""
         known = self._specs.get(self.key)

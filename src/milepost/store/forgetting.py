@@ -11,6 +11,7 @@ from milepost._internal.atomic import PREFIX, read_json
 from milepost._internal.serialization import digest
 from milepost.core.types import Json
 from milepost.errors import UsageError
+from milepost.store._storage import has
 from milepost.store.leases import Heartbeats, is_held
 from milepost.store.store import Store
 
@@ -137,8 +138,8 @@ def _checkpoints(store: Store, paths: Collection[str], weights: Collection[str],
             failed = record["digest"] is None
             if record["path"] in paths and (failed or (record["digest"] in weights and record["digest"] not in used)):
                 retries = f"runs/{run}/retries/{name}"
-                there = name in store.storage.list(f"runs/{run}/retries")
-                found.append(_described(store, "checkpoint", record["path"], {}, [file, *([retries] if there else [])]))
+                files = [file, *([retries] if has(store.storage, retries) else [])]
+                found.append(_described(store, "checkpoint", record["path"], {}, files))
     return found
 
 

@@ -193,7 +193,7 @@ def test_a_weight_that_is_none_is_refused_by_the_number_of_its_item() -> None:
     weights[3] = -1.0
     source = TorchLoader(data.TensorDataset(X, Y, weights), seed=1)
     assert source.rows(np.arange(N))[3] != 3
-    with pytest.raises(DataError, match=r"weights: .*; found -1\.0 at row 3"):
+    with pytest.raises(DataError, match=r"weights: .*; found -1\.0 at row 3$"):
         list(source.batches(0, N, N))
 
 

@@ -9,7 +9,7 @@ from tests._material import checkpoints, columns_of, command, evaluation_of, exa
 
 from milepost.core.capabilities import capability
 from milepost.core.protocols import CAPABILITIES, Source
-from milepost.core.types import Batch, Json
+from milepost.core.types import Array, Batch, Json
 from milepost.data import Arrays
 from milepost.errors import UsageError
 from milepost.testing.sources import check_source
@@ -40,6 +40,18 @@ class Nameless(Plain):
 
     def fingerprint(self) -> dict[str, Json]:
         return {"kind": "plain", "digest": "2"}
+
+
+class OneWay(Plain):
+    """The same, which says what row stands at a position, and not the other way round."""
+
+    def rows(self, positions: Array) -> Array:
+        return positions
+
+
+def test_the_laws_find_half_of_a_capability() -> None:
+    with pytest.raises(AssertionError, match="has methods of RandomAccess and lacks positions"):
+        check_source(OneWay)
 
 
 def test_a_minimal_source_keeps_the_laws() -> None:

@@ -45,6 +45,13 @@ class MeanReciprocalRank(ReciprocalRank):
         return self.shares(columns)
 
 
+class Boundless(ReciprocalRank):
+    """Gives contributions and no range, so that nothing takes it as a mean."""
+
+    def contribution(self, columns: Columns) -> Array:
+        return self.shares(columns) / 2
+
+
 def for_float32(values: Array, weights: Array, cells: Array | None = None, shape: tuple[int, ...] = ()) -> ExactSums:
     """Sum products as is exact for values that fit float32 alone: weights are cut, values are not."""
     weight = np.ascontiguousarray(weights, np.float64)
@@ -69,6 +76,12 @@ def test_the_laws_find_a_sum_that_is_not_exact(metric: Any, words: str, monkeypa
     monkeypatch.setattr(ExactSums, "products", staticmethod(for_float32))
     with pytest.raises(AssertionError, match=words):
         check_metric(metric, columns_for(metric))
+
+
+def test_a_mean_without_a_range_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laws, "load", lambda room, name: Boundless)
+    with pytest.raises(AssertionError, match="has methods of MeanMetric and lacks range"):
+        check_metric(Boundless(), columns_for(Boundless()))
 
 
 @given(st.lists(st.tuples(st.integers(0, 999), st.floats(1e-60, 1e60)), min_size=1, max_size=30))

@@ -24,6 +24,7 @@ from milepost.core.protocols import Bounded, FastBatches, MeanMetric, Metric, Sa
 from milepost.core.types import Array, Columns, Value
 from milepost.metrics._states import Tally, from_bytes
 from milepost.registry import classes, load
+from milepost.testing._capabilities import check_capabilities
 from milepost.testing._refusals import refused
 from milepost.testing.variants import variants
 
@@ -96,6 +97,7 @@ def _locked(array: Array) -> Array:
 
 def _declares(case: _MetricCase) -> None:
     metric = case.metric
+    check_capabilities(metric, Metric)
     for name, text in {"name": metric.name, "headline": metric.headline}.items():
         assert isinstance(text, str), f"{metric}.{name} is no text"
     directions = {"higher", "lower", "none"}

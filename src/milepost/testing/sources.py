@@ -18,6 +18,7 @@ from milepost.core.protocols import Described, RandomAccess, Sliced, Source
 from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array, Batch
 from milepost.data._order import OrderName
 from milepost.errors import MilepostError
+from milepost.testing._capabilities import check_capabilities
 from milepost.testing._refusals import refused
 
 Make = Callable[[], Source]
@@ -32,6 +33,7 @@ def check_source(make: Make, changed: Sequence[Make] = ()) -> None:
     source that differs from it in content, weights, groups or order: their fingerprints have to differ from its own and
     from one another.
     """
+    check_capabilities(make(), Source)
     whole = contents(make().batches(0, _FAR, 10_000))
     assert len(whole) >= 20, f"the laws need 20 rows or more; the source gave {len(whole)}"
     for law in (_knows_its_size, _is_aligned, _ranges_agree, _repeats, _inverts, _is_not_written_into, _refuses):

@@ -15,6 +15,7 @@ from socket import AF_UNIX, socket
 import numpy as np
 import pytest
 
+from milepost.checkpoints.diagnosis import folder_diagnosis
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.formats.npz import Npz
 from milepost.core.protocols import Entry
@@ -91,6 +92,20 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
     assert f"a symbolic link to {tmp_path / 'gone'}, which is not there" in found[0].failure[1]
 
 
+def test_a_link_that_is_removed_after_the_listing_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npz(tmp_path / "a.npz")
+    link = tmp_path / "latest.npz"
+    link.symlink_to("a.npz")
+
+    def meanwhile(path: str, listed: Sequence[str]) -> tuple[str, str] | None:
+        assert link.name in listed
+        link.unlink()
+        return folder_diagnosis(path, listed)
+
+    monkeypatch.setattr("milepost.checkpoints.discovery.folder_diagnosis", meanwhile)
+    assert names(tmp_path) == ["a.npz"]
+
+
 def test_nothing_found_is_an_empty_list_and_the_sentence_names_the_formats(tmp_path: Path) -> None:
     assert find([str(tmp_path)]) == []
     assert all(name in looked_for() for name in ("npz", "safetensors", "torch_legacy", "torch_zip"))
@@ -114,13 +129,13 @@ def test_what_is_named_like_a_checkpoint_and_is_no_file_is_a_row_and_never_opene
     with socket(AF_UNIX) as there:
         there.bind(str(tmp_path / "s.ckpt"))
         found = find([str(tmp_path)])
-    message = {os.path.basename(one.path): one.failure or ("", "") for one in found}
-    assert {name: kind for name, (kind, _) in message.items()} == dict.fromkeys(
+    failures = {os.path.basename(one.path): one.failure or ("", "") for one in found}
+    assert {name: kind for name, (kind, _) in failures.items()} == dict.fromkeys(
         ("device.bin", "loop.ckpt", "pipe.pt", "s.ckpt"), "corrupt"
     )
     for name, words in (("pipe.pt", "a named pipe"), ("s.ckpt", "a socket"), ("device.bin", "a device")):
-        assert f"{words}, not a file" in message[name][1]
-    assert "cannot be read" in message["loop.ckpt"][1]
+        assert f"{words}, not a file" in failures[name][1]
+    assert "cannot be read" in failures["loop.ckpt"][1]
     assert (find([str(tmp_path / "log")])[0].failure or ("", ""))[1].endswith("a named pipe, not a file")
 
 

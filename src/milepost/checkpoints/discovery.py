@@ -102,8 +102,7 @@ def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str
         status = os.stat(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            what = _points(path) if os.path.islink(path) else "no such file or folder"
-            raise UsageError(f"{given}: {what}") from error
+            raise UsageError(f"{given}: {_dangling(path) or 'no such file or folder'}") from error
         raise UsageError(f"{given}: {error.strerror or error}") from error
     if not stat.S_ISDIR(status.st_mode):
         yield from _claimed([entry_of(path, asked=True)], formats)
@@ -168,9 +167,10 @@ def _items(entries: Sequence[os.DirEntry[str]], odd: list[CheckpointFiles]) -> I
                 continue
             why: CheckpointError = Corrupt(f"{entry.path}: {kind_of(status)}, not a file")
         except FileNotFoundError:
-            if not entry.is_symlink():  # gone since it was listed
+            points = _dangling(entry.path)
+            if points is None:  # gone since it was listed
                 continue
-            why = Vanished(f"{entry.path}: {_points(entry.path)}: keep that checkpoint, or remove the link")
+            why = Vanished(f"{entry.path}: {points}: keep that checkpoint, or remove the link")
         except OSError as error:
             why = unreadable(entry.path, error)
         if is_candidate(entry.name):
@@ -178,8 +178,11 @@ def _items(entries: Sequence[os.DirEntry[str]], odd: list[CheckpointFiles]) -> I
                 odd.append(_row(entry.path, (entry.path,), identity(os.lstat(entry.path)), (why.kind, str(why))))
 
 
-def _points(path: str) -> str:
-    return f"a symbolic link to {os.readlink(path)}, which is not there"
+def _dangling(path: str) -> str | None:
+    """Return where a symbolic link leads that leads to nothing; None where no link is there (any more)."""
+    with suppress(OSError):
+        return f"a symbolic link to {os.readlink(path)}, which is not there"
+    return None
 
 
 def _shut(path: str, error: OSError) -> CheckpointFiles | None:

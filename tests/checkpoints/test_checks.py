@@ -13,7 +13,7 @@ from milepost.checkpoints._files.layout import missing
 from milepost.checkpoints.reader import read_table
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Extent, Table, Tensor
-from milepost.errors import CheckpointError, Corrupt, Torn
+from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
 
 
 class Believing:
@@ -63,6 +63,7 @@ def one(
         (one(where=Extent("", -4, 16)), Corrupt, "no place in a file"),
         (one(where=Extent("", 1 << 62, 16)), Corrupt, "no place in a file"),
         (one(where=Extent("", 0, 16, "raw", (16, 4))), Corrupt, "reach 24 bytes, 16 are there"),
+        (one(where=Extent("", 0, 16, "raw", (4, 4))), Corrupt, "reach 12 bytes, 16 are there"),
         (one(where=Extent("", 0, 16, "raw", (-8, 4))), Corrupt, "do not fit each other"),
         (one(where=Extent("", 0, 16, "raw", (4,))), Corrupt, "do not fit each other"),
         (one((1 << 40,), Extent("", 0, 4, "raw", (0,))), Corrupt, "a bomb, not read"),
@@ -94,6 +95,13 @@ def test_many_small_bombs_are_one(tmp_path: Path) -> None:
     assert len(table_of(tmp_path, packed, packed).tensors) == 2
     with pytest.raises(Corrupt, match="16 bytes would unpack to 314,572,800: a bomb"):
         table_of(tmp_path, packed, packed, packed)
+
+
+def test_a_file_that_went_meanwhile_is_vanished(tmp_path: Path) -> None:
+    files = CheckpointFiles(str(tmp_path / "gone"), "believing", (str(tmp_path / "gone"),), identity_of(str(tmp_path)))
+    with pytest.raises(Vanished, match="gone: no longer there"):
+        read_table(Believing(one()), files)
+    assert read_table(Believing(one(where=missing("odd", ""))), files).notes
 
 
 def test_what_holds_for_every_format_is_added(tmp_path: Path) -> None:

@@ -94,6 +94,16 @@ def test_stored_arrays_lie_in_the_file_itself(tmp_path: Path) -> None:
     assert not map_tensor(f).flags.writeable
 
 
+def test_bytes_behind_an_array_are_corrupt_in_either_order(tmp_path: Path) -> None:
+    for number, array in enumerate((np.zeros((2, 3)), np.asfortranarray(np.zeros((2, 3))))):
+        held = io.BytesIO()
+        np.save(held, array)
+        path = tmp_path / f"{number}.npz"
+        path.write_bytes(archive(("w.npy", held.getvalue() + bytes(16))))
+        with pytest.raises(Corrupt, match="48 bytes, 64 are there"):
+            read(path)
+
+
 def test_deflated_fortran_and_big_endian_arrays_are_fetched_in_c_order(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     array = np.asfortranarray(np.arange(6, dtype=">f4").reshape(2, 3))

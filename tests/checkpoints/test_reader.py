@@ -149,3 +149,11 @@ def test_places_that_do_not_fit_are_not_mapped(where: Extent, error: type[Except
     place = Extent(where.file.format(path), where.offset, where.nbytes, where.encoding, where.strides)
     with pytest.raises(error):
         map_tensor(Tensor("t", "float32", (2,), place))
+
+
+@pytest.mark.parametrize(("shape", "strides"), [((-2, -1), None), ((-2, -1), (4, 4)), ((-1, 0), None)])
+def test_negative_sizes_are_not_mapped(shape: tuple[int, ...], strides: tuple[int, ...] | None, tmp_path: Path) -> None:
+    path = tmp_path / "raw"
+    path.write_bytes(bytes(8))
+    with pytest.raises(Corrupt, match="negative size"):
+        map_tensor(Tensor("t", "float32", shape, Extent(str(path), 0, 0 if 0 in shape else 8, "raw", strides)))

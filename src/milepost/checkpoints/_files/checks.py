@@ -1,8 +1,9 @@
 """The checks that every table passes, whatever format it comes from: a format parses, and the reader applies these."""
 
 import os
+from contextlib import suppress
 
-from milepost._internal.bounded import AGAIN, COUNT_LIMIT
+from milepost._internal.bounded import AGAIN, COUNT_LIMIT, unreadable
 from milepost.checkpoints._files.layout import affordable, checked_shape, contiguous, dtype_of, is_readable, span, total
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import Corrupt, Torn
@@ -14,11 +15,15 @@ NAME_LIMIT = 4096
 def check_table(table: Table, files: CheckpointFiles) -> None:
     """Check each tensor by itself, its place against the checkpoint's files as they are now, and all of them together.
 
-    Raises `Corrupt` for a table that cannot be true or would exhaust memory, and `Torn` where a file is too short.
+    Raises `Corrupt` for a table that cannot be true or would exhaust memory, `Torn` where a file is too short, and
+    `Vanished` where it is gone.
     """
     if len(table.tensors) > COUNT_LIMIT:
         raise Corrupt(f"{files.path}: {len(table.tensors):,} tensors, at most {COUNT_LIMIT:,} are read")
-    sizes = {path: os.path.getsize(path) for path in files.paths if os.path.exists(path)}
+    sizes: dict[str, int] = {}
+    for path in files.paths:
+        with suppress(OSError):  # an absent file matters only where a tensor lies in it
+            sizes[path] = os.path.getsize(path)
     own, held, unpacked = frozenset(files.paths), sum(sizes.values()), 0
     for tensor in table.tensors:
         where = tensor.where
@@ -29,8 +34,10 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
         if not is_readable(where):
             continue
         check_place(tensor)
-        if where.encoding == "raw" and where.offset + where.nbytes > sizes.get(where.file, 0):
-            end, size = where.offset + where.nbytes, sizes.get(where.file, 0)
+        if where.file not in sizes:
+            raise unreadable(where.file, FileNotFoundError())
+        if where.encoding == "raw" and where.offset + where.nbytes > sizes[where.file]:
+            end, size = where.offset + where.nbytes, sizes[where.file]
             raise Torn(f"{about(tensor)} ends at byte {end:,}, the file has {size:,}{AGAIN}")
         nbytes = total(tensor.shape) * dtype_of(tensor.dtype).itemsize
         unpacked += nbytes if where.encoding != "raw" else 0
@@ -59,6 +66,8 @@ def check_place(tensor: Tensor) -> tuple[int, ...]:
     itemsize = dtype_of(tensor.dtype).itemsize
     if where.offset < 0 or where.nbytes < 0 or where.offset + where.nbytes >= 1 << 62:
         raise Corrupt(f"{about(tensor)}: {where.nbytes:,} bytes at {where.offset:,} is no place in a file")
+    if any(size < 0 for size in shape):
+        raise Corrupt(f"{about(tensor)}: shape {shape} has a negative size")
     needed = total(shape) * itemsize
     if where.strides is None:
         if needed != where.nbytes:
@@ -69,7 +78,7 @@ def check_place(tensor: Tensor) -> tuple[int, ...]:
         raise Corrupt(f"{about(tensor)}: shape {shape} and strides {where.strides} do not fit each other")
     # span() counts the first byte of the last item; the item's other bytes follow it.
     reach = span(shape, where.strides) + itemsize - 1 if needed else 0
-    if reach > where.nbytes:
+    if reach != where.nbytes:
         raise Corrupt(f"{about(tensor)}: shape and strides reach {reach:,} bytes, {where.nbytes:,} are there")
     return where.strides
 

@@ -48,7 +48,7 @@ def deflated(path: Path, arrays: Mapping[str, Array]) -> None:
 
 CASES = {
     "h5": FormatCase(KerasH5(), files.plain, ".h5", hostile=HOSTILE),
-    "chunks": FormatCase(KerasH5(), in_chunks, ".h5", dtypes=("int16",)),  # all types: the test against h5py
+    "chunks": FormatCase(KerasH5(), in_chunks, ".h5"),
     "keras": FormatCase(
         KerasZip(), files.archive, ".keras", checksummed=True, hostile=tuple(map(files.zipped, HOSTILE))
     ),
@@ -314,6 +314,12 @@ def test_an_archive_that_is_cut_is_being_written(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     found = find([str(path)])[0]
     assert (found.format, found.state) == ("keras_zip", "writing")
+
+
+def test_a_whole_archive_of_one_name_that_keras_uses_too_is_not_claimed(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("config.json", "{}")
+    assert find([str(tmp_path)]) == []
 
 
 # ------------------------------------------------------------------------------------------ without h5py, and confined

@@ -1,6 +1,6 @@
 """How formats claim what they recognise: a file by a check of its layout, a zip archive by the names of its entries."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Literal
 
 from milepost._internal import zip as zip_codec
@@ -28,21 +28,24 @@ def is_whole(path: str, check: Callable[[OpenFile], object]) -> bool:
 
 
 def claim_zips(
-    form: str, entries: Sequence[Entry], is_ours: Callable[[Sequence[str]], bool]
+    form: str, entries: Sequence[Entry], is_ours: Callable[[Sequence[str]], bool], firsts: Container[str] = ()
 ) -> Iterator[CheckpointFiles]:
-    """Claim zip archives by the names of their entries, by the first one where the directory cannot be read."""
+    """Claim zip archives by the names of their entries.
+
+    Where the directory cannot be read, the first entry alone decides: `is_ours` knows it, or it is one of `firsts`.
+    """
     for entry in entries:
         first = zip_codec.first_name(entry.head)
         if first is None:
             continue
-        now, listed = identity_of(entry.path), [first]
+        now, listed, known = identity_of(entry.path), [first], first in firsts
         state: Literal["complete", "writing"] = "complete"
         try:
             with opened(entry.path) as file:
-                listed = zip_codec.names(file)
+                listed, known = zip_codec.names(file), False
         except Torn:
             state = "writing"
         except CheckpointError:
             pass  # `read` raises it again
-        if is_ours(listed):
+        if known or is_ours(listed):
             yield CheckpointFiles(entry.path, form, (entry.path,), now, state)

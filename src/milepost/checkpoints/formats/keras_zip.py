@@ -29,7 +29,7 @@ class KerasZip:
 
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
         """Claim zips that hold Keras' files, by the first entry where the directory is absent."""
-        return claim_zips(self.name, entries, _is_keras)
+        return claim_zips(self.name, entries, _is_keras, _OURS)
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table of the weights within, after comparing their CRC-32; errors as for `.weights.h5`."""
@@ -46,8 +46,7 @@ class KerasZip:
 
 
 def _is_keras(names: Sequence[str]) -> bool:
-    whole = _WEIGHTS in names or {"metadata.json", _CONFIG} <= set(names)
-    return whole or (len(names) == 1 and names[0] in _OURS)  # one that is being written shows its first entry only
+    return _WEIGHTS in names or {"metadata.json", _CONFIG} <= set(names)
 
 
 def _window(file: OpenFile) -> Window:

@@ -136,6 +136,28 @@ def test_what_is_missing_is_given_in_bytes(tmp_path: Path) -> None:
         read_table(Safetensors(), found)
 
 
+def test_the_clearer_name_of_a_step_counts_in_metadata_and_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for name, expected in (("global_step", (7, "content: global_step")), ("iter", (5, "content: __metadata__.step"))):
+        tensor = {"dtype": "I64", "shape": [], "data_offsets": [0, 8]}
+        path.write_bytes(raw({"__metadata__": {"step": "5"}, name: tensor}, struct.pack("<q", 7)))
+        table = read(path)
+        assert (table.step, table.step_source) == expected
+
+
+def test_packed_types_have_the_bytes_that_they_need(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for kind, nbytes in (("F4", 2), ("F6_E2M3", 3), ("F6_E3M2", 3)):
+        for wrong in (0, 1):
+            held = {"x": {"dtype": kind, "shape": [3], "data_offsets": [0, nbytes + wrong]}}
+            path.write_bytes(raw(held, bytes(nbytes + wrong)))
+            if wrong:
+                with pytest.raises(Corrupt, match=f"type {kind} do not need the {nbytes + 1} bytes"):
+                    read(path)
+            else:
+                assert read(path).tensors[0].shape == (3,)
+
+
 def test_types_of_less_than_a_byte_are_refused_only_when_needed(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(

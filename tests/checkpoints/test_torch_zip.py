@@ -185,6 +185,8 @@ def test_groups_roles_and_step_of_a_training_checkpoint(tmp_path: Path) -> None:
     ("saved", "step"),
     [
         ({"global_step": 12, "step": 3}, 12),
+        ({"global_step": torch.tensor(12), "step": 3}, 12),
+        ({"global_step": torch.tensor(1.5), "step": 3}, 3),
         ({"iteration": 7}, 7),
         ({"epoch": 7}, None),
         ({"step": True}, None),

@@ -1,7 +1,7 @@
 """What a tensor is for, and which number is the step, by the names that trainers use."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,16 +42,37 @@ def role_of(group: str, name: str) -> Role:
     return "bookkeeping" if any(_BOOKKEEPING.fullmatch(key) for key in keys) else "weights"
 
 
+def step_of(
+    numbers: Mapping[object, object], tensors: Sequence[Tensor], inside: str = ""
+) -> tuple[int | None, str | None]:
+    """Return the step among a file's own `numbers`, and where it stands, as `inside` begins it.
+
+    None twice where there is none, or where a tensor has a clearer name: the reader takes the step from there.
+    """
+    held = _single_integers(tensors)
+    for name in STEP_NAMES:
+        number = numbers.get(name)
+        if type(number) is int and 0 <= number < STEP_LIMIT:
+            return number, f"content: {inside}{name}"
+        if name in held:
+            break
+    return None, None
+
+
 def step_among(tensors: Sequence[Tensor], read: Callable[[Tensor], bytes]) -> tuple[int | None, str | None]:
     """Return the step that a tensor at the top level holds, and where it stands; None twice where there is none."""
-    by_name = {item.name: item for item in tensors if not item.group and item.role != "optimizer"}
+    held = _single_integers(tensors)
     for name in STEP_NAMES:
-        item = by_name.get(name)
-        if item is not None and total(item.shape) == 1 and is_readable(item.where):
-            value = integer(read(item), item.dtype)
-            if value is not None:
-                return value, f"content: {name}"
+        value = integer(read(held[name]), held[name].dtype) if name in held else None
+        if value is not None:
+            return value, f"content: {name}"
     return None, None
+
+
+def _single_integers(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return the tensors at the top level that hold one integer."""
+    top = [item for item in tensors if not item.group and item.role != "optimizer" and is_readable(item.where)]
+    return {item.name: item for item in top if total(item.shape) == 1 and dtype_of(item.dtype).kind in "iu"}
 
 
 def integer(data: bytes, dtype: str) -> int | None:

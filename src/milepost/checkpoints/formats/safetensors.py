@@ -11,8 +11,8 @@ from typing import Any
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
 from milepost.checkpoints._files.checks import about
-from milepost.checkpoints._files.layout import checked_shape, missing, refused
-from milepost.checkpoints._files.roles import STEP_NAMES, role_of
+from milepost.checkpoints._files.layout import checked_shape, missing, refused, total
+from milepost.checkpoints._files.roles import role_of, step_of
 from milepost.checkpoints.formats._claims import claim
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Extent, Json, Table, Tensor
@@ -24,6 +24,7 @@ _TYPES = {
     "C64": "complex64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
     "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }  # fmt: skip
+_PACKED_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 _METADATA = "__metadata__"
 
 
@@ -42,7 +43,7 @@ class Safetensors:
         """Return the table; `Torn` where bytes are missing, `Corrupt` where header and file disagree."""
         with opened(files.path) as file:
             tensors, metadata = _contents(file)
-        step, source = _step(metadata, files.path)
+        step, source = step_of(_numbers(metadata, files.path), tensors, f"{_METADATA}.")
         return Table(self.name, tensors, step, source, notes=("the format holds no checksums",))
 
     def fetch(self, tensor: Tensor) -> bytes:
@@ -108,16 +109,15 @@ def _tensor(file: OpenFile, name: str, item: Json, begin: int) -> Tensor:
         raise Corrupt(f"{where}: data_offsets must be two integers, the first not above the second")
     extent = Extent(file.path, begin + offsets[0], offsets[1] - offsets[0])
     kind = str(item["dtype"])[:40]
+    if kind in _PACKED_BITS and -(-total(shape) * _PACKED_BITS[kind] // 8) != extent.nbytes:
+        raise Corrupt(f"{where}: shape and type {kind} do not need the {extent.nbytes:,} bytes that it has")
     if kind not in _TYPES:
         extent = replace(extent, encoding=missing(f"number type {kind}", file.path).encoding)
     return Tensor(name, _TYPES.get(kind, "void"), shape, extent, role_of("", name))
 
 
-def _step(metadata: Json, path: str) -> tuple[int | None, str | None]:
+def _numbers(metadata: Json, path: str) -> dict[object, object]:
     if not isinstance(metadata, dict):
         raise Corrupt(f"{path}: {_METADATA} must be a JSON object")
-    for name in STEP_NAMES:
-        text = metadata.get(name)
-        if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 19:  # noqa: PLR2004 - below 2**63
-            return int(text), f"content: {_METADATA}.{name}"
-    return None, None
+    texts = ((name, text) for name, text in metadata.items() if isinstance(text, str) and text.isascii())
+    return {name: int(text) for name, text in texts if text.isdigit() and len(text) < 19}  # noqa: PLR2004 - below 2**63

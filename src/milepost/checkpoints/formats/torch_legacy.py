@@ -12,9 +12,11 @@ from typing import Any
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
 from milepost.checkpoints._codecs.pickle import Ended, Unpickled, unpickle_start
 from milepost.checkpoints._files.layout import checked_shape, refused, shown
+from milepost.checkpoints._files.roles import step_of
 from milepost.checkpoints.formats._claims import claim
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
-from milepost.checkpoints.formats._torch.table import StoragePlaces, named_by, step_of, tensors_of
+from milepost.checkpoints.formats._torch.table import StoragePlaces, named_by, tensors_of
+from milepost.checkpoints.formats._torch.walk import top
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import Corrupt, Torn
@@ -56,7 +58,7 @@ class TorchLegacy:
         with opened(files.path) as file:
             made, begins, end = _contents(file, HEADER_LIMIT)
             tensors = tensors_of(StoragePlaces(file, begins), made.value, made.foreign)
-            step, source = step_of(made.value)
+            step, source = step_of(top(made.value), tensors)
             notes = ["the format holds no checksums"]
             if file.size > end:
                 notes.append(f"{file.size - end:,} bytes follow the last storage; they are not read")

@@ -12,9 +12,11 @@ from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened
 from milepost._internal.zip import STORED, ZipEntry, damaged, members, unpack
 from milepost.checkpoints._codecs.pickle import unpickle
 from milepost.checkpoints._files.layout import refused, shown
+from milepost.checkpoints._files.roles import step_of
 from milepost.checkpoints.formats._claims import claim_zips
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
-from milepost.checkpoints.formats._torch.table import StoragePlaces, step_of, tensors_of
+from milepost.checkpoints.formats._torch.table import StoragePlaces, tensors_of
+from milepost.checkpoints.formats._torch.walk import top
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import Corrupt, Program, Unsupported
@@ -43,7 +45,7 @@ class TorchZip:
             places = StoragePlaces(file, {key: archive.data(key).offset for key in storages}, archive.big)
             tensors = tensors_of(places, made.value, made.foreign)
             _verify(archive, storages, tensors)
-            step, source = step_of(made.value)
+            step, source = step_of(top(made.value), tensors)
             return Table(self.name, tensors, step, source, made.foreign, _notes(archive, tensors))
 
     def fetch(self, tensor: Tensor) -> bytes:

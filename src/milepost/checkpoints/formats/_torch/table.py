@@ -7,9 +7,9 @@ from typing import Any
 from milepost._internal.bounded import OpenFile
 from milepost._internal.text import listed
 from milepost.checkpoints._files.layout import dtype_of, is_contiguous, missing, span, unsafe
-from milepost.checkpoints._files.roles import STEP_LIMIT, STEP_NAMES, role_of
+from milepost.checkpoints._files.roles import role_of
 from milepost.checkpoints.formats._torch.storages import View
-from milepost.checkpoints.formats._torch.walk import top, walk
+from milepost.checkpoints.formats._torch.walk import walk
 from milepost.core.types import Extent, Tensor
 from milepost.errors import Unsafe
 
@@ -26,8 +26,8 @@ class StoragePlaces:
 def tensors_of(places: StoragePlaces, value: Any, foreign: Sequence[str] = ()) -> tuple[Tensor, ...]:
     """Return the tensors of an unpickled object in the file's order.
 
-    `foreign` are the names that were not imported.  Raises as `walk`, `Corrupt` for bombs, and `Unsafe` where there is
-    no tensor at all but something that only foreign code could make.
+    `foreign` are the names that were not imported.  Raises as `walk`, and `Unsafe` where there is no tensor at all
+    but something that only foreign code could make.
     """
     tensors = tuple(_tensor(places, *row) for row in walk(value, places.file.path))
     if foreign and not tensors:
@@ -36,16 +36,6 @@ def tensors_of(places: StoragePlaces, value: Any, foreign: Sequence[str] = ()) -
             "which was not run; save the weights with torch.save(model.state_dict())"
         )
     return tensors
-
-
-def step_of(value: Any) -> tuple[int | None, str | None]:
-    """Return the training step that stands as a number at the object's top level; (None, None) without one."""
-    mapping = top(value)
-    for name in STEP_NAMES:
-        found = mapping.get(name)
-        if type(found) is int and 0 <= found < STEP_LIMIT:
-            return found, f"content: {name}"
-    return None, None
 
 
 def named_by(value: Any, key: str) -> str:

@@ -175,12 +175,12 @@ def test_a_changed_file_is_read_or_is_a_row_and_nothing_else(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(made)
-        message: list[tuple[str, str]] = []
+        refusals: list[tuple[str, str]] = []
         for found in Reader().discover([folder]):
             try:
                 table = Reader().table(found, folder)
             except CheckpointError as error:
-                message.append((error.kind, str(error)))
+                refusals.append((error.kind, str(error)))
                 continue
             for tensor in table.tensors:
                 try:
@@ -189,8 +189,8 @@ def test_a_changed_file_is_read_or_is_a_row_and_nothing_else(
                     continue
                 assert held.nbytes <= 64 << 20
                 assert os.path.dirname(tensor.where.file) == folder
-        assert {kind for kind, _ in message} <= {"torn", "corrupt", "unsafe", "unsupported", "program"}
-        assert all(message.startswith(str(path)) for _, message in message), message
+        assert {kind for kind, _ in refusals} <= {"torn", "corrupt", "unsafe", "unsupported", "program"}
+        assert all(message.startswith(str(path)) for _, message in refusals), refusals
         assert path.read_bytes() == made
 
 

@@ -57,15 +57,16 @@ def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None], *, durab
     ...     publish(f"{folder}/a", b"first"), publish(f"{folder}/a", b"second"), read_bounded(f"{folder}/a", 99)
     (True, False, b'first')
     """
-    final = Path(path)
+    final = os.fspath(path)
+    folder = os.path.dirname(final) or "."
     if _is_filled(final):
         # Its writer may have been killed before it forced the name to disk: who relies on it must.
         if durable:
-            sync_folder(final.parent)
+            sync_folder(folder)
         return False
-    temporary = final.parent / f"{PREFIX}{Owner.me().text()}-{next(_numbers)}"
+    temporary = f"{folder}/{PREFIX}{Owner.me().text()}-{next(_numbers)}"
     try:
-        with temporary.open("xb") as stream:
+        with Path(temporary).open("xb") as stream:
             if callable(data):
                 data(stream)
             else:
@@ -77,19 +78,19 @@ def publish(path: str | Path, data: bytes | Callable[[BinaryIO], None], *, durab
     finally:
         # What cannot be removed now is swept once this process is gone; it must not hide what went wrong before.
         with suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
     if durable:
-        sync_folder(final.parent)
+        sync_folder(folder)
     return won
 
 
-def _is_filled(path: Path) -> bool:
+def _is_filled(path: str) -> bool:
     with suppress(FileNotFoundError):
-        return path.stat().st_size > 0
+        return os.stat(path).st_size > 0
     return False
 
 
-def _put(temporary: Path, final: Path) -> bool:
+def _put(temporary: str, final: str) -> bool:
     try:
         os.link(temporary, final)
     except FileExistsError:
@@ -102,31 +103,32 @@ def _put(temporary: Path, final: Path) -> bool:
     return True
 
 
-def _same(temporary: Path, final: Path) -> bool:
+def _same(temporary: str, final: str) -> bool:
     with suppress(FileNotFoundError):
-        return temporary.samefile(final)
+        return os.path.samefile(temporary, final)
     return False
 
 
-def _claim(temporary: Path, final: Path) -> bool:
+def _claim(temporary: str, final: str) -> bool:
     """Without hard links: claim the name with an empty file, then move the whole content over it in one step."""
     try:
         os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except FileExistsError:
         return False
-    temporary.replace(final)
+    os.replace(temporary, final)
     return True
 
 
-def _replace_dead_claim(temporary: Path, final: Path) -> bool:
+def _replace_dead_claim(temporary: str, final: str) -> bool:
     """Take a name over whose claimant died between its two steps: an empty file, old by the file server's own clock."""
     try:
-        claim, mine = final.stat(), temporary.stat()
+        claim, mine = os.stat(final), os.stat(temporary)
     except FileNotFoundError:
         return False
     if claim.st_size or mine.st_mtime - claim.st_mtime < _DEAD_CLAIM_SECONDS:
         return False
-    final.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(final)
     return _claim(temporary, final)
 
 

@@ -82,6 +82,18 @@ class OpenFile:
             raise Torn(f"{self.path}: {what} ends at byte {offset + length:,}, the file has {self.size:,}")
 
 
+@dataclass(frozen=True, slots=True)
+class HeldFile(OpenFile):
+    """A small file whose bytes were all read at once: many short reads of it cost one call to the system."""
+
+    data: bytes
+
+    def at(self, offset: int, length: int, what: str) -> bytes:
+        """Return exactly `length` bytes from `offset`; `Torn` where the file ends before them."""
+        self._inside(offset, length, what)
+        return self.data[offset : offset + length]
+
+
 @contextmanager
 def opened(path: str) -> Iterator[OpenFile]:
     """Open a regular file for reading; every `OSError` becomes an error of the tree.

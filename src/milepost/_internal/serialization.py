@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union
 Json = Any  # `core.types` has it too, and imports NumPy, which a listing need not pay for
 T = TypeVar("T")
 _Reader = Callable[[Any, str], Any]
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True).encode
 
 
 def canonical(value: Json) -> str:
@@ -24,7 +25,7 @@ def canonical(value: Json) -> str:
     >>> canonical({"b": 1, "a": [True, None]})
     '{"a":[true,null],"b":1}'
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return _encode(value)
 
 
 def digest(value: Json) -> str:

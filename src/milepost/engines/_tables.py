@@ -28,7 +28,7 @@ class Tables:
         for other in list(self._kept)[: max(0, len(self._kept) - _CACHED)]:
             if other not in needed:
                 # A mapping that the evaluator still has outlives the file's name.
-                shutil.rmtree(self._kept.pop(other)[1], ignore_errors=True)
+                _remove(self._kept.pop(other)[1])
         return kept[0]
 
     def _read(self, files: CheckpointFiles) -> tuple[Table, Path]:
@@ -36,9 +36,16 @@ class Tables:
         try:
             return self._reader.table(files, str(folder)), folder
         except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             if isinstance(error, CheckpointError | UsageError) or not isinstance(error, Exception):
                 raise
             # One strange file does not end a run.
             text = str(error) if isinstance(error, MilepostError) else f"{type(error).__name__}: {error}"
             raise Corrupt(f"{files.path}: the reader failed on it: {text}") from error
+
+
+def _remove(folder: Path) -> None:
+    try:
+        folder.rmdir()  # most are empty
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -25,7 +25,7 @@ class Scored:
     """What there is to score: the columns of rows [0, stop) of an evaluation, and of its data.
 
     `partial` marks weights of which variables were missing.  Of a slice, `chosen` holds the positions of its rows, in
-    the source's own order.  `digest` is the data's.
+    the source's own order.  `digest` is the data's.  `read` holds short columns that were read, for all slices.
     """
 
     outcomes: ColumnsReader
@@ -37,6 +37,7 @@ class Scored:
     partial: str = ""
     chosen: Array | None = None
     digest: str = ""
+    read: dict[tuple[str, int], Array] = field(default_factory=dict, repr=False, compare=False)
     _once: dict[str, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -75,7 +76,7 @@ class Scored:
             held[_POSITIONS] = positions
             for name in (*names, *weight):
                 if name not in held:
-                    held[name] = self._reader(name).take(name, positions)
+                    held[name] = self._take(name, positions)
             yield {name: held[name] for name in names}, held.get("weight")
 
     def natural(self, step: int) -> Iterator[Array]:
@@ -90,6 +91,14 @@ class Scored:
     def has(self, metric: Metric) -> bool:
         """Tell whether every column of a metric is kept."""
         return all(name in self.outcomes.names or name in self.data.names for name in metric.columns)
+
+    def _take(self, name: str, positions: Array) -> Array:
+        if self.stop > CHUNK:
+            return self._reader(name).take(name, positions)
+        key = name, self.stop
+        if key not in self.read:
+            self.read[key] = self._reader(name).slice(name, 0, self.stop)
+        return self.read[key][positions]
 
     def _reader(self, name: str) -> ColumnsReader:
         return self.outcomes if name in self.outcomes.names else self.data

@@ -25,11 +25,16 @@ class Scorer:
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Compute and publish the records of an evaluation that are not in the store yet; return the new ones."""
-        order = capability(self._sources[request.data], RandomAccess)
-        scored = scored_of(self._store, request.key, request.column_set, request.stop, order, self._datasets)
-        wanted = [metric for name, metric in self._metrics.items() if name in request.metrics]
-        made = list(records(scored, wanted, request.sizes, self._sliced(request, scored)))
-        self._store.evaluation(request.key).results.publish(made)
+        folder = self._store.evaluation(request.key)
+        folder.remember()
+        try:
+            order = capability(self._sources[request.data], RandomAccess)
+            scored = scored_of(self._store, request.key, request.column_set, request.stop, order, self._datasets)
+            wanted = [metric for name, metric in self._metrics.items() if name in request.metrics]
+            made = list(records(scored, wanted, request.sizes, self._sliced(request, scored)))
+            folder.results.publish(made)
+        finally:
+            folder.finished()
         return [payload for payload, _ in made]
 
     def _sliced(self, request: ScoreRequest, scored: Scored) -> dict[str, dict[str, Array]]:

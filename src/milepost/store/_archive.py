@@ -23,7 +23,7 @@ import numpy as np
 from milepost._internal import npy
 from milepost._internal import zip as zip_codec
 from milepost._internal.atomic import readable
-from milepost._internal.bounded import HEADER_LIMIT, OpenFile
+from milepost._internal.bounded import HEADER_LIMIT, HeldFile, OpenFile
 from milepost._internal.serialization import json_bytes
 from milepost.core.types import Array
 from milepost.errors import CheckpointError, StoreError
@@ -31,6 +31,9 @@ from milepost.errors import CheckpointError, StoreError
 HEADER = "header.json"
 CHUNK = 1 << 20
 """Bytes that are held at a time while columns are copied."""
+
+_HELD = 1 << 16
+"""Bytes of an archive that is read at once, whatever is asked of it."""
 
 _ALIGN = 64
 _LOCAL = 30
@@ -167,7 +170,7 @@ class Archive:
     def _file(self) -> Iterator[OpenFile]:
         try:
             with readable(self.path), self.path.open("rb", buffering=0) as stream:
-                yield OpenFile(str(self.path), stream.fileno(), os.fstat(stream.fileno()).st_size)
+                yield _held(OpenFile(str(self.path), stream.fileno(), os.fstat(stream.fileno()).st_size))
         except (CheckpointError, *_DAMAGE) as error:
             raise self.damaged(str(error).removeprefix(f"{self.path}: ")) from None
 
@@ -194,6 +197,16 @@ class Archive:
             data = file.at(member.offset + start * member.row, (stop - start) * member.row, name)
         return np.frombuffer(bytearray(data), member.dtype).reshape(shape)
 
+    def read_all(self) -> dict[str, Array]:
+        """Return every array as a copy, from one opening of the file."""
+        with self._file() as file:
+            return {
+                name: np.frombuffer(
+                    bytearray(file.at(member.offset, member.at + member.stored - member.offset, name)), member.dtype
+                ).reshape(member.shape)
+                for name, member in self.members.items()
+            }
+
     def chunks(self, name: str, start: int, stop: int) -> Iterator[Array]:
         """Yield rows [start, stop) in copies of about a megabyte."""
         step = max(1, CHUNK // max(1, self.members[name].row))
@@ -206,6 +219,13 @@ class Archive:
             for name, member in self.members.items():
                 if file.crc32(member.at, member.stored, name) != member.crc:
                     raise ValueError(f"checksum of {name!r}")
+
+
+def _held(file: OpenFile) -> OpenFile:
+    """Return a file with its bytes in memory, where they are few."""
+    if file.size > _HELD:
+        return file
+    return HeldFile(file.path, file.descriptor, file.size, file.at(0, file.size, "the archive"))
 
 
 def _header(file: OpenFile, found: zip_codec.ZipEntry | None) -> dict[str, Any]:
@@ -256,4 +276,4 @@ def read(path: str | Path) -> dict[str, Array]:
     """Read every array of an archive, checked against its CRC-32."""
     archive = Archive(path)
     archive.verify()
-    return {name: archive.read(name) for name in sorted(archive.members)}
+    return dict(sorted(archive.read_all().items()))

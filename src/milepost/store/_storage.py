@@ -14,7 +14,7 @@ from milepost.errors import StoreError
 _SAFE = re.compile(r"(?!\.)[A-Za-z0-9_+@=,.~-]+(/(?!\.)[A-Za-z0-9_+@=,.~-]+)*")
 _TRIES = 10
 _REMEMBERED = 4096
-_FORCED: dict[str, set[Path]] = {}
+_FORCED: dict[str, set[str]] = {}
 """The folders, by store, whose names this process forced to disk."""
 
 
@@ -63,16 +63,17 @@ class FolderStorage:
 
     def put(self, name: str, data: bytes | Callable[[BinaryIO], None], *, durable: bool = True) -> bool:
         """Put an object, whole and durable, if its name is free; a `StoreError` where the folder cannot be written."""
-        path = self._path(name)
+        path = self._text(name)
+        folder = os.path.dirname(path)
         try:
             for _ in range(_TRIES):
                 # Another process may remove a folder, empty at that moment, between the steps.
                 with suppress(FileNotFoundError):
-                    self._make(path.parent, durable=durable)
+                    self._make(folder, durable=durable)
                     return publish(path, data, durable=durable)
         except OSError as error:
             raise disk_error(path, "could not be written", error) from error
-        raise StoreError(f"{path.parent}: vanishes whenever it is made; is something cleaning the store's folder?")
+        raise StoreError(f"{folder}: vanishes whenever it is made; is something cleaning the store's folder?")
 
     def get(self, name: str) -> Path:
         """Return the object's file; `FileNotFoundError` where it is absent, or claimed but never filled."""
@@ -99,39 +100,38 @@ class FolderStorage:
 
     def delete(self, name: str) -> None:
         """Remove an object and the folders that it leaves empty."""
-        path = self._path(name)
+        path = self._text(name)
         try:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
         except OSError as error:
             raise disk_error(path, "could not be removed", error) from error
-        for parent in path.parents:
-            if parent == self.root:
-                return
+        folder = os.path.dirname(path)
+        while folder != self._root:
             try:
-                parent.rmdir()
+                os.rmdir(folder)
             except OSError:
                 return
-            self._forced.discard(parent)
-
-    def _path(self, name: str) -> Path:
-        return Path(self._text(name))
+            self._forced.discard(folder)
+            folder = os.path.dirname(folder)
 
     def _text(self, name: str) -> str:
         if not _SAFE.fullmatch(name):
             raise StoreError(f"{name!r} cannot be a name in a store: letters, digits and _+@=,.~- only, no leading dot")
         return f"{self._root}/{name}"
 
-    def _make(self, folder: Path, *, durable: bool) -> None:
+    def _make(self, folder: str, *, durable: bool) -> None:
         """Make a folder below the root, and force its name to disk even where another process made it."""
-        if folder == self.root or (folder in self._forced and folder.is_dir()):
+        if folder == self._root or (folder in self._forced and os.path.isdir(folder)):
             return
         if not durable:
-            folder.mkdir(parents=True, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
             return
-        self._make(folder.parent, durable=True)
+        parent = os.path.dirname(folder)
+        self._make(parent, durable=True)
         with suppress(FileExistsError):
-            folder.mkdir()
-        sync_folder(folder.parent)
+            os.mkdir(folder)
+        sync_folder(parent)
         if len(self._forced) >= _REMEMBERED:
             self._forced.clear()
         self._forced.add(folder)

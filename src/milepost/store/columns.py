@@ -124,18 +124,21 @@ class ColumnsReader:
         if member.row * member.shape[0] > _SMALL or len(self._spans) > 1:
             return span.archive.map(name) if stop is None else span.archive.read(name, start, stop)
         if name not in self._small:
-            self._small[name] = span.archive.read(name)
+            few = sum(each.stored for each in span.archive.members.values()) <= _SMALL
+            self._small |= span.archive.read_all() if few else {name: span.archive.read(name)}
         return self._small[name][start:stop]
 
     def _take(self, layout: "ColumnLayout", wanted: Array) -> Array:
+        if len(self._spans) == 1:
+            (span,) = self._spans
+            if len(wanted) and span.start <= wanted.min() and wanted.max() < span.stop:
+                column = self._column(span, layout.name)
+                return np.asarray(column[wanted - (span.start - span.first)], layout.dtype)
         index = np.searchsorted([span.start for span in self._spans], wanted, side="right") - 1
         stops = np.array([span.stop for span in self._spans] or [0], np.int64)
         outside = int(np.count_nonzero((index < 0) | (wanted >= stops[np.maximum(index, 0)])))
         if outside:
             raise StoreError(f"{outside} positions of {layout.name!r} are not covered: there are {self.coverage}")
-        if len(self._spans) == 1 and len(wanted):
-            (span,) = self._spans
-            return np.asarray(self._column(span, layout.name)[wanted - span.start + span.first], layout.dtype)
         out = np.empty((len(wanted), *layout.row), layout.dtype)
         order = np.argsort(index, kind="stable")
         for here in np.split(order, np.flatnonzero(np.diff(index[order])) + 1) if len(order) else []:

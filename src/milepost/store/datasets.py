@@ -1,6 +1,7 @@
 """What a store knows of a data set: ids, labels, weights by position of the order.  Every later pass must agree."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -25,6 +26,7 @@ class Dataset:
         self._digest = digest
         self._parts = Parts(storage, f"{self._folder}/parts", f"{self._folder}/columns.npz")
         self._whole: ColumnsReader | None = None
+        self._spec: dict[str, Json] | None = None
 
     def slices(self) -> list[str]:
         """Return the names of the slices that are known, sorted."""
@@ -68,12 +70,11 @@ class Dataset:
         return self._storage.put(f"{self._folder}/spec.json", json_bytes(dict(spec)))
 
     def spec(self) -> dict[str, Json] | None:
-        """Return what describes the data, None where nothing does yet."""
-        try:
-            found: dict[str, Json] = read_json(self._storage.get(f"{self._folder}/spec.json"))
-        except FileNotFoundError:
-            return None
-        return found
+        """Return what describes the data, None where nothing does yet; it never changes."""
+        if self._spec is None:
+            with suppress(FileNotFoundError):
+                self._spec = read_json(self._storage.get(f"{self._folder}/spec.json"))
+        return self._spec
 
     def check(self, start: int, stop: int, columns: Columns) -> None:
         """Compare rows [start, stop) with what is known; `UnstableData` names the first row that differs."""

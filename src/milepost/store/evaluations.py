@@ -77,7 +77,7 @@ class EvaluationFolder:
         """Return what is there in one read; it costs at most two opened files once the evaluation is finished."""
         names = self._storage.list(self.folder)
         files = list(self.results.files(names))
-        spec = files[0].spec if files else self.spec() if names else None
+        spec = files[0].spec if files else self.spec() if set(names) - {"leases"} else None
         failures = tuple(self.failures.list()) if "failures" in names else ()
         coverage = {name: self._covered(name, names, spec) for name in self._column_sets(names)}
         return EvaluationState(
@@ -95,6 +95,12 @@ class EvaluationFolder:
             raise StoreError(f"evaluation {self.key}: its spec needs 'weights', the digest of the weights")
         self._specs[self.key] = dict(spec)
         self.failures = Failures(self._storage, self.folder, self._specs[self.key])
+
+    def remember(self) -> None:
+        """Hold what the evaluation is, until it is finished: to read it once for all that is asked."""
+        spec = self.spec()
+        if spec is not None:
+            self._specs[self.key] = spec
 
     def finished(self) -> None:
         """Hold what was described no longer: all that was to be put is in the store."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from milepost._internal.serialization import canonical, digest
+from milepost._internal.serialization import digest
 from milepost.core.types import Array, Json
 from milepost.errors import StoreError
 from milepost.store._leading import Leading
@@ -154,7 +154,7 @@ class EvaluationResults:
         for payload, tables in made:
             key = record_key(payload)
             if key not in known:
-                shared = canonical([plain(payload[name]) for name in _SHARED])
+                shared = str([payload[name] for name in _SHARED])
                 acts.setdefault(shared, {}).setdefault(key, (payload, tables))
         for act in acts.values():
             self._put(act)

@@ -4,6 +4,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,22 +120,29 @@ def test_a_column_of_objects_is_refused_with_its_name(session: RoleSession, unit
 
 @pytest.mark.parametrize("engine", [InProcess, Local])
 def test_a_file_that_fails_says_so(engine: type[InProcess | Local], job: MakeJob) -> None:
+    def opened(name: str) -> None:
+        with closing(engine().open(job(name))) as session:
+            session.describe()
+
     with pytest.raises(errors.UsageError, match="unknown device 'tpu9'") as usage:
-        engine().open(job("usage"))
+        opened("usage")
     assert type(usage.value) is errors.UsageError
     with pytest.raises(errors.MissingExtra, match=r"pip install 'milepost\[torch\]'"):
-        engine().open(job("extra"))
+        opened("extra")
     with pytest.raises(
         errors.EvaluationFileError, match=r'(?s)eval.py cannot be used.*fake_evaluator.py", line \d+.*Index'
     ):
-        engine().open(job("bug"))
+        opened("bug")
     with pytest.raises(errors.EvaluationFileError, match=r"SystemExit: 5"):
-        engine().open(job("exit"))
+        opened("exit")
 
 
 def test_a_death_while_opening_is_an_error_of_the_file(job: MakeJob, temporary: Path) -> None:
-    with pytest.raises(errors.EvaluationFileError, match=r"(?s)while it was opened.*SIGKILL.*no library"):
-        Local().open(job("kill"))
+    with (
+        closing(Local().open(job("kill"))) as session,
+        pytest.raises(errors.EvaluationFileError, match=r"(?s)while it was opened.*SIGKILL.*no library"),
+    ):
+        session.describe()
     assert list(temporary.iterdir()) == []
 
 

@@ -317,7 +317,10 @@ class Engine(Named, Protocol):
     """Runs evaluators: in this process, in another, on a cluster.  What crosses is plain data."""
 
     def open(self, job: Job) -> "Session":
-        """Start what is needed and return a session; closing it ends every process that it started."""
+        """Start what is needed and return a session; closing it ends every process that it started.
+
+        What is wrong with the evaluation's file is raised here, or by the first question about the evaluation.
+        """
 
 
 class Session(Protocol):

@@ -30,9 +30,10 @@ class Local:
     name: ClassVar[str] = "local"
 
     def open(self, job: Job) -> RoleSession:
-        """Start both processes and wait until the evaluation is open.
+        """Start the processes: the reader can be asked while the evaluation is opened, the evaluator waits for it.
 
-        Raises `UsageError` for an evaluation without a file and `EvaluationFileError` for a file that cannot be used.
+        Raises `UsageError` for an evaluation without a file.  For a file that cannot be used the first question to the
+        evaluator raises `EvaluationFileError`.
         """
         if job.file is None:
             raise UsageError(
@@ -47,7 +48,6 @@ class Local:
             stack.enter_context(closing(reader))
             workers = workers_of(job)
             evaluator = stack.enter_context(closing(RemoteEvaluator(job) if workers == 1 else Pool(job, workers)))
-            evaluator.ready()
             return RoleSession(reader, evaluator, spool, stack.pop_all())
 
 

@@ -87,8 +87,8 @@ def _check(request: Request) -> None:
 def check_place(store: str, checkpoints: Sequence[CheckpointFiles]) -> None:
     """Refuse a store that lies in a training folder: training deletes and rotates there."""
     above = {str(folder) for folder in Path(store).resolve().parents}
-    for found in checkpoints:
-        folder = os.path.realpath(os.path.dirname(found.path))
+    for named in {os.path.dirname(found.path): None for found in checkpoints}:
+        folder = os.path.realpath(named)
         if folder in above:
             raise UsageError(
                 f"the store {store} would lie in the training folder {folder}; name another place with --store"

@@ -42,10 +42,6 @@ class Pool:
             self.close()
             raise
 
-    def ready(self) -> None:
-        for evaluator in self._evaluators:
-            evaluator.ready()
-
     def describe(self) -> Description:
         return self._evaluators[0].describe()
 

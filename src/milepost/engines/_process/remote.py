@@ -41,14 +41,16 @@ OPENING_SECONDS = 120.0
 class RemoteEvaluator:
     """An evaluator in a process of its own; started again, when next needed, after it died or was ended.
 
-    The job's option `timeout` is how many seconds it may give no sign of life; then it is ended (`TimedOut`).  Its end
-    is a `Failure` of the checkpoints that it worked on.
+    It opens the evaluation while others work: the first question waits for it.  The job's option `timeout` is how many
+    seconds it may give no sign of life; then it is ended (`TimedOut`).  Its end is a `Failure` of the checkpoints that
+    it worked on.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._timeout = timeout_of(job)
         self._child: Child | None = None
+        self._ready = False
         self._streaming = False
         self._starved = False
         self._less = self._worked = 0
@@ -66,6 +68,7 @@ class RemoteEvaluator:
             raise
         if self._child is not None:
             self._child.timeout = self._timeout
+        self._ready = True
 
     def describe(self) -> Description:
         described = from_plain(Description, self._ask({"method": "describe"}, OPENING_SECONDS))
@@ -162,7 +165,7 @@ class RemoteEvaluator:
         self._child = Child("evaluator", "milepost.engines._process.worker")
         if self._timeout is not None:
             self._child.timeout = max(self._timeout, OPENING_SECONDS)
-        self._starved = False
+        self._starved = self._ready = False
         options = {**self._job.options, **({"less": self._less} if self._less else {})}
         job = {"file": self._job.file, "attribute": self._job.attribute, "options": options}
         self._write(self._child, {"method": "open", "job": job})
@@ -185,6 +188,7 @@ class RemoteEvaluator:
             raise UsageError("the evaluator is in the middle of a unit; ask it before or after")
         if self._child is None:
             self._start()
+        if not self._ready:
             self.ready()
         assert self._child is not None  # noqa: S101 - it was just started
         self._write(self._child, head)

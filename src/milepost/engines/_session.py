@@ -22,13 +22,17 @@ class RoleSession(AbstractContextManager["RoleSession"]):
         self._tables = Tables(reader, spool)
         self._closing = closing
         self._closed = False
+        self._description: Description | None = None
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def describe(self) -> Description:
+        """Return what the evaluation is; it is asked once."""
         self._check_open()
-        return self._evaluator.describe()
+        if self._description is None:
+            self._description = self._evaluator.describe()
+        return self._description
 
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
         self._check_open()

@@ -181,6 +181,7 @@ def _opened(
     try:
         checkpoints = _ordered(request, session.discover(list(map(from_prefix, request.checkpoints)), request.match))
         check_place(place, checkpoints)
+        session.describe()  # a file that cannot be used makes no store
         store = Store.create(place)
         if publish:
             store.sweep()

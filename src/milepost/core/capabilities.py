@@ -41,5 +41,7 @@ def members(seam: type) -> dict[str, bool]:
 def _offers(thing: object, name: str, *, is_method: bool) -> bool:
     if is_method:
         return callable(getattr(thing, name, None))
+    if any(name in vars(kind) for kind in type(thing).__mro__):
+        return True  # the usual case, without the cost of a static look
     # A property may read the whole data; what `__getattr__` hands on is not seen statically.
     return inspect.getattr_static(thing, name, _ABSENT) is not _ABSENT or hasattr(thing, name)

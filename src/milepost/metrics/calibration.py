@@ -102,12 +102,13 @@ class CalibrationError:
         if n == nonfinite or (nonfinite and self.nonfinite != "skip"):
             note = f"undefined: {nonfinite} of {n} rows are non-finite" if n else "undefined: no rows"
             return {name: Value(None, note=note) for name in names}
-        gaps = [abs(a - b) for a, b in zip(confidence, right, strict=True)]
-        worst, rows = 0, 1
-        for gap, size in zip(gaps, weight, strict=True):
+        total, worst, rows = 0, 0, 1
+        for sum_of_confidence, sum_of_right, size in zip(confidence, right, weight, strict=True):
+            gap = abs(sum_of_confidence - sum_of_right)
+            total += gap
             if gap * rows > worst * size:
                 worst, rows = gap, size
-        return dict(zip(names, (Value(sum(gaps) / sum(weight)), Value(worst / rows)), strict=True))
+        return dict(zip(names, (Value(total / sum(weight)), Value(worst / rows)), strict=True))
 
     def tables(self, state: Tally) -> dict[str, Array]:
         """Return the reliability table, one row a bin: lower, upper, rows, accuracy, confidence (NaN where empty)."""

@@ -15,7 +15,7 @@ import numpy as np
 from milepost._internal import heartbeat
 from milepost._internal.fileid import is_changed, is_overwritten
 from milepost._internal.memory import ran_out
-from milepost._internal.serialization import digest, spec_of
+from milepost._internal.serialization import digest
 from milepost.checkpoints._files.shards import main_file
 from milepost.core.capabilities import capability
 from milepost.core.protocols import (
@@ -32,6 +32,7 @@ from milepost.core.protocols import (
     Restorer,
     Source,
 )
+from milepost.core.specs import spec_of
 from milepost.core.types import (
     Batch,
     CheckpointFiles,

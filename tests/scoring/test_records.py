@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milepost._internal.serialization import digest, spec_of
+from milepost._internal.serialization import digest
 from milepost.core.protocols import Metric
+from milepost.core.specs import spec_of
 from milepost.core.types import Array, Json, Part
 from milepost.data._order import make_order
 from milepost.errors import StoreError, UsageError

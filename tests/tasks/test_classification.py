@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from milepost._internal.serialization import spec_of
+from milepost.core.specs import spec_of
 from milepost.core.types import Array
 from milepost.errors import DataError
 from milepost.tasks import Classification

@@ -33,22 +33,6 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
 
 
-def spec_of(thing: object) -> dict[str, Json]:
-    """Describe a task, metric or adapter as plain data: its registered name and its dataclass fields.
-
-    A class attribute `version` goes in too.  Fields with `metadata={"spec": False}` do not: they change no result.
-    """
-    described: dict[str, Json] = {"name": getattr(thing, "name", type(thing).__name__)}
-    if hasattr(thing, "version"):
-        described["version"] = thing.version
-    if dataclasses.is_dataclass(thing):
-        for item in dataclasses.fields(thing):
-            if item.metadata.get("spec", True):
-                value = getattr(thing, item.name)
-                described[item.name] = list(value) if isinstance(value, tuple) else value
-    return described
-
-
 def now() -> str:
     """Return the time as records hold it: UTC, RFC 3339."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -40,6 +40,14 @@ class Named(Protocol):
         """The registered name of the class (`top_k`)."""
 
 
+class Versioned(Protocol):
+    """What gives other numbers than it gave before: its version is part of what records say of it."""
+
+    @property
+    def version(self) -> Json:
+        """Plain data, as a rule a number."""
+
+
 class Entry(Protocol):
     """A file or folder of a listing, as a format sees it while looking for checkpoints."""
 

@@ -14,7 +14,8 @@ from typing import Any, Unpack, cast
 import google_crc32c
 import numpy as np
 
-from milepost._internal.serialization import digest, spec_of
+from milepost._internal.serialization import digest
+from milepost.core.specs import spec_of
 from milepost.core.types import Array, Batch, Json
 from milepost.data._fingerprint import declared
 from milepost.data._grouped_order import ordered

@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milepost._internal.serialization import digest, spec_of
+from milepost._internal.serialization import digest
 from milepost.core.protocols import Metric, Model, Source, Task
+from milepost.core.specs import spec_of
 from milepost.core.types import KEEP_BYTES
 from milepost.errors import DataError, UsageError
 from milepost.evaluation.validation import check_seams

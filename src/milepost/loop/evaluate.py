@@ -15,7 +15,7 @@ import numpy as np
 
 from milepost._internal import heartbeat
 from milepost._internal.memory import ran_out
-from milepost._internal.serialization import digest, spec_of
+from milepost._internal.serialization import digest
 from milepost._internal.text import listed
 from milepost._internal.threads import OneBehind, ahead
 from milepost.core.capabilities import capability
@@ -31,6 +31,7 @@ from milepost.core.protocols import (
     Source,
     Task,
 )
+from milepost.core.specs import spec_of
 from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array, Batch, Failure, Json, Part
 from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, OutOfMemory, StochasticModel
 from milepost.loop.grid import GridCuts, is_grouped

@@ -7,9 +7,9 @@ from itertools import product
 from operator import itemgetter
 from typing import Any
 
-from milepost._internal.serialization import spec_of
 from milepost.core.capabilities import capability
 from milepost.core.protocols import MeanMetric, Metric
+from milepost.core.specs import spec_of
 from milepost.core.types import Array
 from milepost.errors import UsageError
 from milepost.report._metrics_on_record import direction_of, evaluations_of, recorded

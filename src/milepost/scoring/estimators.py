@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from milepost._internal.serialization import digest, spec_of
+from milepost._internal.serialization import digest
 from milepost.core.capabilities import capability
 from milepost.core.protocols import FastBatches, MeanMetric, Metric, Tabled
+from milepost.core.specs import spec_of
 from milepost.core.types import Array, Json, Value
 from milepost.errors import StoreError, UsageError
 from milepost.metrics._states import ExactSums, from_bytes

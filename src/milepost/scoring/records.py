@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from milepost._internal.serialization import digest, spec_of
+from milepost._internal.serialization import digest
 from milepost.core.protocols import Metric
+from milepost.core.specs import spec_of
 from milepost.core.types import Array, Json
 from milepost.errors import UsageError
 from milepost.scoring.columns import Scored, holding, lacking, slices_of

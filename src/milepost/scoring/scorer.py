@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from milepost._internal.serialization import digest, spec_of
+from milepost._internal.serialization import digest
 from milepost.core.capabilities import capability
 from milepost.core.protocols import Metric, RandomAccess, Source
+from milepost.core.specs import spec_of
 from milepost.core.types import Array, Json, ScoreRequest
 from milepost.scoring.columns import Scored, scored_of, slices_of
 from milepost.scoring.records import records

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from milepost._internal.serialization import canonical, spec_of
+from milepost._internal.serialization import canonical
 from milepost.core.capabilities import capability
 from milepost.core.protocols import Bounded, FastBatches, MeanMetric, Metric, Sampled, Tabled
+from milepost.core.specs import spec_of
 from milepost.core.types import Array, Columns, Value
 from milepost.metrics._states import Tally, from_bytes
 from milepost.registry import classes, load

@@ -1,6 +1,14 @@
 """Every error that Milepost raises: a `UsageError` ends a command (exit code 2), a `CheckpointError` is a row.
 
 A message says where, what was expected, what was found, and what to do.
+
+    MilepostError
+        UsageError              MissingExtra, EvaluationFileError, StoreError
+        DataError               UnstableData
+        CheckpointError
+            of the file         Torn, Corrupt, Unsafe, Program, Unsupported, Mismatch, NonfiniteWeights, Vanished
+            of the model        StochasticModel, ModelFailed
+            of the process      OutOfMemory, Crashed, TimedOut
 """
 
 # ruff: noqa: N818 - the names say what is wrong

@@ -24,7 +24,8 @@ def files(room: str) -> list[str]:
 def classes(room: str) -> dict[str, type[Any]]:
     """Return every registered class of a room by name.
 
-    A file whose optional dependency is missing is left out; two classes of one name are a `UsageError`.
+    A file whose optional dependency is missing is left out; two classes of one name, and a format, engine or export of
+    another distribution that lacks a member of its seam, are a `UsageError`.
 
     >>> classes("metrics")["top_k"].__name__
     'TopK'
@@ -39,6 +40,7 @@ def classes(room: str) -> dict[str, type[Any]]:
             _add(found, room, name, item)
     for point in _entry_points(room):
         item = point.load()
+        _check_seam(room, point.value, item)
         _add(found, room, item.name, item)
     return found
 
@@ -64,6 +66,21 @@ def _defined(module: ModuleType) -> dict[str, type[Any]]:
     public = (item for attribute, item in vars(module).items() if not attribute.startswith("_"))
     own = [item for item in public if isinstance(item, type) and item.__module__ == module.__name__]
     return {name: item for item in own if isinstance(name := getattr(item, "name", None), str)}
+
+
+def _check_seam(room: str, value: str, item: object) -> None:
+    """Raise a `UsageError` where what an entry point names lacks a member; an Evaluation checks what it is made of."""
+    # Only where another distribution adds something: the protocols import NumPy.
+    from milepost.core.capabilities import members, missing  # noqa: PLC0415
+    from milepost.core.protocols import Engine, Export, Format  # noqa: PLC0415
+
+    seam = {"checkpoints.formats": Format, "engines": Engine, "exports": Export}.get(room)
+    lacking = missing(item, seam) if seam else []
+    if seam and lacking:
+        raise UsageError(
+            f"{value}, an entry point of the group 'milepost.{room}', has no `{lacking[0]}`; expected a class with "
+            f"{', '.join(members(seam))}: mend it, or uninstall its distribution"
+        )
 
 
 def _add(found: dict[str, type[Any]], room: str, name: str, item: type[Any]) -> None:

@@ -135,7 +135,7 @@ IN_ROOMS = {"checkpoints.formats": ToyFormat, "engines": ToyEngine, "exports": T
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = {room: (SimpleNamespace(load=lambda cls=cls: cls),) for room, cls in IN_ROOMS.items()}
+    points = {room: (SimpleNamespace(load=lambda cls=cls: cls, value="toy"),) for room, cls in IN_ROOMS.items()}
     monkeypatch.setattr(registry, "_entry_points", lambda room: points.get(room, ()))
 
 
@@ -162,6 +162,25 @@ def test_required_members_suffice_from_checkpoint_to_export(tmp_path: Path) -> N
     assert main(["best", "--metric", "near", "--store", str(store)]) == 0
     assert main(["export", "toy", str(tmp_path / "out"), "--store", str(store)]) == 0
     assert expected in json.loads((tmp_path / "out").read_text())
+
+
+@pytest.mark.parametrize(
+    ("room", "member"), [(room, name) for room in IN_ROOMS for name in ("name", "open", "find", "write")]
+)
+def test_what_another_distribution_adds_is_checked_when_it_is_loaded(
+    room: str, member: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = IN_ROOMS[room]
+    half = type("Half", (), {name: item for name, item in vars(fake).items() if name != member})
+    point = SimpleNamespace(load=lambda: half, value="plugin:Half")
+    monkeypatch.setattr(registry, "_entry_points", lambda asked: (point,) if asked == room else ())
+    if member not in vars(fake):
+        assert registry.load(room, "toy") is half
+        return
+    with pytest.raises(
+        UsageError, match=rf"plugin:Half, .*'milepost.{room}', has no `{member}`; expected a class with"
+    ):
+        registry.classes(room)
 
 
 def without(thing: Any, member: str) -> Any:

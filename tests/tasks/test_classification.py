@@ -116,6 +116,29 @@ def test_margins_worked_out(scores: list[float], margin: float) -> None:
         assert np.array_equal(found, [margin], equal_nan=True)
 
 
+@given(
+    st.sampled_from([np.float16, np.float32, np.float64, np.int8, np.uint8, np.int64]).flatmap(
+        lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=6))
+    )
+)
+def test_the_scale_is_the_largest_finite_score(scores: Array) -> None:
+    found = LOGITS.reduce(scores, np.zeros(len(scores), np.int64), frozenset({"scale", "finite"}))
+    for row, made, finite in zip(scores.astype(np.float64), found["scale"], found["finite"], strict=True):
+        expected = max((abs(float(item)) for item in row if np.isfinite(item)), default=0.0) if finite else np.nan
+        with np.errstate(over="ignore"):
+            assert np.array_equal(made, np.float32(expected), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "scale"), [([3, 1, -4], 4), ([0, -np.inf], 0), ([-0.5, -np.inf, -2], 2), ([np.nan, 1], np.nan)]
+)
+def test_scales_worked_out(scores: list[float], scale: float) -> None:
+    for made in (np.array([scores]), torch.tensor([scores]).bfloat16(), np.array([scores], ml_dtypes.bfloat16)):
+        found = LOGITS.reduce(made, np.array([0]), frozenset({"scale"}))["scale"]
+        assert found.dtype == np.float32
+        assert np.array_equal(found, [scale], equal_nan=True)
+
+
 def test_margins_of_many_classes_are_those_of_a_partition() -> None:
     scores = np.random.default_rng(0).normal(size=(50, 300)).astype(np.float32)
     highest = np.partition(scores.astype(np.float64), -2, axis=1)[:, -2:]
@@ -124,9 +147,10 @@ def test_margins_of_many_classes_are_those_of_a_partition() -> None:
 
 
 @pytest.mark.parametrize("outputs", ["logits", "probabilities", "scores"])
-def test_the_margin_is_always_computed_and_changes_no_key(outputs: Any) -> None:
+def test_margin_and_scale_are_always_computed_and_change_no_key(outputs: Any) -> None:
     task = Classification(outputs=outputs)
     assert task.columns()["margin"].always
+    assert task.columns()["scale"].always
     assert spec_of(task) == {"name": "classification", "version": 1, "outputs": outputs}
 
 

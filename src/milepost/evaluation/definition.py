@@ -47,7 +47,7 @@ class Evaluation:
     ...     metrics=[TopK(1)],
     ... )
     >>> sorted(evaluation.wanted)
-    ['finite', 'margin', 'prediction', 'rank', 'ties']
+    ['finite', 'margin', 'prediction', 'rank', 'scale', 'ties']
     """
 
     model: Model

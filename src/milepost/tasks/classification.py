@@ -20,7 +20,7 @@ _FEW = 100
 """Of fewer classes, NumPy finds the second highest score faster along the rows of a transposed copy."""
 
 _SCORED = ("nll", "uniform_nll", "confidence", "squared_error")
-_ALWAYS = ("rank", "ties", "prediction", "finite", "margin")
+_ALWAYS = ("rank", "ties", "prediction", "finite", "margin", "scale")
 _DTYPES = {"rank": "int32", "above": "int32", "ties": "int32", "prediction": "int32", "finite": "uint8"}
 _HELD = {
     "rank": "classes with a higher score, plus equal ones at a lower index; 2**31-1 where non-finite",
@@ -29,6 +29,7 @@ _HELD = {
     "prediction": "the class of rank 0; -1 where non-finite",
     "finite": "0 non-finite (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores",
     "margin": "the highest score minus the next; 0 where they tie, +inf where the next is -inf, NaN where non-finite",
+    "scale": "the largest finite |score|: the unit of the row's rounding; NaN where non-finite",
     "nll": "negative log-likelihood of the label in nats; +inf where its probability is 0 (-inf); NaN where non-finite",
     "uniform_nll": (
         "mean over classes of -log(probability) in nats; +inf where any probability is 0; NaN where non-finite"
@@ -195,15 +196,20 @@ def _order_columns(xp: Any, scores: Any, labels: Any, best: Any) -> tuple[dict[s
         ties = xp.sum(equal, axis=1, dtype=xp.int32) - 1
         before = xp.arange(scores.shape[1], device=array_api_compat.device(scores))[None, :] < labels
         rank = above + xp.sum(equal & before, axis=1, dtype=xp.int32)
+    top = xp.take_along_axis(scores, best[:, None], axis=1)[:, 0]
+    low = xp.min(scores, axis=1)
     if not xp.isdtype(scores.dtype, "real floating"):
         fine = xp.ones_like(best, dtype=xp.bool)
         finite = xp.astype(fine, xp.uint8)
     else:
         # The largest score is enough: argmax stops at a NaN, +inf is the largest, and -inf only where all are.
-        fine = xp.isfinite(xp.take_along_axis(scores, best[:, None], axis=1)[:, 0])
-        masked = xp.min(scores, axis=1) == -xp.inf
+        fine = xp.isfinite(top)
+        masked = low == -xp.inf
         finite = xp.astype(fine, xp.uint8) * (1 + xp.astype(masked, xp.uint8))
+        if bool(xp.any(masked & fine)):
+            low = xp.min(xp.where(scores == -xp.inf, top[:, None], scores), axis=1)
     columns = {"rank": rank, "above": above, "ties": ties, "prediction": xp.astype(best, xp.int32), "finite": finite}
+    columns["scale"] = xp.maximum(xp.abs(xp.astype(top, xp.float64)), xp.abs(xp.astype(low, xp.float64)))
     return columns, fine
 
 

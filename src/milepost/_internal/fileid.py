@@ -1,8 +1,11 @@
 """The identity of a file as the file system has it: a changed file has another one."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import astuple
 
+from milepost._internal.serialization import digest
 from milepost.core.types import Identity
 
 
@@ -13,6 +16,18 @@ def identity_of(path: str) -> Identity:
 
 def identity(status: os.stat_result) -> Identity:
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def stamp(paths: Sequence[str]) -> str:
+    """Return a digest of the identities of some files, ctime and all; "" where one cannot be looked at.
+
+    No program can set a ctime: a file that is rewritten in place, its size and mtime restored, has another stamp.  So
+    has one that was linked, renamed or given other rights: a stamp that differs says that its content may.
+    """
+    try:
+        return digest([astuple(identity_of(path)) for path in paths])
+    except OSError:
+        return ""
 
 
 def is_changed(path: str, known: Identity) -> bool:

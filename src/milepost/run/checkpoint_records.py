@@ -1,20 +1,22 @@
 """Identifying checkpoints: the weights that a file holds, known from an earlier run by its identity, or read now.
 
 A record is published once for a path, file identity, variant and model.  A failure is a record too: the next run tries
-it again where its kind may pass, else once the file, or the model, changes.
+it again where its kind may pass, else once the file, or the model, changes.  Where a file's ctime alone differs, its
+weights are digested again: a link or new rights change nothing, a program that restored size and mtime did.
 """
 
 import os
 from collections.abc import Callable
 from dataclasses import replace
 
+from milepost._internal.fileid import stamp
 from milepost._internal.serialization import now
 from milepost.checkpoints._files.shards import reworded
 from milepost.checkpoints.names import short_name, step_of_name
 from milepost.core.protocols import Session
 from milepost.core.types import CheckpointFiles, Description, Failure, Identified
 from milepost.run.planning import tried_again
-from milepost.store.checkpoint_records import CheckpointRecord
+from milepost.store.checkpoint_records import CheckpointRecord, CheckpointRecords
 from milepost.store.store import Store
 
 
@@ -24,6 +26,7 @@ class Identifier:
     def __init__(self, store: Store, session: Session, spec: Description, *, publish: bool, again: bool) -> None:
         """Take the evaluator's description; with `publish` False nothing is written."""
         self._store = store
+        self._records = CheckpointRecords(store.storage)
         self._session = session
         self._spec = spec
         self._publish = publish
@@ -56,23 +59,60 @@ class Identifier:
             if known is not None and not (known.failure and self._store.retry_requests.has(known)):
                 return [known]
             attempt = known.attempt + 1 if known else 1
-            return [self._add(run, files, Identified("raw", failure=Failure(*files.failure)), "", attempt)]
+            failed = Identified("raw", failure=Failure(*files.failure))
+            return [self._add(_record(run, files, failed, "", attempt))]
         signature = self._spec.signature
         cached = {
             variant: self._store.checkpoint(run, files.path, files.identity, variant, signature)
             for variant in self._spec.variants
         }
-        settled = {name: item for name, item in cached.items() if item is not None and not self._retry(item)}
+        place = self.place(files)
+        stamped = stamp(place.paths)
+        settled = {
+            name: found
+            for name, item in cached.items()
+            if item is not None and not self._retry(item) and (found := self._verified(item, stamped)) is not None
+        }
         asked = [variant for variant in cached if variant not in settled]
         if asked:
-            place = self.place(files)
             for row in self._session.identify(place, asked):
                 known = cached[row.variant]
                 if row.failure is not None:
                     message = reworded(row.failure.message, place.path, files.path)
                     row = replace(row, failure=replace(row.failure, message=message))  # noqa: PLW2901 - the same row, reworded
-                settled[row.variant] = self._add(run, files, row, signature, known.attempt + 1 if known else 1)
+                if known is not None and known.digest is not None:
+                    held = replace(_record(run, files, row, signature), stamp=stamped)
+                    settled[row.variant] = self._digested_again(known, held)
+                    continue
+                attempt = known.attempt + 1 if known else 1
+                settled[row.variant] = self._add(replace(_record(run, files, row, signature, attempt), stamp=stamped))
         return [settled[variant] for variant in self._spec.variants]
+
+    def restamped(self, files: CheckpointFiles, before: str, after: str) -> None:
+        """Note that Milepost itself changed the ctime of a checkpoint's files: what they held before they hold now."""
+        run = self._store.run_of(os.path.dirname(files.path))
+        for variant in self._spec.variants if self._publish else ():
+            known = self._store.checkpoint(run, files.path, files.identity, variant, self._spec.signature)
+            if known is not None and known.digest is not None:
+                self._records.verify(known, after, before)
+
+    def _verified(self, checkpoint: CheckpointRecord, stamped: str) -> CheckpointRecord | None:
+        """Return the record of what the files hold now; None where their weights are to be digested again.
+
+        A failure on record gives no number, and is tried again by its own rules.
+        """
+        if checkpoint.failure is not None or not stamped:
+            return checkpoint
+        return self._records.verified(checkpoint, stamped)
+
+    def _digested_again(self, known: CheckpointRecord, now_held: CheckpointRecord) -> CheckpointRecord:
+        """Return the record of what the files hold: `known`, or a further one where they were rewritten."""
+        same = known.digest == now_held.digest
+        if self._publish and same:
+            self._records.verify(known, now_held.stamp)
+        elif self._publish:
+            self._records.add_rewritten(now_held)
+        return known if same else now_held
 
     def _retry(self, checkpoint: CheckpointRecord) -> bool:
         """Return whether a failure on record is tried once more."""
@@ -80,30 +120,32 @@ class Identifier:
             tried_again(checkpoint.failure[0], again=self._again) or self._store.retry_requests.has(checkpoint)
         )
 
-    def _add(
-        self, run: str, files: CheckpointFiles, row: Identified, signature: str, attempt: int = 1
-    ) -> CheckpointRecord:
-        step, source = row.step, row.step_source
-        if step is None and (step := step_of_name(files.path)) is not None:
-            source = "name"
-        failure = None
-        if row.failure is not None:
-            failure = row.failure.kind, row.failure.message.removeprefix(f"{files.path}: ")
-        checkpoint = CheckpointRecord(
-            run=run,
-            path=files.path,
-            identity=files.identity,
-            name=short_name(files.path),
-            variant=row.variant,
-            signature=signature,
-            step=step,
-            step_source=source,
-            digest=row.digest,
-            failure=failure,
-            attempt=attempt if failure else 1,
-            notes=dict(row.notes),
-            seen=now(),
-        )
+    def _add(self, checkpoint: CheckpointRecord) -> CheckpointRecord:
         if self._publish:
             self._store.add_checkpoint(checkpoint)
         return checkpoint
+
+
+def _record(run: str, files: CheckpointFiles, row: Identified, signature: str, attempt: int = 1) -> CheckpointRecord:
+    """Return the record of one variant as it was identified."""
+    step, source = row.step, row.step_source
+    if step is None and (step := step_of_name(files.path)) is not None:
+        source = "name"
+    failure = None
+    if row.failure is not None:
+        failure = row.failure.kind, row.failure.message.removeprefix(f"{files.path}: ")
+    return CheckpointRecord(
+        run=run,
+        path=files.path,
+        identity=files.identity,
+        name=short_name(files.path),
+        variant=row.variant,
+        signature=signature,
+        step=step,
+        step_source=source,
+        digest=row.digest,
+        failure=failure,
+        attempt=attempt if failure else 1,
+        notes=dict(row.notes),
+        seen=now(),
+    )

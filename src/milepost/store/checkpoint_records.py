@@ -1,6 +1,7 @@
 """Checkpoints as they were seen at a path: one immutable file for each path, file identity, variant and model."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 
 from milepost._internal.serialization import digest, json_bytes
@@ -16,7 +17,8 @@ class CheckpointRecord:
 
     `path` is the checkpoint's address; `name` its short name ("step-900"); `signature` a hash of the model's variables,
     since a digest is taken under the model's own names ("" where the file failed before a model mattered); `attempt`
-    counts failures from 1; `notes` is plain data (mapping used, casts, sizes); `seen` is UTC in RFC 3339.
+    counts failures from 1; `notes` is plain data (mapping used, casts, sizes); `seen` is UTC in RFC 3339; `stamp` is
+    `fileid.stamp` of all its files before its weights were digested ("" where it was not taken).
     """
 
     run: str
@@ -32,6 +34,7 @@ class CheckpointRecord:
     attempt: int = 1
     notes: Mapping[str, Json] = field(default_factory=dict)
     seen: str = ""
+    stamp: str = ""
 
     def __post_init__(self) -> None:
         if (self.digest is None) == (self.failure is None) or self.attempt < 1:
@@ -51,8 +54,39 @@ class CheckpointRecords:
         """Put a record; False where the same one (or the same attempt) is there."""
         stem = _stem_of(checkpoint)
         end = "" if checkpoint.failure is None else f".f{checkpoint.attempt}"
+        return self._put(f"{stem}{end}.json", checkpoint)
+
+    def _put(self, name: str, checkpoint: CheckpointRecord) -> bool:
         described = {"schema": 1, **asdict(checkpoint), "identity": list(astuple(checkpoint.identity))}
-        return self._storage.put(f"{stem}{end}.json", json_bytes(described))
+        return self._storage.put(name, json_bytes(described))
+
+    def add_rewritten(self, checkpoint: CheckpointRecord) -> bool:
+        """Put a record of what was written into files whose sizes and times are those of an earlier record."""
+        name = f"{_stem_of(checkpoint)}.{checkpoint.stamp}{'' if checkpoint.failure is None else '.f1'}.json"
+        self._note(checkpoint, checkpoint.stamp, name)
+        return self._put(name, checkpoint)
+
+    def verify(self, checkpoint: CheckpointRecord, stamp: str, before: str | None = None) -> None:
+        """Note that a checkpoint's files, at a stamp, hold the weights of its record, or what they held `before`."""
+        name = f"{_stem_of(checkpoint)}.json" if before is None else self._name_at(checkpoint, before)
+        if name is not None:
+            self._note(checkpoint, stamp, name)
+
+    def verified(self, checkpoint: CheckpointRecord, stamp: str) -> CheckpointRecord | None:
+        """Return the record, this or a later one, of what a checkpoint's files hold at a stamp; None where unknown."""
+        name = self._name_at(checkpoint, stamp)
+        return checkpoint if name == f"{_stem_of(checkpoint)}.json" else None if name is None else self._read(name)
+
+    def _name_at(self, checkpoint: CheckpointRecord, stamp: str) -> str | None:
+        """Return the name of the record of what the files hold at a stamp; the notes of stamps are a mere cache."""
+        if checkpoint.stamp == stamp:
+            return f"{_stem_of(checkpoint)}.json"
+        with suppress(FileNotFoundError, ValueError, KeyError):
+            return str(read_plain(str(self._storage.get(_note_of(checkpoint, stamp))))["record"])
+        return None
+
+    def _note(self, checkpoint: CheckpointRecord, stamp: str, name: str) -> None:
+        self._storage.put(_note_of(checkpoint, stamp), json_bytes({"schema": 1, "record": name}), durable=False)
 
     def find(self, run: str, path: str, identity: Identity, variant: str, signature: str) -> CheckpointRecord | None:
         """Return the success, else the latest failure (attempts count from 1 without a gap), else None."""
@@ -119,6 +153,10 @@ def _stem(run: str, path: str, identity: Identity, variant: str, signature: str)
 
 def _stem_of(one: CheckpointRecord) -> str:
     return _stem(one.run, one.path, one.identity, one.variant, one.signature)
+
+
+def _note_of(one: CheckpointRecord, stamp: str) -> str:
+    return f"{_stem_of(one).replace('/checkpoints/', '/verified/')}.{stamp}.json"
 
 
 def _request(checkpoint: CheckpointRecord) -> str:

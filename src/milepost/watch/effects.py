@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 from milepost.core.types import CheckpointFiles
@@ -32,6 +33,9 @@ class World(Protocol):
 
     def emit(self, tracked: Tracked, state: State) -> None:
         """Report a state."""
+
+    def keeping(self, tracked: Tracked) -> AbstractContextManager[None]:
+        """Return the context in which a pin is released, which changes the ctime of the checkpoint's files."""
 
 
 class Effects:
@@ -116,7 +120,8 @@ class Effects:
         pin, tracked.pin, tracked.at = tracked.pin, None, None
         if pin is None:
             return
-        other = self.scanner.release(pin, tracked.identity.content if tracked.state in ENDS else None)
+        with self.world.keeping(tracked):
+            other = self.scanner.release(pin, tracked.identity.content if tracked.state in ENDS else None)
         if other is None:
             return
         file = ScannedFile(tracked.path, other, tracked.file.root)

@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
-from milepost._internal.fileid import identity, identity_of
+from milepost._internal.fileid import identity, identity_of, stamp
 from milepost._internal.serialization import now
 from milepost.checkpoints._files.links import is_outside, refused_link
 from milepost.checkpoints._files.shards import main_file_in
@@ -197,6 +198,17 @@ class Evaluations:
         named = {"run": self._run_of(tracked.path), "path": tracked.path, "name": short_name(tracked.path)}
         reason = tracked.reason if state == tracked.state else None
         self._listen({"event": "checkpoint", **named, "step": tracked.step, "state": state, "reason": reason})
+
+    @contextmanager
+    def keeping(self, tracked: Tracked) -> Iterator[None]:
+        """Release a pin in this context: what the checkpoint's files were known to hold they hold after it."""
+        paths = () if tracked.files is None else tracked.files.paths
+        before = stamp(paths)
+        yield
+        after = stamp(paths)
+        if tracked.files is not None and before and after and before != after:
+            for driver in self.drivers:
+                driver.identifier.restamped(tracked.files, before, after)
 
     def _run_of(self, path: str) -> str:
         return self.drivers[0].store.run_of(os.path.dirname(path))

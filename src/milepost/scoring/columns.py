@@ -16,6 +16,8 @@ from milepost.store.store import Store
 
 CHUNK = 1 << 16
 """Rows that are held in memory together."""
+GROUP_NUMBER = "number of the group"
+"""A column that is made up: groups counted from 0, in the order of the pass.  No kept column has this name."""
 _POSITIONS = ""
 """No column has this name."""
 
@@ -51,6 +53,16 @@ class Scored:
         """The number of rows to score."""
         return self.stop if self.chosen is None else len(self.chosen)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether rows count by their weights."""
+        return "weight" in self.data.names
+
+    @property
+    def grouped(self) -> bool:
+        """Whether rows belong to groups, and may depend on each other within one."""
+        return "group" in self.data.names
+
     def chunks(self, names: Sequence[str]) -> Iterator[tuple[dict[str, Array], Array | None]]:
         """Yield columns and weights of the rows to score, a chunk at a time, in the order that is quickest to read.
 
@@ -61,7 +73,7 @@ class Scored:
             return
         for start in range(0, self.n, CHUNK):
             stop = min(start + CHUNK, self.n)
-            weights = self.data.slice("weight", start, stop) if "weight" in self.data.names else None
+            weights = self.data.slice("weight", start, stop) if self.weighted else None
             yield {name: self._reader(name).slice(name, start, stop) for name in names}, weights
 
     def blocks(self, names: Sequence[str], step: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
@@ -69,7 +81,7 @@ class Scored:
 
         Rows that fit one block are gathered once for all metrics.
         """
-        weight = ("weight",) if "weight" in self.data.names else ()
+        weight = ("weight",) if self.weighted else ()
         whole = self.n <= step
         for positions in [self._once[_POSITIONS]] if whole and _POSITIONS in self._once else self.natural(step):
             held = self._once if whole else {}
@@ -100,8 +112,40 @@ class Scored:
             self.read[key] = self._reader(name).slice(name, 0, self.stop)
         return self.read[key][positions]
 
-    def _reader(self, name: str) -> ColumnsReader:
+    def _reader(self, name: str) -> "ColumnsReader | _GroupNumbers":
+        if name == GROUP_NUMBER:
+            return _GroupNumbers(self)
         return self.outcomes if name in self.outcomes.names else self.data
+
+
+@dataclass(frozen=True, slots=True)
+class _GroupNumbers:
+    """The numbers of the rows' groups, which stand together in the order of the pass; read once for all slices."""
+
+    scored: Scored
+
+    def slice(self, _: str, start: int, stop: int) -> Array:
+        return self._all()[start:stop]
+
+    def take(self, _: str, positions: Array) -> Array:
+        return np.asarray(self._all()[positions])
+
+    def _all(self) -> Array:
+        key = GROUP_NUMBER, self.scored.stop
+        known = self.scored.read
+        if key not in known:
+            known[key] = np.concatenate(list(self._numbers()))
+        return known[key]
+
+    def _numbers(self) -> Iterator[Array]:
+        """Yield them a chunk at a time: a group begins where it differs from the row before."""
+        number, before = 0, None
+        for start in range(0, self.scored.stop, CHUNK):
+            groups = self.scored.data.slice("group", start, min(start + CHUNK, self.scored.stop))
+            begins = np.concatenate([[before is not None and groups[0] != before], groups[1:] != groups[:-1]])
+            numbers = number + np.cumsum(begins)
+            number, before = int(numbers[-1]), groups[-1]
+            yield numbers
 
 
 def scored_of(

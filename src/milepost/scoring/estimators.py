@@ -7,7 +7,6 @@ was batched.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ from milepost.core.types import Array, Json, Value
 from milepost.errors import StoreError, UsageError
 from milepost.metrics._states import ExactSums, from_bytes
 from milepost.scoring.columns import CHUNK, Scored
-from milepost.stats.wilson import wilson
+from milepost.scoring.intervals import interval_of
+from milepost.stats.interval import Interval
 
 _FEW = 100
 """So many numbers are averaged quicker without arrays."""
@@ -31,7 +31,10 @@ def exact(scored: Scored, metric: Metric) -> tuple[dict[str, Json], dict[str, Ar
     state = state_of(scored, metric)
     tabled = capability(metric, Tabled)
     tables = {} if tabled is None else tabled.tables(state)
-    values = [_entry(scored, name, item, with_interval=True) for name, item in metric.values(state).items()]
+    values = [
+        _entry(scored, name, item, *interval_of(scored, metric, name, item))
+        for name, item in metric.values(state).items()
+    ]
     return _payload(scored, metric, values, None), tables
 
 
@@ -64,7 +67,7 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Js
             found.setdefault(name, []).extend(items)
     entries = []
     for known in whole["values"]:
-        entry = _entry(scored, known["metric"], _mean(found[known["metric"]]), with_interval=False)
+        entry = _entry(scored, known["metric"], _mean(found[known["metric"]]))
         entry["gap"] = _gap(
             known["value"], entry["value"], found[known["metric"]], scored.n, size, closed=mean is not None
         )
@@ -137,19 +140,19 @@ def _gap(
     return gap
 
 
-def _entry(scored: Scored, name: str, item: Value, *, with_interval: bool) -> dict[str, Json]:
-    intervals = []
-    if with_interval and item.proportion and item.denominator:
-        intervals = [asdict(wilson(int(item.numerator or 0), int(item.denominator)))]
+def _entry(
+    scored: Scored, name: str, item: Value, interval: Interval | None = None, without: str | None = None
+) -> dict[str, Json]:
+    """Return a value as a record holds it; `without` says why it has no interval."""
     return {
         "metric": name,
         "value": item.value,
         "numerator": item.numerator,
         "denominator": item.denominator,
         "n": scored.n,
-        "intervals": intervals,
+        "intervals": [] if interval is None else [interval.plain()],
         "gap": None,
-        "note": item.note,
+        "note": "; ".join(filter(None, (item.note, without))) or None,
     }
 
 

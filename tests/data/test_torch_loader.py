@@ -204,6 +204,27 @@ def test_a_random_transform_is_refused(version: str | None) -> None:
         TorchLoader(noisy, version=version).fingerprint()
 
 
+class Breathing(Items):
+    """Gives one length after the other, then the last one for ever."""
+
+    def __init__(self, *lengths: int) -> None:
+        super().__init__()
+        self.lengths = list(lengths)
+
+    def __len__(self) -> int:
+        return self.lengths.pop(0) if len(self.lengths) > 1 else self.lengths[0]
+
+
+def test_a_length_that_changes_is_refused() -> None:
+    words = r"the Breathing has 9 items; it had 10 when it was opened: __len__ must return the same number every time"
+    with pytest.raises(UnstableData, match=words):
+        TorchLoader(Breathing(10, 9)).fingerprint()
+    shrinking = TorchLoader(Breathing(10, 10, 9))
+    assert shrinking.fingerprint()["size"] == 10
+    with pytest.raises(UnstableData, match=words):
+        next(shrinking.batches(0, 10, 4))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_item_that_fails_is_named(workers: int) -> None:
     source = TorchLoader(data.DataLoader(Items(fail), batch_size=4, num_workers=workers))

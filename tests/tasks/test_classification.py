@@ -1,6 +1,7 @@
 """Tables of ties, NaN and infinities; what is refused, and with which words."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import ml_dtypes
@@ -14,11 +15,14 @@ from hypothesis.extra import numpy as arrays
 from milepost.core.specs import spec_of
 from milepost.core.types import Array
 from milepost.errors import DataError
+from milepost.metrics import CrossEntropy
 from milepost.tasks import Classification
 
 NONFINITE = 2**31 - 1
 LOGITS = Classification(outputs="logits")
 SHARES = Classification(outputs="probabilities")
+DIVIDED = Classification(outputs="probabilities", normalize=True)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def reduced(scores: Any, labels: Any, task: Classification = LOGITS) -> dict[str, Array]:
@@ -100,7 +104,8 @@ def test_the_margin_is_what_a_partition_gives(scores: Array) -> None:
     assert np.isnan(found["margin"][~usable]).all()
     highest = np.partition(scores[usable].astype(np.float64), -2, axis=1)[:, -2:]
     with np.errstate(over="ignore"):
-        expected = (highest[:, 1] - highest[:, 0]).astype(np.float32)
+        apart = highest[:, 1] - highest[:, 0]
+        expected = np.where(np.isfinite(highest[:, 0]), np.minimum(apart, FLOAT32_MAX), apart).astype(np.float32)
     assert np.array_equal(found["margin"][usable], expected)
     as_torch = LOGITS.reduce(torch.from_numpy(before), labels, frozenset({"margin"}))
     assert np.array_equal(as_torch["margin"], found["margin"], equal_nan=True)
@@ -151,7 +156,7 @@ def test_margin_and_scale_are_always_computed_and_change_no_key(outputs: Any) ->
     task = Classification(outputs=outputs)
     assert task.columns()["margin"].always
     assert task.columns()["scale"].always
-    assert spec_of(task) == {"name": "classification", "version": 1, "outputs": outputs}
+    assert spec_of(task) == {"name": "classification", "version": 2, "outputs": outputs, "normalize": False}
 
 
 def test_probabilities_of_logits_worked_out() -> None:
@@ -177,8 +182,20 @@ def test_many_small_exponentials_are_not_lost_beside_the_largest() -> None:
 def test_scores_as_far_apart_as_the_dtype_allows(dtype: Any) -> None:
     most = np.finfo(dtype).max
     found = reduced(np.array([[most, -most], [most, -most], [-100.0, 100.0]], dtype), [0, 1, 0])
-    assert found["nll"].tolist() == [0.0, np.inf, 200.0]
+    assert found["nll"].tolist() == [0.0, FLOAT32_MAX, 200.0]
     assert found["confidence"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_what_comes_of_finite_logits_is_finite() -> None:
+    big = 3e38
+    found = reduced(np.array([[big, -big, 0.0], [big, 0.0, -big], [big, -np.inf, 0.0]], np.float32), [1, 1, 1])
+    assert found["finite"].tolist() == [1, 1, 2]
+    assert found["nll"].tolist() == [FLOAT32_MAX, np.float32(big), np.inf]  # 6e38 is more than float32 holds
+    np.testing.assert_allclose(found["uniform_nll"], [3e38, 3e38, np.inf], rtol=1e-6)  # (0 + 6e38 + 3e38) / 3
+    assert found["margin"].tolist() == [np.float32(big)] * 3
+    apart = reduced(np.array([[-big, big], [-np.inf, big]], np.float32), [0, 0])
+    assert apart["margin"].tolist() == apart["nll"].tolist() == [FLOAT32_MAX, np.inf]
+    assert CrossEntropy().values(CrossEntropy().state(reduced([[-1e308, 1e308]], [0]), None))["cross_entropy"].value
 
 
 def test_large_logits_do_not_overflow() -> None:
@@ -202,6 +219,67 @@ def test_declared_probabilities_are_taken_as_they_are() -> None:
 def test_what_cannot_be_probabilities_is_refused(row: list[float]) -> None:
     with pytest.raises(DataError, match=r'row 1 of a batch sums to .*Classification\(outputs="logits"\)'):
         reduced([[0.5, 0.5, 0.0], row], [0, 0], SHARES)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "off", "taken"),
+    [
+        (np.float64, 0.9e-4, True),
+        (np.float64, 1.1e-4, False),
+        (np.float32, 0.9e-4, True),
+        (np.float32, -1.1e-4, False),
+        (np.float16, 0.9e-2, True),
+        (np.float16, 1.2e-2, False),
+        (ml_dtypes.bfloat16, 2.0**-7, True),
+        (ml_dtypes.bfloat16, 2.0**-6, False),
+    ],
+)
+def test_probabilities_are_taken_as_given_only_near_a_sum_of_1(dtype: Any, off: float, taken: bool) -> None:
+    for rows in (np.array([[1.0 + off, 0.0]], dtype), np.array([[0.5, 0.5 + off]], dtype)):
+        for outputs in (rows, torch.from_numpy(rows.astype(np.float64)).to(getattr(torch, rows.dtype.name))):
+            if taken:
+                found = SHARES.reduce(outputs, np.array([0]), frozenset(SHARES.columns()))
+                assert 0 <= found["confidence"].item() <= 1
+                assert found["nll"].item() >= 0
+            else:
+                with pytest.raises(DataError, match=r"expected numbers from 0 on with a sum of 1 within .*normalize="):
+                    SHARES.reduce(outputs, np.array([0]), frozenset({"rank"}))
+
+
+@given(
+    arrays.arrays(np.float64, (3, 4), elements=st.floats(0.0, 1e300)).filter(lambda rows: bool((rows.sum(1) > 0).all()))
+)
+def test_divided_probabilities_are_those_of_the_divided_rows(rows: Array) -> None:
+    found = reduced(rows, [0, 1, 2], DIVIDED)
+    # Rounded sums of floats are off by less than 1e-15 of them.
+    shares = np.array([[float(Fraction(item) / sum(map(Fraction, row))) for item in row] for row in rows.tolist()])
+    own = shares[np.arange(3), np.arange(3)]
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(found["nll"], -np.log(own), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found["confidence"], shares.max(axis=1), rtol=1e-6)
+    assert ((found["confidence"] >= 0) & (found["confidence"] <= 1)).all()
+    np.testing.assert_allclose(found["squared_error"], (shares**2).sum(1) - 2 * own + 1, rtol=1e-6, atol=1e-12)
+
+
+def test_what_cannot_be_divided_is_refused() -> None:
+    assert reduced([[2.0, 6.0]], [0], DIVIDED)["nll"].item() == pytest.approx(math.log(4))
+    with pytest.raises(DataError, match=r"row 1 of a batch sums to 0 .* with a sum above 0: if the model gives logits"):
+        reduced([[1.0, 1.0], [0.0, 0.0]], [0, 0], DIVIDED)
+    with pytest.raises(DataError, match=r"smallest -0.5"):
+        reduced([[1.5, -0.5]], [0], DIVIDED)
+    for outputs, normalize in (("logits", True), ("scores", True), ("probabilities", 1)):
+        with pytest.raises(DataError, match=r"normalize=.*: expected True or False, and True for probabilities only"):
+            Classification(outputs=outputs, normalize=normalize)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("several", [tuple, list])
+def test_several_outputs_are_called_so(several: Any) -> None:
+    scores = np.zeros((3, 2))
+    for call in (LOGITS.scores, lambda outputs: LOGITS.reduce(outputs, np.zeros(3, int), frozenset({"rank"}))):
+        for made in (scores, torch.zeros(3, 2)):
+            with pytest.raises(DataError, match=rf"the model returned a {several.__name__} of 2: let it return the "):
+                call(several([made, made]))
+    assert LOGITS.scores([[1.0, 2.0], [3.0, 4.0]]).shape == (2, 2)  # a list of rows is one array
 
 
 def test_nan_among_probabilities_makes_its_row_alone_nonfinite() -> None:
@@ -257,7 +335,7 @@ def test_wrong_labels_are_refused(labels: Array, words: str) -> None:
         (np.zeros((3, 4), "M8[s]"), "an array of datetime64"),
         ({"out": np.zeros((3, 4))}, r"outputs='logits'\) expects an output named 'logits'; the model returned 'out'"),
         (None, "an array of object"),
-        ((torch.zeros(3, 4), torch.zeros(3, 7)), "the model gave a tuple: let it return the scores alone"),
+        ((torch.zeros(3, 4), torch.zeros(3, 7)), "the model returned a tuple of 2: let it return the scores alone"),
         (torch.zeros(3, 4, dtype=torch.bool), "an array of torch.bool"),
         (torch.zeros(3, 4, dtype=torch.complex64), "an array of torch.complex64"),
     ],

@@ -35,6 +35,10 @@ class Items:
         self._kept: _KeptLoader | None = None
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        """Return the number of items that the data set has now."""
+        return len(self._dataset)
+
     def fetched(self, plan: Callable[[], Iterator[list[int]]]) -> Iterator[tuple[list[int], Any]]:
         """Yield (rows, what the collate function gave) for each list of rows."""
         if not self._workers:

@@ -80,8 +80,9 @@ class TorchLoader(OrderedSource):
     data a stream. `label_map`, `label_offset` and `class_names` are as in `Arrays`, but no row is left out by its
     label, the stream's aside.
 
-    64 items are read twice: unequal is `UnstableData`, because a random transform is on. The fingerprint is weak (the
-    length and those 64 items); `version="cifar10-test@1"` declares what the data is instead.
+    64 items are read twice: unequal is `UnstableData`, because a random transform is on; so is a length that changes.
+    The fingerprint is weak (the length and those 64 items); `version="cifar10-test@1"` declares what the data is
+    instead.
 
     Raises `DataError` for data that is empty, items of unequal shape, labels that are no integers, and workers that
     die.
@@ -172,11 +173,13 @@ class TorchLoader(OrderedSource):
     def fingerprint(self) -> dict[str, Json]:
         """Return kind, digest, size and order (those of `Batches` for a stream); computed once an object.
 
-        Reads 64 items twice, whether or not a version was declared; raises `UnstableData` where the two differ.
+        Reads 64 items twice, whether or not a version was declared; raises `UnstableData` where the two differ, and
+        where the data set has another length by now.
         """
         if self._stream is not None:
             return self._stream.fingerprint()
         if self._fingerprint is None:
+            self._check_length(cast(Items, self._items))
             found = self._probe()
             self._fingerprint = {
                 "kind": self.name,
@@ -195,6 +198,7 @@ class TorchLoader(OrderedSource):
         if self._items is None:
             yield from cast(Batches, self._stream).batches(start, stop, batch_size)
             return
+        self._check_length(self._items)
         stop = min(stop, self._size)
         if start >= stop:
             return
@@ -208,6 +212,14 @@ class TorchLoader(OrderedSource):
             groups = piece.groups if self._names.group_values is None else self._names.group_values[numbers]
             yield replace(piece, slices=slices, groups=groups).batch(position, numbers)
             position += len(rows)
+
+    def _check_length(self, items: Items) -> None:
+        """Refuse a data set that has another length by now: which rows were evaluated would be a matter of chance."""
+        if (now := len(items)) != self._size:
+            raise UnstableData(
+                f"the {items.named} has {now} items; it had {self._size} when it was opened: __len__ must return the "
+                "same number every time, and files must not come or go while it is evaluated"
+            )
 
     def _checked(self, found: Any, rows: list[int]) -> Examples:
         return checked_items(_arrays(found), self._names, rows, self._labelling)

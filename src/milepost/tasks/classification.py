@@ -19,6 +19,11 @@ _HOLDABLE = 1 << 26
 _FEW = 100
 """Of fewer classes, NumPy finds the second highest score faster along the rows of a transposed copy."""
 
+_EXACT, _ROUNDED = 1e-4, 1e-2
+"""How far from 1 the probabilities of a row may sum: in float32 and wider, and in 16 bits."""
+
+_LARGEST = float(np.finfo(np.float32).max)
+
 _SCORED = ("nll", "uniform_nll", "confidence", "squared_error")
 _ALWAYS = ("rank", "ties", "prediction", "finite", "margin", "scale")
 _DTYPES = {"rank": "int32", "above": "int32", "ties": "int32", "prediction": "int32", "finite": "uint8"}
@@ -28,11 +33,18 @@ _HELD = {
     "ties": "other classes whose score equals the label's",
     "prediction": "the class of rank 0; -1 where non-finite",
     "finite": "0 non-finite (NaN, +inf, or -inf everywhere), 1 finite, 2 some -inf among finite scores",
-    "margin": "the highest score minus the next; 0 where they tie, +inf where the next is -inf, NaN where non-finite",
+    "margin": (
+        "the highest score minus the next, at most 3.4e38; 0 where they tie, +inf where the next is -inf, NaN where "
+        "non-finite"
+    ),
     "scale": "the largest finite |score|: the unit of the row's rounding; NaN where non-finite",
-    "nll": "negative log-likelihood of the label in nats; +inf where its probability is 0 (-inf); NaN where non-finite",
+    "nll": (
+        "negative log-likelihood of the label in nats, at most 3.4e38 (float32's largest); +inf where the probability "
+        "is 0 or the logit -inf; NaN where non-finite"
+    ),
     "uniform_nll": (
-        "mean over classes of -log(probability) in nats; +inf where any probability is 0; NaN where non-finite"
+        "mean over classes of -log(probability) in nats, at most 3.4e38; +inf where any probability is 0 or any logit "
+        "-inf; NaN where non-finite"
     ),
     "confidence": "probability of the prediction; NaN where non-finite",
     "squared_error": "sum over classes of (probability - one-hot)^2; NaN where non-finite",
@@ -45,7 +57,8 @@ class Classification:
     """Reduce scores [rows, classes] of any real dtype and integer labels [rows] to columns, one row an example.
 
     `outputs` declares what the scores are: "logits" (any real numbers, softmax gives probabilities), "probabilities"
-    (each row sums to 1), or "scores" (only their order counts).  A model may return a dict with an output of that name.
+    (each row sums to 1 within 1e-4, in 16 bits within 1e-2; `normalize=True` divides each row by its sum instead), or
+    "scores" (only their order counts).  A model may return a dict with an output of that name.
     Rank is exact in the scores' own dtype: it agrees with argmax, and a constant row ranks its label by class index.
     Probabilities are computed in float64 and kept as float32.
 
@@ -57,14 +70,20 @@ class Classification:
     """
 
     outputs: Literal["logits", "probabilities", "scores"]
+    normalize: bool = False
     name: ClassVar[str] = "classification"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.outputs not in ("logits", "probabilities", "scores"):
             raise DataError(
                 f"Classification(outputs={self.outputs!r}): expected 'logits', 'probabilities' or 'scores'; "
                 "Milepost never guesses which one the model gives"
+            )
+        if not isinstance(self.normalize, bool) or (self.normalize and self.outputs != "probabilities"):
+            raise DataError(
+                f"Classification(outputs={self.outputs!r}, normalize={self.normalize!r}): expected True or False, and "
+                "True for probabilities only"
             )
 
     def columns(self) -> Mapping[str, Column]:
@@ -88,14 +107,22 @@ class Classification:
 
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
         """Compute the wanted columns as NumPy arrays [rows]; the scores stay where they are."""
-        scores = _near(_matrix(self._picked(outputs)))
+        picked = self._picked(outputs)
+        scores = _near(_matrix(picked))
         xp = array_api_compat.array_namespace(scores)
         _check_labels(labels, scores.shape)
         there = xp.asarray(np.asarray(labels, np.int64), device=array_api_compat.device(scores))[:, None]
         best = xp.argmax(scores, axis=1)
         # Non-finite rows are marked below, not warned of; what float32 cannot hold is infinite.
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            columns, fine = self._all(xp, scores, there, best, wanted)
+            columns, fine = _order_columns(xp, scores, there, best)
+            if "margin" in wanted:
+                columns["margin"] = _margin(xp, scores, best[:, None])
+            if self.outputs == "logits" and wanted & set(_SCORED):
+                columns |= _softmax(xp, scores, there, best[:, None], wanted)
+            elif self.outputs == "probabilities":
+                shares = _shares(xp, scores, None if self.normalize else _tolerance(picked))
+                columns |= _declared(xp, shares, there, best[:, None], wanted) if wanted & set(_SCORED) else {}
             made = {name: _host(item) for name, item in columns.items() if name in wanted}
             return _mark_nonfinite(made, _host(fine))
 
@@ -114,6 +141,7 @@ class Classification:
     def _picked(self, outputs: Any) -> Any:
         """Return the declared outputs: of a dict, the entry of that name."""
         if not isinstance(outputs, Mapping):
+            _refuse_several(outputs, self.outputs)
             return outputs
         if self.outputs not in outputs:
             raise DataError(
@@ -122,14 +150,15 @@ class Classification:
             )
         return outputs[self.outputs]
 
-    def _all(self, xp: Any, scores: Any, there: Any, best: Any, wanted: frozenset[str]) -> tuple[dict[str, Any], Any]:
-        columns, fine = _order_columns(xp, scores, there, best)
-        if "margin" in wanted:
-            columns["margin"] = _margin(xp, scores, best[:, None])
-        if self.outputs != "scores" and wanted & set(_SCORED):
-            probable = _softmax if self.outputs == "logits" else _declared
-            columns |= probable(xp, scores, there, best[:, None], wanted)
-        return columns, fine
+
+def _refuse_several(outputs: Any, name: str) -> None:
+    """Refuse several arrays, which NumPy would stack as if they were rows; a list of rows is one array."""
+    if isinstance(outputs, tuple) or (isinstance(outputs, list) and any(np.ndim(item) > 1 for item in outputs)):
+        kind = "list" if isinstance(outputs, list) else "tuple"
+        raise DataError(
+            f"classification expects one array of outputs [rows, classes]; the model returned a {kind} of "
+            f"{len(outputs)}: let it return the scores alone, or a dict that names them, {{{name!r}: scores}}"
+        )
 
 
 def _matrix(outputs: Any) -> Any:
@@ -151,6 +180,12 @@ def _matrix(outputs: Any) -> Any:
             f"{tuple(outputs.shape)}"
         )
     return outputs
+
+
+def _tolerance(outputs: Any) -> float:
+    """Return how far from 1 a row of probabilities may sum, by the dtype that the model gave."""
+    dtype = str(getattr(outputs, "dtype", "")).rpartition(".")[2]
+    return _ROUNDED if dtype in ("float16", "bfloat16") else _EXACT
 
 
 def _near(scores: Any) -> Any:
@@ -227,7 +262,12 @@ def _margin(xp: Any, scores: Any, best: Any) -> Any:
         others = xp.where(classes == best, xp.asarray(lowest, dtype=scores.dtype, device=device), scores)
         second = xp.max(others, axis=1)
     top = xp.take_along_axis(scores, best, axis=1)[:, 0]
-    return xp.astype(top, xp.float64) - xp.astype(second, xp.float64)
+    return _bounded(xp, xp.astype(top, xp.float64) - xp.astype(second, xp.float64), second > -xp.inf)
+
+
+def _bounded(xp: Any, values: Any, finite: Any) -> Any:
+    """Keep what comes of finite scores within float32: infinity stands for a score of -inf only."""
+    return xp.where(finite & (values > _LARGEST), _LARGEST, values)
 
 
 def _softmax(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:
@@ -238,15 +278,18 @@ def _softmax(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str
     wide = xp.astype(scores, _term_dtype(xp, scores.dtype), copy=False)
     top = xp.take_along_axis(wide, best, axis=1)
     exps = wide - top
-    # Summed before they are exponentials: minus the mean log-probability, up to the logarithm of their sum.
-    below = xp.mean(xp.astype(exps, xp.float64), axis=1) if "uniform_nll" in wanted else None
+    below = None
+    if "uniform_nll" in wanted:  # minus the mean log-probability, up to the logarithm of the exponentials' sum
+        gaps = xp.astype(top, xp.float64) - xp.astype(wide, xp.float64)
+        below = _bounded(xp, xp.mean(gaps, axis=1), xp.min(wide, axis=1) > -xp.inf)
     exps = np.exp(exps, out=exps) if isinstance(exps, np.ndarray) else xp.exp(exps)  # saves a large array
     rest = xp.sum(exps, axis=1, dtype=xp.float64) - 1.0
     own = xp.take_along_axis(wide, labels, axis=1)
     gap = (xp.astype(top, xp.float64) - xp.astype(own, xp.float64))[:, 0]
-    columns = {"nll": gap + xp.log1p(rest), "confidence": 1.0 / (1.0 + rest)}
+    nll = _bounded(xp, gap + xp.log1p(rest), own[:, 0] > -xp.inf)
+    columns = {"nll": nll, "confidence": 1.0 / (1.0 + rest)}
     if below is not None:
-        columns["uniform_nll"] = xp.log1p(rest) - below
+        columns["uniform_nll"] = xp.log1p(rest) + below
     if "squared_error" in wanted:
         share = exps / (1.0 + rest)[:, None]
         columns["squared_error"] = _squared_error(xp, share, xp.exp(-columns["nll"]))
@@ -262,25 +305,36 @@ def _squared_error(xp: Any, shares: Any, own: Any) -> Any:
     return xp.clip(xp.sum(shares * shares, axis=1) - 2.0 * own + 1.0, 0.0, 2.0)
 
 
-def _declared(xp: Any, scores: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:
-    """Probabilities as the model gives them; what cannot be one is refused, rows with NaN aside."""
+def _shares(xp: Any, scores: Any, within: float | None) -> Any:
+    """Return probabilities in float64: as given where a row sums to 1 `within` so much; None: divided by the sum.
+
+    What is neither is refused, rows with NaN or +inf aside.
+    """
     wide = xp.astype(scores, xp.float64)
-    total = xp.sum(wide, axis=1)
-    low = xp.min(wide, axis=1)
-    wrong = (xp.abs(total - 1.0) > 1e-2) | (low < 0.0)  # noqa: PLR2004 - float16 rows of many classes come this close
+    total, low = xp.sum(wide, axis=1), xp.min(wide, axis=1)
+    wrong = (low < 0.0) | (total <= 0.0 if within is None else xp.abs(total - 1.0) > within)
     wrong = wrong & ~xp.isnan(total) & (total != xp.inf)
     if bool(xp.any(wrong)):
         row = int(xp.argmax(xp.astype(wrong, xp.uint8)))
+        expected = "above 0" if within is None else f"of 1 within {within:g}"
+        divide = "; if each row is to be divided by its sum, add normalize=True" if within and low[row] >= 0.0 else ""
         raise DataError(
             f"outputs are declared to be probabilities, but row {row} of a batch sums to {float(total[row]):.6g} with "
-            f'smallest {float(low[row]):.6g}; if the model gives logits, write Classification(outputs="logits")'
+            f"smallest {float(low[row]):.6g}; expected numbers from 0 on with a sum {expected}: if the model gives "
+            f'logits, or logarithms of probabilities, write Classification(outputs="logits"){divide}'
         )
-    own = xp.take_along_axis(wide, labels, axis=1)[:, 0]
-    columns = {"nll": -xp.log(own), "confidence": xp.take_along_axis(wide, best, axis=1)[:, 0]}
+    return wide if within is not None else wide / total[:, None]
+
+
+def _declared(xp: Any, shares: Any, labels: Any, best: Any, wanted: frozenset[str]) -> dict[str, Any]:
+    """Columns of probabilities; one that rounding leaves above 1 is 1."""
+    own = xp.take_along_axis(shares, labels, axis=1)[:, 0]
+    confidence = xp.take_along_axis(shares, best, axis=1)[:, 0]
+    columns = {"nll": -xp.log(xp.clip(own, 0.0, 1.0)), "confidence": xp.clip(confidence, 0.0, 1.0)}
     if "uniform_nll" in wanted:
-        columns["uniform_nll"] = -xp.mean(xp.log(wide), axis=1)
+        columns["uniform_nll"] = -xp.mean(xp.log(shares), axis=1)
     if "squared_error" in wanted:
-        columns["squared_error"] = _squared_error(xp, wide, own)
+        columns["squared_error"] = _squared_error(xp, shares, own)
     return columns
 
 

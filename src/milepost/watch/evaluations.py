@@ -217,25 +217,26 @@ class Evaluations:
 def whereabouts(drivers: Sequence[Driver], run: str, path: str, identity: Identity) -> Fate:
     """Say what became of a content whose file may be gone: its results are in the store, or somebody makes them.
 
-    Where all its outcomes are kept and records are missing, since whoever evaluated it was killed before, these are
-    computed now: that takes no model.
+    As long as somebody is at one of its data sets the others are not lost.  Where all its outcomes are kept and records
+    are missing, since whoever evaluated it was killed before, these are computed now: that takes no model.
     """
     files = CheckpointFiles(path, None, (), identity)
-    held = False
+    fates = set[Fate]()
     for driver in drivers:
         for variant in driver.spec.variants:
             checkpoint = driver.store.checkpoint(run, path, identity, variant, driver.spec.signature)
             if checkpoint is None or checkpoint.digest is None:
-                return "lost"
+                fates.add("lost")
+                continue
             for data in driver.data:
                 item = driver.item(checkpoint, files, data)
                 if item.gaps and driver.in_hand(item):
-                    held = True
+                    fates.add("held")
                 elif item.gaps and (item := driver.item(checkpoint, files, data)).gaps:
-                    return "lost"  # who held it has not just finished it
+                    fates.add("lost")  # who held it has not just finished it
                 elif item.decision.action == "score":
                     driver.finish(item, new=False)
-    return "held" if held else "done"
+    return "held" if "held" in fates else "lost" if "lost" in fates else "done"
 
 
 def _requests(drivers: Sequence[Driver], tracked: Tracked) -> Iterator[Callable[[], bool]]:

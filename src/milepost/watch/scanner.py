@@ -60,12 +60,7 @@ class Scanner:
         """Scan now; `full` looks at every file."""
         with self._scanning:
             changes = self.snapshot.scan(self._pending, full=full)
-            named = (
-                file
-                for file in changes.new
-                if is_candidate(os.path.basename(file.path)) or self.snapshot.is_whole(file.path)
-            )
-            new = [file for file in named if not self._settled(file)]
+            new = [file for file in changes.new if self._is_named(file.path) and not self._settled(file)]
             pins = {key: pin for key, pin in self._hold([file.key for file in new]).items() if pin is not None}
             self._complete(changes.members)
             if changes.new or changes.gone or changes.members:

@@ -42,7 +42,7 @@ def test_folders_that_come_later_and_go_again(tmp_path: Path) -> None:
     write(tmp_path / "run" / "deep" / "step-1.npz")
     write(tmp_path / "more-1" / "step-2.npz")
     assert names(snapshot.scan()) == (["step-1.npz", "step-2.npz"], [])
-    assert list(snapshot.present()) == [str(tmp_path / "run"), str(tmp_path / "more-1")]
+    assert snapshot.roots == [str(tmp_path / "run"), str(tmp_path / "more-1")]
     write(tmp_path / "run" / "deep" / "step-3.npz")
     (tmp_path / "run" / "deep" / "step-1.npz").unlink()
     assert names(snapshot.scan()) == (["step-3.npz"], ["step-1.npz"])

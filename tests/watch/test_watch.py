@@ -5,6 +5,7 @@ What happens to the folder happens in answer to what the watch reports, not afte
 
 import os
 import re
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -276,3 +277,23 @@ def test_a_renamed_temporary_file_is_one_checkpoint(tmp_path: Path) -> None:
     watch(request_of(evaluation_of(ROWS), run, store=tmp_path / "store"), FAST, listen)
     assert counts(events) == {"evaluated": 1, "up_to_date": 1}  # of the same content
     assert states(events, "step-2.part")[:2] == ["seen", "writing"]
+
+
+def test_a_pattern_of_folders_is_watched_as_the_folders_are(tmp_path: Path) -> None:
+    """Also its links, what a watch that died had pinned of a folder that is gone, and what `every` had chosen."""
+    runs = [tmp_path / "run-1", tmp_path / "run-2"]
+    for step, run in enumerate(runs, 1):
+        run.mkdir()
+        save(run / f"step-{step}.npz", made(step))
+        (run / "DONE").touch()
+    (runs[0] / "last.npz").symlink_to("step-1.npz")
+    status = (runs[1] / "step-2.npz").stat()
+    with Store.create(tmp_path / "store").pins as pins:
+        pins.hold([(str(runs[1] / "step-2.npz"), status.st_dev, status.st_ino)])
+    shutil.rmtree(runs[1])
+    events = go(tmp_path, tmp_path / "run-*", how=WatchOptions(DONE, every=100, interval=0.05))
+    assert counts(events) == {"evaluated": 2, "up_to_date": 1}
+    assert events.of("failure") == []
+    assert states(events, "last.npz")[-1] == "done"
+    save(runs[0] / "step-9.npz", made(9))
+    assert counts(go(tmp_path, tmp_path / "run-*", how=WatchOptions(DONE, every=100, interval=0.05)))["skipped"] == 1

@@ -18,6 +18,7 @@ from milepost.run.events import Listen
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.watch.effects import Fate
 from milepost.watch.scheduler import ATTEMPTS, wait_seconds
+from milepost.watch.snapshot import Snapshot
 from milepost.watch.states import Fact, State, Tracked
 from milepost.watch.tracker import Tracker
 
@@ -33,11 +34,11 @@ class Evaluations:
     _tracker: Tracker
     _whole: Callable[[Tracked], None]
 
-    def __init__(self, listen: Listen, roots: Sequence[str]) -> None:
-        """Report to `listen`; links that lead out of the `roots` are not followed."""
+    def __init__(self, listen: Listen, snapshot: Snapshot) -> None:
+        """Report to `listen`; links that lead out of the snapshot's roots are not followed."""
         self.drivers: list[Driver] = []
         self._listen = listen
-        self._roots = roots
+        self._snapshot = snapshot
         self._claimed: dict[str, Tracked] = {}
 
     def begin(self, tracker: Tracker, whole: Callable[[Tracked], None]) -> None:
@@ -122,8 +123,9 @@ class Evaluations:
 
     def read(self, paths: Sequence[str]) -> Mapping[str, CheckpointFiles]:
         """Ask the reader what lies under these paths; what is gone is left out."""
-        outside = {path for path in paths if is_outside(path, self._roots)}
-        rows = [refused_link(path, self._roots) for path in outside]
+        roots = self._snapshot.roots
+        outside = {path for path in paths if is_outside(path, roots)}
+        rows = [refused_link(path, roots) for path in outside]
         inside = [path for path in paths if path not in outside]
         for begin in range(0, len(inside), _BATCH):
             rows += self._discover(inside[begin : begin + _BATCH])

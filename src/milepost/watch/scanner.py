@@ -109,17 +109,12 @@ class Scanner:
         """Return what this process or one that died has pinned under the roots, or has noted where no link could be."""
         placed = []
         for pin, identity in self.pins.left():
-            root = self.root_of(pin.path)
+            root = self.snapshot.root_of(pin.path)
             with suppress(OSError):
                 if root is not None:
                     identity = identity or identity_of(main_file_in(pin.link))  # noqa: PLW2901 - as it is now
                     placed.append((pin, ScannedFile(pin.path, identity, root)))
         return placed
-
-    def root_of(self, path: str) -> str | None:
-        """Return the root that a path lies under, None where it lies under none."""
-        roots = self.snapshot.roots
-        return next((root for root in roots if path == root or path.startswith(root.rstrip("/") + "/")), None)
 
     def _is_named(self, path: str) -> bool:
         return is_candidate(os.path.basename(path)) or self.snapshot.is_whole(path)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from milepost._internal.fileid import identity
 from milepost.checkpoints._files.links import is_outside
@@ -76,6 +77,8 @@ class _Folder:
 class Snapshot:
     """The files under some roots, which need not exist yet; a root with `*`, `?` or `[` is a pattern until then.
 
+    `roots` are, as of the latest scan, those without a pattern, there or not, and what matches a pattern.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     snapshot = Snapshot([f"{folder}/run"])
@@ -91,7 +94,8 @@ class Snapshot:
         self, roots: Sequence[str], match: str | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Watch files and folders; `match` narrows as it does in `find`."""
-        self.roots = [os.path.abspath(root) for root in roots]
+        self._given = [os.path.abspath(root) for root in roots]
+        self.roots = list(self._present())
         self._match = match
         self._clock = clock
         self._swept = -SWEEP_SECONDS
@@ -110,7 +114,8 @@ class Snapshot:
             for folder in self._folders.values():
                 folder.trusted = 0
         changed: dict[str, ScannedFile | None] = {}
-        for root in self.present():
+        self.roots = list(self._present())
+        for root in self.roots:
             self._root(root, changed)
         for path in list(self._folders):
             if path in self._folders:
@@ -140,9 +145,14 @@ class Snapshot:
             return [os.path.join(path, name) for name in files_in(path)]
         return sorted(self._members.get(path, ()))
 
-    def present(self) -> Iterator[str]:
-        """Yield the roots: those given, whether they exist or not, and what matches the patterns among them."""
-        for root in self.roots:
+    def root_of(self, path: str) -> str | None:
+        """Return the root that a path lies under, though it may be gone; None where it lies under none."""
+        above = (path, *map(str, PurePath(path).parents))
+        matching = (folder for root in self._given for folder in above if folder == root or _is_match(folder, root))
+        return next(matching, None)
+
+    def _present(self) -> Iterator[str]:
+        for root in self._given:
             if os.path.lexists(root) or not glob.has_magic(root):
                 yield root
             else:
@@ -285,6 +295,10 @@ def main_path(path: str) -> str | None:
     whole = None if name is None else os.path.join(os.path.dirname(path), name)
     # Users call epochs as Keras calls shards (model_00010.weights.h5): they are shards only where an index is there.
     return None if whole is None or (whole.endswith(".json") and not os.path.lexists(whole)) else whole
+
+
+def _is_match(path: str, root: str) -> bool:
+    return glob.has_magic(root) and not os.path.lexists(root) and PurePath(path).match(root)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

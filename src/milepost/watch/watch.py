@@ -61,7 +61,7 @@ def watch(request: Request, options: WatchOptions, listen: Listen) -> dict[str, 
     if options.order not in get_args(Order):
         raise UsageError(f"--order {options.order}: expected one of {', '.join(get_args(Order))}")
     snapshot = Snapshot([from_prefix(path) for path in request.checkpoints], request.match)
-    evaluations = Evaluations(listen, snapshot.roots)
+    evaluations = Evaluations(listen, snapshot)
     with ExitStack() as stack:
         for root in filter(os.path.isdir, snapshot.roots):  # any checkpoint of it will do
             check_place(request.store, [CheckpointFiles(f"{root}/checkpoint", None, (), identity_of(root))])
@@ -203,13 +203,13 @@ class _WatchLoop:
 
     def _ended(self) -> str | None:
         """Say why the watch ends, once every root's producer has ended."""
-        reasons = [self._producer(root).ended() for root in self._scanner.snapshot.present()]
+        reasons = [self._producer(root).ended() for root in self._scanner.snapshot.roots]
         return None if not reasons or None in reasons else "; ".join(dict.fromkeys(map(str, reasons)))
 
     def _recall_chosen(self) -> None:
         """Leave out by `every` as an earlier watch did: what it chose of a run stays chosen."""
         for checkpoint in self._store.checkpoints() if self._options.every else ():
-            root = self._scanner.root_of(checkpoint.path)
+            root = self._scanner.snapshot.root_of(checkpoint.path)
             if root is not None and checkpoint.failure is None and checkpoint.step is not None:
                 self._scheduler.chosen.setdefault(root, set()).add(checkpoint.step)
 

@@ -106,6 +106,11 @@ def test_flat_keeps_infinite_and_undefined_values() -> None:
     assert flat_record(record(100, "cross_entropy", None))["value"] is None
     assert flat_record({**record(100, "cross_entropy", None), "value": "-inf"})["value"] == float("-inf")
     assert flat_record(record(100, "top1", 0.5))["high"] == 0.505
+    clustered = record(100, "top1", 0.5)
+    clustered["intervals"][0] |= {"effective_n": 88.5, "groups": 9, "note": "too few groups"}
+    row = flat_record({**clustered, "note": "first"})
+    assert (row["effective_n"], row["groups"], row["note"]) == (88.5, 9, "first; too few groups")
+    assert flat_record(record(100, "top1", 0.5))["groups"] is None
 
 
 class Tags(HTMLParser):

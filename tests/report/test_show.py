@@ -33,6 +33,15 @@ def test_values_intervals_and_the_gap_in_words() -> None:
         assert piece in events, piece
 
 
+def test_a_clustered_interval_says_what_it_rests_on() -> None:
+    exact = samples.record(900, "top1", 299 / 360, n=360)
+    exact["intervals"][0] |= {"effective_n": 88.4, "groups": 9, "note": "too few groups"}
+    lines = lines_of([exact], samples.checkpoint(900, "step-900"))
+    (at,) = (place for place, line in enumerate(lines) if "95 % wilson" in line)
+    assert lines[at].endswith("95 % wilson, population, 9 groups that say as much as 88 independent rows")
+    assert lines[at + 1].split() == ["note:", "too", "few", "groups"]
+
+
 def test_provenance_and_environments() -> None:
     spec = {"weights": "d1", "task": {"name": "classification", "outputs": "logits"}, "code": "c0de", "skipped": None}
     environments = [

@@ -14,7 +14,7 @@ def test_golden_rows() -> None:
         (200, ("step-200",), None, "mismatch"),
         (900, ("step-900", "last", "best"), 10_000, "ok"),
     ]
-    assert table.rows[0].cells["top1"] == Cell(0.9412, 0.9362, 0.9462, 0.9411, 256)
+    assert table.rows[0].cells["top1"] == Cell(0.9412, 0.9362, 0.9462, 0.9411, 256, share=True)
     assert table.rows[0].cells["cross_entropy"] == Cell(0.21, None, None, 0.211, 256)
     assert table.rows[1].failed
     assert not table.rows[1].cells
@@ -64,6 +64,12 @@ def test_the_evaluations_own_batch_size_is_shown_not_one_asked_for_later() -> No
 def test_values_that_are_no_headline_are_left_out() -> None:
     records = [samples.record(100, "top1", 0.5), {**samples.record(100, "max_gap", 0.5), "headline": False}]
     assert build(records, []).metrics == ("top1",)
+
+
+def test_shares_stand_before_other_means_with_an_interval() -> None:
+    loss = samples.record(100, "cross_entropy", 0.5)
+    loss["intervals"] = [{"low": 0.4, "high": 0.6, "level": 0.95, "method": "t", "kind": "population"}]
+    assert build([loss, samples.record(100, "top1", 0.5)], []).metrics == ("top1", "cross_entropy")
 
 
 def test_shares_first_and_numbers_in_their_order() -> None:

@@ -93,6 +93,15 @@ def span_of(record: Mapping[str, Any]) -> Span:
     return as_number(first.get("low")), as_number(first.get("high"))
 
 
+def is_share(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record's value is a share of rows, by the method of its interval.
+
+    >>> is_share({"intervals": [{"method": "wilson"}]}), is_share({"intervals": [{"method": "t"}]}), is_share({})
+    (True, False, False)
+    """
+    return any(span.get("method") == "wilson" for span in record.get("intervals") or ())
+
+
 def meet(left: Span, right: Span) -> bool:
     """Tell whether two intervals meet; False where one of them is missing.
 
@@ -108,8 +117,14 @@ def method(interval: Mapping[str, Any]) -> str:
 
     >>> method({"level": 0.95, "method": "wilson", "kind": "population"})
     '95 % wilson, population'
+    >>> method({"level": 0.95, "method": "t", "kind": "population", "effective_n": 212.4, "groups": 50})
+    '95 % t, population, 50 groups that say as much as 212 independent rows'
     """
-    return f"{100 * interval['level']:g} % {interval['method']}, {interval['kind']}"
+    texts = [f"{100 * interval['level']:g} % {interval['method']}", str(interval["kind"])]
+    if interval.get("effective_n") is not None:
+        units = f"{count(interval['groups'])} groups" if interval.get("groups") else "weights"
+        texts.append(f"{units} that say as much as {interval['effective_n']:,.0f} independent rows")
+    return ", ".join(texts)
 
 
 def size(nbytes: int) -> str:

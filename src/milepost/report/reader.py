@@ -20,8 +20,8 @@ from milepost.scoring.columns import Scored, scored_of, slices_of
 from milepost.scoring.flat_record import FIELDS, flat_record
 from milepost.store.store import Store
 
-_DTYPES = dict.fromkeys(("step", "batch_size", "n", "tied", "nonfinite"), "Int64")
-_DTYPES |= dict.fromkeys(("value", "low", "high", "level"), "float64")
+_DTYPES = dict.fromkeys(("step", "batch_size", "n", "groups", "tied", "nonfinite"), "Int64")
+_DTYPES |= dict.fromkeys(("value", "low", "high", "level", "effective_n"), "float64")
 
 
 def open_store(path: str | Path) -> "StoreReader":

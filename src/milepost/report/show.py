@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.errors import printable
-from milepost.report._numbers import count, decimals, duration, interval, method, value_of
+from milepost.report._numbers import count, decimals, duration, interval, is_share, method, value_of
 from milepost.report.gap import explain
 from milepost.report.show_data import inputs_lines, slice_lines
 from milepost.report.table import Plain, checkpoints_of, each, failure_of, rank
@@ -96,7 +96,7 @@ def _path(checkpoint: Plain) -> str:
 
 def _results(data: str, group: Sequence[Plain]) -> Section:
     exact = [record for record in group if record["estimator"] == "exact"]
-    exact.sort(key=lambda record: rank(record["metric"], share=bool(record.get("intervals"))))
+    exact.sort(key=lambda record: rank(record["metric"], share=is_share(record)))
     first = exact[0] if exact else group[0]
     lines = [
         ("rows", f"{count(first.get('n'))} ({first.get('status')})"),
@@ -115,6 +115,7 @@ def _metric(record: Plain, means: Sequence[Plain]) -> list[tuple[str, str]]:
     for span in record.get("intervals") or ():
         bounds = interval(as_number(span["low"]), as_number(span["high"]), places)
         found.append(("", f"{bounds} {method(span)}"))
+        found += [("", f"note: {span['note']}")] if span.get("note") else []
     if record.get("note"):
         found.append(("", f"note: {record['note']}"))
     for mean in means:

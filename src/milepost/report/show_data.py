@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from milepost.report._align import align
-from milepost.report._numbers import count, decimals, interval, number, span_of
+from milepost.report._numbers import count, decimals, interval, is_share, number, span_of
 from milepost.report.table import Plain, rank
 from milepost.store.records import number as as_number
 
@@ -59,7 +59,7 @@ def slice_lines(records: Sequence[Plain]) -> list[str]:
     ['slice   n  top1', 'site=1  8  0.2500']
     """
     exact = [item for item in records if item["estimator"] == "exact" and item.get("headline") is not False]
-    ranked = sorted(exact, key=lambda item: rank(item["metric"], share=bool(item.get("intervals"))))
+    ranked = sorted(exact, key=lambda item: rank(item["metric"], share=is_share(item)))
     names = dict.fromkeys(item["metric"] for item in ranked)
     rows = defaultdict[str, dict[str, Plain]](dict)
     for item in exact:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost._internal.text import natural
-from milepost.report._numbers import span_of
+from milepost.report._numbers import is_share, span_of
 from milepost.store.records import ALL
 from milepost.store.records import number as as_number
 
@@ -26,7 +26,8 @@ NEWEST = 50
 class Cell:
     """One metric of one row: the exact value, its interval, and the batch mean beside it; None where there is none.
 
-    `undefined` marks a value that exists as undefined; one that was never computed is None alone.
+    `undefined` marks a value that exists as undefined; one that was never computed is None alone.  `share` marks a
+    share of rows.
     """
 
     value: float | None = None
@@ -36,6 +37,7 @@ class Cell:
     batch_size: int | None = None
     undefined: bool = False
     note: str | None = None
+    share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All rows, in the order of run, step and name, and the metrics: those with an interval first, then by name."""
+    """All rows, in the order of run, step and name, and the metrics: shares first, then by name."""
 
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -173,6 +175,7 @@ def _cell(exact: Plain | None, mean: Plain | None) -> Cell:
         batch_size=mean.get("batch_size") if mean else None,
         undefined=exact is not None and exact["value"] is None,
         note=exact.get("note") if exact else None,
+        share=is_share(exact or {}),
     )
 
 
@@ -195,15 +198,15 @@ def _described(checkpoint: Plain) -> dict[str, Any]:
 
 
 def _ordered(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Put what people ask for first: shares of right answers (they have intervals), top1 before top10.
+    """Put what people ask for first: shares of right answers, top1 before top10.
 
     The `max_error` beside an `error` is no headline: `show` lists it.
     """
-    spans: dict[str, bool] = {}
+    shares: dict[str, bool] = {}
     for metric, cell in (item for row in rows for item in row.cells.items()):
-        spans[metric] = spans.get(metric, False) or cell.low is not None
-    beside = {f"{prefix}{metric}" for prefix in _SECONDARY for metric in spans}
-    return tuple(sorted(spans.keys() - beside, key=lambda metric: rank(metric, share=spans[metric])))
+        shares[metric] = shares.get(metric, False) or cell.share
+    beside = {f"{prefix}{metric}" for prefix in _SECONDARY for metric in shares}
+    return tuple(sorted(shares.keys() - beside, key=lambda metric: rank(metric, share=shares[metric])))
 
 
 def _place(row: Row) -> tuple[Any, ...]:

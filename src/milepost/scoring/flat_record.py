@@ -8,7 +8,8 @@ from milepost.store.records import number
 
 FIELDS = (
     "run", "step", "path", "digest", "variant", "data", "slice", "metric", "estimator", "batch_size", "value",
-    "numerator", "denominator", "n", "low", "high", "level", "method", "tied", "nonfinite", "status", "note",
+    "numerator", "denominator", "n", "low", "high", "level", "method", "effective_n", "groups", "tied", "nonfinite",
+    "status", "note",
 )  # fmt: skip
 """The columns of a flat row, in order."""
 
@@ -16,7 +17,8 @@ FIELDS = (
 def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
     """Return a record, or the failure of a checkpoint, as a row of `FIELDS`; what it does not say is None.
 
-    The first interval is spread out as low, high, level and method.  A failure has no value: its `status` names the
+    The first interval is spread out as low, high, level, method, effective_n and groups, and its note is joined to the
+    value's.  A failure has no value: its `status` names the
     class and its `note` holds the message.
 
     >>> row = flat_record({"checkpoint": {"step": 9, "path": "a.npz"}, "metric": "top1", "value": "inf"})
@@ -32,7 +34,8 @@ def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
         spread = {
             **record,
             **record["checkpoint"],
-            **{key: span.get(key) for key in ("low", "high", "level", "method")},
+            **{key: span.get(key) for key in ("low", "high", "level", "method", "effective_n", "groups")},
         }
         spread["value"] = number(record.get("value"))
+        spread["note"] = "; ".join(filter(None, (record.get("note"), span.get("note")))) or None
     return {name: spread.get(name) for name in FIELDS}

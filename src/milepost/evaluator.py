@@ -56,6 +56,7 @@ from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import code_version, entries, load, settings_of
 from milepost.evaluation.settings import readings
 from milepost.loop.evaluate import Pass
+from milepost.loop.made_with import made_with
 from milepost.loop.memory import MemoryFit
 from milepost.restore.matching import Initial, Restored, adopt, restore, signature
 from milepost.restore.overrides import spec_of_overrides
@@ -248,7 +249,8 @@ class Evaluator:
 
     def _environment(self) -> dict[str, Json]:
         model = capability(self._model, HasEnvironment)
-        return {"numpy": np.__version__, **({} if model is None else model.environment())}
+        described = {} if model is None else model.environment()
+        return {"numpy": np.__version__, "made_with": made_with(), **described}
 
 
 def _overrides_of(model: Model) -> Overrides | None:

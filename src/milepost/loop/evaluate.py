@@ -37,6 +37,7 @@ from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, O
 from milepost.loop.grid import GridCuts, is_grouped
 from milepost.loop.input_summary import summary_of
 from milepost.loop.model_check import ModelCheck, check_model, rounding_step
+from milepost.loop.row_checksums import with_checksums
 
 PUBLISH_SECONDS = 5.0
 """A part is handed on after this time at the latest (and the batch in flight), so that a kill loses no more."""
@@ -104,7 +105,7 @@ def _passed(
     """Take the buffers through the pass; one that failed is taken out by the caller before the next is asked for."""
     published = mark = time.perf_counter()
     start = done = cuts.start
-    for batch in ahead(work.source.batches(*cuts.asked, work.batch_size)):
+    for batch, checksums in ahead(with_checksums(work.source.batches(*cuts.asked, work.batch_size))):
         waited, mark = time.perf_counter() - mark, time.perf_counter()
         cells, (low, high) = cuts.meet(batch), cuts.rows(batch)
         done = batch.start + len(batch.labels)
@@ -112,7 +113,7 @@ def _passed(
             if cuts.over(done):
                 break
             continue
-        rows = _rows_of(batch, cells)
+        rows = _rows_of(batch, checksums, cells)
         for name in list(buffers):
             buffers[name].clocks["data"] += waited / len(buffers)
             failure = _take(work, per_pass[name], batch, rows, (low, high), buffers[name], behind)
@@ -342,7 +343,7 @@ class _BatchRows(NamedTuple):
     cells: tuple[int, ...]
 
 
-def _rows_of(batch: Batch, cells: tuple[int, ...]) -> _BatchRows:
+def _rows_of(batch: Batch, checksums: Array | None, cells: tuple[int, ...]) -> _BatchRows:
     """Take what is needed of a batch; a DataError for weights that no source of Milepost's gives."""
     if batch.weights is not None:
         weights = np.asarray(batch.weights)
@@ -356,6 +357,7 @@ def _rows_of(batch: Batch, cells: tuple[int, ...]) -> _BatchRows:
     # Where groups are permuted only the rows' own numbers lead back to the source's order.
     rows = None if batch.groups is None else batch.rows
     columns = {"label": batch.labels, "weight": batch.weights, "id": batch.ids, "group": batch.groups, "row": rows}
+    columns["checksum"] = checksums
     slices = {f"slice.{name}": item for name, item in (batch.slices or {}).items()}
     shared = {name: np.asarray(item) for name, item in {**columns, **slices}.items() if item is not None}
     return _BatchRows(batch.labels, batch.start, shared, cells)

@@ -185,7 +185,7 @@ class Driver:
             for target, outcome in self.session.run([left]):
                 item = by_target[target]
                 if isinstance(outcome, Part):
-                    self._publisher.part(item, outcome)
+                    self.reporter.note(self._publisher.part(item, outcome))
                     self.reporter.note(memory_note(outcome.environment), once=True)
                     self._progress(item, outcome, items, started)
                     continue
@@ -205,7 +205,7 @@ class Driver:
 
     def _score(self, item: Item) -> bool:
         """Have the metrics that are missing scored; False where that failed."""
-        self._publisher.seal(item)
+        self.reporter.note(self._publisher.seal(item), once=True)
         request = ScoreRequest(
             store=str(self.store.path),
             key=item.key,

@@ -5,11 +5,14 @@ from dataclasses import replace
 
 from milepost._internal.serialization import now, to_plain
 from milepost.checkpoints._files.shards import reworded
-from milepost.core.types import Description, Failure, Part
+from milepost.core.types import Array, Description, Failure, Part
 from milepost.run.items import Item, ItemLookup
 from milepost.store.datasets import Dataset
 from milepost.store.keys import BESIDES
 from milepost.store.store import Store
+
+_DOUBLED = 0.01
+"""The share of repeated rows that is worth a word: a few equal ones are common, and change little."""
 
 
 class Publisher:
@@ -21,6 +24,7 @@ class Publisher:
         self._items = items
         self._datasets: dict[str, Dataset] = {}
         self._whole: set[str] = set()
+        self._warned: set[str] = set()
 
     def describe(self, item: Item) -> None:
         """Put what an item's evaluation is, and what its data is."""
@@ -45,30 +49,49 @@ class Publisher:
             spec["missing"] = missing
         self._store.evaluation(item.key).describe(spec)
 
-    def part(self, item: Item, part: Part) -> None:
-        """Put a part: its own columns with the evaluation, those of the data (`data.`) with the data set."""
+    def part(self, item: Item, part: Part) -> str | None:
+        """Put a part: its own columns with the evaluation, those of the data (`data.`) with the data set.
+
+        Returns a warning where rows are not as an earlier pass saw them.
+        """
         own = {name: column for name, column in part.columns.items() if not name.startswith("data.")}
         shared = {name[5:]: column for name, column in part.columns.items() if name.startswith("data.")}
         data = self._items.data[item.data]
         dataset = self._datasets[item.data]
         for name in [name for name in shared if name.startswith("slice.")]:
             dataset.slice(name[6:]).add(part.start, part.stop, {"value": shared.pop(name)})
-        dataset.add(part.start, part.stop, shared)
+        checksums = shared.pop("checksum", None)
+        dataset.add(part.start, part.stop, shared)  # first: what differs among labels is said so
+        warning = None if checksums is None else self._checked(item.data, part, checksums)
         environment = {**part.environment, "engine_host": os.uname().nodename}
         parts = self._store.evaluation(item.key).parts(item.column_set)
         parts.publish(replace(part, columns=own, environment=environment), data.size)
         if (part.start, part.stop) == (0, data.size) and not part.states and not item.coverage:
             self._whole.add(item.key)  # it is put as what its seal would be
+        return warning
 
-    def seal(self, item: Item) -> None:
-        """Join the parts of an item, and of its data, where they are whole."""
-        data = self._items.data[item.data]
+    def _checked(self, data: str, part: Part, checksums: Array) -> str | None:
+        """Compare the rows of a part with what is on record; return one warning a data set."""
+        device = part.environment.get("device")
+        made_with = {**part.environment.get("made_with", {}), **({"device": str(device)} if device else {})}
+        warning = self._datasets[data].checksums.add(part.start, part.stop, checksums, made_with)
+        if warning is None or data in self._warned:
+            return None
+        self._warned.add(data)
+        return f"{data}: {warning}: values of before and now are not of quite the same inputs"
+
+    def seal(self, item: Item) -> str | None:
+        """Join the parts of an item, and of its data, where they are whole; return a warning where rows are doubled."""
+        data, warning = self._items.data[item.data], None
         if item.stop != data.size:
-            return
-        if data.digest not in self._whole and self._store.dataset(data.digest).seal(data.size):
+            return None
+        dataset = self._store.dataset(data.digest)
+        if data.digest not in self._whole and dataset.seal(data.size):
             self._whole.add(data.digest)
+            warning = doubled_rows(item.data, data.size, dataset)
         if item.key not in self._whole:
             self._store.evaluation(item.key).parts(item.column_set).seal(data.size)
+        return warning
 
     def finished(self, item: Item) -> None:
         """Hold nothing of an item any more: memory does not grow with checkpoints."""
@@ -82,3 +105,15 @@ class Publisher:
         message = reworded(failure.message, item.target.files.path, item.checkpoint.path)
         failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.checkpoint.path, "at": now()})
         return message, attempt
+
+
+def doubled_rows(name: str, size: int, dataset: Dataset) -> str | None:
+    """Return a warning where one row in a hundred or more repeats an earlier one and none has an id."""
+    repeats = None if "id" in dataset.read().names else dataset.checksums.repeats(size)
+    if not repeats or repeats < _DOUBLED * size:
+        return None
+    return (
+        f"{name}: {repeats:,} of {size:,} rows repeat an earlier row, inputs and label (by a checksum of each); they "
+        "tell nothing new, so that intervals are too narrow and tests find too much: is the data there twice? Leave "
+        "the copies out, or give ids= if they are examples of their own"
+    )

@@ -13,6 +13,7 @@ from milepost.errors import UnstableData
 from milepost.store._storage import Storage
 from milepost.store.columns import ColumnsReader
 from milepost.store.parts import Parts
+from milepost.store.row_checksums import RowChecksums
 
 
 class Dataset:
@@ -27,6 +28,7 @@ class Dataset:
         self._parts = Parts(storage, f"{self._folder}/parts", f"{self._folder}/columns.npz")
         self._whole: ColumnsReader | None = None
         self._spec: dict[str, Json] | None = None
+        self.checksums = RowChecksums(storage, f"{self._folder}/checksums")
 
     def slices(self) -> list[str]:
         """Return the names of the slices that are known, sorted."""
@@ -44,14 +46,16 @@ class Dataset:
         return self._parts.publish(Part(start, stop, columns))
 
     def seal(self, size: int) -> bool:
-        """Join the parts once they cover [0, size), those of slices too; True once the data's own are joined."""
+        """Join the parts once they cover [0, size), slices and checksums too; True once the data's own are joined."""
         for name in self.slices():
             self.slice(name).seal(size)
+        self.checksums.seal(size)
         return self._parts.seal(size)
 
     def tidy(self) -> int:
         """Remove parts that a seal made superfluous."""
-        return self._parts.tidy() + sum(self.slice(name).tidy() for name in self.slices())
+        slices = sum(self.slice(name).tidy() for name in self.slices())
+        return self._parts.tidy() + self.checksums.tidy() + slices
 
     def coverage(self) -> list[tuple[int, int]]:
         """Return the ranges of the order that are known."""

@@ -185,7 +185,7 @@ class Store:
             removed += leases.sweep(self.storage, f"{folder_of(key)}/leases") if "leases" in names else 0
             removed += self.evaluation(key).tidy() if "parts" in names else 0
         for digest in self.storage.list("datasets"):
-            if {"parts", "slices"} & set(self.storage.list(f"datasets/{digest}")):
+            if {"parts", "slices", "checksums"} & set(self.storage.list(f"datasets/{digest}")):
                 removed += self.dataset(digest).tidy()
         return removed
 

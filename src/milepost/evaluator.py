@@ -52,8 +52,10 @@ from milepost.core.types import (
     Unit,
 )
 from milepost.errors import CheckpointError, DataError, ModelFailed, OutOfMemory, Torn, UsageError
+from milepost.evaluation.code_version import code_version, settings_of
 from milepost.evaluation.definition import Evaluation
-from milepost.evaluation.loader import code_version, entries, load, settings_of
+from milepost.evaluation.loader import entries, load
+from milepost.evaluation.recorder import RECORDER
 from milepost.evaluation.settings import readings
 from milepost.loop.evaluate import Pass
 from milepost.loop.made_with import made_with
@@ -104,8 +106,10 @@ class Evaluator:
     def describe(self) -> Description:
         """Return what this evaluation is: all that the driver plans with."""
         evaluation = self._evaluation
-        variables = self._model.variables()
-        data = {name: _described_source(name, source) for name, source in self._sources.items()}
+        with RECORDER.attributed(evaluation.file):
+            variables = self._model.variables()
+        with RECORDER.paused():
+            data = {name: _described_source(name, source) for name, source in self._sources.items()}
         arithmetic = capability(self._model, DeclaresArithmetic)
         code = code_version(evaluation)
         # Last, for what builds model and data may read some.
@@ -140,6 +144,10 @@ class Evaluator:
 
     def identify(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         """Restore a checkpoint's variants into the model's variables: digest or failure of each, and the step."""
+        with RECORDER.paused():
+            return self._identified(files, table, variants)
+
+    def _identified(self, files: CheckpointFiles, table: Table, variants: Sequence[str]) -> list[Identified]:
         rows = list[Identified]()
         for variant in variants:
             row = Identified(variant, step=table.step, step_source=table.step_source)
@@ -164,16 +172,18 @@ class Evaluator:
     def evaluate(self, unit: Unit, tables: Mapping[str, Table]) -> Iterator[tuple[Target, Part | Failure]]:
         """Take a unit's checkpoints through one pass over its range of the data, or through several if memory ends."""
         self._tables = tables
-        for outcome in self._fit(unit.data).run(unit.targets, unit.start, unit.stop):
-            self._check_settings()
-            yield outcome
+        with RECORDER.paused():
+            for outcome in self._fit(unit.data).run(unit.targets, unit.start, unit.stop):
+                self._check_settings()
+                yield outcome
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         """Compute and publish the records of an evaluation that are not in the store yet; return the new ones."""
         if request.store not in self._scorers:
             store = Store.open(request.store)
             self._scorers[request.store] = Scorer(store, self._evaluation.metrics, self._sources)
-        return self._scorers[request.store].score(request)
+        with RECORDER.paused():
+            return self._scorers[request.store].score(request)
 
     def _load(self, target: Target) -> Any:
         """Load a checkpoint's weights, and see to it that they are those that were identified."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests._material import import_path
 
-from milepost.evaluation.definition import is_foreign
+from milepost.evaluation.origin import is_foreign
 
 RIGHT = (299, 347)
 BOTH = """

@@ -10,8 +10,9 @@ from tests._material import ENVIRONMENT, checkpoints, evaluation_of, go
 
 from milepost.core.types import Job
 from milepost.errors import EvaluationFileError, UsageError
+from milepost.evaluation.code_version import code_version
 from milepost.evaluation.definition import Evaluation
-from milepost.evaluation.loader import code_version, load
+from milepost.evaluation.loader import load
 
 BODY = """
 import numpy as np

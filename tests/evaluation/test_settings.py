@@ -13,7 +13,8 @@ from tests._material import ENVIRONMENT, checkpoints, command, evaluation_of, go
 from milepost import setting
 from milepost.core.types import Array, Job
 from milepost.errors import UsageError
-from milepost.evaluation.loader import load, settings_of
+from milepost.evaluation.code_version import settings_of
+from milepost.evaluation.loader import load
 from milepost.evaluation.settings import settings_read
 from milepost.report.show import Evaluated, describe
 from milepost.store.store import Store

@@ -90,6 +90,7 @@ def project(tmp_path: Path) -> Project:
         ("ev.py", "rng = np", "# A comment.\nrng = np"),
         ("ev.py", "Score by one matrix.", "Scores by one matrix, and adds a bias."),
         ("prep.py", "    return x * 0.5", "    return (\n        x * 0.5  # half\n    )"),
+        ("ev.py", "row", "item"),
     ],
 )
 def test_comments_docstrings_and_layout_re_evaluate_nothing_and_are_noted(
@@ -100,7 +101,7 @@ def test_comments_docstrings_and_layout_re_evaluate_nothing_and_are_noted(
     events, rows = project.run()
     assert events.done == (0, 3, 0)
     assert rows == []
-    assert f"only comments, docstrings or layout changed in {file}" in events.notes
+    assert f"only comments, docstrings, layout or names of locals changed in {file}" in events.notes
 
 
 def test_an_edited_preprocessing_in_an_imported_module_re_evaluates_all_and_says_so(project: Project) -> None:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,12 @@ from milepost.core.protocols import Metric, Model, Source, Task
 from milepost.core.specs import spec_of
 from milepost.core.types import KEEP_BYTES
 from milepost.errors import DataError, UsageError
+from milepost.evaluation.origin import is_foreign
+from milepost.evaluation.recorder import RECORDER
 from milepost.evaluation.validation import check_seams
 
 if TYPE_CHECKING:
     from milepost.report.results import RunResults
-
-_PACKAGE = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +69,7 @@ class Evaluation:
             raise UsageError(f"Evaluation(entry={self.entry!r}): expected None or a name of text without '/'")
         if self.file is None:
             object.__setattr__(self, "file", _script())
+            RECORDER.evaluation_made()
 
     def _check_metrics(self) -> None:
         if not self.metrics:
@@ -164,21 +164,3 @@ def _script() -> str | None:
             script = name
         frame = frame.f_back  # type: ignore[assignment]
     return str(Path(script).resolve()) if script else None
-
-
-def is_foreign(file: str) -> bool:
-    """Return whether a file belongs to Python, to an installed package or to Milepost: nobody's evaluation code."""
-    if file.startswith(("<frozen", _PACKAGE)):
-        return True
-    path = str(Path(file).resolve()) if not file.startswith("<") else file
-    # Packages may lie elsewhere too: the system's below a virtual environment's, or where a .pth file points.
-    packages = {"site-packages", "dist-packages"} & set(Path(path).parts)
-    return bool(packages) or any(path.startswith(root) for root in _installed())
-
-
-@cache
-def _installed() -> tuple[str, ...]:
-    import sysconfig  # noqa: PLC0415 - only needed where an Evaluation is made
-
-    paths, names = sysconfig.get_paths(), ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
-    return tuple({str(Path(paths[name]).resolve()) for name in names})

@@ -1,12 +1,9 @@
-"""Evaluation files: importing one, and the version of the code that it stands for.
+"""Evaluation files: importing one, and finding an evaluation in it by name.
 
 The file is imported as `python EVAL.py` would, its folder first on the path, under its own name and never as
-`__main__`.  The code version hashes the normalised source (comments, docstrings and layout aside) of the file and of
-every module that it imports, directly or not, from outside Python's and the installed packages' folders.
+`__main__`.
 """
 
-import ast
-import hashlib
 import importlib.util
 import os
 import re
@@ -14,15 +11,13 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from milepost._internal.serialization import digest
-from milepost.core.types import Job, Json
+from milepost.core.types import Job
 from milepost.errors import EvaluationFileError, MilepostError, UsageError
-from milepost.evaluation.definition import Evaluation, is_foreign
-from milepost.evaluation.settings import readings, settings_read
+from milepost.evaluation.definition import Evaluation
+from milepost.evaluation.recorder import RECORDER
 
 PLAIN = "evaluation"
 """The variable that holds a file's only evaluation, and that is asked for where nothing else is."""
@@ -74,17 +69,6 @@ def name_of(evaluation: Evaluation) -> str | None:
         if names:
             return names[-1]
     return None
-
-
-def settings_of(evaluation: Evaluation) -> dict[str, Json]:
-    """Return the settings (`milepost.setting`) that an evaluation's code has read until now, by name.
-
-    Without a file, in a prompt or notebook, they are all that this process has read.
-    """
-    if not readings():
-        return {}
-    files = None if evaluation.file is None else {str(path) for path in _closure(Path(evaluation.file))}
-    return settings_read(files)
 
 
 def _path(job: Job) -> Path:
@@ -147,7 +131,8 @@ def _import(path: Path) -> Any:
     sys.modules[name] = module
     _loading.append(str(path))
     try:
-        spec.loader.exec_module(module)
+        with RECORDER.attributed(str(path)):
+            spec.loader.exec_module(module)
     except Exception as error:
         sys.modules.pop(name, None)
         if isinstance(error, UsageError):
@@ -192,99 +177,3 @@ def check_not_loading() -> None:
             f"{Path(_loading[-1]).name} calls run() while Milepost imports it; put the call under "
             '`if __name__ == "__main__":`'
         )
-
-
-def code_version(evaluation: Evaluation) -> dict[str, Json]:
-    """Return `{"version", "files": {path: {"normalised", "raw"}}}`: declared, or of the file and what it imports.
-
-    Raises UsageError where there is neither a version nor a file.
-    """
-    if evaluation.version is not None:
-        return {"version": f"declared:{evaluation.version}", "files": {}}
-    if evaluation.file is None:
-        raise UsageError(
-            "an evaluation made in a prompt or notebook has no file to take the code's version from: "
-            'set Evaluation(version="1", ...), and change it when the code changes'
-        )
-    root = Path(evaluation.file)
-    # Relative to the file's folder, so that a copied project keeps its version.
-    named = ((Path(os.path.relpath(path, root.parent)).as_posix(), path) for path in sorted(_closure(root)))
-    files = {name: dict(_hashes(path.read_bytes())) for name, path in named}
-    return {"version": digest({name: item["normalised"] for name, item in files.items()})[:16], "files": files}
-
-
-@lru_cache(maxsize=512)
-def _hashes(raw: bytes) -> Mapping[str, str]:
-    normalised = ast.dump(_without_docstrings(ast.parse(raw)))
-    return {
-        "normalised": hashlib.sha256(normalised.encode()).hexdigest()[:16],
-        "raw": hashlib.sha256(raw).hexdigest()[:16],
-    }
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body[0] = ast.copy_location(ast.Pass(), first)
-    return tree
-
-
-def _closure(root: Path) -> set[Path]:
-    """Return the file and all that it imports, directly or not, as far as it is the user's own code."""
-    names = {getattr(item, "__file__", None): name for name, item in list(sys.modules.items())}
-    found, waiting = set[Path](), [root]
-    while waiting:
-        path = waiting.pop()
-        if path in found or path.suffix != ".py":
-            continue
-        found.add(path)
-        package = _package(names.get(str(path)), path)
-        files = (_file_of(name, root.parent) for name in _imported(path.read_bytes(), package))
-        waiting += [file for file in files if file is not None and not is_foreign(str(file))]
-    return found
-
-
-def _package(module: str | None, path: Path) -> str:
-    if module is None:
-        return ""
-    return module if path.name == "__init__.py" else module.rpartition(".")[0]
-
-
-@lru_cache(maxsize=512)
-def _imported(raw: bytes, package: str) -> frozenset[str]:
-    """Names of modules that a source may import: `from a import b` may mean the module a.b; and all parent packages."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(raw)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
-            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    parts = {".".join(name.split(".")[:count]) for name in names for count in range(1, name.count(".") + 2)}
-    return frozenset(parts - {""})
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    parents = package.split(".")
-    base = ".".join(parents[: len(parents) - node.level + 1])
-    return ".".join(part for part in (base, node.module) if part)
-
-
-def _file_of(name: str, folder: Path) -> Path | None:
-    """Return the file of a module: of the imported one, or where it would be found beside the evaluation file."""
-    module = sys.modules.get(name)
-    if module is not None:
-        return Path(file).resolve() if (file := getattr(module, "__file__", None)) else None
-    relative = Path(*name.split("."))
-    for candidate in (folder / relative.with_suffix(".py"), folder / relative / "__init__.py"):
-        if candidate.is_file():
-            return candidate.resolve()
-    return None

@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 
 from milepost._internal.ranges import missing
-from milepost._internal.text import counted
+from milepost._internal.text import counted, listed
 from milepost.core.types import GRID, Array, CheckpointFiles, Part, Target, Unit
 from milepost.run.driver import Driver
+from milepost.store.code_versions import changed, edited
 from milepost.store.keys import evaluation_key
 
 _CODES = 5
 """How many earlier code versions are tried, the newest first."""
+
+_NAMED = 8
+"""How many of the things that changed are named."""
 
 _SLACK = 2.0**-20
 """What a float column may differ by beyond the model check's difference: float32's rounding of it, times a few."""
@@ -30,11 +34,11 @@ def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
     known = driver.store.codes.all()
     same = [item for item in known if item["version"] == code["version"]]
     if same:
-        edited = _edited(same[-1], code, "raw")
-        if edited:
+        names = edited(same[-1], code, "raw")
+        if names:
             driver.reporter.note(
-                f"only comments, docstrings or layout changed in {', '.join(edited)}: same code version "
-                f"{code['version']}, nothing is re-evaluated for it"
+                f"only comments, docstrings, layout or names of locals changed in {', '.join(names)}: same code "
+                f"version {code['version']}, nothing is re-evaluated for it"
             )
     earlier = [item for item in known if item["version"] != code["version"]]
     for name in driver.data if earlier else ():
@@ -50,9 +54,9 @@ def _compare(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, 
     version = driver.spec.code["version"]
     for earlier in list(reversed(known))[:_CODES]:
         for target, key in _evaluated(driver, checkpoints, data, earlier["version"]):
-            edited = ", ".join(_edited(earlier, driver.spec.code, "normalised")) or "declared version"
+            what = listed(changed(earlier, driver.spec.code), _NAMED) or "declared version"
             differences = _check(driver, target, key, data)
-            begin = f"the code changed ({edited}; version {earlier['version']} to {version})"
+            begin = f"the code changed ({what}; version {earlier['version']} to {version})"
             if differences is None:
                 break
             if differences:
@@ -132,9 +136,3 @@ def differences(made: dict[str, Array], stored: dict[str, Array], checked: float
         if rows:
             found.append(f"{name} in {counted(rows, 'row')}")
     return ", ".join(found)
-
-
-def _edited(old: dict[str, Any], new: dict[str, Any], kind: str) -> list[str]:
-    """Return the files whose source differs between two code versions, as `raw` text or `normalised`."""
-    names = sorted(old["files"].keys() | new["files"].keys())
-    return [name for name in names if old["files"].get(name, {}).get(kind) != new["files"].get(name, {}).get(kind)]

@@ -15,7 +15,7 @@ class Codes:
         self._storage = storage
 
     def add(self, code: Mapping[str, Any]) -> bool:
-        """Put a code version: {"version", "files": {path: {"normalised", "raw"}}}; False where it is known."""
+        """Put a code version as `evaluation.code_version` describes it; False where it is known."""
         return self._storage.put(f"codes/code-{digest(code['version'])}.json", json_bytes(dict(code)))
 
     def all(self) -> list[dict[str, Any]]:
@@ -53,3 +53,43 @@ class Codes:
 
 def _file(data: str, task: str, code: str) -> str:
     return f"codes/equivalent-{digest([data, task, code])}.json"
+
+
+def edited(old: Mapping[str, Any], new: Mapping[str, Any], kind: str = "normalised") -> list[str]:
+    """Return the user's modules whose source differs between two descriptions, as "raw" text or "normalised"."""
+    return [
+        name for name, before, now in _differing(old, new, "files") if (before or {}).get(kind) != (now or {}).get(kind)
+    ]
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return what makes two descriptions of code different, in words.
+
+    That are modules and files by name, environment variables, and versions of distributions.  Another version of Python
+    gives every source another form: then those modules are named whose text differs.
+
+    >>> one = {"read": {"a.yaml": "12"}, "variables": {}, "distributions": {"torch": "2.12"}}
+    >>> changed(one, {"read": {}, "variables": {"MEAN": "34"}, "distributions": {"torch": "2.13", "timm": "1.0"}})
+    ['a.yaml', 'the environment variable MEAN', 'timm 1.0, new', 'torch 2.12 to 2.13']
+    """
+    versions = _differing(old, new, "distributions")
+    files = edited(old, new, "raw" if "python" in [name for name, _, _ in versions] else "normalised")
+    files += [name for name, _, _ in _differing(old, new, "read")]
+    return [
+        *dict.fromkeys(files),  # a module's file may be read as well
+        *(f"the environment variable {name}" for name, _, _ in _differing(old, new, "variables")),
+        *(_version_change(*item) for item in versions),
+    ]
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> list[tuple[str, Any, Any]]:
+    """Return name, value before and value now of what differs in one part of two descriptions."""
+    before, now = old.get(part, {}), new.get(part, {})
+    names = sorted(before.keys() | now.keys())
+    return [(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)]
+
+
+def _version_change(name: str, before: str | None, now: str | None) -> str:
+    if before is None:
+        return f"{name} {now}, new"
+    return f"{name} {before}, gone" if now is None else f"{name} {before} to {now}"

@@ -1,0 +1,92 @@
+"""The user's modules that an evaluation file brings with it: what its text imports, and what ran meanwhile."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+from milepost.evaluation.origin import Origin, is_foreign, origin
+from milepost.evaluation.reading import Readings
+from milepost.evaluation.source import ModuleText, source_of
+
+IsInstalled = Callable[[str], bool]
+"""Tells whether a module belongs to an installed distribution; one in its folders that does not is the user's."""
+
+
+def sources_of(root: str, readings: Readings, is_installed: IsInstalled = lambda _: True) -> dict[str, bytes]:
+    """Return the text of an evaluation file and of all the user's modules that it brings with it, by path.
+
+    Imports count wherever they stand in a text, in functions that have not run yet too.  The text is what ran, or what
+    lies on disk where it has not.
+    """
+    packages = packages_by_file()
+    found = dict[str, bytes]()
+    waiting = [root]
+    while waiting:
+        path = waiting.pop()
+        if path in found or (text := _text(path, readings)) is None:
+            continue
+        found[path] = text
+        for name in imported(source_of(text), packages.get(path, "")):
+            file = _file_of(name, os.path.dirname(root))
+            if file is not None and (
+                not is_foreign(file) or (origin(file) is Origin.PACKAGE and not is_installed(name))
+            ):
+                waiting.append(file)
+        if not waiting:
+            waiting = [path for path in readings.of("source", found.keys()) if path not in found]
+    return found
+
+
+def packages_by_file() -> dict[str, str]:
+    """Return the package that each imported module belongs to, by the module's file: relative imports start there."""
+    modules = [item for item in list(sys.modules.values()) if isinstance(item, ModuleType)]
+    return {file: item.__package__ or "" for item in modules if (file := getattr(item, "__file__", None)) is not None}
+
+
+def imported(source: ModuleText, package: str) -> frozenset[str]:
+    """Names of modules that a source may import: `from a import b` may mean the module a.b; and all parent packages."""
+    names: set[str] = set()
+    for module, taken, level in source.imports:
+        base = _absolute(module, level, package)
+        names.update([base, *(f"{base}.{name}" for name in taken)])
+    parts = {".".join(name.split(".")[:count]) for name in names for count in range(1, name.count(".") + 2)}
+    return frozenset(parts - {""})
+
+
+def _absolute(module: str, level: int, package: str) -> str:
+    if not level:
+        return module
+    parents = package.split(".")
+    base = ".".join(parents[: len(parents) - level + 1])
+    return ".".join(part for part in (base, module) if part)
+
+
+def _text(path: str, readings: Readings) -> bytes | None:
+    known = readings.sources.get(path)
+    if known is not None or not path.endswith(".py"):
+        return known
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None
+
+
+def _file_of(name: str, folder: str) -> str | None:
+    """Return the file of a module: of the imported one, or where it would be found in a folder of the user's."""
+    module = sys.modules.get(name)
+    if module is not None:
+        file = getattr(module, "__file__", None)
+        return os.path.realpath(file) if isinstance(file, str) else None
+    relative = name.replace(".", os.sep)
+    for place in _folders(folder):
+        for candidate in (f"{place}/{relative}.py", f"{place}/{relative}/__init__.py"):
+            if os.path.isfile(candidate):
+                return os.path.realpath(candidate)
+    return None
+
+
+def _folders(own: str) -> Iterator[str]:
+    yield own
+    yield from (item for item in sys.path if item and not is_foreign(f"{item}/module.py"))

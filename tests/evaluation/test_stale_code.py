@@ -1,0 +1,269 @@
+"""Whatever decides what an evaluation computes is in its code version: changed, it is another one, and named."""
+
+import json
+import os
+import pickle
+import sqlite3
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from milepost.core.types import Job
+from milepost.evaluation.code_version import code_version
+from milepost.evaluation.loader import load
+from milepost.evaluation.origin import is_foreign
+from milepost.evaluation.recorder import RECORDER
+from milepost.store.code_versions import changed
+
+HEAD = """
+import json, os, sys
+from pathlib import Path
+import numpy as np
+from milepost import Evaluation
+from milepost.data import Arrays
+from milepost.models.numpy import FunctionModel
+from milepost.metrics import TopK
+from milepost.tasks import Classification
+here = Path(__file__).parent
+"""
+TAIL = """
+def predict(weights, x):
+    return (x - M) @ weights["w"] + weights["b"]
+
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(300, 8)).astype(np.float32), rng.integers(0, 10, 300)
+evaluation = Evaluation(
+    model=FunctionModel(predict),
+    data={"test": Arrays(x, y)},
+    task=Classification(outputs="logits"),
+    metrics=[TopK(1)],
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Begin as a new process does, and leave no module behind."""
+    modules, path = set(sys.modules), list(sys.path)
+    monkeypatch.chdir(tmp_path)
+    yield
+    forget(modules)
+    sys.path[:] = path
+
+
+def forget(modules: set[str]) -> None:
+    """Drop the user's modules and what they read."""
+    for name in set(sys.modules) - modules:
+        if not is_foreign(getattr(sys.modules[name], "__file__", None) or os.__file__):
+            del sys.modules[name]
+    RECORDER._by_line.clear()
+    RECORDER._written.clear()
+
+
+def described(file: Path) -> dict[str, Any]:
+    """Load an evaluation file as a new process does, and describe its code."""
+    modules, path = set(sys.modules), list(sys.path)
+    forget(modules)
+    try:
+        evaluation = load(Job(str(file), "evaluation"))
+        with RECORDER.attributed(str(file)):
+            evaluation.model.variables()
+        return code_version(evaluation)
+    finally:
+        forget(modules)
+        sys.path[:] = path
+        sys.path_importer_cache.clear()
+
+
+def text(folder: Path, name: str, content: str) -> int:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    return (folder / name).write_text(content)
+
+
+def zipped(folder: Path, value: float) -> None:
+    with zipfile.ZipFile(folder / "lib.zip", "w") as archive:
+        archive.writestr("zipped_consts.py", f"M = {value}\n")
+
+
+def table(folder: Path, value: float) -> None:
+    (folder / "m.db").unlink(missing_ok=True)
+    with sqlite3.connect(folder / "m.db") as connection:
+        connection.execute("create table t (m real)")
+        connection.execute("insert into t values (?)", [value])
+    connection.close()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way in which a constant M comes from elsewhere."""
+
+    code: str
+    write: Callable[[Path, float], object]
+    named: str
+
+
+FILES = {
+    "json, read_text": Kind(
+        'M = json.loads((here / "norm.json").read_text())["mean"]',
+        lambda d, v: text(d, "norm.json", json.dumps({"mean": v})),
+        "norm.json",
+    ),
+    "json.load, relative to the working folder": Kind(
+        'M = json.load(open("norm.json"))["mean"]',
+        lambda d, v: text(d, "norm.json", json.dumps({"mean": v})),
+        "norm.json",
+    ),
+    "toml": Kind(
+        'import tomllib\nM = tomllib.loads((here / "c.toml").read_text())["mean"]',
+        lambda d, v: text(d, "c.toml", f"mean = {v}\n"),
+        "c.toml",
+    ),
+    "ini": Kind(
+        'import configparser\nc = configparser.ConfigParser()\nc.read(here / "c.ini")\nM = float(c["a"]["m"])',
+        lambda d, v: text(d, "c.ini", f"[a]\nm = {v}\n"),
+        "c.ini",
+    ),
+    "csv": Kind(
+        'import csv\nM = float(next(csv.reader((here / "m.csv").open()))[0])',
+        lambda d, v: text(d, "m.csv", f"{v}\n"),
+        "m.csv",
+    ),
+    "numpy.load": Kind('M = np.load(here / "m.npy")', lambda d, v: np.save(d / "m.npy", np.float64(v)), "m.npy"),
+    "numpy.load, mapped": Kind(
+        'M = np.load(here / "m.npy", mmap_mode="r")[0]', lambda d, v: np.save(d / "m.npy", np.array([v])), "m.npy"
+    ),
+    "numpy.fromfile": Kind(
+        'M = np.fromfile(here / "m.bin")[0]', lambda d, v: np.array([v]).tofile(d / "m.bin"), "m.bin"
+    ),
+    "numpy.loadtxt": Kind('M = np.loadtxt(here / "m.txt")', lambda d, v: text(d, "m.txt", f"{v}\n"), "m.txt"),
+    "pickle": Kind(
+        'import pickle\nM = pickle.loads((here / "m.pkl").read_bytes())',
+        lambda d, v: (d / "m.pkl").write_bytes(pickle.dumps(v)),
+        "m.pkl",
+    ),
+    "sqlite": Kind(
+        'import sqlite3\nM = sqlite3.connect(here / "m.db").execute("select m from t").fetchone()[0]', table, "m.db"
+    ),
+    "os.open": Kind(
+        'fd = os.open(here / "m.txt", os.O_RDONLY)\nM = float(os.read(fd, 99))\nos.close(fd)',
+        lambda d, v: text(d, "m.txt", f"{v}\n"),
+        "m.txt",
+    ),
+    "gzip": Kind(
+        'import gzip\nM = float(gzip.open(here / "m.gz").read())',
+        lambda d, v: (d / "m.gz").write_bytes(__import__("gzip").compress(f"{v}".encode())),
+        "m.gz",
+    ),
+    "exec of a file": Kind(
+        'exec(open(here / "conf.py").read())', lambda d, v: text(d, "conf.py", f"M = {v}\n"), "conf.py"
+    ),
+    "runpy": Kind(
+        'import runpy\nM = runpy.run_path(str(here / "conf.py"))["M"]',
+        lambda d, v: text(d, "conf.py", f"M = {v}\n"),
+        "conf.py",
+    ),
+    "a module": Kind("from consts_s import M", lambda d, v: text(d, "consts_s.py", f"M = {v}\n"), "consts_s.py"),
+    "a module by a computed name": Kind(
+        'import importlib\nM = importlib.import_module("con" + "sts_s").M',
+        lambda d, v: text(d, "consts_s.py", f"M = {v}\n"),
+        "consts_s.py",
+    ),
+    "a module by __import__": Kind(
+        'M = __import__("con" + "sts_s").M', lambda d, v: text(d, "consts_s.py", f"M = {v}\n"), "consts_s.py"
+    ),
+    "a module by its file": Kind(
+        "import importlib.util\n"
+        'spec = importlib.util.spec_from_file_location("any_s", here / "sub" / "consts_s.py")\n'
+        "module = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(module)\nM = module.M",
+        lambda d, v: text(d, "sub/consts_s.py", f"M = {v}\n"),
+        "sub/consts_s.py",
+    ),
+    "a module on a changed sys.path": Kind(
+        'sys.path.insert(0, str(here / "lib"))\nM = __import__("consts" + "_s").M',
+        lambda d, v: text(d, "lib/consts_s.py", f"M = {v}\n"),
+        "lib/consts_s.py",
+    ),
+    "a namespace package": Kind(
+        "from space_s.inner import M", lambda d, v: text(d, "space_s/inner.py", f"M = {v}\n"), "space_s/inner.py"
+    ),
+    "a module that a module imports by a computed name": Kind(
+        "from outer_s import M",
+        lambda d, v: (
+            text(d, "outer_s.py", 'M = __import__("con" + "sts_s").M\n'),
+            text(d, "consts_s.py", f"M = {v}\n"),
+        ),
+        "consts_s.py",
+    ),
+    "a file that a module reads": Kind(
+        "from reads_s import M",
+        lambda d, v: (
+            text(d, "reads_s.py", 'from pathlib import Path\nM = float((Path(__file__).parent / "m").read_text())\n'),
+            text(d, "m", f"{v}"),
+        ),
+        "m",
+    ),
+    "a module in a zip": Kind(
+        'sys.path.insert(0, str(here / "lib.zip"))\nfrom zipped_consts import M', zipped, "lib.zip"
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files that users leave open
+@pytest.mark.parametrize("kind", FILES.values(), ids=FILES.keys())
+def test_what_is_read_or_imported_counts(kind: Kind, tmp_path: Path) -> None:
+    file = tmp_path / "ev_s.py"
+    file.write_text(HEAD + kind.code + TAIL)
+    kind.write(tmp_path, 0.25)
+    first = described(file)
+    assert described(file) == first
+    kind.write(tmp_path, 0.75)
+    second = described(file)
+    assert second["version"] != first["version"]
+    assert changed(first, second) == [kind.named]
+
+
+VARIABLES = {
+    "os.environ.get": 'M = float(os.environ.get("MEAN_OF_S", "0"))',
+    "os.environ[]": 'M = float(os.environ["MEAN_OF_S"]) if "MEAN_OF_S" in os.environ else 0.0',
+    "os.getenv": 'M = float(os.getenv("MEAN_OF_S", "0"))',
+    "in": 'M = 0.7 if "MEAN_OF_S" in os.environ else 0.0',
+    "os.environb": 'M = float(os.environb.get(b"MEAN_OF_S", b"0"))',
+    "from os import environ": 'from os import environ\nM = float(environ.get("MEAN_OF_S", "0"))',
+    "a copy": 'M = float(dict(os.environ).get("MEAN_OF_S", "0"))',
+    "setdefault": 'M = float(os.environ.setdefault("MEAN_OF_S", "0"))',
+    "os.path.expandvars": 'M = len(os.path.expandvars("$MEAN_OF_S")) / 10',
+    "pop": 'M = float(os.environ.pop("MEAN_OF_S", "0"))',
+}
+
+
+@pytest.mark.parametrize("code", VARIABLES.values(), ids=VARIABLES.keys())
+def test_environment_variables_count(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ev_s.py"
+    file.write_text(HEAD + code + TAIL)
+    versions = []
+    for value in (None, "0.5", "0.75"):
+        monkeypatch.delenv("MEAN_OF_S", raising=False)
+        if value is not None:
+            monkeypatch.setenv("MEAN_OF_S", value)
+        versions.append(described(file))
+    assert len({item["version"] for item in versions}) == 3
+    assert changed(versions[1], versions[2]) == ["the environment variable MEAN_OF_S"]
+    assert "0.75" not in json.dumps(versions[2])  # some are secrets
+
+
+def test_placement_is_recorded_and_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ev_s.py"
+    file.write_text(HEAD + 'M = 0.0\nos.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("SLURM_JOB_ID")' + TAIL)
+    found = []
+    for value in ("0", "1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        monkeypatch.setenv("SLURM_JOB_ID", value)
+        found.append(described(file))
+    assert found[0]["version"] == found[1]["version"]
+    assert found[1]["placement"] == {"CUDA_VISIBLE_DEVICES": "1", "SLURM_JOB_ID": "1"}

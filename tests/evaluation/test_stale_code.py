@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import sqlite3
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests._material import ENVIRONMENT, checkpoints, go
 
 from milepost.core.types import Job
 from milepost.evaluation.code_version import code_version
@@ -20,6 +22,7 @@ from milepost.evaluation.loader import load
 from milepost.evaluation.origin import is_foreign
 from milepost.evaluation.recorder import RECORDER
 from milepost.store.code_versions import changed
+from milepost.store.store import Store
 
 HEAD = """
 import json, os, sys
@@ -267,3 +270,60 @@ def test_placement_is_recorded_and_does_not_count(tmp_path: Path, monkeypatch: p
         found.append(described(file))
     assert found[0]["version"] == found[1]["version"]
     assert found[1]["placement"] == {"CUDA_VISIBLE_DEVICES": "1", "SLURM_JOB_ID": "1"}
+
+
+# ------------------------------------------------------------------------------------------------------------ processes
+
+SCRIPT = """
+import argparse
+import fake_ops
+import numpy as np
+from milepost import Evaluation
+from milepost.data import Arrays
+from milepost.models.numpy import FunctionModel
+from milepost.metrics import TopK
+from milepost.tasks import Classification
+import os
+from pathlib import Path
+here = Path(__file__).parent
+os.environ.setdefault("BACKEND_OF_S", "a")
+os.environ.get("SHIFT_OF_S")
+M = __import__("consts" + "_s").M
+"""
+RUN = """
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("engine")
+    open("only_here.txt").close()
+    os.environ.get("ONLY_HERE")
+    evaluation.run("lenet", store="evals", engine=parser.parse_args().engine)
+"""
+
+
+def test_every_way_to_run_it_gives_one_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints(tmp_path / "lenet", 100, 200)
+    text(tmp_path, "only_here.txt", "")
+    text(tmp_path, "norm.json", "0.5")
+    text(tmp_path, "consts_s.py", "import json\nM = json.load(open('norm.json'))\n")
+    # As torch does: a module whose file is none.
+    text(tmp_path, "fake_ops.py", "import sys, types\nsys.modules['ops_s'] = m = types.ModuleType('ops_s')\n")
+    with (tmp_path / "fake_ops.py").open("a") as lines:
+        lines.write("m.__file__ = '_ops.py'\n")
+    file = tmp_path / "ev_s.py"
+    file.write_text(SCRIPT + TAIL + RUN)
+    environment = {**ENVIRONMENT, "ONLY_HERE": "1", "SHIFT_OF_S": "2"}
+    for engine in ("inprocess", "local"):
+        run = [sys.executable, "ev_s.py", engine]
+        subprocess.run(run, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    monkeypatch.setenv("SHIFT_OF_S", "2")
+    monkeypatch.setenv("ONLY_HERE", "2")
+    for workers in (1, 2):
+        events = go(file, tmp_path / "lenet", store=tmp_path / "evals", workers=workers)
+        assert events.done == (0, 2, 0)
+    codes = Store.open(tmp_path / "evals").codes.all()
+    assert [sorted(code["files"]) for code in codes] == [["consts_s.py", "ev_s.py", "fake_ops.py"]]
+    assert list(codes[0]["read"]) == ["norm.json"]
+    assert list(codes[0]["variables"]) == ["BACKEND_OF_S", "SHIFT_OF_S"]
+    monkeypatch.setenv("SHIFT_OF_S", "3")
+    again = go(file, tmp_path / "lenet", store=tmp_path / "evals")
+    assert "the environment variable SHIFT_OF_S" in again.notes

@@ -213,10 +213,9 @@ def _archive_of(path: str) -> str | None:
 
 def _modules_so_far() -> dict[str, int | None]:
     """Return the user's files that have run already, each with the line where it stands; None where it has ended."""
-    named = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    found: dict[str, int | None] = {
-        os.path.realpath(file): None for file in named if isinstance(file, str) and origin(file) is Origin.USER
-    }
+    named = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    own = [file for file in named if isinstance(file, str) and origin(file) is Origin.USER and os.path.isfile(file)]
+    found: dict[str, int | None] = dict.fromkeys(map(os.path.realpath, own))
     for frame in _frames():
         if frame.f_code.co_name == "<module>" and origin(frame.f_code.co_filename) is Origin.USER:
             found[os.path.realpath(frame.f_code.co_filename)] = frame.f_lineno

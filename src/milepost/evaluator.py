@@ -51,6 +51,7 @@ from milepost.core.types import (
     Target,
     Unit,
 )
+from milepost.data._sample import Sample
 from milepost.errors import CheckpointError, DataError, ModelFailed, OutOfMemory, Torn, UsageError
 from milepost.evaluation.code_version import code_version, settings_of
 from milepost.evaluation.definition import Evaluation
@@ -172,8 +173,9 @@ class Evaluator:
     def evaluate(self, unit: Unit, tables: Mapping[str, Table]) -> Iterator[tuple[Target, Part | Failure]]:
         """Take a unit's checkpoints through one pass over its range of the data, or through several if memory ends."""
         self._tables = tables
+        fit = self._sampling(unit) if unit.sample else self._fit(unit.data)
         with RECORDER.paused():
-            for outcome in self._fit(unit.data).run(unit.targets, unit.start, unit.stop):
+            for outcome in fit.run(unit.targets, unit.start, unit.stop):
                 self._check_settings()
                 yield outcome
 
@@ -231,19 +233,26 @@ class Evaluator:
 
     def _fit(self, data: str) -> MemoryFit:
         if data not in self._fits:
-            evaluation = self._evaluation
-            work = Pass(
-                model=self._model,
-                source=self._sources[data],
-                task=evaluation.task,
-                kept=evaluation.kept,
-                batch_size=evaluation.batch_size,
-                folded=evaluation.folded,
-                environment=self._environment(),
-            )
-            self._fits[data] = MemoryFit(work, self._load, self._free)
-            self._fits[data].begin_with(self._less)
+            self._fits[data] = self._fitted(self._sources[data])
         return self._fits[data]
+
+    def _sampling(self, unit: Unit) -> MemoryFit:
+        return self._fitted(Sample(self._sources[unit.data], np.array(unit.sample, np.int64)))
+
+    def _fitted(self, source: Source) -> MemoryFit:
+        evaluation = self._evaluation
+        work = Pass(
+            model=self._model,
+            source=source,
+            task=evaluation.task,
+            kept=evaluation.kept,
+            batch_size=evaluation.batch_size,
+            folded=evaluation.folded,
+            environment=self._environment(),
+        )
+        fit = MemoryFit(work, self._load, self._free)
+        fit.begin_with(self._less)
+        return fit
 
     def _check_settings(self) -> None:
         """Refuse settings that are read for the first time, or with another value, once the key is made."""

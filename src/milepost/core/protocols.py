@@ -219,6 +219,13 @@ class RandomAccess(Protocol):
         """Return the positions of these natural rows (int64)."""
 
 
+class GathersRows(Protocol):
+    """A source that reads single rows without those between them: of others all is read, and the rows are picked."""
+
+    def gather(self, positions: Array, batch_size: int) -> Iterator[Batch]:
+        """Yield the rows at ascending positions of the order (int64), `batch_size` at a time; `start` counts these."""
+
+
 class Sliced(Protocol):
     """A source that gives its rows' slices without reading their inputs."""
 
@@ -383,7 +390,7 @@ CAPABILITIES: Mapping[type, tuple[type, ...]] = {
         NotesUnread,
         HasFixedBatch,
     ),
-    Source: (RandomAccess, Sliced, Described),
+    Source: (RandomAccess, GathersRows, Sliced, Described),
     Task: (HoldsOutputs, Sampled),
     Metric: (Bounded, MeanMetric, Tabled, FastBatches),
 }

@@ -233,12 +233,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A range of the order and the checkpoints that lack it: what an engine is given at once."""
+    """A range of the order and the checkpoints that lack it: what an engine is given at once.
+
+    With a `sample`, ascending positions of the order, `start` and `stop` count these: single rows from all over it.
+    """
 
     start: int
     stop: int
     targets: tuple[Target, ...]
     data: str
+    sample: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Examples: rows of inputs and labels with all that a row may carry, checked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -86,3 +86,20 @@ def joined(pieces: Sequence[Examples]) -> Examples:
     """Return the rows of several, one after another; a `DataError` where they do not go together."""
     names = [item.name for item in fields(Examples)]
     return Examples(*(join([getattr(piece, name) for piece in pieces], name) for name in names))
+
+
+def recut(pieces: Iterable[Examples], size: int) -> Iterator[Examples]:
+    """Cut and join pieces so that each has exactly `size` rows, the last one aside."""
+    pending: list[Examples] = []
+    held = 0
+    for piece in pieces:
+        first = 0
+        while held + len(piece) - first >= size:
+            last = first + size - held
+            yield joined([*pending, piece.take(slice(first, last))])
+            pending, held, first = [], 0, last
+        if first < len(piece):
+            pending.append(piece.take(slice(first, len(piece))))
+            held += len(piece) - first
+    if pending:
+        yield joined(pending)

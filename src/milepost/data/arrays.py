@@ -107,6 +107,12 @@ class Arrays(IndexedSource):
                     cut = slice(low, low + batch_size)
                     yield gathered.batch(base + begin + low, piece[cut], cut)
 
+    def gather(self, positions: Array, batch_size: int) -> Iterator[Batch]:
+        """Yield the rows at these positions, `batch_size` at a time; `start` counts them."""
+        for low in range(0, len(positions), batch_size):
+            rows = self.order.rows(positions[low : low + batch_size])
+            yield self._all.take(self._where(rows)).batch(low, rows)
+
     def _where(self, rows: Array) -> Array:
         return rows if self._kept is None else np.take(self._kept, rows)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from milepost._internal.serialization import digest
 from milepost.core.types import Batch, Json
-from milepost.data._examples import Examples, checked, joined
+from milepost.data._examples import Examples, checked, recut
 from milepost.data._fingerprint import content_digest, declared
 from milepost.data._grouped_order import ADVICE, Runs
 from milepost.data._labels import LabelOptions, labelling
@@ -116,7 +116,7 @@ class Batches(OrderedSource):
         if start == stop:
             return
         with closing(self._pieces()) as pieces:
-            for rows in _cut(_skip(pieces, position), batch_size):
+            for rows in recut(_skip(pieces, position), batch_size):
                 # A last batch that ends at or before `start` is not touched by the range.
                 if position + len(rows) > start:
                     yield rows.batch(position, np.arange(position, position + len(rows), dtype=np.int64))
@@ -190,7 +190,7 @@ class Batches(OrderedSource):
     def _first_rows(self) -> str | None:
         try:
             with closing(self._pieces()) as pieces:
-                found = next(_cut(pieces, _PROBE), None)
+                found = next(recut(pieces, _PROBE), None)
         except DataError as error:
             # The caller reports an empty pass; what else is wrong with the data is reported as it is.
             if str(error) in {_EMPTY, _EXHAUSTED}:
@@ -242,20 +242,3 @@ def _skip(pieces: Iterable[Examples], rows: int) -> Iterator[Examples]:
         else:
             yield piece.take(slice(rows, len(piece))) if rows else piece
             rows = 0
-
-
-def _cut(pieces: Iterable[Examples], size: int) -> Iterator[Examples]:
-    """Cut and join pieces so that each has exactly `size` rows, the last one aside."""
-    pending: list[Examples] = []
-    held = 0
-    for piece in pieces:
-        first = 0
-        while held + len(piece) - first >= size:
-            last = first + size - held
-            yield joined([*pending, piece.take(slice(first, last))])
-            pending, held, first = [], 0, last
-        if first < len(piece):
-            pending.append(piece.take(slice(first, len(piece))))
-            held += len(piece) - first
-    if pending:
-        yield joined(pending)

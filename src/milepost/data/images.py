@@ -7,7 +7,7 @@ processes. Each image is written where it belongs in its batch, whichever is rea
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Unpack, cast
 
@@ -140,14 +140,26 @@ class Images(IndexedSource):
         first, stop = check_range(start, stop, batch_size), min(stop, self.size)
         if start >= stop:
             return
+        begins = range(first, stop, batch_size)
+        yield from self._decoded(
+            (begin, self.order.rows(np.arange(begin, min(begin + batch_size, self.size)))) for begin in begins
+        )
+
+    def gather(self, positions: Array, batch_size: int) -> Iterator[Batch]:
+        """Yield the images at these positions, `batch_size` at a time; `start` counts them."""
+        begins = range(0, len(positions), batch_size)
+        yield from self._decoded((low, self.order.rows(positions[low : low + batch_size])) for low in begins)
+
+    def _decoded(self, cuts: Iterable[tuple[int, Array]]) -> Iterator[Batch]:
+        """Yield the batch of each start and rows, while those after it are being decoded."""
         if self._shape is None:
             self._shape = self._pixels(0).shape  # of files whose preset declares none, the first one's
-        depth = max(1, -(-2 * self._workers // batch_size))
         begun: deque[tuple[Batch, list[Future[None]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="milepost-images")
         try:
-            for begin in range(first, stop, batch_size):
-                begun.append(self._begin(pool, begin, min(begin + batch_size, self.size), self._shape))
+            for start, rows in cuts:
+                begun.append(self._begin(pool, start, rows, self._shape))
+                depth = max(1, -(-2 * self._workers // len(rows)))
                 if len(begun) > depth:
                     yield _finished(*begun.popleft())
             while begun:
@@ -156,10 +168,9 @@ class Images(IndexedSource):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin(
-        self, pool: ThreadPoolExecutor, start: int, stop: int, shape: tuple[int, ...]
+        self, pool: ThreadPoolExecutor, start: int, rows: Array, shape: tuple[int, ...]
     ) -> tuple[Batch, list[Future[None]]]:
         """Return a batch whose images are being decoded into its inputs."""
-        rows = self.order.rows(np.arange(start, stop))
         dtype = np.uint8 if self.preset.values == "raw" else np.float32
         inputs = np.empty((len(rows), *shape), dtype)
         tasks = [pool.submit(self._decode, row, inputs[place]) for place, row in enumerate(rows.tolist())]

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from milepost._internal.serialization import digest
-from milepost.core.types import Batch, Json
+from milepost.core.types import Array, Batch, Json
 from milepost.data._columns import as_inputs, as_labels, same_length
 from milepost.data._examples import Examples
 from milepost.data._fingerprint import content_digest, declared
@@ -22,6 +22,7 @@ from milepost.data._grouped_order import ADVICE, Runs, assignment, count, ordere
 from milepost.data._labels import LabelOptions, label_options, labelling
 from milepost.data._order import Order, OrderName, Seeded, check_range
 from milepost.data._ordered_source import OrderedSource
+from milepost.data._sample import picked
 from milepost.data._slices_groups import cut, described, lengths, refuse_unknown
 from milepost.data._torch_entries import Names, checked_items
 from milepost.data._torch_workers import Items, settings, shut_down
@@ -207,11 +208,25 @@ class TorchLoader(OrderedSource):
             piece = self._checked(found, rows)
             if piece.groups is not None:
                 runs.see(piece.groups, rows)
-            numbers = np.array(rows, np.int64)
-            slices = piece.slices or cut(self._names.slice_values, numbers)
-            groups = piece.groups if self._names.group_values is None else self._names.group_values[numbers]
-            yield replace(piece, slices=slices, groups=groups).batch(position, numbers)
+            yield self._batch(piece, rows, position)
             position += len(rows)
+
+    def gather(self, positions: Array, batch_size: int) -> Iterator[Batch]:
+        """Yield the rows at these positions, `batch_size` at a time; `start` counts them.  A stream is read to them."""
+        if self._items is None:
+            yield from picked(cast(Batches, self._stream), positions, batch_size)
+            return
+        self._check_length(self._items)
+        rows = self._order.rows(positions).tolist()
+        cuts = [rows[low : low + batch_size] for low in range(0, len(rows), batch_size)]
+        for number, (own, found) in enumerate(self._items.fetched(lambda: iter(cuts))):
+            yield self._batch(self._checked(found, own), own, number * batch_size)
+
+    def _batch(self, piece: Examples, rows: list[int], position: int) -> Batch:
+        numbers = np.array(rows, np.int64)
+        slices = piece.slices or cut(self._names.slice_values, numbers)
+        groups = piece.groups if self._names.group_values is None else self._names.group_values[numbers]
+        return replace(piece, slices=slices, groups=groups).batch(position, numbers)
 
     def _check_length(self, items: Items) -> None:
         """Refuse a data set that has another length by now: which rows were evaluated would be a matter of chance."""

@@ -17,6 +17,7 @@ from milepost.core.capabilities import capability
 from milepost.core.protocols import Described, RandomAccess, Sliced, Source
 from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array, Batch
 from milepost.data._order import OrderName
+from milepost.data._sample import Sample
 from milepost.errors import MilepostError
 from milepost.testing._capabilities import check_capabilities
 from milepost.testing._refusals import refused
@@ -36,9 +37,18 @@ def check_source(make: Make, changed: Sequence[Make] = ()) -> None:
     check_capabilities(make(), Source)
     whole = contents(make().batches(0, _FAR, 10_000))
     assert len(whole) >= 20, f"the laws need 20 rows or more; the source gave {len(whole)}"
-    for law in (_knows_its_size, _is_aligned, _ranges_agree, _repeats, _inverts, _is_not_written_into, _refuses):
+    for law in (
+        _knows_its_size,
+        _is_aligned,
+        _ranges_agree,
+        _repeats,
+        _inverts,
+        _samples,
+        _is_not_written_into,
+        _refuses,
+    ):
         law(make, whole)
-    for law in (_keeps_groups_together, _slices_without_inputs, _describes_itself):
+    for law in (_samples, _keeps_groups_together, _slices_without_inputs, _describes_itself):
         law(make, whole)
     _identifies(make, changed)
 
@@ -135,6 +145,20 @@ def _inverts(make: Make, whole: list[tuple[Any, ...]]) -> None:
     rows = access.rows(every)
     assert rows.tolist() == [row[1] for row in whole], "rows(positions) are not the rows of the batches"
     assert access.positions(rows).tolist() == every.tolist(), "positions(rows(x)) is not x"
+
+
+def _samples(make: Make, whole: list[tuple[Any, ...]]) -> None:
+    """Rows by themselves are the rows of a pass, however they are read: gathered, or picked from what is read on."""
+    for positions in (np.arange(1, len(whole), 3), np.array([len(whole) - 1])):
+        expected = [whole[position][1:] for position in positions.tolist()]
+        for batch_size in _SIZES:
+            sample = Sample(make(), positions)
+            found = list(sample.batches(0, _FAR, batch_size))
+            starts = list(range(0, len(positions), batch_size))
+            assert [batch.start for batch in found] == starts, f"batches of a sample start at {starts}"
+            assert [row[1:] for row in contents(iter(found))] == expected, f"rows {positions.tolist()} differ"
+            late = contents(sample.batches(len(positions) - 1, _FAR, batch_size))
+            assert late[-1][1:] == expected[-1], f"the last of the rows {positions.tolist()} differs"
 
 
 def _is_not_written_into(make: Make, whole: list[tuple[Any, ...]]) -> None:

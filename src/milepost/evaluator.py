@@ -233,21 +233,24 @@ class Evaluator:
 
     def _fit(self, data: str) -> MemoryFit:
         if data not in self._fits:
-            self._fits[data] = self._fitted(self._sources[data])
+            evaluation = self._evaluation
+            self._fits[data] = self._fitted(self._sources[data], evaluation.kept, evaluation.folded)
         return self._fits[data]
 
     def _sampling(self, unit: Unit) -> MemoryFit:
-        return self._fitted(Sample(self._sources[unit.data], np.array(unit.sample, np.int64)))
+        """Return what takes a sample: it gives every column that may be on record, and no states."""
+        columns = self._evaluation.task.columns().items()
+        kept = frozenset(name for name, column in columns if column.shape is not None)
+        return self._fitted(Sample(self._sources[unit.data], np.array(unit.sample, np.int64)), kept)
 
-    def _fitted(self, source: Source) -> MemoryFit:
-        evaluation = self._evaluation
+    def _fitted(self, source: Source, kept: frozenset[str], folded: Sequence[Metric] = ()) -> MemoryFit:
         work = Pass(
             model=self._model,
             source=source,
-            task=evaluation.task,
-            kept=evaluation.kept,
-            batch_size=evaluation.batch_size,
-            folded=evaluation.folded,
+            task=self._evaluation.task,
+            kept=kept,
+            batch_size=self._evaluation.batch_size,
+            folded=folded,
             environment=self._environment(),
         )
         fit = MemoryFit(work, self._load, self._free)

@@ -65,5 +65,6 @@ def _pieces(source: Source, positions: Array, batch_size: int, numbers: list[Arr
         if low < high:
             where = positions[low:high] - batch.start
             numbers.append(positions[low:high] if batch.rows is None else batch.rows[where])
-            held = Examples(batch.inputs, batch.labels, batch.weights, batch.ids, batch.slices, batch.groups)
+            slices = None if batch.slices is None else dict(batch.slices)
+            held = Examples(batch.inputs, batch.labels, batch.weights, batch.ids, slices, batch.groups)
             yield held.take(where)

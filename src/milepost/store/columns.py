@@ -57,6 +57,11 @@ class ColumnsReader:
         wanted = np.asarray(positions, np.int64)
         return self._again(lambda: self._take(layout, wanted))
 
+    @property
+    def has_states(self) -> bool:
+        """Whether there are states of metrics whose columns are not kept."""
+        return any(member.startswith(STATE) for span in self._spans for member in span.archive.members)
+
     def states(self, spec_digest: str) -> Iterator[bytes]:
         """Yield the states of a metric, by its spec's digest, in the order of their rows."""
         done = -1

@@ -27,9 +27,6 @@ ROWS = 1024
 _DOUBTFUL = 32
 """Of so many rows that differ, the own batches are predicted: more is no rounding."""
 
-_UNCOMPARED = "checksum"
-"""A column of the data that says what the inputs were; the outcomes decide."""
-
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -128,7 +125,7 @@ def _of_data(driver: Driver, data: str, positions: Array, made: Mapping[str, Arr
     return {
         f"data.{name}": reader.take(column, positions)
         for name, column, reader in _data_columns(driver, data)
-        if f"data.{name}" in made and name != _UNCOMPARED and _covers(reader, positions)
+        if f"data.{name}" in made and _covers(reader, positions)
     }
 
 

@@ -66,13 +66,13 @@ def test_a_fix_of_rows_that_the_sample_misses_is_within_the_bound(order: Any, tm
     drawn = sampled_positions(MANY, 64, digest([source.fingerprint(), MANY]))
     missed = source.rows(np.setdiff1d(np.arange(MANY), drawn)[:25])
     few = inputs[missed, 0]
-    changes = {"data": {"test": source}}
-    go(evaluation_of(version="1", **changes), folder, store=tmp_path / "evals")
-    events = go(evaluation_of(version="2", predict=touched(few), **changes), folder, store=tmp_path / "evals")
+    data = {"test": source}
+    go(evaluation_of(version="1", data=data), folder, store=tmp_path / "evals")
+    events = go(evaluation_of(version="2", predict=touched(few), data=data), folder, store=tmp_path / "evals")
     assert events.done == (0, 2, 0)
     assert "up to 0.27 % of the rows may differ (95 %)" in events.notes  # 27 of them: 25 do
     seen = inputs[source.rows(drawn[-1:]), 0]
-    events = go(evaluation_of(version="3", predict=touched(seen), **changes), folder, store=tmp_path / "evals")
+    events = go(evaluation_of(version="3", predict=touched(seen), data=data), folder, store=tmp_path / "evals")
     assert events.done == (2, 0, 0)
     assert "in 1 row of step-200; " in events.notes
     assert "in 1 row of step-100), so all is re-evaluated on test" in events.notes

@@ -28,6 +28,7 @@ from tests._material import (
 )
 
 import milepost.loop.evaluate
+from milepost._internal import heartbeat
 from milepost._internal.serialization import canonical
 from milepost.core.protocols import Metric
 from milepost.core.types import Array, Batch, Failure, Part
@@ -149,6 +150,24 @@ def test_a_checkpoint_that_fails_does_not_end_the_others() -> None:
     assert isinstance(found["bad"], Failure)
     assert found["bad"].kind == "model error"
     assert "rows 672 to 700: ValueError: too few (raised at" in found["bad"].message
+
+
+def test_every_batch_is_a_sign_of_life() -> None:
+    """A pass that is longer than `--timeout` is no hang as long as its batches end."""
+    done: list[str] = []
+
+    def predict(weights: dict[str, Array], inputs: Array) -> Array:
+        done.append("predict")
+        return linear(weights, inputs)
+
+    heartbeat.listen(lambda: done.append("beat"))
+    try:
+        work = pass_of(predict)
+        list(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))
+    finally:
+        heartbeat.listen(None)
+    assert done.count("predict") >= 8
+    assert ("predict", "predict") not in pairwise(done)
 
 
 def test_a_source_that_ends_early_is_no_result() -> None:

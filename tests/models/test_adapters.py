@@ -150,9 +150,36 @@ class Writing(Toy):
         return np.asarray(inputs.sum(1))
 
 
+class Changing(Toy):
+    """Has a spec that another device changes."""
+
+    def __init__(self, device: str = "none") -> None:
+        self.device = device
+
+    def spec(self) -> dict[str, Any]:
+        return {"device": self.device}
+
+    def on(self, device: str) -> Any:
+        return Changing(device)
+
+
+class Objects(Toy):
+    """Has a spec that is no plain data."""
+
+    def spec(self) -> dict[str, Any]:
+        return {"sides": (1, 2)}
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [(Mixing, "beside another"), (Mapped, "overwritten"), (Normalising, "alone"), (Writing, "its inputs")],
+    [
+        (Mixing, "beside another"),
+        (Mapped, "overwritten"),
+        (Normalising, "alone"),
+        (Writing, "its inputs"),
+        (Changing, "another device"),
+        (Objects, "come back from JSON"),
+    ],
 )
 def test_the_laws_catch_an_adapter_that_breaks_them(wrong: type[Toy], words: str) -> None:
     with pytest.raises(AssertionError, match=words):

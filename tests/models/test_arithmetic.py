@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from milepost.core.types import Array, Variable
+from milepost.core.types import Array
 from milepost.errors import UsageError
 from milepost.models.torch import TorchModel
 from milepost.testing.models import AdapterCase, check_adapter
@@ -152,48 +152,6 @@ def test_complex_weights_are_not_halved() -> None:
     with pytest.raises(UsageError, match="would drop the imaginary part of 'phase'"):
         TorchModel(Wave, dtype="bfloat16").variables()
     assert TorchModel(Wave).variables()[0].dtype == "complex64"
-
-
-class Toy:
-    """An adapter in one file: scalars times the sum of a row."""
-
-    def variables(self) -> tuple[Variable, ...]:
-        return (Variable("a", "float64", ()),)
-
-    def load(self, tensors: Mapping[str, Array]) -> float:
-        return float(tensors["a"])
-
-    def predict(self, weights: float, inputs: Array) -> Array:
-        return np.asarray(inputs.sum(1) * weights)
-
-
-TOYS = ({"a": np.array(2.0)}, {"a": np.array(3.0)})
-
-
-class Changing(Toy):
-    """Has a spec that another device changes."""
-
-    def __init__(self, device: str = "none") -> None:
-        self.device = device
-
-    def spec(self) -> dict[str, Any]:
-        return {"device": self.device}
-
-    def on(self, device: str) -> Any:
-        return Changing(device)
-
-
-class Objects(Toy):
-    """Has a spec that is no plain data."""
-
-    def spec(self) -> dict[str, Any]:
-        return {"sides": (1, 2)}
-
-
-@pytest.mark.parametrize(("wrong", "words"), [(Changing, "another device"), (Objects, "come back from JSON")])
-def test_the_laws_catch_a_wrong_spec(wrong: type[Toy], words: str) -> None:
-    with pytest.raises(AssertionError, match=words):
-        check_adapter(AdapterCase(wrong, TOYS, X))
 
 
 def test_first_values_of_a_bfloat16_module_need_no_other_import() -> None:

@@ -120,7 +120,7 @@ def test_three_names_are_shown(place: Path) -> None:
     assert any("corrupt" in line and "noise" in line for line in listed)
 
 
-def test_a_second_run_does_nothing_and_still_reports_of_the_failures(place: Path) -> None:
+def test_a_second_run_does_nothing_and_still_reports_the_failures(place: Path) -> None:
     ended = command("run", "ev.py", "lenet", "--json", cwd=place)
     assert ended.returncode == 3
     events = lines_of(ended.stdout)

@@ -123,7 +123,7 @@ def test_a_model_of_other_layers_is_a_mismatch_row(shared_data: Path, tmp_path: 
         assert piece in message
 
 
-def test_pointers_of_git_lfs_are_message_to_be_such(shared_data: Path) -> None:
+def test_pointers_of_git_lfs_are_named_as_such(shared_data: Path) -> None:
     ended = command(
         "inspect", shared_data / "checkpoints" / "git_lfs_pointers" / "checkpoint-500" / "model.safetensors"
     )

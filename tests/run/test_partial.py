@@ -131,7 +131,7 @@ def test_it_is_no_content_of_a_whole_checkpoint(folder: Path, store: Path) -> No
     assert events.value("top1", step=200) == events.value("top1", step=300)
 
 
-def test_rows_that_are_missing_too_are_events_as_well(folder: Path, store: Path) -> None:
+def test_rows_that_are_missing_too_are_reported_as_well(folder: Path, store: Path) -> None:
     events = go(evaluation(), folder, store=store, allow_missing=True, limit=256)
     assert statuses(events) == {100: "partial 256/300", 200: f"{MARK}; partial 256/300"}
 

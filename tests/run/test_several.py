@@ -144,7 +144,7 @@ def test_data_narrows_over_all_of_them(tmp_path: Path) -> None:
         evaluated("c/test")
 
 
-def test_a_file_that_fails_is_events_once(tmp_path: Path) -> None:
+def test_a_file_that_fails_is_reported_once(tmp_path: Path) -> None:
     folder, file = checkpoints(tmp_path / "lenet", 100, 200), written(tmp_path, TWO)
     (folder / "step-200.npz").write_bytes((folder / "step-200.npz").read_bytes()[:300])
     events = go(file, folder, store=tmp_path / "evals", engine="inprocess")

@@ -213,7 +213,7 @@ def test_what_a_failed_run_left_is_forced_by_the_next(stride: int, tmp_path: Pat
         sound(place / "cut" / "store", standing(made, len(disk.log)), calm, f"error at operation {at}, then a cut")
 
 
-def test_a_folder_that_cannot_be_listed_is_message(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path) -> None:
     work(tmp_path / "store")
     store = Store.open(tmp_path / "store")
     disk = Disk(tmp_path)

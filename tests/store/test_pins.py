@@ -103,7 +103,7 @@ def test_what_was_replaced_since_it_was_seen_is_not_pinned_for_it(file: Path, st
     assert list(pins.left()) == []
 
 
-def test_where_links_fail_it_is_message(file: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_links_fail_it_is_reported(file: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 

@@ -28,7 +28,7 @@ def _no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", link)
 
 
-def test_without_links_it_is_message_once_and_what_is_deleted_has_vanished(tmp_path: Path) -> None:
+def test_without_links_it_is_reported_once_and_what_is_deleted_has_vanished(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     for step in range(1, 7):

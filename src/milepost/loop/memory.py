@@ -30,7 +30,7 @@ class _Open:
 class _Passing:
     """What takes part in one pass, by name; `left` are those that memory had no room for."""
 
-    per_pass: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, Any] = field(default_factory=dict)
     opened: dict[str, _Open] = field(default_factory=dict)
     loading: dict[str, float] = field(default_factory=dict)
     left: list[_Open] = field(default_factory=list)
@@ -97,35 +97,35 @@ class MemoryFit:
                 if item.start < stop:
                     item.message = str(error) or type(error).__name__
                     passing.left.append(item)
-            passing.per_pass.clear()
+            passing.weights.clear()
         return passing.left
 
     def _opened(self, group: Sequence[_Open], passing: _Passing) -> Iterator[Outcome]:
         """Load checkpoints, as many as there is room for."""
         for number, item in enumerate(group):
             began = time.perf_counter()
-            loaded = None if passing.left else self._loaded(item.target, alone=not passing.per_pass)
+            loaded = None if passing.left else self._loaded(item.target, alone=not passing.weights)
             if isinstance(loaded, Failure):
                 yield item.target, loaded
             elif loaded is None:
                 passing.left.append(item)
             else:
                 name = str(number)
-                passing.per_pass[name], passing.opened[name] = loaded[0], item
+                passing.weights[name], passing.opened[name] = loaded[0], item
                 passing.loading[name] = time.perf_counter() - began
             del loaded
 
     def _passed(self, passing: _Passing, start: int, stop: int) -> Iterator[Outcome]:
         """Take what is loaded through the pass; one that fails is dropped at once, to make room for the others."""
-        if not passing.per_pass:
+        if not passing.weights:
             return
-        for name, outcome in evaluate(self.work, passing.per_pass, start, stop, passing.loading):
+        for name, outcome in evaluate(self.work, passing.weights, start, stop, passing.loading):
             item = passing.opened[name]
             if isinstance(outcome, Part):
                 item.start = outcome.stop
                 yield item.target, outcome
                 continue
-            del passing.per_pass[name], passing.opened[name]
+            del passing.weights[name], passing.opened[name]
             if outcome.kind == OutOfMemory.kind:
                 item.message = outcome.message
                 passing.left.append(item)

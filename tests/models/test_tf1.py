@@ -57,7 +57,7 @@ def test_slim_batch_norm_in_a_residual_block_keeps_the_laws() -> None:
 def test_partitioned_variables_keep_the_laws_under_their_own_name() -> None:
     model = GraphModel(parted, ROWS)
     assert [(item.name, item.shape) for item in model.variables()] == [("table", (3, 5))]
-    assert len(model._built().slots[0].pieces) == 3
+    assert len(model._built().slots[0].partitions) == 3
     check_adapter(case(lambda: GraphModel(parted, ROWS), X))
 
 

@@ -13,18 +13,18 @@ from milepost.models._values import array_for
 
 
 def partitions_of(slot: Slot, tensors: Mapping[str, Array]) -> Iterator[tuple[Partition, Array]]:
-    """Yield what goes into each piece of a variable, in memory of its own; Mismatch where it does not fit."""
+    """Yield what goes into each partition of a variable, in memory of its own; Mismatch where it does not fit."""
     variable = slot.variable
     array = np.asarray(array_for(variable, tensors))
-    for piece in slot.pieces:
+    for partition in slot.partitions:
         wanted = np.dtype(variable.dtype)
         alike = array.dtype == wanted or _kind(array.dtype) == _kind(wanted)
-        cast = _cast(array[piece.where], wanted, copy=True) if alike else None
+        cast = _cast(array[partition.where], wanted, copy=True) if alike else None
         if cast is None:
             raise Mismatch(
                 f"variable {variable.name!r} has dtype {wanted}; found {array.dtype}, which does not convert to it"
             )
-        yield piece, cast
+        yield partition, cast
 
 
 def fitted(name: str, value: Any, fed: Any) -> Array:

@@ -30,10 +30,10 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A variable as a checkpoint holds it, and the pieces that it consists of in the graph."""
+    """A variable as a checkpoint holds it, and the partitions that it consists of in the graph."""
 
     variable: Variable
-    pieces: tuple[Partition, ...]
+    partitions: tuple[Partition, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ def _completed(
                 # No prediction depends on it (a step, an optimizer's slot, an auxiliary head): it may be in a
                 # checkpoint or not, in any dtype.
                 others.append(Variable(name, None, _shape(members), optional=True))
-        pieces = [piece for slot in slots for piece in slot.pieces]
-        held = [piece.held for piece in pieces]
+        partitions = [partition for slot in slots for partition in slot.partitions]
+        held = [partition.held for partition in partitions]
         uninitialized = tf.report_uninitialized_variables(held)
         if hasattr(uninitialized, "mark_used"):  # else TensorFlow complains of what only an `init_fn` has a use for
             uninitialized.mark_used()
@@ -123,7 +123,7 @@ def _completed(
             outputs=outputs,
             variables=(*(slot.variable for slot in slots), *others),
             slots=tuple(slots),
-            assign=tf.group(*(piece.held.assign(piece.fed, read_value=False) for piece in pieces)),
+            assign=tf.group(*(partition.held.assign(partition.fed, read_value=False) for partition in partitions)),
             initial=tf.variables_initializer(held),
             local=tf.variables_initializer(kept),
             tables=tf.tables_initializer(),
@@ -232,7 +232,7 @@ def _grouped(found: Iterable[Any]) -> dict[str, list[Any]]:
 
 def _slot(name: str, members: list[Any]) -> Slot:
     dtype = np.dtype(members[0].dtype.base_dtype.as_numpy_dtype).name
-    return Slot(Variable(name, dtype, _shape(members)), tuple(_piece(item) for item in members))
+    return Slot(Variable(name, dtype, _shape(members)), tuple(_partition(item) for item in members))
 
 
 def _shape(members: list[Any]) -> tuple[int, ...] | None:
@@ -243,7 +243,7 @@ def _shape(members: list[Any]) -> tuple[int, ...] | None:
     return tuple(shape.as_list()) if shape.is_fully_defined() else None
 
 
-def _piece(held: Any) -> Partition:
+def _partition(held: Any) -> Partition:
     part = held._save_slice_info  # noqa: SLF001 - what Saver itself goes by
     spans: Iterable[Any] = () if part is None else zip(part.var_offset, part.var_shape, strict=True)
     where = tuple(slice(int(first), int(first) + int(size)) for first, size in spans)

@@ -117,7 +117,7 @@ class GraphModel:
         that differs, or an absent variable is a `Mismatch`.
         """
         built = self._built()
-        fed = {piece.fed: array for slot in built.slots for piece, array in partitions_of(slot, tensors)}
+        fed = {partition.fed: array for slot in built.slots for partition, array in partitions_of(slot, tensors)}
         session = self._idle.pop() if self._idle else self.session()
         with fits_memory("the weights of a checkpoint"):
             # Of arrays that are aligned, TensorFlow keeps the memory as the variable's own: so they are ours alone.
@@ -147,7 +147,7 @@ class GraphModel:
     def changes(self, weights: SessionWeights) -> Callable[[], list[str]]:
         """Return what names the variables that predictions changed from now on, and by which operation."""
         built = self._built()
-        held = {item.held.op.name: item.held for slot in built.slots for item in slot.pieces}
+        held = {item.held.op.name: item.held for slot in built.slots for item in slot.partitions}
         held |= {item.op.name: item for item in built.locals}
         before = _tf1_suspects.read(weights.session, held)
 
@@ -227,7 +227,11 @@ class GraphModel:
         with self.session() as session, built.graph.as_default():
             init_fn(session, prefix)
             without = {name.decode() for name in session.run(built.uninitialized)}
-            slots = [slot for slot in built.slots if not any(piece.held.op.name in without for piece in slot.pieces)]
+            slots = [
+                slot
+                for slot in built.slots
+                if not any(partition.held.op.name in without for partition in slot.partitions)
+            ]
             return _values(session, slots)
 
     def _built(self) -> Built:
@@ -330,12 +334,12 @@ def _values(session: Any, slots: Iterable[Slot]) -> dict[str, Array]:
     """Return variables' values by the names of a checkpoint, partitioned ones put together."""
     found = {}
     for slot in slots:
-        values = session.run([piece.held for piece in slot.pieces])
+        values = session.run([partition.held for partition in slot.partitions])
         if len(values) == 1:
             found[slot.variable.name] = np.array(values[0])
             continue
         whole = np.empty(slot.variable.shape or (), values[0].dtype)
-        for piece, value in zip(slot.pieces, values, strict=True):
-            whole[piece.where] = value
+        for partition, value in zip(slot.partitions, values, strict=True):
+            whole[partition.where] = value
         found[slot.variable.name] = whole
     return found

@@ -35,8 +35,8 @@ class ToRestore:
         step = tf.train.get_global_step()
         with tf.name_scope("milepost/"):
             slots = {name: _slot(name, members) for name, members in variables.items()}
-            pieces = [piece for slot in slots.values() for piece in slot.pieces]
-            assign = tf.group(*(piece.held.assign(piece.fed, read_value=False) for piece in pieces))
+            partitions = [partition for slot in slots.values() for partition in slot.partitions]
+            assign = tf.group(*(partition.held.assign(partition.fed, read_value=False) for partition in partitions))
         named = next((name for name, members in variables.items() if step is not None and step in members), None)
         return cls(slots, assign, named, chosen)
 
@@ -78,7 +78,7 @@ def restored(found: CheckpointFiles, wanted: ToRestore, session: Any) -> tuple[R
         for name, slot in wanted.slots.items():
             # Only the step may be missing: no prediction depends on it.
             array = made.arrays.get(_own(name), np.asarray(table.step or 0))
-            feed |= {piece.fed: value for piece, value in partitions_of(slot, {name: array})}
+            feed |= {partition.fed: value for partition, value in partitions_of(slot, {name: array})}
         session.run(wanted.assign, feed)
     return made, table
 

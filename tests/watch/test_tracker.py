@@ -276,13 +276,10 @@ class Watching(RuleBasedStateMachine):
                 assert tracked.state in (*ENDS, "ignored")
                 assert tracked.state == "ignored" or last[tracked] == tracked.state  # and every end was reported
             for path in (self.folder / "run").iterdir():
-                text = path.read_text()
-                if (
-                    text.startswith("complete")
-                    and self.every is None
-                    and self.tracker.at_path[str(path)].state == "done"
-                ):
-                    assert text in self.world.results
+                text, state = path.read_text(), self.tracker.at_path[str(path)].state
+                if text.startswith("complete") and self.every is None:
+                    assert state in ("done", "failed")  # what is there has not vanished, and is nobody else's
+                    assert state == "failed" or text in self.world.results
         finally:
             os.link = self.link
             shutil.rmtree(self.folder)

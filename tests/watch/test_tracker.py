@@ -9,11 +9,12 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -291,32 +292,51 @@ Watching.TestCase.settings = settings(
 TestWatching = Watching.TestCase
 
 
-def test_a_pin_passes_to_what_is_written_over_a_checkpoint_that_another_watcher_has(tmp_path: Path) -> None:
-    path = tmp_path / "run" / "last.npz"
-    path.parent.mkdir()
-    path.write_text("complete 1")
-    world = World()
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run" / "last.npz"
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, path: Path) -> Iterator[Tracker]:
     with Pins(tmp_path) as pins:
         scanner = Scanner(Snapshot([str(path.parent)]), pins, lambda _: False)
-        tracker = Tracker(scanner, world, Scheduler("oldest", None, 1), 1e9)
+        yield Tracker(scanner, World(), Scheduler("oldest", None, 1), 1e9)
 
-        def look() -> None:
-            scanner.scan(full=True)
-            for result in scanner.take(()):
-                tracker.take_in(result)
-            tracker.look()
 
-        look()
-        (first,) = tracker.of("complete")
-        tracker.apply(first, Fact.TURN)
-        tracker.apply(first, Fact.LEASED)
-        path.write_text("complete number 2")
-        look()
-        (second,) = tracker.of("complete")
-        assert (first.state, first.pin, second.pinned) == ("elsewhere", None, True)
-        tracker.apply(first, Fact.RESULTS)
-        assert second.pinned
-        tracker.apply(second, Fact.TURN)
-        tracker.apply(second, Fact.RESULTS)
-        assert (second.pin, list(tmp_path.glob("pins/*"))) == (None, [])
-        assert tracker.counts == {"up_to_date": 2}
+def look(tracker: Tracker) -> None:
+    tracker.scanner.scan(full=True)
+    for result in tracker.scanner.take(()):
+        tracker.take_in(result)
+    tracker.look()
+
+
+def test_what_was_finished_and_deleted_between_two_scans_is_read_from_its_pin(path: Path, tracker: Tracker) -> None:
+    path.write_text("writing 1")
+    look(tracker)
+    (first,) = tracker.of("writing")
+    path.write_text("complete number 1")
+    path.unlink()
+    look(tracker)
+    assert (tracker.of("complete"), first.pinned) == ([first], True)
+
+
+def test_a_pin_passes_to_what_is_written_over_a_checkpoint_that_another_watcher_has(
+    path: Path, tracker: Tracker
+) -> None:
+    path.write_text("complete 1")
+    look(tracker)
+    (first,) = tracker.of("complete")
+    tracker.apply(first, Fact.TURN)
+    tracker.apply(first, Fact.LEASED)
+    path.write_text("complete number 2")
+    look(tracker)
+    (second,) = tracker.of("complete")
+    assert (first.state, first.pin, second.pinned) == ("elsewhere", None, True)
+    tracker.apply(first, Fact.RESULTS)
+    assert second.pinned
+    tracker.apply(second, Fact.TURN)
+    tracker.apply(second, Fact.RESULTS)
+    assert (second.pin, list(path.parents[1].glob("pins/*"))) == (None, [])
+    assert tracker.counts == {"up_to_date": 2}

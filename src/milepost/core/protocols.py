@@ -308,7 +308,7 @@ class Bounded(Protocol):
 
 
 class MeanMetric(Bounded, Protocol):
-    """A metric that is a mean of contributions within its range: `compare` pairs two checkpoints by them."""
+    """A metric that is a mean of contributions within its range: it has an interval, and `compare` pairs by them."""
 
     def contribution(self, columns: Columns) -> Array:
         """Return one number a row."""

@@ -198,7 +198,8 @@ KEEP_BYTES = 64
 class Value:
     """One number of a metric; `value` None means undefined.
 
-    `proportion` marks `numerator` of `denominator` rows, each of which counts once: the value gets Wilson's interval.
+    `proportion` marks `numerator` of `denominator` rows, each of which counts once: where rows are independent, the
+    value gets Wilson's interval from these counts.
     """
 
     value: float | None

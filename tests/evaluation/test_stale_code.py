@@ -327,3 +327,23 @@ def test_every_way_to_run_it_gives_one_version(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("SHIFT_OF_S", "3")
     again = go(file, tmp_path / "lenet", store=tmp_path / "evals")
     assert "the environment variable SHIFT_OF_S" in again.notes
+
+
+def test_what_a_script_reads_above_its_import_of_milepost_counts_too(tmp_path: Path) -> None:
+    checkpoints(tmp_path / "lenet", 100)
+    text(tmp_path, "norm.json", "0.5")
+    early = "import json\nM = json.load(open('norm.json'))\n"
+    file = tmp_path / "ev_s.py"
+    file.write_text(early + HEAD + TAIL + "if __name__ == '__main__':\n    evaluation.run('lenet', store='evals')\n")
+    subprocess.run([sys.executable, "ev_s.py"], cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
+    assert go(file, tmp_path / "lenet", store=tmp_path / "evals").done == (0, 1, 0)
+    (code,) = Store.open(tmp_path / "evals").codes.all()
+    assert list(code["read"]) == ["norm.json"]
+    file.write_text(early + HEAD + TAIL + "evaluation.run('lenet', store='evals')\n")
+    ended = subprocess.run(
+        [sys.executable, "ev_s.py"], cwd=tmp_path, env=ENVIRONMENT, check=False, capture_output=True, text=True
+    )
+    assert "ev_s.py, line 2, may read files" in ended.stderr
+    assert "put `from milepost import Evaluation` above it" in ended.stderr
+    file.write_text("from milepost import Evaluation\n" + file.read_text())  # what it says to do
+    subprocess.run([sys.executable, "ev_s.py"], cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)

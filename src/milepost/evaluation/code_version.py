@@ -19,6 +19,7 @@ from milepost.errors import UsageError
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.distributions import Installed
 from milepost.evaluation.environment import is_placement
+from milepost.evaluation.fresh_process import described_afresh, unseen
 from milepost.evaluation.modules import imported, packages_by_file, sources_of
 from milepost.evaluation.origin import is_foreign
 from milepost.evaluation.reading import Readings
@@ -48,6 +49,8 @@ def code_version(evaluation: Evaluation) -> dict[str, Json]:
     root, installed = evaluation.file, Installed.found()
     counted = _readings()
     sources = sources_of(root, counted, installed.owns)
+    if (where := unseen(sources)) is not None:
+        return described_afresh(evaluation, where)
     variables = {name: counted.variables[name] for name in counted.of("variable", sources.keys())}
     described: dict[str, Json] = {
         "files": _files(root, sources),

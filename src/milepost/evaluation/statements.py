@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 _MAIN = "__main__"
+_VARIABLES = "os.environ"
 _HARMLESS = frozenset(
     {
         *("Path", "pathlib.Path", "os.path.join", "os.path.dirname", "os.path.abspath", "os.path.realpath"),
@@ -48,7 +49,12 @@ def acts_from(tree: ast.Module) -> int | None:
     >>> acts_from(ast.parse("import json\nHERE = Path(__file__).parent\nM = json.load(open('a.json'))\n"))
     3
     """
-    return next((node.lineno for node in tree.body if not all(map(_is_inert, _run(node)))), None)
+    return next((_line(node) for node in tree.body if not all(map(_is_inert, _run(node)))), None)
+
+
+def _line(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(item.lineno for item in decorators)])
 
 
 def _run(node: ast.AST) -> Iterator[ast.AST]:
@@ -61,16 +67,10 @@ def _run(node: ast.AST) -> Iterator[ast.AST]:
             waiting += [*item.decorator_list, *item.args.defaults, *filter(None, item.args.kw_defaults)]
         elif isinstance(item, ast.Lambda):
             waiting += [*item.args.defaults, *filter(None, item.args.kw_defaults)]
-        elif not isinstance(item, ast.Assign) or not _sets_a_variable(item):
-            waiting += ast.iter_child_nodes(item)
+        elif isinstance(item, ast.Subscript) and isinstance(item.ctx, ast.Store) and _dotted(item.value) == _VARIABLES:
+            waiting.append(item.slice)  # a variable is set, and none is read
         else:
-            waiting.append(item.value)
-
-
-def _sets_a_variable(node: ast.Assign) -> bool:
-    """Tell `os.environ["A"] = ...`: it reads nothing."""
-    target = node.targets[0]
-    return len(node.targets) == 1 and isinstance(target, ast.Subscript) and _dotted(target.value) == "os.environ"
+            waiting += ast.iter_child_nodes(item)
 
 
 def _is_inert(node: ast.AST) -> bool:

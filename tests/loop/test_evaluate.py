@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests._material import (
     CLASSES,
-    Counted,
     checkpoints,
     contents,
     evaluation_of,
@@ -138,7 +137,7 @@ def test_parts_end_on_the_grid_and_hold_their_own_rows(monkeypatch: pytest.Monke
 
 def test_a_checkpoint_that_fails_does_not_end_the_others() -> None:
     def picky(weights: dict[str, Array], inputs: Array) -> Array:
-        if weights["b"][0] > 0 and len(inputs) < 96:
+        if weights["b"][0] > 0 and len(inputs) == 700 % 96:
             raise ValueError("too few")
         return linear(weights, inputs)
 
@@ -201,11 +200,15 @@ def test_the_weights_of_a_users_source_are_checked(wrong: float) -> None:
         list(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))
 
 
-def test_the_model_check_costs_two_predictions_of_the_first_batch(tmp_path: Path) -> None:
-    predict = Counted()
-    go(evaluation_of(predict=predict), checkpoints(tmp_path / "lenet", 1, 2), store=tmp_path / "evals")
-    batches = -(-700 // 64)
-    assert predict.calls == 2 * batches + 1 + 2  # two checkpoints, once more whole, once more in two halves
+def test_a_model_that_takes_no_smaller_batch_fails_with_the_reason() -> None:
+    def stubborn(weights: dict[str, Array], inputs: Array) -> Array:
+        return linear(weights, inputs.reshape(96, -1))
+
+    work = pass_of(stubborn)
+    found = dict(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))
+    assert isinstance(found["a"], Failure)
+    assert found["a"].kind == "model error"
+    assert re.match(r"rows 0 to 96: ValueError: .* it took these rows before; the model check", found["a"].message)
 
 
 # ------------------------------------------------------------------------------------------------------- batch means

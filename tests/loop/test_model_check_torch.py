@@ -218,6 +218,14 @@ def test_nothing_is_suspected_of_an_honest_module() -> None:
     assert model.suspects(weights, np.ones((4, 8), np.float32)) == []
 
 
+@pytest.mark.wide
+def test_a_compiled_module_says_so() -> None:
+    plain, compiled = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    compiled.compile(backend="eager")
+    assert not TorchModel(lambda: plain).compiles_each_size
+    assert TorchModel(lambda: torch.nn.Sequential(plain, compiled)).compiles_each_size
+
+
 def test_a_constant_predictor_is_reported_and_kept(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
@@ -228,8 +236,35 @@ def test_a_constant_predictor_is_reported_and_kept(tmp_path: Path) -> None:
     assert "step-1: all 100 rows of test are predicted as class 0: the model may be untrained" in events.notes
 
 
-def test_show_prints_the_model_check(tmp_path: Path) -> None:
+@pytest.mark.parametrize("per_pass", [1, 3])
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: Net(functional), "two predictions of the same 64 rows differ by"),
+        (lambda: Net(norm, norm=torch.nn.BatchNorm1d(6, track_running_stats=False)), "rows predicted in halves"),
+    ],
+)
+def test_a_constant_checkpoint_before_others_hides_no_mistake(
+    build: Callable[[], torch.nn.Module], words: str, per_pass: int, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    (runs := tmp_path / "runs").mkdir()
+    state = build().state_dict()
+    flat = {name: torch.zeros_like(item) if name.startswith("head") else item for name, item in state.items()}
+    torch.save(flat, runs / "step-0.pt")
+    for step in (100, 200):
+        torch.save({name: item * (1 + step / 1000) for name, item in state.items()}, runs / f"step-{step}.pt")
+    events = go(evaluation_of(build), runs, store=tmp_path / "evals", per_pass=per_pass)
+    assert events.done == (1, 0, 2)
+    assert all(words in message for message in events.failures.values())
+    shown = command("show", "0", "--store", tmp_path / "evals").stdout
+    assert "; every row has the same scores, which proves nothing\n" in shown
+
+
+def test_show_prints_the_model_check_and_how_many_rows_could_move(tmp_path: Path) -> None:
     assert refused(lambda: Net(lambda _, x: x), tmp_path) == ""
     shown = command("show", "1", "--store", tmp_path / "evals").stdout
     found = r"model check +64 rows predicted twice differ by 0, in halves by \S+; the scores span [0-9.]+\n"
     assert re.search(found, shown)
+    moved = r"rounding +top1 could move by at most \d of 100 rows if rounding stays below \S+ of a row's largest score"
+    assert re.search(moved + r" \(measured on \d+ rows?, never guaranteed\)\n", shown)

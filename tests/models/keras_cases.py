@@ -20,7 +20,7 @@ from milepost.checkpoints.discovery import find
 from milepost.checkpoints.reader import Reader
 from milepost.core.types import Table
 from milepost.errors import StochasticModel, UsageError
-from milepost.loop.model_check import check_model
+from milepost.loop.model_check import Predicted, full_check
 from milepost.models.keras import KerasModel
 from milepost.restore.matching import Restored, restore
 from milepost.testing.models import AdapterCase, check_adapter
@@ -224,7 +224,7 @@ def chance_and_batches_are_found(folder: Path) -> None:
             return np.asarray(outputs.cpu() if hasattr(outputs, "cpu") else outputs, "f8")
 
         with pytest.raises(StochasticModel, match="is training=True passed to one of"):
-            check_model(scores(ROWS), scores, ROWS, suspects=partial(model.suspects, weights, ROWS))
+            full_check(Predicted(scores(ROWS), scores, ROWS, suspects=partial(model.suspects, weights, ROWS)))
 
 
 def the_user_s_counters_and_generators_are_left_be(folder: Path) -> None:

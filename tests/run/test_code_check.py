@@ -137,7 +137,8 @@ def test_an_added_metric_is_scored_from_kept_columns(project: Project) -> None:
     assert {record["metric"] for record in events.of("record")} == {"top3"}
     assert {reason for _, reason in events.ends.values()} == {"scored from kept columns"}
     assert len(set(rows)) == DRAWN
-    assert len(rows) == 2 * DRAWN + 2 * BATCH  # of two checkpoints, and the model check on the first batch
+    # Of two checkpoints; and the model checks on the first batch, with what single rows there was time for.
+    assert 2 * DRAWN + 2 * BATCH <= len(rows) <= 2 * DRAWN + 4 * BATCH
     assert events.value("top3", step=100) > 0.2
     # Nothing is checked twice.
     events, rows = project.run()

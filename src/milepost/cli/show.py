@@ -69,10 +69,14 @@ def _notes(store: Store, row: Plain) -> dict[str, Any]:
 
 
 def _evaluated(store: Store, key: str, spec: Plain) -> Evaluated:
+    from milepost.report.near_ties import near_ties  # noqa: PLC0415 - the help needs no NumPy
+
     folder = store.evaluation(key)
-    environments = [item for name in folder.column_sets() for item in folder.parts(name).read().environments()]
+    kept = [folder.parts(name).read() for name in folder.column_sets()]
+    environments = [item for columns in kept for item in columns.environments()]
+    ties = max(filter(None, map(near_ties, kept)), key=lambda found: found.rows, default=None)
     data = store.dataset(spec["data"]).spec() if spec.get("data") else None
-    return Evaluated(key, spec, data or {}, environments, folder.failures.list())
+    return Evaluated(key, spec, data or {}, environments, folder.failures.list(), ties)
 
 
 def _tables(store: Store, key: str) -> Iterator[str]:

@@ -195,6 +195,14 @@ class HasFixedBatch(Protocol):
         """Whether it takes no other size: then batches are neither halved by the model check nor by lack of memory."""
 
 
+class CompilesEachSize(Protocol):
+    """A model that may be compiled anew for every number of rows."""
+
+    @property
+    def compiles_each_size(self) -> bool:
+        """Whether it is: then each checkpoint's check predicts a whole batch, and single rows are not tried."""
+
+
 class Source(Protocol):
     """Held-out data.  `size` is None for a stream until it was read once."""
 
@@ -389,6 +397,7 @@ CAPABILITIES: Mapping[type, tuple[type, ...]] = {
         NamesSuspects,
         NotesUnread,
         HasFixedBatch,
+        CompilesEachSize,
     ),
     Source: (RandomAccess, GathersRows, Sliced, Described),
     Task: (HoldsOutputs, Sampled),

@@ -5,8 +5,7 @@ columns, and hand the columns on as parts that begin and end on the grid.
 """
 
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,29 +13,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from milepost._internal import heartbeat
-from milepost._internal.memory import ran_out
 from milepost._internal.serialization import digest
 from milepost._internal.text import listed
 from milepost._internal.threads import OneBehind, ahead
 from milepost.core.capabilities import capability
 from milepost.core.protocols import (
-    DeclaresArithmetic,
-    HasFixedBatch,
     HoldsOutputs,
     Metric,
     Model,
-    NamesChanges,
-    NamesSuspects,
     NotesUnread,
     Source,
     Task,
 )
 from milepost.core.specs import spec_of
 from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array, Batch, Failure, Json, Part
-from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed, OutOfMemory, StochasticModel
+from milepost.errors import CheckpointError, DataError, Mismatch
+from milepost.loop.checks import ModelChecks, predict
 from milepost.loop.grid import GridCuts, is_grouped
 from milepost.loop.input_summary import summary_of
-from milepost.loop.model_check import ModelCheck, check_model, rounding_step
+from milepost.loop.model_check import ModelCheck
 from milepost.loop.row_checksums import with_checksums
 
 PUBLISH_SECONDS = 5.0
@@ -58,7 +53,7 @@ _Held = tuple[Array, "_BatchRows", int, int]
 class Pass:
     """What a pass needs besides the weights.
 
-    The first batch fills `model_check`, which then holds for all, and `inputs`, what the model is given.
+    `checks` know which checkpoint was checked, and how; the first batch fills `inputs`, what the model is given.
     `kept` are the columns that parts hold; the metrics in `folded` read columns that are not kept, and live on as
     states.
     """
@@ -70,8 +65,11 @@ class Pass:
     batch_size: int
     folded: Sequence[Metric] = ()
     environment: Mapping[str, Json] = field(default_factory=dict)
-    model_check: ModelCheck | None = None
     inputs: Mapping[str, Json] | None = None
+    checks: ModelChecks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.checks = ModelChecks(self.model, self.task)
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -92,6 +90,7 @@ def evaluate(
     """
     buffers = {name: _Buffer(work, (loading or {}).get(name, 0.0)) for name in per_pass}
     cuts = GridCuts(start, stop, grouped=is_grouped(work.source), size=work.source.size)
+    work.checks.begin(start, stop)
     with OneBehind() as behind:
         for outcome in _passed(work, per_pass, buffers, behind, cuts):
             if isinstance(outcome[1], Failure):
@@ -147,9 +146,9 @@ def _take(  # noqa: PLR0917 - one row of a table of checkpoints and batches
     """Predict a batch with one checkpoint's weights, hand the outputs to its buffer; return what it failed of."""
     mark = time.perf_counter()
     try:
-        outputs = _predict(work, weights, batch)
+        outputs = predict(work.model, weights, batch.inputs, batch.start, batch.start + len(batch.labels))
         mark = _tick(buffer.clocks, "model", mark)
-        _check_model(work, weights, batch, outputs)
+        buffer.model_check = _check(work, weights, batch, outputs, buffer.model_check)
         buffer.take(outputs, rows, bounds, behind)
     except CheckpointError as error:
         # The error ends here: its traceback holds what may be large.
@@ -174,42 +173,11 @@ def _tick(clocks: dict[str, float], name: str, since: float) -> float:
     return now
 
 
-def _predict(work: Pass, weights: Any, batch: Batch) -> Any:
-    """Run the model; what its own code raises becomes the checkpoint's failure, with batch and place."""
-    try:
-        return work.model.predict(weights, batch.inputs)
-    except (CheckpointError, DataError):
-        raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)  # as text: the frames themselves hold weights and batches
-        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
-        stop = batch.start + len(batch.labels)
-        kind = OutOfMemory if ran_out(error) else ModelFailed
-        raise kind(f"rows {batch.start} to {stop}: {type(error).__name__}: {error} (raised at {place})") from error
-
-
-def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
-    """Check the model once; and for each checkpoint, that a function read every tensor that it was given."""
-    if work.model_check is None:
+def _check(work: Pass, weights: Any, batch: Batch, outputs: Any, known: ModelCheck | None) -> ModelCheck:
+    """Return the checkpoint's model check, made on its first batch; see that a function read all that it was given."""
+    if work.inputs is None:
         work.inputs = summary_of(batch.inputs)
-        changing, arithmetic = capability(work.model, NamesChanges), capability(work.model, DeclaresArithmetic)
-        naming = capability(work.model, NamesSuspects)
-        changed: Callable[[], list[str]] = list if changing is None else changing.changes(weights)
-        model_check = check_model(
-            work.task.scores(outputs),
-            lambda inputs: _scores(work, weights, inputs),
-            batch.inputs,
-            halves=not has_fixed_batch(work.model),
-            step=rounding_step(outputs, {} if arithmetic is None else arithmetic.spec()),
-            suspects=None if naming is None else lambda: naming.suspects(weights, batch.inputs),
-        )
-        left = changed()
-        if left:
-            raise StochasticModel(
-                f"the forward pass changes {listed(left)}: a prediction may depend on those before it; let it change "
-                "in training only (in PyTorch, register a mere cache with persistent=False)"
-            )
-        work.model_check = model_check
+    found = work.checks.check(weights, batch, outputs, known)
     noting = capability(work.model, NotesUnread)
     names = [] if noting is None else noting.unread(weights)
     if names:
@@ -217,17 +185,7 @@ def _check_model(work: Pass, weights: Any, batch: Batch, outputs: Any) -> None:
             f"predict never read {len(names)} tensors of the checkpoint: {listed(names)}; expected it to "
             "read all: name in FunctionModel(ignore=...) what belongs to something else"
         )
-
-
-def _scores(work: Pass, weights: Any, inputs: Any) -> Array:
-    heartbeat.beat()
-    return work.task.scores(work.model.predict(weights, inputs))
-
-
-def has_fixed_batch(model: Model) -> bool:
-    """Tell whether a model takes batches of one size only."""
-    fixed = capability(model, HasFixedBatch)
-    return fixed is not None and fixed.fixed_batch
+    return found
 
 
 class _Buffer:
@@ -235,6 +193,7 @@ class _Buffer:
 
     def __init__(self, work: Pass, loading: float) -> None:
         self.clocks = {"load": loading, "data": 0.0, "model": 0.0, "metrics": 0.0}
+        self.model_check: ModelCheck | None = None
         self._work = work
         self._holding = capability(work.task, HoldsOutputs)
         self._begin: int | None = None
@@ -320,12 +279,12 @@ class _Buffer:
         return {name: state.to_bytes() for name, state in merged.items()}
 
     def _environment(self) -> dict[str, Json]:
-        model_check = self._work.model_check
+        checked = self.model_check
         seconds = {name: round(spent, 6) for name, spent in self.clocks.items()}
         return {
             **self._work.environment,
             "batch_size": self._work.batch_size,
-            "model_check": model_check.plain() if model_check else None,
+            "model_check": None if checked is None else self._work.checks.record(checked),
             "inputs": self._work.inputs,
             "timings": seconds,
         }

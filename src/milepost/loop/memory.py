@@ -12,7 +12,8 @@ from typing import Any
 from milepost._internal.memory import ran_out
 from milepost.core.types import Failure, Json, Part, Target
 from milepost.errors import CheckpointError, OutOfMemory
-from milepost.loop.evaluate import Pass, evaluate, has_fixed_batch
+from milepost.loop.checks import has_fixed_batch
+from milepost.loop.evaluate import Pass, evaluate
 
 Outcome = tuple[Target, Part | Failure]
 

@@ -102,6 +102,11 @@ class KerasModel:
         with fits_memory("a batch or its outputs"):
             return built.runner.run(weights.values, _cast(inputs, built.floating))
 
+    @property
+    def compiles_each_size(self) -> bool:
+        """Whether JAX runs the model: TensorFlow's functions soon take any number of rows."""
+        return bool(self._built().runner.environment()["backend"] == "jax")
+
     def assign(self, tensors: Mapping[str, Array]) -> None:
         """Put arrays into the model's own variables, for those who go on with Keras' own calls; as `load` otherwise."""
         built = self._built()

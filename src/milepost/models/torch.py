@@ -8,6 +8,7 @@ ones).
 
 import copy
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -127,6 +128,14 @@ class TorchModel:
             if isinstance(inputs, Mapping):
                 return module(**{name: self._input(value) for name, value in inputs.items()})
             return module(self._input(inputs))
+
+    @property
+    def compiles_each_size(self) -> bool:
+        """Whether a part of the module was compiled by PyTorch."""
+        compiler: Any = sys.modules.get("torch._dynamo")  # `torch.compile` has imported it, which takes a second
+        made = () if compiler is None else (compiler.OptimizedModule,)
+        parts = self._built().modules()
+        return any(isinstance(part, made) or part._compiled_call_impl is not None for part in parts)  # noqa: SLF001 - what `Module.compile` sets
 
     def release(self) -> None:
         """Let go of the weights that were predicted with last, and of what PyTorch keeps of a device's memory."""

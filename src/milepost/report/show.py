@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.errors import printable
+from milepost.report._model_check import NearTies, model_check_text, rounding_text
 from milepost.report._numbers import count, decimals, duration, interval, is_share, method, value_of
 from milepost.report.gap import explain
 from milepost.report.show_data import inputs_lines, slice_lines
@@ -27,13 +28,17 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What a store holds of one evaluation: its spec, its data set's, and the environments that its parts come from."""
+    """What a store holds of one evaluation: its spec, its data set's, and the environments that its parts come from.
+
+    `ties` are the rows that rounding could move, None where that is not known.
+    """
 
     key: str
     spec: Plain
     data: Plain = field(default_factory=dict)
     environments: Sequence[Plain] = ()
     failures: Sequence[Plain] = ()
+    ties: NearTies | None = None
 
 
 def describe(
@@ -45,17 +50,18 @@ def describe(
     ('step', '9')
     """
     sections = [_identity(checkpoint), _flat_section("restored", notes or {})]
+    evaluated = list(evaluations)
     groups, slices = defaultdict[str, list[Plain]](list), defaultdict[str, list[Plain]](list)
     for record in records:
         (groups if record.get("slice") in (None, ALL) else slices)[record["data"]].append(record)
-    sections += [_results(data, group) for data, group in groups.items()]
+    sections += [_results(data, group, evaluated) for data, group in groups.items()]
     sections += [Section(f"slices of {data}", _column("", slice_lines(rows))) for data, rows in slices.items()]
-    for evaluated in evaluations:
-        sections.append(_flat_section(f"evaluation {evaluated.key}", _spelled(evaluated.spec)))
-        sections.append(_flat_section("data set", evaluated.data))
-        sections.append(Section("inputs", inputs_lines(evaluated.data, evaluated.environments)))
-        sections += _environments(evaluated.environments)
-        sections += [_flat_section("failed attempt", failure) for failure in evaluated.failures]
+    for one in evaluated:
+        sections.append(_flat_section(f"evaluation {one.key}", _spelled(one.spec)))
+        sections.append(_flat_section("data set", one.data))
+        sections.append(Section("inputs", inputs_lines(one.data, one.environments)))
+        sections += _environments(one.environments)
+        sections += [_flat_section("failed attempt", failure) for failure in one.failures]
     return [section for section in sections if section.lines]
 
 
@@ -94,7 +100,7 @@ def _path(checkpoint: Plain) -> str:
     return f"{checkpoint.get('path')}{looked_at}{superseded}"
 
 
-def _results(data: str, group: Sequence[Plain]) -> Section:
+def _results(data: str, group: Sequence[Plain], evaluated: Sequence[Evaluated]) -> Section:
     exact = [record for record in group if record["estimator"] == "exact"]
     exact.sort(key=lambda record: rank(record["metric"], share=is_share(record)))
     first = exact[0] if exact else group[0]
@@ -103,6 +109,9 @@ def _results(data: str, group: Sequence[Plain]) -> Section:
         ("tied", f"{count(_most(group, 'tied'))} rows whose label shares its score with another class"),
         ("nonfinite", f"{count(_most(group, 'nonfinite'))} rows with a score that is not a number"),
     ]
+    what = "top1" if any(record["metric"] == "top1" for record in exact) else "predictions"
+    held = [one.ties for one in evaluated if one.spec.get("data_name") == data and one.ties is not None]
+    lines += [("rounding", rounding_text(ties, what)) for ties in held]
     for record in exact:
         means = (other for other in group if other["estimator"] == "batch_mean")
         lines += _metric(record, [mean for mean in means if mean["metric"] == record["metric"]])
@@ -140,21 +149,6 @@ def _environments(environments: Sequence[Plain]) -> Iterator[Section]:
         if timings := environment.get("timings"):
             lines.append(("timings", ", ".join(f"{name} {duration(seconds)}" for name, seconds in timings.items())))
         yield Section(title, lines)
-
-
-def model_check_text(model_check: Plain) -> str:
-    """Return what the model check measured, in units of the scores.
-
-    >>> model_check_text({"rows": 64, "repeat": 0.0, "halves": 1e-6, "spread": 8.0, "constant": False})
-    '64 rows predicted twice differ by 0, in halves by 1e-06; the scores span 8'
-    """
-    halves = model_check.get("halves")
-    halved = "halves were not tried" if halves is None else f"in halves by {halves:.3g}"
-    constant = "; every row has the same scores" if model_check.get("constant") else ""
-    return (
-        f"{count(model_check['rows'])} rows predicted twice differ by {model_check['repeat']:.3g}, {halved}; "
-        f"the scores span {model_check['spread']:.3g}{constant}"
-    )
 
 
 def _spelled(spec: Plain) -> Plain:

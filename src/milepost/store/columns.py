@@ -155,8 +155,8 @@ class ColumnsReader:
 def environments(spans: list[Span]) -> list[dict[str, Any]]:
     """Return the distinct environments of some spans; `timings` (seconds by name) and `rows` are summed.
 
-    Every process checks the model on its own first batch: the `model_check` of the largest difference is kept, and what
-    the first process saw of its `inputs`.
+    Every process checks the model on its own first batch: the `model_check` with the largest `relative` difference is
+    kept, and what the first process saw of its `inputs`.
     """
     found: dict[str, dict[str, Any]] = {}
     for span in spans:
@@ -176,7 +176,7 @@ def environments(spans: list[Span]) -> list[dict[str, Any]]:
 
 def _largest(environment: dict[str, Any]) -> float:
     model_check = environment.get("model_check")
-    return float(model_check.get("max_difference", -1.0)) if isinstance(model_check, dict) else -1.0
+    return float(model_check.get("relative", -1.0)) if isinstance(model_check, dict) else -1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from typing import ClassVar
 
 import pytest
 
-from milepost.core.capabilities import capability, is_begun, members, missing
+from milepost.core.capabilities import CAPABILITIES, capability, is_begun, members, missing
 from milepost.core.protocols import (
-    CAPABILITIES,
     HasFixedBatch,
     MeanMetric,
     Metric,

@@ -13,8 +13,8 @@ from tests._material import checkpoints, evaluation_of, go
 from milepost import registry
 from milepost._internal.fileid import identity_of
 from milepost.cli import main
-from milepost.core.capabilities import members, missing
-from milepost.core.protocols import CAPABILITIES, Engine, Export, Format, Metric, Model, Session, Source, Task
+from milepost.core.capabilities import CAPABILITIES, members, missing
+from milepost.core.protocols import Engine, Export, Format, Metric, Model, Session, Source, Task
 from milepost.core.types import (
     Array,
     Batch,

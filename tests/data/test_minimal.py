@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests._material import checkpoints, columns_of, command, evaluation_of, examples, go, lines_of, same_columns
 
-from milepost.core.capabilities import capability
-from milepost.core.protocols import CAPABILITIES, Source
+from milepost.core.capabilities import CAPABILITIES, capability
+from milepost.core.protocols import Source
 from milepost.core.types import Array, Batch, Json
 from milepost.data import Arrays
 from milepost.errors import UsageError

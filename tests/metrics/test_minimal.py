@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tests._material import checkpoints, command, evaluation_of, go, lines_of
 
-from milepost.core.capabilities import capability
-from milepost.core.protocols import CAPABILITIES, Metric
+from milepost.core.capabilities import CAPABILITIES, capability
+from milepost.core.protocols import Metric
 from milepost.core.types import Array, Columns, Value
 from milepost.errors import UsageError
 from milepost.metrics._states import Tally

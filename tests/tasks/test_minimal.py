@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tests._material import checkpoints, evaluation_of, examples, go, linear, weights_of
 
-from milepost.core.capabilities import capability
-from milepost.core.protocols import CAPABILITIES, Task
+from milepost.core.capabilities import CAPABILITIES, capability
+from milepost.core.protocols import Task
 from milepost.core.types import Array, Column
 from milepost.errors import UsageError
 from milepost.metrics import TopK

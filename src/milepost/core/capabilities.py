@@ -1,11 +1,62 @@
 """Which members of a seam an object has: the one place that looks, with the Protocol's name in hand."""
 
 import inspect
+from collections.abc import Mapping
 from functools import cache
 from typing import Protocol, TypeVar, cast
 
+from milepost.core.protocols import (
+    Bounded,
+    CompilesEachSize,
+    DeclaresArithmetic,
+    Described,
+    FastBatches,
+    GathersRows,
+    HasEnvironment,
+    HasFixedBatch,
+    HasInitialValues,
+    HasOverrides,
+    HasRestorer,
+    HoldsOutputs,
+    MeanMetric,
+    Metric,
+    Model,
+    NamesChanges,
+    NamesSuspects,
+    NotesUnread,
+    OnDevice,
+    RandomAccess,
+    Releases,
+    Sampled,
+    Sliced,
+    Source,
+    Tabled,
+    Task,
+)
+
 P = TypeVar("P")
 _ABSENT = object()
+
+CAPABILITIES: Mapping[type, tuple[type, ...]] = {
+    Model: (
+        OnDevice,
+        HasEnvironment,
+        DeclaresArithmetic,
+        HasOverrides,
+        HasRestorer,
+        HasInitialValues,
+        Releases,
+        NamesChanges,
+        NamesSuspects,
+        NotesUnread,
+        HasFixedBatch,
+        CompilesEachSize,
+    ),
+    Source: (RandomAccess, GathersRows, Sliced, Described),
+    Task: (HoldsOutputs, Sampled),
+    Metric: (Bounded, MeanMetric, Tabled, FastBatches),
+}
+"""The optional capabilities of what an Evaluation is made of."""
 
 
 def missing(thing: object, seam: type) -> list[str]:

@@ -196,7 +196,7 @@ class HasFixedBatch(Protocol):
 
 
 class CompilesEachSize(Protocol):
-    """A model that may be compiled anew for every number of rows."""
+    """A model that may be compiled again for every number of rows."""
 
     @property
     def compiles_each_size(self) -> bool:
@@ -382,25 +382,3 @@ class Export(Named, Protocol):
 
     def write(self, records: Iterable[Mapping[str, Json]], target: str) -> None:
         """Write records and failures, plain data as `ls --json` prints them, to a target that it understands."""
-
-
-CAPABILITIES: Mapping[type, tuple[type, ...]] = {
-    Model: (
-        OnDevice,
-        HasEnvironment,
-        DeclaresArithmetic,
-        HasOverrides,
-        HasRestorer,
-        HasInitialValues,
-        Releases,
-        NamesChanges,
-        NamesSuspects,
-        NotesUnread,
-        HasFixedBatch,
-        CompilesEachSize,
-    ),
-    Source: (RandomAccess, GathersRows, Sliced, Described),
-    Task: (HoldsOutputs, Sampled),
-    Metric: (Bounded, MeanMetric, Tabled, FastBatches),
-}
-"""The optional capabilities of what an Evaluation is made of."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from milepost.core.capabilities import capability, is_begun, members, missing
-from milepost.core.protocols import CAPABILITIES, Bounded, HasFixedBatch, Metric, Model, Source, Task
+from milepost.core.capabilities import CAPABILITIES, capability, is_begun, members, missing
+from milepost.core.protocols import Bounded, HasFixedBatch, Metric, Model, Source, Task
 from milepost.core.types import Column
 from milepost.errors import UsageError
 

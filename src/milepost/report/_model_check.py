@@ -34,7 +34,7 @@ def model_check_text(check: Plain) -> str:
     else:
         halved = "halves were not tried" if company is None else f"in halves by {company:.3g}"
         found = f"{rows} predicted twice differ by {check['repeat']:.3g}, {halved}"
-    return f"{found}; the scores span {check['spread']:.3g}{_proof(check)}"
+    return f"{found}; the scores span {check['spread']:.3g}{_doubt(check)}"
 
 
 def rounding_text(ties: NearTies, what: str) -> str:
@@ -50,7 +50,7 @@ def rounding_text(ties: NearTies, what: str) -> str:
     )
 
 
-def _proof(check: Plain) -> str:
+def _doubt(check: Plain) -> str:
     if check.get("constant"):
         return "; every row has the same scores, which proves nothing"
     if check["rows"] > 1 and check.get("proves") is False:

@@ -1,7 +1,6 @@
 """Optional capabilities are whole or absent: one that lacks a member would not be judged, and not be used."""
 
-from milepost.core.capabilities import is_begun, missing
-from milepost.core.protocols import CAPABILITIES
+from milepost.core.capabilities import CAPABILITIES, is_begun, missing
 
 
 def check_capabilities(thing: object, seam: type) -> None:

@@ -1,5 +1,6 @@
 """Intervals from kept columns: the same bits for every order and split, fractions as their judge, and who has none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milepost.core.protocols import Metric
-from milepost.core.types import Array
+from milepost.core.types import Array, Value
 from milepost.data._grouped_order import grouped
 from milepost.data._order import make_order
-from milepost.metrics import BalancedAccuracy, Brier, CrossEntropy, FBeta, Recall, TopK
+from milepost.metrics import BalancedAccuracy, Brier, CrossEntropy, FBeta, Precision, Recall, Specificity, TopK
+from milepost.metrics._states import Tally
 from milepost.scoring import columns as scoring_columns
 from milepost.scoring.columns import Scored
 from milepost.scoring.estimators import exact
@@ -70,6 +72,23 @@ def scored_of(rows: dict[str, Array], order: str = "natural", seed: int = 0) -> 
     return Scored(kept, data, made, n, n, "test")
 
 
+@dataclass(frozen=True)
+class Right:
+    """A share without hits row by row."""
+
+    name = "right"
+    headline = "right"
+    direction = "higher"
+    columns = ("rank",)
+
+    def state(self, columns: Mapping[str, Array], _: Array | None) -> Tally:
+        return Tally({"right": np.int64((columns["rank"] == 0).sum()), "n": np.int64(len(columns["rank"]))})
+
+    def values(self, state: Tally) -> dict[str, Value]:
+        right, n = state.count("right"), state.count("n")
+        return {"right": Value(right / n, right, n, proportion=True)}
+
+
 def values_of(metric: Metric, scored: Scored) -> dict[str, Any]:
     return dict(exact(scored, metric)[0]["values"][0])
 
@@ -116,6 +135,19 @@ def test_it_is_that_of_the_rows_in_memory(weighted: bool, groups: int) -> None:
     assert interval(METRICS[1], scored) == pytest.approx(expected.plain())
 
 
+@pytest.mark.parametrize("metric", [Recall(label=1), Precision(label=1), Specificity(label=1), Recall(average="micro")])
+@pytest.mark.parametrize(("weighted", "groups"), [(True, 0), (False, 25), (True, 25)])
+def test_a_share_of_some_rows_is_about_these(metric: Metric, weighted: bool, groups: int) -> None:
+    rows = rows_of(300, 3, weights=weighted, groups=groups)
+    label, prediction, one = rows["label"], rows["prediction"], rows["label"] == 1
+    counted = {"precision_class_1": prediction == 1, "recall_class_1": one, "specificity_class_1": ~one}
+    chosen = counted.get(metric.headline, np.ones(300, bool))
+    hits = (prediction != 1 if metric.name == "specificity" else label == prediction)[chosen].astype(float)
+    weights, numbers = (None if name not in rows else rows[name][chosen] for name in ("weight", "group"))
+    expected = wilson_of(float(np.average(hits, weights=weights)), Spread.of(hits, weights, numbers))
+    assert interval(metric, scored_of(rows, "seeded", 1)) == pytest.approx(expected.plain())
+
+
 def test_repeated_rows_of_a_group_add_no_certainty() -> None:
     rows = rows_of(60)
     many = {name: np.repeat(item, 20) for name, item in rows.items()}
@@ -139,8 +171,9 @@ def test_a_slice_is_clustered_by_the_groups_that_it_has() -> None:
 def test_who_has_none_and_says_why() -> None:
     rows = rows_of(100, 1, groups=10)
     for metric, why in (
-        (Recall(label=1), "no interval: rows belong to groups, and it is no mean over all rows"),
+        (Right(), "no interval: rows belong to groups, and it has no value a row"),
         (FBeta(label=1), None),
+        (Recall(), None),
         (BalancedAccuracy(), None),
     ):
         assert (values_of(metric, scored_of(rows))["intervals"], values_of(metric, scored_of(rows))["note"]) == (

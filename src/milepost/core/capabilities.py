@@ -28,6 +28,7 @@ from milepost.core.protocols import (
     RandomAccess,
     Releases,
     Sampled,
+    ShareMetric,
     Sliced,
     Source,
     Tabled,
@@ -54,7 +55,7 @@ CAPABILITIES: Mapping[type, tuple[type, ...]] = {
     ),
     Source: (RandomAccess, GathersRows, Sliced, Described),
     Task: (HoldsOutputs, Sampled),
-    Metric: (Bounded, MeanMetric, Tabled, FastBatches),
+    Metric: (Bounded, MeanMetric, ShareMetric, Tabled, FastBatches),
 }
 """The optional capabilities of what an Evaluation is made of."""
 

@@ -322,6 +322,13 @@ class MeanMetric(Bounded, Protocol):
         """Return one number a row."""
 
 
+class ShareMetric(Protocol):
+    """A metric that is a share of some of the rows (the recall of a class, of its rows): so it has an interval."""
+
+    def hits(self, columns: Columns) -> tuple[Array, Array] | None:
+        """Return which rows are hits and which rows count, as booleans; None where its settings make it no share."""
+
+
 class Tabled(Protocol):
     """A metric with arrays beside its numbers: per class, confusion, curves."""
 

@@ -83,6 +83,16 @@ class ClassRatio(ByClass, ABC):
         """Tell whether both count rows, each of them once: then the value is a proportion."""
         return True
 
+    def _hits(self, _label: Array, _prediction: Array) -> tuple[Array, Array] | None:
+        """Return which rows are hits and which rows count, of one class or of all; None where it is no share."""
+        return None
+
+    def hits(self, columns: Columns) -> tuple[Array, Array] | None:
+        """Return which rows are hits and which rows count; None where it averages over classes, or is no share."""
+        if not self._is_share() or (self.label is None and self.average != "micro"):
+            return None
+        return self._hits(columns["label"], columns["prediction"])
+
     def state(self, columns: Columns, weights: Array | None) -> Tally:
         """Count rows by class; a UsageError for a class beyond those that are declared."""
         state = by_class(columns, weights)

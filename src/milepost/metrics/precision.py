@@ -30,5 +30,8 @@ class Precision(ClassRatio):
     name: ClassVar[str] = "precision"
     _counted: ClassVar[str] = "predictions"
 
+    def _hits(self, label: Array, prediction: Array) -> tuple[Array, Array]:
+        return label == prediction, prediction >= 0 if self.label is None else prediction == self.label
+
     def _fractions(self, rows: Rows) -> tuple[Array, Array]:
         return rows.right, rows.predicted

@@ -30,5 +30,8 @@ class Recall(ClassRatio):
     name: ClassVar[str] = "recall"
     _counted: ClassVar[str] = "rows"
 
+    def _hits(self, label: Array, prediction: Array) -> tuple[Array, Array]:
+        return label == prediction, label >= 0 if self.label is None else label == self.label
+
     def _fractions(self, rows: Rows) -> tuple[Array, Array]:
         return rows.right, rows.support

@@ -33,6 +33,9 @@ class Specificity(ClassRatio):
     _counted: ClassVar[str] = "rows of other classes"
     _usual: ClassVar[str] = "skip"
 
+    def _hits(self, label: Array, prediction: Array) -> tuple[Array, Array]:
+        return prediction != self.label, label != self.label
+
     def _fractions(self, rows: Rows) -> tuple[Array, Array]:
         others = rows.total - rows.support
         return others - rows.predicted + rows.right, others

@@ -5,14 +5,14 @@ every order and batch size.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from milepost.core.capabilities import capability
-from milepost.core.protocols import MeanMetric, Metric
-from milepost.core.types import Array, Value
+from milepost.core.protocols import Bounded, MeanMetric, Metric, ShareMetric
+from milepost.core.types import Array, Columns, Value
 from milepost.metrics._states import ExactSums
 from milepost.scoring.columns import GROUP_NUMBER, Scored
 from milepost.stats.clustered import Spread, group_totals, kish
@@ -22,6 +22,7 @@ from milepost.stats.wilson import wilson, wilson_of
 
 _LEAST = 2
 """So many effective rows or groups are needed: one has no spread."""
+_ANY = (-math.inf, math.inf)
 
 
 def interval_of(scored: Scored, metric: Metric, name: str, item: Value) -> tuple[Interval | None, str | None]:
@@ -34,42 +35,56 @@ def interval_of(scored: Scored, metric: Metric, name: str, item: Value) -> tuple
         return None, None
     if item.proportion and item.denominator and not scored.grouped:
         return wilson(int(item.numerator or 0), int(item.denominator)), None
-    mean = capability(metric, MeanMetric) if name == metric.headline else None
-    if mean is None:
-        return None, "no interval: rows belong to groups, and it is no mean over all rows" if item.proportion else None
+    judged = _judged(metric) if name == metric.headline else None
+    if judged is None:
+        return None, "no interval: rows belong to groups, and it has no value a row" if item.proportion else None
     if not scored.has(metric):
         return None, f"no interval: {', '.join(metric.columns)} are not kept row by row"
-    rows = _Rows(scored, metric, mean)
-    spread = _spread(rows, item.value)
+    head, _ = next(scored.chunks(metric.columns))
+    first = judged(head)
+    if first is None:
+        return None, None
+    spread = _spread(_Rows(scored, metric.columns, judged), item.value)
     if spread is None:
         return None, f"no interval: it takes two {'groups' if scored.grouped else 'rows'} of like weight"
-    if rows.boolean():
+    if first[0].dtype.kind == "b":
         return wilson_of(item.value, spread), None
-    found = t_interval(item.value, spread, within=mean.range)
+    bounded = capability(metric, Bounded)
+    found = t_interval(item.value, spread, within=bounded.range if bounded else _ANY)
     return found, None if found else "no interval: every row has the same value"
+
+
+def _judged(metric: Metric) -> Callable[[Columns], tuple[Array, Array] | None] | None:
+    """Return what gives the rows' values and which of them count, None for a metric that is no mean over rows."""
+    mean, share = capability(metric, MeanMetric), capability(metric, ShareMetric)
+    if mean is None:
+        return None if share is None else share.hits
+
+    def contributions(columns: Columns) -> tuple[Array, Array]:
+        values = np.asarray(mean.contribution(columns))
+        return values, np.isfinite(values)  # others are not in the mean, which is finite
+
+    return contributions
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The rows that a mean is of, a chunk at a time: contributions, weights, and the numbers of the rows' groups."""
+    """The rows that a mean is of, a chunk at a time: their values, weights, and the numbers of their groups."""
 
     scored: Scored
-    metric: Metric
-    mean: MeanMetric
+    columns: Sequence[str]
+    judged: Callable[[Columns], tuple[Array, Array] | None]
 
     def __iter__(self) -> Iterator[tuple[Array, Array | None, Array | None]]:
-        names = [*self.metric.columns, GROUP_NUMBER] if self.scored.grouped else self.metric.columns
+        names = [*self.columns, GROUP_NUMBER] if self.scored.grouped else self.columns
         for columns, weights in self.scored.chunks(names):
-            values, groups = np.asarray(self.mean.contribution(columns), np.float64), columns.get(GROUP_NUMBER)
-            fine = np.isfinite(values)  # others are not in the mean, which is finite
-            if fine.all():
-                yield values, weights, groups
-            else:
-                yield values[fine], _taken(weights, fine), _taken(groups, fine)
-
-    def boolean(self) -> bool:
-        columns, _ = next(self.scored.chunks(self.metric.columns))
-        return np.asarray(self.mean.contribution(columns)).dtype.kind == "b"
+            found, groups = self.judged(columns), columns.get(GROUP_NUMBER)
+            if found is not None:
+                values, counts = found[0].astype(np.float64), found[1]
+                if counts.all():
+                    yield values, weights, groups
+                else:
+                    yield values[counts], _taken(weights, counts), _taken(groups, counts)
 
 
 def _taken(column: Array | None, rows: Array) -> Array | None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from milepost._internal.serialization import canonical
 from milepost.core.capabilities import capability
-from milepost.core.protocols import Bounded, FastBatches, MeanMetric, Metric, Sampled, Tabled
+from milepost.core.protocols import Bounded, FastBatches, MeanMetric, Metric, Sampled, ShareMetric, Tabled
 from milepost.core.specs import spec_of
 from milepost.core.types import Array, Columns, Value
 from milepost.metrics._states import Tally, from_bytes
@@ -57,7 +57,7 @@ def check_metric(metric: Metric, columns: Columns, weights: Array | None = None)
     case = _MetricCase(metric, kept, None if weights is None else _locked(weights))
     laws = [_declares, _rebuilds, _has_no_value_without_rows, _gives_named_values, _gives_the_same_by_batches]
     laws += [_ignores_parts_and_order, _resumes, _counts_weights_as_copies, _knows_no_scale_of_weights]
-    for law in (*laws, _refuses_foreign_states, _is_the_mean_of_its_contributions):
+    for law in (*laws, _refuses_foreign_states, _is_the_mean_of_its_contributions, _is_the_share_of_its_hits):
         law(case)
 
 
@@ -247,6 +247,24 @@ def _is_the_mean_of_its_contributions(case: _MetricCase) -> None:
             continue
         expected = _mean(shares[fine].tolist(), (np.ones(case.size) if weights is None else weights)[fine].tolist())
         assert value == expected, f"{metric} is {value!r}, the mean of its contributions {expected!r}"
+
+
+def _is_the_share_of_its_hits(case: _MetricCase) -> None:
+    metric, share = case.metric, capability(case.metric, ShareMetric)
+    found = None if share is None else share.hits(case.columns)
+    if found is None:
+        return
+    hits, counted = (np.asarray(item) for item in found)
+    for what, item in (("hits", hits), ("counted rows", counted)):
+        assert item.dtype == np.bool_ and item.shape == (case.size,), f"{metric}: {what} are {item.dtype} {item.shape}"  # noqa: PT018
+    for weights in (case.weights, np.random.default_rng(case.size).lognormal(0.0, 3.0, case.size)):
+        value = metric.values(metric.state(case.columns, weights))[metric.headline].value
+        if not counted.any():
+            assert value is None, f"{metric} is {value!r}, though no row counts"
+            continue
+        weight = (np.ones(case.size) if weights is None else weights)[counted].tolist()
+        expected = _mean(hits[counted].astype(float).tolist(), weight)
+        assert value == expected, f"{metric} is {value!r}, the share of its hits {expected!r}"
 
 
 def _mean(values: list[float], weights: list[float]) -> float:

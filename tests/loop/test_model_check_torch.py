@@ -233,7 +233,7 @@ def test_a_constant_predictor_is_reported_and_kept(tmp_path: Path) -> None:
     torch.save(zeros, runs / "step-1.pt")
     events = go(evaluation_of(lambda: Net(lambda _, x: x)), runs, store=tmp_path / "evals")
     assert events.done == (1, 0, 0)
-    assert "step-1: all 100 rows of test are predicted as class 0: the model may be untrained" in events.notes
+    assert "step-1 on test: all 100 rows are predicted as class 0: the model may be untrained" in events.notes
 
 
 @pytest.mark.parametrize("per_pass", [1, 3])

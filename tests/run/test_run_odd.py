@@ -34,7 +34,7 @@ def test_constant_logits_score_chance(tmp_path: Path, store: Path) -> None:
     assert events.value("top1") == (labels == 0).mean()
     assert events.value("top5") == (labels < 5).mean()
     assert {record["tied"] for record in events.of("record")} == {700}
-    assert "step-100: all 700 rows of test are predicted as class 0" in events.notes
+    assert "step-100 on test: all 700 rows are predicted as class 0" in events.notes
 
 
 def test_nonfinite_rows_are_wrong_and_counted(tmp_path: Path, store: Path) -> None:

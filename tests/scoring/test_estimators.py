@@ -40,6 +40,9 @@ class Reader:
     def names(self) -> set[str]:
         return set(self.columns)
 
+    def environments(self) -> list[Any]:
+        return []
+
     def slice(self, name: str, start: int, stop: int) -> Array:
         return self.columns[name][start:stop]
 

@@ -178,6 +178,9 @@ class _Kept:
     def __init__(self, columns: dict[str, Array]) -> None:
         self.columns, self.names = columns, list(columns)
 
+    def environments(self) -> list[Any]:
+        return []
+
     def slice(self, name: str, start: int, stop: int) -> Array:
         return self.columns[name][start:stop]
 

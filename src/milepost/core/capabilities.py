@@ -33,6 +33,7 @@ from milepost.core.protocols import (
     Source,
     Tabled,
     Task,
+    TrivialForFew,
 )
 
 P = TypeVar("P")
@@ -55,7 +56,7 @@ CAPABILITIES: Mapping[type, tuple[type, ...]] = {
     ),
     Source: (RandomAccess, GathersRows, Sliced, Described),
     Task: (HoldsOutputs, Sampled),
-    Metric: (Bounded, MeanMetric, ShareMetric, Tabled, FastBatches),
+    Metric: (Bounded, MeanMetric, ShareMetric, TrivialForFew, Tabled, FastBatches),
 }
 """The optional capabilities of what an Evaluation is made of."""
 

@@ -329,6 +329,13 @@ class ShareMetric(Protocol):
         """Return which rows are hits and which rows count, as booleans; None where its settings make it no share."""
 
 
+class TrivialForFew(Protocol):
+    """A metric that says nothing of a model with few classes."""
+
+    def trivial(self, classes: int) -> str | None:
+        """Return why its value says nothing where a model has so many classes, in a sentence; None where it does."""
+
+
 class Tabled(Protocol):
     """A metric with arrays beside its numbers: per class, confusion, curves."""
 

@@ -102,6 +102,7 @@ class Images(IndexedSource):
         self.preset = preset_of(preset, cast(PresetOptions, changes))
         self._workers = _workers(workers)
         found, skipped = images_in(self._folder)
+        self._numbered = "sub-folders" if classes is None else "mapping" if isinstance(classes, Mapping) else "classes"
         self._label_of = labels = labels_of(list(found), classes, label_offset, self._folder)
         self._labelling = Labelling(names=named(labels))
         self._files = [f"{name}/{file}" for name, files in found.items() for file in files]
@@ -128,8 +129,8 @@ class Images(IndexedSource):
         return super().fingerprint() | {"labels": digest(self._label_of), "preset": spec_of(self.preset)}
 
     def described(self) -> dict[str, Json]:
-        """Return plain data to show: classes, preset, and what there is of slices, groups (their number) and notes."""
-        return {**super().described(), "preset": spec_of(self.preset)}
+        """Return plain data to show: classes, by what they are numbered, preset, and what there is of the rest."""
+        return {**super().described(), "numbered": self._numbered, "preset": spec_of(self.preset)}
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.

@@ -32,6 +32,7 @@ from milepost.loop.checks import ModelChecks, predict
 from milepost.loop.grid import GridCuts, is_grouped
 from milepost.loop.input_summary import summary_of
 from milepost.loop.model_check import ModelCheck
+from milepost.loop.output_summary import output_summary
 from milepost.loop.row_checksums import with_checksums
 
 PUBLISH_SECONDS = 5.0
@@ -53,7 +54,8 @@ _Held = tuple[Array, "_BatchRows", int, int]
 class Pass:
     """What a pass needs besides the weights.
 
-    `checks` know which checkpoint was checked, and how; the first batch fills `inputs`, what the model is given.
+    `checks` know which checkpoint was checked, and how; the first batch fills `inputs`, what the model is given, and
+    `outputs`, its scores.
     `kept` are the columns that parts hold; the metrics in `folded` read columns that are not kept, and live on as
     states.
     """
@@ -66,6 +68,7 @@ class Pass:
     folded: Sequence[Metric] = ()
     environment: Mapping[str, Json] = field(default_factory=dict)
     inputs: Mapping[str, Json] | None = None
+    outputs: Mapping[str, Json] | None = None
     checks: ModelChecks = field(init=False)
 
     def __post_init__(self) -> None:
@@ -176,7 +179,7 @@ def _tick(clocks: dict[str, float], name: str, since: float) -> float:
 def _check(work: Pass, weights: Any, batch: Batch, outputs: Any, known: ModelCheck | None) -> ModelCheck:
     """Return the checkpoint's model check, made on its first batch; see that a function read all that it was given."""
     if work.inputs is None:
-        work.inputs = summary_of(batch.inputs)
+        work.inputs, work.outputs = summary_of(batch.inputs), output_summary(work.task.scores(outputs))
     found = work.checks.check(weights, batch, outputs, known)
     noting = capability(work.model, NotesUnread)
     names = [] if noting is None else noting.unread(weights)
@@ -286,6 +289,7 @@ class _Buffer:
             "batch_size": self._work.batch_size,
             "model_check": None if checked is None else self._work.checks.record(checked),
             "inputs": self._work.inputs,
+            "outputs": self._work.outputs,
             "timings": seconds,
         }
 

@@ -44,6 +44,12 @@ class TopK:
         """The rank of the label; with TensorFlow's rule, the number of higher scores."""
         return ("rank",) if self.ties == "class_index" else ("above",)
 
+    def trivial(self, classes: int) -> str | None:
+        """Return what the value says where k reaches the number of classes: that rows are finite."""
+        if self.k < classes:
+            return None
+        return f"{self.headline} counts every finite row as right: the model has {classes} outputs; choose a smaller k"
+
     def contribution(self, columns: Columns) -> Array:
         """Return True for each row that is right."""
         return np.asarray(columns[self.columns[0]] < self.k)

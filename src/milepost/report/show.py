@@ -15,7 +15,7 @@ from milepost.store.records import ALL
 from milepost.store.records import number as as_number
 
 _PLACES = 6
-_APART = ("timings", "rows", "column_set", "model_check", "inputs")
+_APART = ("timings", "rows", "column_set", "model_check", "inputs", "outputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ def _results(data: str, group: Sequence[Plain], evaluated: Sequence[Evaluated]) 
         ("tied", f"{count(_most(group, 'tied'))} rows whose label shares its score with another class"),
         ("nonfinite", f"{count(_most(group, 'nonfinite'))} rows with a score that is not a number"),
     ]
+    texts = dict.fromkeys(text for record in group for text in (record.get("warnings") or {}).values())
+    lines += [("warning", text) for text in texts]
     what = "top1" if any(record["metric"] == "top1" for record in exact) else "predictions"
     held = [one.ties for one in evaluated if one.spec.get("data_name") == data and one.ties is not None]
     lines += [("rounding", rounding_text(ties, what)) for ties in held]

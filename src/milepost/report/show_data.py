@@ -13,11 +13,13 @@ _MOST = 40
 
 
 def inputs_lines(data: Plain, environments: Sequence[Plain]) -> list[tuple[str, str]]:
-    """Return labels and texts: the declared preset, and dtype, shape and range of the first batch as it was given.
+    """Return labels and texts: the declared preset, and shape and range of the first batch and of its scores.
 
     >>> first = {"": {"dtype": "uint8", "shape": [28, 28], "rows": 256, "least": 0, "largest": 255, "mean": 33.3184}}
     >>> inputs_lines({}, [{"inputs": first}])
     [('first batch', 'uint8 [28, 28], 256 rows, from 0 to 255, mean 33.32')]
+    >>> inputs_lines({}, [{"outputs": {"shape": [10], "rows": 9, "least": 0, "largest": 0.5, "sums": [1, 1]}}])
+    [('its scores', '[10], 9 finite rows, from 0 to 0.5, rows sum to 1 to 1')]
     """
     lines = []
     if preset := (data.get("fingerprint") or {}).get("preset") or (data.get("described") or {}).get("preset"):
@@ -25,7 +27,8 @@ def inputs_lines(data: Plain, environments: Sequence[Plain]) -> list[tuple[str, 
     inputs: Mapping[str, Any] = next((item["inputs"] for item in environments if item.get("inputs")), {})
     for place, (name, first) in enumerate(sorted(inputs.items())):
         lines.append(("first batch" if place == 0 else "", (f"{name}: " if name else "") + _batch(first)))
-    return lines
+    outputs = next((item["outputs"] for item in environments if item.get("outputs")), None)
+    return lines if outputs is None else [*lines, ("its scores", _scores(outputs))]
 
 
 def _preset(preset: Plain) -> str:
@@ -47,6 +50,15 @@ def _batch(first: Mapping[str, Any]) -> str:
         texts.append(f"from {first['least']:.4g} to {first['largest']:.4g}, mean {first['mean']:.4g}")
     if first.get("nonfinite"):
         texts.append(f"{count(first['nonfinite'])} numbers that are not finite")
+    return ", ".join(texts)
+
+
+def _scores(outputs: Mapping[str, Any]) -> str:
+    texts = [f"{list(outputs['shape'])}, {count(outputs['rows'])} finite rows"]
+    if "least" in outputs:
+        texts.append(f"from {outputs['least']:.4g} to {outputs['largest']:.4g}")
+    if "sums" in outputs:
+        texts.append("rows sum to {:.4g} to {:.4g}".format(*outputs["sums"]))
     return ", ".join(texts)
 
 

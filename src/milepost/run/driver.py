@@ -16,7 +16,6 @@ from milepost.run.checkpoint_records import Identifier
 from milepost.run.events import (
     Listen,
     Reporter,
-    constant_note,
     memory_note,
     missing_note,
     record_events,
@@ -222,7 +221,7 @@ class Driver:
         except CheckpointError as error:
             self.reporter.failed(item.checkpoint, error.kind, str(error))
             return False
-        self.reporter.note(constant_note(item.checkpoint.name, item.stop, item.data, payloads))
+        self.reporter.warn(item.checkpoint.name, item.data, payloads)
         for payload in payloads:
             for event in record_events(item.checkpoint, payload):
                 self.reporter.listen(event)

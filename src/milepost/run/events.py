@@ -1,7 +1,6 @@
 """What a run reports while it goes on: plain dictionaries, the same in `--json`, in tables and in tests."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from milepost._internal.text import counted, listed
 from milepost.core.types import Json
@@ -19,12 +18,28 @@ class Reporter:
         self.listen = listen
         self.outcomes: dict[str, set[str]] = {}
         self._noted: set[str] = set()
+        self._warned: dict[tuple[str, str], int] = {}
 
     def note(self, message: str | None, *, once: bool = False) -> None:
         """Report a line, if there is one; `once`: unless it was reported before."""
         if message and not (once and message in self._noted):
             self._noted.add(message)
             self.listen({"event": "note", "message": message})
+
+    def warn(self, name: str, data: str, payloads: Iterable[Mapping[str, Json]]) -> None:
+        """Report the warnings of a checkpoint's records: each kind once a data set, others are counted (`repeated`)."""
+        for kind, text in warnings_in(payloads).items():
+            times = self._warned[data, kind] = self._warned.get((data, kind), 0) + 1
+            if times == 1:
+                self.note(f"{name} on {data}: {text}")
+
+    def repeated(self) -> None:
+        """Report of how many checkpoints a warning holds that was reported of one."""
+        for (data, kind), times in self._warned.items():
+            if times > 1:
+                held = counted(times, "checkpoint")
+                self.note(f"{held} on {data} have the warning {kind!r}; `milepost show` says what holds of each")
+        self._warned.clear()
 
     def state(self, checkpoint: CheckpointRecord, state: str, reason: str | None = None) -> None:
         """Report in what state a checkpoint is."""
@@ -70,16 +85,14 @@ def missing_note(checkpoint: CheckpointRecord) -> str | None:
     return f"{checkpoint.name}: {partial}; they keep the values that the model was built with: {names}"
 
 
-def constant_note(name: str, rows: int, data: str, payloads: list[dict[str, Any]]) -> str | None:
-    """Return a line where all rows were predicted as one class, by the records made of them; else None."""
-    constant = payloads[0]["values"][0].get("constant") if payloads else None
-    if constant is None:
-        return None
-    predicted = f"class {constant}" if constant >= 0 else "no class (every row is non-finite)"
-    return (
-        f"{name}: all {rows:,} rows of {data} are predicted as {predicted}: the model may be untrained, or its inputs "
-        "may be prepared in another way than in training"
-    )
+def warnings_in(payloads: Iterable[Mapping[str, Json]]) -> dict[str, str]:
+    """Return the warnings of some records' values by kind, the first of each.
+
+    >>> warnings_in([{"values": [{"value": 1.0}, {"value": 0.1, "warnings": {"tied": "967 of 1,000 rows"}}]}])
+    {'tied': '967 of 1,000 rows'}
+    """
+    values = [value for payload in payloads for value in payload["values"]]
+    return {kind: text for value in reversed(values) for kind, text in (value.get("warnings") or {}).items()}
 
 
 def memory_note(environment: Mapping[str, Json]) -> str | None:

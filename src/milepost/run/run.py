@@ -76,6 +76,7 @@ def _work(request: Request, driver: Driver, checkpoints: Sequence[CheckpointFile
         for files in checkpoints[begin : begin + together]:
             driver.identifier.forget(files.path)  # it is in the store
     driver.wait()
+    report.repeated()
 
 
 class _Once:

@@ -1,12 +1,12 @@
 """What there is to score: the columns that a store has kept of an evaluation and of its data."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from milepost.core.protocols import Metric, RandomAccess
-from milepost.core.types import Array
+from milepost.core.types import Array, Json
 from milepost.data._order import make_order
 from milepost.errors import StoreError
 from milepost.store.columns import ColumnsReader
@@ -27,7 +27,8 @@ class Scored:
     """What there is to score: the columns of rows [0, stop) of an evaluation, and of its data.
 
     `partial` marks weights of which variables were missing.  Of a slice, `chosen` holds the positions of its rows, in
-    the source's own order.  `digest` is the data's.  `read` holds short columns that were read, for all slices.
+    the source's own order.  `digest` is the data's, `about` its spec, `task` the task's.  `read` holds short columns
+    that were read, for all slices.
     """
 
     outcomes: ColumnsReader
@@ -39,6 +40,8 @@ class Scored:
     partial: str = ""
     chosen: Array | None = None
     digest: str = ""
+    task: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    about: Mapping[str, Json] = field(default_factory=dict, repr=False)
     read: dict[tuple[str, int], Array] = field(default_factory=dict, repr=False, compare=False)
     _once: dict[str, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -173,7 +176,8 @@ def scored_of(
         permuted = "row" in data.names  # groups are: their number does not give their order
         order = _Recorded(data) if permuted else make_order(kind["kind"], size, kind.get("seed", 0))
     outcomes, partial = folder.parts(column_set).read(), partial_of(spec)
-    return Scored(outcomes, data, order, stop, size, spec["data_name"], partial, digest=spec["data"])
+    known = {"digest": spec["data"], "task": spec.get("task") or {}, "about": described}
+    return Scored(outcomes, data, order, stop, size, spec["data_name"], partial, **known)
 
 
 class _Recorded:

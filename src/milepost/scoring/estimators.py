@@ -173,33 +173,19 @@ def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size
 
 
 def counted(payload: dict[str, Json], counts: Mapping[str, Json]) -> dict[str, Json]:
-    """Return a record with the counts of odd rows (`oddities`) beside each of its values."""
+    """Return a record with the counts of odd rows (`oddities`), and warnings, beside each of its values."""
     return {**payload, "values": [{**entry, **counts} for entry in payload["values"]]}
 
 
 def oddities(scored: Scored) -> dict[str, int | None]:
-    """Count the rows with tied and with non-finite scores; None where the task has no such column.
-
-    `constant` is there where every row has the same prediction: that class.
-    """
+    """Count the rows with tied and with non-finite scores; None where the task has no such column."""
     counts: dict[str, int | None] = {}
     for name, column in (("tied", "ties"), ("nonfinite", "finite")):
         counts[name] = None
         if column in scored.outcomes.names:
             blocks = _column(scored, column)
             counts[name] = sum(int(np.count_nonzero(rows > 0 if name == "tied" else rows == 0)) for rows in blocks)
-    constant = _constant(scored)
-    return counts if constant is None else {**counts, "constant": constant}
-
-
-def _constant(scored: Scored) -> int | None:
-    """Return the one class that is predicted for all of several rows, None where there are two, or no such column."""
-    if "prediction" not in scored.outcomes.names or scored.n < 2:  # noqa: PLR2004 - one row says nothing
-        return None
-    blocks = _column(scored, "prediction")
-    head = next(blocks)
-    first = int(head[0])
-    return first if (head == first).all() and all((rows == first).all() for rows in blocks) else None
+    return counts
 
 
 def _column(scored: Scored, name: str) -> Iterator[Array]:

@@ -11,6 +11,7 @@ from milepost.scoring.columns import Scored, holding, lacking, slices_of
 from milepost.scoring.estimators import batch_mean, counted, exact, oddities
 from milepost.scoring.metric_spec import metric_of
 from milepost.scoring.slices import rows_by_label, slice_records
+from milepost.scoring.warnings import warnings_of
 from milepost.store.results import Made
 from milepost.store.store import Store
 
@@ -25,8 +26,9 @@ def records(
 
     Then the same by slice: `slices` are positions by the slice's name and label.
     """
-    counts = oddities(scored)
+    odd, warnings = oddities(scored), warnings_of(scored, metrics)
     for metric in metrics:
+        counts = {**odd, "warnings": warnings[metric.headline] or None}
         whole, tables = exact(scored, metric)
         yield counted(whole, counts), tables
         if scored.has(metric):
@@ -74,7 +76,7 @@ def _again(store: Store, key: str, payload: dict[str, Json], sizes: Sequence[int
         return
     scored = holding(store, key, metric, payload["coverage"][-1][1])
     if scored is not None:
-        counts = oddities(scored)
+        counts = {**oddities(scored), "warnings": warnings_of(scored, [metric])[metric.headline] or None}
         for size in sizes:
             yield counted(batch_mean(scored, metric, size, payload), counts)
         for name, values in slices_of(store, scored.digest, scored.stop).items():

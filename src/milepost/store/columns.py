@@ -156,7 +156,7 @@ def environments(spans: list[Span]) -> list[dict[str, Any]]:
     """Return the distinct environments of some spans; `timings` (seconds by name) and `rows` are summed.
 
     Every process checks the model on its own first batch: the `model_check` with the largest `relative` difference is
-    kept, and what the first process saw of its `inputs`.
+    kept, and what the first process saw of its `inputs` and `outputs`.
     """
     found: dict[str, dict[str, Any]] = {}
     for span in spans:
@@ -164,7 +164,7 @@ def environments(spans: list[Span]) -> list[dict[str, Any]]:
         for item in listed:
             rows = span.stop - span.start if len(listed) == 1 else item["rows"]
             rest = {key: value for key, value in item.items() if key not in ("rows", "timings")}
-            same = {key: value for key, value in rest.items() if key not in ("model_check", "inputs")}
+            same = {key: value for key, value in rest.items() if key not in ("model_check", "inputs", "outputs")}
             known = found.setdefault(json.dumps(same, sort_keys=True), {**rest, "rows": 0, "timings": {}})
             if _largest(rest) > _largest(known):
                 known["model_check"] = rest["model_check"]

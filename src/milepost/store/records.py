@@ -16,7 +16,7 @@ from milepost.errors import StoreError
 ALL = "all"
 """The slice of a value over all rows."""
 
-OPTIONAL = ("gap", "note", "headline", "constant")
+OPTIONAL = ("gap", "note", "headline", "warnings")
 """What a value of a record may have besides; left out where there is nothing to say."""
 
 _ALWAYS = ("value", "numerator", "denominator", "n", "intervals", "tied", "nonfinite")

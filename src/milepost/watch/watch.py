@@ -153,6 +153,8 @@ class _WatchLoop:
                 swept = True
                 continue
             self._scanner.wait()
+        for driver in self._drivers:
+            driver.reporter.repeated()
         names = ("evaluated", "up_to_date", "failed", "vanished", "skipped")
         counts = {name: self._tracker.counts[name] for name in names}
         self._listen({"event": "done", **counts})

@@ -42,6 +42,13 @@ def test_a_clustered_interval_says_what_it_rests_on() -> None:
     assert lines[at + 1].split() == ["note:", "too", "few", "groups"]
 
 
+def test_doubled_rows_stand_beside_the_values_once() -> None:
+    spec = {"data_name": "test"}
+    evaluated = tuple(Evaluated(key, spec, doubled="9 of 18 rows repeat an earlier row") for key in ("k1", "k2"))
+    lines = lines_of([samples.record(900, "top1", 0.5)], samples.checkpoint(900, "step-900"), evaluated)
+    assert [line.split(None, 1)[1] for line in lines if line.startswith("  doubled")] == [evaluated[0].doubled]
+
+
 def test_provenance_and_environments() -> None:
     spec = {"weights": "d1", "task": {"name": "classification", "outputs": "logits"}, "code": "c0de", "skipped": None}
     environments = [

@@ -70,13 +70,16 @@ def _notes(store: Store, row: Plain) -> dict[str, Any]:
 
 def _evaluated(store: Store, key: str, spec: Plain) -> Evaluated:
     from milepost.report.near_ties import near_ties  # noqa: PLC0415 - the help needs no NumPy
+    from milepost.store.doubled_rows import doubled_rows  # noqa: PLC0415 - the same
 
     folder = store.evaluation(key)
     kept = [folder.parts(name).read() for name in folder.column_sets()]
     environments = [item for columns in kept for item in columns.environments()]
     ties = max(filter(None, map(near_ties, kept)), key=lambda found: found.rows, default=None)
-    data = store.dataset(spec["data"]).spec() if spec.get("data") else None
-    return Evaluated(key, spec, data or {}, environments, folder.failures.list(), ties)
+    dataset = store.dataset(spec["data"]) if spec.get("data") else None
+    data = (dataset.spec() if dataset else None) or {}
+    doubled = doubled_rows(dataset, int(data["size"])) if dataset and data.get("size") else None
+    return Evaluated(key, spec, data, environments, folder.failures.list(), ties, doubled)
 
 
 def _tables(store: Store, key: str) -> Iterator[str]:

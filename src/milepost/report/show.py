@@ -30,7 +30,8 @@ class Section:
 class Evaluated:
     """What a store holds of one evaluation: its spec, its data set's, and the environments that its parts come from.
 
-    `ties` are the rows that rounding could move, None where that is not known.
+    `ties` are the rows that rounding could move, None where that is not known; `doubled` warns of rows that are there
+    twice.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Evaluated:
     environments: Sequence[Plain] = ()
     failures: Sequence[Plain] = ()
     ties: NearTies | None = None
+    doubled: str | None = None
 
 
 def describe(
@@ -111,9 +113,10 @@ def _results(data: str, group: Sequence[Plain], evaluated: Sequence[Evaluated]) 
     ]
     texts = dict.fromkeys(text for record in group for text in (record.get("warnings") or {}).values())
     lines += [("warning", text) for text in texts]
+    ours = [one for one in evaluated if one.spec.get("data_name") == data]
+    lines += [("doubled", text) for text in dict.fromkeys(one.doubled for one in ours if one.doubled)]
     what = "top1" if any(record["metric"] == "top1" for record in exact) else "predictions"
-    held = [one.ties for one in evaluated if one.spec.get("data_name") == data and one.ties is not None]
-    lines += [("rounding", rounding_text(ties, what)) for ties in held]
+    lines += [("rounding", rounding_text(one.ties, what)) for one in ours if one.ties is not None]
     for record in exact:
         means = (other for other in group if other["estimator"] == "batch_mean")
         lines += _metric(record, [mean for mean in means if mean["metric"] == record["metric"]])

@@ -8,11 +8,9 @@ from milepost.checkpoints._files.shards import reworded
 from milepost.core.types import Array, Description, Failure, Part
 from milepost.run.items import Item, ItemLookup
 from milepost.store.datasets import Dataset
+from milepost.store.doubled_rows import doubled_rows
 from milepost.store.keys import BESIDES
 from milepost.store.store import Store
-
-_DOUBLED = 0.01
-"""The share of repeated rows that is worth a word: a few equal ones are common, and change little."""
 
 
 class Publisher:
@@ -88,7 +86,8 @@ class Publisher:
         dataset = self._store.dataset(data.digest)
         if data.digest not in self._whole and dataset.seal(data.size):
             self._whole.add(data.digest)
-            warning = doubled_rows(item.data, data.size, dataset)
+            doubled = doubled_rows(dataset, data.size)
+            warning = f"{item.data}: {doubled}" if doubled else None
         if item.key not in self._whole:
             self._store.evaluation(item.key).parts(item.column_set).seal(data.size)
         return warning
@@ -105,15 +104,3 @@ class Publisher:
         message = reworded(failure.message, item.target.files.path, item.checkpoint.path)
         failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.checkpoint.path, "at": now()})
         return message, attempt
-
-
-def doubled_rows(name: str, size: int, dataset: Dataset) -> str | None:
-    """Return a warning where one row in a hundred or more repeats an earlier one and none has an id."""
-    repeats = None if "id" in dataset.read().names else dataset.checksums.repeats(size)
-    if not repeats or repeats < _DOUBLED * size:
-        return None
-    return (
-        f"{name}: {repeats:,} of {size:,} rows repeat an earlier row, inputs and label (by a checksum of each); they "
-        "tell nothing new, so that intervals are too narrow and tests find too much: is the data there twice? Leave "
-        "the copies out, or give ids= if they are examples of their own"
-    )

@@ -63,6 +63,11 @@ def test_alike_values_have_none() -> None:
     assert t_interval(3.0, Spread.of(np.full(20, 3.0))) is None
 
 
+def test_values_that_cannot_be_squared_have_none() -> None:
+    spread = Spread(9, 9.0, 9.0, math.inf, math.nan, 9.0, grouped=False)
+    assert t_interval(3.0, spread) is None
+
+
 @pytest.mark.parametrize(
     ("values", "groups", "note"),
     [

@@ -51,7 +51,8 @@ def interval_of(scored: Scored, metric: Metric, name: str, item: Value) -> tuple
         return wilson_of(item.value, spread), None
     bounded = capability(metric, Bounded)
     found = t_interval(item.value, spread, within=bounded.range if bounded else _ANY)
-    return found, None if found else "no interval: every row has the same value"
+    alike = "every row has the same value" if spread.variance == 0.0 else "the values are too large to be squared"
+    return found, None if found else f"no interval: {alike}"
 
 
 def _judged(metric: Metric) -> Callable[[Columns], tuple[Array, Array] | None] | None:

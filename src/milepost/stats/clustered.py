@@ -81,7 +81,7 @@ class Spread:
         """
         variance = squares * ((units - 1) / units)
         known = min(rows, row_variance / variance / (1.0 - 1.0 / rows)) if variance else effective
-        skewness = cubes / (squares * math.sqrt(squares)) if squares else 0.0
+        skewness = cubes / squares / math.sqrt(squares) if squares else 0.0
         return cls(units, rows, effective, variance, skewness, known, grouped)
 
 

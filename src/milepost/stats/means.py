@@ -13,7 +13,7 @@ _SKEWED = 0.3
 def t_interval(
     mean: float, spread: Spread, level: float = LEVEL, within: tuple[float, float] = (-math.inf, math.inf)
 ) -> Interval | None:
-    """Return the interval of a mean of numbers; None where all are the same, which says nothing of others.
+    """Return the interval of a mean of numbers; None where all are the same, which tells nothing, or too large.
 
     Its bounds are `mean` -+ t sqrt(variance), with one degree of freedom less than there are effective units, and
     never outside of the values that are possible (`within`).  On the side of the long tail Hall's transformation (1992)
@@ -28,7 +28,7 @@ def t_interval(
     """
     check_level(level)
     t = t_quantile(level, spread.effective_units - 1.0)
-    if not spread.variance:
+    if not 0.0 < spread.variance < math.inf:
         return None
     error = math.sqrt(spread.variance)
     low = mean - error * max(t, _hall(t, spread.skewness))

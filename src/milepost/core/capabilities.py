@@ -94,7 +94,17 @@ def members(seam: type) -> dict[str, bool]:
 def _offers(thing: object, name: str, *, is_method: bool) -> bool:
     if is_method:
         return callable(getattr(thing, name, None))
-    if any(name in vars(kind) for kind in type(thing).__mro__):
-        return True  # the usual case, without the cost of a static look
+    kind = type(thing)
+    if any(name in vars(base) for base in kind.__mro__):
+        return True
+    if _is_plain(kind):  # the usual case, without the cost of a static look
+        return name in getattr(thing, "__dict__", ())
     # A property may read the whole data; what `__getattr__` hands on is not seen statically.
     return inspect.getattr_static(thing, name, _ABSENT) is not _ABSENT or hasattr(thing, name)
+
+
+@cache
+def _is_plain(kind: type) -> bool:
+    """Return whether all attributes of a class's objects are its own, its bases' or the objects'."""
+    ordinary = kind.__getattribute__ is object.__getattribute__
+    return ordinary and not hasattr(kind, "__getattr__") and not issubclass(kind, type)

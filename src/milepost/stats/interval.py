@@ -1,6 +1,6 @@
 """What an interval is: its bounds, and how they were found."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from milepost.errors import UsageError
@@ -35,7 +35,11 @@ class Interval:
         >>> Interval(0.25, 0.5, 0.95, "wilson").plain()
         {'low': 0.25, 'high': 0.5, 'level': 0.95, 'method': 'wilson', 'kind': 'population'}
         """
-        return {name: item for name, item in asdict(self).items() if item is not None}
+        found = ((name, getattr(self, name)) for name in _FIELDS)
+        return {name: item for name, item in found if item is not None}
+
+
+_FIELDS = tuple(item.name for item in fields(Interval))
 
 
 def check_level(level: float) -> None:

@@ -94,7 +94,7 @@ def members(seam: type) -> dict[str, bool]:
 def _offers(thing: object, name: str, *, is_method: bool) -> bool:
     if is_method:
         return callable(getattr(thing, name, None))
-    kind = type(thing)
+    kind: type = type(thing)
     if any(name in vars(base) for base in kind.__mro__):
         return True
     if _is_plain(kind):  # the usual case, without the cost of a static look
@@ -106,5 +106,5 @@ def _offers(thing: object, name: str, *, is_method: bool) -> bool:
 @cache
 def _is_plain(kind: type) -> bool:
     """Return whether all attributes of a class's objects are its own, its bases' or the objects'."""
-    ordinary = kind.__getattribute__ is object.__getattribute__
-    return ordinary and not hasattr(kind, "__getattr__") and not issubclass(kind, type)
+    looking = {"__getattr__", "__getattribute__"}
+    return not any(looking & vars(base).keys() for base in kind.__mro__ if base is not object)

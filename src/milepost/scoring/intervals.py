@@ -39,7 +39,7 @@ def interval_of(scored: Scored, metric: Metric, name: str, item: Value) -> tuple
     if judged is None:
         return None, "no interval: rows belong to groups, and it has no value a row" if item.proportion else None
     if not scored.has(metric):
-        return None, f"no interval: {', '.join(metric.columns)} are not kept row by row"
+        return None, f"no interval: its columns ({', '.join(metric.columns)}) are not kept row by row"
     head, _ = next(scored.chunks(metric.columns))
     first = judged(head)
     if first is None:

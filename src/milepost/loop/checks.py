@@ -66,13 +66,15 @@ def predict(model: Model, weights: Any, inputs: Any, start: int, stop: int) -> A
 
 @dataclass(slots=True)
 class Rounding:
-    """What was measured of rows alone and in halves beside the same rows in a batch.
+    """What was measured of rows that were predicted in batches of several sizes.
 
-    `relative` is the largest difference in units of a row's scale; `rows` were predicted alone, of `batches`.
+    `relative` is the largest difference in units of a row's scale; of `batches`, `alone` were predicted one by one and
+    `resized` in halves.
     """
 
     relative: float = 0.0
-    rows: int = 0
+    alone: int = 0
+    resized: int = 0
     batches: int = 0
 
     def add(self, differences: Array) -> None:
@@ -110,8 +112,9 @@ class ModelChecks:
 
     def record(self, check: ModelCheck) -> dict[str, Json]:
         """Return plain data of a checkpoint's check, with what was measured of the rounding so far."""
-        relative = max(min(check.relative, _UNLIKE), self._rounding.relative)
-        return {**check.plain(), "relative": relative, "alone": self._rounding.rows, "batches": self._rounding.batches}
+        known = self._rounding
+        relative = max(min(check.relative, _UNLIKE), known.relative)
+        return {**check.plain(), "relative": relative, "measured": known.alone or max(check.resized, known.resized)}
 
     def _fully(self, weights: Any, batch: Batch, outputs: Any) -> ModelCheck:
         seconds: list[float] = []
@@ -134,6 +137,7 @@ class ModelChecks:
             )
         if found.proves:
             self._passed, self._seconds = True, max(seconds[0], _LEAST_SECONDS)
+            self._rounding = Rounding(found.relative, resized=found.resized)
             self._measure(weights, batch, given.first, half=False)
         return found
 
@@ -180,6 +184,6 @@ class ModelChecks:
             for row in range(0, rows, max(1, rows // SINGLE_ROWS))[:SINGLE_ROWS]:
                 found = self._scores(weights, batch, slice_rows(batch.inputs, row, row + 1))
                 self._rounding.add(relative_differences(first[row : row + 1], found))
-                self._rounding.rows += 1
+                self._rounding.alone += 1
                 if time.perf_counter() > end:
                     break

@@ -43,10 +43,11 @@ def rounding_text(ties: NearTies, what: str) -> str:
     >>> rounding_text(NearTies(near=3, rows=10_000, relative=1.2e-7, measured=64), "top1").partition(" if ")[0]
     'top1 could move by at most 3 of 10,000 rows'
     """
-    found = f"measured on {counted(ties.measured, 'row')}" if ties.measured else "measured in batches of one size only"
+    if not ties.measured:
+        return "how many rows could move was not measured: rows were predicted in batches of one size only"
     return (
         f"{what} could move by at most {ties.near:,} of {counted(ties.rows, 'row')} if rounding stays below "
-        f"{ties.relative:.2g} of a row's largest score ({found}, never guaranteed)"
+        f"{ties.relative:.2g} of a row's largest score (measured on {counted(ties.measured, 'row')}, never guaranteed)"
     )
 
 

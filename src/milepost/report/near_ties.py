@@ -19,6 +19,4 @@ def near_ties(columns: ColumnsReader) -> NearTies | None:
         for low in range(start, stop, CHUNK):
             margins, scales = (columns.slice(name, low, min(low + CHUNK, stop)) for name in ("margin", "scale"))
             near += int(np.count_nonzero(margins < 2.0 * relative * scales.astype(np.float64)))
-    # Alone, or where the model takes no single row, in halves.
-    measured = max(check["alone"] or (check["rows"] if check["company"] is not None else 0) for check in checks)
-    return NearTies(near, rows, relative, int(measured))
+    return NearTies(near, rows, relative, max(int(check["measured"]) for check in checks))

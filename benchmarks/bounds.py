@@ -32,7 +32,7 @@ KEPT = frozenset({"prediction", "margin", "scale"})
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Predictions:
     """Predictions of all rows in batches of one size, those announced to be near a tie, and the d of the check."""
 
     prediction: Array
@@ -74,7 +74,7 @@ def module(features: int, hidden: int) -> TorchModel:
     return TorchModel(build)
 
 
-def found(model: Any, weights: dict[str, Array], inputs: Array, size: int) -> Found:
+def predictions(model: Any, weights: dict[str, Array], inputs: Array, size: int) -> Predictions:
     """Predict all rows in batches of a size, as a run does."""
     source = Arrays(inputs, np.zeros(ROWS, np.int64), order="natural")
     work = Pass(model=model, source=source, task=Classification(outputs="logits"), kept=KEPT, batch_size=size)
@@ -83,13 +83,13 @@ def found(model: Any, weights: dict[str, Array], inputs: Array, size: int) -> Fo
     columns = {name: np.concatenate([part.columns[name] for part in made]) for name in KEPT}
     check: Any = max((part.environment["model_check"] for part in made), key=lambda check: check["relative"])
     near = columns["margin"] < 2 * check["relative"] * columns["scale"].astype(np.float64)
-    return Found(columns["prediction"], near, check["relative"], check["measured"])
+    return Predictions(columns["prediction"], near, check["relative"], check["measured"])
 
 
 def figures() -> list[Figure]:
     """Predict with every network in every size."""
     made: list[Figure] = []
-    every = [{size: found(*network, size) for size in SIZES} for network in networks()]
+    every = [{size: predictions(*network, size) for size in SIZES} for network in networks()]
     for size in SIZES:
         own = [one[size] for one in every]
         moved = [np.any([item.prediction != one[size].prediction for item in one.values()], axis=0) for one in every]

@@ -93,17 +93,17 @@ def test_no_other_row_can_move_while_rounding_stays_below(scores: Array, relativ
     assert not ((after != before["prediction"]) & ~near & ~tied).any()
 
 
-def test_the_number_is_said_with_what_it_rests_on() -> None:
+def test_the_number_stands_with_what_it_rests_on() -> None:
     assert rounding_text(NearTies(near=3, rows=10_000, relative=1.234e-7, measured=64), "top1") == (
         "top1 could move by at most 3 of 10,000 rows if rounding stays below 1.2e-07 of a row's largest score "
         "(measured on 64 rows, never guaranteed)"
     )
     assert rounding_text(NearTies(near=0, rows=9, relative=0.0, measured=0), "predictions") == (
-        "how many rows could move was not measured: rows were predicted in batches of one size only"
+        "not measured: the model check had batches of one size only, or rows whose scores hardly vary"
     )
 
 
-def test_a_check_is_told_in_words() -> None:
+def test_a_check_in_words() -> None:
     halves = "64 rows predicted twice differ by 0, in halves by 0; the scores span 8"
     assert model_check_text(CHECK) == halves
     assert model_check_text({**CHECK, "constant": True, "proves": False}) == (

@@ -114,7 +114,8 @@ class ModelChecks:
         """Return plain data of a checkpoint's check, with what was measured of the rounding so far."""
         known = self._rounding
         relative = max(min(check.relative, _UNLIKE), known.relative)
-        return {**check.plain(), "relative": relative, "measured": known.alone or max(check.resized, known.resized)}
+        own = check.resized if check.proves else 0  # rows that are all the same say nothing of rounding
+        return {**check.plain(), "relative": relative, "measured": known.alone or max(known.resized, own)}
 
     def _fully(self, weights: Any, batch: Batch, outputs: Any) -> ModelCheck:
         seconds: list[float] = []

@@ -39,7 +39,7 @@ _PROVING = 1e-2
 """The share of their spread by which scores must vary from row to row: ten times what the check would overlook."""
 
 _LIGHT_ROWS, _LIGHT_SHARE = 32, 16
-"""A light check predicts so many rows, or this part of a smaller batch: a fifth of its time at most."""
+"""A light check predicts so many rows, or this part of a smaller batch: from 10 rows on a fifth of its time at most."""
 
 _CHANCE = (
     "is dropout left on, noise drawn in the model's forward pass, or something kept there from one call to the next?"

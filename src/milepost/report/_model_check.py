@@ -44,7 +44,7 @@ def rounding_text(ties: NearTies, what: str) -> str:
     'top1 could move by at most 3 of 10,000 rows'
     """
     if not ties.measured:
-        return "how many rows could move was not measured: rows were predicted in batches of one size only"
+        return "not measured: the model check had batches of one size only, or rows whose scores hardly vary"
     return (
         f"{what} could move by at most {ties.near:,} of {counted(ties.rows, 'row')} if rounding stays below "
         f"{ties.relative:.2g} of a row's largest score (measured on {counted(ties.measured, 'row')}, never guaranteed)"

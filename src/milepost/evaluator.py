@@ -52,7 +52,7 @@ from milepost.core.types import (
     Unit,
 )
 from milepost.data._sample import Sample
-from milepost.errors import CheckpointError, DataError, ModelFailed, OutOfMemory, Torn, UnstableData, UsageError
+from milepost.errors import CheckpointError, DataError, ModelFailed, OutOfMemory, Torn, UsageError
 from milepost.evaluation.code_version import code_version, settings_of
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import entries, load
@@ -88,7 +88,6 @@ class Evaluator:
         self._evaluation = evaluation
         self._entries = list(entries)
         self._sources = evaluation.sources
-        self._sizes: dict[str, int] = {}
         self._settings: dict[str, Json] = {}
         self._readings = readings()
         self._model = evaluation.model
@@ -112,7 +111,6 @@ class Evaluator:
             variables = self._model.variables()
         with RECORDER.paused():
             data = {name: _described_source(name, source) for name, source in self._sources.items()}
-        self._sizes = {name: described.size for name, described in data.items()}
         arithmetic = capability(self._model, DeclaresArithmetic)
         code = code_version(evaluation)
         # Last, for what builds model and data may read some.
@@ -175,7 +173,6 @@ class Evaluator:
     def evaluate(self, unit: Unit, tables: Mapping[str, Table]) -> Iterator[tuple[Target, Part | Failure]]:
         """Take a unit's checkpoints through one pass over its range of the data, or through several if memory ends."""
         self._tables = tables
-        _check_size(unit.data, self._sources[unit.data].size, self._sizes)
         fit = self._sampling(unit) if unit.sample else self._fit(unit.data)
         with RECORDER.paused():
             for outcome in fit.run(unit.targets, unit.start, unit.stop):
@@ -318,15 +315,6 @@ def _described_source(name: str, source: Source) -> DataDescription:
         raise DataError(f"source {name!r}: fingerprint() is no plain data ({error}): found {fingerprint!r}") from error
     described = capability(source, Described)
     return DataDescription(size, fingerprint, identity, {} if described is None else described.described())
-
-
-def _check_size(name: str, size: int | None, known: Mapping[str, int]) -> None:
-    """Refuse a source that is of another size than when it was described."""
-    if size is not None and size != known.get(name, size):
-        raise UnstableData(
-            f"source {name!r} has {size} rows by now; it had {known[name]} when the run began: it must give the same "
-            "rows every time"
-        )
 
 
 def _counted(batch: Batch) -> int:

@@ -1,8 +1,7 @@
 """`best` over the real thing: direction, rivals, data sets and runs."""
 
 import json
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from tests.cli._runs import evaluated
 
 from milepost.cli import main
 from milepost.data.arrays import Arrays
+from milepost.metrics.confusion import Confusion
+from milepost.metrics.top_k import TopK
 
 Shown = pytest.CaptureFixture[str]
 
@@ -50,13 +51,15 @@ def test_the_best_by_either_direction(store: Path, metric: str, direction: str, 
 
 def test_in_words(store: Path, capsys: Shown) -> None:
     assert main(["best", "--metric", "top1", "--store", str(store)]) == 0
-    first, head, best, *rest = capsys.readouterr().out.splitlines()
+    first, selected, head, best, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith("top1 (higher is better) on test, ok: 0.")
     assert "/700 [0." in first
     assert "95 % wilson, population" in first
+    assert selected.startswith("selected among 3: cross-fitted 0.")
     assert head.split()[:3] == ["place", "run", "step"]
     assert best.split()[0] == "best"
-    assert any("not yet a paired test" in text for text in rest)
+    assert any("McNemar exact, Bonferroni over all pairs (3)" in text for text in rest)
+    assert any(text.endswith(".npz: holds these weights") for text in rest)
 
 
 def test_a_name_that_is_not_on_record(store: Path, capsys: Shown) -> None:
@@ -125,10 +128,87 @@ def test_a_limited_run_is_named_and_not_compared(tmp_path: Path, capsys: Shown) 
     assert [item["status"] for item in found["partial"]] == ["partial 50/700"]
 
 
-def test_the_verb_stays_light(store: Path) -> None:
-    code = (
-        "import sys, milepost.cli as c; "
-        f"c.main(['best', '--metric', 'top1', '--store', {str(store)!r}]); "
-        "sys.exit('numpy' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
+def test_pairs_are_those_of_the_kept_rows_for_either_metric(store: Path, capsys: Shown) -> None:
+    for metric in ("top1", "cross_entropy"):
+        assert main(["best", "--metric", metric, "--store", str(store), "--json"]) == 0
+        found = line(capsys)
+        best, others = found["best"]["checkpoint"], [*found["tied"], *found["worse"]]
+        assert (len(others), found["untested"], found["test"]["pairs"]) == (2, [], 3)
+        for other in others:
+            words = [str(best["step"]), str(other["checkpoint"]["step"])]
+            assert main(["compare", *words, "--metric", metric, "--store", str(store), "--json"]) == 0
+            pair = line(capsys)
+            assert other["difference"] == pytest.approx(pair["difference"], rel=1e-9)
+            assert other["standard_error"] == pytest.approx(pair["standard_error"], rel=1e-9)
+            assert other["p_value"] == pytest.approx(pair["tests"][0]["p_value"], rel=1e-6)
+            assert (other in found["worse"]) == (other["p_value"] < found["test"]["threshold"])
+        selection = found["selection"]
+        assert selection["among"] == 3
+        sign = 1 if found["direction"] == "higher" else -1
+        assert selection["optimism"] == pytest.approx(sign * (found["best"]["value"] - selection["value"]))
+        assert selection["interval"]["low"] < selection["value"] < selection["interval"]["high"]
+        assert main(["best", "--metric", metric, "--store", str(store), "--json"]) == 0
+        assert line(capsys) == found  # the same store says the same
+
+
+def test_what_is_no_mean_is_untested(tmp_path: Path, capsys: Shown) -> None:
+    store = evaluated(tmp_path, 100, 300, metrics=[TopK(1), Confusion()])
+    assert main(["best", "--metric", "mean_per_class_accuracy", "--store", str(store), "--json"]) == 0
+    found = line(capsys)
+    assert [item["why"] for item in found["untested"]] == ["mean_per_class_accuracy is no mean over rows"]
+    assert (found["tied"], found["worse"], found["test"], found["selection"]) == ([], [], None, None)
+
+
+def test_what_another_version_of_the_code_gave_is_untested(tmp_path: Path, capsys: Shown) -> None:
+    store = evaluated(tmp_path, 100, version="1")
+    go(evaluation_of(700, version="2"), checkpoints(tmp_path / "more", 300), store=store)
+    assert main(["best", "--metric", "top1", "--store", str(store), "--json"]) == 0
+    assert [item["why"] for item in line(capsys)["untested"]] == ["it was evaluated with another version of the code"]
+
+
+def test_weights_groups_and_slices_are_tested(tmp_path: Path, capsys: Shown) -> None:
+    inputs, labels = examples(700)
+    rows = np.arange(700)
+    kinds: dict[str, dict[str, Any]] = {
+        "weights": {"weights": np.linspace(0.5, 2.0, 700)},
+        "groups": {"groups": rows // 14},
+        "few": {"groups": rows // 100},
+    }
+    for name, given in kinds.items():
+        data = {"test": Arrays(inputs, labels, slices={"half": rows % 2}, **given)}
+        store = evaluated(tmp_path / name, 100, 300, 900, data=data)
+        for part in ("all", "half=1"):
+            assert main(["best", "--metric", "top1", "--slice", part, "--store", str(store), "--json"]) == 0
+            found = line(capsys)
+            if name == "few":
+                assert {item["why"] for item in found["untested"]} == {"too few groups (7; 10 are needed)"}
+            else:
+                assert found["test"]["name"].startswith("paired t")
+                assert len(found["tied"]) + len(found["worse"]) == 2
+
+
+def test_a_file_that_holds_the_weights_is_named_or_what_became_of_it(tmp_path: Path, capsys: Shown) -> None:
+    store = evaluated(tmp_path, 100, 300)
+    asked = ["best", "--metric", "top1", "--store", str(store)]
+    assert main([*asked, "--json"]) == 0
+    found = line(capsys)
+    best, other = found["file"]["path"], found["tied" if found["tied"] else "worse"][0]["checkpoint"]["path"]
+    assert (found["file"]["state"], found["still_there"]) == ("holds these weights", None)
+    kept = tmp_path / "elsewhere.npz"
+    shutil.copy2(best, kept)
+    Path(best).write_bytes(Path(other).read_bytes())
+    assert main([*asked, "--json"]) == 0
+    found = line(capsys)
+    assert found["file"] == {"path": best, "state": "overwritten since"}
+    assert found["still_there"]["file"] == {"path": other, "state": "holds these weights"}
+    Path(best).unlink()
+    Path(other).unlink()
+    assert main(asked) == 0
+    shown = capsys.readouterr().out
+    assert f"{best}: gone" in shown
+    assert "no file holds the weights of any of those compared" in shown
+    copy = tmp_path / "lenet" / "copy.npz"
+    kept.rename(copy)
+    go(evaluation_of(), tmp_path / "lenet", store=store)
+    assert main([*asked, "--json"]) == 0
+    assert line(capsys)["file"] == {"path": str(copy), "state": "holds these weights"}

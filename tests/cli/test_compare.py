@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from tests._material import checkpoints, evaluation_of, examples, go
 from tests.cli._runs import ROWS, evaluated
 
@@ -62,6 +63,10 @@ def test_counts_are_those_of_the_kept_columns(store: Path, capsys: Shown) -> Non
         ("McNemar exact", mcnemar_exact(*disagree)),
         ("McNemar mid-p", mcnemar_mid_p(*disagree)),
     ]
+    away = right[0].astype(float) - right[1]
+    assert found["standard_error"] == pytest.approx(scipy.stats.sem(away))
+    assert found["interval"]["method"] == "tango"
+    assert found["interval"]["low"] < found["difference"] < found["interval"]["high"]
     assert (found["a"]["step"], found["b"]["step"], found["direction"], found["data"]) == (100, 900, "higher", "test")
 
 
@@ -83,13 +88,23 @@ def test_another_mean_has_an_exact_difference(store: Path, capsys: Shown) -> Non
         "equal": int((nll[0] == nll[1]).sum()),
         "nonfinite": 0,
     }
-    assert found["tests"] == []
+    judge = scipy.stats.ttest_rel(*(side.astype(np.float64) for side in nll))
+    assert [(item["name"], item["p_value"]) for item in found["tests"]] == [("paired t", pytest.approx(judge.pvalue))]
+    assert found["standard_error"] == pytest.approx(scipy.stats.sem(nll[0].astype(float) - nll[1]))
+    assert found["interval"]["low"] < found["difference"] < found["interval"]["high"]
 
 
 def test_in_words(store: Path, capsys: Shown) -> None:
     assert main(["compare", "100", "900", "--store", str(store)]) == 0
     shown = capsys.readouterr().out
-    for piece in ("top1, higher is better, on the same 700 rows of test", "only A right", "McNemar mid-p", "p = "):
+    for piece in (
+        "top1, higher is better, on the same 700 rows of test",
+        "only A right",
+        "standard error",
+        "tango",
+        "McNemar mid-p",
+        "p = ",
+    ):
         assert piece in shown
 
 
@@ -141,11 +156,31 @@ def test_fewer_rows_of_one_are_compared_on_what_both_have(tmp_path: Path, capsys
     assert found["notes"] == ["both have 50 of 700 rows only"]
 
 
-def test_weights_take_the_test_away(tmp_path: Path, capsys: Shown) -> None:
+def test_weights_take_the_linearised_test(tmp_path: Path, capsys: Shown) -> None:
     inputs, labels = examples(ROWS)
     weights = np.linspace(0.5, 2.0, ROWS)
     store = evaluated(tmp_path, 100, 900, data={"test": Arrays(inputs, labels, weights=weights)})
     found = compared(capsys, store, "100", "900")
-    assert found["tests"] == []
-    assert "rows have weights" in found["notes"][0]
+    assert [item["name"] for item in found["tests"]] == ["paired t"]
+    right = [columns(store, found[side]["digest"])["rank"] == 0 for side in ("a", "b")]
+    kept = Store.open(store)
+    spec = kept.evaluation(kept.evaluations()[0]).spec() or {}
+    weight = kept.dataset(spec["data"]).read().slice("weight", 0, ROWS)
+    away = right[0].astype(float) - right[1]
+    mean = np.average(away, weights=weight)
+    pulls = weight * (away - mean) / (weight.sum() - weight)
+    assert found["standard_error"] == pytest.approx(np.sqrt((pulls**2).sum() * (ROWS - 1) / ROWS))
     assert found["difference"] == pytest.approx(found["value_a"] - found["value_b"], rel=1e-12)
+
+
+def test_rows_of_a_group_count_as_one_and_few_groups_are_too_few(tmp_path: Path, capsys: Shown) -> None:
+    inputs, labels = examples(ROWS)
+    for groups, name in ((50, "many"), (7, "few")):
+        data = {"test": Arrays(inputs, labels, groups=np.arange(ROWS) * groups // ROWS)}
+        found = compared(capsys, evaluated(tmp_path / name, 100, 900, data=data), "100", "900")
+        if name == "many":
+            assert [item["name"] for item in found["tests"]] == ["paired t"]
+            assert found["interval"]["groups"] == groups
+        else:
+            assert (found["tests"], found["interval"], found["standard_error"]) == ([], None, None)
+            assert found["notes"] == ["no test: too few groups (7 effective; 10 are needed)"]

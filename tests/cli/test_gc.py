@@ -11,6 +11,8 @@ from tests._material import checkpoints, evaluation_of, go, save, weights_of
 
 from milepost.cli import main
 from milepost.core.types import Identity
+from milepost.metrics.confusion import Confusion
+from milepost.metrics.top_k import TopK
 from milepost.store.deletions import Deletions
 from milepost.store.store import Store
 
@@ -82,20 +84,53 @@ def test_a_dry_run_touches_nothing_and_a_real_one_deletes_just_that(folder: Path
     assert "step-200" in capsys.readouterr().out  # its record stays
 
 
-def test_intervals_that_meet_the_best_keep_a_checkpoint(folder: Path, store: Path, capsys: Shown) -> None:
+def top1(folder: Path, store: Path, capsys: Shown, *words: str) -> list[dict[str, Any]]:
+    assert main(["gc", str(folder), "--store", str(store), "--metric", "top1", "--json", *words]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
+
+
+def test_what_is_tied_with_the_best_stays_unless_asked(folder: Path, store: Path, capsys: Shown) -> None:
     capsys.readouterr()
-    words = ["gc", str(folder), "--store", str(store), "--metric", "top1", *FEW]
-    assert main([*words, "--json"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
-    best = max(line["value"] for line in lines)
-    reasons = {line["reason"] for line in lines if line["value"] < best and line["step"] != 900}
-    near = [line for line in lines if line["value"] < best and best - line["value"] < 0.02]
-    assert all(line["keep"] for line in near)
-    assert reasons <= {"its interval meets the best's", "below the best 1, not among the last 1"}
-    assert main(words) == 0
+    assert main(["best", "--metric", "top1", "--store", str(store), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    tied = {item["checkpoint"]["step"] for item in found["tied"]}
+    assert tied, "the test needs one"
+    lines = top1(folder, store, capsys, *FEW)
+    for line in lines:
+        if line["step"] not in (None, found["best"]["checkpoint"]["step"], 900):
+            assert line["keep"] == (line["step"] in tied)
+            assert line["reason"].startswith(
+                "tied with the best" if line["keep"] else "significantly worse than the be"
+            )
+    lines = top1(folder, store, capsys, *FEW, "--even-if-tied")
+    assert {line["step"] for line in lines if line["keep"]} - {None} == {found["best"]["checkpoint"]["step"], 900}
+    gone = {line["reason"] for line in lines if not line["keep"]}
+    assert gone == {"by value, even if tied, not among the best 1 nor the last 1"}
+    assert main(["gc", str(folder), "--store", str(store), "--metric", "top1", *FEW]) == 0
     table = capsys.readouterr().out
     assert table.splitlines()[0].split() == ["verdict", "run", "step", "name", "value", "bytes", "reason"]
     assert "--delete does it" in table
+
+
+def test_the_best_that_is_still_there_is_what_others_are_held_against(folder: Path, store: Path, capsys: Shown) -> None:
+    lines = top1(folder, store, capsys, *FEW)
+    best = next(line for line in lines if line["reason"] == "best 1")
+    os.unlink(best["path"])
+    others = top1(folder, store, capsys, *FEW)
+    assert max(line["value"] for line in others) == next(line["value"] for line in others if line["reason"] == "best 1")
+    assert best["value"] > max(line["value"] for line in others)
+
+
+def test_what_cannot_be_tested_stays(folder: Path, tmp_path: Path, capsys: Shown) -> None:
+    go(evaluation_of(metrics=[TopK(1), Confusion()]), folder, store=tmp_path / "f")
+    capsys.readouterr()
+    words = ["gc", str(folder), "--store", str(tmp_path / "f"), "--metric", "mean_per_class_accuracy", "--json", *FEW]
+    assert main(words) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
+    assert all(line["keep"] for line in lines)
+    assert "untested: mean_per_class_accuracy is no mean over rows" in {line["reason"] for line in lines}
+    assert main([*words, "--even-if-tied"]) == 0
+    assert '"keep": false' in capsys.readouterr().out
 
 
 def test_what_must_stay(folder: Path, store: Path, tmp_path: Path, capsys: Shown) -> None:

@@ -43,7 +43,7 @@ def test_best_and_compare_are_those_of_the_verbs(place: Path) -> None:
     best = store.best("top1")
     values = [r["value"] for r in store.records(metric="top1") if r["estimator"] == "exact" and r["status"] == "ok"]
     assert best.best["value"] == max(values)
-    assert [item["status"] for item in best.partial] == ["partial 50/700"]
+    assert [item["status"] for item in best.ranking.partial] == ["partial 50/700"]
     found = store.compare(100, "lenet:900")
     assert found.value_a in values
     assert found.n == 700

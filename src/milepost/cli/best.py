@@ -1,7 +1,7 @@
-"""Name the best checkpoint by one metric's exact value, and those whose intervals meet its own.
+"""Name the best checkpoint by one metric's exact value, those that are tied with it, and a file that holds it.
 
-An undefined value never wins, and one over part of the rows is not compared with one over all.  That intervals meet is
-not yet a paired test: `compare` counts two checkpoints on the same rows.
+Tied is what is not significantly worse on the same rows, corrected for all pairs.  An undefined value never wins, and
+one over part of the rows is not compared with one over all.
 """
 
 import argparse
@@ -9,7 +9,6 @@ import argparse
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._store import open_store
-from milepost.report.best import best_of
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +17,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
+    from milepost.report.best import best_of  # noqa: PLC0415 - the help needs no NumPy
+
     found = best_of(open_store(args.store), args.metric, args.data, args.run, args.slice)
     answer([found.plain()], str(found).splitlines(), as_json=args.json)
     return 0

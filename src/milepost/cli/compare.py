@@ -1,7 +1,8 @@
 """Compare two checkpoints on the same rows: how many only one of them gets right, from kept outcomes.
 
-A and B are addresses: a step, run:step, a name, or at least four digits of the digest.  McNemar's tests look at the
-rows on which the two disagree; of other means it shows the exact difference, and on how many rows either is better.
+A and B are addresses: a step, run:step, a name, or at least four digits of the digest.  The exact difference comes with
+its standard error, interval and test: McNemar's, of the rows on which the two disagree, or the paired t test for other
+means and for rows that have weights or belong to groups.
 """
 
 import argparse

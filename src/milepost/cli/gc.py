@@ -1,13 +1,14 @@
-"""Delete checkpoints that are clearly worse than the best (a dry run unless --delete).
+"""Delete checkpoints that are significantly worse than the best (a dry run unless --delete).
 
-Never deleted: what is not evaluated as it is now, waits, is claimed, pinned or failed, has an interval that meets the
-best's, is another name of something kept, is a symbolic link or a link's target, or lies outside of the folder.
+Worse is what `best` calls so: row by row, corrected for all pairs. Tied with the best or untested is kept. Never
+deleted: what is not evaluated as it is now, waits, is claimed, pinned or failed, is another name of something kept, is
+a symbolic link or a link's target, or lies outside of the folder.
 """
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from milepost.cli import FAILED
 from milepost.cli._arguments import add_shared, positive
@@ -17,12 +18,13 @@ from milepost.cli._store import open_store
 from milepost.errors import MilepostError, UsageError
 from milepost.report._align import align, shown
 from milepost.report._numbers import number as number_text
-from milepost.report._numbers import size, span_of
-from milepost.report.best import best_of
+from milepost.report._numbers import size
 from milepost.report.retention import Measured, Retention, keep
 from milepost.report.table import base_name
-from milepost.store.records import number
 from milepost.store.store import Store
+
+if TYPE_CHECKING:
+    from milepost.report.best import Rival
 
 _HEADS = ("verdict", "run", "step", "name", "value", "bytes", "reason")
 
@@ -32,6 +34,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", metavar="NAME", required=True, help="the value that decides, such as top1")
     parser.add_argument("--keep-best", metavar="N", type=positive, default=5, help="how many of the best to keep (5)")
     parser.add_argument("--keep-last", metavar="N", type=positive, default=2, help="how many of the last to keep (2)")
+    parser.add_argument(
+        "--even-if-tied",
+        action="store_true",
+        help="keep the best and the last only, by value: others go even if tied with the best, or untested",
+    )
     add_shared(parser, "data", "delete", "store", "json")
 
 
@@ -62,7 +69,7 @@ def _decided(store: Store, folder: Folder, args: argparse.Namespace) -> list[tup
         places = [place for place in folder.places if place.run == run]
         measured, higher = dict[str, Measured](), True
         try:
-            measured, higher = _measured(store, run, args)
+            measured, higher = _measured(store, run, {one for place in places for one in place.held.weights}, args)
         except UsageError as error:
             refusals.append(error)
         held = [place.held for place in places]
@@ -73,19 +80,42 @@ def _decided(store: Store, folder: Folder, args: argparse.Namespace) -> list[tup
     return decided
 
 
-def _measured(store: Store, run: str, args: argparse.Namespace) -> tuple[dict[str, Measured], bool]:
+def _measured(
+    store: Store, run: str, there: Collection[str], args: argparse.Namespace
+) -> tuple[dict[str, Measured], bool]:
     """Return the values that may decide, and whether higher is better.
 
-    These are values over all rows, of weights restored whole, on the data of the best.
+    These are values over all rows, of weights restored whole, on the data of the best.  The best is that of the weights
+    that are `there`; those that are gone count among the pairs.
     """
+    from milepost.report._ranking import ranking_of, value_of_record  # noqa: PLC0415 - the help needs no NumPy
+    from milepost.report.best import rivals_of  # noqa: PLC0415
+
     if run not in {known["id"] for known in store.runs()}:
         raise UsageError(f"nothing of {args.folder} is on record in {args.store}; `milepost run` evaluates it")
-    best, found = best_of(store, args.metric, args.data, run), {}
-    for record in (best.best, *best.tied, *best.meets, *best.below):
-        value = number(record["value"])
-        if record["status"] == "ok" and value is not None:
-            found[str(record["checkpoint"]["digest"])] = Measured(value, *span_of(record))
-    return found, best.direction == "higher"
+    listing = store.listing()
+    ranking = ranking_of(store, listing, args.metric, args.data, run, "all")
+    digests = [str(record["checkpoint"]["digest"]) for record in ranking.ranked]
+    best = next((record for record, one in zip(ranking.ranked, digests, strict=True) if one in there), None)
+    if best is None or ranking.ranked[0]["status"] != "ok":
+        return {}, ranking.direction == "higher"
+    values = dict(zip(digests, map(value_of_record, ranking.ranked), strict=True))
+    if args.even_if_tied:
+        found = {one: Measured(value, may_go=True, why="by value, even if tied") for one, value in values.items()}
+        return found, ranking.direction == "higher"
+    rivals, _ = rivals_of(store, listing, ranking, best)
+    words = {str(rival.record["checkpoint"]["digest"]): _verdict(rival) for rival in rivals}
+    found = {one: Measured(value, *words.get(one, (False, "the best"))) for one, value in values.items()}
+    return found, ranking.direction == "higher"
+
+
+def _verdict(rival: "Rival") -> tuple[bool, str]:
+    """Say whether a checkpoint may go, and why (or why not)."""
+    if rival.pair is None:
+        return False, f"untested: {rival.why}"
+    if rival.pair.worse:
+        return True, f"significantly worse than the best (p = {rival.pair.p_value:.2g})"
+    return False, "tied with the best"
 
 
 def _done(folder: Folder, place: Place, verdict: Retention, *, delete: bool) -> dict[str, Any]:

@@ -102,16 +102,6 @@ def is_share(record: Mapping[str, Any]) -> bool:
     return any(span.get("method") == "wilson" for span in record.get("intervals") or ())
 
 
-def meet(left: Span, right: Span) -> bool:
-    """Tell whether two intervals meet; False where one of them is missing.
-
-    >>> meet((0.1, 0.3), (0.3, 0.4)), meet((0.1, 0.2), (0.3, 0.4)), meet((0.1, 0.2), (None, None))
-    (True, False, False)
-    """
-    (a, b), (c, d) = left, right
-    return a is not None and b is not None and c is not None and d is not None and a <= d and c <= b
-
-
 def method(interval: Mapping[str, Any]) -> str:
     """Say how an interval of a record was computed.
 

@@ -10,19 +10,19 @@ from typing import Any
 from milepost.core.capabilities import capability
 from milepost.core.protocols import MeanMetric, Metric
 from milepost.core.specs import spec_of
-from milepost.core.types import Array
 from milepost.errors import UsageError
 from milepost.report._metrics_on_record import direction_of, evaluations_of, recorded
-from milepost.report._numbers import count, decimals, number
+from milepost.report._numbers import count, decimals, interval, method, number
 from milepost.report._paired import Paired, paired
+from milepost.report._paired_test import Rows, tested_by
+from milepost.report._ranking import one_data
+from milepost.report._slice import on_slice
 from milepost.report.addresses import find_evaluated
-from milepost.report.best import one_data
 from milepost.report.table import Plain
-from milepost.scoring.columns import Scored, holding, lacking, slices_of
+from milepost.scoring.columns import GROUP_NUMBER, Scored, holding, lacking
 from milepost.scoring.estimators import state_of
 from milepost.scoring.metric_spec import metric_of
-from milepost.scoring.slices import rows_by_label
-from milepost.stats.mcnemar import mcnemar_exact, mcnemar_mid_p
+from milepost.stats.interval import Interval
 from milepost.store.keys import subject
 from milepost.store.store import Store
 
@@ -35,8 +35,9 @@ class Comparison:
     """A and B on `n` rows that both have, of `size`; prints as lines.
 
     `a` and `b` describe the checkpoints; `value_a` and `value_b` are their values on these very rows, `difference` is A
-    minus B.  `counts` holds both, only_a, only_b, neither (rows that are right), or a_better, b_better, equal where a
-    row's share is no yes or no; and nonfinite.  `tests` maps names to p-values.
+    minus B, with its standard error and 95 % interval where these can be told.  `counts` holds both, only_a, only_b,
+    neither (rows that are right), or a_better, b_better, equal where a row's share is no yes or no; and nonfinite.
+    `tests` maps names to p-values.
     """
 
     metric: str
@@ -49,6 +50,8 @@ class Comparison:
     value_a: float | None
     value_b: float | None
     difference: float | None
+    standard_error: float | None
+    interval: Interval | None
     counts: Mapping[str, int]
     tests: Mapping[str, float]
     notes: tuple[str, ...] = ()
@@ -57,7 +60,8 @@ class Comparison:
     def plain(self) -> dict[str, Any]:
         """Return what `--json` prints."""
         tests = [{"name": name, "p_value": value} for name, value in self.tests.items()]
-        return {"event": "comparison", **asdict(self), "tests": tests}
+        interval = None if self.interval is None else self.interval.plain()
+        return {"event": "comparison", **asdict(self), "interval": interval, "tests": tests}
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -77,22 +81,21 @@ def compare_two(
     made, direction = metric_of(payload["metric"]), direction_of(payload)
     mean = _mean(made, metric)
     sides, notes = _opened(store, rows, made, data)
-    if part != "all":
-        sides = [_part(store, side, part) for side in sides]
-    left, right = sides
+    left, right = (on_slice(store, side, part) for side in sides)
     found = reduce(Paired.merge, _pieces(left, right, made.columns, mean, higher=direction == "higher"))
     values = (_value(left, made), _value(right, made))
-    difference, tests = found.difference(), _tests(found)
+    difference = found.difference()
     if found.nonfinite:
         notes.append(f"{found.nonfinite} rows have no number in A or in B, and are in none of the counts")
         difference = None if None in values else difference
+    pairs = _rows_of(left, right, made.columns, mean)
+    tested = tested_by(found, pairs, difference, higher=direction == "higher", grouped=left.grouped)
     if rows[0]["digest"] == rows[1]["digest"]:
         notes.append("A and B hold the same weights")
     notes += [f"{letter} is {side.partial}" for letter, side in zip("AB", sides, strict=True) if side.partial]
     if left.stop < left.size:
         notes.append(f"both have {count(left.stop)} of {count(left.size)} rows only")
-    if found.boolean and not tests:
-        notes.append("rows have weights: McNemar's test, which counts every row once, does not apply")
+    notes += [words for words in (tested.why, tested.interval and tested.interval.note) if words]
     one, other = ({key: row.get(key) for key in _DESCRIBED} for row in rows)
     return Comparison(
         metric=metric,
@@ -107,7 +110,9 @@ def compare_two(
         value_b=values[1],
         difference=difference,
         counts=_counts(found),
-        tests=tests,
+        standard_error=tested.standard_error,
+        interval=tested.interval,
+        tests=tested.p_values,
         notes=tuple(notes),
     )
 
@@ -161,16 +166,6 @@ _APART = (
 )
 
 
-def _part(store: Store, scored: Scored, part: str) -> Scored:
-    """Return the rows of one slice, `name=value`; a UsageError lists those on record."""
-    found: dict[str, Array] = {}
-    for name, values in slices_of(store, scored.digest, scored.stop).items():
-        found |= rows_by_label(scored, name, values)
-    if part not in found:
-        raise UsageError(f"--slice {part}: no such slice of these rows is on record; there are: {', '.join(found)}")
-    return replace(scored, chosen=found[part])
-
-
 def _kept(store: Store, weights: str) -> dict[str, dict[str, Any]]:
     """Return the specs of the evaluations of some weights that have kept anything, by key."""
     found = evaluations_of(store, weights)
@@ -198,11 +193,11 @@ def _counts(found: Paired) -> dict[str, int]:
     return {"a_better": found.only_a, "b_better": found.only_b, "equal": found.both, "nonfinite": found.nonfinite}
 
 
-def _tests(found: Paired) -> dict[str, float]:
-    if not found.boolean or found.weight is not None:
-        return {}
-    tests = {"McNemar exact": mcnemar_exact, "McNemar mid-p": mcnemar_mid_p}
-    return {name: test(found.only_a, found.only_b) for name, test in tests.items()}
+def _rows_of(left: Scored, right: Scored, names: Sequence[str], mean: MeanMetric) -> Iterator[Rows]:
+    """Yield what rows contribute to A and to B, their weights, and the numbers of their groups."""
+    wanted = [*names, GROUP_NUMBER] if left.grouped else names
+    for (one, weights), (two, _) in zip(left.chunks(wanted), right.chunks(names), strict=True):
+        yield mean.contribution(one), mean.contribution(two), weights, one.get(GROUP_NUMBER)
 
 
 _WORDS = {
@@ -229,6 +224,11 @@ def _lines(found: Comparison) -> list[str]:
     about += f", slice {found.slice}" if found.slice != "all" else ""
     rows += [("", about), ("A", number(found.value_a, places)), ("B", number(found.value_b, places))]
     rows.append(("A - B", number(found.difference, places)))
+    if found.standard_error is not None:
+        rows.append(("standard error", number(found.standard_error, places)))
+    if found.interval is not None:
+        span = interval(found.interval.low, found.interval.high, places)
+        rows.append(("interval", f"{span} ({method(found.interval.plain())})"))
     rows += [(_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "nonfinite"]
     rows += [(name, f"p = {value:.4g} (two-sided)") for name, value in found.tests.items()]
     width = max(len(label) for label, _ in rows)

@@ -11,8 +11,9 @@ from milepost.core.types import Array
 from milepost.errors import MissingExtra, UsageError
 from milepost.report._align import lines
 from milepost.report._metrics_on_record import evaluations_of
+from milepost.report._ranking import one_data
 from milepost.report.addresses import find, run_id
-from milepost.report.best import Best, best_of, one_data
+from milepost.report.best import Best, best_of
 from milepost.report.compare import Comparison, compare_two
 from milepost.report.html import table_html
 from milepost.report.table import NEWEST, Results, build, newest

@@ -3,8 +3,6 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from milepost.report._numbers import meet
-
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -24,11 +22,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The exact value of weights over the whole data set, and its interval where the metric has one."""
+    """The exact value of weights over the whole data set, whether it lets them go, and why (or why not)."""
 
     value: float
-    low: float | None = None
-    high: float | None = None
+    may_go: bool
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +45,20 @@ def keep(
     """Decide about each checkpoint of a folder.
 
     Kept are: what is barred; what lacks a whole value, or both step and epoch; the `best` best values with their ties;
-    every one whose interval meets the best's; the `last` highest steps, and of those without a step the `last` highest
-    epochs; and every name of weights that are kept under another.  `best` and `last` are at least 1.
+    what is measured and may not go; the `last` highest steps, and of those without a step the `last` highest epochs;
+    and every name of weights that are kept under another.  `best` and `last` are at least 1.
 
     >>> every = [Held(f"/r/{step}", f"step-{step}", step, (str(step),)) for step in (1, 2, 3)]
-    >>> measured = {"1": Measured(0.9), "2": Measured(0.5), "3": Measured(0.4)}
+    >>> measured = {str(step): Measured(1 / step, step > 1, "worse") for step in (1, 2, 3)}
     >>> [(one.keep, one.reason) for one in keep(every, measured, higher=True, best=1, last=1)]
-    [(True, 'best 1'), (False, 'below the best 1, not among the last 1'), (True, 'last 1')]
+    [(True, 'best 1'), (False, 'worse, not among the best 1 nor the last 1'), (True, 'last 1')]
     """
     there = {weights: measured[weights] for one in every for weights in one.weights if weights in measured}
     steps = _highest((one.step, one.weights) for one in every)
     epochs = _highest((one.epoch, one.weights) for one in every)
     orders = (steps, {weights: at for weights, at in epochs.items() if weights not in steps})
     ranked = sorted((one.value for one in there.values()), reverse=higher)
-    tops = [one for one in there.values() if one.value == ranked[0]]
-    kept: dict[str, str] = {}
-    for weights, one in there.items():
-        if any(one.value == top.value or meet((one.low, one.high), (top.low, top.high)) for top in tops):
-            kept[weights] = "its interval meets the best's"
+    kept = {weights: one.why for weights, one in there.items() if not one.may_go}
     for order in orders:  # counted among those with a value: what waits for one is kept besides
         newest = sorted({at for weights, at in order.items() if weights in there})[-last:]
         kept |= {weights: f"last {last}" for weights, at in order.items() if weights in there and at in newest}
@@ -74,12 +68,16 @@ def keep(
         if held.path in standing:
             for weights in held.weights:
                 kept.setdefault(weights, f"same weights as {held.name}, which stays")
-    below = f"below the best {best}, not among the last {last}"
+    others = f"not among the best {best} nor the last {last}"
     verdicts = []
     for held in every:
-        value = next((there[weights].value for weights in held.weights if weights in there), None)
-        why = standing.get(held.path) or next((kept[weights] for weights in held.weights if weights in kept), "")
-        verdicts.append(Retention(held, value, bool(why), why or below))
+        measures = [there[weights] for weights in held.weights if weights in there]
+        value = measures[0].value if measures else None
+        reasons = [kept[weights] for weights in held.weights if weights in kept]
+        if held.path in standing:
+            reasons.insert(0, standing[held.path])
+        reason = reasons[0] if reasons else f"{measures[0].why}, {others}"
+        verdicts.append(Retention(held, value, bool(reasons), reason))
     return verdicts
 
 

@@ -194,14 +194,17 @@ class _Recorded:
         return np.asarray(self._sorted[np.searchsorted(self._rows, rows, sorter=self._sorted)])
 
 
-def holding(store: Store, key: str, metric: Metric, stop: int | None = None) -> Scored | None:
+def holding(
+    store: Store, key: str, metric: Metric, stop: int | None = None, opened: dict[str, Dataset] | None = None
+) -> Scored | None:
     """Open what an evaluation has kept of a metric's columns on rows [0, stop), by default on as many as there are.
 
-    None where its columns are not kept, or not on all of these rows.
+    None where its columns are not kept, or not on all of these rows.  `opened` keeps the data sets by digest, for the
+    next call.
     """
     widest: Scored | None = None
     for column_set in store.evaluation(key).column_sets():
-        scored = scored_of(store, key, column_set, 0)
+        scored = scored_of(store, key, column_set, 0, opened=opened)
         covered = scored.outcomes.coverage
         last = covered[0][1] if covered and covered[0][0] == 0 else 0
         if scored.has(metric) and last >= max(stop or 1, widest.stop + 1 if widest else 1):

@@ -23,7 +23,7 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
     if not 0 <= successes <= n or n == 0:
         raise UsageError(f"an interval needs 0 <= successes <= n and n > 0; found {successes} of {n}")
     check_level(level)
-    low, high = _bounds(successes / n, n, NormalDist().inv_cdf((1.0 + level) / 2.0))
+    low, high = wilson_bounds(successes / n, n, NormalDist().inv_cdf((1.0 + level) / 2.0))
     rare = min(successes, n - successes)
     note = f"{rare} of {n} rows on one side, fewer than {_FEW}: {less(level)}" if rare < _FEW else None
     return Interval(low, high, level, "wilson", note=note)
@@ -44,7 +44,7 @@ def wilson_of(share: float, spread: Spread, level: float = LEVEL) -> Interval:
     (0.7347, 0.8525, 200.0, 20)
     """
     check_level(level)
-    low, high = _bounds(share, spread.effective_n, t_quantile(level, spread.effective_units - 1.0))
+    low, high = wilson_bounds(share, spread.effective_n, t_quantile(level, spread.effective_units - 1.0))
     note = few_groups(spread, level)
     if note is None and spread.effective_n * min(share, 1.0 - share) < _FEW_EFFECTIVE:
         note = f"fewer than {_FEW_EFFECTIVE} effective rows on one side: {less(level)}"
@@ -52,7 +52,12 @@ def wilson_of(share: float, spread: Spread, level: float = LEVEL) -> Interval:
     return Interval(low, high, level, "wilson", effective_n=spread.effective_n, groups=groups, note=note)
 
 
-def _bounds(share: float, n: float, quantile: float) -> tuple[float, float]:
+def wilson_bounds(share: float, n: float, quantile: float) -> tuple[float, float]:
+    """Return the bounds of Wilson's interval for a share of `n` rows, with this quantile of its error.
+
+    >>> wilson_bounds(0.5, 100.0, 1.96)[0] + wilson_bounds(0.5, 100.0, 1.96)[1]
+    1.0
+    """
     middle = share + quantile * quantile / (2 * n)
     reach = quantile * (share * (1.0 - share) / n + quantile * quantile / (4.0 * n * n)) ** 0.5
     scale = 1.0 + quantile * quantile / n

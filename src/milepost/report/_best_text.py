@@ -1,0 +1,101 @@
+"""The best checkpoint and its rivals as lines."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from milepost.report._align import align, shown
+from milepost.report._numbers import decimals, interval, method, number, span_of, value_of
+from milepost.report._ranking import value_of_record
+from milepost.report.table import Plain, base_name
+from milepost.stats.tied_set import PairResult
+
+if TYPE_CHECKING:
+    from milepost.report.best import Best
+
+_HEADS = ("place", "run", "step", "name", "digest", "value", "interval", "best - it", "p")
+
+
+def lines_of(found: "Best") -> list[str]:
+    """Return the best with what its value is worth, a table of those that are not worse, and remarks."""
+    record = found.best
+    places = max(decimals(record.get("n")), 4)
+    rows = [_cells("best", record, None, places)]
+    rows += [_cells("tied", rival.record, rival.pair, places) for rival in found.tied]
+    rows += [_cells("untested", rival.record, None, places) for rival in found.untested]
+    return [*_about(found, places), *align(_HEADS, rows), *_tested(found), *_files(found), *_left_out(found)]
+
+
+def _about(found: "Best", places: int) -> Iterator[str]:
+    record, ranking = found.best, found.ranking
+    span = next(iter(record.get("intervals") or ()), None)
+    where = ranking.data if found.slice == "all" else f"{ranking.data}, slice {found.slice}"
+    about = f"{ranking.metric} ({ranking.direction} is better) on {where}, {record['status']}: "
+    about += value_of(record, places)
+    if span:
+        about += f" {interval(*span_of(record), places)}" + (f" ({method(span)})" if "level" in span else "")
+    yield about
+    if found.selection is not None:
+        chosen = found.selection
+        yield (
+            f"selected among {chosen.among}: cross-fitted {number(chosen.value, places)} "
+            f"{interval(chosen.interval.low, chosen.interval.high, places)}: what the best of nine tenths of the rows "
+            f"scores on the rest; the value above is {abs(chosen.optimism):.{places}f} "
+            f"{'better' if chosen.optimism >= 0 else 'worse'}"
+        )
+
+
+def _tested(found: "Best") -> Iterator[str]:
+    if found.test is not None:
+        worse, tied = len(found.worse), len(found.tied)
+        yield (
+            f"{tied} tied with the best, {worse} significantly worse: {found.test.name} ({found.test.pairs:,}), "
+            f"significant below p = {found.test.threshold:.2g}"
+        )
+    for why in dict.fromkeys(rival.why for rival in found.untested):
+        alike = [rival for rival in found.untested if rival.why == why]
+        yield f"{len(alike)} untested, neither tied nor worse: {why}"
+    if found.untested and found.test is not None:
+        yield "no cross-fitted value: not all of those compared have rows to choose on"
+    if found.best["status"] != "ok":
+        yield "every checkpoint is covered in part only: the values may be about different rows"
+
+
+def _files(found: "Best") -> Iterator[str]:
+    yield f"{found.file.path}: {found.file.state}"
+    if found.there is not None and found.there_file is not None:
+        value = number(value_of_record(found.there), max(decimals(found.there.get("n")), 4))
+        yield f"the best that is still there: {found.there_file.path}, {value}"
+    elif not found.file.here:
+        yield "no file holds the weights of any of those compared"
+
+
+def _left_out(found: "Best") -> Iterator[str]:
+    ranking = found.ranking
+    left_out = {
+        "restored in part": ranking.missing,
+        "covered in part": ranking.partial,
+        "undefined": ranking.undefined,
+        f"other data under the name {ranking.data}": ranking.elsewhere,
+    }
+    for word, held in left_out.items():
+        if held:
+            names = (f"{_name(record['checkpoint'])} ({record['status']})" for record in held)
+            yield f"not compared, {word}: {', '.join(names)}"
+    if found.failed:
+        yield f"{found.failed} failed, and have no value: `milepost failures` lists them"
+
+
+def _cells(place: str, record: Plain, pair: PairResult | None, places: int) -> list[str]:
+    checkpoint: Plain = record["checkpoint"]
+    run, step = shown(record.get("run")), shown(checkpoint.get("step"))
+    named = [place, run, step, _name(checkpoint), str(checkpoint["digest"])[:12]]
+    tested = ["-", "-"]
+    if pair is not None and pair.p_value is not None:
+        tested = [number(pair.difference, places), f"{pair.p_value:.2g}"]
+    return [*named, number(value_of_record(record), places), interval(*span_of(record), places) or "-", *tested]
+
+
+def _name(checkpoint: Plain) -> str:
+    variant = checkpoint.get("variant") or "raw"
+    name = base_name(str(checkpoint.get("path") or checkpoint["digest"][:12]))
+    return name if variant == "raw" else f"{name} [{variant}]"

@@ -1,5 +1,6 @@
 """Intervals from kept columns: the same bits for every order and split, fractions as their judge, and who has none."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from milepost.core.types import Array, Value
 from milepost.data._grouped_order import grouped
 from milepost.data._order import make_order
 from milepost.metrics import BalancedAccuracy, Brier, CrossEntropy, FBeta, Precision, Recall, Specificity, TopK
-from milepost.metrics._states import Tally
+from milepost.metrics._states import ExactSums, Tally
 from milepost.scoring import columns as scoring_columns
 from milepost.scoring.columns import Scored
 from milepost.scoring.estimators import exact
@@ -190,6 +191,34 @@ def test_who_has_none_and_says_why() -> None:
     undefined = values_of(CrossEntropy(), scored_of(rows))
     assert undefined["intervals"] == []
     assert "no interval" not in undefined["note"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A mean of float64 numbers of any size."""
+
+    name = "size"
+    headline = "size"
+    direction = "lower"
+    columns = ("size",)
+    range = (-math.inf, math.inf)
+
+    def contribution(self, columns: Mapping[str, Array]) -> Array:
+        return columns["size"]
+
+    def state(self, columns: Mapping[str, Array], _: Array | None) -> Tally:
+        return Tally({"n": np.int64(len(columns["size"]))}, {"size": ExactSums.of(columns["size"])})
+
+    def values(self, state: Tally) -> dict[str, Value]:
+        return {"size": Value(state.sums["size"].ratio(state.count("n")))}
+
+
+@pytest.mark.parametrize("groups", [0, 20])
+@pytest.mark.parametrize("rows", [100, 1000])
+def test_numbers_that_cannot_be_squared_have_none(rows: int, groups: int) -> None:
+    large = {**rows_of(rows, groups=groups), "size": np.arange(1.0, rows + 1) * 1e300}
+    found = values_of(Size(), scored_of(large))
+    assert (found["intervals"], found["note"]) == ([], "no interval: the values are too large to be squared")
 
 
 def test_bounds_are_possible_values() -> None:

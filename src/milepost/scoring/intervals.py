@@ -6,7 +6,9 @@ every order and batch size.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from milepost.stats.wilson import wilson, wilson_of
 
 _LEAST = 2
 """So many effective rows or groups are needed: one has no spread."""
+_FEW = 500
 _ANY = (-math.inf, math.inf)
 
 
@@ -44,7 +47,8 @@ def interval_of(scored: Scored, metric: Metric, name: str, item: Value) -> tuple
     first = judged(head)
     if first is None:
         return None, None
-    spread = _spread(_Rows(scored, metric.columns, judged), item.value)
+    with np.errstate(over="ignore", invalid="ignore"):  # then there is no interval
+        spread = _spread(_Rows(scored, metric.columns, judged), item.value)
     if spread is None:
         return None, f"no interval: it takes two {'groups' if scored.grouped else 'rows'} of like weight"
     if first[0].dtype.kind == "b":
@@ -107,7 +111,7 @@ def _spread(rows: _Rows, value: float) -> Spread | None:
     if groups < _LEAST:
         return None
     pulls = errors / (total - weights)
-    sums = math.fsum(pulls**2), math.fsum(pulls**3)
+    sums = _exact_sums([(pulls**2, pulls**3)])
     return Spread.of_sums(len(pulls), groups, *sums, rows=effective, row_variance=variance / total, grouped=True)
 
 
@@ -143,9 +147,14 @@ def _of_groups(rows: _Rows, value: float) -> tuple[Array, Array, float]:
 
 
 def _exact_sums(parts: Iterable[tuple[Array, ...]]) -> list[float]:
-    """Return the sum of each of several arrays over all parts."""
+    """Return the sum of each of several arrays over all parts; slices are often small, and `fsum` is as exact."""
+    rest = iter(parts)
+    head = list(islice(rest, 2))
+    if len(head) == 1 and len(head[0][0]) <= _FEW:
+        with suppress(OverflowError, ValueError):  # infinite numbers, or on the way to them
+            return [math.fsum(item.tolist()) for item in head[0]]
     totals: list[ExactSums] = []
-    for arrays in parts:
+    for arrays in chain(head, rest):
         found = [ExactSums.of(item) for item in arrays]
         totals = [a.merge(b) for a, b in zip(totals, found, strict=True)] if totals else found
     return [item.value() for item in totals]

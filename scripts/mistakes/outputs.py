@@ -89,14 +89,17 @@ print(f"cross-entropy {functional.cross_entropy(outputs, torch.from_numpy(labels
         file=File(
             head=_SOFTMAX,
             model="TorchModel(lambda: Net(10, 10))",
-            outputs="probabilities",
             metrics="TopK(1), CrossEntropy()",
         ),
-        commands=("milepost run eval.py runs",),
+        commands=(
+            "milepost run eval.py runs",
+            '>>> edit("eval.py", \'outputs="logits"\', \'outputs="probabilities"\')',
+            "milepost run eval.py runs",
+        ),
         advice='Declare what the model gives: `Classification(outputs="probabilities")`. Declared as "logits", '
-        "Milepost would print the wrong loss too: it never guesses.",
+        "Milepost prints the wrong loss too, since it never guesses, but it warns of rows that all sum to 1.",
         habit_says=("cross-entropy 1.46",),
-        milepost_says=("0.003",),
+        milepost_says=("1.46", "look like probabilities", "0.003"),
     ),
     Mistake(
         title="Logits taken for probabilities",
@@ -158,8 +161,8 @@ print(f"{right} of {len(labels)} right")
         ),
         lines=("matrix:", r"^ +(#|\d+)( +\d+){11}$"),
         advice="`Arrays(images, labels, label_offset=1)`. Without it Milepost gives the same 0, since every label is a "
-        "class of the model; the confusion matrix shows the shift.",
+        "class of the model, but it warns that the labels are off by one; the confusion matrix shows the shift.",
         habit_says=("0 of 110 right",),
-        milepost_says=("0.000", "matrix: 11 x 11", "1.000"),
+        milepost_says=("the label plus 1 in 110 of 110", "label_offset=1", "0.000", "matrix: 11 x 11", "1.000"),
     ),
 )

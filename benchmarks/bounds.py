@@ -5,7 +5,7 @@ a run does it: a third are small NumPy perceptrons, a third wide ones, a third p
 1 % of the rows are a thousand times larger.  In half of them five classes have the weights of the other five, off by
 1e-6, so that thousands of rows lie near a tie.  For each batch size, a row has moved if another size predicts another
 class; a row is announced if its margin is below 2 d times its scale, with the d that was measured in this batch size
-alone.  In batches of one row nothing is measured, and nothing announced.
+alone.
 """
 
 import itertools

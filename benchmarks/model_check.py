@@ -71,7 +71,7 @@ def figures() -> list[Figure]:
         one, full, light = [], [], []
         for _ in range(CHECKS):
             one.append(seconds(partial(predict, model, weights, inputs, 0, rows)))
-            checks = ModelChecks(model, Classification(outputs="logits"))
+            checks = ModelChecks(model, Classification(outputs="logits"), rows)
             checks.begin(0, rows)
             check = partial(checks.check, weights, batch, outputs)
             full.append(seconds(partial(check, None)))

@@ -1,5 +1,6 @@
 """Which checkpoint is checked how: in full until one proves the model, lightly from then on; and what is measured."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests._material import FEATURES, checkpoints, columns_of, evaluation_of, ex
 import milepost.loop.checks
 from milepost.core.types import Array, Failure, Part
 from milepost.data.arrays import Arrays
+from milepost.data.batches import Batches
 from milepost.loop.evaluate import Pass, evaluate
 from milepost.models.numpy import FunctionModel
 from milepost.store.store import Store
@@ -133,6 +135,42 @@ def test_batches_of_one_row_are_predicted_twice_for_every_checkpoint() -> None:
     found = outcomes(work, a=weights_of(1), b=weights_of(2))
     assert predict.sizes == [1] * 8
     assert [(check["kind"], check["proves"], check["measured"]) for check in found.values()] == [("full", False, 0)] * 2
+
+
+def test_single_rows_are_measured_together_once() -> None:
+    predict = Sizes(off_by(1e-5, lambda inputs: len(inputs) == 8))
+    work = pass_of(FunctionModel(predict), rows=20, batch_size=1)
+    found = outcomes(work, zero=zero(), a=weights_of(1), b=weights_of(2))
+    assert Counter(predict.sizes) == {1: 3 * 21, 8: 1}, "not of the checkpoint that shows nothing"
+    assert {check["measured"] for check in found.values()} == {8}
+    assert found["b"]["relative"] == pytest.approx(1e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize("inputs", [{"x": np.eye(8)[:, None]}, np.eye(8)[:, None]])
+def test_rows_are_joined_by_name(inputs: Any) -> None:
+    rows = [{"x": row} for row in inputs["x"]] if isinstance(inputs, dict) else list(inputs)
+    joined = milepost.loop.checks._joined(rows)
+    np.testing.assert_equal(joined["x"] if isinstance(inputs, dict) else joined, np.eye(8))
+
+
+def test_single_rows_of_several_shapes_and_of_shrunken_batches_are_not_measured() -> None:
+    def summed(weights: Mapping[str, Array], inputs: Array) -> Array:
+        return linear(weights, inputs[:, :FEATURES])
+
+    predict = Sizes(summed)
+    work = pass_of(FunctionModel(predict), rows=20, batch_size=1)
+    work.source = Batches(
+        lambda: ((np.ones((1, FEATURES + row), "float32") * row, np.array([0])) for row in range(20)), version="made@1"
+    )
+    loaded = {"a": work.model.load(weights_of(1))}
+    (found,) = evaluate(work, loaded, 0, 20)
+    assert isinstance(found[1], Part)
+    assert found[1].environment["model_check"]["measured"] == 0
+    assert set(predict.sizes) == {1}
+    shrunken = pass_of(FunctionModel(predict), rows=20, batch_size=64)
+    shrunken.batch_size = 1
+    assert outcomes(shrunken, a=weights_of(1))["a"]["measured"] == 0
+    assert set(predict.sizes) == {1}
 
 
 @pytest.mark.parametrize(("model", "sizes"), [(Fixed, [96] * 5), (Compiled, [96, 96, 48, 48, 96, 96])])

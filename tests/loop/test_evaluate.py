@@ -27,6 +27,7 @@ from tests._material import (
 )
 
 import milepost.loop.evaluate
+import milepost.tasks.classification
 from milepost._internal import heartbeat
 from milepost._internal.serialization import canonical
 from milepost.core.protocols import Metric
@@ -198,6 +199,25 @@ def test_the_weights_of_a_users_source_are_checked(wrong: float) -> None:
     source.weights = np.ones((700, 1))
     with pytest.raises(DataError, match=r"found shape \(96, 1\)"):
         list(evaluate(work, {"a": work.model.load(weights_of(1))}, 0, 700))
+
+
+@pytest.mark.parametrize("holdable", [0, 1 << 26])
+def test_a_model_may_use_one_array_for_all_its_outputs(holdable: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(milepost.tasks.classification, "_HOLDABLE", holdable)
+    array = np.empty((96, CLASSES), np.float32)
+
+    def reusing(weights: dict[str, Array], inputs: Array) -> Array:
+        array[: len(inputs)] = linear(weights, inputs)
+        return array[: len(inputs)]
+
+    for name in ("a", "b"):  # in full, then lightly
+        found = {}
+        for predict in (linear, reusing):
+            work = pass_of(predict)
+            others = {} if name == "a" else {"first": work.model.load(weights_of(1))}
+            loaded = {**others, name: work.model.load(weights_of(2))}
+            found[predict] = joined(item for item in evaluate(work, loaded, 0, 700) if item[0] == name)
+        same_columns(found[reusing], found[linear])
 
 
 def test_a_model_that_takes_no_smaller_batch_fails_with_the_reason() -> None:

@@ -3,16 +3,19 @@
 Every process checks in full until a checkpoint passes whose scores vary from row to row; those behind it are checked
 lightly.  With the one that passed, the rounding is measured: rows that are predicted alone beside the same rows in a
 batch, in the first batch and in one from the middle of the pass, of the latter one half as well.  That takes at most
-the time of one more batch, or a millisecond.
+the time of one more batch, or a millisecond.  Where the user's batches are single rows, a few of them are predicted
+together.
 """
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from milepost._internal import heartbeat
 from milepost._internal.memory import ran_out
@@ -34,6 +37,9 @@ from milepost.loop.rounding import relative_differences
 
 SINGLE_ROWS = 32
 """So many rows of a batch are predicted alone, if there is time for it."""
+
+JOINED_ROWS = 8
+"""So many single rows are predicted together: who evaluates row by row may have no memory for more."""
 
 _LEAST_SECONDS = 1e-3
 """A batch that takes less time than this is no measure of what may be spent."""
@@ -83,10 +89,12 @@ class Rounding:
 
 
 class ModelChecks:
-    """The checks of one model on one data set, in one process."""
+    """The checks of one model on one data set, in one process; `batch_size` is what the user asked for."""
 
-    def __init__(self, model: Model, task: Task) -> None:
+    def __init__(self, model: Model, task: Task, batch_size: int) -> None:
         self._model, self._task = model, task
+        self._single = batch_size == 1
+        self._held: list[tuple[int, Any, Array]] = []
         self._fixed = has_fixed_batch(model)
         compiling = capability(model, CompilesEachSize)
         self._compiled = compiling is not None and compiling.compiles_each_size
@@ -98,12 +106,15 @@ class ModelChecks:
     def begin(self, start: int, stop: int) -> None:
         """Note the range of a pass: rounding is measured at its begin and in its middle."""
         self._middle = (start + stop) // 2
+        self._held.clear()
 
     def check(self, weights: Any, batch: Batch, outputs: Any, known: ModelCheck | None) -> ModelCheck:
         """Return a checkpoint's check, made on the first batch that it predicts; `known` is that of an earlier batch.
 
         Raises StochasticModel, and ModelFailed where the model takes the batch but not a part of it.
         """
+        if self._single and not self._rounding.batches:
+            self._join(weights, batch, self._task.scores(outputs))
         if known is None:
             return self._lightly(weights, batch, outputs) if self._passed else self._fully(weights, batch, outputs)
         if self._is_due(batch):
@@ -167,6 +178,24 @@ class ModelChecks:
                 "batch, as the last one of a pass may be"
             ) from error
 
+    def _join(self, weights: Any, batch: Batch, first: Array) -> None:
+        """Hold single rows of one checkpoint; predict them together once there are enough, whose scores differ."""
+        if any(owner != id(weights) for owner, _, _ in self._held):
+            return
+        self._held.append((id(weights), batch.inputs, first))  # not the weights: what a pass is done with is let go
+        if len(self._held) < JOINED_ROWS:
+            return
+        scores = np.concatenate([item for _, _, item in self._held])
+        rows = [inputs for _, inputs, _ in self._held]
+        self._held.clear()
+        if (scores == scores[:1]).all() or self._fixed or self._compiled:
+            return
+        self._rounding.batches = 1
+        with suppress(Exception):  # rows of several shapes, or objects of the framework's own
+            found = self._scores(weights, batch, _joined(rows))
+            self._rounding.add(relative_differences(scores, found))
+            self._rounding.resized = len(scores)
+
     def _is_due(self, batch: Batch) -> bool:
         """Tell whether this is the batch in the middle of a pass, and rounding was not measured there yet."""
         return self._rounding.batches == 1 and batch.start <= self._middle < batch.start + len(batch.labels)
@@ -188,3 +217,10 @@ class ModelChecks:
                 self._rounding.alone += 1
                 if time.perf_counter() > end:
                     break
+
+
+def _joined(rows: Sequence[Any]) -> Any:
+    """Return the inputs of several batches as those of one: arrays, or dicts of arrays."""
+    if isinstance(rows[0], Mapping):
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return np.concatenate(rows)

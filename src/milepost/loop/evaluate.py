@@ -72,7 +72,7 @@ class Pass:
     checks: ModelChecks = field(init=False)
 
     def __post_init__(self) -> None:
-        self.checks = ModelChecks(self.model, self.task)
+        self.checks = ModelChecks(self.model, self.task, self.batch_size)
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -151,8 +151,8 @@ def _take(  # noqa: PLR0917 - one row of a table of checkpoints and batches
     try:
         outputs = predict(work.model, weights, batch.inputs, batch.start, batch.start + len(batch.labels))
         mark = _tick(buffer.clocks, "model", mark)
+        buffer.take(outputs, rows, bounds, behind)  # before the check: a model may use one array for all its outputs
         buffer.model_check = _check(work, weights, batch, outputs, buffer.model_check)
-        buffer.take(outputs, rows, bounds, behind)
     except CheckpointError as error:
         # The error ends here: its traceback holds what may be large.
         return Failure(error.kind, str(error))

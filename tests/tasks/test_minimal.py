@@ -41,6 +41,6 @@ def test_a_minimal_task_runs_end_to_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("member", ["name", "columns", "reduce", "scores"])
 def test_each_required_member_is_asked_for(member: str) -> None:
-    members: dict[str, Any] = {name: item for name, item in vars(Ranks).items() if name != member}
+    members: dict[str, Any] = {name: item for name, item in vars(Ranks).items() if name not in (member, "__dict__")}
     with pytest.raises(UsageError, match=f"`{member}`"):
         evaluation_of(task=type("Lacking", (), members)(), metrics=[TopK(1)])

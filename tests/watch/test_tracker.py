@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from milepost._internal.fileid import identity_of
+from milepost.checkpoints.names import is_candidate
 from milepost.core.types import CheckpointFiles
 from milepost.store.pins import Pin, Pins
 from milepost.watch.effects import Fate
@@ -94,6 +95,8 @@ class World:
 
     def publish(self, tracked: Tracked) -> None:
         assert tracked.state in ("failed", "vanished")
+        # Nobody misses a temporary file.
+        assert is_candidate(Path(tracked.path).name) or self.text(tracked).startswith(("complete", "failed"))
         self.published[tracked] += 1
 
     def emit(self, tracked: Tracked, state: State) -> None:
@@ -320,6 +323,35 @@ def test_what_was_finished_and_deleted_between_two_scans_is_read_from_its_pin(pa
     path.unlink()
     look(tracker)
     assert (tracker.of("complete"), first.pinned) == ([first], True)
+
+
+def test_what_is_overwritten_before_its_turn_has_vanished_and_what_came_has_one_record(
+    path: Path, tracker: Tracker
+) -> None:
+    path.write_text("complete 1")
+    look(tracker)
+    (first,) = tracker.of("complete")
+    path.write_text("complete number 2")
+    look(tracker)
+    (second,) = tracker.open
+    assert (first.state, second.state, second.pinned) == ("vanished", "complete", True)
+    assert str(first.reason).startswith("overwritten before it could be evaluated")
+
+
+def test_what_was_written_over_a_checkpoint_and_deleted_between_two_scans_is_a_checkpoint_too(
+    path: Path, tracker: Tracker
+) -> None:
+    path.write_text("complete 1")
+    look(tracker)
+    (first,) = tracker.of("complete")
+    tracker.apply(first, Fact.TURN)
+    path.write_text("complete number 2")
+    path.unlink()
+    tracker.apply(first, Fact.RESULTS)
+    look(tracker)
+    (second,) = tracker.of("complete")
+    assert (first.state, first.pin, second.pinned) == ("done", None, True)
+    assert second.identity.content != first.identity.content
 
 
 def test_a_pin_passes_to_what_is_written_over_a_checkpoint_that_another_watcher_has(

@@ -171,7 +171,7 @@ def test_what_another_distribution_adds_is_checked_when_it_is_loaded(
     room: str, member: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = IN_ROOMS[room]
-    half = type("Half", (), {name: item for name, item in vars(fake).items() if name != member})
+    half = type("Half", (), {name: item for name, item in vars(fake).items() if name not in (member, "__dict__")})
     point = SimpleNamespace(load=lambda: half, value="plugin:Half")
     monkeypatch.setattr(registry, "_entry_points", lambda asked: (point,) if asked == room else ())
     if member not in vars(fake):

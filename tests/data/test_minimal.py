@@ -79,6 +79,6 @@ def test_a_minimal_source_runs_end_to_end(tmp_path: Path, source: Any) -> None:
 
 @pytest.mark.parametrize("member", ["size", "fingerprint", "batches"])
 def test_each_required_member_is_asked_for(member: str) -> None:
-    members: dict[str, Any] = {name: item for name, item in vars(Plain).items() if name != member}
+    members: dict[str, Any] = {name: item for name, item in vars(Plain).items() if name not in (member, "__dict__")}
     with pytest.raises(UsageError, match=f"`{member}`"):
         evaluation_of(data={"test": type("Lacking", (), members)()})

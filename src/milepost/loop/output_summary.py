@@ -23,5 +23,6 @@ def output_summary(scores: Array) -> dict[str, Json]:
     if fine.size and fine.ndim == 2:  # noqa: PLR2004 - rows and classes
         with np.errstate(over="ignore"):
             sums = fine.sum(axis=1)
-        found["sums"] = [float(sums.min()), float(sums.max())]
+        if np.isfinite(sums).all():  # JSON has no infinity
+            found["sums"] = [float(sums.min()), float(sums.max())]
     return found

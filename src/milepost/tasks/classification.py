@@ -73,6 +73,7 @@ class Classification:
     normalize: bool = False
     name: ClassVar[str] = "classification"
     version: ClassVar[int] = 2
+    examples: ClassVar[tuple[dict[str, str | bool], ...]] = ({"outputs": "probabilities", "normalize": True},)
 
     def __post_init__(self) -> None:
         if self.outputs not in ("logits", "probabilities", "scores"):

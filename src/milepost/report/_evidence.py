@@ -11,6 +11,7 @@ from milepost._internal.serialization import digest
 from milepost.core.capabilities import capability
 from milepost.core.protocols import MeanMetric
 from milepost.core.types import Array
+from milepost.errors import UsageError
 from milepost.report._metrics_on_record import recorded
 from milepost.report._ranking import value_of_record
 from milepost.report._slice import on_slice
@@ -70,7 +71,11 @@ def evidence(
     store: Store, listing: Listing, records: Sequence[Plain], part: str, *, higher: bool
 ) -> Evidence | dict[str, str]:
     """Pair records of one value with the first of them; only the reasons, by digest, where that one has no pair."""
-    metric = metric_of(recorded(store, records[0]["metric"], _weights(records[0]))["metric"])
+    spec = recorded(store, records[0]["metric"], _weights(records[0]))["metric"]
+    try:
+        metric = metric_of(spec)
+    except UsageError:
+        return _all(records, f"{records[0]['metric']} is of a metric that is not registered here")
     mean = capability(metric, MeanMetric)
     if mean is None or metric.headline != records[0]["metric"]:
         return _all(records, f"{records[0]['metric']} is no mean over rows")

@@ -21,7 +21,11 @@ def device_of(name: str) -> torch.device:
 
 
 def declared(keyword: str, found: str | torch.dtype | None, allowed: tuple[str, ...]) -> torch.dtype | None:
-    """Return the dtype of a name; a `UsageError` lists those that there are."""
+    """Return the dtype of a name; a `UsageError` lists those that there are.
+
+    >>> declared("dtype", "bfloat16", DTYPES), declared("dtype", None, DTYPES)
+    (torch.bfloat16, None)
+    """
     name = name_of(found) if isinstance(found, torch.dtype) else found
     if name is None:
         return None

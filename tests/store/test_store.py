@@ -174,24 +174,6 @@ def test_an_outcome_is_four_files_and_eight_fsyncs_at_most(tmp_path: Path, monke
     assert set(counts[10:]) == {7}  # and the first of a shelf makes the shelf
 
 
-def test_equivalent_codes_are_followed_also_in_a_circle(tmp_path: Path) -> None:
-    store = Store.create(tmp_path / "s")
-    assert store.codes.equivalent("d", "t", "v3") == "v3"
-    assert store.codes.add_equivalent("d", "t", "v2", "v1", {"rows": 256})
-    assert store.codes.add_equivalent("d", "t", "v3", "v2")
-    assert store.codes.equivalent("d", "t", "v3") == "v1"
-    assert store.codes.equivalent("other", "t", "v3") == "v3"
-    assert not store.codes.add_equivalent("d", "t", "v1", "v3")
-    other = Store.create(tmp_path / "o")
-    for code, same in (("a", "b"), ("b", "a")):
-        # As two processes would that did not see each other.
-        fact = Store.create(tmp_path / code)
-        fact.codes.add_equivalent("d", "t", code, same)
-        (path,) = (tmp_path / code / "codes").iterdir()
-        other.storage.put(f"codes/{path.name}", path.read_bytes())
-    assert other.codes.equivalent("d", "t", "a") == other.codes.equivalent("d", "t", "b") == "a"
-
-
 def test_codes_are_listed(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     code = {"version": "v1/ü", "files": {"eval.py": {"normalised": "a", "raw": "b"}}}

@@ -13,6 +13,7 @@ from milepost._internal.text import listed
 from milepost.core.types import CheckpointFiles, Target
 from milepost.run.code_sample import Recorded, check_sample
 from milepost.run.driver import Driver
+from milepost.run.publishing import file_of
 from milepost.store.code_versions import changed, edited
 from milepost.store.keys import evaluation_key
 
@@ -25,8 +26,10 @@ _NAMED = 8
 
 def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
     """Decide under which code version each data set's evaluations stand, and report it in notes."""
-    code = driver.spec.code
-    known = driver.store.codes.all()
+    code, codes = driver.spec.code, driver.store.codes
+    # First of all: whatever comes of the check, what earlier code gave is no longer what the code of now gives.
+    codes.use(file_of(driver.spec), driver.spec.entry, code["version"])
+    known = codes.all()
     same = [item for item in known if item["version"] == code["version"]]
     if same:
         names = edited(same[-1], code, "raw")
@@ -36,13 +39,11 @@ def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
                 f"version {code['version']}, nothing is re-evaluated for it"
             )
     earlier = [item for item in known if item["version"] != code["version"]]
-    for name in driver.data if earlier else ():
+    for name in driver.data if earlier and not driver.items.again else ():
         # A data set may have been left out (`--data`) until now, so that it has no results under this very code.
-        if driver.items.code(name) == code["version"] and not any(
-            _recorded(driver, checkpoints, name, code["version"])
-        ):
+        if len(driver.items.standing(name)) == 1 and not any(_recorded(driver, checkpoints, name, code["version"])):
             _settle(driver, checkpoints, name, earlier)
-    driver.store.codes.add(code)
+    codes.add(code)
 
 
 def _settle(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, known: list[dict[str, Any]]) -> None:
@@ -59,9 +60,7 @@ def _settle(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, k
             driver.reporter.note(f"{begin}: a code check differs ({found}), so all is re-evaluated on {data}")
             return
         described = driver.data[data]
-        driver.store.codes.add_equivalent(
-            described.digest, driver.items.task, version, earlier["version"], found.plain()
-        )
+        driver.store.codes.add_equivalent(described.digest, driver.items.task, version, earlier["version"], found)
         driver.items.codes.pop(data)
         driver.reporter.note(
             f"{begin}: {found.check()} finds the same outcomes, so the results on {data} stand: {found.bound()}; "
@@ -93,16 +92,20 @@ def _widest(recorded: Iterable[Recorded], size: int) -> Recorded | None:
 
 
 def _recorded(driver: Driver, checkpoints: Iterable[CheckpointFiles], data: str, version: str) -> Iterator[Recorded]:
-    """Yield the checkpoints that have rows on record from the first one on under a code version."""
-    described = driver.data[data]
-    code = driver.store.codes.equivalent(described.digest, driver.items.task, version)
+    """Yield the checkpoints with rows on record from the first one on, of a code version or one that it equals."""
+    digest = driver.data[data].digest
+    codes = driver.store.codes.standing().chain(digest, driver.items.task, version)
     for files in checkpoints:
         for checkpoint in driver.identifier.identify(files):
-            if checkpoint.digest is None:
-                continue
-            key = evaluation_key(checkpoint.digest, described.digest, driver.items.subject, code)
-            coverage = driver.store.evaluation(key).state().coverage.values()
-            stop = max((ranges[0][1] for ranges in coverage if ranges and ranges[0][0] == 0), default=0)
+            keys = [evaluation_key(str(checkpoint.digest), digest, driver.items.subject, code) for code in codes]
+            known = ((key, _covered(driver, key)) for key in keys if checkpoint.digest is not None)
+            key, stop = next((one for one in known if one[1]), ("", 0))
             if stop:
                 target = Target(driver.identifier.place(files), checkpoint.variant, checkpoint.digest)
                 yield Recorded(checkpoint.name, target, key, stop)
+
+
+def _covered(driver: Driver, key: str) -> int:
+    """Return how many rows are on record from the first one on."""
+    coverage = driver.store.evaluation(key).state().coverage.values()
+    return max((ranges[0][1] for ranges in coverage if ranges and ranges[0][0] == 0), default=0)

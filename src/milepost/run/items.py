@@ -18,13 +18,17 @@ from milepost.store.store import Store
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """One checkpoint on one data set: the key of its evaluation, the rows that are there, and the decision."""
+    """One checkpoint on one data set: the key of its evaluation, the rows that are there, and the decision.
+
+    `code` is the version of the code that the evaluation is of.
+    """
 
     checkpoint: CheckpointRecord
     files: CheckpointFiles
     target: Target
     data: str
     key: str
+    code: str
     column_set: str
     coverage: tuple[tuple[int, int], ...]
     decision: Decision
@@ -43,11 +47,11 @@ class Item:
 class ItemLookup:
     """Looks up in the store what the decision about a checkpoint depends on.
 
-    `codes` remembers the code version, by data set, under which the evaluations stand.
+    `codes` remembers by data set the code versions whose evaluations stand: this one first.
     """
 
     def __init__(self, store: Store, spec: Description, request: Request) -> None:
-        self.codes: dict[str, str] = {}
+        self.codes: dict[str, list[str]] = {}
         self.subject = subject(asdict(spec))
         self.task = digest(self.subject)
         self.data: dict[str, DataDescription] = {
@@ -57,13 +61,13 @@ class ItemLookup:
         }
         self._store = store
         self._spec = spec
-        self._again = request.again
+        self.again = request.again
         metrics = tuple(metric.digest for metric in spec.metrics)
         self._wanted = {
             name: DataRequest(item.size, request.limit, bool(item.fingerprint.get("order", {}).get("groups")), metrics)
             for name, item in self.data.items()
         }
-        self._repetitions: dict[tuple[str, str], int] = {}
+        self._chosen: dict[tuple[str, str], tuple[str, int]] = {}
         self._slices: dict[tuple[str, int], tuple[str, ...]] = {}
         self._scored: dict[tuple[frozenset[RecordKey], tuple[str, ...], int], frozenset[tuple[str, int]]] = {}
 
@@ -81,21 +85,22 @@ class ItemLookup:
         under their next name they are not evaluated once more.
         """
         weights, states = str(checkpoint.digest), list[EvaluationState]()
-        chosen = self._repetitions.get((weights, data))
+        chosen = self._chosen.get((weights, data))
+        code, begin = chosen or (self.code(weights, data), 0)
 
         def stored() -> Iterator[Stored]:
-            for repetition in count(chosen or 0):
-                states.append(self._store.evaluation(self._key(weights, data, repetition)).state())
+            for repetition in count(begin):
+                states.append(self._store.evaluation(self._key(weights, data, code, repetition)).state())
                 yield self._stored(states[-1], data)
 
         repetitions = stored() if chosen is None else islice(stored(), 1)
-        decision = decide(self._wanted[data], repetitions, again=self._again, first=first)
+        decision = decide(self._wanted[data], repetitions, again=self.again, first=first)
         if chosen is None and states:
-            self._repetitions[weights, data] = len(states) - 1
-        key = states[-1].key if states else self._key(weights, data, chosen or 0)
+            self._chosen[weights, data] = code, len(states) - 1
+        key = states[-1].key if states else self._key(weights, data, code, begin)
         column_set, coverage = self.kept(states[-1]) if states else (self._spec.column_set, ())
         target = Target(place, checkpoint.variant, weights)
-        return Item(checkpoint, files, target, data, key, column_set, coverage, decision)
+        return Item(checkpoint, files, target, data, key, code, column_set, coverage, decision)
 
     def slices(self, data: str, stop: int) -> tuple[str, ...]:
         """Return the names of a data set's slices: those that its source lists, else those that passes met."""
@@ -122,15 +127,27 @@ class ItemLookup:
                 return name, coverage
         return own, ()
 
-    def code(self, data: str) -> str:
-        """Return the code version under which the evaluations of a data set stand: this one, or an equivalent."""
+    def standing(self, data: str) -> list[str]:
+        """Return the code versions whose evaluations of a data set stand: this one, then those that it equals."""
         if data not in self.codes:
             version = str(self._spec.code["version"])
-            self.codes[data] = self._store.codes.equivalent(self.data[data].digest, self.task, version)
+            self.codes[data] = self._store.codes.standing().chain(self.data[data].digest, self.task, version)
         return self.codes[data]
 
-    def _key(self, weights: str, data: str, repetition: int) -> str:
-        return evaluation_key(weights, self.data[data].digest, self.subject, self.code(data), repetition)
+    def code(self, weights: str, data: str) -> str:
+        """Return the code version under which some weights are evaluated: this one, or an equal one that has rows.
+
+        `--again` means this one: it does not rest on a check.
+        """
+        own, *equal = self.standing(data)
+        if equal and not self.again:
+            for version in (own, *equal):
+                if self._store.evaluation(self._key(weights, data, version)).state().coverage:
+                    return version
+        return own
+
+    def _key(self, weights: str, data: str, code: str, repetition: int = 0) -> str:
+        return evaluation_key(weights, self.data[data].digest, self.subject, code, repetition)
 
     def _stored(self, state: EvaluationState, data: str) -> Stored:
         _, coverage = self.kept(state)

@@ -37,7 +37,8 @@ class Publisher:
             "data_name": item.data,
             "task": self._spec.task,
             **{name: value for name in BESIDES if (value := getattr(self._spec, name))},
-            "code": self._items.code(item.data),
+            "code": item.code,
+            "file": file_of(self._spec),
             "variant": item.target.variant,
             "size": data.size,
             "created": now(),
@@ -104,3 +105,14 @@ class Publisher:
         message = reworded(failure.message, item.target.files.path, item.checkpoint.path)
         failures.publish(attempt, {"kind": failure.kind, "message": message, "path": item.checkpoint.path, "at": now()})
         return message, attempt
+
+
+def file_of(spec: Description) -> str:
+    """Return by which name an evaluation file is known, to tell its code from another file's; "" without a file.
+
+    The name with its folder's: a project that was copied or mounted elsewhere keeps it.
+
+    >>> file_of(Description(file="/home/ann/lenet/eval.py"))
+    'lenet/eval.py'
+    """
+    return "/".join(spec.file.split(os.sep)[-2:]) if spec.file else ""

@@ -5,11 +5,16 @@ from typing import Any
 
 from milepost._internal.atomic import read_json
 from milepost._internal.serialization import digest, json_bytes
+from milepost.core.types import Json
 from milepost.store._storage import Storage
+from milepost.store.code_equivalence import CodeEquivalence
+from milepost.store.code_standing import CodeStanding
+
+_LATEST, _EQUIVALENT = "latest-", "equivalent-"
 
 
 class Codes:
-    """The folder `codes/` of a store: immutable descriptions and equivalences."""
+    """The folder `codes/` of a store: descriptions, equivalences, and which version was used one after the other."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -27,32 +32,33 @@ class Codes:
                 found.append((path.stat().st_mtime_ns, name, read_json(path)))
         return [code for _, _, code in sorted(found, key=lambda item: item[:2])]
 
-    def add_equivalent(
-        self, data: str, task: str, code: str, same_as: str, evidence: Mapping[str, Any] | None = None
-    ) -> bool:
+    def use(self, file: Json, entry: Json, version: str) -> None:
+        """Note that a code version is that of an evaluation file's entry from now on."""
+        while self.standing().latest.get((file, entry)) != version:
+            names = [name for name in self._storage.list("codes") if name.startswith(_LATEST)]
+            number = 1 + int(max(names)[len(_LATEST) :].partition(".")[0]) if names else 1
+            said = json_bytes({"file": file, "entry": entry, "code": version})
+            self._storage.put(f"codes/{_LATEST}{number:06d}.json", said)
+
+    def add_equivalent(self, data: str, task: str, code: str, same_as: str, found: CodeEquivalence) -> bool:
         """Put the fact that `code` gives what `same_as` gave, for this data and task; False where it adds nothing."""
-        target = self.equivalent(data, task, same_as)
-        if target == self.equivalent(data, task, code):
+        standing = self.standing()
+        if same_as in standing.chain(data, task, code) or code in standing.chain(data, task, same_as):
             return False
-        fact = {"data": data, "task": task, "code": code, "same_as": target, "evidence": dict(evidence or {})}
-        return self._storage.put(_file(data, task, code), json_bytes(fact))
+        fact = {"data": data, "task": task, "code": code, "same_as": same_as, "evidence": found.plain()}
+        return self._storage.put(f"codes/{_EQUIVALENT}{digest([data, task, code])}.json", json_bytes(fact))
 
-    def equivalent(self, data: str, task: str, code: str) -> str:
-        """Follow the facts from a code version to the one whose numbers are in the store."""
-        seen = [code]
-        while True:
-            try:
-                following = str(read_json(self._storage.get(_file(data, task, seen[-1])))["same_as"])
-            except FileNotFoundError:
-                return seen[-1]
-            if following in seen:
-                # Two processes put opposite facts at once: any member will do, as long as all readers pick the same.
-                return min(seen[seen.index(following) :])
-            seen.append(following)
-
-
-def _file(data: str, task: str, code: str) -> str:
-    return f"codes/equivalent-{digest([data, task, code])}.json"
+    def standing(self) -> CodeStanding:
+        """Return what decides which evaluations stand now."""
+        latest, equivalences = dict[tuple[Json, Json], str](), dict[tuple[str, str, str], Mapping[str, Json]]()
+        for name in sorted(self._storage.list("codes")):
+            if name.startswith((_LATEST, _EQUIVALENT)):
+                fact = read_json(self._storage.get(f"codes/{name}"))
+                if name.startswith(_LATEST):
+                    latest[fact["file"], fact["entry"]] = str(fact["code"])
+                else:
+                    equivalences[fact["data"], fact["task"], fact["code"]] = fact
+        return CodeStanding(latest, equivalences)
 
 
 def edited(old: Mapping[str, Any], new: Mapping[str, Any], kind: str = "normalised") -> list[str]:

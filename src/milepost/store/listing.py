@@ -9,12 +9,16 @@ import os
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 from milepost._internal.atomic import readable
 from milepost.errors import StoreError
 from milepost.store import _checkpoint_rows as rows_of
 from milepost.store._leading import read_plain
+from milepost.store._storage import FolderStorage
+from milepost.store.code_standing import CURRENT, CodeStanding, Standing
+from milepost.store.code_versions import Codes
 from milepost.store.records import ALL
 from milepost.store.results import ResultsFile, ValueKey, is_results, place_of
 
@@ -76,10 +80,12 @@ class Listing:
         self._runs: dict[str, dict[str, Row]] = {}
         self._shelves: dict[str, list[str]] = {}
         self.evaluations: dict[str, EvaluationFiles] = {}
+        self._codes = CodeStanding()
 
     def refresh(self) -> "Listing":
         """Take in what changed in the store since; a `StoreError` names a file that is damaged."""
         with readable(self._root):
+            self._refresh_codes()
             self._refresh_runs()
             self._refresh_evaluations()
         return self
@@ -89,8 +95,10 @@ class Listing:
     def records(self, **narrowed: Unpack[Narrowed]) -> list[Row]:
         """Return records as `--json` shows them, sorted by run, step, name, data, slice, estimator and metric.
 
-        One for each digest of weights, data, slice, metric, estimator and batch size: the largest coverage, then the
-        newest evaluation.  See `Narrowed` for what narrows them; without it, all values over all rows.
+        One for each digest of weights, data, slice, metric, estimator and batch size: of the code of now before earlier
+        code, whose status says so; then the largest coverage, then the newest evaluation.  Where the values stand by a
+        code check, "code_check" holds what it found.  See `Narrowed` for what narrows them; without it, all values over
+        all rows.
         """
         found: list[Row] = json.loads(f"[{','.join(self.lines(**narrowed))}]")
         return found
@@ -109,7 +117,7 @@ class Listing:
             heads.update({weights: {"digest": weights} for weights in by_weights.keys() - heads.keys()})
         for head in sorted((heads[weights] for weights in by_weights.keys() & heads.keys()), key=rows_of.order):
             start = rows_of.line_start(head)
-            for text in _shown(by_weights[head["digest"]], data, metric, slices):
+            for text in self._shown(by_weights[head["digest"]], data, metric, slices):
                 yield start + text
 
     def checkpoints(self, run: str | None = None) -> list[Row]:
@@ -141,7 +149,46 @@ class Listing:
         """Return the checkpoint records of a run, failures included, as their files have them."""
         return list(self._runs.get(run, {}).values())
 
+    def standing(self, spec: Row) -> Standing:
+        """Return what an evaluation with this spec is worth under the code of now."""
+        return self._codes.of(spec) if spec.get("file") is not None else CURRENT
+
+    def _shown(
+        self, files: Sequence[tuple[str, ResultsFile]], data: str | None, metric: str | None, slices: str | None
+    ) -> Iterator[str]:
+        """Yield the lines of some weights, from "data" on: of equal values the one of the best standing."""
+        if len(files) == 1 and slices == ALL and metric is None and data in (None, files[0][1].data):
+            file = files[0][1]
+            lines, standing = file.lines, self.standing(file.spec or {})  # the many need no choice
+            yield from (_marked(lines[place], standing)[1:] for place in file.ordered())
+            return
+        best: dict[tuple[Any, ...], tuple[ResultsFile, ValueKey]] = {}
+        for file in self._by_standing(files):
+            if data in (None, file.data):
+                for by_slice in (False, True) if slices is None else (slices != ALL,):
+                    for held in file.held(slices=by_slice):
+                        if metric in (None, held.metric) and _wanted(held.slice, slices):
+                            best.setdefault((file.data, *place_of(held)), (file, held))
+        for place in sorted(best):
+            file, held = best[place]
+            yield _marked(file.line(held), self.standing(file.spec or {}))[1:]
+
+    def _by_standing(self, files: Sequence[tuple[str, ResultsFile]]) -> list[ResultsFile]:
+        """Return files with those first that are shown: of the code of now, of the largest coverage, the newest."""
+
+        def rank(one: tuple[str, ResultsFile]) -> tuple[Any, ...]:
+            key, file = one
+            return not self.standing(file.spec or {}).earlier, file.covered, file.created, key, file.path
+
+        return [file for _, file in sorted(files, key=rank, reverse=True)]
+
     # ------------------------------------------------------------------------------------------------------- reading
+
+    def _refresh_codes(self) -> None:
+        changed = self._changed("codes")
+        if changed is not None:
+            self._codes = Codes(FolderStorage(Path(self._root))).standing()
+            self._times["codes"] = changed.time
 
     def _refresh_runs(self) -> None:
         runs = _subfolders(f"{self._root}/runs")
@@ -233,25 +280,15 @@ class Listing:
         return found
 
 
-def _shown(
-    files: Sequence[tuple[str, ResultsFile]], data: str | None, metric: str | None, slices: str | None
-) -> Iterator[str]:
-    """Yield the lines of some weights, from "data" on: of equal values the one of the largest coverage, then newest."""
-    if len(files) == 1 and slices == ALL and metric is None and data in (None, files[0][1].data):
-        lines = files[0][1].lines  # the many need no choice
-        yield from (lines[place][1:] for place in files[0][1].ordered())
-        return
-    best: dict[tuple[Any, ...], tuple[ResultsFile, ValueKey]] = {}
-    ordered = sorted(files, key=lambda one: (one[1].covered, one[1].created, one[0], one[1].path), reverse=True)
-    for _, file in ordered:
-        if data in (None, file.data):
-            for by_slice in (False, True) if slices is None else (slices != ALL,):
-                for held in file.held(slices=by_slice):
-                    if metric in (None, held.metric) and _wanted(held.slice, slices):
-                        best.setdefault((file.data, *place_of(held)), (file, held))
-    for place in sorted(best):
-        file, held = best[place]
-        yield file.line(held)[1:]
+def _marked(line: str, standing: Standing) -> str:
+    """Return the line of a value with what its code's standing adds."""
+    if standing is CURRENT:
+        return line
+    shown = json.loads(line)
+    shown["status"] = standing.status(shown["status"])
+    if standing.check is not None:
+        shown["code_check"] = standing.check.plain()
+    return json.dumps(shown)
 
 
 def _wanted(label: str, slices: str | None) -> bool:

@@ -2,7 +2,7 @@
 
 Plain files are read; there is no server, no lock and no waiting.  A store or run that is not there yet, or cannot be
 read just now, is "nothing known yet" and never an error: `problem` says why.  A record counts once it covers all rows
-of weights that were restored whole; a partial one never steers.
+of weights that were restored whole; a partial one never steers, nor does one of earlier code.
 """
 
 import os
@@ -201,13 +201,18 @@ class _RunReader:
         if not self._listing.has_run(self._id):
             raise StoreError(f"{self._path}: the run {self._id} is not there any more; what was read before stands")
         seen = _seen(self._listing.checkpoint_files(self._id))
-        specs, values = {}, {}
+        specs, values, earlier = {}, {}, 0
         for key, evaluated in self._listing.evaluations.items():
             if evaluated.weights in seen and not partial_of(evaluated.spec):
+                if self._listing.standing(evaluated.spec).earlier:
+                    earlier += 1
+                    continue
                 value = self._value(evaluated)
                 specs[key] = evaluated.spec
                 if value is not None:
                     values[key] = value
+        if earlier and not values:
+            self.problem = f"{counted(earlier, 'evaluation')} of earlier code, none of the code of now"
         return self._chosen(seen, specs, values)
 
     def _find_run(self, store: Store) -> bool:

@@ -79,7 +79,8 @@ def _evaluated(store: Store, key: str, spec: Plain) -> Evaluated:
     dataset = store.dataset(spec["data"]) if spec.get("data") else None
     data = (dataset.spec() if dataset else None) or {}
     doubled = doubled_rows(dataset, int(data["size"])) if dataset and data.get("size") else None
-    return Evaluated(key, spec, data, environments, folder.failures.list(), ties, doubled)
+    standing = store.codes.standing().of(spec)
+    return Evaluated(key, spec, data, environments, folder.failures.list(), ties, doubled, standing)
 
 
 def _tables(store: Store, key: str) -> Iterator[str]:

@@ -16,8 +16,18 @@ _RIGHT = frozenset({"step", "n", "rows", "time", "value", "files", "bytes", "att
 
 
 def lines(results: Results) -> list[str]:
-    """Return the header and one line a row; the status, which may end in a failure's message, stands last."""
-    return align(*grid(results)) if results.rows else ["no checkpoints"]
+    """Return the header and one line a row, then footnotes; the status, which may end in a message, stands last."""
+    return [*align(*grid(results)), *footnotes(results)] if results.rows else ["no checkpoints"]
+
+
+def footnotes(results: Results) -> list[str]:
+    """Return the footnotes with their numbers."""
+    return [f"[{number}] {note}" for number, note in enumerate(results.footnotes, 1)]
+
+
+def marks(results: Results, row: Row) -> str:
+    """Return the numbers of a row's footnotes, "" where it has none."""
+    return "".join(f" [{1 + results.footnotes.index(note)}]" for note in row.footnotes)
 
 
 def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[str]:
@@ -106,5 +116,5 @@ def grid(results: Results) -> tuple[list[str], list[list[str]], list[bool]]:
             for cells, row in zip(rows, results.rows, strict=True):
                 cells.append(text(row, row.cells.get(metric)) or "-")
     right = [head in _RIGHT or place >= len(_FIXED) for place, head in enumerate(heads)]
-    rows = [[*cells, status(row)] for cells, row in zip(rows, results.rows, strict=True)]
+    rows = [[*cells, status(row) + marks(results, row)] for cells, row in zip(rows, results.rows, strict=True)]
     return [*heads, "status"], rows, [*right, False]

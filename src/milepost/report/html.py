@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from html import escape
 
-from milepost.report._align import grid
+from milepost.report._align import footnotes, grid
 from milepost.report.table import Results
 
 
 def table_html(results: Results, remark: str = "") -> str:
-    """Return a table of the rows, and below it the remark.
+    """Return a table of the rows, and below it its footnotes and the remark.
 
     >>> table_html(Results((), ()))
     '<p>no checkpoints</p>'
     """
-    below = f"<p>{escape(remark)}</p>" if remark else ""
+    below = "".join(f"<p>{escape(text)}</p>" for text in (*footnotes(results), remark) if text)
     if not results.rows:
         return "<p>no checkpoints</p>" + below
     heads, rows, right = grid(results)

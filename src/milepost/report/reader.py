@@ -22,7 +22,7 @@ from milepost.scoring.flat_record import FIELDS, flat_record
 from milepost.store.store import Store
 
 _DTYPES = dict.fromkeys(("step", "batch_size", "n", "groups", "tied", "nonfinite"), "Int64")
-_DTYPES |= dict.fromkeys(("value", "low", "high", "level", "effective_n"), "float64")
+_DTYPES |= dict.fromkeys(("value", "low", "high", "level", "may_differ", "effective_n"), "float64")
 
 
 def open_store(path: str | Path) -> "StoreReader":
@@ -77,15 +77,18 @@ class StoreReader:
 
         `row` is the natural row number (int64), `label` and the like come from the data, `slice.name` its slices, the
         others are outcomes.
-        Where only some rows were evaluated, only these are there.
+        Where only some rows were evaluated, only these are there.  Those of earlier code are given where there are none
+        of the code of now.
         """
         row = find(self.checkpoints(), str(address))
         ours = evaluations_of(self._store, row["digest"])
         if not ours:
             raise UsageError(f"{address}: no outcomes of this checkpoint are kept; it is {row['state']}")
         name = one_data(sorted({spec["data_name"] for spec in ours.values()}), data)
-        opened = (self._opened(key) for key, spec in ours.items() if spec["data_name"] == name)
-        chosen = max(opened, key=lambda sets: sets[0].stop if sets else 0)
+        standing = self._store.codes.standing()
+        of_now = {key: not standing.of(spec).earlier for key, spec in ours.items() if spec["data_name"] == name}
+        opened = ((now, self._opened(key)) for key, now in of_now.items())
+        _, chosen = max(opened, key=lambda one: (bool(one[1]), one[0], one[1][0].stop if one[1] else 0))
         if not chosen:
             raise UsageError(f"{address}: no outcomes on {name} are kept")
         return _natural(chosen, slices_of(self._store, chosen[0].digest, chosen[0].stop))

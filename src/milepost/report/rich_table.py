@@ -14,7 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from milepost.errors import printable
-from milepost.report._align import first_line, fixed, interval_text, mean_text, metric_columns, needed, value_text
+from milepost.report._align import (
+    first_line,
+    fixed,
+    footnotes,
+    interval_text,
+    marks,
+    mean_text,
+    metric_columns,
+    needed,
+    value_text,
+)
 from milepost.report._numbers import count
 from milepost.report.table import Results, Row
 
@@ -77,7 +87,7 @@ def _table(results: Results, metrics: Sequence[str], *, stacked: bool) -> Table:
         cells: list[RenderableType] = [_described(row, column) for column in columns]
         for metric in metrics:
             cells += [_stacked_cell(row, metric)] if stacked else _wide_cells(row, metric, heads[metric])
-        table.add_row(*cells, _status(row))
+        table.add_row(*cells, _status(row, marks(results, row)))
     return table
 
 
@@ -105,8 +115,8 @@ def _described(row: Row, column: str) -> Text:
     return Text(printable(special[column] if column in special else fixed(row, column)))
 
 
-def _status(row: Row) -> Text:
-    return Text(row.status, style="red" if row.failed else "" if row.status == "ok" else "yellow")
+def _status(row: Row, marked: str) -> Text:
+    return Text(row.status + marked, style="red" if row.failed else "" if row.status == "ok" else "yellow")
 
 
 def _failure(row: Row) -> Text:
@@ -117,4 +127,4 @@ def _failure(row: Row) -> Text:
 def _notes(results: Results) -> list[Text]:
     cells = (item for row in results.rows for item in row.cells.items())
     notes = (f"{metric}: {cell.note}" for metric, cell in cells if cell.note and cell.value is None)
-    return [Text(note, style="yellow") for note in dict.fromkeys(notes)]
+    return [Text(note, style="yellow") for note in (*dict.fromkeys(notes), *footnotes(results))]

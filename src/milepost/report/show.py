@@ -11,6 +11,7 @@ from milepost.report._numbers import count, decimals, duration, interval, is_sha
 from milepost.report.gap import explain
 from milepost.report.show_data import inputs_lines, slice_lines
 from milepost.report.table import Plain, checkpoints_of, each, failure_of, rank
+from milepost.store.code_standing import CURRENT, Standing
 from milepost.store.records import ALL
 from milepost.store.records import number as as_number
 
@@ -31,7 +32,7 @@ class Evaluated:
     """What a store holds of one evaluation: its spec, its data set's, and the environments that its parts come from.
 
     `ties` are the rows that rounding could move, None where that is not known; `doubled` warns of rows that are there
-    twice.
+    twice; `standing` is what it is worth under the code of now.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Evaluated:
     failures: Sequence[Plain] = ()
     ties: NearTies | None = None
     doubled: str | None = None
+    standing: Standing = CURRENT
 
 
 def describe(
@@ -60,6 +62,7 @@ def describe(
     sections += [Section(f"slices of {data}", _column("", slice_lines(rows))) for data, rows in slices.items()]
     for one in evaluated:
         sections.append(_flat_section(f"evaluation {one.key}", _spelled(one.spec)))
+        sections.append(Section("code", _code(one.standing)))
         sections.append(_flat_section("data set", one.data))
         sections.append(Section("inputs", inputs_lines(one.data, one.environments)))
         sections += _environments(one.environments)
@@ -94,6 +97,15 @@ def _identity(checkpoint: Plain) -> Section:
     if failure := failure_of(checkpoint):
         lines += _column("failure", f"{failure[0]}: {failure[1]}".strip().splitlines())
     return Section("checkpoint", lines)
+
+
+def _code(standing: Standing) -> list[tuple[str, str]]:
+    """Say what an evaluation is worth under the code of now; nothing where it is of it."""
+    if standing.earlier:
+        return _column(
+            "", ["earlier code: with the code of now the values may be others; `milepost run` evaluates again"]
+        )
+    return _column("", [f"{standing.check}; `milepost run --again` evaluates again"] if standing.check else [])
 
 
 def _path(checkpoint: Plain) -> str:

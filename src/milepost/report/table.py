@@ -11,6 +11,8 @@ from typing import Any
 
 from milepost._internal.text import natural
 from milepost.report._numbers import is_share, span_of
+from milepost.store.code_equivalence import CodeEquivalence
+from milepost.store.code_standing import is_earlier
 from milepost.store.records import ALL
 from milepost.store.records import number as as_number
 
@@ -44,8 +46,8 @@ class Cell:
 class Row:
     """One checkpoint on one data set and slice, or a checkpoint that failed.
 
-    `status` is "ok", "partial n/N", a failure's kind, or the state of a checkpoint without records; `message` is the
-    failure's text.
+    `status` is "ok", "partial n/N", these behind "earlier code", a failure's kind, or the state of one without
+    records; `message` is the failure's text.  `footnotes` say what the values rest on.
     """
 
     run: str
@@ -60,6 +62,7 @@ class Row:
     cells: Mapping[str, Cell] = field(default_factory=dict)
     message: str = ""
     failed: bool = False
+    footnotes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,11 @@ class Results:
 
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
+
+    @property
+    def footnotes(self) -> list[str]:
+        """The footnotes of all rows, each once; the first is number 1."""
+        return list(dict.fromkeys(note for row in self.rows for note in row.footnotes))
 
 
 def build(records: Iterable[Plain], checkpoints: Iterable[Plain]) -> Results:
@@ -80,12 +88,14 @@ def build(records: Iterable[Plain], checkpoints: Iterable[Plain]) -> Results:
     >>> table.metrics, table.rows[0].names, table.rows[0].cells["top1"].high
     (('top1',), ('a.npz',), 0.8)
     """
-    known, groups = defaultdict[str | None, list[Plain]](list), defaultdict[tuple[str, str, str], list[Plain]](list)
+    known = defaultdict[str | None, list[Plain]](list)
+    groups = defaultdict[tuple[str, str, str, bool], list[Plain]](list)  # values of two codes stand in no row together
     for checkpoint in checkpoints:
         known[checkpoint.get("digest")].append(checkpoint)
     for record in records:
         if record.get("headline") is not False:
-            groups[record["checkpoint"]["digest"], record["data"], record.get("slice") or ALL].append(record)
+            earlier = is_earlier(record.get("status"))
+            groups[record["checkpoint"]["digest"], record["data"], record.get("slice") or ALL, earlier].append(record)
     size = _usual_size(groups.values())
     rows = [_row(group, checkpoint, size) for key, group in groups.items() for checkpoint in known.get(key[0], [{}])]
     recorded = {key[0] for key in groups}
@@ -162,7 +172,12 @@ def _row(group: Sequence[Plain], checkpoint: Plain, size: int | None) -> Row:
         n=first.get("n"),
         status=str(first.get("status") or "ok"),
         cells={metric: _cell(records.get("exact"), records.get("batch_mean")) for metric, records in cells.items()},
+        footnotes=tuple(dict.fromkeys(map(_footnote, (one for one in group if one.get("code_check"))))),
     )
+
+
+def _footnote(record: Plain) -> str:
+    return f"{CodeEquivalence.of(record['code_check'])}; `milepost run --again` evaluates again"
 
 
 def _cell(exact: Plain | None, mean: Plain | None) -> Cell:
@@ -211,7 +226,8 @@ def _ordered(rows: Iterable[Row]) -> tuple[str, ...]:
 
 def _place(row: Row) -> tuple[Any, ...]:
     step = _LAST if row.step is None else row.step
-    return row.run, step, [natural(name) for name in row.names], row.variant, row.data, row.slice
+    names = [natural(name) for name in row.names]
+    return row.run, step, names, row.variant, row.data, row.slice, is_earlier(row.status)
 
 
 def base_name(path: str) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from milepost.core.types import Json
+from milepost.store.code_equivalence import CodeEquivalence
 from milepost.store.records import number
 
 FIELDS = (
     "run", "step", "path", "digest", "variant", "data", "slice", "metric", "estimator", "batch_size", "value",
     "numerator", "denominator", "n", "low", "high", "level", "method", "effective_n", "groups", "tied", "nonfinite",
-    "status", "note",
+    "status", "may_differ", "note",
 )  # fmt: skip
 """The columns of a flat row, in order."""
 
@@ -18,8 +19,8 @@ def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
     """Return a record, or the failure of a checkpoint, as a row of `FIELDS`; what it does not say is None.
 
     The first interval is spread out as low, high, level, method, effective_n and groups, and its note is joined to the
-    value's.  A failure has no value: its `status` names the
-    class and its `note` holds the message.
+    value's.  `may_differ` is the share of the rows that may differ at most (95 %) where a code check lets the value of
+    earlier code stand.  A failure has no value: its `status` names the class and its `note` holds the message.
 
     >>> row = flat_record({"checkpoint": {"step": 9, "path": "a.npz"}, "metric": "top1", "value": "inf"})
     >>> row["step"], row["value"], row["low"]
@@ -37,5 +38,7 @@ def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
             **{key: span.get(key) for key in ("low", "high", "level", "method", "effective_n", "groups")},
         }
         spread["value"] = number(record.get("value"))
+        checked = record.get("code_check")
+        spread["may_differ"] = None if checked is None else CodeEquivalence.of(checked).share
         spread["note"] = "; ".join(filter(None, (record.get("note"), span.get("note")))) or None
     return {name: spread.get(name) for name in FIELDS}

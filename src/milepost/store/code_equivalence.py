@@ -59,6 +59,9 @@ class CodeEquivalence:
             return f"a code check of all {counted(self.rows, 'row')} of {names}"
         return f"a code check of {self.sampled:,} of {self.rows:,} rows, drawn at random, of {names}"
 
+    def __str__(self) -> str:
+        return f"made by earlier code: {self.check()} finds the same outcomes of both codes, so that {self.bound()}"
+
 
 def _percent(share: float) -> str:
     """Return a share as per cent, two digits, rounded up: it is a bound.

@@ -30,6 +30,15 @@ class Standing:
         return EARLIER if status == "ok" else f"{EARLIER}; {status}"
 
 
+def is_earlier(status: Json) -> bool:
+    """Tell whether values of some status are of earlier code.
+
+    >>> is_earlier("earlier code; partial 9/10"), is_earlier("ok")
+    (True, False)
+    """
+    return str(status).startswith(EARLIER)
+
+
 CURRENT = Standing()
 """Of the code of now, as far as the store knows."""
 

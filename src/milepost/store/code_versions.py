@@ -37,8 +37,8 @@ class Codes:
         while self.standing().latest.get((file, entry)) != version:
             names = [name for name in self._storage.list("codes") if name.startswith(_LATEST)]
             number = 1 + int(max(names)[len(_LATEST) :].partition(".")[0]) if names else 1
-            said = json_bytes({"file": file, "entry": entry, "code": version})
-            self._storage.put(f"codes/{_LATEST}{number:06d}.json", said)
+            fact = {"file": file, "entry": entry, "code": version}
+            self._storage.put(f"codes/{_LATEST}{number:06d}.json", json_bytes(fact))
 
     def add_equivalent(self, data: str, task: str, code: str, same_as: str, found: CodeEquivalence) -> bool:
         """Put the fact that `code` gives what `same_as` gave, for this data and task; False where it adds nothing."""

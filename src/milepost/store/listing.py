@@ -96,9 +96,9 @@ class Listing:
         """Return records as `--json` shows them, sorted by run, step, name, data, slice, estimator and metric.
 
         One for each digest of weights, data, slice, metric, estimator and batch size: of the code of now before earlier
-        code, whose status says so; then the largest coverage, then the newest evaluation.  Where the values stand by a
-        code check, "code_check" holds what it found.  See `Narrowed` for what narrows them; without it, all values over
-        all rows.
+        code, whose status says so; then the largest coverage, what stands by itself, the newest evaluation.  Where the
+        values stand by a code check, "code_check" holds what it found.  See `Narrowed` for what narrows them; without
+        it, all values over all rows.
         """
         found: list[Row] = json.loads(f"[{','.join(self.lines(**narrowed))}]")
         return found
@@ -174,11 +174,12 @@ class Listing:
             yield _marked(file.line(held), self.standing(file.spec or {}))[1:]
 
     def _by_standing(self, files: Sequence[tuple[str, ResultsFile]]) -> list[ResultsFile]:
-        """Return files with those first that are shown: of the code of now, of the largest coverage, the newest."""
+        """Return files with those first that are shown: not of earlier code, most rows, by no check, the newest."""
 
         def rank(one: tuple[str, ResultsFile]) -> tuple[Any, ...]:
             key, file = one
-            return not self.standing(file.spec or {}).earlier, file.covered, file.created, key, file.path
+            standing = self.standing(file.spec or {})
+            return not standing.earlier, file.covered, standing is CURRENT, file.created, key, file.path
 
         return [file for _, file in sorted(files, key=rank, reverse=True)]
 

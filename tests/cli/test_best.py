@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +160,21 @@ def test_what_is_no_mean_is_untested(tmp_path: Path, capsys: Shown) -> None:
     assert (found["tied"], found["worse"], found["test"], found["selection"]) == ([], [], None, None)
 
 
-def test_what_another_version_of_the_code_gave_is_untested(tmp_path: Path, capsys: Shown) -> None:
+def test_what_another_file_gave_is_untested(tmp_path: Path, capsys: Shown) -> None:
+    store = evaluated(tmp_path, 100, version="1")
+    other = replace(evaluation_of(700, version="2"), file=str(tmp_path / "other" / "eval.py"))
+    go(other, checkpoints(tmp_path / "more", 300), store=store)
+    assert main(["best", "--metric", "top1", "--store", str(store), "--json"]) == 0
+    assert [item["why"] for item in line(capsys)["untested"]] == ["it was evaluated with another version of the code"]
+
+
+def test_what_earlier_code_gave_is_not_compared(tmp_path: Path, capsys: Shown) -> None:
     store = evaluated(tmp_path, 100, version="1")
     go(evaluation_of(700, version="2"), checkpoints(tmp_path / "more", 300), store=store)
     assert main(["best", "--metric", "top1", "--store", str(store), "--json"]) == 0
-    assert [item["why"] for item in line(capsys)["untested"]] == ["it was evaluated with another version of the code"]
+    found = line(capsys)
+    assert (found["best"]["checkpoint"]["step"], found["compared"]) == (300, 1)
+    assert [(item["checkpoint"]["step"], item["status"]) for item in found["earlier"]] == [(100, "earlier code")]
 
 
 def test_weights_groups_and_slices_are_tested(tmp_path: Path, capsys: Shown) -> None:

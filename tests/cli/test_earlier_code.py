@@ -13,6 +13,7 @@ from milepost.metrics.cross_entropy import CrossEntropy
 from milepost.metrics.top_k import TopK
 from milepost.report.reader import open_store
 from milepost.signals import Signals
+from milepost.store.store import Store
 
 ROWS = 3000
 
@@ -111,12 +112,40 @@ def test_where_all_is_of_earlier_code_best_says_so_and_nothing_steers(project: P
     project.run("3", limit=50)  # 300 is earlier by now, 400 has part of the rows
     assert project.statuses() == {100: "earlier code", 200: "earlier code", 300: "earlier code", 400: "partial 50/3000"}
     best = command("best", "--metric", "top1", "--store", project.store).stdout
-    assert "earlier code" in best
+    assert best.startswith("top1 (higher is better) on test, partial 50/3000")
+    assert "not compared, of earlier code: step-100.npz (earlier code), step-200.npz (earlier code)" in best
     signals = Signals(project.store, "lenet", "top1")
     assert signals.latest() is None
     assert "3 evaluations of earlier code" in signals.problem
     deleted = command("gc", project.folder, "--metric", "top1", "--store", project.store, "--json")
     assert '"deleted": 0' in deleted.stdout + deleted.stderr or deleted.returncode != 0
+
+
+def test_where_nothing_is_of_the_code_of_now_best_and_compare_say_so(project: Project) -> None:
+    store = Store.open(project.store)
+    spec = store.evaluation(store.evaluations()[0]).spec() or {}
+    store.codes.use(spec["file"], None, "declared:2")
+    assert set(project.statuses().values()) == {"earlier code"}
+    best = command("best", "--metric", "top1", "--store", project.store).stdout
+    assert best.startswith("top1 (higher is better) on test, earlier code: 0.")
+    assert "every value is of earlier code: with the code of now the values, and the best, may be others" in best
+    compared = command("compare", "100", "200", "--store", project.store).stdout
+    assert "note: A is of earlier code\nnote: B is of earlier code" in compared
+    (project.folder / "step-200.npz").unlink()
+    project.run("2", turned)
+    assert "note: A was" not in command("compare", "100", "100", "--store", project.store).stdout
+    compared = command("compare", "100", "200", "--store", project.store).stdout
+    assert "note: A is of earlier code\nnote: B is of earlier code" in compared  # the same code, rather than two
+
+
+def test_what_equals_by_a_check_is_compared_as_one_code(project: Project) -> None:
+    project.run("2")
+    checkpoints(project.folder, 300)
+    project.run("2")
+    compared = command("compare", "100", "300", "--store", project.store).stdout
+    assert "note:" not in compared
+    best = lines_of(command("best", "--metric", "top1", "--store", project.store, "--json").stdout)[0]
+    assert best["untested"] == []
 
 
 def test_going_back_to_the_code_of_before_makes_its_results_the_current_ones(project: Project) -> None:

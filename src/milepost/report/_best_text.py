@@ -8,6 +8,7 @@ from milepost.report._numbers import decimals, interval, method, number, span_of
 from milepost.report._ranking import value_of_record
 from milepost.report.table import Plain, base_name
 from milepost.stats.tied_set import PairResult
+from milepost.store.code_standing import is_earlier
 
 if TYPE_CHECKING:
     from milepost.report.best import Best
@@ -56,7 +57,9 @@ def _tested(found: "Best") -> Iterator[str]:
         yield f"{len(alike)} untested, neither tied nor worse: {why}"
     if found.untested and found.test is not None:
         yield "no cross-fitted value: not all of those compared have rows to choose on"
-    if found.best["status"] != "ok":
+    if is_earlier(found.best["status"]):
+        yield "every value is of earlier code: with the code of now the values, and the best, may be others"
+    elif found.best["status"] != "ok":
         yield "every checkpoint is covered in part only: the values may be about different rows"
 
 
@@ -75,6 +78,7 @@ def _left_out(found: "Best") -> Iterator[str]:
         "restored in part": ranking.missing,
         "covered in part": ranking.partial,
         "undefined": ranking.undefined,
+        "of earlier code": ranking.earlier,
         f"other data under the name {ranking.data}": ranking.elsewhere,
     }
     for word, held in left_out.items():

@@ -145,7 +145,7 @@ class _KeptEvaluations:
         self._store = store
         self._metric: Any = metric
         self._opened: dict[str, Dataset] = {}
-        self._codes: dict[tuple[str, str, str], str] = {}
+        self._codes = listing.codes
         self._by_weights: dict[str, list[tuple[str, str, Plain]]] = {}
         for key, evaluated in listing.evaluations.items():
             spec = evaluated.spec
@@ -153,15 +153,15 @@ class _KeptEvaluations:
                 self._by_weights.setdefault(spec["weights"], []).append((str(spec.get("created") or ""), key, spec))
 
     def newest(self, record: Plain) -> tuple[Scored, Plain] | str:
-        """Return what is kept of a record on the most rows, then of the newest, with its spec; or what is lacking."""
+        """Return what is kept of a record, with its spec, or what is lacking; of the code of now, most rows, newest."""
         found = [
-            (side.stop, created, key, side, spec)
+            (not self._codes.of(spec).earlier, side.stop, created, key, side, spec)
             for created, key, spec in self._by_weights.get(_weights(record), ())
             if (side := holding(self._store, key, self._metric, opened=self._opened)) is not None
         ]
         if not found:
             return "the outcomes are not kept"
-        side, spec = max(found, key=lambda one: one[:3])[3:]
+        side, spec = max(found, key=lambda one: one[:4])[4:]
         return side, spec
 
     def like(self, record: Plain, best: Scored, spec: Plain) -> Scored | str:
@@ -171,7 +171,7 @@ class _KeptEvaluations:
         held = sorted(self._by_weights.get(_weights(record), ()), key=lambda one: one[:2], reverse=True)
         held = [one for one in held if one[2]["data"] == spec["data"]]
         alike = [one for one in held if subject(one[2]) == subject(spec)]
-        same = [one for one in alike if self._code(one[2]) == self._code(spec)]
+        same = [one for one in alike if self._codes.root(one[2]) == self._codes.root(spec)]
         for _, key, _ in same:
             side = holding(self._store, key, self._metric, opened=self._opened)
             if side is not None and side.stop == best.stop:
@@ -181,13 +181,6 @@ class _KeptEvaluations:
         if alike:
             return "it was evaluated with another version of the code"
         return "it was evaluated with other settings" if held else "it was evaluated on other data"
-
-    def _code(self, spec: Plain) -> str:
-        """Return the code version under which results stand: the spec's, or one that was found equivalent."""
-        known = str(spec["data"]), digest(subject(spec)), str(spec["code"])
-        if known not in self._codes:
-            self._codes[known] = self._store.codes.equivalent(*known)
-        return self._codes[known]
 
 
 @dataclass(frozen=True, slots=True)

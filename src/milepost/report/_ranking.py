@@ -9,11 +9,14 @@ from milepost.errors import UsageError
 from milepost.report._metrics_on_record import check_slice, direction_of, recorded
 from milepost.report.addresses import run_id
 from milepost.report.table import Plain
+from milepost.store.code_standing import is_earlier
 from milepost.store.listing import Listing
 from milepost.store.records import number as as_number
 from milepost.store.store import Store
 
 _GROUPS = {"missing": "restored in part"}
+_RANKED = ("whole", "partial", "earlier")
+"""What is ranked: the first of these groups that holds anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Ranking:
     """Records of one value, the best first in `ranked`.
 
     Not compared: `missing` (restored in part: never the best), `partial` (fewer rows than the best, which has all),
-    `undefined`, and `elsewhere` (evaluated on other data of the same name).
+    `undefined`, `elsewhere` (evaluated on other data of the same name), and `earlier`: of earlier code, unless all are.
     """
 
     metric: str
@@ -32,6 +35,7 @@ class Ranking:
     undefined: tuple[Plain, ...] = ()
     elsewhere: tuple[Plain, ...] = ()
     missing: tuple[Plain, ...] = ()
+    earlier: tuple[Plain, ...] = ()
 
 
 def ranking_of(store: Store, listing: Listing, metric: str, data: str | None, run: str | None, part: str) -> Ranking:
@@ -68,11 +72,10 @@ def rank(records: Iterable[Plain], direction: str, elsewhere: Callable[[Plain], 
     >>> [item["value"] for item in rank([{**record, "value": 0.25}, record], "higher").ranked]
     [0.5, 0.25]
     """
-    groups: dict[str, list[Plain]] = {"elsewhere": [], "missing": [], "undefined": [], "partial": [], "whole": []}
+    groups: dict[str, list[Plain]] = {"elsewhere": [], "missing": [], "undefined": [], **{name: [] for name in _RANKED}}
     for record in records:
         groups[_group(record, elsewhere)].append(record)
-    whole = groups.pop("whole")
-    candidates = whole or groups.pop("partial")
+    candidates = groups.pop("whole") or groups.pop("partial") or groups.pop("earlier")
     if not candidates:
         counts = "; ".join(f"{len(held)} {_GROUPS.get(key, key)}" for key, held in sorted(groups.items()) if held)
         raise UsageError(f"no checkpoint has a value that can be compared ({counts or 'nothing is on record'})")
@@ -92,10 +95,12 @@ def value_of_record(record: Plain) -> float:
 def _group(record: Plain, elsewhere: Callable[[Plain], bool]) -> str:
     if elsewhere(record):
         return "elsewhere"
-    if str(record["status"]).startswith("PARTIAL"):
+    if "PARTIAL" in str(record["status"]):
         return "missing"
     if record["value"] in (None, "nan"):
         return "undefined"
+    if is_earlier(record["status"]):
+        return "earlier"
     return "whole" if record["status"] == "ok" else "partial"
 
 
@@ -105,19 +110,20 @@ def _elsewhere(listing: Listing, data: str, records: Sequence[Plain]) -> Callabl
     Of weights that were evaluated on several such data, the listing shows the largest coverage and then the newest; so
     a whole record is the newest one's if that is whole too, and counts as other where this is not so.
     """
-    known = defaultdict[str, list[tuple[str, str, str]]](list)
+    known = defaultdict[str, list[tuple[bool, str, str, str]]](list)
     for key, evaluated in listing.evaluations.items():
         spec = evaluated.spec
         if spec.get("data_name") == data:
-            known[spec["weights"]].append((str(spec.get("created") or ""), spec["data"], key))
+            of_now = not listing.standing(spec).earlier
+            known[spec["weights"]].append((of_now, str(spec.get("created") or ""), spec["data"], key))
     ours = (held for record in records for held in known[record["checkpoint"]["digest"]])
-    newest = max(ours, default=("", "", ""))[1]
+    newest = max(ours, default=(False, "", "", ""))[2]
 
     def other(record: Plain) -> bool:
         held = known[record["checkpoint"]["digest"]]
-        if {digest for _, digest, _ in held} <= {newest}:
+        if {digest for _, _, digest, _ in held} <= {newest}:
             return False
-        _, digest, key = max(held)
+        _, _, digest, key = max(held)
         whole = any(file.header["status"] == "ok" for file in listing.evaluations[key].results.values())
         return digest != newest or record["status"] != "ok" or not whole
 

@@ -15,7 +15,7 @@ from milepost.store.listing import Listing
 from milepost.store.records import number
 from milepost.store.store import Store
 
-_GROUPS = ("partial", "undefined", "elsewhere", "missing")
+_GROUPS = ("partial", "undefined", "elsewhere", "missing", "earlier")
 
 
 @dataclass(frozen=True, slots=True)

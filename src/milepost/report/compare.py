@@ -128,8 +128,8 @@ def _mean(metric: Metric, asked: str) -> MeanMetric:
 
 
 def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -> tuple[list[Scored], list[str]]:
-    """Open both on the rows that they share, with notes; of several evaluations those of the same code and coverage."""
-    specs = [_kept(store, row["digest"]) for row in rows]
+    """Open both on the rows that they share, with notes; of several evaluations those of the same code, that of now."""
+    specs, codes = [_kept(store, row["digest"]) for row in rows], store.codes.standing()
     shared = [
         (one, two)
         for one, two in product(*(side.items() for side in specs))
@@ -148,9 +148,11 @@ def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -
         opened = [side for key in (key_a, key_b) if (side := sides[key])]
         if len(opened) == len(pair):
             stop = min(side.stop for side in opened)
-            same = (subject(a) == subject(b), a["code"] == b["code"])
-            rank = (*same, stop, str(a.get("created")), str(b.get("created")), key_a, key_b)
+            same = (subject(a) == subject(b), codes.root(a) == codes.root(b))
+            earlier = [codes.of(spec).earlier for spec in (a, b)]
+            rank = (*same, -sum(earlier), stop, str(a.get("created")), str(b.get("created")), key_a, key_b)
             notes = [words for words, alike in zip(_APART, same, strict=True) if not alike]
+            notes += [f"{letter} is of earlier code" for letter, old in zip("AB", earlier, strict=True) if old]
             ranked.append((rank, [replace(side, stop=stop) for side in opened], notes))
         else:
             letter, key = ("A", key_a) if sides[key_a] is None else ("B", key_b)

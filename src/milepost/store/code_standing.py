@@ -71,6 +71,15 @@ class CodeStanding:
         # The newest fact was checked against all that stood under the codes behind it.
         return Standing(check=CodeEquivalence.of(self.equivalences[spec["data"], task, now]["evidence"]))
 
+    def root(self, spec: Mapping[str, Json]) -> str:
+        """Return the code version that stands for all that a spec's code was found equivalent to: equal for equals.
+
+        Where two processes put opposite facts at once, any member of the circle will do, the same for all.
+        """
+        known = str(spec["data"]), digest(subject(spec))
+        found = self.chain(*known, str(spec["code"]))
+        return min(self.chain(*known, found[-1])) if (*known, found[-1]) in self.equivalences else found[-1]
+
     def chain(self, data: str, task: str, code: str) -> list[str]:
         """Return the code versions whose results stand under one, for this data and task: itself, then the others."""
         found = [code]

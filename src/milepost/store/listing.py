@@ -149,9 +149,14 @@ class Listing:
         """Return the checkpoint records of a run, failures included, as their files have them."""
         return list(self._runs.get(run, {}).values())
 
+    @property
+    def codes(self) -> CodeStanding:
+        """What decides which evaluations stand under the code of now."""
+        return self._codes
+
     def standing(self, spec: Row) -> Standing:
         """Return what an evaluation with this spec is worth under the code of now."""
-        return self._codes.of(spec) if spec.get("file") is not None else CURRENT
+        return self._codes.of(spec)
 
     def _shown(
         self, files: Sequence[tuple[str, ResultsFile]], data: str | None, metric: str | None, slices: str | None

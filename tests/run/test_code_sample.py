@@ -13,6 +13,7 @@ from milepost.core.types import Array, Columns
 from milepost.data.arrays import Arrays
 from milepost.data.batches import Batches
 from milepost.run.code_sample import ROWS, sampled_positions
+from milepost.stats.hypergeometric import most_unseen
 
 MANY = 10_000
 
@@ -127,6 +128,12 @@ def test_the_sample_is_whole_batches_from_all_over_and_always_the_same() -> None
     assert len(one) == 1_100 >= ROWS
     assert np.histogram(one, 10, (0, MANY))[0].min() > 80
     assert sampled_positions(700, 64, "ab").tolist() == list(range(700))
+
+
+def test_what_differs_in_more_rows_than_the_bound_is_missed_in_one_sample_of_twenty() -> None:
+    few = np.arange(MANY - 1 - most_unseen(MANY, ROWS), MANY)  # the last rows, which stand together
+    missed = sum(not np.isin(few, sampled_positions(MANY, 64, digest(number))).any() for number in range(400))
+    assert 0.02 < missed / 400 < 0.09  # .049 is right; four standard errors
 
 
 def test_the_columns_of_the_data_are_compared_too(tmp_path: Path) -> None:

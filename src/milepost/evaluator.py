@@ -20,7 +20,6 @@ from milepost.checkpoints._files.shards import main_file
 from milepost.core.capabilities import capability
 from milepost.core.protocols import (
     DeclaresArithmetic,
-    Described,
     HasEnvironment,
     HasInitialValues,
     HasOverrides,
@@ -34,9 +33,7 @@ from milepost.core.protocols import (
 )
 from milepost.core.specs import spec_of
 from milepost.core.types import (
-    Batch,
     CheckpointFiles,
-    DataDescription,
     Description,
     Failure,
     Identified,
@@ -52,12 +49,13 @@ from milepost.core.types import (
     Unit,
 )
 from milepost.data._sample import Sample
-from milepost.errors import CheckpointError, DataError, ModelFailed, OutOfMemory, Torn, UsageError
+from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
 from milepost.evaluation.code_version import code_version, settings_of
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import entries, load
 from milepost.evaluation.recorder import RECORDER
 from milepost.evaluation.settings import readings
+from milepost.loop.data_description import data_description
 from milepost.loop.evaluate import Pass
 from milepost.loop.made_with import made_with
 from milepost.loop.memory import MemoryFit
@@ -67,7 +65,6 @@ from milepost.scoring.scorer import Scorer
 from milepost.store.store import Store
 
 _CACHED = 16
-_ENDLESS = 1 << 62
 _MISSING_ALLOWED = ", missing allowed"
 """Marks the signature: what strict restoring refuses is another checkpoint record."""
 
@@ -110,7 +107,7 @@ class Evaluator:
         with RECORDER.attributed(evaluation.file):
             variables = self._model.variables()
         with RECORDER.paused():
-            data = {name: _described_source(name, source) for name, source in self._sources.items()}
+            data = {name: data_description(name, source) for name, source in self._sources.items()}
         arithmetic = capability(self._model, DeclaresArithmetic)
         code = code_version(evaluation)
         # Last, for what builds model and data may read some.
@@ -299,27 +296,6 @@ def _initial_of(model: Model) -> Initial:
 def _described(metric: Metric) -> MetricDescription:
     spec = spec_of(metric)
     return MetricDescription(spec, digest(spec), metric.headline, tuple(metric.columns), metric.direction)
-
-
-def _described_source(name: str, source: Source) -> DataDescription:
-    """Return a source's size (a stream is read once for it), its fingerprint, and the digest of this."""
-    fingerprint = source.fingerprint()
-    size = source.size
-    if size is None:
-        size = sum(_counted(batch) for batch in source.batches(0, _ENDLESS, 4096))
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise DataError(f"source {name!r}: its size is {size!r}; expected a number of rows, or None for a stream")
-    try:
-        identity = digest([fingerprint, size])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"source {name!r}: fingerprint() is no plain data ({error}): found {fingerprint!r}") from error
-    described = capability(source, Described)
-    return DataDescription(size, fingerprint, identity, {} if described is None else described.described())
-
-
-def _counted(batch: Batch) -> int:
-    heartbeat.beat()
-    return len(batch.labels)
 
 
 def _check_files(files: CheckpointFiles, is_other: Callable[[str, Identity], bool]) -> None:

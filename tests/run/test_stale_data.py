@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests._material import CLASSES, checkpoints, evaluation_of, examples, go
+from tests._material import CLASSES, checkpoints, evaluation_of, examples, go, linear, weights_of
 from torch.utils.data import Dataset
 
 from milepost.core.types import Array
@@ -105,3 +105,39 @@ def test_a_few_equal_rows_are_no_warning(tmp_path: Path) -> None:
     data = {"test": Arrays(inputs, labels)}
     events = go(evaluation_of(data=data), checkpoints(tmp_path / "run", 1), store=tmp_path / "store")
     assert "repeat" not in events.notes
+
+
+def test_labels_behind_the_first_rows_of_a_stream_make_other_data(tmp_path: Path) -> None:
+    folder, store = checkpoints(tmp_path / "run", 1), tmp_path / "store"
+    inputs, labels = examples(ROWS)
+
+    def stream() -> Iterator[tuple[Array, Array]]:
+        for at in range(0, ROWS, 50):
+            yield inputs[at : at + 50], labels[at : at + 50]
+
+    def evaluated(**options: Any) -> Any:
+        return go(evaluation_of(data={"test": Batches(stream, **options)}), folder, store=store)
+
+    assert evaluated().done == (1, 0, 0)
+    assert evaluated().done == (0, 1, 0)
+    labels[100:200] = linear(weights_of(1), inputs[100:200]).argmax(axis=1)
+    again = evaluated()
+    assert again.done == (1, 0, 0)
+    assert again.value("top1") == (linear(weights_of(1), inputs).argmax(axis=1) == labels).mean()
+    inputs[-1] += 1
+    assert evaluated().done == (1, 0, 0)
+
+
+def test_a_stream_that_is_counted_is_read_once_an_object(tmp_path: Path) -> None:
+    calls = []
+    inputs, labels = examples(ROWS)
+
+    def stream() -> Iterator[tuple[Array, Array]]:
+        calls.append(1)
+        yield inputs, labels
+
+    evaluation = evaluation_of(data={"test": Batches(stream)})
+    go(evaluation, checkpoints(tmp_path / "run", 1), store=tmp_path / "store")
+    before = len(calls)
+    assert go(evaluation, tmp_path / "run", store=tmp_path / "store").done == (0, 1, 0)
+    assert len(calls) == before

@@ -24,7 +24,7 @@ class Items:
     """A map-style data set, read by index: here, or in the worker processes that its DataLoader asked for."""
 
     def __init__(self, dataset: Any, loader: Any) -> None:
-        self._dataset = dataset
+        self.dataset = dataset
         self.named = type(dataset).__name__
         self._collate: Callable[[Any], Any] = torch_data.default_collate
         # Without batching a DataLoader's own collate function converts single items.
@@ -37,7 +37,7 @@ class Items:
 
     def __len__(self) -> int:
         """Return the number of items that the data set has now."""
-        return len(self._dataset)
+        return len(self.dataset)
 
     def fetched(self, plan: Callable[[], Iterator[list[int]]]) -> Iterator[tuple[list[int], Any]]:
         """Yield (rows, what the collate function gave) for each list of rows."""
@@ -51,8 +51,8 @@ class Items:
     def read(self, rows: list[int]) -> Any:
         """Read items in this process, as the collate function gives them."""
         try:
-            many = getattr(self._dataset, "__getitems__", None)
-            items = many(rows) if callable(many) else [self._dataset[row] for row in rows]
+            many = getattr(self.dataset, "__getitems__", None)
+            items = many(rows) if callable(many) else [self.dataset[row] for row in rows]
             return self._collate(items)
         except MilepostError:
             raise
@@ -88,7 +88,7 @@ class Items:
     def _taken(self) -> "_KeptLoader":
         with self._lock:
             kept, self._kept = self._kept, None
-        return kept or _KeptLoader(self._dataset, self._collate, self._loader)
+        return kept or _KeptLoader(self.dataset, self._collate, self._loader)
 
     def _blame(self, rows: list[int], error: Exception) -> DataError:
         """Return an error that names the item at fault, which is looked for among the rows."""
@@ -101,7 +101,7 @@ class Items:
             )
         for row in rows:
             try:
-                self._dataset[row]
+                self.dataset[row]
             except Exception as own:  # noqa: BLE001 - whatever the user's data set raises
                 return DataError(f"item {row} of the {self.named} could not be read: {_cause(own)}")
         return DataError(

@@ -30,8 +30,9 @@ class Batches(OrderedSource):
     reached by reading what comes before it, and a prefix is not a fair sample.
 
     Every call of the function must give the same rows in the same order. The fingerprint is weak: the first 64 rows,
-    read twice; unequal is `UnstableData`. `version="name@version"` declares what the data is instead. `size` is
-    declared, or known once a pass went to the end; a pass that ends elsewhere is a `DataError`.
+    read twice; unequal is `UnstableData`. `size` is declared, or known once a pass went to the end; a pass that ends
+    elsewhere is a `DataError`. Where it is not declared, a run reads the stream once to count its rows, and all of them
+    count in the identity of the data. `version="name@version"` declares what the data is instead.
 
     A `Batch` may carry `slices` and `groups` (one value a row, as `Arrays` takes them); then all do. The rows of a
     group stand together in the stream, else `DataError`. Where a version is declared, `groups=True` declares

@@ -10,7 +10,6 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Unpack, cast
 
-import ml_dtypes
 import numpy as np
 
 from milepost._internal.serialization import digest
@@ -24,13 +23,14 @@ from milepost.data._order import Order, OrderName, Seeded, check_range
 from milepost.data._ordered_source import OrderedSource
 from milepost.data._sample import picked
 from milepost.data._slices_groups import cut, described, lengths, refuse_unknown
+from milepost.data._torch_arrays import as_arrays
+from milepost.data._torch_content import KnownItems, known_content
 from milepost.data._torch_entries import Names, checked_items
 from milepost.data._torch_workers import Items, settings, shut_down
 from milepost.data.batches import Batches
 from milepost.errors import DataError, MissingExtra, UnstableData, UsageError
 
 try:
-    import torch
     from torch.utils import data as torch_data
 except ModuleNotFoundError as error:
     raise MissingExtra("torch", "torch") from error
@@ -38,12 +38,6 @@ except ModuleNotFoundError as error:
 _PROBE = 64
 _BLOCK = 8192
 _STREAM_BATCH = 64
-# NumPy has no such dtypes; ml_dtypes' are views of the same bytes.
-_BITS = {
-    torch.bfloat16: (torch.int16, ml_dtypes.bfloat16),
-    torch.float8_e4m3fn: (torch.uint8, ml_dtypes.float8_e4m3fn),
-    torch.float8_e5m2: (torch.uint8, ml_dtypes.float8_e5m2),
-}
 _RANDOM = (
     "a random transform is on (a random crop, flip or erasing, noise); give the evaluation a data set whose transform "
     "has no random step (resize, centre crop, normalise), or one that is seeded by the item's index"
@@ -82,8 +76,11 @@ class TorchLoader(OrderedSource):
     label, the stream's aside.
 
     64 items are read twice: unequal is `UnstableData`, because a random transform is on; so is a length that changes.
-    The fingerprint is weak (the length and those 64 items); `version="cifar10-test@1"` declares what the data is
-    instead.
+    The fingerprint holds these items, the length, and whatever the data set holds in plain sight: arrays, tensors,
+    tables, lists of labels, lists of files (by path, size and mtime), also of data sets that it wraps, and a Hugging
+    Face data set's columns. It is weak unless that decides the items alone (`TensorDataset`, most of torchvision's,
+    Hugging Face's without embedded images, `Subset` and `ConcatDataset` of these); `version="cifar10-test@1"` declares
+    what the data is instead.
 
     Raises `DataError` for data that is empty, items of unequal shape, labels that are no integers, and workers that
     die.
@@ -181,10 +178,11 @@ class TorchLoader(OrderedSource):
             return self._stream.fingerprint()
         if self._fingerprint is None:
             self._check_length(cast(Items, self._items))
-            found = self._probe()
+            known = KnownItems() if self._version else known_content(cast(Items, self._items).dataset)
+            found = [self._probe(), digest(dict(known.parts))]
             self._fingerprint = {
                 "kind": self.name,
-                **({"version": self._version} if self._version else {"weak": _PROBE}),
+                **({"version": self._version} if self._version else _weak(known)),
                 "digest": digest(self._version or found),
                 "size": self._size,
                 **self._labelling.spec(),
@@ -237,7 +235,7 @@ class TorchLoader(OrderedSource):
             )
 
     def _checked(self, found: Any, rows: list[int]) -> Examples:
-        return checked_items(_arrays(found), self._names, rows, self._labelling)
+        return checked_items(as_arrays(found), self._names, rows, self._labelling)
 
     def _plan(self, first: int, stop: int, batch_size: int) -> Iterator[list[int]]:
         """Yield the rows of each batch; a call of the order costs as much for one batch as for many."""
@@ -261,20 +259,9 @@ class TorchLoader(OrderedSource):
         return content_digest(self._checked(items.read([row]), [row]).named())
 
 
-def _arrays(value: Any) -> Any:
-    """Turn tensors into NumPy arrays of the same memory and dtype; the host's copy of tensors on a device."""
-    if isinstance(value, Mapping):
-        return {str(name): _arrays(item) for name, item in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(map(_arrays, value)) if type(value) in {tuple, list} else tuple(map(_arrays, value))
-    if not isinstance(value, torch.Tensor):
-        return value
-    if value.layout is not torch.strided:
-        raise DataError(f"found a tensor of layout {value.layout}; expected a dense one: call to_dense()")
-    if value.dtype in _BITS:
-        bits, dtype = _BITS[value.dtype]
-        return value.detach().cpu().contiguous().view(bits).numpy().view(dtype)
-    return value.numpy(force=True)
+def _weak(known: KnownItems) -> dict[str, Json]:
+    """Return what says on how many items the identity of the data rests, and on which attributes besides."""
+    return {} if known.whole else {"weak": _PROBE, **({"known": sorted(known.parts)} if known.parts else {})}
 
 
 def _length(dataset: Any) -> int:
@@ -330,7 +317,7 @@ def _streamed(data: Any, names: Names) -> Iterator[Batch]:
     )
     found = iter(loader)
     try:
-        made = (names.batch(_arrays(item), f"batch {number} of the stream") for number, item in enumerate(found))
+        made = (names.batch(as_arrays(item), f"batch {number} of the stream") for number, item in enumerate(found))
         head = list(islice(made, like.num_workers))
         _check_shares(head)
         yield from head

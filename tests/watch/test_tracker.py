@@ -321,6 +321,17 @@ def test_what_was_finished_and_deleted_between_two_scans_is_read_from_its_pin(pa
     assert (tracker.of("complete"), first.pinned) == ([first], True)
 
 
+def test_a_pin_that_somebody_removed_is_no_loss_while_the_file_is_there(path: Path, tracker: Tracker) -> None:
+    path.write_text("complete 1")
+    look(tracker)
+    (first,) = tracker.of("complete")
+    assert first.pin is not None
+    shutil.rmtree(Path(first.pin.link).parent)
+    assert not tracker.intact(first)
+    tracker.look()
+    assert (first.state, first.pinned, tracker.intact(first)) == ("complete", True, True)
+
+
 def test_what_is_overwritten_before_its_turn_has_vanished_and_what_came_has_one_record(
     path: Path, tracker: Tracker
 ) -> None:

@@ -178,6 +178,16 @@ def test_a_light_check_judges_rows_beside_their_own_first_prediction() -> None:
         light_check(given(shifted(0.1), MANY))
 
 
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_a_light_check_allows_four_thousandths_of_the_spread(share: float) -> None:
+    by = share * 4 * TOLERANCE * float(np.ptp(linear(MANY)))
+    if share < 1.0:
+        assert light_check(given(shifted(by), MANY)).company == pytest.approx(by)
+    else:
+        with pytest.raises(StochasticModel, match="16 rows differ by"):
+            light_check(given(shifted(by), MANY))
+
+
 @BOTH
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_the_same_nonfinite_scores_twice_are_equal(check: Check, odd: float) -> None:

@@ -168,6 +168,12 @@ def test_values_of_two_codes_stand_in_no_row_together(project: Project) -> None:
     assert [row[1] for row in rows] == ["100", "100", "200", "200"]
     assert [row[-1] for row in rows] == ["ok", "code", "ok", "code"]  # cross entropy is of earlier code only
     assert CrossEntropy().headline in project.ls()[0]
+    now, _, earlier = command("show", "100", "--store", project.store).stdout.partition("data test, earlier code\n")
+    assert "data test\n" in now
+    assert ("cross_entropy  " in now, "cross_entropy  " in earlier.partition("\n\n")[0]) == (False, True)
+    checked = evaluation_of(predict=turned, version="2", data=project.data, metrics=[TopK(1)])
+    results = checked.run(str(project.folder), store=str(project.store))
+    assert {record["metric"] for record in results} == {"top1"}
 
 
 def test_less_of_the_code_of_now_goes_before_more_of_earlier_code(project: Project) -> None:

@@ -8,6 +8,7 @@ from milepost.report._align import lines
 from milepost.report.html import table_html
 from milepost.report.table import Plain, build
 from milepost.scoring.records import batch_means
+from milepost.store.code_standing import is_earlier
 from milepost.store.store import Store
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RunResults:
-    """The results of one run, as the store has them.
+    """The results of one run, as the store has them, without those of earlier code.
 
     `evaluated`, `skipped` and `failed` count checkpoints; `records` are plain dictionaries as `--json` prints them, one
     a digest of weights, data set, metric and estimator; `failures` are the rows of those that failed.
@@ -33,7 +34,7 @@ class RunResults:
     def _read(self) -> None:
         listing = Store.open(self.store).listing()
         place = {digest: number for number, digest in enumerate(self._weights)}
-        held = listing.records(digests=place)
+        held = [record for record in listing.records(digests=place) if not is_earlier(record["status"])]
         self.records: list[Plain] = sorted(held, key=lambda record: place[record["checkpoint"]["digest"]])
         self._checkpoints = [
             row for row in listing.checkpoints() if row["path"] in self._paths or row["digest"] in place

@@ -11,7 +11,8 @@ from milepost.report._numbers import count, decimals, duration, interval, is_sha
 from milepost.report.gap import explain
 from milepost.report.show_data import inputs_lines, slice_lines
 from milepost.report.table import Plain, checkpoints_of, each, failure_of, rank
-from milepost.store.code_standing import CURRENT, Standing
+from milepost.store.code_equivalence import CodeEquivalence
+from milepost.store.code_standing import CURRENT, EARLIER, Standing, is_earlier
 from milepost.store.records import ALL
 from milepost.store.records import number as as_number
 
@@ -55,19 +56,27 @@ def describe(
     """
     sections = [_identity(checkpoint), _flat_section("restored", notes or {})]
     evaluated = list(evaluations)
-    groups, slices = defaultdict[str, list[Plain]](list), defaultdict[str, list[Plain]](list)
+    groups = defaultdict[tuple[str, bool], list[Plain]](list)
+    slices = defaultdict[tuple[str, bool], list[Plain]](list)
     for record in records:
-        (groups if record.get("slice") in (None, ALL) else slices)[record["data"]].append(record)
-    sections += [_results(data, group, evaluated) for data, group in groups.items()]
-    sections += [Section(f"slices of {data}", _column("", slice_lines(rows))) for data, rows in slices.items()]
+        kind = record["data"], is_earlier(record.get("status"))
+        (groups if record.get("slice") in (None, ALL) else slices)[kind].append(record)
+    sections += [_results(data, group, evaluated) for (data, _), group in sorted(groups.items(), key=_is_old)]
+    for (data, earlier), rows in slices.items():
+        title = f"slices of {data}" + f", {EARLIER}" * earlier
+        sections.append(Section(title, _column("", slice_lines(rows))))
     for one in evaluated:
         sections.append(_flat_section(f"evaluation {one.key}", _spelled(one.spec)))
-        sections.append(Section("code", _code(one.standing)))
+        sections.append(Section("code", _column("", _code(one.standing))))
         sections.append(_flat_section("data set", one.data))
         sections.append(Section("inputs", inputs_lines(one.data, one.environments)))
         sections += _environments(one.environments)
         sections += [_flat_section("failed attempt", failure) for failure in one.failures]
     return [section for section in sections if section.lines]
+
+
+def _is_old(group: tuple[tuple[str, bool], list[Plain]]) -> bool:
+    return group[0][1]
 
 
 def drawn(sections: Sequence[Section]) -> list[str]:
@@ -99,13 +108,11 @@ def _identity(checkpoint: Plain) -> Section:
     return Section("checkpoint", lines)
 
 
-def _code(standing: Standing) -> list[tuple[str, str]]:
+def _code(standing: Standing) -> list[str]:
     """Say what an evaluation is worth under the code of now; nothing where it is of it."""
     if standing.earlier:
-        return _column(
-            "", ["earlier code: with the code of now the values may be others; `milepost run` evaluates again"]
-        )
-    return _column("", [f"{standing.check}; `milepost run --again` evaluates again"] if standing.check else [])
+        return [f"{EARLIER}: with the code of now the values may be others; `milepost run` evaluates again"]
+    return [] if standing.check is None else [f"{standing.check}; `milepost run --again` evaluates again"]
 
 
 def _path(checkpoint: Plain) -> str:
@@ -123,6 +130,8 @@ def _results(data: str, group: Sequence[Plain], evaluated: Sequence[Evaluated]) 
         ("tied", f"{count(_most(group, 'tied'))} rows whose label shares its score with another class"),
         ("nonfinite", f"{count(_most(group, 'nonfinite'))} rows with a score that is not a number"),
     ]
+    checks = (CodeEquivalence.of(record["code_check"]) for record in group if record.get("code_check"))
+    lines += [("code", text) for check in dict.fromkeys(checks) for text in _code(Standing(check=check))]
     texts = dict.fromkeys(text for record in group for text in (record.get("warnings") or {}).values())
     lines += [("warning", text) for text in texts]
     ours = [one for one in evaluated if one.spec.get("data_name") == data]
@@ -132,7 +141,7 @@ def _results(data: str, group: Sequence[Plain], evaluated: Sequence[Evaluated]) 
     for record in exact:
         means = (other for other in group if other["estimator"] == "batch_mean")
         lines += _metric(record, [mean for mean in means if mean["metric"] == record["metric"]])
-    return Section(f"data {data}", lines)
+    return Section(f"data {data}" + f", {EARLIER}" * is_earlier(first.get("status")), lines)
 
 
 def _metric(record: Plain, means: Sequence[Plain]) -> list[tuple[str, str]]:

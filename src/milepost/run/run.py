@@ -134,7 +134,8 @@ def _planned(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator
 def _code_check(driver: Driver, item: Item) -> str:
     """Return what a plan cannot know: whether the results of earlier code stand, which the run's code check decides."""
     code = driver.spec.code["version"]
-    known = [] if item.coverage or item.decision.action != "evaluate" else driver.store.codes.all()
+    asked = item.decision.action == "evaluate" and not item.coverage and not driver.items.again
+    known = driver.store.codes.all() if asked else []
     if not known or len(driver.items.standing(item.data)) > 1 or code in [one["version"] for one in known]:
         return ""
     return f"its code version {code} is new: a code check decides whether the results of an earlier one stand"

@@ -31,6 +31,8 @@ from milepost.loop.evaluate import Pass, evaluate
 from milepost.loop.grid import GridCuts
 from milepost.metrics._states import from_bytes
 from milepost.metrics.confusion import Confusion
+from milepost.metrics.cross_entropy import CrossEntropy
+from milepost.metrics.recall import Recall
 from milepost.metrics.top_k import TopK
 from milepost.models.numpy import FunctionModel
 from milepost.scoring.records import batch_means
@@ -140,6 +142,22 @@ def test_engines_limits_and_resumptions_give_the_same_store(tmp_path: Path, monk
     go(evaluation, folder, store=tmp_path / "steps")
     one = contents(tmp_path / "one")
     assert {name: item for name, item in contents(tmp_path / "steps").items() if f".0-{end}." not in name} == one
+
+
+def test_intervals_count_groups_and_are_the_same_bits_for_every_order_and_batch_size(tmp_path: Path) -> None:
+    folder, found = checkpoints(tmp_path / "lenet", 1), []
+    for batch_size, seed in ((64, 0), (7, 0), (300, 5)):
+        data, metrics = {"test": grouped(seed=seed)}, [TopK(1), CrossEntropy(), Recall(label=1)]
+        evaluation = evaluation_of(data=data, metrics=metrics, batch_size=batch_size)
+        events = go(evaluation, folder, store=tmp_path / f"{batch_size}-{seed}")
+        exact = [item for item in events.of("record") if item["estimator"] == "exact"]
+        found.append({item["metric"]: (item["value"], item["intervals"]) for item in exact})
+    assert found[0] == found[1] == found[2]
+    groups, (_, labels) = groups_of(), examples(ROWS)
+    every, those_of_1 = len(np.unique(groups)), len(np.unique(groups[labels == 1]))
+    counts = {name: span["groups"] for name, (_, (span,)) in found[0].items()}
+    assert counts == {"top1": every, "cross_entropy": every, "recall_class_1": those_of_1}
+    assert those_of_1 < every
 
 
 def test_batch_means_are_of_the_source_s_own_order(tmp_path: Path) -> None:

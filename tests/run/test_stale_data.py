@@ -98,6 +98,17 @@ def test_data_that_is_there_twice_is_warned_of_unless_rows_have_ids(ids: Any, tm
     assert events.notes.count("test: 300 of 600 rows repeat an earlier row") == (ids is None)
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_copies_within_a_group_do_no_harm(apart: bool, tmp_path: Path) -> None:
+    inputs, labels = examples(ROWS)
+    groups = np.arange(2 * ROWS) // 3 if apart else np.tile(np.arange(ROWS) // 3, 2)
+    data = {"test": Arrays(np.tile(inputs, (2, 1)), np.tile(labels, 2), groups=groups)}
+    folder = checkpoints(tmp_path / "run", 1)
+    events = go(evaluation_of(data=data), folder, store=tmp_path / "store")
+    assert ("300 of 600 rows repeat an earlier row" in events.notes) == apart
+    assert "put them into one of groups=" in events.notes or not apart
+
+
 def test_a_few_equal_rows_are_no_warning(tmp_path: Path) -> None:
     inputs, labels = examples(ROWS)
     inputs[:2], labels[:2] = inputs[3:4], labels[3]

@@ -36,12 +36,22 @@ class RowChecksums:
             self._parts.publish(Part(start, stop, {_COLUMN: checksums}, environment={"made_with": dict(made_with)}))
         return warning
 
-    def repeats(self, size: int) -> int | None:
-        """Return how many rows repeat an earlier one; None where not all are known, or there are more than 2**24."""
+    def repeats(self, size: int, groups: Array | None = None) -> int | None:
+        """Return how many rows repeat an earlier one, of `groups` (a value a row) those that repeat another group's.
+
+        None where not all rows are known, or there are more than 2**24.
+        """
         reader = self._read()
         if reader.coverage != [(0, size)] or size > _MOST:
             return None
-        return size - len(np.unique(reader.slice(_COLUMN, 0, size)))
+        checksums = reader.slice(_COLUMN, 0, size)
+        distinct = len(np.unique(checksums))
+        if groups is None:
+            return size - distinct
+        numbers = np.unique(groups, return_inverse=True)[1]
+        order = np.lexsort((numbers, checksums))
+        differs = (np.diff(checksums[order]) != 0) | (np.diff(numbers[order]) != 0)
+        return 1 + int(np.count_nonzero(differs)) - distinct
 
     def seal(self, size: int) -> bool:
         """Join the parts once they cover [0, size)."""

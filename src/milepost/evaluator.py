@@ -49,7 +49,7 @@ from milepost.core.types import (
     Unit,
 )
 from milepost.data._sample import Sample
-from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UsageError
+from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UnstableData, UsageError
 from milepost.evaluation.code_version import code_version, settings_of
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import entries, load
@@ -85,6 +85,7 @@ class Evaluator:
         self._evaluation = evaluation
         self._entries = list(entries)
         self._sources = evaluation.sources
+        self._sizes: dict[str, int] = {}
         self._settings: dict[str, Json] = {}
         self._readings = readings()
         self._model = evaluation.model
@@ -108,6 +109,7 @@ class Evaluator:
             variables = self._model.variables()
         with RECORDER.paused():
             data = {name: data_description(name, source) for name, source in self._sources.items()}
+        self._sizes = {name: described.size for name, described in data.items()}
         arithmetic = capability(self._model, DeclaresArithmetic)
         code = code_version(evaluation)
         # Last, for what builds model and data may read some.
@@ -170,6 +172,7 @@ class Evaluator:
     def evaluate(self, unit: Unit, tables: Mapping[str, Table]) -> Iterator[tuple[Target, Part | Failure]]:
         """Take a unit's checkpoints through one pass over its range of the data, or through several if memory ends."""
         self._tables = tables
+        _check_size(unit.data, self._sources[unit.data].size, self._sizes)
         fit = self._sampling(unit) if unit.sample else self._fit(unit.data)
         with RECORDER.paused():
             for outcome in fit.run(unit.targets, unit.start, unit.stop):
@@ -296,6 +299,15 @@ def _initial_of(model: Model) -> Initial:
 def _described(metric: Metric) -> MetricDescription:
     spec = spec_of(metric)
     return MetricDescription(spec, digest(spec), metric.headline, tuple(metric.columns), metric.direction)
+
+
+def _check_size(name: str, size: int | None, known: Mapping[str, int]) -> None:
+    """Refuse a source that is of another size than when it was described."""
+    if size is not None and size != known.get(name, size):
+        raise UnstableData(
+            f"source {name!r} has {size} rows by now; it had {known[name]} when the run began: it must give the same "
+            "rows every time"
+        )
 
 
 def _check_files(files: CheckpointFiles, is_other: Callable[[str, Identity], bool]) -> None:

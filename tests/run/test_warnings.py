@@ -14,6 +14,7 @@ from tests._material import CLASSES, command, evaluation_of, examples, go, linea
 from milepost.core.types import Array
 from milepost.data.arrays import Arrays
 from milepost.data.images import Images
+from milepost.errors import DataError, UnstableData
 from milepost.metrics import CrossEntropy, TopK
 from milepost.tasks import Classification
 
@@ -82,7 +83,7 @@ def test_the_advice_for_classes_in_another_order_works(folder: Path, store: Path
     sorted_as_texts = sorted(range(CLASSES), key=lambda label: str(label + 1))
     other = np.argsort(sorted_as_texts)[labels]
     events = go(of(Arrays(inputs, other)), folder, store=store, match="*-100.npz")
-    assert re.search(r"if label 1 as 9, 2 as 1, 3 as 2 and \d more is right", events.notes)
+    assert re.search(r"with label 1 as class 9, 2 as class 1, 3 as class 2 and \d more \(learned", events.notes)
     right = Arrays(inputs, other, label_map=dict(enumerate(sorted_as_texts)))
     assert go(of(right), folder, store=store, match="*-100.npz").value("top1") == 1.0
 
@@ -158,9 +159,29 @@ def test_probabilities_declared_as_logits(folder: Path, store: Path) -> None:
     assert "look like" not in events.notes
 
 
+class Shrinking(Arrays):
+    """Has a row less each time that it is asked."""
+
+    @property
+    def size(self) -> int:
+        self._size -= 1
+        return self._size
+
+
+def test_a_source_whose_size_changes_is_refused(folder: Path, store: Path) -> None:
+    with pytest.raises(UnstableData, match=r"source 'test' has \d+ rows by now; it had \d+ when the run began"):
+        go(of(Shrinking(*truth())), folder, store=store)
+
+
+def test_a_model_that_drops_rows_is_refused(folder: Path, store: Path) -> None:
+    events = go(of(Arrays(*truth()), predict=lambda w, x: linear(w, x)[1:]), folder, store=store, match="*-100.npz")
+    words = "model error: the model returned 63 rows of scores for 64 rows of inputs; expected one for each"
+    assert events.failures["step-100.npz"].startswith(words)
+
+
 def test_several_outputs_end_the_run_by_their_name(folder: Path, store: Path) -> None:
     def several(weights: dict[str, Array], inputs: Array) -> Any:
         return linear(weights, inputs), inputs
 
-    with pytest.raises(Exception, match=r"the model returned a tuple of 2: let it return the scores alone"):
+    with pytest.raises(DataError, match=r"the model returned a tuple of 2: let it return the scores alone"):
         go(of(Arrays(*truth()), predict=several), folder, store=store)

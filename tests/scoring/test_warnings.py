@@ -104,6 +104,14 @@ def test_labels_that_are_off_by_one(step: int, classes: int, advice: str, random
     assert re.search(advice.replace("{", r"\{"), found["off_by_one"])
 
 
+def test_as_many_neighbours_as_labels_among_few_rows_are_not_off_by_one() -> None:
+    labels = np.arange(20) % 10
+    predictions = np.where(np.arange(20) < 13, (labels + 1) % 10, labels)
+    assert warned(labels, predictions) == {}
+    assert warned(np.tile(labels, 9), np.tile(predictions, 9)) == {}, "117 and 63 of 180 may be one and the same share"
+    assert list(warned(np.tile(labels, 20), np.tile(predictions, 20))) == ["off_by_one"]
+
+
 def test_neighbours_that_are_often_mistaken_are_not_off_by_one(random: np.random.Generator) -> None:
     labels = random.integers(0, 10, 5000)  # ages, say: right in 40 %, one too many in 50 %
     draws = random.random(5000)
@@ -116,7 +124,14 @@ def test_classes_in_another_order(rows: int, random: np.random.Generator) -> Non
     labels = random.integers(0, 10, rows)
     found = warned(labels, like(names[labels], random, 0.9))
     assert list(found) == ["renamed"]
-    assert "if label 2 as 3, 3 as 4, 4 as 5 and 5 more is right" in found["renamed"]
+    assert "with label 2 as class 3, 3 as class 4, 4 as class 5 and 5 more (learned" in found["renamed"]
+
+
+def test_two_classes_that_are_swapped(random: np.random.Generator) -> None:
+    labels = random.integers(0, 2, 1000)
+    found = warned(labels, 1 - like(labels, random, 0.6, 2), classes=2)
+    assert list(found) == ["renamed"]
+    assert "with label 0 as class 1, 1 as class 0 (learned from the other half of the rows)" in found["renamed"]
 
 
 def test_too_few_rows_of_each_class_show_no_order(random: np.random.Generator) -> None:
@@ -135,6 +150,13 @@ def test_far_below_chance(random: np.random.Generator) -> None:
     assert warned(labels, near) == {}, "a little below chance"
     groups = np.arange(1000) // 50
     assert warned(labels, wrong, data={"group": groups}) == {}, "20 groups, each of which may be one case"
+
+
+def test_groups_that_are_alike_are_learned_from_others() -> None:
+    groups = np.arange(1000) // 100
+    labels, predictions = groups, np.array([5, 2, 9, 8, 0, 1, 7, 6, 3, 4])[groups]
+    assert list(warned(labels, predictions)) == ["renamed"], "as if rows were independent"
+    assert warned(labels, predictions, data={"group": groups}) == {}
 
 
 def test_nonfinite_rows_are_no_predictions(random: np.random.Generator) -> None:

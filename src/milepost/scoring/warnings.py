@@ -6,7 +6,6 @@ is right: it says what was counted, and what to declare if that is not meant.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,27 +14,15 @@ from milepost.core.capabilities import capability
 from milepost.core.protocols import Metric, TrivialForFew
 from milepost.core.types import Array, Json
 from milepost.scoring.columns import CHUNK, GROUP_NUMBER, Scored
-from milepost.stats.agreement import Agreement, agreement, renaming
+from milepost.scoring.disagreement import Pairs, disagreement
 
 Warnings = dict[str, str]
 
 _TIED = 0.05
 """Share of rows from which on ties at the top decide too many predictions."""
 
-_FAR = 0.75
-"""Agreement is far below chance where it is rarer than one in a million, and less than this share of chance's."""
-
-_EXPLAINS = 0.4
-"""A renaming of classes explains predictions from this kappa on, if that is more than twice the labels' own."""
-
-_WELL = 0.5
-"""From this kappa on none is twice as large."""
-
 _MOST_CLASSES = 1 << 20
 """Where the number of outputs is not on record."""
-
-_ALIKE = 0.1
-"""A shift by one is said before a renaming that fits by no more than this better."""
 
 _UNSEEN = 1e-3
 """Classes are missing, not unseen by chance, where equally frequent ones would all be unseen with less than this."""
@@ -123,7 +110,7 @@ def _of_predictions(scored: Scored, outputs: int | None) -> Warnings:
     if _has(scored, "prediction") and scored.n > 1:
         found |= _constant(scored)
         pairs = _pairs(scored, outputs) if _has(scored, "label") else None
-        found |= {} if pairs is None else _disagreement(pairs)
+        found |= {} if pairs is None else disagreement(pairs)
     return found
 
 
@@ -146,98 +133,24 @@ def _tied(scored: Scored) -> Warnings:
         return {}
     return {
         "tied": f"{tied:,} of {scored.n:,} rows have their highest score in several classes, and are predicted as the "
-        "first of these: 16 bits, or a saturated softmax or sigmoid, make scores equal; let the model return logits, "
-        "and compute its last layer in float32"
+        "first of these: 16 bits, a saturated softmax or sigmoid, or whole numbers make scores equal; let the model "
+        "return logits, and compute its last layer in float32"
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Labels and predictions of finite rows, `units` of which are independent."""
-
-    labels: Array
-    predictions: Array
-    classes: int
-    units: int
-
-    def shifted(self, step: int) -> Array:
-        """Return the class that stands for each when all are counted from another number on."""
-        return (np.arange(self.classes) + step) % self.classes
-
-    def agreement(self, names: Array | None = None, rows: slice = slice(None)) -> Agreement:
-        """Return the agreement of the labels, or of what `names` calls them."""
-        labels = self.labels[rows] if names is None else names[self.labels[rows]]
-        predictions = self.predictions[rows]
-        return agreement(labels, predictions, self.classes, min(self.units, len(labels)))
-
-
-def _disagreement(pairs: _Pairs) -> Warnings:
-    """Warn of predictions that fit the labels worse than chance, or than other names of the classes."""
-    own = pairs.agreement()
-    if own.kappa > _WELL:
-        return {}
-    shifts = {step: pairs.agreement(pairs.shifted(step)) for step in (1, -1)}
-    step = max(shifts, key=lambda step: shifts[step].kappa)
-    # Learned on every second row, judged on the others: no renaming fits rows by chance that it has not seen.
-    names = renaming(pairs.labels[::2], pairs.predictions[::2], pairs.classes)
-    renamed, rest = (pairs.agreement(each, slice(1, None, 2)) for each in (names, None))
-    if _explains(shifts[step], own) and shifts[step].kappa > renamed.kappa - _ALIKE:
-        return {"off_by_one": _off_by_one(pairs, step, shifts[step], own)}
-    if _explains(renamed, rest):
-        return {"renamed": _renamed(names, renamed, rest)}
-    if own.surprising and own.right < _FAR * own.expected:
-        return {
-            "below_chance": f"{_share(own)} are right, where predictions that do not depend on the labels have about "
-            f"{own.expected:,.0f} right: are the labels shuffled, or those of other rows?"
-        }
-    return {}
-
-
-def _off_by_one(pairs: _Pairs, step: int, shifted: Agreement, own: Agreement) -> str:
-    names = pairs.shifted(step)
-    around = len(np.unique(names[pairs.labels] - pairs.labels)) > 1  # no offset leads from the last class to the first
-    advice = f"label_map={{0: {names[0]}, 1: {names[1]}, ...}}" if around else f"label_offset={step}"
-    return (
-        f"the prediction is the label {'plus' if step > 0 else 'minus'} 1 in {_share(shifted)}, the label itself in "
-        f"{_share(own)}: if the model counts its classes from another number on, pass {advice} with the data"
-    )
-
-
-def _renamed(names: Array, renamed: Agreement, rest: Agreement) -> str:
-    moved = [f"{label} as {name}" for label, name in enumerate(names.tolist()) if name not in (label, -1)]
-    return (
-        f"predictions fit the labels in {_share(rest)}, and in {_share(renamed)} if label {listed(moved, _SHOWN)} is "
-        "right (learned from the other half of the rows): if the model has its classes in another order than the data, "
-        "pass classes= or label_map= with the data"
-    )
-
-
-def _explains(other: Agreement, own: Agreement) -> bool:
-    return other.surprising and other.kappa >= _EXPLAINS and other.kappa > 2.0 * own.kappa
-
-
-def _share(found: Agreement) -> str:
-    return f"{found.right:,} of {found.rows:,} rows"
-
-
-def _pairs(scored: Scored, outputs: int | None) -> _Pairs | None:
+def _pairs(scored: Scored, outputs: int | None) -> Pairs | None:
     """Return at most a chunk of rows, spread over all; None where labels or predictions are no numbers of classes."""
     step = -(-scored.n // CHUNK)
-    blocks = [
-        (columns["label"][::step], columns["prediction"][::step])
-        for columns, _ in scored.chunks(["label", "prediction"])
-    ]
-    labels, predictions = (np.concatenate(pieces) for pieces in zip(*blocks, strict=True))
+    names = ["label", "prediction", *([GROUP_NUMBER] if scored.grouped else [])]
+    blocks = [[columns[name][::step] for name in names] for columns, _ in scored.chunks(names)]
+    labels, predictions, *groups = (np.concatenate(pieces) for pieces in zip(*blocks, strict=True))
     classes = outputs or _MOST_CLASSES
     finite = predictions >= 0
     labels, predictions = labels[finite], predictions[finite]
-    if len(labels) < 2 or not _are_classes(labels, classes) or not _are_classes(predictions, classes):  # noqa: PLR2004
+    if not len(labels) or not _are_classes(labels, classes) or not _are_classes(predictions, classes):
         return None
-    labels = labels.astype(np.int64)
-    units = len(labels)
-    if scored.grouped:
-        units = 1 + max(int(groups.max()) for groups in _column(scored, GROUP_NUMBER))
-    return _Pairs(labels, predictions, outputs or 1 + int(max(labels.max(), predictions.max())), units)
+    classes = outputs or 1 + int(max(labels.max(), predictions.max()))
+    return Pairs(labels.astype(np.int64), predictions, classes, groups[0][finite] if groups else np.arange(len(labels)))
 
 
 def _has(scored: Scored, name: str) -> bool:

@@ -39,6 +39,8 @@ class Agreement:
 
         By the bound exp(-units KL(share, chance)) of the binomial distribution's tails (Hoeffding 1963, theorem 1).
         """
+        if not self.rows:
+            return False
         share, chance = self.right / self.rows, self.expected / self.rows
         if not 0.0 < chance < 1.0:
             return False

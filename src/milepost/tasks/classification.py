@@ -149,6 +149,7 @@ class Classification:
                 f"Classification(outputs={self.outputs!r}) expects an output named {self.outputs!r}; the model "
                 f"returned {', '.join(map(repr, outputs))}: rename one, or return the scores alone"
             )
+        _refuse_several(outputs[self.outputs], self.outputs)
         return outputs[self.outputs]
 
 
@@ -163,18 +164,20 @@ def _refuse_several(outputs: Any, name: str) -> None:
 
 
 def _matrix(outputs: Any) -> Any:
+    kind = type(outputs).__name__
     if not array_api_compat.is_array_api_obj(outputs):
         try:
             outputs = np.asarray(outputs)
         except ValueError:
             raise DataError(
-                f"classification expects one array of outputs [rows, classes]; the model gave a "
-                f"{type(outputs).__name__}: let it return the scores alone"
+                f"classification expects one array of outputs [rows, classes]; the model gave a {kind}: let it return "
+                "the scores alone"
             ) from None
     if isinstance(outputs, np.ndarray) and outputs.dtype.kind == "V" and np.can_cast(outputs.dtype, np.float32):
         outputs = outputs.astype(np.float32)  # bfloat16 and narrower: the array-API standard has none
     if not array_api_compat.array_namespace(outputs).isdtype(outputs.dtype, ("real floating", "integral")):
-        raise DataError(f"classification expects outputs of real numbers; the model gave an array of {outputs.dtype}")
+        found = f"an array of {outputs.dtype}" if outputs.ndim else f"a {kind}"
+        raise DataError(f"classification expects outputs of real numbers; the model gave {found}")
     if outputs.ndim != 2 or outputs.shape[1] < 2:  # noqa: PLR2004 - one axis of rows, one of at least two classes
         raise DataError(
             "classification expects outputs [rows, classes] with at least 2 classes; the model gave "

@@ -27,7 +27,7 @@ from milepost.core.protocols import (
 )
 from milepost.core.specs import spec_of
 from milepost.core.types import LEAST_WEIGHT, MOST_WEIGHT, Array, Batch, Failure, Json, Part
-from milepost.errors import CheckpointError, DataError, Mismatch, ModelFailed
+from milepost.errors import CheckpointError, DataError, Mismatch
 from milepost.loop.checks import ModelChecks, predict
 from milepost.loop.grid import GridCuts, is_grouped
 from milepost.loop.input_summary import summary_of
@@ -179,13 +179,7 @@ def _tick(clocks: dict[str, float], name: str, since: float) -> float:
 def _check(work: Pass, weights: Any, batch: Batch, outputs: Any, known: ModelCheck | None) -> ModelCheck:
     """Return the checkpoint's model check, made on its first batch; see that a function read all that it was given."""
     if work.inputs is None:
-        scores = work.task.scores(outputs)
-        if len(scores) != len(batch.labels):
-            raise ModelFailed(
-                f"the model returned {len(scores)} rows of scores for {len(batch.labels)} rows of inputs; expected one "
-                "for each, in their order"
-            )
-        work.inputs, work.outputs = summary_of(batch.inputs), output_summary(scores)
+        work.inputs, work.outputs = summary_of(batch.inputs), output_summary(work.task.scores(outputs))
     found = work.checks.check(weights, batch, outputs, known)
     noting = capability(work.model, NotesUnread)
     names = [] if noting is None else noting.unread(weights)

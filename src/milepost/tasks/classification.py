@@ -213,7 +213,10 @@ def _host(array: Any) -> Array:
 def _check_labels(labels: Array, shape: tuple[int, ...]) -> None:
     rows, classes = shape
     if labels.shape != (rows,):
-        raise DataError(f"{rows} rows of outputs came with labels of shape {labels.shape}; expected ({rows},)")
+        raise DataError(
+            f"{rows} rows of outputs came with labels of shape {labels.shape}; expected ({rows},): the model must "
+            "return one row of scores for each row of inputs, in their order"
+        )
     if labels.dtype.kind not in "iu":
         raise DataError(f"labels must be integers (class indices); their dtype is {labels.dtype}")
     outside = np.flatnonzero((labels < 0) | (labels >= classes))

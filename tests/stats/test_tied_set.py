@@ -57,6 +57,13 @@ def test_rows_of_a_group_are_one_and_weights_are_linearised() -> None:
     assert ones.p_value == pytest.approx(scipy.stats.ttest_rel(*values.T).pvalue, rel=1e-9)
 
 
+def test_no_more_units_than_models_leave_bonferroni() -> None:
+    values = np.random.default_rng(8).random((400, 12))
+    found = against(values, 0, groups=np.arange(400) // 34)
+    assert (found.level, found.test) == (0.05 / 66, "paired t, Bonferroni over all pairs")
+    assert against(values, 0).level > 0.05 / 66
+
+
 def test_the_same_rows_are_tied_and_a_shift_on_every_row_cannot_be_tested() -> None:
     column = np.random.default_rng(4).random(100)
     other = np.random.default_rng(5).random(100)

@@ -47,6 +47,10 @@ def fold_sums(sample: PairedSample, seed: int) -> FoldSums:
         if block.weights is not None:
             member *= block.weights
         absent = np.isnan(block.values)
-        values += member @ np.where(absent, 0.0, block.values)
-        weights += member @ ~absent
+        if absent.any():
+            values += member @ np.where(absent, 0.0, block.values)
+            weights += member @ ~absent
+        else:
+            values += member @ block.values
+            weights += member.sum(axis=1, keepdims=True)
     return FoldSums(values, weights, folds)

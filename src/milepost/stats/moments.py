@@ -74,7 +74,8 @@ def _errors(sample: PairedSample, means: Numbers) -> Iterator[tuple[Numbers, Num
 
 
 def _of_rows(block: Block, means: Numbers) -> tuple[Numbers, Numbers]:
-    absent = np.isnan(block.values)
-    errors = np.where(absent, 0.0, block.values - means)
-    weights = np.where(absent, 0.0, 1.0 if block.weights is None else block.weights[:, None])
-    return errors * weights, weights
+    absent, errors = np.isnan(block.values), block.values - means
+    weights = np.broadcast_to(1.0 if block.weights is None else block.weights[:, None], errors.shape)
+    if absent.any():
+        errors, weights = np.where(absent, 0.0, errors), np.where(absent, 0.0, weights)
+    return errors if block.weights is None else errors * weights, weights

@@ -4,7 +4,8 @@ The best is chosen by the data, so a difference to it counts as significant only
 at most 5 % of samples then call any model worse that is not.  Rows that are right or wrong, independent, and of equal
 weight are counted: McNemar's exact test, with Bonferroni's correction for all pairs.  Other means take Student's t of
 the paired difference (linearised for weights, of groups' totals for groups), at the level that the studentised range of
-all pairs leaves to one.
+all pairs leaves to one.  Where there are no more units than models, their covariance says too little of that range:
+then at Bonferroni's.
 """
 
 import math
@@ -59,9 +60,11 @@ def tied_set(sample: PairedSample, found: Moments, best: int, seed: int, *, high
     >>> [pair.worse for pair in found.pairs], found.pairs[1].p_value
     ([False, False, True], 0.0625)
     """
+    bonferroni = LEVEL / max(1, sample.models * (sample.models - 1) // 2)
     if sample.counts:
-        return _counted(sample, best, LEVEL / max(1, sample.models * (sample.models - 1) // 2), higher=higher)
-    level = pair_level(found.apart, seed, LEVEL)
+        return _counted(sample, best, bonferroni, higher=higher)
+    few = found.effective_units <= sample.models
+    level = bonferroni if few else pair_level(found.apart, seed, LEVEL)
     own = np.sqrt(np.diag(found.covariance))
     pairs = []
     for difference, variance, other in zip(found.means[best] - found.means, found.to_best, own, strict=True):
@@ -72,7 +75,8 @@ def tied_set(sample: PairedSample, found: Moments, best: int, seed: int, *, high
             p_value = 1.0 if abs(difference) <= rounding else None
         worse = p_value is not None and p_value < level and (difference > 0.0) == higher
         pairs.append(PairResult(float(difference), error, p_value, worse))
-    return TiedSet(tuple(pairs), level, "paired t, studentised range of all pairs")
+    name = "Bonferroni over all pairs" if few else "studentised range of all pairs"
+    return TiedSet(tuple(pairs), level, f"paired t, {name}")
 
 
 def _counted(sample: PairedSample, best: int, level: float, *, higher: bool) -> TiedSet:

@@ -107,6 +107,7 @@ def ties(world: World, seed: int) -> tuple[Counts, list[float], float]:
         errors.append(fitted.value - expected)
         if number % EVERY == 0:
             span = fit_interval(fitted, found, worse, number, higher=higher, shares=not world.losses)
+            assert span is not None
             covered += span.low <= expected <= span.high
     return counts, errors, covered / (TRIALS // EVERY)
 

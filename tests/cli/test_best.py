@@ -192,7 +192,7 @@ def test_weights_groups_and_slices_are_tested(tmp_path: Path, capsys: Shown) -> 
             assert main(["best", "--metric", "top1", "--slice", part, "--store", str(store), "--json"]) == 0
             found = line(capsys)
             if name == "few":
-                assert {item["why"] for item in found["untested"]} == {"too few groups (7; 10 are needed)"}
+                assert {item["why"] for item in found["untested"]} == {"too few groups (7 effective; 10 are needed)"}
             else:
                 assert found["test"]["name"].startswith("paired t")
                 assert len(found["tied"]) + len(found["worse"]) == 2

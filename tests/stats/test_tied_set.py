@@ -127,6 +127,7 @@ def test_cross_fitting_takes_the_luck_out_and_its_interval_is_wider_than_one_mod
         fitted, found = cross_fit(sums, higher=True), moments(sample, sums, 0)
         assert fitted is not None
         span = fit_interval(fitted, found, np.zeros(8, np.bool_), seed, higher=True, shares=True)
+        assert span is not None
         errors.append(fitted.value - truth)
         optimism.append(sums.means().max() - truth)
         held += span.low <= truth <= span.high
@@ -151,6 +152,18 @@ def test_the_winner_of_every_fold_is_chosen_on_the_others() -> None:
     assert fitted.value == np.mean(
         [values[sums.folds == fold, winner].mean() for fold, winner in enumerate(fitted.winners)]
     )
+
+
+def test_rows_that_never_vary_leave_no_interval_of_a_mean() -> None:
+    sample = sample_of(np.full((40, 2), 0.5))
+    sums = fold_sums(sample, 0)
+    fitted, found = cross_fit(sums, higher=True), moments(sample, sums, 0)
+    assert fitted is not None
+    tied = np.zeros(2, np.bool_)
+    assert fit_interval(fitted, found, tied, 0, higher=True, shares=False) is None
+    share = fit_interval(cross_fit(sums, higher=True) or fitted, found, tied, 0, higher=True, shares=True)
+    assert share is not None
+    assert share.high - share.low > 0.2
 
 
 def test_one_unit_leaves_nothing_to_choose_on() -> None:

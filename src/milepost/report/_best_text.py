@@ -55,8 +55,8 @@ def _tested(found: "Best") -> Iterator[str]:
     for why in dict.fromkeys(rival.why for rival in found.untested):
         alike = [rival for rival in found.untested if rival.why == why]
         yield f"{len(alike)} untested, neither tied nor worse: {why}"
-    if found.untested and found.test is not None:
-        yield "no cross-fitted value: not all of those compared have rows to choose on"
+    if found.selection is None and found.test is not None:
+        yield "no cross-fitted value: it takes rows of all of those compared, not all with the same values"
     if is_earlier(found.best["status"]):
         yield "every value is of earlier code: with the code of now the values, and the best, may be others"
     elif found.best["status"] != "ok":

@@ -22,15 +22,13 @@ from milepost.stats.cross_fit import cross_fit, fit_interval
 from milepost.stats.folds import FoldSums, fold_sums
 from milepost.stats.interval import Interval
 from milepost.stats.moments import Moments, moments
-from milepost.stats.sample import Block, PairedSample
+from milepost.stats.sample import FEW_UNITS, Block, PairedSample
 from milepost.stats.tied_set import TiedSet, tied_set
 from milepost.store.datasets import Dataset
 from milepost.store.keys import subject
 from milepost.store.listing import Listing
 from milepost.store.store import Store
 
-FEW_UNITS = 10
-"""Of fewer independent rows or groups, the spread of their means is not worth a claim; counts need no spread."""
 _BLOCK = 1 << 12
 _HELD = 1 << 28
 """Bytes of contributions that are kept in memory between two readings."""
@@ -64,7 +62,7 @@ class Evidence:
         interval = fit_interval(
             fitted, self.found, worse, self.seed, higher=self.higher, shares=shares, within=self.within
         )
-        return fitted.value, interval
+        return None if interval is None else (fitted.value, interval)
 
 
 def evidence(
@@ -94,9 +92,9 @@ def evidence(
             paired.append(record)
     rows = _PairedRows(tuple(sides), mean)
     sample = rows.sample()
-    if not sample.counts and sample.units < FEW_UNITS:
-        units = "groups" if sample.grouped else "rows"
-        return _all(records, f"too few {units} ({sample.units}; {FEW_UNITS} are needed)")
+    least = 2 if sample.counts else FEW_UNITS
+    if sample.units < least:
+        return _all(records, _few(sample, sample.units, least))
     seed = int(digest([sides[0].digest, part, metric.headline, *map(_weights, paired)])[:15], 16)
     return _checked(rows, sample, paired, lacking, seed, higher=higher)
 
@@ -119,8 +117,14 @@ def _checked(
         sums = FoldSums(sums.values[:, alike], sums.weights[:, alike], sums.folds)
     records = tuple(record for record, same in zip(paired, alike, strict=True) if same)
     found = moments(sample, sums, 0)
+    if not sample.counts and found.effective_units < FEW_UNITS:
+        return _all(paired, _few(sample, found.effective_units, FEW_UNITS)) | lacking
     ties = tied_set(sample, found, 0, seed, higher=higher)
     return Evidence(records, lacking, sample, sums, found, ties, seed, higher, rows.mean.range)
+
+
+def _few(sample: PairedSample, units: float, least: int) -> str:
+    return f"too few {'groups' if sample.grouped else 'rows'} ({units:.3g} effective; {least} are needed)"
 
 
 def _all(records: Sequence[Plain], why: str) -> dict[str, str]:

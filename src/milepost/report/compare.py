@@ -11,10 +11,10 @@ from milepost.core.capabilities import capability
 from milepost.core.protocols import MeanMetric, Metric
 from milepost.core.specs import spec_of
 from milepost.errors import UsageError
+from milepost.report._certainty import Rows, certainty_of
 from milepost.report._metrics_on_record import direction_of, evaluations_of, recorded
 from milepost.report._numbers import count, decimals, interval, method, number
 from milepost.report._paired import Paired, paired
-from milepost.report._paired_test import Rows, tested_by
 from milepost.report._ranking import one_data
 from milepost.report._slice import on_slice
 from milepost.report.addresses import find_evaluated
@@ -89,13 +89,13 @@ def compare_two(
         notes.append(f"{found.nonfinite} rows have no number in A or in B, and are in none of the counts")
         difference = None if None in values else difference
     pairs = _rows_of(left, right, made.columns, mean)
-    tested = tested_by(found, pairs, difference, higher=direction == "higher", grouped=left.grouped)
+    sure = certainty_of(found, pairs, difference, higher=direction == "higher", grouped=left.grouped)
     if rows[0]["digest"] == rows[1]["digest"]:
         notes.append("A and B hold the same weights")
     notes += [f"{letter} is {side.partial}" for letter, side in zip("AB", sides, strict=True) if side.partial]
     if left.stop < left.size:
         notes.append(f"both have {count(left.stop)} of {count(left.size)} rows only")
-    notes += [words for words in (tested.why, tested.interval and tested.interval.note) if words]
+    notes += [words for words in (sure.why, sure.interval and sure.interval.note) if words]
     one, other = ({key: row.get(key) for key in _DESCRIBED} for row in rows)
     return Comparison(
         metric=metric,
@@ -110,9 +110,9 @@ def compare_two(
         value_b=values[1],
         difference=difference,
         counts=_counts(found),
-        standard_error=tested.standard_error,
-        interval=tested.interval,
-        tests=tested.p_values,
+        standard_error=sure.standard_error,
+        interval=sure.interval,
+        tests=sure.p_values,
         notes=tuple(notes),
     )
 

@@ -61,8 +61,10 @@ def fit_interval(
     higher: bool,
     shares: bool,
     within: tuple[float, float] = (-math.inf, math.inf),
-) -> Interval:
+) -> Interval | None:
     """Return the 95 % interval for the mean true value of the folds' winners, `within` the possible values.
+
+    None where all rows have the same values, which say nothing of others.
 
     It holds both where the models that are not `worse` are equally good, and where all are as they were seen: the wider
     of the two.  Shares take Wilson's, at the number of rows whose error this is, others Student's.
@@ -85,6 +87,8 @@ def fit_interval(
     if shares:
         rows = value * (1.0 - value) / error**2 if error and 0.0 < value < 1.0 else found.effective_units
         return Interval(*wilson_bounds(value, rows, t), LEVEL, "wilson")
+    if not error:
+        return None
     return Interval(max(within[0], value - t * error), min(within[1], value + t * error), LEVEL, "t")
 
 

@@ -9,6 +9,9 @@ import numpy.typing as npt
 Numbers = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
+FEW_UNITS = 10
+"""Of fewer independent rows or groups, the spread of a mean is not worth a test; counts need no spread."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

@@ -11,14 +11,14 @@ from milepost.stats.clustered import Spread
 from milepost.stats.interval import Interval
 from milepost.stats.mcnemar import mcnemar_exact, mcnemar_mid_p
 from milepost.stats.paired import paired_mean, share_error, tango
+from milepost.stats.sample import FEW_UNITS
 
 Rows = tuple[Array, Array, Array | None, Array | None]
 """What rows contribute to A and to B, their weights, and the numbers of their groups."""
-_FEW_UNITS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class PairedTest:
+class Certainty:
     """What a difference's error is, with p-values by the test's name; `why` says what is not there."""
 
     standard_error: float | None = None
@@ -27,26 +27,26 @@ class PairedTest:
     why: str = ""
 
 
-def tested_by(
+def certainty_of(
     found: Paired, rows: Iterable[Rows], difference: float | None, *, higher: bool, grouped: bool
-) -> PairedTest:
+) -> Certainty:
     """Test a difference: right and wrong rows that are independent are counted, other rows take the paired t test."""
     if found.boolean and found.weight is None and not grouped:
         apart = found.only_a, found.only_b
         p_values = {"McNemar exact": mcnemar_exact(*apart), "McNemar mid-p": mcnemar_mid_p(*apart)}
         interval = tango(*(apart if higher else apart[::-1]), found.n)
-        return PairedTest(share_error(*apart, found.n) if found.n > 1 else None, interval, p_values)
+        return Certainty(share_error(*apart, found.n) if found.n > 1 else None, interval, p_values)
     if difference is None or not np.isfinite(difference):
-        return PairedTest(why="no test: the difference is no finite number")
+        return Certainty(why="no test: the difference is no finite number")
     spread = _spread(rows)
-    if spread is None or spread.effective_units < _FEW_UNITS:
+    if spread is None or spread.effective_units < FEW_UNITS:
         few = 0.0 if spread is None else spread.effective_units
         units = "groups" if grouped else "rows"
-        return PairedTest(why=f"no test: too few {units} ({few:.3g} effective; {_FEW_UNITS} are needed)")
+        return Certainty(why=f"no test: too few {units} ({few:.3g} effective; {FEW_UNITS} are needed)")
     tested = paired_mean(difference, spread)
     if tested.p_value is None:
-        return PairedTest(why="no test: the difference is the same on every row")
-    return PairedTest(tested.standard_error, tested.interval, {"paired t": tested.p_value})
+        return Certainty(why="no test: the difference is the same on every row")
+    return Certainty(tested.standard_error, tested.interval, {"paired t": tested.p_value})
 
 
 def _spread(rows: Iterable[Rows]) -> Spread | None:

@@ -1,6 +1,6 @@
 """Data that changes behind the first rows, and rows that are there twice: what a run says of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests._material import CLASSES, checkpoints, evaluation_of, examples, go, linear, weights_of
+from tests._material import CLASSES, checkpoints, command, evaluation_of, examples, go, linear, weights_of
 from torch.utils.data import Dataset
 
 from milepost.core.types import Array
@@ -16,6 +16,7 @@ from milepost.data.arrays import Arrays
 from milepost.data.batches import Batches
 from milepost.data.torch_loader import TorchLoader
 from milepost.errors import UnstableData
+from milepost.report.reader import open_store
 
 ROWS = 300
 
@@ -152,3 +153,33 @@ def test_a_stream_that_is_counted_is_read_once_an_object(tmp_path: Path) -> None
     before = len(calls)
     assert go(evaluation, tmp_path / "run", store=tmp_path / "store").done == (0, 1, 0)
     assert len(calls) == before
+
+
+class Opaque(Dataset[tuple[torch.Tensor, int]]):
+    """A data set that holds nothing in plain sight but its labels."""
+
+    def __init__(self) -> None:
+        inputs, self.labels = examples(ROWS)
+        self._read: Callable[[int], torch.Tensor] = lambda row: torch.from_numpy(inputs[row])
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        return self._read(row), int(self.labels[row])
+
+
+def test_what_the_identity_of_weak_data_rests_on_stands_beside_its_values(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    data = {"test": TorchLoader(Opaque()), "declared": TorchLoader(Opaque(), version="opaque@1")}
+    go(evaluation_of(data=data), checkpoints(tmp_path / "run", 1), store=store)
+    message = "identity of the data rests on 64 of 300 items and its labels; a change elsewhere goes unnoticed: declare"
+    records = open_store(store).records()
+    assert {record["data"] for record in records if message in record.get("rests_on", "")} == {"test"}
+    table = str(open_store(store))
+    assert table.count(message) == 1
+    assert f"[1] test: {message}" in table
+    ended = command("show", "1", "--store", store)
+    shown = [line for line in ended.stdout.splitlines() if line.split()[:2] == ["data", "identity"]]
+    assert len(shown) == 1
+    assert message in shown[0]

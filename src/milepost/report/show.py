@@ -134,6 +134,7 @@ def _results(data: str, group: Sequence[Plain], evaluated: Sequence[Evaluated]) 
     lines += [("code", text) for check in dict.fromkeys(checks) for text in _code(Standing(check=check))]
     texts = dict.fromkeys(text for record in group for text in (record.get("warnings") or {}).values())
     lines += [("warning", text) for text in texts]
+    lines += [("data", text) for text in dict.fromkeys(filter(None, (record.get("rests_on") for record in group)))]
     ours = [one for one in evaluated if one.spec.get("data_name") == data]
     lines += [("doubled", text) for text in dict.fromkeys(one.doubled for one in ours if one.doubled)]
     what = "top1" if any(record["metric"] == "top1" for record in exact) else "predictions"

@@ -5,7 +5,7 @@ later report draw the same rows.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,12 +172,16 @@ def _row(group: Sequence[Plain], checkpoint: Plain, size: int | None) -> Row:
         n=first.get("n"),
         status=str(first.get("status") or "ok"),
         cells={metric: _cell(records.get("exact"), records.get("batch_mean")) for metric, records in cells.items()},
-        footnotes=tuple(dict.fromkeys(map(_footnote, (one for one in group if one.get("code_check"))))),
+        footnotes=tuple(dict.fromkeys(note for record in group for note in _footnotes(record))),
     )
 
 
-def _footnote(record: Plain) -> str:
-    return f"{CodeEquivalence.of(record['code_check'])}; `milepost run --again` evaluates again"
+def _footnotes(record: Plain) -> Iterator[str]:
+    """Yield what a value rests on, where that is not all: a code check, some items of the data."""
+    if record.get("code_check"):
+        yield f"{CodeEquivalence.of(record['code_check'])}; `milepost run --again` evaluates again"
+    if record.get("rests_on"):
+        yield f"{record['data']}: {record['rests_on']}"
 
 
 def _cell(exact: Plain | None, mean: Plain | None) -> Cell:

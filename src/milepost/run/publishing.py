@@ -7,6 +7,7 @@ from milepost._internal.serialization import now, to_plain
 from milepost.checkpoints._files.shards import reworded
 from milepost.core.types import Array, Description, Failure, Part
 from milepost.run.items import Item, ItemLookup
+from milepost.store.data_identity import rests_on
 from milepost.store.datasets import Dataset
 from milepost.store.doubled_rows import doubled_rows
 from milepost.store.keys import BESIDES
@@ -43,6 +44,8 @@ class Publisher:
             "size": data.size,
             "created": now(),
         }
+        if weak := rests_on(data.fingerprint, data.size):
+            spec["rests_on"] = weak
         missing = item.checkpoint.notes.get("missing")
         if missing:
             spec["missing"] = missing

@@ -164,8 +164,9 @@ class Listing:
         """Yield the lines of some weights, from "data" on: of equal values the one of the best standing."""
         if len(files) == 1 and slices == ALL and metric is None and data in (None, files[0][1].data):
             file = files[0][1]
-            lines, standing = file.lines, self.standing(file.spec or {})  # the many need no choice
-            yield from (_marked(lines[place], standing)[1:] for place in file.ordered())
+            lines, spec = file.lines, file.spec or {}  # the many need no choice
+            standing = self.standing(spec)
+            yield from (_marked(lines[place], standing, spec)[1:] for place in file.ordered())
             return
         best: dict[tuple[Any, ...], tuple[ResultsFile, ValueKey]] = {}
         for file in self._by_standing(files):
@@ -176,7 +177,7 @@ class Listing:
                             best.setdefault((file.data, *place_of(held)), (file, held))
         for place in sorted(best):
             file, held = best[place]
-            yield _marked(file.line(held), self.standing(file.spec or {}))[1:]
+            yield _marked(file.line(held), self.standing(file.spec or {}), file.spec or {})[1:]
 
     def _by_standing(self, files: Sequence[tuple[str, ResultsFile]]) -> list[ResultsFile]:
         """Return files with those first that are shown: not of earlier code, most rows, by no check, the newest."""
@@ -286,8 +287,10 @@ class Listing:
         return found
 
 
-def _marked(line: str, standing: Standing) -> str:
-    """Return the line of a value with what its code's standing adds."""
+def _marked(line: str, standing: Standing, spec: Row) -> str:
+    """Return the line of a value with what its code's standing adds, and on what its data's identity rests."""
+    if weak := spec.get("rests_on"):
+        line = f'{line[:-1]}, "rests_on": {json.dumps(weak)}}}'
     if standing is CURRENT:
         return line
     shown = json.loads(line)

@@ -62,6 +62,7 @@ def test_a_renaming_is_found_and_is_one_to_one(seed: int, classes: int) -> None:
     predictions[::3] = random.integers(0, classes, classes)
     found = [name for name in renaming(labels, predictions, classes).tolist() if name >= 0]
     assert len(set(found)) == len(found)
+    assert renaming(np.array([0, 0, 0, 1, 1]), np.zeros(5, int), 2).tolist() == [0, -1], "a class stands for one label"
 
 
 def test_predictions_that_do_not_depend_on_the_labels_are_never_surprising() -> None:

@@ -81,6 +81,8 @@ def test_rows_that_give_another_value_are_not_paired(store: Store) -> None:
     assert paired(store, [*records[:2], {**records[2], "value": math.inf}]).lacking == {
         records[2]["checkpoint"]["digest"]: "its value is infinite"
     }
+    infinite = found(store, [{**record, "value": -math.inf} for record in records])
+    assert set(infinite.values()) == {"of the best, the value is infinite"}  # type: ignore[union-attr]
     best = {**records[0], "value": 0.125}
     reasons = found(store, [best, *records[1:]])
     assert set(reasons.values()) == {  # type: ignore[union-attr]

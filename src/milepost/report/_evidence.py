@@ -77,6 +77,8 @@ def evidence(
     mean = capability(metric, MeanMetric)
     if mean is None or metric.headline != records[0]["metric"]:
         return _all(records, f"{records[0]['metric']} is no mean over rows")
+    if not math.isfinite(value_of_record(records[0])):
+        return _all(records, "of the best, the value is infinite")
     kept = _KeptEvaluations(store, listing, mean, records[0]["data"])
     first = kept.newest(records[0])
     if isinstance(first, str):

@@ -38,6 +38,7 @@ class Recorder:
         self._until: dict[int, Readings] = {}
         self._written = set[str]()
         self._paused = 0
+        self._looking = set[int]()
         self._attributed: tuple[int, str] | None = None
         self.earlier: dict[str, int | None] = {}
 
@@ -58,11 +59,15 @@ class Recorder:
         handlers |= dict.fromkeys(["sqlite3.connect", "ctypes.dlopen"], self._on_name)
 
         def hook(event: str, args: tuple[Any, ...]) -> None:
-            handler = handlers.get(event)
-            if handler is not None and not self._paused:
-                # What cannot be looked at (a path that is none, no working folder) is the caller's to report.
-                with suppress(OSError, ValueError, TypeError):
-                    handler(*args)
+            handler, thread = handlers.get(event), threading.get_ident()
+            if handler is not None and not self._paused and thread not in self._looking:
+                self._looking.add(thread)  # what is opened to look at a file is nobody's reading
+                try:
+                    # What cannot be looked at (a path that is none, no working folder) is the caller's to report.
+                    with suppress(OSError, ValueError, TypeError):
+                        handler(*args)
+                finally:
+                    self._looking.discard(thread)
 
         sys.addaudithook(hook)
 

@@ -9,7 +9,7 @@ from milepost.tasks import Classification
 
 evaluation = Evaluation(
     model=TorchModel(DigitsNet),
-    data={"test": TorchLoader(make_loader(train=False))},
+    data={"test": TorchLoader(make_loader(train=False), version="digits-test@1")},
     task=Classification(outputs="logits"),
     metrics=[TopK(1), TopK(5), CrossEntropy()],
 )

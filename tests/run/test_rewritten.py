@@ -13,6 +13,7 @@ from tests.checkpoints._tf_writer import write_bundle
 from tests.watch import _watching
 
 from milepost.core.types import Array
+from milepost.report.best import best_of
 from milepost.store.store import Store
 
 Write = Callable[[Path, Mapping[str, Array]], object]
@@ -94,6 +95,19 @@ def test_what_was_rewritten_with_size_and_time_restored_is_evaluated(name: str, 
     assert (again.done, again.value("top1")) == ((1, 0, 0), right(2))
     assert list(shown(store).values()) == [right(2)]  # the older number stays on record, as superseded
     assert go(evaluation_of(ROWS), folder, store=store).done == (0, 1, 0)
+
+
+def test_best_names_no_file_that_was_rewritten_with_size_and_time_restored(tmp_path: Path) -> None:
+    folder, store = checkpoints(tmp_path / "run", 1), tmp_path / "store"
+    go(evaluation_of(ROWS), folder, store=store)
+    assert best_of(Store.open(store), "top1").file.state == "holds these weights"
+    rewrite(folder, lambda fresh: save(fresh / "step-1.npz", weights_of(2) if right(2) < right(1) else weights_of(3)))
+    assert best_of(Store.open(store), "top1").file.state.startswith("touched since")
+    go(evaluation_of(ROWS), folder, store=store)
+    found = best_of(Store.open(store), "top1")
+    assert (found.file.state, found.ranking.ranked[0]["value"]) == ("overwritten since", right(1))
+    assert found.there_file is not None
+    assert found.there_file.state == "holds these weights"
 
 
 def test_one_shard_of_several_that_was_rewritten_is_noticed(tmp_path: Path) -> None:

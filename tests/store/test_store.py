@@ -30,7 +30,7 @@ def test_opening_what_is_no_store_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"format":1,"id":"x"}', '{"format":3,"id":"x"}', '{"id":"x"}', "[]", "{", '{"format":2}']
+    "text", ['{"format":2,"id":"x"}', '{"format":4,"id":"x"}', '{"id":"x"}', "[]", "{", '{"format":3}']
 )
 def test_a_store_of_another_format_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "store.json").write_text(text, encoding="ascii")

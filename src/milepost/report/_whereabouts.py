@@ -1,20 +1,25 @@
 """Where weights lie now: the files that hold them, and what became of those that did."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from milepost._internal.fileid import stamp
 from milepost.checkpoints.reader import Reader
 from milepost.errors import UsageError
 from milepost.report.table import Plain
+from milepost.store.checkpoint_records import CheckpointRecords
 from milepost.store.listing import Listing
+from milepost.store.store import Store
 
 HERE = "holds these weights"
 """The state of a file that is as it was when its weights were read."""
 
+_OVERWRITTEN = "overwritten since"
+_TOUCHED = "touched since (a link, new rights, or new content): the next run looks"
+
 
 @dataclass(frozen=True, slots=True)
 class FileNow:
-    """A path that held some weights, and its state now: HERE, "overwritten since", or "gone"."""
+    """A path that held some weights, and its state now: HERE, "overwritten since", "touched since ...", or "gone"."""
 
     path: str
     state: str
@@ -27,11 +32,13 @@ class FileNow:
 class Whereabouts:
     """Looks at the files of checkpoints as they are now."""
 
-    def __init__(self, listing: Listing, runs: Iterable[str]) -> None:
+    def __init__(self, store: Store, listing: Listing) -> None:
+        self._store = store
+        self._records = CheckpointRecords(store.storage)
         self._reader = Reader()
         self._seen: dict[tuple[str, str], list[Plain]] = {}
-        for run in runs:
-            for row in listing.checkpoint_files(run):
+        for run in store.runs():
+            for row in listing.checkpoint_files(run["id"]):
                 self._seen.setdefault((str(row["digest"]), row["variant"]), []).append(row)
 
     def of(self, checkpoint: Plain) -> FileNow:
@@ -52,6 +59,14 @@ class Whereabouts:
             found = self._reader.discover([row["path"]])
         except UsageError:
             return "gone"
-        known = tuple(row["identity"][:4])
-        same = any(one.path == row["path"] and one.identity.content == known for one in found)
-        return HERE if same else "overwritten since"
+        content = tuple(row["identity"][:4])
+        same = [one for one in found if one.path == row["path"] and one.identity.content == content]
+        if not same:
+            return _OVERWRITTEN
+        # Size and mtime can be restored: only a stamp at which the weights were read says what the file holds.
+        held = self._store.checkpoint(row["run"], row["path"], same[0].identity, row["variant"], row["signature"])
+        if held is not None and held.digest is not None:
+            held = self._records.verified(held, stamp(same[0].paths))
+        if held is None:
+            return _TOUCHED
+        return HERE if held.digest == row["digest"] else _OVERWRITTEN

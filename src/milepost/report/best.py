@@ -121,7 +121,7 @@ def best_of(store: Store, metric: str, data: str | None = None, run: str | None 
     listing = store.listing()
     ranking = ranking_of(store, listing, metric, data, run, part)
     rivals, found = rivals_of(store, listing, ranking, ranking.ranked[0], part)
-    places = Whereabouts(listing, [known["id"] for known in store.runs()])
+    places = Whereabouts(store, listing)
     file = places.of(ranking.ranked[0]["checkpoint"])
     there, there_file = _there(ranking, places) if not file.here else (None, None)
     return Best(

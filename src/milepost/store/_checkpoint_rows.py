@@ -9,7 +9,7 @@ from milepost._internal.text import natural
 from milepost.store._leading import read_plain
 
 _ALIAS = re.compile(r"(^|[-_.])(last|best|latest|newest|final)($|[-_.])", re.IGNORECASE)
-_NEEDED = ("run", "path", "variant", "digest", "step", "name", "seen", "identity", "attempt", "failure")
+_NEEDED = ("run", "path", "variant", "signature", "digest", "step", "name", "seen", "identity", "attempt", "failure")
 
 Row = dict[str, Any]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from milepost.core.types import Identity, Json
     from milepost.store.datasets import Dataset
 
-FORMAT = 2
+FORMAT = 3
 """Version of the store's layout."""
 
 _GENERIC = {"checkpoints", "checkpoint", "ckpt", "ckpts", "weights", "models", "model"}

@@ -42,12 +42,17 @@ def rounding_text(ties: NearTies, what: str) -> str:
 
     >>> rounding_text(NearTies(near=3, rows=10_000, relative=1.2e-7, measured=64), "top1").partition(" if ")[0]
     'top1 could move by at most 3 of 10,000 rows'
+    >>> rounding_text(NearTies(near=0, rows=360, relative=0.0, measured=12), "top1")
+    'no score moved by rounding (measured on 12 rows, never guaranteed)'
     """
     if not ties.measured:
         return "not measured: the model check had batches of one size only, or rows whose scores hardly vary"
+    measured = f"(measured on {counted(ties.measured, 'row')}, never guaranteed)"
+    if not ties.relative and not ties.near:
+        return f"no score moved by rounding {measured}"
     return (
         f"{what} could move by at most {ties.near:,} of {counted(ties.rows, 'row')} if rounding stays below "
-        f"{ties.relative:.2g} of a row's largest score (measured on {counted(ties.measured, 'row')}, never guaranteed)"
+        f"{ties.relative:.2g} of a row's largest score {measured}"
     )
 
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple
 
 from milepost._internal.serialization import digest
 from milepost.core.types import Identity
@@ -25,7 +24,7 @@ def stamp(paths: Sequence[str]) -> str:
     has one that was linked, renamed or given other rights: a stamp that differs says that its content may.
     """
     try:
-        return digest([astuple(identity_of(path)) for path in paths])
+        return digest([[*one.content, one.ctime_ns] for one in map(identity_of, paths)])
     except OSError:
         return ""
 

@@ -85,6 +85,7 @@ class TorchLoader(OrderedSource):
     Raises `DataError` for data that is empty, items of unequal shape, labels that are no integers, and workers that
     die.
 
+    >>> import torch
     >>> items = torch_data.TensorDataset(torch.arange(6.0).reshape(3, 2), torch.tensor([7, 8, 9]))
     >>> source = TorchLoader(torch_data.DataLoader(items, batch_size=2), order="natural")
     >>> [(batch.inputs.tolist(), batch.labels.tolist()) for batch in source.batches(0, 3, batch_size=2)]

@@ -65,7 +65,7 @@ def ours(folder: Path) -> list[str]:
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """Have TensorFlow write and read everything, once."""
     folder = tmp_path_factory.mktemp("tensorflow")
-    words = [str(folder), *ours(folder.parent / "ours"), *real()]
+    words = [str(folder), *ours(tmp_path_factory.mktemp("ours") / "files"), *real()]
     done = subprocess.run(
         [sys.executable, str(JUDGE), *words], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 _MILEPOST = os.path.join(str(Path(__file__).parents[1]), "")
-_SITES = frozenset({"site-packages", "dist-packages"})
+_SITES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _PYTHON = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
 
 
@@ -35,9 +35,9 @@ def origin(file: str) -> Origin:
         return Origin.PYTHON if file.startswith("<frozen") else Origin.NOBODY
     if file.startswith(_MILEPOST):
         return Origin.MILEPOST
-    path = os.path.realpath(file)
+    path = os.path.realpath(file) if os.path.islink(file) else _resolved(file)
     # Packages may lie elsewhere too: the system's below a virtual environment's, or where a .pth file points.
-    if _SITES & set(Path(path).parts):
+    if any(site in path for site in _SITES):
         return Origin.PACKAGE
     if path.startswith(_MILEPOST):
         return Origin.MILEPOST
@@ -51,6 +51,17 @@ def is_foreign(file: str) -> bool:
     (True, False)
     """
     return origin(file) not in (Origin.USER, Origin.NOBODY)
+
+
+def _resolved(file: str) -> str:
+    folder, name = os.path.split(file)
+    return f"{_real_folder(folder)}{os.sep}{name}"
+
+
+@cache
+def _real_folder(folder: str) -> str:
+    """Resolve a folder once for all its files: each step of a path costs a call to the system."""
+    return os.path.realpath(folder)
 
 
 @cache

@@ -23,6 +23,7 @@ from milepost.evaluation.source import form_of
 _WRITING = os.O_WRONLY | os.O_RDWR
 _SPECIAL = ("/proc/", "/sys/", "/dev/")
 _MAIN = "__main__"
+_LINECACHE = f"{os.sep}linecache.py"
 _OWN = frozenset([__file__, environment.__file__])
 
 
@@ -112,10 +113,10 @@ class Recorder:
     # ----------------------------------------------------------------------------------------------------- audit events
 
     def _on_open(self, path: Any, _mode: Any, flags: Any) -> None:
-        if isinstance(path, int):
+        if isinstance(path, int) or (found := self._reader()) is None:
             return
         name = os.path.abspath(os.fsdecode(path))
-        if name.startswith(_SPECIAL) or (found := self._reader()) is None:
+        if name.startswith(_SPECIAL):
             return
         if isinstance(flags, int) and flags & _WRITING:
             self._written.add(name)
@@ -159,8 +160,8 @@ class Recorder:
         `importing`: what is read is a module, so that the innermost frames of the import system are passed over.
         """
         through_package = False
-        for frame in _frames():
-            whose = origin(frame.f_code.co_filename)
+        for _, file in _frames():
+            whose = origin(file)
             if whose is Origin.USER:
                 return self._asking()
             if whose is Origin.MILEPOST:
@@ -168,7 +169,7 @@ class Recorder:
                 return self._asking() if through_package and self._attributing() else None
             if whose is Origin.IMPORTER and not importing:
                 return None
-            if os.path.basename(frame.f_code.co_filename) == "linecache.py":
+            if file.endswith(_LINECACHE):
                 return None  # shows a line of source in a warning
             importing = importing and whose is not Origin.PACKAGE
             through_package |= whose is Origin.PACKAGE
@@ -180,14 +181,14 @@ class Recorder:
         Where Milepost was called to import or build an evaluation, what lies further out is no part of it.
         """
         files, line = set[str](), 0
-        for frame in _frames():
-            whose = origin(frame.f_code.co_filename)
+        for frame, file in _frames():
+            whose = origin(file)
             if whose is Origin.USER:
-                files.add(os.path.realpath(frame.f_code.co_filename))
+                files.add(os.path.realpath(file))
                 if _is_main(frame):
                     line = frame.f_lineno
-            elif whose is Origin.MILEPOST and (file := self._attributing()) is not None:
-                files.add(file)
+            elif whose is Origin.MILEPOST and (attributed := self._attributing()) is not None:
+                files.add(attributed)
                 break
         return frozenset(files), line
 
@@ -197,12 +198,16 @@ class Recorder:
         return file if thread == threading.get_ident() else None
 
 
-def _frames() -> Iterator[FrameType]:
-    """Yield the frames of the stack from the innermost that is not the recorder's."""
+def _frames() -> Iterator[tuple[FrameType, str]]:
+    """Yield the frames of the stack, with their files, from the innermost that is not the recorder's.
+
+    Asking a frame for its code is an event of its own: it is asked once.
+    """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's frame
     while frame is not None:
-        if frame.f_code.co_filename not in _OWN:
-            yield frame
+        file = frame.f_code.co_filename
+        if file not in _OWN:
+            yield frame, file
         frame = frame.f_back
 
 
@@ -221,9 +226,9 @@ def _modules_so_far() -> dict[str, int | None]:
     named = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     own = [file for file in named if isinstance(file, str) and origin(file) is Origin.USER and os.path.isfile(file)]
     found: dict[str, int | None] = dict.fromkeys(map(os.path.realpath, own))
-    for frame in _frames():
-        if frame.f_code.co_name == "<module>" and origin(frame.f_code.co_filename) is Origin.USER:
-            found[os.path.realpath(frame.f_code.co_filename)] = frame.f_lineno
+    for frame, file in _frames():
+        if frame.f_code.co_name == "<module>" and origin(file) is Origin.USER:
+            found[os.path.realpath(file)] = frame.f_lineno
     return found
 
 

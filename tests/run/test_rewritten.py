@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from tests._material import Counted, Events, checkpoints, evaluation_of, examples, go, linear, planned, save, weights_of
+from tests._material import (
+    Counted,
+    Events,
+    checkpoints,
+    command,
+    evaluation_of,
+    examples,
+    go,
+    linear,
+    planned,
+    save,
+    weights_of,
+)
 from tests.checkpoints._tf_writer import write_bundle
 from tests.watch import _watching
 
@@ -94,6 +106,7 @@ def test_what_was_rewritten_with_size_and_time_restored_is_evaluated(name: str, 
     again = go(evaluation_of(ROWS), folder, store=store)
     assert (again.done, again.value("top1")) == ((1, 0, 0), right(2))
     assert list(shown(store).values()) == [right(2)]  # the older number stays on record, as superseded
+    assert "overwritten: its file held other weights" in command("ls", "--store", store).stdout
     assert go(evaluation_of(ROWS), folder, store=store).done == (0, 1, 0)
 
 

@@ -173,7 +173,7 @@ def test_what_the_identity_of_weak_data_rests_on_stands_beside_its_values(tmp_pa
     store = tmp_path / "store"
     data = {"test": TorchLoader(Opaque()), "declared": TorchLoader(Opaque(), version="opaque@1")}
     go(evaluation_of(data=data), checkpoints(tmp_path / "run", 1), store=store)
-    message = "identity of the data rests on 64 of 300 items and its labels; a change elsewhere goes unnoticed: declare"
+    message = "identity of the data rests on 64 of 300 items and its labels; a change of others goes unnoticed: declare"
     records = open_store(store).records()
     assert {record["data"] for record in records if message in record.get("rests_on", "")} == {"test"}
     table = str(open_store(store))

@@ -111,7 +111,7 @@ def _identity(checkpoint: Plain) -> Section:
 def _code(standing: Standing) -> list[str]:
     """Say what an evaluation is worth under the code of now; nothing where it is of it."""
     if standing.earlier:
-        return [f"{EARLIER}: with the code of now the values may be others; `milepost run` evaluates again"]
+        return [f"{EARLIER}: with the code of now the values may be others"]
     return [] if standing.check is None else [f"{standing.check}; `milepost run --again` evaluates again"]
 
 

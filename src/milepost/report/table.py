@@ -172,8 +172,17 @@ def _row(group: Sequence[Plain], checkpoint: Plain, size: int | None) -> Row:
         n=first.get("n"),
         status=str(first.get("status") or "ok"),
         cells={metric: _cell(records.get("exact"), records.get("batch_mean")) for metric, records in cells.items()},
-        footnotes=tuple(dict.fromkeys(note for record in group for note in _footnotes(record))),
+        footnotes=tuple(
+            dict.fromkeys([*_overwritten(checkpoint), *(note for record in group for note in _footnotes(record))])
+        ),
     )
+
+
+def _overwritten(checkpoint: Plain) -> Iterator[str]:
+    """Yield that no path is known to hold a row's weights any more, where that is so."""
+    listed = checkpoint.get("checkpoints") or []
+    if listed and not any(item.get("current", True) for item in listed):
+        yield "overwritten: its file held other weights when it was last looked at"
 
 
 def _footnotes(record: Plain) -> Iterator[str]:

@@ -45,7 +45,7 @@ class CodeEquivalence:
         'up to 0.27 % of the rows may differ (95 %)'
         """
         if not self.may_differ:
-            return "no row differs"
+            return f"no row of {' and '.join(self.checkpoints)} differs (others were not checked)"
         return f"up to {_percent(self.share)} of the rows may differ ({self.level:.0%})".replace("%)", " %)")
 
     def check(self) -> str:

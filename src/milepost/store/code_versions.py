@@ -76,7 +76,7 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
     >>> one = {"read": {"a.yaml": "12"}, "variables": {}, "distributions": {"torch": "2.12"}}
     >>> changed(one, {"read": {}, "variables": {"MEAN": "34"}, "distributions": {"torch": "2.13", "timm": "1.0"}})
-    ['a.yaml', 'the environment variable MEAN', 'timm 1.0, new', 'torch 2.12 to 2.13']
+    ['a.yaml', 'the environment variable MEAN', 'timm 1.0 (new)', 'torch 2.12 to 2.13']
     """
     versions = _differing(old, new, "distributions")
     files = edited(old, new, "raw" if "python" in [name for name, _, _ in versions] else "normalised")
@@ -84,7 +84,8 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         *dict.fromkeys(files),  # a module's file may be read as well
         *(f"the environment variable {name}" for name, _, _ in _differing(old, new, "variables")),
-        *(_version_change(*item) for item in versions),
+        *(_version_change(*item) for item in versions if item[2] is not None),
+        *(f"{name} {before} (no longer imported)" for name, before, now in versions if now is None),
     ]
 
 
@@ -95,7 +96,5 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> lis
     return [(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)]
 
 
-def _version_change(name: str, before: str | None, now: str | None) -> str:
-    if before is None:
-        return f"{name} {now}, new"
-    return f"{name} {before}, gone" if now is None else f"{name} {before} to {now}"
+def _version_change(name: str, before: str | None, now: str) -> str:
+    return f"{name} {now} (new)" if before is None else f"{name} {before} to {now}"

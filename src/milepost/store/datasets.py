@@ -99,12 +99,13 @@ class Dataset:
                     f"the slice {self._slice!r} of this data is on record with other values, first at position "
                     f"{position} of the order; give the new one another name"
                 )
-            known, found = reader.slice(name, position, position + 1), np.asarray(columns[name])
+            (known,), found = reader.slice(name, position, position + 1).tolist(), np.asarray(columns[name]).tolist()
+            now = found[position - start] if position - start < len(found) else "missing"
             raise UnstableData(
-                f"two passes over the data differ at position {position} of the order: {name} was "
-                f"{known[0]!r}, is now {found[position - start] if position - start < len(found) else 'missing'!r}; "
+                f"this pass over the data and an earlier one differ at position {position} of the order: {name} was "
+                f"{known!r}, is now {now!r}; if the data was changed, declare it as other data (version=); else "
                 "the source must give the same rows in the same order every time (is a random transform or shuffling "
-                "on?), or be declared as other data"
+                "on?)"
             )
 
 

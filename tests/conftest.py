@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def pytest_collection_finish() -> None:
 def stride(request: pytest.FixtureRequest) -> int:
     """Return 3, so that a fault strikes at every third operation, or 1 with `--every-operation`."""
     return 1 if request.config.getoption("every_operation") else 3
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the settings that were read before: an evaluation without a file counts all of its process as its own."""
+    module = sys.modules.get("milepost.evaluation.settings")
+    if module is not None:
+        monkeypatch.setattr(module, "_readings", {})
 
 
 @pytest.fixture

@@ -40,9 +40,8 @@ evaluation = Evaluation(
 
 
 @pytest.fixture(autouse=True)
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what a test read, and the modules that it imported."""
-    monkeypatch.setattr("milepost.evaluation.settings._readings", {})
+def forgetful() -> Iterator[None]:
+    """Forget the modules that a test imported."""
     modules, path = set(sys.modules), list(sys.path)
     yield
     for name in set(sys.modules) - modules:

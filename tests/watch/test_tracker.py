@@ -5,6 +5,7 @@ Folders, scans and pins are real; what a file holds is its text, and what a read
 drawn.  Nothing waits: times are those that files are given.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -379,3 +380,29 @@ def test_a_pin_passes_to_what_is_written_over_a_checkpoint_that_another_watcher_
     tracker.apply(second, Fact.RESULTS)
     assert (second.pin, list(path.parents[1].glob("pins/*"))) == (None, [])
     assert tracker.counts == {"up_to_date": 2}
+
+
+def test_a_pin_goes_to_the_record_of_what_its_inode_was_given_to(
+    tmp_path: Path, path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(source: str, target: str) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert isinstance(tracker.world, World)
+    path.write_text("complete 1")
+    tracker.world.texts[identity_of(str(path)).content] = "complete 1"
+    tracker.world.taken.add("complete 1")  # another watcher has it: it is waited for, though it goes
+    look(tracker)
+    (first,) = tracker.of("complete")
+    os.rename(path, tmp_path / "away")
+    look(tracker)
+    assert (first.state, first.pin is not None) == ("elsewhere", True)
+    (tmp_path / "away").write_text("complete number 2")  # the same inode, as a file system gives it away
+    os.rename(tmp_path / "away", path)
+    look(tracker)
+    (second,) = tracker.of("complete")
+    assert (first.pin, second.pin is not None) == (None, True)
+    (noted,) = (identity for _, identity in tracker.scanner.pins.left())
+    assert noted is not None
+    assert noted.content == second.identity.content

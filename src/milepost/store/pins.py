@@ -132,6 +132,8 @@ class Pins:
             if not os.path.exists(os.path.join(new, os.path.basename(path))):
                 note["identity"] = asdict(identity_of(path))
             publish_json(Path(new, _NOTE), note)
+            if not pin.holds:
+                self.release(pin)  # the note of an earlier file, whose inode was given to this one
             os.rename(new, os.path.dirname(pin.link))
         except OSError as error:
             if error.errno in _GONE:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from milepost.core.types import CheckpointFiles
 from milepost.store.pins import Pin
 from milepost.watch.scanner import Scanner
-from milepost.watch.snapshot import ScannedFile
+from milepost.watch.snapshot import Key, ScannedFile
 from milepost.watch.states import ENDS, OPEN, Fact, State, Tracked, step
 
 Fate = Literal["done", "held", "lost"]
@@ -50,6 +50,7 @@ class Effects:
         self.scanner = scanner
         self.open: dict[Tracked, None] = {}
         self.at_path: dict[str, Tracked] = {}
+        self._by_file: dict[Key, Tracked] = {}
 
     def of(self, *states: State) -> list[Tracked]:
         """Return the records in these states; of those that ended only the ones that their paths show still."""
@@ -104,6 +105,10 @@ class Effects:
         """Begin a record; `at_path`: its path shows this very content."""
         age = max(0.0, time.time() - file.identity.mtime_ns / 1e9)
         tracked = Tracked(file, self.scanner.scans, time.monotonic() - age, pin)
+        earlier = self._by_file.get(file.key)
+        if earlier is not None and earlier.pin == pin:
+            earlier.pin = None  # it did not hold the inode, which the file system has given to this file
+        self._by_file[file.key] = tracked
         if at_path:
             self.at_path[file.path] = tracked
         self.apply(tracked, Fact.NEW)
@@ -143,5 +148,7 @@ class Effects:
             self.open[tracked] = None
             return
         self.open.pop(tracked, None)
+        if self._by_file.get(tracked.file.key) is tracked:
+            del self._by_file[tracked.file.key]
         if self.at_path.get(tracked.path) is not tracked:
             self.let_go(tracked)

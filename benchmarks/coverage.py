@@ -39,7 +39,7 @@ class Rows:
 
 
 def judge(rows: Rows, random: np.random.Generator, *, share: bool) -> tuple[bool, bool]:
-    """Draw once; tell whether the interval holds the truth, and whether it has a note."""
+    """Draw once; return whether the interval holds the truth, and whether it has a note."""
     values = rows.draw(random)
     weights = None if rows.weights is None else rows.weights(random)
     if share and weights is None and rows.groups is None:

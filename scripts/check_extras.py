@@ -26,7 +26,7 @@ class Rules:
     extras: dict[str, tuple[str, ...]]
 
     def allows(self, module: str, path: str) -> bool:
-        """Tell whether a file may import a top-level module."""
+        """Return whether a file may import a top-level module."""
         if module in self.base or module == OWN or module in sys.stdlib_module_names:
             return True
         return any(path == place or (place.endswith("/") and path.startswith(place)) for place in self.places(module))

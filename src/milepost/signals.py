@@ -88,11 +88,11 @@ class Signals:
         return max(found, key=lambda item: self._reader.sign * item.value, default=None)
 
     def should_stop(self, patience: int, min_delta: float = 0.0, until: int | None = None) -> bool:
-        """Tell whether the newest `patience` evaluated checkpoints brought nothing; see `verdict`."""
+        """Return whether the newest `patience` evaluated checkpoints brought nothing; see `verdict`."""
         return self.verdict(patience, min_delta, until).stop
 
     def verdict(self, patience: int, min_delta: float = 0.0, until: int | None = None) -> StopVerdict:
-        """Tell whether to stop, and why.
+        """Return whether to stop, and why.
 
         The rule: stop once none of the newest `patience` evaluated checkpoints, even at the better end of its interval,
         beats the best value before them by more than `min_delta` (in the metric's own unit).  So a checkpoint that may
@@ -165,7 +165,7 @@ class StopWhen:
         self._min_delta = min_delta
 
     def __call__(self, step: int | None = None) -> bool:
-        """Tell whether to stop; checkpoints of steps beyond `step` are of before a restart.  `reason` says why."""
+        """Return whether to stop; checkpoints of steps beyond `step` are of before a restart.  `reason` says why."""
         verdict = self._signals.verdict(self._patience, self._min_delta, step)
         self.reason = verdict.reason
         return verdict.stop

@@ -56,7 +56,7 @@ confined = pytest.mark.skipif(
 
 
 def traced() -> bool:
-    """Tell whether strace is here and may trace."""
+    """Return whether strace is here and may trace."""
     try:
         done = subprocess.run(["strace", "-f", "-e", "trace=none", "true"], capture_output=True, check=False)
     except FileNotFoundError:

@@ -105,7 +105,7 @@ def sound(folder: Path, finished: dict[str, bytes], calm: dict[str, bytes], wher
 
 
 def _is_new(folder: Path) -> bool:
-    """Tell whether a folder like this one was not tried yet: many faults leave the very same."""
+    """Return whether a folder like this one was not tried yet: many faults leave the very same."""
     held = {}
     for path in folder.rglob("*"):
         name = re.sub(r"-\d+-\d+-\d+$", "", path.relative_to(folder).as_posix())  # less the numbers of a temporary name

@@ -30,14 +30,14 @@ def stamp(paths: Sequence[str]) -> str:
 
 
 def is_changed(path: str, known: Identity) -> bool:
-    """Tell whether another file, or other content, lies at a path now; False where nothing does."""
+    """Return whether another file, or other content, lies at a path now; False where nothing does."""
     with suppress(FileNotFoundError):
         return identity_of(path).content != known.content
     return False
 
 
 def is_overwritten(path: str, known: Identity) -> bool:
-    """Tell whether the very file that was known has other content now; False where it was replaced or deleted.
+    """Return whether the very file that was known has other content now; False where it was replaced or deleted.
 
     A file that is replaced or deleted stays whole for who has mapped it; one that is overwritten does not.
     """

@@ -45,7 +45,7 @@ class Owner:
         return f"{self.host}-{self.boot}-{self.pid}-{self.start}"
 
     def alive(self) -> bool | None:
-        """Tell whether the process runs; None where this process cannot know (another host or container)."""
+        """Return whether the process runs; None where this process cannot know (another host or container)."""
         me = Owner.me()
         if self.host != me.host:
             return None
@@ -93,7 +93,7 @@ def _status(pid: int) -> tuple[str, int] | None:
 
 
 def runs(pid: int, start: int = 0) -> bool:
-    """Tell whether a process of this machine runs; `start`, if it is known, tells it from a later one of its number."""
+    """Return whether a process of this machine runs; `start`, where known, tells it from a later one of its number."""
     status = _status(pid)
     if status is not None:
         # A zombie will never write again; another start time is another process with the old number.

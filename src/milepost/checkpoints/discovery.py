@@ -59,7 +59,7 @@ def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles
 
 
 def matches(path: str, root: str, pattern: str) -> bool:
-    """Tell whether a checkpoint's name, or its path below the root, fits a pattern, with or without `.index`.
+    """Return whether a checkpoint's name, or its path below the root, fits a pattern, with or without `.index`.
 
     >>> matches("/run/a/m.ckpt-40.index", "/run", "*-40"), matches("/run/a/step-1.npz", "/run", "b/*")
     (True, False)
@@ -78,7 +78,7 @@ def looked_for() -> str:
 
 
 def would_search(files: CheckpointFiles) -> bool:
-    """Tell whether a search of its folder would list a file that was named by itself.
+    """Return whether a search of its folder would list a file that was named by itself.
 
     A file that is named is always listed; one that lies in a folder only if it is a checkpoint or is named like one.
     """

@@ -64,7 +64,7 @@ def epoch_of_name(name: str) -> int | None:
 
 
 def is_candidate(name: str) -> bool:
-    """Tell whether a file's name is one that trainers give to checkpoints.
+    """Return whether a file's name is one that trainers give to checkpoints.
 
     >>> is_candidate("model.PTH"), is_candidate("model.ckpt-900"), is_candidate("log.txt"), is_candidate("optimizer.pt")
     (True, True, False, False)
@@ -73,7 +73,7 @@ def is_candidate(name: str) -> bool:
 
 
 def is_companion(name: str) -> bool:
-    """Tell whether a file is a companion of a checkpoint that an evaluation never needs (`optimizer.pt`)."""
+    """Return whether a file is a companion of a checkpoint that an evaluation never needs (`optimizer.pt`)."""
     return bool(_COMPANIONS.fullmatch(name))
 
 
@@ -89,7 +89,7 @@ def short_name(path: str) -> str:
 
 
 def is_passed_over(name: str) -> bool:
-    """Tell whether a search passes an entry over by its name: hidden ones, and companions of checkpoints.
+    """Return whether a search passes an entry over by its name: hidden ones, and companions of checkpoints.
 
     >>> is_passed_over(".tmp-1.npz"), is_passed_over("optimizer.pt"), is_passed_over("model.pt")
     (True, True, False)

@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    from milepost.report._ranking import one_data  # noqa: PLC0415
+    from milepost.report._ranking import one_data  # noqa: PLC0415 - NumPy only for the verb that is asked for
     from milepost.report.reader import StoreReader  # noqa: PLC0415 - NumPy only for the verb that is asked for
 
     export: Export = load("exports", args.name)()

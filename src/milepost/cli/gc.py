@@ -89,7 +89,7 @@ def _measured(
     that are `there`; those that are gone count among the pairs.
     """
     from milepost.report._ranking import ranking_of, value_of_record  # noqa: PLC0415 - the help needs no NumPy
-    from milepost.report.best import rivals_of  # noqa: PLC0415
+    from milepost.report.best import rivals_of  # noqa: PLC0415 - the same
 
     if run not in {known["id"] for known in store.runs()}:
         raise UsageError(f"nothing of {args.folder} is on record in {args.store}; `milepost run` evaluates it")

@@ -79,7 +79,7 @@ def capability(thing: object, kind: type[P]) -> P | None:
 
 
 def is_begun(thing: object, kind: type) -> bool:
-    """Tell whether an object has one of a capability's methods, so that it means to have all of its members."""
+    """Return whether an object has one of a capability's methods, so that it means to have all of its members."""
     return any(_offers(thing, name, is_method=True) for name, is_method in members(kind).items() if is_method)
 
 

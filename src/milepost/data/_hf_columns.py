@@ -17,7 +17,7 @@ from milepost.data._held_content import held_digest
 
 
 def is_hf(dataset: Any) -> bool:
-    """Tell whether this is a map-style `datasets.Dataset`, without importing the package."""
+    """Return whether this is a map-style `datasets.Dataset`, without importing the package."""
     kind = type(dataset)
     return kind.__module__.partition(".")[0] == "datasets" and kind.__name__ == "Dataset"
 

@@ -116,13 +116,13 @@ def kept_whole(dataset: Any) -> tuple[Any, str | None]:
 
 
 def is_endless(dataset: Any) -> bool:
-    """Tell whether TensorFlow knows that a data set never ends; a counter claims to have 2**63 - 1 rows."""
+    """Return whether TensorFlow knows that a data set never ends; a counter claims to have 2**63 - 1 rows."""
     found = constant(dataset.cardinality())
     return found is not None and (found == tf.data.INFINITE_CARDINALITY or found >= _ENDLESS)
 
 
 def _follow(dataset: Any, batches: Any, kinds: set[str]) -> bool:
-    """Tell whether only transformations of these kinds follow the batches."""
+    """Return whether only transformations of these kinds follow the batches."""
     return all(kind(found) in kinds for found in takewhile(lambda found: found is not batches, walk(dataset)))
 
 

@@ -182,7 +182,7 @@ def _files(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> 
 
 
 def _is_batched(dataset: Any, names: Names, *, declared: bool | None) -> bool:
-    """Tell whether elements are batches: declared, seen from the chain, or from labels that are single numbers."""
+    """Return whether elements are batches: declared, seen from the chain, or from labels that are single numbers."""
     spec = _label_spec(dataset.element_spec, names)
     rank = None if spec is None or spec.shape.rank is None else spec.shape.rank
     made = chain.batched(dataset) is not None

@@ -126,7 +126,7 @@ def _named(path: str, root: str) -> str:
 
 
 def _is_temporary(path: str, root: str) -> bool:
-    """Tell whether a file lies in a folder for temporary files, and not in the one where the evaluation itself lies."""
+    """Return whether a file lies in a folder for temporary files, and not in the one of the evaluation itself."""
     place = Path(os.path.realpath(gettempdir()))
     if place not in Path(path).parents:
         return False

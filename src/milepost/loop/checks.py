@@ -49,7 +49,7 @@ _UNLIKE = 2.0
 
 
 def has_fixed_batch(model: Model) -> bool:
-    """Tell whether a model takes batches of one size only."""
+    """Return whether a model takes batches of one size only."""
     fixed = capability(model, HasFixedBatch)
     return fixed is not None and fixed.fixed_batch
 
@@ -197,7 +197,7 @@ class ModelChecks:
             self._rounding.resized = len(scores)
 
     def _is_due(self, batch: Batch) -> bool:
-        """Tell whether this is the batch in the middle of a pass, and rounding was not measured there yet."""
+        """Return whether this is the batch in the middle of a pass, and rounding was not measured there yet."""
         return self._rounding.batches == 1 and batch.start <= self._middle < batch.start + len(batch.labels)
 
     def _measure(self, weights: Any, batch: Batch, first: Array, *, half: bool) -> None:

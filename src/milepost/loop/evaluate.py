@@ -327,6 +327,6 @@ def _rows_of(batch: Batch, checksums: Array | None, cells: tuple[int, ...]) -> _
 
 
 def _alike(before: _Held, held: Array, batch: _BatchRows) -> bool:
-    """Tell whether outputs and labels can stand behind others without changing the dtype of either."""
+    """Return whether outputs and labels can stand behind others without changing the dtype of either."""
     known, label = before[0], before[1].labels
     return (known.dtype, known.shape[1:], label.dtype) == (held.dtype, held.shape[1:], batch.labels.dtype)

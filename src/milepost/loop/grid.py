@@ -15,7 +15,7 @@ _ENDLESS = 1 << 62
 
 
 def is_grouped(source: Source) -> bool:
-    """Tell whether the rows of a source belong to groups, which are never split."""
+    """Return whether the rows of a source belong to groups, which are never split."""
     order = source.fingerprint().get("order")
     return isinstance(order, dict) and bool(order.get("groups"))
 
@@ -74,7 +74,7 @@ class GridCuts:
         return low, max(low, last if self._end is None else min(self._end, last))
 
     def over(self, position: int) -> bool:
-        """Tell whether the range ends at or before a position."""
+        """Return whether the range ends at or before a position."""
         return self._end is not None and self._end <= position
 
     def done(self, position: int) -> int:

@@ -80,7 +80,7 @@ class ClassRatio(ByClass, ABC):
         """Return the numerator and the denominator of each class."""
 
     def _is_share(self) -> bool:
-        """Tell whether both count rows, each of them once: then the value is a proportion."""
+        """Return whether both count rows, each of them once: then the value is a proportion."""
         return True
 
     def _hits(self, _label: Array, _prediction: Array) -> tuple[Array, Array] | None:

@@ -318,7 +318,7 @@ def _device(device: str) -> str:
 
 
 def _is_met(name: str, names: Iterable[str]) -> bool:
-    """Tell whether a name, scope or pattern of the user's is, or holds, one of the graph's names."""
+    """Return whether a name, scope or pattern of the user's is, or holds, one of the graph's names."""
     probe = Overrides(keep=(f"{name}*" if name == "" or name.endswith("/") else name,))
     return bool(kept_by(probe, names))
 

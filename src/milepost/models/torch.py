@@ -319,7 +319,7 @@ def _values(module: torch.nn.Module) -> dict[str, Array]:
 
 
 def _must_copy(array: Array) -> bool:
-    """Tell whether `torch.from_numpy` would refuse the array, or warn of it because it cannot be written to."""
+    """Return whether `torch.from_numpy` would refuse the array, or warn of it because it cannot be written to."""
     plain = array.dtype.char in _NUMPYS_OWN and array.dtype.isnative
     return not (plain and array.flags.writeable and array.flags.c_contiguous)
 

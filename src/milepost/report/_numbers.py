@@ -94,7 +94,7 @@ def span_of(record: Mapping[str, Any]) -> Span:
 
 
 def is_share(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record's value is a share of rows, by the method of its interval.
+    """Return whether a record's value is a share of rows, by the method of its interval.
 
     >>> is_share({"intervals": [{"method": "wilson"}]}), is_share({"intervals": [{"method": "t"}]}), is_share({})
     (True, False, False)

@@ -62,7 +62,7 @@ def candidates(
 
 
 def is_swapped(table: Table) -> bool:
-    """Tell whether `state_dict` holds the averaged weights, as Lightning's WeightAveraging has it."""
+    """Return whether `state_dict` holds the averaged weights, as Lightning's WeightAveraging has it."""
     groups = {tensor.group for tensor in table.tensors}
     return {"state_dict", _SWAPPED} <= groups
 

@@ -110,7 +110,7 @@ class Driver:
         self._deferred = [item for item in self._deferred if item.checkpoint.path != path]
 
     def in_hand(self, item: Item) -> bool:
-        """Tell whether somebody alive is evaluating an item."""
+        """Return whether somebody alive is evaluating an item."""
         return self._lease(item).holder() is not None
 
     def finish(self, item: Item, *, new: bool) -> None:

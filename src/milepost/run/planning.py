@@ -131,7 +131,7 @@ def decide(
 
 
 def tried_again(kind: str, *, again: bool = False, requested: bool = False) -> bool:
-    """Tell whether a failure on record is tried once more: it may pass by itself, or somebody asks for it.
+    """Return whether a failure on record is tried once more: it may pass by itself, or somebody asks for it.
 
     >>> tried_again("torn"), tried_again("mismatch"), tried_again("mismatch", requested=True)
     (True, False, True)

@@ -104,7 +104,7 @@ class Scored:
             yield self.order.positions(np.arange(start, stop)) if rows is None else rows[start:stop]
 
     def has(self, metric: Metric) -> bool:
-        """Tell whether every column of a metric is kept."""
+        """Return whether every column of a metric is kept."""
         return all(name in self.outcomes.names or name in self.data.names for name in metric.columns)
 
     def _take(self, name: str, positions: Array) -> Array:

@@ -82,7 +82,7 @@ def disagreement(pairs: Pairs) -> dict[str, str]:
 
 
 def _explains(other: Agreement, own: Agreement) -> bool:
-    """Tell whether other numbers of the classes fit: well, twice as well as the labels do, and neither by chance."""
+    """Return whether other numbers of the classes fit: well, twice as well as the labels do, and neither by chance."""
     either = other.right + own.right
     decided = Agreement(either, other.right, either / 2.0, min(other.units, either))
     fits = other.kappa >= _EXPLAINS and other.kappa > 2.0 * own.kappa

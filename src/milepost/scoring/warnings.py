@@ -98,7 +98,7 @@ def _of_classes(scored: Scored, outputs: int | None) -> Warnings:
 
 
 def _are_classes(labels: Array, classes: int) -> bool:
-    """Tell whether labels, one a row, are numbers of so many classes; those of another task may be anything."""
+    """Return whether labels, one a row, are numbers of so many classes; those of another task may be anything."""
     return labels.dtype.kind in "iu" and labels.ndim == 1 and bool((labels >= 0).all() and (labels < classes).all())
 
 

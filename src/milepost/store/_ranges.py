@@ -32,7 +32,7 @@ def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def overlapping(ranges: Iterable[tuple[int, int]]) -> bool:
-    """Tell whether two ranges share a row."""
+    """Return whether two ranges share a row."""
     return any(start < stop for (_, stop), (start, _) in pairwise(sorted(ranges)))
 
 

@@ -38,7 +38,7 @@ class Storage(Protocol):
 
 
 def has(storage: Storage, name: str) -> bool:
-    """Tell whether an object is there."""
+    """Return whether an object is there."""
     try:
         storage.get(name)
     except FileNotFoundError:

@@ -143,7 +143,7 @@ class CheckpointRetries:
         return self._storage.put(_request(checkpoint), request)
 
     def has(self, checkpoint: CheckpointRecord) -> bool:
-        """Tell whether this very failure, of this attempt, is to be tried once more."""
+        """Return whether this very failure, of this attempt, is to be tried once more."""
         return has(self._storage, _request(checkpoint))
 
 

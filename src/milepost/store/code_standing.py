@@ -31,7 +31,7 @@ class Standing:
 
 
 def is_earlier(status: Json) -> bool:
-    """Tell whether values of some status are of earlier code.
+    """Return whether values of some status are of earlier code.
 
     >>> is_earlier("earlier code; partial 9/10"), is_earlier("ok")
     (True, False)

@@ -26,7 +26,6 @@ class Dataset:
         self._folder = f"datasets/{digest}" + (f"/slices/{_quoted(slice_name)}" if slice_name else "")
         self._digest = digest
         self._parts = Parts(storage, f"{self._folder}/parts", f"{self._folder}/columns.npz")
-        self._whole: ColumnsReader | None = None
         self._spec: dict[str, Json] | None = None
         self.checksums = RowChecksums(storage, f"{self._folder}/checksums")
 
@@ -63,11 +62,7 @@ class Dataset:
 
     def read(self) -> ColumnsReader:
         """Return a reader of what is known now; once all is, it stays the same."""
-        if self._whole is not None:
-            return self._whole
-        sealed, reader = self._parts.sealed(), self._parts.read()
-        self._whole = reader if sealed else None
-        return reader
+        return self._parts.read()
 
     def write_spec(self, spec: Mapping[str, Json]) -> bool:
         """Put what describes the data (plain data); False where it is there."""

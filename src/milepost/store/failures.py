@@ -40,11 +40,11 @@ class Failures:
         return self._storage.put(self._request(len(self.list())), json_bytes({"schema": 1}))
 
     def retry_requested(self) -> bool:
-        """Tell whether the latest failure is to be tried once more."""
+        """Return whether the latest failure is to be tried once more."""
         return self.requested(len(self.list()))
 
     def requested(self, attempt: int) -> bool:
-        """Tell whether this attempt is to be tried once more."""
+        """Return whether this attempt is to be tried once more."""
         return has(self._storage, self._request(attempt))
 
     def _read(self) -> Iterator[dict[str, Json]]:

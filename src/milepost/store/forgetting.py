@@ -99,7 +99,7 @@ def _fits(
 
 
 def _is_version(version: Json, wanted: str) -> bool:
-    """Tell whether a code version is meant: a declared one by all of it, a hash also by its first digits."""
+    """Return whether a code version is meant: a declared one by all of it, a hash also by its first digits."""
     declared = str(version).removeprefix(_DECLARED)
     return wanted in (version, declared) or (declared == version and _begins(version, wanted))
 

@@ -86,7 +86,7 @@ class Heartbeats:
         self._last: dict[str, tuple[int | None, float]] = {}
 
     def dead(self, worker: str) -> bool:
-        """Tell whether a worker is gone: its process is, or its heartbeat stood still for the time to live."""
+        """Return whether a worker is gone: its process is, or its heartbeat stood still for the time to live."""
         owner = Owner.parse(worker.rpartition("-")[0])
         alive = owner.alive() if owner is not None else None
         return not alive if alive is not None else self._still(worker)
@@ -155,7 +155,7 @@ class Lease:
 
 
 def is_held(storage: Storage, folder: str, heartbeats: Heartbeats) -> bool:
-    """Tell whether somebody who may be alive holds a lease in a folder of leases."""
+    """Return whether somebody who may be alive holds a lease in a folder of leases."""
     workers = [worker_of(storage, f"{folder}/{name}") for name in storage.list(folder)]
     return any(worker is not None and not heartbeats.dead(worker) for worker in workers)
 

@@ -142,7 +142,7 @@ class Listing:
         return sorted({label for file in files for label in file.labels()})
 
     def has_run(self, run: str) -> bool:
-        """Tell whether a run has a folder."""
+        """Return whether a run has a folder."""
         return run in self._runs
 
     def checkpoint_files(self, run: str) -> list[Row]:

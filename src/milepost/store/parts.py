@@ -35,6 +35,7 @@ class Parts:
         self._spec = spec
         self._folder = folder
         self._sealed = sealed
+        self._whole: ColumnsReader | None = None
 
     def coverage(self) -> list[tuple[int, int]]:
         """Return the ranges of the order that are covered, merged and sorted."""
@@ -65,7 +66,7 @@ class Parts:
         return self._storage.put(name, lambda stream: _archive.write(stream, arrays, header))
 
     def sealed(self) -> bool:
-        """Tell whether the parts were joined into one archive."""
+        """Return whether the parts were joined into one archive."""
         return self._archive(self._sealed) is not None
 
     def seal(self, size: int) -> bool:
@@ -102,8 +103,12 @@ class Parts:
         return len(names)
 
     def read(self) -> ColumnsReader:
-        """Return a reader of what is covered now."""
-        return ColumnsReader(self._spans)
+        """Return a reader of what is covered now; once all is, it stays the same."""
+        if self._whole is not None:
+            return self._whole
+        sealed, reader = self.sealed(), ColumnsReader(self._spans)
+        self._whole = reader if sealed else None
+        return reader
 
     def _never(self, _: BinaryIO) -> None:
         raise StoreError(f"{self._sealed}: was removed while its parts were tidied; run it again")

@@ -91,7 +91,7 @@ class Pins:
         return [None if new is None else self._note(new, *item) for new, item in zip(made, wanted, strict=True)]
 
     def has(self, path: str, device: int, inode: int) -> bool:
-        """Tell whether this process has a file pinned."""
+        """Return whether this process has a file pinned."""
         return self._pin(path, device, inode).holds
 
     def of_others(self, path: str, device: int, inode: int, workers: Iterable[str]) -> Iterator[Pin]:

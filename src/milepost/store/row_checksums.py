@@ -23,14 +23,13 @@ class RowChecksums:
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self._parts = Parts(storage, f"{folder}/parts", f"{folder}/checksums.npz")
-        self._whole: ColumnsReader | None = None
 
     def add(self, start: int, stop: int, checksums: Array, made_with: Mapping[str, str]) -> str | None:
         """Put those of rows [start, stop) unless they are there; return a warning where others are on record.
 
         Raises `UnstableData` where others are on record that were made with the same: only chance makes them differ.
         """
-        reader = self._read()
+        reader = self._parts.read()
         warning = self._compared(reader, start, checksums, made_with)
         if not any(first <= start and stop <= last for first, last in reader.coverage):
             self._parts.publish(Part(start, stop, {_COLUMN: checksums}, environment={"made_with": dict(made_with)}))
@@ -41,7 +40,7 @@ class RowChecksums:
 
         None where not all rows are known, or there are more than 2**24.
         """
-        reader = self._read()
+        reader = self._parts.read()
         if reader.coverage != [(0, size)] or size > _MOST:
             return None
         checksums = reader.slice(_COLUMN, 0, size)
@@ -60,13 +59,6 @@ class RowChecksums:
     def tidy(self) -> int:
         """Remove parts that a seal made superfluous."""
         return self._parts.tidy()
-
-    def _read(self) -> ColumnsReader:
-        if self._whole is not None:
-            return self._whole
-        sealed, reader = self._parts.sealed(), self._parts.read()
-        self._whole = reader if sealed else None
-        return reader
 
     def _compared(
         self, reader: ColumnsReader, start: int, checksums: Array, made_with: Mapping[str, str]

@@ -132,11 +132,11 @@ class Snapshot:
         return self._files.get(path)
 
     def holds(self, file: ScannedFile) -> bool:
-        """Tell whether the very file lies under any name: it may have been renamed."""
+        """Return whether the very file lies under any name: it may have been renamed."""
         return any(one.key[1:] == file.key[1:] for one in list(self._files.values()))
 
     def is_whole(self, path: str) -> bool:
-        """Tell whether a folder is one checkpoint."""
+        """Return whether a folder is one checkpoint."""
         return path in self._wholes
 
     def members(self, path: str) -> list[str]:

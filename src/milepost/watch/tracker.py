@@ -228,7 +228,7 @@ def _addressed(at: CheckpointFiles, place: str, path: str) -> CheckpointFiles:
 
 
 def _lies_there(files: CheckpointFiles | None) -> bool:
-    """Tell whether files are as they were read; what no format claims needs only to be there: no link is followed."""
+    """Return whether files are as they were read; what no format claims needs only to be there: no link is followed."""
     if files is None or files.format is None:
         return files is not None and os.path.lexists(files.path)
     try:

@@ -69,7 +69,7 @@ class Message:
             self._fields.setdefault(key >> 3, []).append((wire, value))
 
     def has(self, number: int) -> bool:
-        """Tell whether the field stands there at all."""
+        """Return whether the field stands there at all."""
         return number in self._fields
 
     def integer(self, number: int, default: int = 0) -> int:

@@ -80,7 +80,7 @@ class Sstable:
 
 
 def is_whole(file: OpenFile) -> bool:
-    """Tell whether a file ends as a table does: the footer is written last."""
+    """Return whether a file ends as a table does: the footer is written last."""
     return file.size >= _FOOTER and file.at(file.size - len(MAGIC), len(MAGIC), "the footer") == MAGIC
 
 

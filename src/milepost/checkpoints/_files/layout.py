@@ -62,7 +62,7 @@ def unsafe(reason: str, file: str) -> Extent:
 
 
 def is_readable(where: Extent) -> bool:
-    """Tell whether there are bytes to read: raw ones, or compressed ones that `fetch` undoes."""
+    """Return whether there are bytes to read: raw ones, or compressed ones that `fetch` undoes."""
     return not where.encoding.startswith((UNSUPPORTED, UNSAFE))
 
 
@@ -90,7 +90,7 @@ def unread(tensors: Sequence[Tensor]) -> list[str]:
 
 
 def affordable(nbytes: int, file_size: int) -> bool:
-    """Tell whether data may grow from a file of this size to `nbytes` once unpacked or broadcast."""
+    """Return whether data may grow from a file of this size to `nbytes` once unpacked or broadcast."""
     return nbytes <= max(EXPANSION * file_size, EXPANSION_FLOOR)
 
 
@@ -116,7 +116,7 @@ def contiguous(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
 
 
 def is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Tell whether strides (in items) are those of C order; the stride of an axis of length 1 does not matter."""
+    """Return whether strides (in items) are those of C order; the stride of an axis of length 1 does not matter."""
     return all(
         size == 1 or stride == plain for size, stride, plain in zip(shape, strides, contiguous(shape, 1), strict=True)
     )
@@ -134,7 +134,7 @@ def span(shape: Sequence[int], strides: Sequence[int]) -> int:
 
 
 def overlaps(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Tell whether two indices of a view fall on one item, other than by broadcasting (stride 0).
+    """Return whether two indices of a view fall on one item, other than by broadcasting (stride 0).
 
     >>> overlaps((3, 2), (1, 1)), overlaps((3, 2), (1, 3)), overlaps((3, 2), (0, 1))
     (True, False, False)

@@ -21,7 +21,7 @@ def roots_of(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def leads_out(path: str, roots: Sequence[str]) -> bool:
-    """Tell whether a path, links followed, lies outside of all named ones."""
+    """Return whether a path, links followed, lies outside of all named ones."""
     real = os.path.realpath(path)
     return os.path.exists(real) and not any(_beneath(real, root) for root in roots)
 
@@ -69,7 +69,7 @@ def _beneath(path: str, root: str) -> bool:
 
 
 def is_outside(path: str, named: Sequence[str]) -> bool:
-    """Tell whether a path under the named ones is a symbolic link that leads out of all of them."""
+    """Return whether a path under the named ones is a symbolic link that leads out of all of them."""
     return path not in named and os.path.islink(path) and leads_out(path, roots_of(named))
 
 

@@ -18,7 +18,7 @@ def claim(form: str, path: str, check: Callable[[OpenFile], object]) -> Checkpoi
 
 
 def is_whole(path: str, check: Callable[[OpenFile], object]) -> bool:
-    """Tell whether a file is there and its check does not raise `Torn`; `read` raises any other error again."""
+    """Return whether a file is there and its check does not raise `Torn`; `read` raises any other error again."""
     try:
         with opened(path) as file:
             check(file)

@@ -112,7 +112,7 @@ class TfBundle:
 
 
 def _is_index(entry: Entry) -> bool:
-    """Tell whether a file that is named so is a bundle's index, or what a writer or a crash left of one."""
+    """Return whether a file that is named so is a bundle's index, or what a writer or a crash left of one."""
     kind = kind_of_table(entry)
     if kind is not None:
         return kind in ("bundle", "damaged")

@@ -47,7 +47,7 @@ def named(tree: Tree, path: str) -> list[NamedDataset]:
 
 
 def counts_steps(item: NamedDataset) -> bool:
-    """Tell whether a dataset is the optimizer's count of steps: one integer, where Keras puts it."""
+    """Return whether a dataset is the optimizer's count of steps: one integer, where Keras puts it."""
     held = item.dataset
     if item.role != "optimizer" or held.dtype is None or held.dtype.kind not in "iu" or held.shape != ():
         return False

@@ -34,7 +34,7 @@ def kind_of_table(entry: Entry) -> Kind | None:
 
 
 def begins_as_index(head: bytes) -> bool:
-    r"""Tell whether bytes are those with which a bundle's index begins, as far as they go.
+    r"""Return whether bytes are those with which a bundle's index begins, as far as they go.
 
     >>> begins_as_index(b"\0\0\x06\x08\x01"), begins_as_index(b"\0"), begins_as_index(b"{}"), begins_as_index(b"")
     (True, True, False, False)

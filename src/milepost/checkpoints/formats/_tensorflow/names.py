@@ -96,7 +96,7 @@ def _slot_home(name: str, item: Traits, tensors: Mapping[str, Traits]) -> str | 
 
 
 def is_candidate(name: str, item: Traits) -> bool:
-    """Tell whether a tensor is one number that may be the step."""
+    """Return whether a tensor is one number that may be the step."""
     return item.integer and math.prod(item.shape) == 1 and name.rpartition("/")[2] in CANDIDATES
 
 

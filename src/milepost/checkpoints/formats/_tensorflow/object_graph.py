@@ -115,7 +115,7 @@ def _way(parents: Mapping[int, tuple[int, str]], number: int) -> str | None:
 
 
 def _leads_through(nodes: Sequence[_Node], name: str, inner: dict[int, dict[str, int]]) -> bool:
-    """Tell whether a name's own way leads through an optimizer; `inner` keeps children by name between calls."""
+    """Return whether a name's own way leads through an optimizer; `inner` keeps children by name between calls."""
     at = 0
     for local in name.split("/"):
         if at not in inner:

@@ -61,7 +61,7 @@ def kind_of(number: int) -> str:
 
 
 def is_integer(number: int) -> bool:
-    """Tell whether a type holds integers."""
+    """Return whether a type holds integers."""
     return number in NAMES and dtype_of(NAMES[number]).kind in "iu"
 
 

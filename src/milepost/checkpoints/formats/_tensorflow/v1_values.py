@@ -19,7 +19,7 @@ _WIDTH, _SEVEN, _MORE = 10, 0x7F, 0x80
 
 
 def is_known(dtype: str) -> bool:
-    """Tell whether values of a type are read."""
+    """Return whether values of a type are read."""
     return dtype in _RAW or dtype in _VARINTS
 
 

@@ -103,9 +103,17 @@ class Scored:
             stop = min(start + step, self.n)
             yield self.order.positions(np.arange(start, stop)) if rows is None else rows[start:stop]
 
+    def column(self, name: str) -> Iterator[Array]:
+        """Yield the rows to score of one column, a chunk at a time."""
+        return (columns[name] for columns, _ in self.chunks([name]))
+
+    def holds(self, name: str) -> bool:
+        """Return whether a column is kept."""
+        return name in self.outcomes.names or name in self.data.names
+
     def has(self, metric: Metric) -> bool:
         """Return whether every column of a metric is kept."""
-        return all(name in self.outcomes.names or name in self.data.names for name in metric.columns)
+        return all(map(self.holds, metric.columns))
 
     def _take(self, name: str, positions: Array) -> Array:
         if self.stop > CHUNK:

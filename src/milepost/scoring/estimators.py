@@ -183,10 +183,6 @@ def oddities(scored: Scored) -> dict[str, int | None]:
     for name, column in (("tied", "ties"), ("nonfinite", "finite")):
         counts[name] = None
         if column in scored.outcomes.names:
-            blocks = _column(scored, column)
+            blocks = scored.column(column)
             counts[name] = sum(int(np.count_nonzero(rows > 0 if name == "tied" else rows == 0)) for rows in blocks)
     return counts
-
-
-def _column(scored: Scored, name: str) -> Iterator[Array]:
-    return (columns[name] for columns, _ in scored.chunks([name]))

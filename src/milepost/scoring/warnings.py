@@ -5,7 +5,7 @@ is right: it says what was counted, and what to declare if that is not meant.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -71,11 +71,11 @@ def _of_classes(scored: Scored, outputs: int | None) -> Warnings:
     """Warn of labels that fill 0 to m - 1 where the model has another number of outputs."""
     described, fingerprint = scored.about.get("described") or {}, scored.about.get("fingerprint") or {}
     numbered = described.get("numbered")
-    if outputs is None or numbered == "mapping" or "label_map" in fingerprint or not _has(scored, "label"):
+    if outputs is None or numbered == "mapping" or "label_map" in fingerprint or not scored.holds("label"):
         return {}
-    if not all(_are_classes(labels, outputs) for labels in _column(scored, "label")):
+    if not all(_are_classes(labels, outputs) for labels in scored.column("label")):
         return {}
-    seen = {label for labels in _column(scored, "label") for label in np.flatnonzero(np.bincount(labels)).tolist()}
+    seen = {label for labels in scored.column("label") for label in np.flatnonzero(np.bincount(labels)).tolist()}
     names = {int(label): str(name) for label, name in (described.get("classes") or {}).items()}
     numbers = sorted(names.keys() | seen)
     count = len(numbers)
@@ -106,16 +106,16 @@ def _are_classes(labels: Array, classes: int) -> bool:
 
 
 def _of_predictions(scored: Scored, outputs: int | None) -> Warnings:
-    found = _tied(scored) if _has(scored, "margin") else {}
-    if _has(scored, "prediction") and scored.n > 1:
+    found = _tied(scored) if scored.holds("margin") else {}
+    if scored.holds("prediction") and scored.n > 1:
         found |= _constant(scored)
-        pairs = _pairs(scored, outputs) if _has(scored, "label") else None
+        pairs = _pairs(scored, outputs) if scored.holds("label") else None
         found |= {} if pairs is None else disagreement(pairs)
     return found
 
 
 def _constant(scored: Scored) -> Warnings:
-    blocks = _column(scored, "prediction")
+    blocks = scored.column("prediction")
     head = next(blocks)
     first = int(head[0])
     if not ((head == first).all() and all((rows == first).all() for rows in blocks)):
@@ -128,7 +128,7 @@ def _constant(scored: Scored) -> Warnings:
 
 
 def _tied(scored: Scored) -> Warnings:
-    tied = sum(int(np.count_nonzero(rows == 0)) for rows in _column(scored, "margin"))
+    tied = sum(int(np.count_nonzero(rows == 0)) for rows in scored.column("margin"))
     if tied <= _TIED * scored.n:
         return {}
     return {
@@ -151,11 +151,3 @@ def _pairs(scored: Scored, outputs: int | None) -> Pairs | None:
         return None
     classes = outputs or 1 + int(max(labels.max(), predictions.max()))
     return Pairs(labels.astype(np.int64), predictions, classes, groups[0][finite] if groups else np.arange(len(labels)))
-
-
-def _has(scored: Scored, name: str) -> bool:
-    return name in scored.outcomes.names or name in scored.data.names
-
-
-def _column(scored: Scored, name: str) -> Iterator[Array]:
-    return (columns[name] for columns, _ in scored.chunks([name]))

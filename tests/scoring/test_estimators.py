@@ -16,11 +16,11 @@ from milepost.metrics import (
     BalancedAccuracy,
     Brier,
     CohenKappa,
+    CrossEntropy,
     FBeta,
     Matthews,
     Precision,
     Recall,
-    SmoothedCrossEntropy,
     Specificity,
 )
 from milepost.metrics._states import Tally
@@ -93,7 +93,9 @@ def test_counted_ones(metric: Metric, expected: Judge, weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("metric", [Brier(), SmoothedCrossEntropy(0.2), Specificity(average="micro", classes=5)])
+@pytest.mark.parametrize(
+    "metric", [Brier(), CrossEntropy(label_smoothing=0.2), Specificity(average="micro", classes=5)]
+)
 def test_the_others(metric: Metric, weighted: bool) -> None:
     stream = Stream("plain", ROWS)
 

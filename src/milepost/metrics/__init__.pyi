@@ -9,8 +9,7 @@ from milepost.metrics.f_beta import FBeta as FBeta
 from milepost.metrics.matthews import Matthews as Matthews
 from milepost.metrics.precision import Precision as Precision
 from milepost.metrics.recall import Recall as Recall
-from milepost.metrics.cross_entropy import SmoothedCrossEntropy as SmoothedCrossEntropy
 from milepost.metrics.specificity import Specificity as Specificity
 from milepost.metrics.top_k import TopK as TopK
 
-__all__ = ["BalancedAccuracy", "Brier", "CalibrationError", "CohenKappa", "Confusion", "CrossEntropy", "FBeta", "Matthews", "Precision", "Recall", "SmoothedCrossEntropy", "Specificity", "TopK"]
+__all__ = ["BalancedAccuracy", "Brier", "CalibrationError", "CohenKappa", "Confusion", "CrossEntropy", "FBeta", "Matthews", "Precision", "Recall", "Specificity", "TopK"]

@@ -73,7 +73,6 @@ class RowMean(ABC):
     nonfinite: Literal["undefined", "skip"] = "undefined"
     name: ClassVar[str]
     direction: ClassVar[str] = "lower"
-    _infinite: ClassVar[str] = "rows give their label no probability"  # why rows make the mean infinite
 
     def __post_init__(self) -> None:
         check_choice(f"{type(self).__name__}(nonfinite)", self.nonfinite, ("undefined", "skip"))
@@ -81,6 +80,10 @@ class RowMean(ABC):
     @property
     def headline(self) -> str:
         return self.name
+
+    def _why_infinite(self) -> str:
+        """Return why rows make the mean infinite, to follow their number."""
+        return "rows are infinite"
 
     @abstractmethod
     def contribution(self, columns: Columns) -> Array:
@@ -90,4 +93,4 @@ class RowMean(ABC):
         return summed(self.contribution(columns), columns["finite"], weights)
 
     def values(self, state: Tally) -> dict[str, Value]:
-        return {self.headline: mean(state, self.nonfinite == "skip", self._infinite)}
+        return {self.headline: mean(state, self.nonfinite == "skip", self._why_infinite())}

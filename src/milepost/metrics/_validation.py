@@ -20,12 +20,18 @@ def check_class(owner: str, value: object) -> None:
         raise UsageError(f"{owner}={value!r}: expected the index of a class, an integer from 0")
 
 
-def check_positive(owner: str, value: object, most: float = sys.float_info.max) -> float:
-    """Return the value as a float; raise a UsageError unless it is a finite number above 0 and at most `most`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-        expected = "a finite number above 0" if most == sys.float_info.max else f"a number above 0 and at most {most:g}"
-        raise UsageError(f"{owner}={value!r}: expected {expected}")
+def check_positive(owner: str, value: object) -> float:
+    """Return the value as a float; raise a UsageError unless it is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
+        raise UsageError(f"{owner}={value!r}: expected a finite number above 0")
     return float(value)
+
+
+def check_share(owner: str, value: object) -> float:
+    """Return the value as a float; raise a UsageError unless it is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise UsageError(f"{owner}={value!r}: expected a number from 0 to 1")
+    return abs(float(value))  # -0.0 is 0
 
 
 def check_flag(owner: str, value: object) -> None:

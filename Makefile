@@ -9,13 +9,14 @@ DEMO := $(if $(wildcard .venv/.milepost-stamp),.venv,.venv-demo)
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help demo test test-wide check bench docs setup format
+.PHONY: help demo test test-wide check bench docs site setup format
 
 help:
 	@echo "make demo    train a small real run, evaluate every checkpoint, show the table"
 	@echo "make test    run the tests           make check   lint, types, layers, limits, generated files"
 	@echo "make test-wide                       tests with trainers, peers and other back ends, and every fault"
 	@echo "make bench   run the benchmarks      make docs    write the generated pages and stubs"
+	@echo "make site    make the documentation site, with the API reference, in build/site"
 
 demo:
 	@$(PYTHON) scripts/setup_venv.py $(DEMO) $(if $(filter .venv,$(DEMO)),$(ALL),demo)
@@ -40,6 +41,9 @@ docs: setup
 	$(BIN)/python scripts/make_stubs.py
 	$(BIN)/python scripts/make_cli_reference.py
 	$(BIN)/python -m scripts.mistakes
+
+site: setup
+	$(BIN)/python scripts/make_site.py
 
 format: setup
 	$(BIN)/ruff check --fix-only --quiet

@@ -20,6 +20,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "stubs": (PYTHON, "scripts/make_stubs.py", "--check"),
     "cli-reference": (PYTHON, "scripts/make_cli_reference.py", "--check"),
     "links": (PYTHON, "scripts/check_links.py"),
+    "site": (PYTHON, "scripts/make_site.py"),
     "changelog": (PYTHON, "scripts/changelog.py", "check"),
 }
 

@@ -16,11 +16,11 @@ HEAD = "<!-- Written by scripts/make_cli_reference.py: do not edit. -->\n# The c
 
 def reference(parser: argparse.ArgumentParser) -> str:
     """Return the page: a section for the command and one for each verb."""
-    return HEAD + "".join(_section(parser, parser.prog, 2))
+    return HEAD + "".join(_section(parser, parser.prog, 1))
 
 
 def _section(parser: argparse.ArgumentParser, title: str, depth: int) -> Iterator[str]:
-    if depth > 2:  # noqa: PLR2004 - the page's own title is the command's
+    if depth > 1:  # the page's own title is the command's
         yield f"\n{'#' * min(depth, 6)} `{title}`\n"
     if parser.description:
         yield f"\n{_text(parser, parser.description)}\n"

@@ -163,7 +163,7 @@ def test_the_reference_shows_verbs_options_and_defaults() -> None:
     run.add_argument("--secret", help=argparse.SUPPRESS)
     page = make_cli_reference.reference(parser)
     assert "# The command line\n\nA tool.\n\n```console\n$ tool VERB ...\n```\n" in page
-    assert "### `tool run`\n\nRuns with tool run.\n" in page
+    assert "## `tool run`\n\nRuns with tool run.\n" in page
     assert "$ tool run [OPTIONS] EVAL.py CKPTS [CKPTS ...]\n" in page
     assert (
         "| `--limit N`, `-n N` | at most (3) a\\|b |\n| `--json` | lines of JSON |\n| `--kind {x,y}` | of what |"

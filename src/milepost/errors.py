@@ -1,6 +1,6 @@
 """Every error that Milepost raises: a `UsageError` ends a command (exit code 2), a `CheckpointError` is a row.
 
-A message says where, what was expected, what was found, and what to do.
+A message says where, what was expected, what was found, and what to do.  The tree::
 
     MilepostError
         UsageError              MissingExtra, EvaluationFileError, StoreError

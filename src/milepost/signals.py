@@ -148,13 +148,12 @@ class Signals:
 class StopWhen:
     """The rule as a callback for a plain loop.
 
-    ```python
-    stop = StopWhen(Signals("evals", "runs/exp7", "top1"), patience=5, min_delta=0.005)
-    for step in range(steps):
-        ...
-        if stop(step):
-            break
-    ```
+    >>> stop = StopWhen(Signals("/no/such/store", "runs/exp7", "top1"), patience=5, min_delta=0.005)
+    >>> for step in range(1000):
+    ...     if stop(step):  # after the step's own work
+    ...         break
+    >>> step
+    999
     """
 
     def __init__(self, signals: Signals, patience: int, min_delta: float = 0.0) -> None:

@@ -14,7 +14,7 @@ from milepost._internal.text import natural
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
 from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
 from milepost.checkpoints.diagnosis import UNKNOWN, Diagnosis, diagnose, folder_diagnosis
-from milepost.checkpoints.names import ENDINGS, INDEX, is_candidate, is_companion
+from milepost.checkpoints.names import ENDINGS, INDEX, is_candidate, is_companion, is_hidden
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
@@ -129,7 +129,7 @@ def _folder(
     if why:
         yield _row(path, (), identity(os.stat(path)), why)
         return
-    entries = [entry for entry in every if not entry.name.startswith(".")]
+    entries = [entry for entry in every if not is_hidden(entry.name)]
     links = [entry.path for entry in entries if entry.is_symlink() and _is_ordinary(entry)]
     out = [path for path in links if leads_out(path, roots)]
     yield from refused(out, roots)

@@ -24,6 +24,10 @@ _WORD = re.compile(
 )
 _EPOCH = re.compile(r"(?:^|[^a-z])epochs?[-_=]?(?P<epoch>\d{1,18})(?![0-9])", re.IGNORECASE)
 _FOLDER = re.compile(r"^(?:global[-_]?step|step|iter(?:ation)?|checkpoint)[-_=]?(?P<step>\d{1,18})$", re.IGNORECASE)
+_SAVER_SHARD = re.compile(r"(.+)-(?:\d{5}|\?{5})-of-(\d{5})", re.DOTALL)
+_MOST_SHARDS = 1000
+_UNNAMED = re.compile(r"\.(?:index|meta|data-\d{5}-of-\d{5})")
+"""What TensorFlow calls the files of a checkpoint whose prefix is a folder: saver.save(session, "folder/")."""
 _KERAS_SHARD = re.compile(r"(.+)_\d{5}\.weights\.h5", re.DOTALL)
 _NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
 _COMPANIONS = re.compile(
@@ -78,14 +82,25 @@ def is_companion(name: str) -> bool:
 
 
 def short_name(path: str) -> str:
-    """Return a checkpoint's short name: its file's, without the ending.
+    """Return a checkpoint's short name: its file's, without the ending; its folder's, where the file has no other name.
 
     >>> short_name("/runs/a/step-900.pt"), short_name("model.ckpt-40.index"), short_name("checkpoint-500")
     ('step-900', 'model.ckpt-40', 'checkpoint-500')
+    >>> short_name("runs/export/.index")
+    'export'
     """
     name = os.path.basename(path)
     ending = next((one for one in ENDINGS if name.lower().endswith(one)), "")
-    return name[: len(name) - len(ending)]
+    return name[: len(name) - len(ending)] or os.path.basename(os.path.dirname(path)) or name
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether an entry of a folder is hidden; files of a TensorFlow checkpoint without a name are not.
+
+    >>> is_hidden(".tmp-1.npz"), is_hidden(".index"), is_hidden(".data-00000-of-00001"), is_hidden("model.pt")
+    (True, False, False, False)
+    """
+    return name.startswith(".") and not _UNNAMED.fullmatch(name)
 
 
 def is_passed_over(name: str) -> bool:
@@ -94,7 +109,26 @@ def is_passed_over(name: str) -> bool:
     >>> is_passed_over(".tmp-1.npz"), is_passed_over("optimizer.pt"), is_passed_over("model.pt")
     (True, True, False)
     """
-    return name.startswith(".") or is_companion(name)
+    return is_hidden(name) or is_companion(name)
+
+
+def saver_shards(path: str) -> list[str]:
+    """Return the paths of all files of a sharded Saver V1 by that of any, or by the pattern that the Saver returns.
+
+    [] where a path is called otherwise.
+
+    >>> saver_shards("runs/m-?????-of-00002")
+    ['runs/m-00000-of-00002', 'runs/m-00001-of-00002']
+    >>> saver_shards("runs/m-00001-of-00002") == saver_shards("runs/m-?????-of-00002"), saver_shards("runs/m-7")
+    (True, [])
+    """
+    match = _SAVER_SHARD.fullmatch(path)
+    count = int(match[2]) if match else 0
+    return (
+        [f"{match[1]}-{number:05d}-of-{count:05d}" for number in range(count)]
+        if match and count <= _MOST_SHARDS
+        else []
+    )
 
 
 def keras_index(name: str) -> str | None:

@@ -1,7 +1,6 @@
 """The checks that every table passes, whatever format it comes from: a format parses, and the reader applies these."""
 
 import os
-from contextlib import suppress
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, unreadable
 from milepost.checkpoints._files.layout import affordable, checked_shape, contiguous, dtype_of, is_readable, span, total
@@ -20,10 +19,12 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
     """
     if len(table.tensors) > COUNT_LIMIT:
         raise Corrupt(f"{files.path}: {len(table.tensors):,} tensors, at most {COUNT_LIMIT:,} are read")
-    sizes: dict[str, int] = {}
+    sizes, problems = dict[str, int](), dict[str, OSError]()
     for path in files.paths:
-        with suppress(OSError):  # an absent file matters only where a tensor lies in it
+        try:
             sizes[path] = os.path.getsize(path)
+        except OSError as error:
+            problems[path] = error  # it matters only where a tensor lies in the file
     own, held, unpacked = frozenset(files.paths), sum(sizes.values()), 0
     for tensor in table.tensors:
         where = tensor.where
@@ -34,8 +35,8 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
         if not is_readable(where):
             continue
         check_place(tensor)
-        if where.file not in sizes:
-            raise unreadable(where.file, FileNotFoundError())
+        if where.file in problems:
+            raise unreadable(where.file, problems[where.file])
         if where.encoding == "raw" and where.offset + where.nbytes > sizes[where.file]:
             end, size = where.offset + where.nbytes, sizes[where.file]
             raise Torn(f"{about(tensor)} ends at byte {end:,}, the file has {size:,}{AGAIN}")

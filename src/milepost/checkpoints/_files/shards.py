@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator
 from functools import cache
 
-from milepost.checkpoints.names import INDEX
+from milepost._internal.bounded import unreadable
+from milepost.checkpoints.names import INDEX, saver_shards
 from milepost.core.capabilities import capability
 from milepost.core.protocols import ShardedFormat
 from milepost.core.types import CheckpointFiles
+from milepost.errors import Vanished
 from milepost.registry import classes
 
 SAVED_MODEL = "saved_model.pb"
@@ -21,8 +23,14 @@ _MOST = 10_000
 
 
 def from_prefix(path: str) -> str:
-    """Return the path that the user means: a TensorFlow prefix means the `.index` file beside its shards."""
-    return path + INDEX if not os.path.lexists(path) and os.path.isfile(path + INDEX) else path
+    """Return the path that the user means by what TensorFlow calls a checkpoint; any other path is itself.
+
+    A prefix means the `.index` file beside its shards.  What a sharded Saver V1 returns (`PREFIX-?????-of-00002`), and
+    the name of any of its shards, mean the first shard that is there.
+    """
+    if not os.path.lexists(path) and os.path.isfile(path + INDEX):
+        return path + INDEX
+    return next(filter(os.path.isfile, saver_shards(path)), path)
 
 
 def main_name(name: str) -> str | None:
@@ -42,12 +50,33 @@ def main_file_in(folder: str) -> str:
 
 
 def shards_of(path: str) -> list[str]:
-    """Return the paths of the shards of a checkpoint that lie beside its main file now."""
+    """Return the paths of the shards of a checkpoint that lie beside its main file now.
+
+    [] where the folder is gone, or may be passed through but not listed: a file that is named by itself can be read all
+    the same.  Raises the error of the tree where the folder cannot be listed for another reason.
+    """
     folder, name = os.path.split(path)
     try:
-        return sorted(os.path.join(folder, other) for other in os.listdir(folder) if main_name(other) == name)
-    except OSError:
+        listed = os.listdir(folder or os.curdir)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
+    except OSError as error:
+        raise unreadable(folder or os.curdir, error) from error
+    return sorted(os.path.join(folder, other) for other in listed if main_name(other) == name)
+
+
+def size_of(path: str) -> int | None:
+    """Return how many bytes a file has, links followed; None where it is not there.
+
+    Raises the error of the tree where that cannot be known: such a file is not absent.
+    """
+    try:
+        return os.stat(path).st_size
+    except OSError as error:
+        found = unreadable(path, error)
+        if isinstance(found, Vanished):
+            return None
+        raise found from error
 
 
 def files_in(folder: str) -> Iterator[str]:

@@ -37,7 +37,7 @@ from milepost.core.protocols import Entry
 from milepost.core.types import Array, CheckpointFiles, Extent, Role, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Torn
 
-_PART = re.compile(r"(.+)\.(?:data-\d{5}-of-\d{5}|meta)")
+_PART = re.compile(r"(.*)\.(?:data-\d{5}-of-\d{5}|meta)")
 _SLICES = "slices"
 _WORD = 4
 
@@ -125,12 +125,12 @@ def _claim(path: str, index: str) -> CheckpointFiles:
     now = identity_of(index)
     try:
         shards, needed = reach_of(index)
+        short = lacking(index, shards, needed)
     except Torn as error:
         return CheckpointFiles(path, TfBundle.name, (index,), now, "writing", (error.kind, str(error)))
     except CheckpointError:
         return CheckpointFiles(path, TfBundle.name, (index,), now)  # `read` raises it again
     files = (index, *(shard_of(index, number, shards) for number in needed))
-    short = lacking(index, shards, needed)
     state = ("writing", (Torn.kind, short)) if short else ()
     return CheckpointFiles(path, TfBundle.name, files, now, *state)
 

@@ -8,8 +8,8 @@ Sliced variables, which TensorFlow's own reader refuses, are put together.  A sh
 
 import itertools
 import os
-import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT, opened, per_file
@@ -19,6 +19,7 @@ from milepost.checkpoints._codecs.sstable import Sstable, open_table
 from milepost.checkpoints._files.layout import dtype_of, missing, refused, total
 from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints._files.roles import integer
+from milepost.checkpoints._files.shards import size_of
 from milepost.checkpoints.formats._tensorflow.kind import kind_of_table
 from milepost.checkpoints.formats._tensorflow.names import Traits, is_candidate, roles_of, step_of
 from milepost.checkpoints.formats._tensorflow.slices import (
@@ -34,13 +35,12 @@ from milepost.checkpoints.formats._tensorflow.slices import (
     slice_of,
 )
 from milepost.checkpoints.formats._tensorflow.v1_values import is_known, values_of
+from milepost.checkpoints.names import saver_shards
 from milepost.core.protocols import Entry
 from milepost.core.types import Array, CheckpointFiles, Extent, Role, Table, Tensor
-from milepost.errors import Corrupt, Torn
+from milepost.errors import CheckpointError, Corrupt, Torn
 
 _PACKED = "protobuf"
-_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})", re.DOTALL)
-_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +113,22 @@ class TfV1:
 
 def _shards(path: str) -> list[str]:
     """Return the files of a checkpoint by the name of any of them; the one alone where it is not sharded."""
-    match = _SHARD.fullmatch(path)
-    count = int(match[3]) if match else 0
-    if match is None or not int(match[2]) < count <= _MOST:
-        return [path]
-    return [f"{match[1]}-{number:05d}-of-{count:05d}" for number in range(count)]
+    shards = saver_shards(path)
+    return shards if path in shards else [path]
 
 
 def _claim(files: list[str]) -> CheckpointFiles:
-    short = _lacking(files[0])
-    state = ("writing", (Torn.kind, short)) if short else ()
-    return CheckpointFiles(files[0], TfV1.name, tuple(files), identity_of(files[0]), *state)
+    with suppress(CheckpointError):  # `read` raises it again
+        short = _lacking(files[0])
+        if short:
+            failure = (Torn.kind, short)
+            return CheckpointFiles(files[0], TfV1.name, tuple(files), identity_of(files[0]), "writing", failure)
+    return CheckpointFiles(files[0], TfV1.name, tuple(files), identity_of(files[0]))
 
 
 def _lacking(path: str) -> str | None:
     files = _shards(path)
-    absent = [os.path.basename(file) for file in files if not os.path.exists(file)]
+    absent = [os.path.basename(file) for file in files if size_of(file) is None]
     if not absent:
         return None
     return f"{path}: {CUT}: {len(absent):,} of {len(files):,} shards are absent, {absent[0]} the first of them{AGAIN}"

@@ -13,6 +13,7 @@ from milepost._internal.text import listed
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import is_whole, open_table
 from milepost.checkpoints._files.layout import dtype_of, total
+from milepost.checkpoints._files.shards import size_of
 from milepost.checkpoints.formats._tensorflow.kind import begins_as_index
 from milepost.checkpoints.formats._tensorflow.slices import NAMES, Slice, covered, key_of, shape_of, slice_of
 from milepost.checkpoints.names import INDEX
@@ -70,16 +71,17 @@ def reach_of(path: str) -> tuple[int, dict[int, int]]:
 
 
 def lacking(path: str, shards: int, needed: dict[int, int]) -> str | None:
-    """Return which shards are absent or too short, as a message; None where all are whole."""
+    """Return which shards are absent or too short, as a message; None where all are whole.
+
+    Raises the error of the tree for one that cannot be looked at.
+    """
     short = []
     for number, size in needed.items():
         shard = shard_of(path, number, shards)
-        try:
-            have = os.stat(shard).st_size
-        except OSError:
+        have = size_of(shard)
+        if have is None:
             short.append(f"{os.path.basename(shard)} is absent, {size:,} bytes of it are needed")
-            continue
-        if have < size:
+        elif have < size:
             short.append(f"{os.path.basename(shard)} has {have:,} of {size:,} bytes, {size - have:,} are missing")
     if not short:
         return None

@@ -4,15 +4,15 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from tests._material import ENVIRONMENT, command, weights_of
+from tests._material import ENVIRONMENT, command, save, weights_of
 from tests.checkpoints._tf_writer import saver_v1, write_bundle
 from tests.checkpoints.test_keras_shards import shards
 
 from milepost.checkpoints._files.shards import from_prefix, shards_of, size_of
 from milepost.checkpoints.discovery import find
-from milepost.errors import Corrupt
+from milepost.compat.slim._checkpoints import at, prefix_of
+from milepost.errors import Corrupt, UsageError
 
 ARRAYS = {name: array.astype("f4") for name, array in weights_of(0).items()}
 EVALUATION = """
@@ -51,7 +51,7 @@ FILES: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "bundle with a step alone": (bundle("-7"), "-7.index", ("-7",)),
     "Saver V1": (lambda folder: (folder / "m-3").write_bytes(saver_v1(ARRAYS)), "m-3", ()),
     "sharded Saver V1": (sharded_v1, "m-00000-of-00002", ("m-?????-of-00002", "m-00001-of-00002")),
-    "npz": (lambda folder: np.savez(folder / "a.npz", **ARRAYS), "a.npz", ()),
+    "npz": (lambda folder: save(folder / "a.npz", ARRAYS), "a.npz", ()),
     "Keras shards": (
         lambda folder: shards(folder, {"dense/0": ARRAYS["w"]}, {"dense/1": ARRAYS["b"]}), "big.weights.json", (),
     ),
@@ -127,6 +127,15 @@ def test_a_checkpoint_without_a_name_is_called_as_its_folder(tmp_path: Path) -> 
     (tmp_path / "eval.py").write_text(EVALUATION)
     assert command("run", "eval.py", "export", "--store", "evals", cwd=tmp_path).returncode == 0
     assert "names    export" in command("show", "export", "--store", "evals", cwd=tmp_path).stdout
+
+
+def test_slims_calls_take_tensorflows_names(tmp_path: Path) -> None:
+    write_bundle(tmp_path / ".index", ARRAYS)
+    sharded_v1(tmp_path)
+    assert prefix_of(at(f"{tmp_path}/")) == f"{tmp_path}/"
+    assert at(tmp_path / "m-?????-of-00002").path == str(tmp_path / "m-00000-of-00002")
+    with pytest.raises(UsageError, match="a folder; give one checkpoint of it"):
+        at(tmp_path)
 
 
 def test_any_shard_names_the_first_that_is_there(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from milepost._internal.text import natural
-from milepost.checkpoints._files.shards import main_file
+from milepost.checkpoints._files.shards import from_prefix, main_file
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.names import step_of_name
 from milepost.compat._arrivals import Arrivals
@@ -60,10 +60,13 @@ def at(path: object) -> CheckpointFiles:
             "without one the weights would be random: give its address, such as runs/model.ckpt-40"
         )
     address = os.path.abspath(os.fspath(path))  # type: ignore[call-overload]  # the call raises for what is no path
+    unnamed = os.path.join(address, _SUFFIX)  # saver.save(session, "runs/") returns "runs/"
+    if os.path.isdir(address) and str(path).endswith(os.sep) and os.path.isfile(unnamed):
+        address = unnamed
     if os.path.isdir(address):
         names = [os.path.basename(prefix_of(one)) for one in listed(address)]
         raise UsageError(f"{path}: a folder; give one checkpoint of it ({', '.join(names[-5:]) or 'it holds none'})")
-    file = address + _SUFFIX if os.path.exists(address + _SUFFIX) else address
+    file = from_prefix(address)
     if not os.path.exists(file):
         near = [os.path.basename(prefix_of(one)) for one in listed(os.path.dirname(address))]
         close = difflib.get_close_matches(os.path.basename(address), near, n=3)

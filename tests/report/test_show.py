@@ -109,3 +109,23 @@ def test_large_tables_are_cut_and_say_so() -> None:
         "  label 9 predicted as 4: 7",
     ]
     assert table_lines({"support": np.arange(30)})[-1] == "... 10 more rows"
+
+
+def test_tables_by_class_name_the_classes() -> None:
+    names = {0: "ant", 2: "bee"}
+    square = {"support": np.array([6, 0, 4]), "matrix": np.array([[5, 1, 0], [0, 0, 0], [1, 0, 3]])}
+    assert table_lines(square, names) == [
+        "#  class  support",
+        "0  ant          6",
+        "1  -            0",
+        "2  bee          4",
+        "matrix: 3 x 3 [label, prediction]",
+        "#  class  0  1  2",
+        "0  ant    5  1  0",
+        "1  -      0  0  0",
+        "2  bee    1  0  3",
+    ]
+    assert table_lines({"rows": np.array([1])}, names) == ["#  rows", "0     1"], "the rows of a table of bins"
+    matrix = np.zeros((13, 13), np.int64)
+    matrix[2, 7] = 3
+    assert table_lines({"support": np.arange(13), "matrix": matrix}, names)[-1] == "  label 2 (bee) predicted as 7: 3"

@@ -5,9 +5,10 @@ means of another batch size, from kept outcomes, without the model.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from milepost._internal.text import listed
 from milepost.cli._arguments import add_shared, positive
 from milepost.cli._output import answer
 from milepost.cli._store import failures, open_store
@@ -17,6 +18,8 @@ from milepost.report.addresses import find
 from milepost.report.show import Evaluated, describe, drawn
 from milepost.report.table import Plain
 from milepost.store.store import Store
+
+_NAMED = 8
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +46,8 @@ def _lines(store: Store, checkpoint: Plain, records: Sequence[Plain]) -> Iterato
     evaluated = [_evaluated(store, *item) for item in evaluations_of(store, checkpoint.get("digest")).items()]
     yield from drawn(describe(checkpoint, records, evaluated, _notes(store, checkpoint)))
     for one in evaluated:
-        yield from _tables(store, one.key)
+        names = store.dataset(one.spec["data"]).class_names.read() if one.spec.get("data") else {}
+        yield from _tables(store, one.key, names)
 
 
 def _keep_means(store: Store, checkpoint: Plain, records: Sequence[Plain], sizes: Sequence[int]) -> bool:
@@ -78,12 +82,14 @@ def _evaluated(store: Store, key: str, spec: Plain) -> Evaluated:
     ties = max(filter(None, map(near_ties, kept)), key=lambda found: found.rows, default=None)
     dataset = store.dataset(spec["data"]) if spec.get("data") else None
     data = (dataset.spec() if dataset else None) or {}
+    if dataset and (names := dataset.class_names.read()):
+        data = {**data, "classes": f"{len(names):,}: {listed(list(names.values()), _NAMED)}"}
     doubled = doubled_rows(dataset, int(data["size"])) if dataset and data.get("size") else None
     standing = store.codes.standing().of(spec)
     return Evaluated(key, spec, data, environments, folder.failures.list(), ties, doubled, standing)
 
 
-def _tables(store: Store, key: str) -> Iterator[str]:
+def _tables(store: Store, key: str, class_names: Mapping[int, str]) -> Iterator[str]:
     """Yield the lines of every table of an evaluation: those of the largest coverage of each metric."""
     from milepost.report.tables_text import table_lines  # noqa: PLC0415 - the help needs no NumPy
 
@@ -95,4 +101,4 @@ def _tables(store: Store, key: str) -> Iterator[str]:
             widest[name] = (rows, payload)
     for name, (_, payload) in widest.items():
         if arrays := held.tables(payload):
-            yield from ["", f"table {name}", *(f"  {line}" for line in table_lines(arrays))]
+            yield from ["", f"table {name}", *(f"  {line}" for line in table_lines(arrays, class_names))]

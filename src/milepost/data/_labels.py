@@ -144,6 +144,24 @@ def label_options(more: Mapping[str, Any]) -> LabelOptions:
     return cast(LabelOptions, {key: more[key] for key in LabelOptions.__annotations__ if key in more})
 
 
+def named_as(options: LabelOptions, names: Mapping[int, str] | None) -> LabelOptions:
+    """Add the names that a data set holds of its own labels, as those of the model's classes; given ones stand.
+
+    >>> named_as({"label_map": {0: 7, 1: None, 2: 7}, "label_offset": 1}, {0: "ant", 1: "bee", 2: "cow"})["class_names"]
+    {8: 'ant | cow'}
+    """
+    if not names or "class_names" in options:
+        return options
+    made = labelling(options)
+    found: dict[int, str] = {}
+    for label, name in sorted(names.items()):
+        to = label if made.table is None else made.table.get(label)
+        if to is not None and to + made.offset >= 0:
+            known = found.get(to + made.offset)
+            found[to + made.offset] = name if known is None else f"{known} | {name}"
+    return {**options, "class_names": found} if found else options
+
+
 def class_names(names: Sequence[str] | Mapping[int, str]) -> dict[int, str]:
     """Return names by class: a sequence names the classes 0, 1, 2, ...; a mapping those that it holds."""
     if isinstance(names, str) or not isinstance(names, Sequence | Mapping) or not names:

@@ -12,7 +12,6 @@ from milepost.data._labels import LabelOptions
 from milepost.errors import DataError, UsageError
 
 _NAME = re.compile(r"[^\W\d][\w.-]*")
-_SHOWN = 1000
 Slices = dict[str, Array]
 
 
@@ -93,20 +92,17 @@ def lengths(slices: Slices | None, groups: Array | None) -> dict[str, Array | No
 def described(
     names: Mapping[int, str] | None, slices: Sequence[str], groups: Json, notes: Sequence[str] = ()
 ) -> dict[str, Json]:
-    """Return what there is to show of a source, as plain data: class names (at most 1000), slices, groups, notes.
+    """Return what there is to show of a source, as plain data: class names, slices, groups, notes.
 
     `groups` is their number, True where it is not known, None where rows do not belong together.
     """
     found: dict[str, Json] = {}
-    listed = list(notes)
     if names is not None:
-        found["classes"] = {str(label): names[label] for label in sorted(names)[:_SHOWN]}
-        if len(names) > _SHOWN:
-            listed.append(f"{len(names)} classes are named; the first {_SHOWN} of them are shown")
+        found["classes"] = {str(label): names[label] for label in sorted(names)}
     if slices:
         found["slices"] = list(slices)
     if groups is not None:
         found["groups"] = groups
-    if listed:
-        found["notes"] = listed
+    if notes:
+        found["notes"] = list(notes)
     return found

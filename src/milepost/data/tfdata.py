@@ -11,7 +11,7 @@ import numpy as np
 
 from milepost._internal.text import natural
 from milepost.core.types import Array, Batch, Json
-from milepost.data._labels import LabelOptions, label_options, labelling
+from milepost.data._labels import LabelOptions, label_options, labelling, named_as
 from milepost.data._slices_groups import described, refuse_unknown
 from milepost.data._torch_entries import Names
 from milepost.data.batches import Batches
@@ -45,7 +45,8 @@ class TFDataset(Batches):
     Elements are (inputs, label), (inputs, label, weight), or dicts, for which `inputs` (a name, or names for a model
     with several inputs) and `label`, and where there are any `weights`, `mask`, `ids`, `slices` and `groups`, name the
     entries.  Labels are integers; rows of weight 0 or mask False are left out.  Text becomes NumPy's: bytes for
-    inputs, text for ids, slices and groups.  `label_map`, `label_offset` and `class_names` are as in `Arrays`.
+    inputs, text for ids, slices and groups.  `label_map`, `label_offset` and `class_names` are as in `Arrays`; without
+    `class_names` they are those that Keras' `image_dataset_from_directory` gave.
 
     Whether elements are rows or batches is seen from a `batch()` in the chain, or from scalar labels; where neither
     shows it, `batched` declares it.  What repeats, never ends or is shuffled in every pass is refused.
@@ -84,7 +85,9 @@ class TFDataset(Batches):
                 "slices and groups of a tf.data.Dataset are entries of its dict elements: name them, as in "
                 'groups="patient"'
             )
-        options = label_options(more)
+        held = getattr(dataset, "class_names", None)  # of image_dataset_from_directory
+        names = dict(enumerate(map(str, held))) if isinstance(held, list | tuple) else None
+        options = named_as(label_options(more), names)
         if not isinstance(dataset, tf.data.Dataset | tf.compat.v1.data.Dataset):
             raise UsageError(f"TFDataset takes a tf.data.Dataset; found a {type(dataset).__name__}")
         chain.refuse_repeated(dataset)

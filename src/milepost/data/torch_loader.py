@@ -18,12 +18,13 @@ from milepost.data._columns import as_inputs, as_labels, same_length
 from milepost.data._examples import Examples
 from milepost.data._fingerprint import content_digest, declared
 from milepost.data._grouped_order import ADVICE, Runs, assignment, count, ordered
-from milepost.data._labels import LabelOptions, label_options, labelling
+from milepost.data._labels import LabelOptions, label_options, labelling, named_as
 from milepost.data._order import Order, OrderName, Seeded, check_range
 from milepost.data._ordered_source import OrderedSource
 from milepost.data._sample import picked
 from milepost.data._slices_groups import cut, described, lengths, refuse_unknown
 from milepost.data._torch_arrays import as_arrays
+from milepost.data._torch_class_names import class_names_of
 from milepost.data._torch_content import KnownItems, known_content
 from milepost.data._torch_entries import Names, checked_items
 from milepost.data._torch_workers import Items, settings, shut_down
@@ -73,7 +74,8 @@ class TorchLoader(OrderedSource):
     `groups="patient"`), or values, one an item (`slices={"country": countries}`, `groups=patients`). Groups by the
     name of an entry are known only once the items are read: then `order` is "natural" or "declared-shuffled", or the
     data a stream. `label_map`, `label_offset` and `class_names` are as in `Arrays`, but no row is left out by its
-    label, the stream's aside.
+    label, the stream's aside. Where `class_names` is not given, the names are those that the data set holds:
+    torchvision's `classes`, or the `features` of a Hugging Face data set's label.
 
     64 items are read twice: unequal is `UnstableData`, because a random transform is on; so is a length that changes.
     The fingerprint holds these items, the length, and whatever the data set holds in plain sight: arrays, tensors,
@@ -107,15 +109,15 @@ class TorchLoader(OrderedSource):
     ) -> None:
         refuse_unknown(more, _LoaderOptions, "TorchLoader")
         self._names = Names.of(inputs, label, more)
-        self._options = label_options(more)
+        loader = data if isinstance(data, torch_data.DataLoader) else None
+        dataset = data if loader is None else loader.dataset
+        self._options = named_as(label_options(more), class_names_of(dataset, label))
         self._labelling = labelling(self._options)
         self._version = declared(version)
         self._fingerprint: dict[str, Json] | None = None
         self._stream: Batches | None = None
         self._items: Items | None = None
         self.notes = tuple[str, ...]()
-        loader = data if isinstance(data, torch_data.DataLoader) else None
-        dataset = data if loader is None else loader.dataset
         if isinstance(dataset, torch_data.IterableDataset):
             self._open_stream(data, order)
         else:

@@ -115,6 +115,7 @@ class Driver:
 
     def finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and report the end."""
+        self._publisher.class_names(item.data)
         decision = item.decision
         if decision.metrics and not self._score(item):
             return

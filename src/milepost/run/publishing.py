@@ -24,6 +24,7 @@ class Publisher:
         self._datasets: dict[str, Dataset] = {}
         self._whole: set[str] = set()
         self._warned: set[str] = set()
+        self._named: set[str] = set()
 
     def describe(self, item: Item) -> None:
         """Put what an item's evaluation is, and what its data is."""
@@ -31,7 +32,8 @@ class Publisher:
         if item.data not in self._datasets:
             order = data.fingerprint.get("order", {"kind": "natural"})
             self._datasets[item.data] = self._store.dataset(data.digest)
-            self._datasets[item.data].write_spec({**to_plain(data), "order": order})
+            described = {name: value for name, value in data.described.items() if name != "classes"}
+            self._datasets[item.data].write_spec({**to_plain(replace(data, described=described)), "order": order})
         spec = {
             "weights": item.target.digest,
             "data": data.digest,
@@ -50,6 +52,14 @@ class Publisher:
         if missing:
             spec["missing"] = missing
         self._store.evaluation(item.key).describe(spec)
+
+    def class_names(self, data: str) -> None:
+        """Put the names of a data set's classes, which the same data may have been given since."""
+        if data not in self._named:
+            self._named.add(data)
+            described = self._items.data[data]
+            names = {int(label): str(name) for label, name in described.described.get("classes", {}).items()}
+            self._store.dataset(described.digest).class_names.add(names)
 
     def part(self, item: Item, part: Part) -> str | None:
         """Put a part: its own columns with the evaluation, those of the data (`data.`) with the data set.

@@ -184,7 +184,9 @@ def scored_of(
         permuted = "row" in data.names  # groups are: their number does not give their order
         order = _Recorded(data) if permuted else make_order(kind["kind"], size, kind.get("seed", 0))
     outcomes, partial = folder.parts(column_set).read(), partial_of(spec)
-    known = {"digest": spec["data"], "task": spec.get("task") or {}, "about": described}
+    names = {str(label): name for label, name in dataset.class_names.read().items()}
+    about = {**described, "described": {**(described.get("described") or {}), "classes": names}} if names else described
+    known = {"digest": spec["data"], "task": spec.get("task") or {}, "about": about}
     return Scored(outcomes, data, order, stop, size, spec["data_name"], partial, **known)
 
 

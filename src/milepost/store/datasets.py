@@ -11,6 +11,7 @@ from milepost._internal.serialization import json_bytes
 from milepost.core.types import Array, Columns, Json, Part
 from milepost.errors import UnstableData
 from milepost.store._storage import Storage
+from milepost.store.class_names import ClassNames
 from milepost.store.columns import ColumnsReader
 from milepost.store.parts import Parts
 from milepost.store.row_checksums import RowChecksums
@@ -28,6 +29,7 @@ class Dataset:
         self._parts = Parts(storage, f"{self._folder}/parts", f"{self._folder}/columns.npz")
         self._spec: dict[str, Json] | None = None
         self.checksums = RowChecksums(storage, f"{self._folder}/checksums")
+        self.class_names = ClassNames(storage, f"{self._folder}/class_names")
 
     def slices(self) -> list[str]:
         """Return the names of the slices that are known, sorted."""

@@ -1,0 +1,50 @@
+"""Class names are on record beside the data: they change no number, can be given later, and `show` prints them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests._material import checkpoints, command, evaluation_of, examples, go
+
+from milepost.data.arrays import Arrays
+from milepost.metrics.confusion import Confusion
+from milepost.store.store import Store
+
+NAMES = [f"class-{letter}" for letter in "abcdefghij"]
+
+
+def named(*names: str) -> Any:
+    return evaluation_of(
+        data={"test": Arrays(*examples(300), **({"class_names": names} if names else {}))}, metrics=[Confusion()]
+    )
+
+
+def held(place: Path) -> dict[int, str]:
+    store = Store.open(place)
+    (spec,) = [store.evaluation(key).spec() for key in store.evaluations()]
+    assert spec is not None
+    return store.dataset(spec["data"]).class_names.read()
+
+
+def test_names_can_be_given_later_and_mended(tmp_path: Path) -> None:
+    runs, place = checkpoints(tmp_path / "runs", 1), tmp_path / "evals"
+    assert go(named(), runs, store=place).done == (1, 0, 0)
+    assert held(place) == {}
+    for names in (NAMES, ["other", *NAMES[1:]]):
+        assert go(named(*names), runs, store=place).done == (0, 1, 0), "names are no part of what was evaluated"
+        assert held(place) == dict(enumerate(names))
+    go(named(), runs, store=place)
+    assert held(place)[0] == "other", "names that are not given again are kept"
+
+
+def test_show_names_the_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    go(named(*NAMES), checkpoints(tmp_path / "runs", 1), store=Path("milepost-store"))
+    lines = command("show", "1", cwd=tmp_path).stdout.splitlines()
+    (told,) = [line.split(maxsplit=1)[1] for line in lines if line.startswith("  classes ")]
+    assert told == f"10: {', '.join(NAMES[:8])} and 2 more"
+    place = lines.index("table confusion")
+    assert lines[place + 1].split() == ["#", "class", "support", "nonfinite", "precision", "recall"]
+    assert lines[place + 2].split()[:2] == ["0", "class-a"]
+    matrix = lines.index("  matrix: 10 x 10 [label, prediction]")
+    assert lines[matrix + 3].split()[:2] == ["1", "class-b"]

@@ -14,9 +14,8 @@ NAMES = [f"class-{letter}" for letter in "abcdefghij"]
 
 
 def named(*names: str) -> Any:
-    return evaluation_of(
-        data={"test": Arrays(*examples(300), **({"class_names": names} if names else {}))}, metrics=[Confusion()]
-    )
+    more: Any = {"class_names": names} if names else {}
+    return evaluation_of(data={"test": Arrays(*examples(300), **more)}, metrics=[Confusion()])
 
 
 def held(place: Path) -> dict[int, str]:

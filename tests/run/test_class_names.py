@@ -40,8 +40,8 @@ def test_show_names_the_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     go(named(*NAMES), checkpoints(tmp_path / "runs", 1), store=Path("milepost-store"))
     lines = command("show", "1", cwd=tmp_path).stdout.splitlines()
-    (told,) = [line.split(maxsplit=1)[1] for line in lines if line.startswith("  classes ")]
-    assert told == f"10: {', '.join(NAMES[:8])} and 2 more"
+    (shown,) = [line.split(maxsplit=1)[1] for line in lines if line.startswith("  classes ")]
+    assert shown == f"10: {', '.join(NAMES[:8])} and 2 more"
     place = lines.index("table confusion")
     assert lines[place + 1].split() == ["#", "class", "support", "nonfinite", "precision", "recall"]
     assert lines[place + 2].split()[:2] == ["0", "class-a"]

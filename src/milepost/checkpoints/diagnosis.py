@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from milepost._internal import npy
 from milepost._internal import zip as zip_codec
 from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT
+from milepost._internal.text import listed
 from milepost.checkpoints._codecs.hdf5_file import MAGIC as HDF5
 from milepost.checkpoints._codecs.sstable import MAGIC as SSTABLE
-from milepost.checkpoints.names import INDEX, SAFETENSORS, keras_index
+from milepost.checkpoints._files.lfs import pointer
+from milepost.checkpoints.names import HF_INDEXES, INDEX, SAFETENSORS, hf_index, keras_index, sibling_shards
 
 _SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}", re.DOTALL)
 _OLD_PICKLE = re.compile(
@@ -19,7 +21,6 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05]|" + _OLD_PICKLE.pattern)
 _TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _MINDSPORE = re.compile(rb"\n[\x80-\xff]{0,9}[\x00-\x7f]\n[\x01-\x7f][\w./-]+\x12")
-_LFS_SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
 _HEAD, _LENGTH = 4096, 8
 
 _SAVE = "save the weights as .npz, safetensors or with torch.save"
@@ -50,13 +51,14 @@ def diagnose(path: str, head: bytes, tail: bytes, size: int) -> Diagnosis | None
 
     `head` are its first 4096 bytes at most, `tail` its last 8.
     """
+    index = hf_index(os.path.basename(path))
+    if index:
+        return _shard(path, index)
     begun = _begun(path, head, size)
     if begun:
         return "torn", f"{path}: {begun}{AGAIN}"
-    if head.startswith(b"version https://git-lfs"):
-        found = _LFS_SIZE.search(head)
-        expected = f" ({int(found[1]):,} bytes expected)" if found else ""
-        return "corrupt", f"{path}: not a checkpoint: a Git LFS pointer{expected}; run git lfs pull"
+    if lfs := pointer(head):
+        return "corrupt", f"{path}: not a checkpoint: {lfs}"
     beside = _tensorflow(path, head, tail)
     if beside is not None or path.endswith(INDEX):
         return beside
@@ -95,12 +97,30 @@ def folder_diagnosis(path: str, names: Sequence[str]) -> Diagnosis | None:
     return None
 
 
+def _one_of(path: str, index: str) -> Diagnosis:
+    return "unsupported", f"{path}: one shard of several, for all of which {index} stands; by itself {UNKNOWN}"
+
+
+def _shard(path: str, index: str) -> Diagnosis:
+    """Name a shard of Hugging Face's; where their index is absent, the first that is there speaks for all."""
+    folder, name = os.path.split(path)
+    if os.path.lexists(os.path.join(folder, index)):
+        return _one_of(path, index)
+    there, absent = sibling_shards(name, os.listdir(folder or os.curdir))
+    if there[:1] not in ([], [name]):
+        return _one_of(path, index)
+    lacking = f"{listed(absent)}, and their index" if absent else "the index of all"
+    return "torn", f"{path}: {CUT}: one of {len(there) + len(absent)} shards: {lacking} {index} is not there{AGAIN}"
+
+
 def _begun(path: str, head: bytes, size: int) -> str | None:
     """Return why a file may be one whose writer has just begun; None where it is too long for that."""
     if size == 0:
         return "0 bytes: nothing was written yet, or writing it failed"
     if zip_codec.MAGIC.startswith(head):
         return f"{CUT}: {size} bytes, with which a zip archive begins"
+    if path.endswith(HF_INDEXES) and head.lstrip().startswith(b"{") and not head.rstrip().endswith(b"}"):
+        return f"{CUT}: the index of the shards has no end"
     if path.endswith(SAFETENSORS) and size <= _LENGTH:
         return f"{CUT}: {size} bytes, and the length of its header alone takes {_LENGTH}"
     return None
@@ -126,8 +146,7 @@ def _tensorflow(path: str, head: bytes, tail: bytes) -> Diagnosis | None:
 
 def _by_first_bytes(path: str, head: bytes) -> Diagnosis | None:
     if head.startswith(HDF5):  # only a shard whose index is there is left to no format
-        index = keras_index(os.path.basename(path))
-        return "corrupt", f"{path}: one shard of several, for all of which {index} stands; by itself {UNKNOWN}"
+        return _one_of(path, str(keras_index(os.path.basename(path))))
     other = next((what for test, what in _OTHERS if test(path, head)), None)
     if other:
         return "unsupported", f"{path}: {other}: not read yet; {_SAVE}"

@@ -14,7 +14,7 @@ from milepost._internal.text import natural
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
 from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
 from milepost.checkpoints.diagnosis import UNKNOWN, Diagnosis, diagnose, folder_diagnosis
-from milepost.checkpoints.names import ENDINGS, INDEX, is_candidate, is_companion, is_hidden
+from milepost.checkpoints.names import ENDINGS, INDEX, hf_index, is_candidate, is_companion, is_hidden
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
@@ -212,7 +212,8 @@ def entry_of(path: str, *, asked: bool = False) -> ListedFile:
 
 
 def _claimed(items: Sequence[ListedFile], formats: Sequence[Format]) -> Iterator[CheckpointFiles]:
-    readable = [item for item in items if item.problem is None]
+    # A shard is a whole file of its format: only the index knows it.
+    readable = [item for item in items if item.problem is None and not hf_index(os.path.basename(item.path))]
     taken: set[str] = set()
     for one in formats:
         free = [item for item in readable if item.path not in taken]
@@ -265,7 +266,11 @@ def _failed(item: ListedFile) -> CheckpointFiles | None:
         why = _torn_zip(item) or diagnose(item.path, item.head, item.tail, item.status.st_size)
     if why is None and item.asked:
         why = "corrupt", f"{item.path}: {UNKNOWN}"
-    return None if why is None else _row(item.path, (item.path,), identity(item.status), why)
+    return (
+        None
+        if why is None or (why[1].endswith(UNKNOWN) and not item.asked)
+        else _row(item.path, (item.path,), identity(item.status), why)
+    )
 
 
 def _row(path: str, files: tuple[str, ...], now: Identity, why: Diagnosis) -> CheckpointFiles:

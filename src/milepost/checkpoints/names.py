@@ -5,13 +5,16 @@ This is the only list of the endings that checkpoints have.
 
 import os
 import re
+from collections.abc import Sequence
 
 INDEX = ".index"
 """What TensorFlow puts behind a prefix, which is how its users write a checkpoint's address."""
 SAFETENSORS = ".safetensors"
+HF_INDEXES = (".safetensors.index.json", ".bin.index.json")
+"""How the index ends that Hugging Face's libraries write beside weights in several files."""
 ENDINGS = (
     *(".pt", ".pth", ".ckpt", ".npz", SAFETENSORS, ".bin", ".pkl", ".pickle", ".h5", ".hdf5", ".keras", ".th", ".tar"),
-    *(".pt2", INDEX, ".msgpack", ".onnx", ".gguf", ".tflite"),
+    *(".pt2", INDEX, ".msgpack", ".onnx", ".gguf", ".tflite", *HF_INDEXES),
 )
 """Endings of files that trainers write checkpoints to, those of formats that are not read included."""
 
@@ -29,6 +32,8 @@ _MOST_SHARDS = 1000
 _UNNAMED = re.compile(r"\.(?:index|meta|data-\d{5}-of-\d{5})")
 """What TensorFlow calls the files of a checkpoint whose prefix is a folder: saver.save(session, "folder/")."""
 _KERAS_SHARD = re.compile(r"(.+)_\d{5}\.weights\.h5", re.DOTALL)
+_HF_SHARD = re.compile(r"(.+)-(\d{5,6})-of-(\d{5,6})(\.safetensors|\.bin)", re.DOTALL)
+_MOST = 10_000  # shards of one checkpoint
 _NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
 _COMPANIONS = re.compile(
     r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|training_args\.bin"
@@ -139,3 +144,35 @@ def keras_index(name: str) -> str | None:
     """
     found = _KERAS_SHARD.fullmatch(name)
     return f"{found[1]}.weights.json" if found else None
+
+
+def hf_index(name: str) -> str | None:
+    """Return the name of the index of Hugging Face's sharded weights that a file of this name is a shard of, or None.
+
+    The only file of one is no shard: it is whole by itself.
+
+    >>> hf_index("model-00001-of-00002.safetensors"), hf_index("pytorch_model-00002-of-00002.bin")
+    ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
+    >>> hf_index("model-00001-of-00001.safetensors"), hf_index("model.safetensors")
+    (None, None)
+    """
+    found = _HF_SHARD.fullmatch(name)
+    return f"{found[1]}{found[4]}.index.json" if found and int(found[3]) > 1 else None
+
+
+def sibling_shards(name: str, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return, of all shards that belong together with the one called `name`, those among `names` and those not.
+
+    >>> sibling_shards("m-00001-of-00002.bin", ["m-00001-of-00002.bin", "m-00001-of-00003.bin"])
+    (['m-00001-of-00002.bin'], ['m-00002-of-00002.bin'])
+    """
+    found = _HF_SHARD.fullmatch(name)
+    if found is None:
+        return [name], []
+    before, number, count, ending = found.groups()
+    every = (f"{before}-{one:0{len(number)}}-of-{count}{ending}" for one in range(1, min(int(count), _MOST) + 1))
+    there = set(names)
+    split: tuple[list[str], list[str]] = [], []
+    for one in every:
+        split[one not in there].append(one)
+    return split

@@ -18,11 +18,13 @@ from milepost._internal.bounded import unreadable
 from milepost._internal.fileid import identity_of
 from milepost._internal.plain_errors import plain_error
 from milepost._internal.serialization import from_plain, to_plain
+from milepost.checkpoints._files.beside import step_beside
 from milepost.checkpoints._files.checks import check_table
 from milepost.checkpoints._files.layout import is_readable, unread
 from milepost.checkpoints._files.roles import scalars_beside, step_among
 from milepost.checkpoints._files.shards import main_file
 from milepost.checkpoints.discovery import find, looked_for
+from milepost.checkpoints.formats.peft import adapter_among
 from milepost.checkpoints.mapping import map_tensor
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Extent, Identity, Inspection, Json, Table, Tensor
@@ -87,8 +89,9 @@ def _format(name: str) -> Format:
 def read_table(form: Format, files: CheckpointFiles) -> Table:
     """Return the table of a checkpoint as its format reads it, checked, with what holds for every format.
 
-    Single numbers beside wrapped weights are bookkeeping; a step that a tensor holds is found; notes are added on what
-    cannot be read.  Raises as `Format.read` and `check_table` do.
+    Single numbers beside wrapped weights are bookkeeping; a step that a tensor or a trainer's file beside holds is
+    found, and weights that are an adapter's by their names; notes are added on what cannot be read.  Raises as
+    `Format.read` and `check_table` do.
     """
     table = form.read(files)
     check_table(table, files)
@@ -96,8 +99,11 @@ def read_table(form: Format, files: CheckpointFiles) -> Table:
     step, source = table.step, table.step_source
     if step is None:
         step, source = step_among(tensors, lambda item: bytes_of(form, item))
+    if step is None:
+        step, source = step_beside(files.path)
+    adapter = table.adapter or adapter_among(tensors)
     notes = (*table.notes, *unread(tensors)) if tensors else (*table.notes, "holds no tensors")
-    return replace(table, tensors=tensors, step=step, step_source=source, notes=notes)
+    return replace(table, tensors=tensors, step=step, step_source=source, notes=notes, adapter=adapter)
 
 
 def bytes_of(form: Format, tensor: Tensor) -> bytes:

@@ -84,10 +84,24 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """What is known of weights that only change those of another model, the base: PEFT's, or LoRA's by their names.
+
+    `base` is the name or path of the base as training wrote it, None where the file does not say; `kind` is PEFT's word
+    ("LORA", "IA3"); `config` is the whole `adapter_config.json`, {} where there is none.
+    """
+
+    base: str | None
+    kind: str
+    config: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """What a checkpoint holds, as plain data: read without executing anything of it.
 
     `step` comes from the content, if at all.  `foreign` lists classes that the file names and that were not imported.
+    `adapter` is there where the weights are no model's of their own.
     """
 
     format: str
@@ -96,6 +110,7 @@ class Table:
     step_source: str | None = None
     foreign: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from milepost._internal.text import listed
 from milepost.checkpoints.mapping import map_tensor
 from milepost.core.types import Array, Overrides, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights
+from milepost.restore.adapters import refuse_adapter
 from milepost.restore.overrides import kept_by, spec_of_overrides
 from milepost.restore.prefixes import beside, by_scheme, renamings
 from milepost.restore.variants import Candidate, absent, averaging, candidates
@@ -66,7 +67,13 @@ def restore(
     Raises Mismatch (names, shapes or kinds), NonfiniteWeights, and what mapping the bytes raises.
     """
     sets = candidates(table, variant, variables, overrides)
-    chosen = _choose(sets, _restorable(variables, overrides), variant, partial=initial is not None)
+    try:
+        # The base's built values would stand in for all that an adapter lacks: its number would be the base's.
+        partial = initial is not None and table.adapter is None
+        chosen = _choose(sets, _restorable(variables, overrides), variant, partial=partial)
+    except Mismatch as error:
+        refuse_adapter(table, error)
+        raise
     if variables is None:
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
     arrays, changes = _arrays(chosen.tensors, variables)

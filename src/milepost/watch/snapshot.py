@@ -294,7 +294,7 @@ def main_path(path: str) -> str | None:
     name = main_name(os.path.basename(path))
     whole = None if name is None else os.path.join(os.path.dirname(path), name)
     # Users call epochs as Keras calls shards (model_00010.weights.h5): they are shards only where an index is there.
-    return None if whole is None or (whole.endswith(".json") and not os.path.lexists(whole)) else whole
+    return None if whole is None or (whole.endswith(".weights.json") and not os.path.lexists(whole)) else whole
 
 
 def _is_match(path: str, root: str) -> bool:

@@ -1,0 +1,56 @@
+"""Files that trainers write beside a checkpoint: what they say of it is used where the weights do not say it."""
+
+import json
+import os
+import re
+
+from milepost._internal.bounded import opened
+from milepost.checkpoints._files.links import check_shards
+from milepost.checkpoints._files.roles import STEP_LIMIT
+from milepost.checkpoints.names import HF_INDEXES, step_of_name
+from milepost.core.types import Json
+from milepost.errors import CheckpointError
+
+TRAINER_STATE = "trainer_state.json"
+_HF_WEIGHTS = re.compile(r"(?:pytorch_model|model|adapter_model)(?:\.\w+)?\.(?:safetensors|bin)(?:\.index\.json)?")
+_JSON_LIMIT = 32 << 20
+"""Most bytes of a file beside: a trainer's state logs each step."""
+
+
+def step_beside(path: str) -> tuple[int | None, str | None]:
+    """Return the step in the `trainer_state.json` beside a checkpoint of Hugging Face's, and where it stands.
+
+    None twice where the path itself has a step, or there is none.
+    """
+    if not is_hugging_face(path) or step_of_name(path) is not None:
+        return None, None
+    held = json_beside(path, TRAINER_STATE)
+    step = held.get("global_step") if isinstance(held, dict) else None
+    if type(step) is not int or not 0 <= step < STEP_LIMIT:
+        return None, None
+    return step, f"{TRAINER_STATE}: global_step"
+
+
+def is_hugging_face(path: str) -> bool:
+    """Tell by its name whether a file holds weights as Hugging Face's libraries write them.
+
+    >>> [is_hugging_face(name) for name in ("out/model.safetensors", "pytorch_model.bin.index.json", "a.safetensors")]
+    [True, True, False]
+    """
+    name = os.path.basename(path)
+    return bool(_HF_WEIGHTS.fullmatch(name)) or name.endswith(HF_INDEXES)
+
+
+def json_beside(path: str, name: str) -> Json:
+    """Return what a JSON file in the folder of `path` holds.
+
+    None where it is absent, too large, no proper JSON, or a link that leads elsewhere than the checkpoint does.
+    """
+    file_path = os.path.join(os.path.dirname(path), name)
+    try:
+        check_shards(path, [file_path])
+        with opened(file_path) as file:
+            raw = file.at(0, file.size, "the file") if file.size <= _JSON_LIMIT else b""
+        return json.loads(raw.decode("utf-8"))
+    except (CheckpointError, ValueError, RecursionError):
+        return None

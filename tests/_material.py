@@ -248,3 +248,8 @@ def process(*words: object, **options: Any) -> Ended:
 def lines_of(text: str) -> Events:
     """Return JSON lines as events."""
     return Events(json.loads(line) for line in text.splitlines())
+
+
+def unwrapped(text: str) -> str:
+    """Return a text without its line breaks: where prose is wrapped is not what is tested."""
+    return " ".join(text.split())

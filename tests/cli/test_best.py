@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests._material import checkpoints, evaluation_of, examples, go
+from tests._material import checkpoints, evaluation_of, examples, go, unwrapped
 from tests.cli._runs import evaluated
 
 from milepost.cli import main
@@ -52,15 +52,17 @@ def test_the_best_by_either_direction(store: Path, metric: str, direction: str, 
 
 def test_in_words(store: Path, capsys: Shown) -> None:
     assert main(["best", "--metric", "top1", "--store", str(store)]) == 0
-    first, selected, head, best, *rest = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    head = next(place for place, line in enumerate(lines) if line.startswith("place"))
+    table = lines[head : head + 2]
+    first, last = unwrapped("\n".join(lines[:head])), unwrapped("\n".join(lines[head + 2 :]))
     assert first.startswith("top1 (higher is better) on test, ok: 0.")
     assert "/700 [0." in first
-    assert "95 % wilson, population" in first
-    assert selected.startswith("selected among 3: cross-fitted 0.")
-    assert head.split()[:3] == ["place", "run", "step"]
-    assert best.split()[0] == "best"
-    assert any("McNemar exact, Bonferroni over all pairs (3)" in text for text in rest)
-    assert any(text.endswith(".npz: holds these weights") for text in rest)
+    assert "(95 % wilson, population) selected among 3: cross-fitted 0." in first
+    assert [line.split()[0] for line in table] == ["place", "best"]
+    assert table[0].split()[-1] == "checkpoint"
+    assert "McNemar exact, Bonferroni over all pairs (3)" in last
+    assert last.endswith(".npz: holds these weights")
 
 
 def test_a_name_that_is_not_on_record(store: Path, capsys: Shown) -> None:

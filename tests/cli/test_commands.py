@@ -105,7 +105,10 @@ def test_run_ls_and_show_print_the_same_records(place: Path) -> None:
     digest = next(item["checkpoint"]["digest"] for item in by_run.values() if item["checkpoint"]["step"] == 900)
     by_show = records_of(command("show", "900", "--json", cwd=place).stdout)
     assert by_show == {key: item for key, item in by_ls.items() if key.startswith(digest)}
+    also = {key: item.pop("also") for key, item in by_ls.items()}  # a run does not know yet which names follow
     assert by_ls == by_run
+    names = {key: sorted(other["name"] for other in others) for key, others in also.items()}
+    assert all(found == (["best", "last"] if key.startswith(digest) else []) for key, found in names.items())
 
 
 def test_three_names_are_shown(place: Path) -> None:

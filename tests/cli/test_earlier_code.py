@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests._material import checkpoints, command, evaluation_of, examples, go, linear, lines_of
+from tests._material import checkpoints, command, evaluation_of, examples, go, linear, lines_of, unwrapped
 
 from milepost.core.types import Array, Columns
 from milepost.data.arrays import Arrays
@@ -111,9 +111,9 @@ def test_where_all_is_of_earlier_code_best_says_so_and_nothing_steers(project: P
     checkpoints(project.folder, 400)
     project.run("3", limit=50)  # 300 is earlier by now, 400 has part of the rows
     assert project.statuses() == {100: "earlier code", 200: "earlier code", 300: "earlier code", 400: "partial 50/3000"}
-    best = command("best", "--metric", "top1", "--store", project.store).stdout
+    best = unwrapped(command("best", "--metric", "top1", "--store", project.store).stdout)
     assert best.startswith("top1 (higher is better) on test, partial 50/3000")
-    assert "not compared, of earlier code: step-100.npz (earlier code), step-200.npz (earlier code)" in best
+    assert "not compared, of earlier code: step-100 (earlier code), step-200 (earlier code)" in best
     signals = Signals(project.store, "lenet", "top1")
     assert signals.latest() is None
     assert "3 evaluations of earlier code" in signals.problem
@@ -126,7 +126,7 @@ def test_where_nothing_is_of_the_code_of_now_best_and_compare_say_so(project: Pr
     spec = store.evaluation(store.evaluations()[0]).spec() or {}
     store.codes.use(spec["file"], None, "declared:2")
     assert set(project.statuses().values()) == {"earlier code"}
-    best = command("best", "--metric", "top1", "--store", project.store).stdout
+    best = unwrapped(command("best", "--metric", "top1", "--store", project.store).stdout)
     assert best.startswith("top1 (higher is better) on test, earlier code: 0.")
     assert "every value is of earlier code: with the code of now the values, and the best, may be others" in best
     compared = command("compare", "100", "200", "--store", project.store).stdout

@@ -111,7 +111,7 @@ def test_an_address_that_fits_several_lists_them(store: Path, tmp_path: Path, ca
     assert "'900' fits 2 checkpoints" in errors
     assert DIGESTS[900][:12] in errors
     assert "ffffffffffff" in errors
-    assert f"{run}:900" in errors
+    assert f"{run}:step-900" in errors
     assert main(["show", "other:900", "--store", str(store)]) == 0
 
 

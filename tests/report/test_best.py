@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests._material import unwrapped
 from tests.report.samples import record
 
 from milepost.errors import UsageError
@@ -51,14 +52,14 @@ def test_a_part_is_not_compared_with_the_whole() -> None:
     records = [made(0.9, 1), made(0.99, 2, status="partial 100/10000", n=100)]
     found = rank(records, "higher")
     assert (steps((found.ranked[0],)), steps(found.partial)) == ([1], [2])
-    assert "not compared, covered in part: step-2.pt (partial 100/10000)" in str(shown(found))
+    assert "not compared, covered in part: step-2.pt (partial 100/10000)" in unwrapped(str(shown(found)))
 
 
 def test_parts_are_compared_where_there_is_nothing_else() -> None:
     records = [made(0.9, 1, status="partial 100/10000"), made(0.99, 2, status="partial 100/10000")]
     found = rank(records, "higher")
     assert (steps((found.ranked[0],)), found.partial) == ([2], ())
-    assert "covered in part only" in str(shown(found))
+    assert "covered in part only" in unwrapped(str(shown(found)))
 
 
 def test_what_is_tied_worse_and_untested_is_listed() -> None:
@@ -74,7 +75,7 @@ def test_what_is_tied_worse_and_untested_is_listed() -> None:
         there=records[2],
         there_file=FileNow("/runs/step-3.pt", HERE),
     )
-    text = str(found)
+    text = unwrapped(str(found))
     assert "1 tied with the best, 1 significantly worse: McNemar exact, Bonferroni over all pairs (3)" in text
     assert "significant below p = 0.017" in text
     assert "1 untested, neither tied nor worse: the outcomes are not kept" in text

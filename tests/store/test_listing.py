@@ -68,10 +68,10 @@ def test_a_listing_that_grew_answers_as_a_new_one(tmp_path: Path) -> None:
 def test_record_form_is_the_published_one(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", 1, ["top1"])
     exact, mean = snapshot(store)[0]
-    keys = ["event", "run", "checkpoint", "data", "slice", "metric", "estimator", "value", "numerator", "denominator"]
-    keys += ["n", "intervals", "tied", "nonfinite", "status"]
+    keys = ["event", "run", "checkpoint", "also", "data", "slice", "metric", "estimator", "value", "numerator"]
+    keys += ["denominator", "n", "intervals", "tied", "nonfinite", "status"]
     assert list(exact) == keys
-    assert list(mean) == [*keys[:7], "batch_size", *keys[7:]]
+    assert list(mean) == [*keys[:8], "batch_size", *keys[8:]]
     run = store.run_of(tmp_path / "lenet")
     where = {"path": "/models/lenet/step-100.pt", "step": 100, "digest": digest_of(run, 100), "variant": "raw"}
     assert exact["checkpoint"] == where
@@ -103,6 +103,28 @@ def test_three_names_of_one_content_are_one_row(tmp_path: Path) -> None:
     assert [item["name"] for item in first["checkpoints"]] == ["step-900", "last", "best"]
     assert [item["current"] for item in first["checkpoints"]] == [True, False, True]
     assert (second["name"], second["state"]) == ("last", "seen")
+
+
+def test_each_run_step_and_variant_has_a_row_and_a_record_with_the_other_names(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    see(store, "step-0", step=0)
+    see(store, "step-0", step=0, variant="ema")
+    see(store, "best", second=1)
+    see(store, "step-1", second=2, step=1)
+    evaluation = store.evaluation("aa" * 16)
+    evaluation.describe({"weights": DIGEST})
+    evaluation.results.publish([(payload("top1", 1), {})])
+    records, rows, _ = snapshot(store)
+    expected = [("step-0", "ema"), ("step-0", "raw"), ("step-1", "raw")]
+    assert [(row["name"], row["variant"]) for row in rows] == expected
+    assert [(Path(row["checkpoint"]["path"]).stem, row["checkpoint"]["variant"]) for row in records] == expected
+    assert {row["value"] for row in records} == {records[0]["value"]}
+    also = [[(item["name"], item["variant"]) for item in record["also"]] for record in records]
+    assert also[0] == [("step-0", "raw"), ("step-1", "raw"), ("best", "raw")]
+    assert also[1] == [("step-1", "raw"), ("best", "raw"), ("step-0", "ema")]
+    (once,) = store.listing().records_by_weights()
+    assert (once["checkpoint"]["variant"], once["checkpoint"]["step"]) == ("raw", 0)
+    assert [row["checkpoint"]["variant"] for row in store.listing().records(variant="ema")] == ["ema"]
 
 
 def test_a_failure_is_shown_until_a_newer_success(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "store": {"metavar": "DIR", "default": STORE, "help": f"where results are kept (default: ./{STORE})"},
     "json": {"action": "store_true", "help": "print JSON lines on stdout, everything else on stderr"},
     "run": {"metavar": "RUN", "help": "only this run: its id, or its folder's name"},
+    "variant": {"metavar": "NAME", "help": "only this set of weights: raw, ema"},
     "slice": {"metavar": "NAME[=VALUE]", "default": "all", "help": "values on a slice of the rows only"},
     "data": {"metavar": "NAME", "help": "the data set, where several are on record"},
     "delete": {"action": "store_true", "help": "delete in earnest; without it nothing is touched"},

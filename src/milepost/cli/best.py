@@ -13,12 +13,12 @@ from milepost.cli._store import open_store
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", metavar="NAME", required=True, help="the value's name, such as top1")
-    add_shared(parser, "data", "run", "slice", "store", "json")
+    add_shared(parser, "data", "run", "variant", "slice", "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
     from milepost.report.best import best_of  # noqa: PLC0415 - the help needs no NumPy
 
-    found = best_of(open_store(args.store), args.metric, args.data, args.run, args.slice)
+    found = best_of(open_store(args.store), args.metric, args.data, args.run, args.slice, args.variant)
     answer([found.plain()], str(found).splitlines(), as_json=args.json)
     return 0

@@ -41,7 +41,7 @@ def execute(args: argparse.Namespace) -> int:
     checkpoints = store.listing().checkpoints() if args.addresses else []
     rows = [find(checkpoints, address) for address in args.addresses]
     weights = {str(row["digest"]) for row in rows if row["digest"]} if rows else None
-    paths = {path for row in rows for path in each(row, "path")}
+    paths = {path for row in rows for path in (*each(row, "path"), *(other["path"] for other in row["also"]))}
     things = forgettable(store, weights, paths, args.code, args.data, args.evaluation)
     gone = forget(store, things) if args.delete else [thing for thing in things if not thing.held]
     summary = {

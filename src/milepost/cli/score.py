@@ -1,6 +1,6 @@
 """Compute new metrics from kept outcomes, without the model: milepost score 900 --metric 'top_k(k=3)'.
 
-ADDRESS is a step, run:step, a name, or at least four digits of the digest.  What is computed is kept in the store, on
+ADDRESS is a step, run:step, a name, or at least four digits of the digest; 6:ema is another set of weights.  What is computed is kept in the store, on
 every data set of the checkpoint, by both estimators; asking again changes nothing.
 """
 
@@ -14,7 +14,7 @@ from milepost.cli._metric_spec import metric_from
 from milepost.cli._output import answer, print_checkpoints
 from milepost.cli._store import open_store
 from milepost.errors import UsageError
-from milepost.report.addresses import find_evaluated
+from milepost.report.addresses import Labels, find_evaluated
 from milepost.report.table import Plain
 from milepost.store.store import Store
 
@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("addresses", metavar="ADDRESS", nargs="*", help="a step, run:step, a name, or a digest")
     parser.add_argument("--all", action="store_true", help="every checkpoint that was evaluated")
     parser.add_argument("--metric", metavar="METRIC", action="append", required=True, help=_METRIC_HELP)
-    add_shared(parser, "store", "json")
+    add_shared(parser, "variant", "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def execute(args: argparse.Namespace) -> int:
     from milepost.scoring.records import score_kept  # noqa: PLC0415 - NumPy only once there is something to score
 
     names: set[str] = set()
-    lacking: list[str] = []
+    failed: list[tuple[Plain, UsageError]] = []
     for row in chosen:
         try:
             payloads = score_kept(store, row["digest"], metrics)
@@ -49,10 +49,12 @@ def execute(args: argparse.Namespace) -> int:
             # One that was named must do; among all, the others are worth having.
             if not args.all or len(chosen) == 1:
                 raise
-            lacking.append(f"{row['run']}:{row['name']}: {error}")
+            failed.append((row, error))
+    listing = store.listing()
+    labels = Labels(listing.checkpoints() if failed else ())
+    lacking = [f"{labels.of(row)}: {error}" for row, error in failed]
     if len(lacking) == len(chosen):
         raise UsageError(lacking[0])
-    listing = store.listing()
     if args.json:
         held = listing.records(digests={row["digest"] for row in chosen})
         answer((record for record in held if record["metric"] in names), (), as_json=True)
@@ -66,8 +68,10 @@ def execute(args: argparse.Namespace) -> int:
 
 def _chosen(store: Store, args: argparse.Namespace) -> list[Plain]:
     checkpoints = store.listing().checkpoints()
-    rows: list[Plain] = [row for row in checkpoints if row["state"] == "done"] if args.all else []
-    rows += [find_evaluated(checkpoints, address, "score") for address in args.addresses]
+    rows: list[Plain] = []
+    if args.all:
+        rows = [row for row in checkpoints if row["state"] == "done" and args.variant in (None, row["variant"])]
+    rows += [find_evaluated(checkpoints, address, "score", args.variant) for address in args.addresses]
     if not rows:
         raise UsageError(f"{args.store}: no checkpoint was evaluated yet; `milepost run` does that")
     return list({row["digest"]: row for row in reversed(rows)}.values())[::-1]

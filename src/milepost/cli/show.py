@@ -1,6 +1,7 @@
 """Show all that is known of one checkpoint: provenance, values, gaps, model check, timings, tables, all its names.
 
-ADDRESS is a step, run:step, a name, or at least four digits of the digest.  --batch-size asks for the mean of batch
+ADDRESS is a step, run:step, a name, or at least four digits of the digest; 6:ema is another set of weights than the raw
+ones.  --batch-size asks for the mean of batch
 means of another batch size, from kept outcomes, without the model.
 """
 
@@ -16,7 +17,7 @@ from milepost.errors import UsageError
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report.addresses import find
 from milepost.report.show import Evaluated, describe, drawn
-from milepost.report.table import Plain
+from milepost.report.table import Plain, records_of
 from milepost.store.store import Store
 
 _NAMED = 8
@@ -27,17 +28,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", metavar="B", type=positive, action="append", default=[], help="batch means for this size too"
     )
-    add_shared(parser, "store", "json")
+    add_shared(parser, "variant", "store", "json")
 
 
 def execute(args: argparse.Namespace) -> int:
     store = open_store(args.store)
     listing = store.listing()
-    checkpoint = find(listing.checkpoints(), args.address)
-    digest = checkpoint.get("digest")
-    records = listing.records(digest=digest, slices=None) if digest else []
+    checkpoint = find(listing.checkpoints(), args.address, args.variant)
+    records = records_of(listing, checkpoint)
     if _keep_means(store, checkpoint, records, args.batch_size):
-        records = store.listing().records(digest=digest, slices=None)
+        records = records_of(store.listing(), checkpoint)
     answer([*records, *failures([checkpoint])], _lines(store, checkpoint, records), as_json=args.json)
     return 0
 

@@ -3,12 +3,23 @@
 Columns are two or more spaces apart, and no cell but a failure's message holds two spaces in a row.
 """
 
-from collections.abc import Sequence
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from milepost.errors import printable
 from milepost.report._numbers import decimals, interval, number
 from milepost.report.table import Cell, Results, Row
+
+WIDTH = 80
+"""Columns of prose: it is wrapped at so many in pipes and terminals alike."""
+
+_KEPT = "\0"
+"""Stands for a space that no line is broken at; no path holds it."""
+
+_TOGETHER = re.compile(r"\([^()]{,40}\)|\[[^\[\]]*\]|\d+ %|\S+ = \S+")
+"""What no line is broken in: an interval, a percentage, `p = 0.05`."""
 
 _FIXED = ("run", "step", "variant", "data", "slice", "name", "n")
 _ALWAYS = frozenset({"step", "name", "n"})
@@ -44,6 +55,26 @@ def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[b
         cells = zip(row, widths, right, strict=True)
         drawn.append("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in cells).rstrip())
     return drawn
+
+
+def wrapped(texts: Iterable[str], hanging: int = 2) -> Iterator[str]:
+    """Yield texts as lines of at most WIDTH columns; a word, a path or an interval is never broken.
+
+    >>> print("\\n".join(wrapped(["the value lies, with the confidence that is usual in this field, in [0.1, 0.9]"])))
+    the value lies, with the confidence that is usual in this field, in
+      [0.1, 0.9]
+    """
+    for text in texts:
+        whole = _TOGETHER.sub(lambda found: unbroken(found[0]), text)
+        lines = textwrap.wrap(
+            whole, WIDTH, subsequent_indent=" " * hanging, break_long_words=False, break_on_hyphens=False
+        )
+        yield from (line.replace(_KEPT, " ") for line in lines or [""])
+
+
+def unbroken(text: str) -> str:
+    """Return a text, such as a path, that `wrapped` breaks nowhere."""
+    return text.replace(" ", _KEPT)
 
 
 def shown(value: object) -> str:

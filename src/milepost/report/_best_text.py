@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from milepost.report._align import align, shown
+from milepost.errors import printable
+from milepost.report._align import WIDTH, align, shown, unbroken, wrapped
 from milepost.report._numbers import decimals, interval, method, number, span_of, value_of
 from milepost.report._ranking import value_of_record
 from milepost.report.table import Plain, base_name
@@ -13,7 +14,7 @@ from milepost.store.code_standing import is_earlier
 if TYPE_CHECKING:
     from milepost.report.best import Best
 
-_HEADS = ("place", "run", "step", "name", "digest", "value", "interval", "best - it", "p")
+_HEADS = ("place", "step", "value", "interval", "best - it", "p")
 
 
 def lines_of(found: "Best") -> list[str]:
@@ -23,7 +24,17 @@ def lines_of(found: "Best") -> list[str]:
     rows = [_cells("best", record, None, places)]
     rows += [_cells("tied", rival.record, rival.pair, places) for rival in found.tied]
     rows += [_cells("untested", rival.record, None, places) for rival in found.untested]
-    return [*_about(found, places), *align(_HEADS, rows), *_tested(found), *_files(found), *_left_out(found)]
+    below = [*_tested(found), *_files(found), *_left_out(found)]
+    return [*wrapped(_about(found, places)), *_table(rows), *wrapped(below)]
+
+
+def _table(rows: list[tuple[list[str], str]]) -> list[str]:
+    """Draw the rows with the checkpoints behind them, or on lines of their own where these are too long."""
+    lines, labels = align(_HEADS, [cells for cells, _ in rows]), ["checkpoint", *(label for _, label in rows)]
+    width = max(map(len, lines)) + 2
+    if width + max(map(len, labels)) <= WIDTH:
+        return [f"{line.ljust(width)}{label}" for line, label in zip(lines, labels, strict=True)]
+    return [text for line, label in zip(lines, labels, strict=True) for text in (line, f"  {label}")]
 
 
 def _about(found: "Best", places: int) -> Iterator[str]:
@@ -64,12 +75,16 @@ def _tested(found: "Best") -> Iterator[str]:
 
 
 def _files(found: "Best") -> Iterator[str]:
-    yield f"{found.file.path}: {found.file.state}"
+    yield f"{_path(found.file.path)}: {found.file.state}"
     if found.there is not None and found.there_file is not None:
         value = number(value_of_record(found.there), max(decimals(found.there.get("n")), 4))
-        yield f"the best that is still there: {found.there_file.path}, {value}"
+        yield f"the best that is still there: {_path(found.there_file.path)}, {value}"
     elif not found.file.here:
         yield "no file holds the weights of any of those compared"
+
+
+def _path(path: str) -> str:
+    return unbroken(printable(path))
 
 
 def _left_out(found: "Best") -> Iterator[str]:
@@ -83,23 +98,20 @@ def _left_out(found: "Best") -> Iterator[str]:
     }
     for word, held in left_out.items():
         if held:
-            names = (f"{_name(record['checkpoint'])} ({record['status']})" for record in held)
+            names = (f"{_label(record)} ({record['status']})" for record in held)
             yield f"not compared, {word}: {', '.join(names)}"
     if found.failed:
         yield f"{found.failed} failed, and have no value: `milepost failures` lists them"
 
 
-def _cells(place: str, record: Plain, pair: PairResult | None, places: int) -> list[str]:
-    checkpoint: Plain = record["checkpoint"]
-    run, step = shown(record.get("run")), shown(checkpoint.get("step"))
-    named = [place, run, step, _name(checkpoint), str(checkpoint["digest"])[:12]]
+def _cells(place: str, record: Plain, pair: PairResult | None, places: int) -> tuple[list[str], str]:
     tested = ["-", "-"]
     if pair is not None and pair.p_value is not None:
         tested = [number(pair.difference, places), f"{pair.p_value:.2g}"]
-    return [*named, number(value_of_record(record), places), interval(*span_of(record), places) or "-", *tested]
+    value, span = number(value_of_record(record), places), interval(*span_of(record), places) or "-"
+    return [place, shown(record["checkpoint"].get("step")), value, span, *tested], _label(record)
 
 
-def _name(checkpoint: Plain) -> str:
-    variant = checkpoint.get("variant") or "raw"
-    name = base_name(str(checkpoint.get("path") or checkpoint["digest"][:12]))
-    return name if variant == "raw" else f"{name} [{variant}]"
+def _label(record: Plain) -> str:
+    checkpoint = record["checkpoint"]
+    return printable(str(record.get("label") or base_name(str(checkpoint.get("path") or checkpoint["digest"]))))

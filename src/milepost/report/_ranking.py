@@ -7,7 +7,7 @@ from typing import Any
 
 from milepost.errors import UsageError
 from milepost.report._metrics_on_record import check_slice, direction_of, recorded
-from milepost.report.addresses import run_id
+from milepost.report.addresses import Labels, run_id
 from milepost.report.table import Plain
 from milepost.store.code_standing import is_earlier
 from milepost.store.listing import Listing
@@ -21,7 +21,7 @@ _RANKED = ("whole", "partial", "earlier")
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Records of one value, the best first in `ranked`.
+    """Records of one value, the best first in `ranked`; each has a `label`, the address by which verbs take it.
 
     Not compared: `missing` (restored in part: never the best), `partial` (fewer rows than the best, which has all),
     `undefined`, `elsewhere` (evaluated on other data of the same name), and `earlier`: of earlier code, unless all are.
@@ -38,18 +38,30 @@ class Ranking:
     earlier: tuple[Plain, ...] = ()
 
 
-def ranking_of(store: Store, listing: Listing, metric: str, data: str | None, run: str | None, part: str) -> Ranking:
-    """Rank the checkpoints of a store; see `best_of`."""
+def ranking_of(
+    store: Store,
+    listing: Listing,
+    metric: str,
+    data: str | None,
+    run: str | None,
+    part: str,
+    variant: str | None = None,
+) -> Ranking:
+    """Rank the weights of a store, each once; see `best_of`."""
     direction = direction_of(recorded(store, metric))
     check_slice(listing, part)
-    held = listing.records(run=run_id(store, run), metric=metric, slices=part)
+    held = listing.records_by_weights(run=run_id(store, run), variant=variant, metric=metric, slices=part)
     if len({record["slice"] for record in held}) > 1:
         raise UsageError(f"--slice {part} has several values; name one: {part}=VALUE")
     records = [record for record in held if record["estimator"] == "exact"]
     name = one_data(sorted({record["data"] for record in records}), data)
     records = [record for record in records if record["data"] == name]
     if not records:
-        raise UsageError(f"no value {metric!r} is on record" + (f" in run {run}" if run else ""))
+        where = (f" in run {run}" if run else "") + (f" of variant {variant}" if variant else "")
+        raise UsageError(f"no value {metric!r} is on record{where}")
+    labels = Labels(listing.checkpoints())
+    for record in records:
+        record["label"] = labels.of_record(record)
     return rank(records, direction, _elsewhere(listing, name, records))
 
 

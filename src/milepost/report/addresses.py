@@ -1,14 +1,20 @@
 """Addresses: from what people write down (a step, a name, a digest's first digits, a run's name) to what it names."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 from milepost.errors import UsageError
-from milepost.report.table import Plain, checkpoints_of, each
+from milepost.report.table import Plain, base_name, checkpoints_of, each
 from milepost.store.store import Store
 
+RAW = "raw"
+"""The variant of the weights that training itself changes; no label says it."""
+
 _SHORTEST = 4
+_DIGITS = 12
 _SHOWN = 12
+_TELLING = re.compile(r"-[0-9a-f]{8}$")
 
 
 def run_id(store: Store, name: str | None) -> str | None:
@@ -24,51 +30,119 @@ def run_id(store: Store, name: str | None) -> str | None:
     return str(fitting[0])
 
 
-def find(checkpoints: Iterable[Plain], address: str) -> Plain:
-    """Return the one checkpoint at an address: step, run:step, name, or digest prefix; a `UsageError` lists several.
+def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None) -> Plain:
+    """Return the one checkpoint at an address; a `UsageError` lists several.
 
-    A step or name goes before a digest prefix, so that what people write down stays reachable.
+    An address is a step, a name, a path or at least four digits of the digest; `run:` may stand before it and
+    `:variant` behind it.  A step or name goes before a digest, so that what people write down stays reachable.  Without
+    a variant it means the raw weights where there are any.
 
     >>> find([{"run": "a-01234567", "step": 9, "name": "step-9", "digest": "beef01"}], "beef")["step"]
     9
+    >>> rows = [{"step": 9, "name": "step-9", "variant": "raw"}, {"step": 9, "name": "step-9", "variant": "ema"}]
+    >>> find(rows, "9")["variant"], find(rows, "9:ema")["variant"], find(rows, "9", "ema")["variant"]
+    ('raw', 'ema', 'ema')
     """
-    rows = list(checkpoints)
-    fitting = [row for row in rows if _named(row, address)]
-    if not fitting and len(address) >= _SHORTEST:
-        fitting = [row for row in rows if str(row.get("digest") or "").startswith(address.lower())]
+    every = list(checkpoints)
+    rows = [row for row in every if variant in (None, _variant(row))]
+    if every and not rows:
+        known = ", ".join(sorted(set(map(_variant, every))))
+        raise UsageError(f"--variant {variant}: no checkpoint of this store has it; there are: {known}")
+    fitting = [row for row in rows if address in _words(row)] or [row for row in rows if _is_digest(row, address)]
     if not fitting:
         raise UsageError(
             f"no checkpoint is at {address!r} in this store of {len(rows)}; expected a step, run:step, a name, or at "
             f"least {_SHORTEST} digits of a digest; `milepost ls --all` lists them"
         )
-    if len(fitting) > 1:
-        more = [f"  ... and {len(fitting) - _SHOWN:,} more"] if len(fitting) > _SHOWN else []
-        several = "\n".join([*map(_described, fitting[:_SHOWN]), *more])
-        raise UsageError(f"{address!r} fits {len(fitting):,} checkpoints; name one of:\n{several}")
-    return fitting[0]
+    meant = [row for row in fitting if _variant(row) == RAW] or fitting
+    if len({row.get("digest") or id(row) for row in meant}) == 1:  # several names of the same weights
+        return meant[0]
+    more = [f"  ... and {len(meant) - _SHOWN:,} more"] if len(meant) > _SHOWN else []
+    labels = Labels(every)
+    several = "\n".join([*(_described(row, labels) for row in meant[:_SHOWN]), *more])
+    raise UsageError(f"{address!r} fits {len(meant):,} checkpoints; name one of:\n{several}")
 
 
-def find_evaluated(checkpoints: Iterable[Plain], address: str, purpose: str) -> Plain:
+def find_evaluated(checkpoints: Iterable[Plain], address: str, purpose: str, variant: str | None = None) -> Plain:
     """Return the one checkpoint at an address; a `UsageError` says that it failed, so that there are no outcomes."""
-    row = find(checkpoints, address)
+    row = find(checkpoints, address, variant)
     if not row["digest"]:
         raise UsageError(f"{address}: this checkpoint failed, so there are no outcomes to {purpose}")
     return row
 
 
-def _named(row: Plain, address: str) -> bool:
+class Labels:
+    """The shortest address of each checkpoint of a store: what a verb prints, every verb takes.
+
+    >>> rows = [{"run": "a-01234567", "name": "last", "digest": "d1"}, {"run": "b-01234567", "name": "last"}]
+    >>> Labels(rows).of(rows[0]), Labels(rows[:1]).of(rows[0])
+    ('a:last', 'last')
+    """
+
+    def __init__(self, checkpoints: Iterable[Plain]) -> None:
+        self._standing = defaultdict[str, list[Plain]](list)
+        self._by_weights = defaultdict[tuple[str | None, str], list[Plain]](list)
+        for row in checkpoints:
+            self._by_weights[row.get("digest"), _variant(row)].append(row)
+            for word in _words(row):
+                self._standing[word].append(row)
+
+    def of(self, row: Plain) -> str:
+        """Return the label of one of the checkpoints: its name, with its run and variant where these are needed."""
+        variant = _variant(row)
+        end = "" if variant == RAW else f":{variant}"
+        named = str(row.get("name") or base_name(str(row.get("path") or "")))
+        runs = [f"{run}:" for run in _runs(str(row.get("run") or ""))]
+        for label in (f"{run}{named}{end}" for run in ("", *reversed(runs)) if named):
+            meant = self._standing.get(label, [])
+            meant = [one for one in meant if _variant(one) == RAW] or meant
+            if meant and all(_same(one, row) for one in meant):
+                return label
+        return f"{str(row['digest'])[:_DIGITS]}{end}" if row.get("digest") else str(row.get("path"))
+
+
+    def of_record(self, record: Plain) -> str:
+        """Return the label of the checkpoint that a record is of; the digest where no checkpoint is known any more."""
+        checkpoint = record["checkpoint"]
+        word = f"{str(checkpoint['digest'])[:_DIGITS]}:{_variant(checkpoint)}"
+        rows = self._by_weights.get((checkpoint["digest"], _variant(checkpoint)), [])
+        same = [row for row in rows if (row.get("run"), row.get("step")) == (record.get("run"), checkpoint.get("step"))]
+        return self.of((same or rows)[0]) if rows else word.removesuffix(f":{RAW}")
+
+
+def _same(one: Plain, other: Plain) -> bool:
+    keys = ("digest", "path") if one.get("digest") is None else ("digest", "variant")
+    return all(one.get(key) == other.get(key) for key in keys)
+
+
+def _variant(row: Plain) -> str:
+    return str(row.get("variant") or RAW)
+
+
+def _runs(run: str) -> list[str]:
+    """Return what a run is called: its id, which is its folder's name and 8 digits that tell equal names apart."""
+    return list(dict.fromkeys([run, _TELLING.sub("", run)])) if run else []
+
+
+def _words(row: Plain) -> set[str]:
+    """Return all that names a row, but for digests."""
+    variant, found = _variant(row), set[str]()
     for checkpoint in checkpoints_of(row, current=True):
         path = str(checkpoint.get("path") or "")
         words = {str(checkpoint[key]) for key in ("step", "name") if checkpoint.get(key) is not None}
-        words |= {path, Path(path).name} - {""}
+        words |= {path, base_name(path)} - {""}
         run = str(checkpoint.get("run") or row.get("run") or "")
-        # A run's id is its folder's name and 8 digits that tell equal names apart; the name alone will do.
-        if address in words or any(address == f"{known}:{word}" for known in (run, run[:-9]) for word in words):
-            return True
-    return False
+        words |= {f"{known}:{word}" for known in _runs(run) for word in words}
+        found |= words
+    return found | {f"{word}:{variant}" for word in found}
 
 
-def _described(row: Plain) -> str:
-    address = f"{row.get('run')}:{row.get('step')}" if row.get("step") is not None else str(row.get("run"))
-    digest = str(row.get("digest") or "failed")[:12]
-    return f"  {digest:12}  {address}  {', '.join(each(row, 'name', current=True))}  {row.get('variant') or 'raw'}"
+def _is_digest(row: Plain, address: str) -> bool:
+    digits, _, variant = address.lower().partition(":")
+    known = str(row.get("digest") or "")
+    return len(digits) >= _SHORTEST and known.startswith(digits) and variant in ("", _variant(row).lower())
+
+
+def _described(row: Plain, labels: Labels) -> str:
+    digest = str(row.get("digest") or "failed")[:_DIGITS]
+    return f"  {digest:12}  {labels.of(row)}  {', '.join(each(row, 'name', current=True))}  {_variant(row)}"

@@ -111,15 +111,23 @@ class Best:
         return "\n".join(lines_of(self))
 
 
-def best_of(store: Store, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:
+def best_of(
+    store: Store,
+    metric: str,
+    data: str | None = None,
+    run: str | None = None,
+    part: str = "all",
+    variant: str | None = None,
+) -> Best:
     """Return the best checkpoint of a store by the exact value `metric`, and which others are tied with it.
 
-    `data` names the data set where there are several, `run` keeps to one run, `part` is a slice (`name=value`).  Raises
+    `data` names the data set where there are several, `run` keeps to one run, `variant` to one set of weights,
+    `part` is a slice (`name=value`).  Raises
     UsageError where no such value is on record, where none is defined, and where there are several data sets or values
     of a slice to choose from.
     """
     listing = store.listing()
-    ranking = ranking_of(store, listing, metric, data, run, part)
+    ranking = ranking_of(store, listing, metric, data, run, part, variant)
     rivals, found = rivals_of(store, listing, ranking, ranking.ranked[0], part)
     places = Whereabouts(store, listing)
     file = places.of(ranking.ranked[0]["checkpoint"])
@@ -186,5 +194,5 @@ def _selection(found: Selection) -> dict[str, Any]:
 
 
 def _short(record: Plain) -> dict[str, Any]:
-    kept = {key: record.get(key) for key in ("run", "checkpoint", "value", "n", "status")}
+    kept = {key: record.get(key) for key in ("run", "checkpoint", "label", "value", "n", "status")}
     return {**kept, "intervals": list(record.get("intervals") or ())}

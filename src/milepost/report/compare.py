@@ -10,14 +10,15 @@ from typing import Any
 from milepost.core.capabilities import capability
 from milepost.core.protocols import MeanMetric, Metric
 from milepost.core.specs import spec_of
-from milepost.errors import UsageError
+from milepost.errors import UsageError, printable
+from milepost.report._align import wrapped
 from milepost.report._certainty import Rows, certainty_of
 from milepost.report._metrics_on_record import direction_of, evaluations_of, recorded
 from milepost.report._numbers import count, decimals, interval, method, number
 from milepost.report._paired import Paired, paired
 from milepost.report._ranking import one_data
 from milepost.report._slice import on_slice
-from milepost.report.addresses import find_evaluated
+from milepost.report.addresses import Labels, find_evaluated
 from milepost.report.table import Plain
 from milepost.scoring.columns import GROUP_NUMBER, Scored, holding, lacking
 from milepost.scoring.estimators import state_of
@@ -68,15 +69,24 @@ class Comparison:
 
 
 def compare_two(
-    store: Store, a: str, b: str, metric: str = "top1", data: str | None = None, part: str = "all"
+    store: Store,
+    a: str,
+    b: str,
+    metric: str = "top1",
+    data: str | None = None,
+    part: str = "all",
+    variant: str | None = None,
 ) -> Comparison:
     """Compare the checkpoints at two addresses by a metric that is a mean over rows; on a slice, `part`, alone.
+
+    `variant` is that of both; without it, an address may name one ("6:ema").
 
     Raises UsageError where an address does not name one checkpoint, where one of them failed, where no data set is
     common to both, where the metric's columns are not kept, and where the metric is no mean.
     """
     checkpoints = store.listing().checkpoints()
-    rows = [find_evaluated(checkpoints, address, "compare") for address in (a, b)]
+    rows = [find_evaluated(checkpoints, address, "compare", variant) for address in (a, b)]
+    labels = Labels(checkpoints)
     payload = recorded(store, metric, rows[0]["digest"])
     made, direction = metric_of(payload["metric"]), direction_of(payload)
     mean = _mean(made, metric)
@@ -96,7 +106,7 @@ def compare_two(
     if left.stop < left.size:
         notes.append(f"both have {count(left.stop)} of {count(left.size)} rows only")
     notes += [words for words in (sure.why, sure.interval and sure.interval.note) if words]
-    one, other = ({key: row.get(key) for key in _DESCRIBED} for row in rows)
+    one, other = ({**{key: row.get(key) for key in _DESCRIBED}, "label": labels.of(row)} for row in rows)
     return Comparison(
         metric=metric,
         direction=direction,
@@ -216,12 +226,12 @@ _WORDS = {
 
 def _named(item: Plain) -> str:
     step = "" if item["step"] is None else f", step {item['step']}"
-    return f"{item['run']}:{item['name']}{step}, {item['variant']}, {str(item['digest'])[:12]}"
+    return f"{item['label']}{step}, {item['variant']}, {str(item['digest'])[:12]}"
 
 
 def _lines(found: Comparison) -> list[str]:
     places = max(_PLACES, decimals(found.n))
-    rows = [(letter, _named(item)) for letter, item in (("A", found.a), ("B", found.b))]
+    rows = [(letter, printable(_named(item))) for letter, item in (("A", found.a), ("B", found.b))]
     about = f"{found.metric}, {found.direction} is better, on the same {count(found.n)} rows of {found.data}"
     about += f", slice {found.slice}" if found.slice != "all" else ""
     rows += [("", about), ("A", number(found.value_a, places)), ("B", number(found.value_b, places))]
@@ -234,5 +244,5 @@ def _lines(found: Comparison) -> list[str]:
     rows += [(_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "nonfinite"]
     rows += [(name, f"p = {value:.4g} (two-sided)") for name, value in found.tests.items()]
     width = max(len(label) for label, _ in rows)
-    lines = [f"{label.ljust(width)}  {text}" if label else text for label, text in rows]
-    return [*lines, *(f"note: {note}" for note in found.notes)]
+    lines = (f"{label.ljust(width)}  {text}" if label else text for label, text in rows)
+    return [*wrapped(lines, width + 2), *wrapped(f"note: {note}" for note in found.notes)]

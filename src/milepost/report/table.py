@@ -13,6 +13,7 @@ from milepost._internal.text import natural
 from milepost.report._numbers import is_share, span_of
 from milepost.store.code_equivalence import CodeEquivalence
 from milepost.store.code_standing import is_earlier
+from milepost.store.listing import Listing
 from milepost.store.records import ALL
 from milepost.store.records import number as as_number
 
@@ -145,6 +146,17 @@ def each(checkpoint: Plain, key: str, *, current: bool = False) -> tuple[Any, ..
     """
     found = (item.get(key) for item in checkpoints_of(checkpoint, current=current))
     return tuple(dict.fromkeys(value for value in found if value is not None))
+
+
+def records_of(listing: Listing, checkpoint: Plain) -> list[Plain]:
+    """Return all records of one checkpoint, slices too; none of one whose weights were not restored."""
+    digest, own = checkpoint.get("digest"), _key(checkpoint, checkpoint)
+    held = listing.records(digest=digest, variant=checkpoint.get("variant"), slices=None) if digest else []
+    return [record for record in held if _key(record, record["checkpoint"]) == own]
+
+
+def _key(run: Plain, checkpoint: Plain) -> tuple[Any, ...]:
+    return run.get("run"), *(checkpoint.get(key) for key in ("step", "digest", "variant"))
 
 
 def failure_of(checkpoint: Plain) -> tuple[str, str] | None:

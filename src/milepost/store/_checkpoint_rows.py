@@ -40,6 +40,54 @@ def by_digest(checkpoints: Iterable[Row]) -> list[Row]:
     return rows
 
 
+def of_variant(rows: list[Row], variant: str | None) -> list[Row]:
+    """Return the rows of a variant, all of them for None."""
+    return rows if variant is None else [row for row in rows if row["variant"] == variant]
+
+
+def by_name(rows: Iterable[Row]) -> list[Row]:
+    """Return one row for each run, step and variant that stands for some weights, from those `by_digest` returns.
+
+    A row has its own `checkpoints`, and as `also` all other names that hold the same weights now.  What has no step
+    belongs to the step of its run that has these weights, if there is one; so does what was superseded.
+    """
+    every = list(rows)
+    names: dict[str, list[Row]] = {}
+    for row in every:
+        held = names.setdefault(row["digest"], [])
+        held += [{**item, "variant": row["variant"]} for item in row["checkpoints"] if item["current"]]
+    found = []
+    for row in every:
+        for items in _apart(row["checkpoints"]):
+            head = {key: items[0][key] for key in ("run", "path", "step", "name")}
+            own = head["path"], row["variant"]
+            also = [_other(item) for item in names[row["digest"]] if (item["path"], item["variant"]) != own]
+            found.append({**row, **head, "checkpoints": items, "also": also})
+    return found
+
+
+def _apart(items: list[Row]) -> Iterable[list[Row]]:
+    """Divide the checkpoints of some weights, the primary one first, by run and step."""
+    if len(items) == 1:
+        return [items]
+    current = [item for item in items if item["current"]]
+    past = [item for item in items if not item["current"]] if current else []
+    groups: dict[tuple[str, int | None], list[Row]] = {}
+    for item in current or items:  # one without a step comes behind those that have one
+        own = item["run"], item["step"]
+        same_run = (key for key in groups if key[0] == item["run"])
+        groups.setdefault(next(same_run, own) if item["step"] is None else own, []).append(item)
+    for item in past:
+        own = item["run"], item["step"]
+        first = next((key for key in groups if key[0] == item["run"]), next(iter(groups)))
+        groups[own if own in groups else first].append(item)
+    return [sorted(group, key=_preference) for group in groups.values()]
+
+
+def _other(item: Row) -> Row:
+    return {key: item[key] for key in ("run", "path", "step", "name", "variant")}
+
+
 def failed(checkpoints: Iterable[Row]) -> list[Row]:
     """Return one row for each file and variant whose newest record is a failure."""
     rows = []
@@ -48,7 +96,7 @@ def failed(checkpoints: Iterable[Row]) -> list[Row]:
             head = {key: item[key] for key in ("run", "path", "step", "name")}
             kind, message = item["failure"]
             checkpoint = {**head, "seen": item["seen"], "current": True}
-            row = {**head, "variant": item["variant"], "digest": None, "checkpoints": [checkpoint]}
+            row = {**head, "variant": item["variant"], "digest": None, "checkpoints": [checkpoint], "also": []}
             failure = {"kind": kind, "message": message}
             rows.append({**row, "failure": failure, "attempts": item["attempt"], "state": "failed"})
     return rows
@@ -64,9 +112,10 @@ def order(row: Row) -> tuple[Any, ...]:
 
 
 def line_start(row: Row) -> str:
-    """Return the beginning of a record's line: the checkpoint."""
+    """Return the beginning of a record's line: the checkpoint, and the other names of its weights."""
     shown = {key: row.get(key) for key in ("path", "step", "digest", "variant")}
-    return f'{{"event": "record", "run": {json.dumps(row.get("run"))}, "checkpoint": {json.dumps(shown)}, '
+    head = f'{{"event": "record", "run": {json.dumps(row.get("run"))}, "checkpoint": {json.dumps(shown)}, '
+    return f'{head}"also": {json.dumps(row.get("also") or [])}, '
 
 
 def _newest(checkpoints: Iterable[Row]) -> dict[tuple[str, str], Row]:

@@ -7,6 +7,7 @@ only files that are new.
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,13 +32,14 @@ Row = dict[str, Any]
 
 
 class Narrowed(TypedDict, total=False):
-    """What narrows records: a run's id, a data set's name, the name of a value, and weights.
+    """What narrows records: a run's id, a variant, a data set's name, the name of a value, and weights.
 
     `digest` is one of weights, or its beginning; `digests` are several, whole.  `slices` is "all" for values over all
     rows, a slice's name for those of all its values, `name=value` for one, None for everything.
     """
 
     run: str | None
+    variant: str | None
     digest: str | None
     data: str | None
     metric: str | None
@@ -95,42 +97,59 @@ class Listing:
     def records(self, **narrowed: Unpack[Narrowed]) -> list[Row]:
         """Return records as `--json` shows them, sorted by run, step, name, data, slice, estimator and metric.
 
-        One for each digest of weights, data, slice, metric, estimator and batch size: of the code of now before earlier
-        code, whose status says so; then the largest coverage, what stands by itself, the newest evaluation.  Where the
-        values stand by a code check, "code_check" holds what it found.  See `Narrowed` for what narrows them; without
-        it, all values over all rows.
+        One for each run, step, variant, data, slice, metric, estimator and batch size: of the code of now before
+        earlier code, whose status says so; then the largest coverage, what stands by itself, the newest evaluation.
+        Where the values stand by a code check, "code_check" holds what it found.  "also" lists the other names of the
+        same weights.  See `Narrowed` for what narrows them; without it, all values over all rows.
         """
         found: list[Row] = json.loads(f"[{','.join(self.lines(**narrowed))}]")
         return found
 
     def lines(self, **narrowed: Unpack[Narrowed]) -> Iterator[str]:
         """Yield the same records as lines of JSON, without parsing them."""
-        run, digest, chosen = narrowed.get("run"), narrowed.get("digest"), narrowed.get("digests")
+        rows = rows_of.by_name(self._by_digest(narrowed.get("run")))
+        return self._lines(rows_of.of_variant(rows, narrowed.get("variant")), narrowed)
+
+    def records_by_weights(self, **narrowed: Unpack[Narrowed]) -> list[Row]:
+        """Return the records with each digest of weights once, under its first name: raw before other variants."""
+        rows = rows_of.of_variant(self._by_digest(narrowed.get("run")), narrowed.get("variant"))
+        heads = {row["digest"]: row for row in reversed(rows)}
+        found: list[Row] = json.loads(f"[{','.join(self._lines(list(heads.values()), narrowed))}]")
+        return found
+
+    def _lines(self, rows: list[Row], narrowed: Narrowed) -> Iterator[str]:
+        """Yield the lines of the values of rows, in the order of these; of weights without a checkpoint, too."""
+        digest, chosen = narrowed.get("digest"), narrowed.get("digests")
         data, metric, slices = narrowed.get("data"), narrowed.get("metric"), narrowed.get("slices", ALL)
         by_weights: dict[str, list[tuple[str, ResultsFile]]] = {}
         for key, evaluated in self.evaluations.items():
             weights = evaluated.weights
             if (digest is None or weights.startswith(digest)) and (chosen is None or weights in chosen):
                 by_weights.setdefault(weights, []).extend((key, file) for file in evaluated.results.values())
-        heads = {row["digest"]: row for row in reversed(self._by_digest(run))}
-        if run is None:
-            heads.update({weights: {"digest": weights} for weights in by_weights.keys() - heads.keys()})
-        for head in sorted((heads[weights] for weights in by_weights.keys() & heads.keys()), key=rows_of.order):
-            start = rows_of.line_start(head)
-            for text in self._shown(by_weights[head["digest"]], data, metric, slices):
-                yield start + text
+        heads = [row for row in rows if row["digest"] in by_weights]
+        if narrowed.get("run") is None and narrowed.get("variant") is None:
+            known = {row["digest"] for row in heads}
+            heads += [{"digest": weights} for weights in by_weights if weights not in known]
+        names = Counter(head["digest"] for head in heads)
+        kept: dict[str, list[str]] = {}
+        for head in sorted(heads, key=rows_of.order):
+            start, weights = rows_of.line_start(head), head["digest"]
+            texts = kept.get(weights) or self._shown(by_weights[weights], data, metric, slices)
+            if names[weights] > 1:
+                texts = kept[weights] = list(texts)
+            yield from (start + text for text in texts)
 
     def checkpoints(self, run: str | None = None) -> list[Row]:
-        """Return one row for each digest of weights and variant, and one a failed file, sorted by run, step and name.
+        """Return one row for each run, step, variant and digest of weights, and one a failed file, sorted by the first.
 
         Each has run, path, step, name, variant, digest, state ("done", "seen" or "failed"), failure (kind and message,
-        or None), attempts (how often it failed) and the checkpoints with these weights, the primary one first: with a
-        step, and not named last, best or latest, if there is such a one.  One that is not `current` was superseded: its
-        path holds something else by now.
+        or None), attempts (how often it failed) and its checkpoints, the primary one first: with a step, and not named
+        last, best or latest, if there is such a one.  One that is not `current` was superseded: its path holds
+        something else by now.  `also` lists the other names that hold the same weights.
         """
         done = {evaluated.weights for evaluated in self.evaluations.values() if evaluated.results}
         failures = self._failures()
-        rows = self._by_digest(run)
+        rows = rows_of.by_name(self._by_digest(run))
         for row in rows:
             row["failure"], row["attempts"] = failures.get(row["digest"], (None, 0))
             row["state"] = "done" if row["digest"] in done else "failed" if row["failure"] else "seen"

@@ -37,7 +37,7 @@ def test_one_content_in_two_variants_has_two_rows() -> None:
     records, checkpoints = samples.run_of_three()
     checkpoints.append({**samples.checkpoint(100, "step-100"), "variant": "ema"})
     rows = [row for row in build(records, checkpoints).rows if row.step == 100]
-    assert [row.variant for row in rows] == ["ema", "raw"]
+    assert [row.variant for row in rows] == ["raw", "ema"]
     assert rows[0].cells == rows[1].cells
 
 

@@ -115,13 +115,13 @@ def test_each_run_step_and_variant_has_a_row_and_a_record_with_the_other_names(t
     evaluation.describe({"weights": DIGEST})
     evaluation.results.publish([(payload("top1", 1), {})])
     records, rows, _ = snapshot(store)
-    expected = [("step-0", "ema"), ("step-0", "raw"), ("step-1", "raw")]
+    expected = [("step-0", "raw"), ("step-0", "ema"), ("step-1", "raw")]
     assert [(row["name"], row["variant"]) for row in rows] == expected
     assert [(Path(row["checkpoint"]["path"]).stem, row["checkpoint"]["variant"]) for row in records] == expected
     assert {row["value"] for row in records} == {records[0]["value"]}
     also = [[(item["name"], item["variant"]) for item in record["also"]] for record in records]
-    assert also[0] == [("step-0", "raw"), ("step-1", "raw"), ("best", "raw")]
-    assert also[1] == [("step-1", "raw"), ("best", "raw"), ("step-0", "ema")]
+    assert also[0] == [("step-1", "raw"), ("best", "raw"), ("step-0", "ema")]
+    assert also[1] == [("step-0", "raw"), ("step-1", "raw"), ("best", "raw")]
     (once,) = store.listing().records_by_weights()
     assert (once["checkpoint"]["variant"], once["checkpoint"]["step"]) == ("raw", 0)
     assert [row["checkpoint"]["variant"] for row in store.listing().records(variant="ema")] == ["ema"]

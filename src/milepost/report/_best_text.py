@@ -75,16 +75,12 @@ def _tested(found: "Best") -> Iterator[str]:
 
 
 def _files(found: "Best") -> Iterator[str]:
-    yield f"{_path(found.file.path)}: {found.file.state}"
+    yield unbroken(f"{printable(found.file.path)}: {found.file.state}")
     if found.there is not None and found.there_file is not None:
         value = number(value_of_record(found.there), max(decimals(found.there.get("n")), 4))
-        yield f"the best that is still there: {_path(found.there_file.path)}, {value}"
+        yield f"the best that is still there: {unbroken(printable(found.there_file.path))}, {value}"
     elif not found.file.here:
         yield "no file holds the weights of any of those compared"
-
-
-def _path(path: str) -> str:
-    return unbroken(printable(path))
 
 
 def _left_out(found: "Best") -> Iterator[str]:

@@ -90,8 +90,18 @@ def headline(event: Event) -> str | None:
         case "note":
             return str(event["message"])
         case "failure":
-            return f"failed: {event.get('path')}: {event.get('class')}: {first_line(event.get('message'))}"
+            return f"failed: {of_variant(event, 'path')}: {event.get('class')}: {first_line(event.get('message'))}"
     return None
+
+
+def of_variant(event: Event, key: str) -> str:
+    """Return what an event is about, with the variant behind it unless that is the raw weights.
+
+    >>> of_variant({"name": "step-9", "variant": "ema"}, "name"), of_variant({"name": "step-9"}, "name")
+    ('step-9:ema', 'step-9')
+    """
+    variant = event.get("variant") or "raw"
+    return str(event.get(key)) if variant == "raw" else f"{event.get(key)}:{variant}"
 
 
 def rate(event: Event) -> str:
@@ -122,7 +132,7 @@ class Lines:
     def _line(self, event: Event) -> str | None:
         if event["event"] == "checkpoint" and event.get("state") == "done":
             step = f" (step {event['step']})" if event.get("step") is not None else ""
-            return f"done: {event.get('name') or event.get('path')}{step}"
+            return f"done: {of_variant(event, 'name' if event.get('name') else 'path')}{step}"
         if event["event"] == "progress" and self._clock() - self._written >= _EVERY:
             self._written = self._clock()
             return "  ".join([str(event["data"]), rows(event), rate(event), _names(event)]).rstrip()

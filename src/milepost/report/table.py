@@ -252,7 +252,7 @@ def _ordered(rows: Iterable[Row]) -> tuple[str, ...]:
 def _place(row: Row) -> tuple[Any, ...]:
     step = _LAST if row.step is None else row.step
     names = [natural(name) for name in row.names]
-    return row.run, step, names, row.variant, row.data, row.slice, is_earlier(row.status)
+    return row.run, step, names, row.variant != "raw", row.variant, row.data, row.slice, is_earlier(row.status)
 
 
 def base_name(path: str) -> str:

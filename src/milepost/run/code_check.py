@@ -102,7 +102,7 @@ def _recorded(driver: Driver, checkpoints: Iterable[CheckpointFiles], data: str,
             key, stop = next((one for one in known if one[1]), ("", 0))
             if stop:
                 target = Target(driver.identifier.place(files), checkpoint.variant, checkpoint.digest)
-                yield Recorded(checkpoint.name, target, key, stop)
+                yield Recorded(checkpoint.label, target, key, stop)
 
 
 def _covered(driver: Driver, key: str) -> int:

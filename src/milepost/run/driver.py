@@ -65,7 +65,7 @@ class Driver:
                 yield checkpoint
                 continue
             for data in self.data:
-                ours = checkpoint.path, checkpoint.variant, checkpoint.name
+                ours = checkpoint.path, checkpoint.variant, checkpoint.label
                 first = self._first.setdefault((str(checkpoint.digest), data), ours)
                 name = None if first == ours else f"{first[2]} ({first[1]})"
                 yield self.items.item(checkpoint, files, self.identifier.place(files), data, name)
@@ -171,7 +171,7 @@ class Driver:
             self._publisher.describe(item)
             rows = covered(item.coverage, item.stop)
             if rows:
-                self.reporter.note(f"resuming {item.checkpoint.name}: {rows:,} of {item.stop:,} rows are there")
+                self.reporter.note(f"resuming {item.checkpoint.label}: {rows:,} of {item.stop:,} rows are there")
             self.reporter.note(missing_note(item.checkpoint))
             self.reporter.state(item.checkpoint, "claimed")
         by_target = {item.target: item for item in items}
@@ -222,7 +222,7 @@ class Driver:
         except CheckpointError as error:
             self.reporter.failed(item.checkpoint, error.kind, str(error))
             return False
-        self.reporter.warn(item.checkpoint.name, item.data, payloads)
+        self.reporter.warn(item.checkpoint.label, item.data, payloads)
         for payload in payloads:
             for event in record_events(item.checkpoint, payload):
                 self.reporter.listen(event)
@@ -231,7 +231,7 @@ class Driver:
     def _progress(self, item: Item, part: Part, items: list[Item], started: float) -> None:
         if item is not items[-1]:
             return
-        names, seconds = [one.checkpoint.name for one in items], time.monotonic() - started
+        names, seconds = [one.checkpoint.label for one in items], time.monotonic() - started
         rows = part.stop - min(start for start, _ in item.gaps)
         speed = rows * len(names) / seconds if seconds else 0.0
         shown = {"data": item.data, "names": names, "done": part.stop, "size": item.stop, "examples_per_second": speed}

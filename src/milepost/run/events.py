@@ -51,8 +51,8 @@ class Reporter:
     def failed(self, checkpoint: CheckpointRecord, kind: str, message: str, attempts: int | None = None) -> None:
         """Report a failure: it is a row, and the run goes on."""
         self.outcomes.setdefault(checkpoint.path, set()).add("failed")
-        shown = {"run": checkpoint.run, "path": checkpoint.path, "step": checkpoint.step, "class": kind}
-        self.listen({"event": "failure", **shown, "message": message, "attempts": attempts or checkpoint.attempt})
+        shown = {key: getattr(checkpoint, key) for key in ("run", "path", "step", "variant")}
+        self.listen({"event": "failure", **shown, "class": kind, "message": message, "attempts": attempts or checkpoint.attempt})
 
 
 def record_events(checkpoint: CheckpointRecord, payload: dict[str, Json]) -> list[dict[str, Json]]:
@@ -82,7 +82,7 @@ def missing_note(checkpoint: CheckpointRecord) -> str | None:
     if not partial:
         return None
     names = listed(checkpoint.notes["missing"]["names"])
-    return f"{checkpoint.name}: {partial}; they keep the values that the model was built with: {names}"
+    return f"{checkpoint.label}: {partial}; they keep the values that the model was built with: {names}"
 
 
 def warnings_in(payloads: Iterable[Mapping[str, Json]]) -> dict[str, str]:

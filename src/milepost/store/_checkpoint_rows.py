@@ -106,7 +106,8 @@ def order(row: Row) -> tuple[Any, ...]:
     """Return what rows are sorted by: run, step, name, path, variant, digest; what is unknown comes last."""
     step = row.get("step")
     run = row.get("run")
-    names = (natural(row.get("name") or ""), row.get("path") or "", row.get("variant") or "")
+    variant = row.get("variant") or "raw"
+    names = (natural(row.get("name") or ""), row.get("path") or "", variant != "raw", variant)
     digest = row.get("digest")
     return (run is None, run or "", step is None, step or 0, *names, digest is None, digest or "")
 

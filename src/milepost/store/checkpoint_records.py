@@ -43,6 +43,11 @@ class CheckpointRecord:
                 f"digest {self.digest!r}, failure {self.failure!r}, attempt {self.attempt}"
             )
 
+    @property
+    def label(self) -> str:
+        """The name, with the variant behind it unless that is the raw weights: what messages call the checkpoint."""
+        return self.name if self.variant == "raw" else f"{self.name}:{self.variant}"
+
 
 class CheckpointRecords:
     """The checkpoint records of a store, under `runs/<run>/checkpoints/`."""

@@ -95,6 +95,8 @@ class Evaluator:
             if placeable is None:
                 raise UsageError(f"--device {device}: {type(self._model).__name__} has no devices to choose from")
             self._model = placeable.on(device)
+        variants = evaluation.variants
+        self._places: Mapping[str, str] = variants if isinstance(variants, Mapping) else {}
         self._initial = _initial_of(self._model) if options.get("allow_missing") else None
         self._fits: dict[str, MemoryFit] = {}
         self._less = int(options.get("less", 0))
@@ -139,6 +141,7 @@ class Evaluator:
         overrides = _overrides_of(self._model)
         found = _MISSING_ALLOWED if self._initial is not None else ""
         found += f", overrides {digest(spec_of_overrides(overrides))}" if overrides else ""
+        found += f", variants {digest(dict(self._places))}" if self._places else ""
         # What a user's function restores is known by its code.
         return found + (f", by code {code['version']}" if _restorer_of(self._model) is not None else "")
 
@@ -221,7 +224,9 @@ class Evaluator:
         """Restore by the table, or by what the model's user gave for it."""
         variables, overrides, restorer = self._model.variables(), _overrides_of(self._model), _restorer_of(self._model)
         if restorer is None:
-            return restore(table, variables, variant, self._initial, overrides)
+            return restore(table, variables, variant, self._initial, overrides, self._places.get(variant))
+        if self._places:
+            raise UsageError(f"{restorer.place} finds the weights itself: variants is a tuple of names for it")
         return adopt(restorer(path, variant), variables or (), restorer.place, overrides)
 
     def _free(self) -> None:

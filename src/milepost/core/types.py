@@ -128,7 +128,8 @@ class Variable:
     `dtype` and `shape` are None where the model does not say (a function of named arrays): any will do.  `optional`
     marks bookkeeping that changes no prediction (a count of batches): it may be missing; one number may have any shape.
     `also` are its names in others' files, pairs of scheme and name: ("weights_h5", "layers/dense/vars/0"), or
-    ("legacy_h5", ...), ("objects", ...); a checkpoint is matched by one scheme for all variables.
+    ("legacy_h5", ...), ("objects", ...); a checkpoint is matched by one scheme for all variables.  `buffer` marks what
+    no optimizer trains (running statistics): an average of the trained parameters has none of it.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Variable:
     tied_to: str | None = None
     optional: bool = False
     also: tuple[tuple[str, str], ...] = ()
+    buffer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,12 @@ class Evaluation:
     """What to evaluate every checkpoint with.
 
     `data` maps the user's names to sources.  `batch_size` rows go through the model together; it never changes an exact
-    value.  `variants` are the sets of weights to look for in each checkpoint ("raw", "ema").  `keep="all"` keeps every
-    column that the task can compute; by default those that the metrics ask for and the task's own are kept.  `version`
-    names the code's version where there is no file to take it from (a prompt, a notebook).  `entry` is its name among
-    several of one file, which the file's dict `evaluations`, or the variable that holds it, gives: it is part of the
-    key, and stands before the names of the data ("clean/test").
+    value.  `variants` are the sets of weights to look for in each checkpoint ("raw", "ema"); a mapping also says where
+    in the file each stands (`{"raw": "state_dict", "ema": "ema_state_dict"}`; "" is the top level): `milepost inspect`
+    shows the wrappers.  `keep="all"` keeps every column that the task can compute; by default those that the metrics
+    ask for and the task's own are kept.  `version` names the code's version where there is no file to take it from (a
+    prompt, a notebook).  `entry` is its name among several of one file, which the file's dict `evaluations`, or the
+    variable that holds it, gives: it is part of the key, and stands before the names of the data ("clean/test").
 
     Raises UsageError for a model, source, task or metric that lacks a member of its seam (`milepost.core.protocols`),
     for two metrics that give one value name, for metrics whose columns the task does not have, and for settings out
@@ -54,7 +55,7 @@ class Evaluation:
     task: Task
     metrics: Sequence[Metric]
     batch_size: int = 256
-    variants: tuple[str, ...] = ("raw",)
+    variants: Sequence[str] | Mapping[str, str] = ("raw",)
     keep: str | None = None
     version: str | None = None
     file: str | None = field(default=None, repr=False)
@@ -145,8 +146,14 @@ def _check_settings(batch_size: object, data: object, variants: object, keep: ob
     odd = next((name for name in data if not isinstance(name, str) or not name or "/" in name), None)
     if odd is not None:
         raise UsageError(f"Evaluation(data={{{odd!r}: ...}}): expected a name of text without '/'")
-    if isinstance(variants, str) or not isinstance(variants, Sequence) or not variants:
+    if isinstance(variants, str) or not isinstance(variants, Sequence | Mapping) or not variants:
         raise UsageError(f'Evaluation(variants={variants!r}): expected a tuple of names, such as ("raw", "ema")')
+    texts = (*variants, *(variants.values() if isinstance(variants, Mapping) else ()))
+    if not all(isinstance(text, str) for text in texts):
+        raise UsageError(
+            f"Evaluation(variants={variants!r}): expected where in the file each stands, such as "
+            '{"raw": "state_dict", "ema": "ema_state_dict"}'
+        )
     if keep not in (None, "all"):
         raise UsageError(f"Evaluation(keep={keep!r}): expected None or 'all'")
 

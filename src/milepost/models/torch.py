@@ -270,7 +270,9 @@ def _variables(module: torch.nn.Module) -> tuple[Variable, ...]:
     for name, tensor, optional in _named_tensors(module):
         owner = owners.setdefault(_place(tensor), name)
         tied = None if owner == name else owner
-        variables.append(Variable(name, policy.name_of(tensor.dtype), tuple(tensor.shape), tied, optional))
+        dtype, shape = policy.name_of(tensor.dtype), tuple(tensor.shape)
+        buffer = not isinstance(tensor, torch.nn.Parameter)
+        variables.append(Variable(name, dtype, shape, tied, optional, buffer=buffer))
     return tuple(variables)
 
 

@@ -9,7 +9,7 @@ the values that the model was built with; every result then says so.
 import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with NumPy
@@ -24,12 +24,15 @@ from milepost.errors import Mismatch, NonfiniteWeights
 from milepost.restore.adapters import refuse_adapter
 from milepost.restore.overrides import kept_by, spec_of_overrides
 from milepost.restore.prefixes import beside, by_scheme, renamings
-from milepost.restore.variants import Candidate, absent, averaging, candidates
+from milepost.restore.sets import Candidate
+from milepost.restore.variants import absent, averaging, candidates
 
 Initial = Callable[[Sequence[str]], Mapping[str, Array]]
 """Gives, by name, the values that a model was built with."""
 
 _SHOWN = 5
+_RULES = 2
+"""Counts the changes of what a file's tensors are taken for: a checkpoint is then identified again, under its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,15 @@ class Restored:
 def signature(variables: Sequence[Variable] | None) -> str:
     """Digest a model's variables; weights digests are under these names, so they hold for one signature only.
 
+    So does what the rules of this room make of a file: `_RULES` counts their changes.
+
     >>> signature(None)
-    'any'
+    'any, rules 2'
     """
     if variables is None:
-        return "any"
-    return digest([[item.name, item.dtype, item.shape and list(item.shape), item.tied_to] for item in variables])
+        return f"any, rules {_RULES}"
+    named = [[item.name, item.dtype, item.shape and list(item.shape), item.tied_to] for item in variables]
+    return digest([_RULES, named])
 
 
 def restore(
@@ -58,15 +64,19 @@ def restore(
     variant: str,
     initial: Initial | None = None,
     overrides: Overrides | None = None,
+    place: str | None = None,
 ) -> Restored:
     """Match a checkpoint's tensors to variables and map their bytes.
 
     With `variables` None the function takes all tensors of the one set there is, under their own names.  `initial`
     allows for missing variables, and gives their values; `overrides` may rename, and name variables that keep theirs.
+    `place` is where the user declared the variant to stand.
     Then `notes["missing"]` names these, and the digest differs from that of any whole checkpoint.
     Raises Mismatch (names, shapes or kinds), NonfiniteWeights, and what mapping the bytes raises.
     """
-    sets = candidates(table, variant, variables, overrides)
+    sets = candidates(table, variant, variables, overrides, place)
+    if not sets:
+        raise Mismatch(absent(table, variant, variables))
     try:
         # The base's built values would stand in for all that an adapter lacks: its number would be the base's.
         partial = initial is not None and table.adapter is None
@@ -78,9 +88,11 @@ def restore(
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
     arrays, changes = _arrays(chosen.tensors, variables)
     notes: dict[str, object] = {"place": chosen.place or "top level", "variables": len(arrays)}
-    averaged = averaging(table, chosen, variables)
+    averaged = averaging(chosen, variables)
     if averaged:
         notes["averaging"] = averaged
+    if chosen.others:
+        notes["also holds"] = chosen.others
     if chosen.renamed:
         notes["names"] = chosen.renamed
     notes |= {key: _cut(items) for key, items in changes.items() if items}
@@ -175,8 +187,6 @@ def _cut(items: list[str]) -> list[str]:
 
 def _choose(sets: list[Candidate], variables: Sequence[Variable] | None, variant: str, *, partial: bool) -> Candidate:
     """Return the one set that is the variant's; with `partial`, one that lacks variables where none is whole."""
-    if not sets:
-        raise Mismatch(absent(variant))
     if variables is None:
         if len(sets) > 1:
             raise Mismatch(_two(sets, variant))
@@ -220,7 +230,7 @@ def _readings(item: Candidate, variables: Sequence[Variable]) -> Iterable[Candid
     for names, renamed in chain(*every):
         standing_in = frozenset(names[name] for name in item.standing_in)
         tensors = {names[name]: tensor for name, tensor in item.tensors.items()}
-        reading = Candidate(item.place, tensors, renamed, standing_in)
+        reading = replace(item, tensors=tensors, renamed=renamed, standing_in=standing_in)
         if len(reading.tensors) == len(item.tensors):
             yield reading
 
@@ -263,7 +273,8 @@ def _advice(prefixes: Sequence[str], outside: Sequence[str]) -> str:
 
 def _two(sets: list[Candidate], variant: str) -> str:
     places = " and ".join(repr(item.place or "top level") for item in sets)
-    return f"two sets of tensors could be variant {variant!r}: {places}; expected one: remove or rename the other"
+    asked = f'Evaluation(variants={{"{variant}": "{sets[0].place}"}})'
+    return f"two sets of tensors could be variant {variant!r}: {places}; expected one: say which it is, as in {asked}"
 
 
 def _families(variables: Sequence[Variable]) -> dict[str, list[str]]:

@@ -1,121 +1,95 @@
-"""The sets of weights that a checkpoint holds, by variant: "raw" is the plain set, "ema" the averaged one.
+"""Which set of a checkpoint's weights is a variant's: "raw" is the plain set, "ema" the averaged one.
 
-Averages stand under a wrapper or a prefix of their own, or beside the raw weights under TensorFlow's suffix.  Of the
-last kind not every variable has one (batch normalisation's statistics have none): the others are the raw ones.
+Where the file does not say which set is which, the user does: Evaluation(variants={"raw": PLACE, "ema": PLACE}).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from milepost._internal.text import listed
-from milepost.core.types import Overrides, Table, Tensor, Variable
+from milepost.core.types import Overrides, Table, Variable
 from milepost.errors import Mismatch
 from milepost.restore.overrides import kept_by, renamed_by, unused_renames
-
-_EMA_GROUPS = ("ema", "model_ema", "ema_model", "ema_state_dict", "ema_weights")
-_EMA_PREFIXES = ("ema/", "ema.")
-_EMA_SUFFIX = "/ExponentialMovingAverage"
-_SWAPPED = "current_model_state"
-"""Lightning's WeightAveraging keeps the raw weights here, and the averaged ones under `state_dict`."""
-_AVERAGED_COUNT = "n_averaged"
-"""How many models torch's AveragedModel has taken in: a count beside its weights."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A set of tensors that could be the variant's: where it stands, and the tensors by the model's names.
-
-    `renamed` says what was done to the names; `standing_in` are the raw tensors among averaged ones.
-    """
-
-    place: str
-    tensors: Mapping[str, Tensor]
-    renamed: str = ""
-    standing_in: frozenset[str] = frozenset()
+from milepost.restore.sets import SUFFIX, Candidate, sets_of
 
 
 def candidates(
-    table: Table, variant: str, variables: Sequence[Variable] | None = None, overrides: Overrides | None = None
+    table: Table,
+    variant: str,
+    variables: Sequence[Variable] | None = None,
+    overrides: Overrides | None = None,
+    place: str | None = None,
 ) -> list[Candidate]:
-    """Return the sets of tensors of role weights that a variant could mean, each with the names freed of EMA marks.
+    """Return the sets of tensors that a variant could mean: the one at the `place` that the user declared, if any.
 
-    The user's overrides give names, and leave out what the model keeps or ignores.  Raises Mismatch where they make one
-    name of two, or name what no set holds.
+    The user's overrides give names, and leave out what the model keeps or ignores.  Raises Mismatch where the file does
+    not say which of its sets is averaged, where nothing is at the declared place, and where overrides make one name of
+    two or name what no set holds.
     """
+    held = sets_of(table, variables, () if place is None else (place,))
+    sets = _of_variant(held, variant) if place is None else [_declared(held, variant, place)]
+    if sets and all(item.refused for item in sets):
+        raise Mismatch(sets[0].refused)
     wanted = {item.name for item in variables or ()}
-    groups: dict[str, dict[str, dict[str, Tensor]]] = {"raw": {}, "ema": {}}
-    swapped = is_swapped(table)
-    for tensor in table.tensors:
-        if variables is not None and tensor.name == _AVERAGED_COUNT and tensor.name not in wanted:
-            continue
-        # A number called "step" is bookkeeping, unless the model has a variable of that very name.
-        if tensor.role == "weights" or (tensor.role == "bookkeeping" and tensor.name in wanted):
-            place, name, kind = _classify(tensor, swapped=swapped)
-            groups[kind].setdefault(place, {})[name] = tensor
-            if name != tensor.name and tensor.name in wanted:  # the model has the average itself, as a variable
-                groups["raw"].setdefault(tensor.group, {})[tensor.name] = tensor
-    sets = [
-        _set(place, tensors, groups["raw"] if variant == "ema" else {})
-        for place, tensors in sorted(groups.get(variant, {}).items())
-    ]
     return sets if overrides is None or not sets else _overridden(sets, overrides, wanted)
 
 
-def is_swapped(table: Table) -> bool:
-    """Return whether `state_dict` holds the averaged weights, as Lightning's WeightAveraging has it."""
-    groups = {tensor.group for tensor in table.tensors}
-    return {"state_dict", _SWAPPED} <= groups
-
-
-def averaging(table: Table, chosen: Candidate, variables: Sequence[Variable]) -> str:
+def averaging(chosen: Candidate, variables: Sequence[Variable]) -> str:
     """Say of which kind a set of averaged weights is, where it is not simply one; Mismatch where nothing is averaged.
 
-    >>> averaging(Table("made", ()), Candidate("", {"w": ..., "m": ...}, "", frozenset("m")), [Variable("w", None, ())])
+    >>> averaging(Candidate("", {"w": ..., "m": ...}, "", frozenset("m"), "ema"), [Variable("w", None, ())])
     '1 of 2 tensors are averages; raw ones stand in for the others: m'
     """
-    if is_swapped(table):
-        return f"state_dict holds averaged weights (variant ema), {_SWAPPED} the raw ones"
     if not chosen.standing_in:
-        return ""
+        return chosen.remark
     needed = [item.name for item in variables if not item.optional and item.name in chosen.tensors]
     if needed and chosen.standing_in.issuperset(needed):
         raise Mismatch(
-            f"no average of any of the model's {len(needed)} variables is in the checkpoint; expected at least one "
-            f"NAME{_EMA_SUFFIX}: its averages are of variables that the model does not have"
+            f"no average of any of the model's {len(needed)} variables is in the checkpoint: the averages at "
+            f"{chosen.place!r} are of variables that the model does not have"
         )
     names = sorted(chosen.standing_in)
-    count = len(chosen.tensors) - len(names)
-    return f"{count} of {len(chosen.tensors)} tensors are averages; raw ones stand in for the others: {listed(names)}"
+    count = f"{len(chosen.tensors) - len(names)} of {len(chosen.tensors)} tensors are"
+    if chosen.kind == "ema":
+        stood = f"{count} averages; raw ones stand in for the others: {listed(names)}"
+    else:
+        stood = (
+            f"{count} of this set; those at {chosen.beside or 'top level'!r} stand in for the others: {listed(names)}"
+        )
+    return f"{chosen.remark}; {stood}" if chosen.remark else stood
 
 
-def absent(variant: str) -> str:
+def absent(table: Table, variant: str, variables: Sequence[Variable] | None) -> str:
     """Say that a checkpoint holds no set of a variant, and what was looked for."""
-    looked = f" (NAME{_EMA_SUFFIX}, or a group or prefix such as {_EMA_GROUPS[0]!r})" if variant == "ema" else ""
+    looked = f" (NAME{SUFFIX}, or a group or prefix such as 'ema')" if variant == "ema" else ""
+    there = [f"{item.kind!r} at {place or 'top level'!r}" for place, item in sets_of(table, variables).items()]
     return (
-        f"the checkpoint holds no weights of variant {variant!r}{looked}; expected a set of tensors, found none: leave "
-        f"{variant!r} out of Evaluation(variants=...) where training kept no such weights"
+        f"the checkpoint holds no weights of variant {variant!r}{looked}"
+        + (f"; it holds {listed(there)}" if there else "")
+        + f": leave {variant!r} out of Evaluation(variants=...) where training kept no such weights"
     )
 
 
-def _classify(tensor: Tensor, *, swapped: bool) -> tuple[str, str, str]:
-    """Return the set's place, the model's name for the tensor, and the variant that it belongs to."""
-    if swapped and tensor.group == "state_dict":
-        return tensor.group, tensor.name, "ema"
-    if tensor.group.rsplit("/", 1)[-1] in _EMA_GROUPS:
-        return tensor.group, tensor.name, "ema"
-    for prefix in _EMA_PREFIXES:
-        if tensor.name.startswith(prefix):
-            return f"{tensor.group}{prefix}", tensor.name.removeprefix(prefix), "ema"
-    if tensor.name.endswith(_EMA_SUFFIX):
-        return f"{tensor.group}*{_EMA_SUFFIX}", tensor.name.removesuffix(_EMA_SUFFIX), "ema"
-    return tensor.group, tensor.name, "raw"
+def _of_variant(held: Mapping[str, Candidate], variant: str) -> list[Candidate]:
+    unsure = [item for item in held.values() if item.kind == "either"]
+    if not unsure or variant not in {"raw", "ema"}:
+        return [held[place] for place in sorted(held) if held[place].kind == variant]
+    plain, other = sorted(unsure, key=lambda item: (item.place.endswith("*") or "ema" in item.place, item.place))[:2]
+    raise Mismatch(
+        f"the checkpoint holds two sets of weights, at {plain.place or 'top level'!r} and at {other.place!r}, and does "
+        f"not say which is averaged: {plain.remark}; say it in the evaluation file, as it is or the other way round: "
+        f'Evaluation(variants={{"raw": "{plain.place}", "ema": "{other.place}"}})'
+    )
 
 
-def _set(place: str, tensors: Mapping[str, Tensor], raw: Mapping[str, Mapping[str, Tensor]]) -> Candidate:
-    """Return a set, completed by the raw tensors beside it where it is of TensorFlow's kind."""
-    beside = raw.get(place.removesuffix(f"*{_EMA_SUFFIX}"), {}) if place.endswith(f"*{_EMA_SUFFIX}") else {}
-    beside = {name: tensor for name, tensor in beside.items() if not name.endswith(_EMA_SUFFIX)}
-    return Candidate(place, {**beside, **tensors}, standing_in=frozenset(beside.keys() - tensors.keys()))
+def _declared(held: Mapping[str, Candidate], variant: str, place: str) -> Candidate:
+    if place not in held:
+        there = listed([repr(one) for one in sorted(held)]) or "nowhere"
+        raise Mismatch(
+            f"no weights stand at {place!r}, where Evaluation(variants={{...}}) places variant {variant!r}; the "
+            f"checkpoint holds weights at {there} ('' is the top level)"
+        )
+    return replace(held[place], remark=f"placed by the evaluation file: variant {variant} at {place or 'top level'!r}")
 
 
 def _overridden(sets: Sequence[Candidate], overrides: Overrides, wanted: set[str]) -> list[Candidate]:

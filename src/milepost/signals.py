@@ -7,17 +7,18 @@ of weights that were restored whole; a partial one never steers, nor does one of
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from milepost._internal.text import counted
+from milepost.checkpoints.folders import run_folder
 from milepost.errors import MilepostError, StoreError, UsageError
 from milepost.registry import load
 from milepost.store.evaluations import partial_of
 from milepost.store.listing import EvaluationFiles, Listing
 from milepost.store.records import number, value_of
+from milepost.store.run_names import fitting
 from milepost.store.store import Store
 
 _SHARE = 100
@@ -48,7 +49,8 @@ class StopVerdict:
 class Signals:
     """What the store knows of one run by one metric.
 
-    `run` is the run's id, its folder's name or its path; `data` names the data set where there are several.  The store
+    `run` is the run's id, its folder's name, that folder's path or the end of it, or a path of a folder of checkpoints
+    in it; `data` names the data set where there are several.  The store
     is looked at when asked, at most once in `every` seconds and for at most a hundredth of the time; in between an
     answer costs microseconds, so that asking at every step is cheap.
 
@@ -215,23 +217,14 @@ class _RunReader:
         return self._chosen(seen, specs, values)
 
     def _find_run(self, store: Store) -> bool:
-        runs = store.runs()
-        real = os.path.realpath(self._run)
-        tests: tuple[Callable[[dict[str, Any]], bool], ...] = (
-            lambda run: run["id"] == self._run,
-            lambda run: run["path"] == real,
-            lambda run: run["name"] == self._run,
-        )
-        for test in tests:
-            fitting = [str(run["id"]) for run in runs if test(run)]
-            if len(fitting) == 1:
-                self._id = fitting[0]
-                return True
-            if fitting:
-                self.problem = f"{self._run!r} names several runs; name one by its id or path: {', '.join(fitting)}"
-                return False
-        self.problem = f"no run {self._run!r} in {self._path} yet"
-        return False
+        found = fitting(store.runs(), self._run, run_folder(os.path.join(os.path.abspath(self._run), "checkpoint")))
+        if len(found) == 1:
+            self._id = found[0]
+        elif found:
+            self.problem = f"{self._run!r} names several runs; name one by its id or path: {', '.join(found)}"
+        else:
+            self.problem = f"no run {self._run!r} in {self._path} yet"
+        return len(found) == 1
 
     def _value(self, evaluated: EvaluationFiles) -> dict[str, Any] | None:
         """Return the exact value over all rows, None where none is on record."""

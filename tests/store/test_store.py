@@ -51,7 +51,6 @@ def test_run_names(tmp_path: Path) -> None:
     run = store.run_of(tmp_path / "lenet")
     assert run == "lenet"
     assert store.run_of(tmp_path / "link") == run
-    assert store.run_of(tmp_path / "lenet" / "checkpoints") == "lenet-checkpoints"
     assert store.run_of("/odd name/ü") == "_"
     assert store.run_of("/") == "run"
     assert store.run_of("/elsewhere/lenet", note=False).startswith("lenet-")

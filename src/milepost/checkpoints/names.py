@@ -5,7 +5,9 @@ This is the only list of the endings that checkpoints have.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from milepost.checkpoints.folders import inside_run, own_folder
 
 INDEX = ".index"
 """What TensorFlow puts behind a prefix, which is how its users write a checkpoint's address."""
@@ -25,8 +27,17 @@ _WORD = re.compile(
     r"(?:^|[^a-z])(?:checkpoint|ckpt|model|weights)[-_=](?P<step>\d{1,18})(?=$|\.(?:[a-z]|$)|-v\d+(?:\.|$))",
     re.IGNORECASE,
 )
-_EPOCH = re.compile(r"(?:^|[^a-z])epochs?[-_=]?(?P<epoch>\d{1,18})(?![0-9])", re.IGNORECASE)
-_FOLDER = re.compile(r"^(?:global[-_]?step|step|iter(?:ation)?|checkpoint)[-_=]?(?P<step>\d{1,18})$", re.IGNORECASE)
+_UPDATES = re.compile(r"(?:^ep\d+-ba|^checkpoint_\d+_)(?P<step>\d{1,18})(?![0-9])")
+"""Batches as Composer names them (`ep3-ba400-rank0.pt`), updates as fairseq does (`checkpoint_3_5000.pt`)."""
+_FOLDER = re.compile(r"(?:^|[^a-z])(?:checkpoint|ckpt)[-_=]?(?P<step>\d{1,18})(?![0-9])", re.IGNORECASE)
+_EPOCH = re.compile(
+    r"(?:^|[^a-z])epochs?[-_=]?(?P<epoch>\d{1,18})(?![0-9])|^ep(\d+)-ba\d|^checkpoint(\d+)(?=[._]|$)|^checkpoint_(\d+)_\d",
+    re.IGNORECASE,
+)
+"""Of the last three the first is Composer's, the others are fairseq's, DETR's and DINO's."""
+_ENDING = re.compile(
+    rf"(?:{'|'.join(re.escape(ending) for ending in ENDINGS)}|\.weights|\.index\.json|\.weights\.json)$", re.IGNORECASE
+)
 _SAVER_SHARD = re.compile(r"(.+)-(?:\d{5}|\?{5})-of-(\d{5})", re.DOTALL)
 _MOST_SHARDS = 1000
 _UNNAMED = re.compile(r"\.(?:index|meta|data-\d{5}-of-\d{5})")
@@ -48,27 +59,49 @@ def step_of_name(name: str) -> int | None:
 
     A number counts only after a word for it (`step`, `iter`, `checkpoint`, `ckpt`, `model`, `weights`); bare digits do
     not, and neither does an epoch.  Of several, `step` and `iter` come before the other words, and the last number
-    counts.  Where the last part of a path has none, the folder `checkpoint-900` or `step_900` around it counts.
+    counts.  Where the last part of a path has none, the checkpoint's own folder (`checkpoint-900`) around it counts.
 
     >>> step_of_name("epoch=3-step=900-v1.ckpt"), step_of_name("checkpoint-0900"), step_of_name("model.ckpt-12")
     (900, 900, 12)
     >>> step_of_name("mnist_lenet5.pt"), step_of_name("epoch_12.pt"), step_of_name("checkpoint-7/model.safetensors")
     (None, None, 7)
     """
-    folder, _, base = name.replace("\\", "/").rstrip("/").rpartition("/")
-    found = _SURE.findall(base) or _WORD.findall(base)
-    if not found:
-        found = _FOLDER.findall(folder.rpartition("/")[2])
-    return int(found[-1]) if found else None
+    return _number_of(name, _step_of_file, _step_of_folder)
 
 
 def epoch_of_name(name: str) -> int | None:
-    """Return the epoch in the name of a file, None where it has none: no step, but an order within one run.
+    """Return the epoch in the name of a file, or of its checkpoint's own folder: no step, but an order within one run.
 
     >>> epoch_of_name("runs/epoch_07.pt"), epoch_of_name("weights.epoch=3-loss=0.2.h5"), epoch_of_name("last.pt")
     (7, 3, None)
     """
-    found = _EPOCH.findall(name.replace("\\", "/").rpartition("/")[2])
+    return _number_of(name, _epoch_of, _epoch_of)
+
+
+def _number_of(path: str, of_file: Callable[[str], int | None], of_folder: Callable[[str], int | None]) -> int | None:
+    """Return a number in the name of a file, else in that of its own folder or of those in between, the nearest."""
+    folder, _, base = path.replace("\\", "/").rstrip("/").rpartition("/")
+    found = of_file(base)
+    own = own_folder(f"{folder}/{base}") if found is None and folder else None
+    while found is None and own is not None and folder.startswith(own):
+        folder, _, base = folder.rpartition("/")
+        found = of_folder(base)
+    return found
+
+
+def _step_of_file(base: str) -> int | None:
+    return _last(_SURE.findall(base) or _WORD.findall(base) or _UPDATES.findall(base))
+
+
+def _step_of_folder(base: str) -> int | None:
+    return _last(_SURE.findall(base) or _UPDATES.findall(base) or _FOLDER.findall(base))
+
+
+def _epoch_of(base: str) -> int | None:
+    return _last(["".join(found) for found in _EPOCH.findall(base)])
+
+
+def _last(found: list[str]) -> int | None:
     return int(found[-1]) if found else None
 
 
@@ -87,16 +120,33 @@ def is_companion(name: str) -> bool:
 
 
 def short_name(path: str) -> str:
-    """Return a checkpoint's short name: its file's, without the ending; its folder's, where the file has no other name.
+    """Return a file's short name: without its endings; its folder's, where the file has no other name.
 
-    >>> short_name("/runs/a/step-900.pt"), short_name("model.ckpt-40.index"), short_name("checkpoint-500")
-    ('step-900', 'model.ckpt-40', 'checkpoint-500')
+    >>> short_name("/runs/a/step-900.pt"), short_name("model.ckpt-40.index"), short_name("model_best.pth.tar")
+    ('step-900', 'model.ckpt-40', 'model_best')
     >>> short_name("runs/export/.index")
     'export'
     """
     name = os.path.basename(path)
-    ending = next((one for one in ENDINGS if name.lower().endswith(one)), "")
-    return name[: len(name) - len(ending)] or os.path.basename(os.path.dirname(path)) or name
+    while (shorter := _ENDING.sub("", name)) != name:
+        name = shorter
+    return name or os.path.basename(os.path.dirname(path)) or os.path.basename(path)
+
+
+def checkpoint_name(path: str, others: int = 0) -> str:
+    """Return a checkpoint's name: its own folder's where it has one, else its file's without the endings.
+
+    Where there are `others` in its own folder, or the file has a step of its own, its name is put behind the folder's.
+
+    >>> path = "/runs/bert/checkpoint-500/model.safetensors"
+    >>> checkpoint_name(path), checkpoint_name(path, others=1), checkpoint_name("/runs/bert/model_best.pth.tar")
+    ('checkpoint-500', 'checkpoint-500/model', 'model_best')
+    """
+    folder, _, base = inside_run(path).rpartition("/")
+    if not folder:
+        return short_name(path)
+    several = others or _step_of_file(base) not in (None, step_of_name(f"{folder}/"))
+    return f"{folder}/{short_name(base)}" if several else folder
 
 
 def is_hidden(name: str) -> bool:

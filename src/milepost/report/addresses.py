@@ -1,11 +1,15 @@
 """Addresses: from what people write down (a step, a name, a digest's first digits, a run's name) to what it names."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 
+from milepost.checkpoints.folders import run_folder
+from milepost.checkpoints.names import INDEX, checkpoint_name
 from milepost.errors import UsageError
 from milepost.report.table import Plain, base_name, checkpoints_of, each
+from milepost.store.run_names import fitting
 from milepost.store.store import Store
 
 RAW = "raw"
@@ -18,16 +22,19 @@ _TELLING = re.compile(r"-[0-9a-f]{8}$")
 
 
 def run_id(store: Store, name: str | None) -> str | None:
-    """Return the id of the run with an id or a folder's name, None for None; a `UsageError` lists the runs."""
+    """Return the id of the run with an id, a folder's path, its end or its name; a `UsageError` lists the runs.
+
+    None gives None.
+    """
     if name is None:
         return None
     runs = store.runs()
-    fitting = [run["id"] for run in runs if run["id"] == name] or [run["id"] for run in runs if run["name"] == name]
-    if len(fitting) != 1:
-        expected = ", ".join(fitting or sorted(run["id"] for run in runs)) or "none"
-        found = "names several runs" if fitting else "is no run of this store"
+    ids = fitting(runs, name, run_folder(os.path.join(os.path.abspath(name), "checkpoint")))
+    if len(ids) != 1:
+        expected = ", ".join(ids or sorted(run["id"] for run in runs)) or "none"
+        found = "names several runs" if ids else "is no run of this store"
         raise UsageError(f"{name!r} {found}; expected one of: {expected}")
-    return str(fitting[0])
+    return ids[0]
 
 
 def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None) -> Plain:
@@ -48,13 +55,18 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
     if every and not rows:
         known = ", ".join(sorted(set(map(_variant, every))))
         raise UsageError(f"--variant {variant}: no checkpoint of this store has it; there are: {known}")
-    fitting = [row for row in rows if address in _words(row)] or [row for row in rows if _is_digest(row, address)]
-    if not fitting:
+    tests = (
+        lambda row: address in _words(row),
+        lambda row: _is_path(row, address),
+        lambda row: _is_digest(row, address),
+    )
+    found = next(filter(None, ([row for row in rows if test(row)] for test in tests)), [])
+    if not found:
         raise UsageError(
             f"no checkpoint is at {address!r} in this store of {len(rows)}; expected a step, run:step, a name, or at "
             f"least {_SHORTEST} digits of a digest; `milepost ls --all` lists them"
         )
-    meant = [row for row in fitting if _variant(row) == RAW] or fitting
+    meant = [row for row in found if _variant(row) == RAW] or found
     if len({row.get("digest") or id(row) for row in meant}) == 1:  # several names of the same weights
         return meant[0]
     more = [f"  ... and {len(meant) - _SHOWN:,} more"] if len(meant) > _SHOWN else []
@@ -100,7 +112,6 @@ class Labels:
                 return label
         return f"{str(row['digest'])[:_DIGITS]}{end}" if row.get("digest") else str(row.get("path"))
 
-
     def of_record(self, record: Plain) -> str:
         """Return the label of the checkpoint that a record is of; the digest where no checkpoint is known any more."""
         checkpoint = record["checkpoint"]
@@ -135,6 +146,20 @@ def _words(row: Plain) -> set[str]:
         words |= {f"{known}:{word}" for known in _runs(run) for word in words}
         found |= words
     return found | {f"{word}:{variant}" for word in found}
+
+
+def _is_path(row: Plain, address: str) -> bool:
+    """Return whether a row is named by what stands in its path: `runs/bert:checkpoint-500`, `checkpoint-500/model`."""
+    named = address.removesuffix(f":{_variant(row)}")
+    for checkpoint in checkpoints_of(row, current=True):
+        if path := str(checkpoint.get("path") or ""):
+            base = base_name(path)
+            words = {checkpoint_name(path), checkpoint_name(path, others=1), base, base.removesuffix(INDEX)}
+            for word in words | {str(checkpoint.get("step")), str(checkpoint.get("name"))}:
+                run = named.removesuffix(f":{word}")
+                if named == word or (run != named and f"/{run_folder(path)}".endswith(f"/{run.strip('/')}")):
+                    return True
+    return False
 
 
 def _is_digest(row: Plain, address: str) -> bool:

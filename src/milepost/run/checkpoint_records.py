@@ -5,14 +5,15 @@ it again where its kind may pass, else once the file, or the model, changes.  Wh
 weights are digested again: a link or new rights change nothing, a program that restored size and mtime did.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 
 from milepost._internal.fileid import stamp
 from milepost._internal.serialization import now
+from milepost.checkpoints._files.own import name_of
 from milepost.checkpoints._files.shards import reworded
-from milepost.checkpoints.names import short_name, step_of_name
+from milepost.checkpoints.folders import run_folder
+from milepost.checkpoints.names import step_of_name
 from milepost.core.protocols import Session
 from milepost.core.types import CheckpointFiles, Description, Failure, Identified
 from milepost.run.planning import tried_again
@@ -50,10 +51,14 @@ class Identifier:
         """Hold nothing of what lies under a path, and look at it again when next asked."""
         self._known.pop(path, None)
 
+    def run_of(self, path: str) -> str:
+        """Return the id of the run of the checkpoint at a path."""
+        folder = run_folder(path)
+        return self._runs.get(folder) or self._runs.setdefault(folder, self._store.run_of(folder, note=self._publish))
+
     def _identify(self, files: CheckpointFiles) -> list[CheckpointRecord]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""
-        folder = os.path.dirname(files.path)
-        run = self._runs.get(folder) or self._runs.setdefault(folder, self._store.run_of(folder, note=self._publish))
+        run = self.run_of(files.path)
         if files.format is None and files.failure is not None:
             known = self._store.checkpoint(run, files.path, files.identity)
             if known is not None and not (known.failure and self._store.retry_requests.has(known)):
@@ -90,7 +95,7 @@ class Identifier:
 
     def restamped(self, files: CheckpointFiles, before: str, after: str) -> None:
         """Note that Milepost itself changed the ctime of a checkpoint's files: what they held before they hold now."""
-        run = self._store.run_of(os.path.dirname(files.path))
+        run = self.run_of(files.path)
         for variant in self._spec.variants if self._publish else ():
             known = self._store.checkpoint(run, files.path, files.identity, variant, self._spec.signature)
             if known is not None and known.digest is not None:
@@ -138,7 +143,7 @@ def _record(run: str, files: CheckpointFiles, row: Identified, signature: str, a
         run=run,
         path=files.path,
         identity=files.identity,
-        name=short_name(files.path),
+        name=name_of(files.path),
         variant=row.variant,
         signature=signature,
         step=step,

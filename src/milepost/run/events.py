@@ -52,7 +52,9 @@ class Reporter:
         """Report a failure: it is a row, and the run goes on."""
         self.outcomes.setdefault(checkpoint.path, set()).add("failed")
         shown = {key: getattr(checkpoint, key) for key in ("run", "path", "step", "variant")}
-        self.listen({"event": "failure", **shown, "class": kind, "message": message, "attempts": attempts or checkpoint.attempt})
+        self.listen(
+            {"event": "failure", **shown, "class": kind, "message": message, "attempts": attempts or checkpoint.attempt}
+        )
 
 
 def record_events(checkpoint: CheckpointRecord, payload: dict[str, Json]) -> list[dict[str, Json]]:

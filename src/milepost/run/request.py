@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from milepost.checkpoints._files.shards import from_prefix, shards_of
+from milepost.checkpoints.folders import own_folder
 from milepost.core.protocols import Engine, Session
 from milepost.core.types import CheckpointFiles, Job, Json
 from milepost.errors import UsageError
@@ -84,11 +85,14 @@ def _check(request: Request) -> None:
         raise UsageError("no checkpoints were named; expected files or folders")
 
 
-def check_place(store: str, checkpoints: Sequence[CheckpointFiles]) -> None:
-    """Refuse a store that lies in a training folder: training deletes and rotates there."""
+def check_place(store: str, named: Sequence[str], checkpoints: Sequence[CheckpointFiles]) -> None:
+    """Refuse a store within a named folder, or within a checkpoint's own: training deletes and rotates there.
+
+    Beside single files that were named is the user's own place.
+    """
     above = {str(folder) for folder in Path(store).resolve().parents}
-    for named in {os.path.dirname(found.path): None for found in checkpoints}:
-        folder = os.path.realpath(named)
+    own = (own_folder(found.path) or found.path for found in checkpoints)
+    for folder in map(os.path.realpath, dict.fromkeys((*named, *own))):
         if folder in above:
             raise UsageError(
                 f"the store {store} would lie in the training folder {folder}; name another place with --store"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from milepost._internal.text import natural
 from milepost.checkpoints._files.shards import from_prefix
 from milepost.checkpoints.discovery import looked_for
+from milepost.checkpoints.folders import run_folder
 from milepost.checkpoints.names import step_of_name
 from milepost.core.types import CheckpointFiles, Json
 from milepost.errors import UsageError
@@ -182,7 +183,7 @@ def _opened(
     session = open_session(request)
     try:
         checkpoints = _ordered(request, session.discover(list(map(from_prefix, request.checkpoints)), request.match))
-        check_place(place, checkpoints)
+        check_place(place, request.checkpoints, checkpoints)
         session.describe()  # a file that cannot be used makes no store
         store = Store.create(place)
         if publish:
@@ -202,7 +203,7 @@ def _ordered(request: Request, checkpoints: Sequence[CheckpointFiles]) -> list[C
 
     def order(found: CheckpointFiles) -> tuple[Any, ...]:
         step = step_of_name(found.path)
-        return os.path.dirname(found.path), step is None, step or 0, natural(found.path)
+        return natural(run_folder(found.path)), step is None, step or 0, natural(found.path)
 
     return sorted(checkpoints, key=order)
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from milepost._internal.text import natural
@@ -86,6 +86,29 @@ def _apart(items: list[Row]) -> Iterable[list[Row]]:
 
 def _other(item: Row) -> Row:
     return {key: item[key] for key in ("run", "path", "step", "name", "variant")}
+
+
+def join_names(checkpoints: Sequence[Row]) -> None:
+    """Call files of one folder that hold the same weights by the folder: they are one checkpoint.
+
+    >>> pair = [{"run": "bert", "path": name, "variant": "raw", "step": 5, "digest": "d", "seen": "", "attempt": 1,
+    ...          "failure": None, "identity": [0] * 5, "name": name} for name in ("step-5/a", "step-5/b")]
+    >>> join_names(pair)
+    >>> [row["name"] for row in pair]
+    ['step-5', 'step-5']
+    """
+    inside = [item for item in checkpoints if "/" in item["name"]]
+    held: dict[tuple[str, str, str], list[tuple[str | None, int | None]]] = {}
+    for item in _newest(inside).values():
+        held.setdefault(_folder(item), []).append((item["digest"], item["step"]))
+    for item in inside:
+        weights = held.get(_folder(item), ())
+        if len(weights) > 1 and len(set(weights)) == 1 and weights[0][0] is not None:
+            item["name"] = item["name"].rpartition("/")[0]
+
+
+def _folder(item: Row) -> tuple[str, str, str]:
+    return item["run"], item["variant"], item["name"].rpartition("/")[0]
 
 
 def failed(checkpoints: Iterable[Row]) -> list[Row]:

@@ -165,8 +165,8 @@ class Listing:
         return run in self._runs
 
     def checkpoint_files(self, run: str) -> list[Row]:
-        """Return the checkpoint records of a run, failures included, as their files have them."""
-        return list(self._runs.get(run, {}).values())
+        """Return the checkpoint records of a run, failures included."""
+        return self._checkpoints(run)
 
     @property
     def codes(self) -> CodeStanding:
@@ -289,7 +289,9 @@ class Listing:
 
     def _checkpoints(self, run: str | None) -> list[Row]:
         runs = [run] if run is not None else list(self._runs)
-        return [dict(row) for name in runs for row in self._runs.get(name, {}).values()]
+        found = [dict(row) for name in runs for row in self._runs.get(name, {}).values()]
+        rows_of.join_names(found)
+        return found
 
     def _by_digest(self, run: str | None) -> list[Row]:
         return rows_of.by_digest(self._checkpoints(run))

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 FORMAT = 3
 """Version of the store's layout."""
 
-_GENERIC = {"checkpoints", "checkpoint", "ckpt", "ckpts", "weights", "models", "model"}
-
 
 class Store:
     """An open store.
@@ -100,7 +98,7 @@ class Store:
     # ------------------------------------------------------------------------------------------ runs and checkpoints
 
     def run_of(self, folder: str | Path, *, note: bool = True) -> str:
-        """Return the id of a folder of checkpoints, noted on first sight; with `note` False nothing is written.
+        """Return the id of the run with this folder, noted on first sight; with `note` False nothing is written.
 
         It is the folder's name; where another folder of that name came first, `<name>-<8 hex digits of its real path>`.
         """
@@ -191,9 +189,5 @@ class Store:
 
 
 def _run_name(real: str) -> str:
-    path = Path(real)
-    name = path.name
-    if name.lower() in _GENERIC and path.parent.name:
-        name = f"{path.parent.name}-{name}"
-    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", os.path.basename(real)).lstrip(".")
     return safe[:80] or "run"

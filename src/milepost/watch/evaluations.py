@@ -9,8 +9,9 @@ from functools import partial
 from milepost._internal.fileid import identity, identity_of, stamp
 from milepost._internal.serialization import now
 from milepost.checkpoints._files.links import is_outside, refused_link
+from milepost.checkpoints._files.own import name_of
 from milepost.checkpoints._files.shards import main_file_in
-from milepost.checkpoints.names import is_candidate, short_name
+from milepost.checkpoints.names import is_candidate
 from milepost.core.types import CheckpointFiles, Identity, Json
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, UsageError, Vanished
 from milepost.run.driver import Driver
@@ -184,7 +185,7 @@ class Evaluations:
             run,
             tracked.path,
             tracked.identity,
-            short_name(tracked.path),
+            name_of(tracked.path),
             step=tracked.step,
             step_source=None if tracked.step is None else "name",
             failure=(Vanished.kind, message),
@@ -197,7 +198,7 @@ class Evaluations:
         """Report a state."""
         if state == "complete":
             self._whole(tracked)
-        named = {"run": self._run_of(tracked.path), "path": tracked.path, "name": short_name(tracked.path)}
+        named = {"run": self._run_of(tracked.path), "path": tracked.path, "name": name_of(tracked.path)}
         reason = tracked.reason if state == tracked.state else None
         self._listen({"event": "checkpoint", **named, "step": tracked.step, "state": state, "reason": reason})
 
@@ -213,7 +214,7 @@ class Evaluations:
                 driver.identifier.restamped(tracked.files, before, after)
 
     def _run_of(self, path: str) -> str:
-        return self.drivers[0].store.run_of(os.path.dirname(path))
+        return self.drivers[0].identifier.run_of(path)
 
 
 def whereabouts(drivers: Sequence[Driver], run: str, path: str, identity: Identity) -> Fate:

@@ -10,11 +10,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
-from milepost._internal.fileid import identity_of
 from milepost.checkpoints._files.links import is_outside
 from milepost.checkpoints._files.shards import from_prefix
 from milepost.core.protocols import Session
-from milepost.core.types import CheckpointFiles
 from milepost.errors import UsageError
 from milepost.run.code_check import settle_code
 from milepost.run.driver import Driver
@@ -63,8 +61,7 @@ def watch(request: Request, options: WatchOptions, listen: Listen) -> dict[str, 
     snapshot = Snapshot([from_prefix(path) for path in request.checkpoints], request.match)
     evaluations = Evaluations(listen, snapshot)
     with ExitStack() as stack:
-        for root in filter(os.path.isdir, snapshot.roots):  # any checkpoint of it will do
-            check_place(request.store, [CheckpointFiles(f"{root}/checkpoint", None, (), identity_of(root))])
+        check_place(request.store, snapshot.roots, [])
         store = Store.create(request.store)
         store.sweep()
         pins = stack.enter_context(store.pins)
@@ -195,7 +192,7 @@ class _WatchLoop:
         self._producer(tracked.file.root).step(tracked.step)
         folder = os.path.dirname(tracked.path)
         if folder not in self._places and tracked.files is not None:
-            check_place(str(self._store.path), [tracked.files])
+            check_place(str(self._store.path), self._scanner.snapshot.roots, [tracked.files])
             self._places.add(folder)
 
     def _producer(self, root: str) -> Producer:

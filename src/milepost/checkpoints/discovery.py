@@ -14,6 +14,7 @@ from milepost._internal.text import natural
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
 from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
 from milepost.checkpoints.diagnosis import UNKNOWN, Diagnosis, diagnose, folder_diagnosis
+from milepost.checkpoints.folders import is_unfinished
 from milepost.checkpoints.names import ENDINGS, INDEX, hf_index, is_candidate, is_companion, is_hidden
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
@@ -41,11 +42,12 @@ class ListedFile:
 def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
     """Return every checkpoint under the paths, in natural order of path (`step-9` before `step-10`).
 
-    A path is a file, a folder or a TensorFlow prefix.  Folders are searched recursively; hidden ones and Milepost's own
-    stores are skipped.  Symbolic links are followed, to a folder once at most on the way down, so that no circle is
-    walked; a link that leads out of all named paths is a failed row, unless it was named itself.  `match` is a pattern
-    for the file's name or its path within the folder.  A file that is named like a checkpoint and that no format claims
-    has `format` None and a failure that says why.  Raises `UsageError` for a path that does not exist.
+    A path is a file, a folder or a TensorFlow prefix.  Folders are searched recursively; hidden ones, those that a
+    trainer renames once they are whole (`tmp-checkpoint-500`) and Milepost's own stores are skipped.  Symbolic links
+    are followed, to a folder once at most on the way down, so that no circle is walked; a link that leads out of all
+    named paths is a failed row, unless it was named itself.  `match` is a pattern for the file's name or its path
+    within the folder.  A file that is named like a checkpoint and that no format claims has `format` None and a failure
+    that says why.  Raises `UsageError` for a path that does not exist.
     """
     formats = [kind() for _, kind in sorted(classes("checkpoints.formats").items())]
     found: dict[str, CheckpointFiles] = {}
@@ -140,7 +142,8 @@ def _folder(
     yield from (*claimed, *odd)
     taken = {one.path for one in claimed}
     for item in items:
-        if item.is_dir and item.path not in taken and item.status is not None:
+        unfinished = is_unfinished(os.path.basename(item.path))
+        if item.is_dir and item.path not in taken and item.status is not None and not unfinished:
             key = (item.status.st_dev, item.status.st_ino)
             link = os.path.islink(item.path)
             if key not in around and not (link and linked) and len(around) < _DEPTH:

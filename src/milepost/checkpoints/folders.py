@@ -32,7 +32,8 @@ _PART = re.compile(r"mp_rank_\d+(?:_\d+)?|huggingface|hf|data|default|state|para
 _SAYS = re.compile(rf"(?<![a-z])(?:(?:{_WORDS}|{_THING})[-_=]?\d|{_CHOSEN}(?![a-z]))", re.IGNORECASE)
 _MLFLOW = re.compile(r"(.*/[0-9a-f]{32})/artifacts/.*", re.DOTALL)
 _UNFINISHED = re.compile(
-    rf"(?:tmp|temp)[-_.]{_WORDS}[-_=]?\d.*|.+\.orbax-checkpoint-tmp.*|.+[._-](?:tmp|incomplete)(?:[-_.]?\d+)*",
+    rf"(?:tmp|temp)[-_.]{_WORDS}[-_=]?\d.*|.+\.orbax-checkpoint-tmp.*"
+    rf"|(?:.*[^a-z])?{_WORDS}[-_=]?\d+[._-](?:tmp|temp|incomplete|partial)(?:[-_.]?\d+)*",
     re.IGNORECASE,
 )
 
@@ -84,7 +85,7 @@ def run_folder(path: str) -> str:
 def is_unfinished(name: str) -> bool:
     """Return whether a folder is, by its name, one that a trainer is writing and renames once it is whole.
 
-    >>> is_unfinished("tmp-checkpoint-500"), is_unfinished("1000.orbax-checkpoint-tmp-17"), is_unfinished("tmp")
+    >>> is_unfinished("tmp-checkpoint-500"), is_unfinished("1000.orbax-checkpoint-tmp-17"), is_unfinished("exp_tmp")
     (True, True, False)
     """
     return _UNFINISHED.fullmatch(name) is not None

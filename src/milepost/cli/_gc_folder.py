@@ -3,13 +3,15 @@
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from milepost._internal.fileid import identity
+from milepost.checkpoints._files.own import files_below, name_of
 from milepost.checkpoints._files.shards import shards_of
-from milepost.checkpoints.names import epoch_of_name
+from milepost.checkpoints.folders import own_folder, run_folder
+from milepost.checkpoints.names import checkpoint_name, epoch_of_name
 from milepost.checkpoints.reader import Reader
 from milepost.core.types import CheckpointFiles
 from milepost.errors import MilepostError
@@ -24,13 +26,22 @@ Content = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A checkpoint as discovery lists it, its run, and its files as they were looked at."""
+    """What goes or stays as a whole: one checkpoint, or a checkpoint's own folder with all that lies in it.
 
-    listed: CheckpointFiles
+    `listed` are the checkpoints as discovery lists them, `files` all files as they were looked at, the checkpoints' own
+    first.
+    """
+
+    listed: tuple[CheckpointFiles, ...]
     run: str
     files: tuple[tuple[str, Content], ...]
     nbytes: int
     held: Held
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return os.path.isdir(self.held.path)
 
 
 class Folder:
@@ -40,26 +51,32 @@ class Folder:
         self._store = store
         self._real = os.path.realpath(path)
         self._reader = Reader()
-        self._links = dict(_links(path))
+        self._links = list(_links(path))
         self._pinned = _inodes(os.path.join(store.path, "pins"))
         self._claimed = _claimed(store)
         self._seen = defaultdict[str, list[CheckpointRecord]](list)
         for checkpoint in store.checkpoints():
             self._seen[_there(checkpoint.path)].append(checkpoint)
-        self.places = [self._place(found) for found in self._reader.discover([path])]
+        self.places = [self._place(at, listed) for at, listed in _together(self._reader.discover([path]))]
 
-    def _place(self, listed: CheckpointFiles) -> Place:
-        path = listed.path
-        beside = [file for file in shards_of(path) if file not in listed.paths]
-        files, nbytes, odd = _looked_at([*listed.paths, *beside])
-        seen = [one for one in self._seen.get(_there(path), ()) if one.identity.content == listed.identity.content]
-        known = [one for one in seen if one.digest is not None]
+    def _place(self, path: str, listed: list[CheckpointFiles]) -> Place:
+        files, nbytes, odd = _looked_at(_files_of(path, listed), {file for one in listed for file in one.paths})
+        seen = [self._records(one) for one in listed]
+        known = [item for records in seen for item in records if item.digest is not None]
+        runs = [item.run for records in seen for item in records]
         weights = tuple(sorted({str(one.digest) for one in known}))
-        barred = odd or self._barred(path, files, weights) or self._unknown(listed, seen)
+        unknown = (self._unknown(one, records) for one, records in zip(listed, seen, strict=True))
+        barred = odd or self._barred(path, files, weights) or next(filter(None, unknown), "")
         step = max((one.step for one in known if one.step is not None), default=None)
-        run = seen[0].run if seen else self._store.run_of(os.path.dirname(path), note=False)
-        held = Held(path, os.path.basename(path), step, weights, barred, epoch_of_name(path))
-        return Place(listed, run, files, nbytes, held)
+        first = listed[0].path
+        run = runs[0] if runs else self._store.run_of(run_folder(first), note=False)
+        name = name_of(first) if len(listed) == 1 else checkpoint_name(first)
+        return Place(tuple(listed), run, files, nbytes, Held(path, name, step, weights, barred, epoch_of_name(first)))
+
+    def _records(self, listed: CheckpointFiles) -> list[CheckpointRecord]:
+        """Return what is on record of the very content that lies at a path."""
+        seen = self._seen.get(_there(listed.path), ())
+        return [item for item in seen if item.identity.content == listed.identity.content]
 
     def _unknown(self, listed: CheckpointFiles, seen: Iterable[CheckpointRecord]) -> str:
         """Say why a checkpoint is no business of ours: only what was evaluated, as it is now, may ever go."""
@@ -81,38 +98,63 @@ class Folder:
             return "a symbolic link"
         if not real.startswith(self._real + os.sep) or real != _there(path):
             return "outside of the folder"
-        for target, link in self._links.items():
-            if any(_there(file) == target or _there(file).startswith(target + os.sep) for file, _ in files):
-                return f"the symbolic link {link} points to it"
+        for target, link in self._links:
+            within = (f"{_there(file)}{os.sep}".startswith(target + os.sep) for file, _ in files)
+            if not link.startswith(path + os.sep) and any(within):
+                return f"the symbolic link {os.path.basename(link)} points to it"
         if any(content[:2] in self._pinned for _, content in files):
             return "pinned: it waits for its evaluation"
         if any(digest in self._claimed for digest in weights):
             return "claimed: it is being evaluated"
+        if any(os.path.basename(file) == "store.json" for file, _ in files):
+            return "a store of results lies in it"
         return ""
 
     def delete(self, place: Place) -> None:
         """Delete a checkpoint with all its files unless it changed since it was looked at; a MilepostError says why.
 
-        The deletion is on record before the first file goes.
+        The deletion is on record before the first file goes, and its weights go before what lies beside them.
         """
-        now = self._reader.discover([place.held.path])
-        if [(one.identity, one.paths) for one in now] != [(place.listed.identity, place.listed.paths)]:
+        path, known = place.held.path, dict(place.files)
+        now = self._reader.discover([path])
+        if [(one.identity, one.paths) for one in now] != [(one.identity, one.paths) for one in place.listed]:
             raise MilepostError("changed while it was looked at: kept")
+        if set(_files_of(path, now)) != set(known):
+            raise MilepostError("a file came or went while it was looked at: kept")
         pinned, claimed = _inodes(os.path.join(self._store.path, "pins")), _claimed(self._store)
-        if claimed & set(place.held.weights) or any(content[:2] in pinned for _, content in place.files):
+        if claimed & set(place.held.weights) or any(content[:2] in pinned for content in known.values()):
             raise MilepostError("an evaluation or a watch claimed it meanwhile: kept")
-        for file, content in place.files:
+        for file, content in known.items():
             _check(os.lstat(file), content, "looked at: kept")
         facts = {"digests": list(place.held.weights), "step": place.held.step, "bytes": place.nbytes}
-        Deletions(self._store.storage).add(place.run, place.held.path, place.listed.identity, facts)
-        for file, content in place.files:
+        for one in place.listed:
+            Deletions(self._store.storage).add(place.run, one.path, one.identity, facts)
+        folders = [base for base, _, _ in os.walk(path, topdown=False)] if place.is_folder else []
+        for file, content in known.items():
             _unlink(file, content)
-        if os.path.isdir(place.held.path):
-            with suppress(OSError):  # something of somebody else's is in it
-                os.rmdir(place.held.path)
+        for folder in folders:
+            with suppress(OSError):  # something came into it
+                os.rmdir(folder)
 
 
-def _looked_at(paths: Iterable[str]) -> tuple[tuple[tuple[str, Content], ...], int, str]:
+def _together(found: Sequence[CheckpointFiles]) -> list[tuple[str, list[CheckpointFiles]]]:
+    """Return checkpoints by the path of what goes or stays with each: its own folder, the outermost one, or itself."""
+    owned = {one.path: own_folder(one.path) or one.path for one in found}
+    folders = {folder for folder in owned.values() if os.path.isdir(folder)}
+    groups: dict[str, list[CheckpointFiles]] = {}
+    for one in found:
+        above = [folder for folder in folders if f"{one.path}{os.sep}".startswith(folder + os.sep)]
+        groups.setdefault(min(above, key=len, default=one.path), []).append(one)
+    return list(groups.items())
+
+
+def _files_of(path: str, listed: Iterable[CheckpointFiles]) -> dict[str, None]:
+    """Return the paths of all files that go with a place, those of its checkpoints first."""
+    own = [file for one in listed for file in (*one.paths, *shards_of(one.path)) if not os.path.isdir(file)]
+    return dict.fromkeys([*own, *(files_below(path) if os.path.isdir(path) else ())])
+
+
+def _looked_at(paths: Iterable[str], weights: Container[str]) -> tuple[tuple[tuple[str, Content], ...], int, str]:
     """Return the files with their identities, the bytes that deleting them frees, and what is odd about them."""
     files, nbytes, odd = [], 0, ""
     for file in paths:
@@ -120,15 +162,17 @@ def _looked_at(paths: Iterable[str]) -> tuple[tuple[tuple[str, Content], ...], i
             status = os.lstat(file)
         except OSError as error:
             return (), 0, f"cannot be looked at: {error.strerror}"
-        if not stat.S_ISREG(status.st_mode):
-            odd = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a file"
+        if stat.S_ISLNK(status.st_mode) and file in weights:
+            odd = "a symbolic link"
+        elif not stat.S_ISLNK(status.st_mode) and not stat.S_ISREG(status.st_mode):
+            odd = "not a file"
         files.append((str(file), identity(status).content))
         nbytes += status.st_size if status.st_nlink == 1 else 0  # another name would keep the bytes
     return tuple(files), nbytes, odd or ("" if files else "not a file")
 
 
 def _check(status: os.stat_result, content: Content, when: str) -> None:
-    if not stat.S_ISREG(status.st_mode) or identity(status).content != content:
+    if identity(status).content != content:  # a link in a file's place would be another inode
         raise MilepostError(f"changed while it was {when}")
 
 
@@ -149,12 +193,12 @@ def _there(path: str) -> str:
 
 
 def _links(folder: str) -> Iterable[tuple[str, str]]:
-    """Yield the target and the name of every symbolic link below a folder."""
+    """Yield the target and the path of every symbolic link below a folder."""
     for base, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = os.path.join(base, name)
             if os.path.islink(path):
-                yield os.path.realpath(path), name
+                yield os.path.realpath(path), path
 
 
 def _inodes(folder: str) -> set[tuple[int, int]]:

@@ -20,7 +20,6 @@ from milepost.report._align import align, shown
 from milepost.report._numbers import number as number_text
 from milepost.report._numbers import size
 from milepost.report.retention import Measured, Retention, keep
-from milepost.report.table import base_name
 from milepost.store.store import Store
 
 if TYPE_CHECKING:
@@ -131,6 +130,7 @@ def _done(folder: Folder, place: Place, verdict: Retention, *, delete: bool) -> 
         "event": "gc",
         "run": place.run,
         "path": place.held.path,
+        "name": place.held.name,
         "step": place.held.step,
         "value": verdict.value,
         "keep": verdict.keep or problem is not None,
@@ -151,7 +151,7 @@ def _table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
                 word,
                 line["run"],
                 shown(line["step"]),
-                base_name(line["path"]),
+                line["name"],
                 value,
                 size(line["bytes"]),
                 line["reason"],

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from milepost._internal.fileid import identity_of
+from milepost.checkpoints._files.own import read_beside
 from milepost.checkpoints._files.shards import main_file_in
 from milepost.checkpoints.names import is_candidate
 from milepost.core.types import Identity
@@ -62,7 +63,7 @@ class Scanner:
             changes = self.snapshot.scan(self._pending, full=full)
             new = [file for file in changes.new if self._is_named(file.path) and not self._settled(file)]
             pins = {key: pin for key, pin in self._hold([file.key for file in new]).items() if pin is not None}
-            self._complete(changes.members)
+            self._complete(changes)
             if changes.new or changes.gone or changes.members:
                 self._results.append((changes, pins))
             self.scans += 1
@@ -123,9 +124,11 @@ class Scanner:
         members = {path: held for path, _, _ in keys if (held := self.snapshot.members(path))}
         return dict(zip(keys, self.pins.hold(keys, members), strict=True))
 
-    def _complete(self, members: Sequence[ScannedFile]) -> None:
+    def _complete(self, changes: FolderChanges) -> None:
         """Add files that came later than what stands for their checkpoint to its pin, if it has one."""
-        main = (self.snapshot.file(str(path)) for path in {main_path(file.path) for file in members})
+        paths = {str(main_path(file.path)) for file in changes.members}
+        paths |= {other for file in changes.new for other in read_beside(file.path)}
+        main = (self.snapshot.file(path) for path in paths)
         self._hold([file.key for file in main if file is not None and self.pins.has(*file.key)])
 
     def _run(self) -> None:

@@ -17,8 +17,10 @@ from pathlib import PurePath
 
 from milepost._internal.fileid import identity
 from milepost.checkpoints._files.links import is_outside
+from milepost.checkpoints._files.own import read_beside
 from milepost.checkpoints._files.shards import files_in, main_file_in, main_name
 from milepost.checkpoints.discovery import is_store, is_whole, matches
+from milepost.checkpoints.folders import is_unfinished
 from milepost.checkpoints.names import is_passed_over, step_of_name
 from milepost.core.types import Identity
 
@@ -140,10 +142,13 @@ class Snapshot:
         return path in self._wholes
 
     def members(self, path: str) -> list[str]:
-        """Return the other files of the checkpoint at a path, or all files of a folder that is one."""
+        """Return the other files of the checkpoint at a path, or all files of a folder that is one.
+
+        In a checkpoint's own folder they are those that an evaluation may read: its step may stand in one of them.
+        """
         if path in self._wholes:
             return [os.path.join(path, name) for name in files_in(path)]
-        return sorted(self._members.get(path, ()))
+        return sorted({*self._members.get(path, ()), *read_beside(path)})
 
     def root_of(self, path: str) -> str | None:
         """Return the root that a path lies under, though it may be gone; None where it lies under none."""
@@ -205,8 +210,9 @@ class Snapshot:
         below = set()
         for entry in entries:
             if _is_folder(entry):
-                below.add(entry.path)
-                self._enter(entry, folder, changed)
+                if not is_unfinished(entry.name):
+                    below.add(entry.path)
+                    self._enter(entry, folder, changed)
                 continue
             folder.inodes[entry.name] = entry.inode()
             if before.get(entry.name) != entry.inode():

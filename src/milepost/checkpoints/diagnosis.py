@@ -11,7 +11,7 @@ from milepost._internal.text import listed
 from milepost.checkpoints._codecs.hdf5_file import MAGIC as HDF5
 from milepost.checkpoints._codecs.sstable import MAGIC as SSTABLE
 from milepost.checkpoints._files.lfs import pointer
-from milepost.checkpoints.names import HF_INDEXES, INDEX, SAFETENSORS, hf_index, keras_index, sibling_shards
+from milepost.checkpoints.names import HF_INDEXES, INDEX, ORBAX, SAFETENSORS, hf_index, keras_index, sibling_shards
 
 _SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}", re.DOTALL)
 _OLD_PICKLE = re.compile(
@@ -92,8 +92,10 @@ def folder_diagnosis(path: str, names: Sequence[str]) -> Diagnosis | None:
             f"{path}: a TensorFlow SavedModel without variables/variables.index: only a program is left of it, which "
             "is not read; save the variables (tf.train.Checkpoint, or tf.saved_model.save of what holds them)"
         )
-    if "_CHECKPOINT_METADATA" in names or "manifest.ocdbt" in names:
+    if not ORBAX.isdisjoint(names) or "manifest.ocdbt" in names:
         return "unsupported", f"{path}: an Orbax checkpoint: not read yet; {_SAVE}"
+    if "checkpoint" in names and any(name.startswith(("target.", "state.")) for name in names):
+        return "unsupported", f"{path}: a T5X checkpoint: not read yet; {_SAVE}"
     return None
 
 

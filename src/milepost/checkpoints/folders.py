@@ -91,23 +91,24 @@ def is_unfinished(name: str) -> bool:
     return _UNFINISHED.fullmatch(name) is not None
 
 
-def inside_run(path: str) -> str:
-    """Return a checkpoint's path within its run's folder, generic folders left out.
+def inside_run(path: str) -> tuple[str, str]:
+    """Return what a checkpoint's own folder is called within its run, and the file's path within that folder.
 
-    >>> inside_run("/runs/bert/checkpoints/epoch_3/weights/model.pt")
-    'epoch_3/model.pt'
+    Generic folders are left out; the first is "" where it has no folder of its own.
+
+    >>> inside_run("/runs/bert/checkpoints/epoch_3/weights/model.pt"), inside_run("/runs/bert/epoch_3.pt")
+    (('epoch_3', 'model.pt'), ('', 'epoch_3.pt'))
     """
     folder, base = os.path.split(path)
     own = own_folder(path)
     if own is None:
-        return base
+        return "", base
     between = [name for name in os.path.relpath(folder, own).split(os.sep) if name != "." and not _is_generic(name)]
-    above = os.path.dirname(own)
-    names = [os.path.basename(own)]
+    above, names = os.path.dirname(own), [os.path.basename(own)]
     while _is_own(name := os.path.basename(above)):
         names.insert(0, name)
         above = os.path.dirname(above)
-    return "/".join([*names, *between, base])
+    return "/".join(names), "/".join([*between, base])
 
 
 def _run_folder(path: str) -> str:

@@ -12,6 +12,8 @@ from milepost.checkpoints.folders import inside_run, own_folder
 INDEX = ".index"
 """What TensorFlow puts behind a prefix, which is how its users write a checkpoint's address."""
 SAFETENSORS = ".safetensors"
+ORBAX = frozenset({"_CHECKPOINT_METADATA", "orbax.checkpoint"})
+"""What lies in a folder of Orbax': its name may be the step alone."""
 HF_INDEXES = (".safetensors.index.json", ".bin.index.json")
 """How the index ends that Hugging Face's libraries write beside weights in several files."""
 ENDINGS = (
@@ -47,7 +49,7 @@ _HF_SHARD = re.compile(r"(.+)-(\d{5,6})-of-(\d{5,6})(\.safetensors|\.bin)", re.D
 _MOST = 10_000  # shards of one checkpoint
 _NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
 _COMPANIONS = re.compile(
-    r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|\w+_optim_states\.pt|training_args\.bin"
+    r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|\w+_optim_states\.pt|(?:distrib_)?optim\.pt|training_args\.bin"
     r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)"
     r"|part-\d{5}-of-\d{5}\.index|.+\.tempstate\d+",  # what TensorFlow has in hand while it writes
     re.IGNORECASE,
@@ -58,15 +60,19 @@ def step_of_name(name: str) -> int | None:
     """Return the step in the name of a file or folder, None where it has none.
 
     A number counts only after a word for it (`step`, `iter`, `checkpoint`, `ckpt`, `model`, `weights`); bare digits do
-    not, and neither does an epoch.  Of several, `step` and `iter` come before the other words, and the last number
-    counts.  Where the last part of a path has none, the checkpoint's own folder (`checkpoint-900`) around it counts.
+    not, but for those of Orbax' folders, and neither does an epoch.  Of several the last counts.  `step` and `iter`
+    come first, then the checkpoint's own folder around the file (`checkpoint-900`), then the other words.
 
     >>> step_of_name("epoch=3-step=900-v1.ckpt"), step_of_name("checkpoint-0900"), step_of_name("model.ckpt-12")
     (900, 900, 12)
     >>> step_of_name("mnist_lenet5.pt"), step_of_name("epoch_12.pt"), step_of_name("checkpoint-7/model.safetensors")
     (None, None, 7)
     """
-    return _number_of(name, _step_of_file, _step_of_folder)
+    folder, _, base = name.replace("\\", "/").rstrip("/").rpartition("/")
+    found = _last(_SURE.findall(base) or _UPDATES.findall(base))
+    found = _in_own_folder(folder, base, _step_of_folder) if found is None else found
+    found = _last(_WORD.findall(base)) if found is None else found
+    return _step_of_orbax(name) if found is None else found
 
 
 def epoch_of_name(name: str) -> int | None:
@@ -75,26 +81,29 @@ def epoch_of_name(name: str) -> int | None:
     >>> epoch_of_name("runs/epoch_07.pt"), epoch_of_name("weights.epoch=3-loss=0.2.h5"), epoch_of_name("last.pt")
     (7, 3, None)
     """
-    return _number_of(name, _epoch_of, _epoch_of)
+    folder, _, base = name.replace("\\", "/").rstrip("/").rpartition("/")
+    found = _epoch_of(base)
+    return _in_own_folder(folder, base, _epoch_of) if found is None else found
 
 
-def _number_of(path: str, of_file: Callable[[str], int | None], of_folder: Callable[[str], int | None]) -> int | None:
-    """Return a number in the name of a file, else in that of its own folder or of those in between, the nearest."""
-    folder, _, base = path.replace("\\", "/").rstrip("/").rpartition("/")
-    found = of_file(base)
-    own = own_folder(f"{folder}/{base}") if found is None and folder else None
-    while found is None and own is not None and folder.startswith(own):
-        folder, _, base = folder.rpartition("/")
-        found = of_folder(base)
+def _in_own_folder(folder: str, base: str, number_of: Callable[[str], int | None]) -> int | None:
+    """Return a number in the name of a checkpoint's own folder, or of those between it and the file, the nearest."""
+    own = own_folder(f"{folder}/{base}") if folder else None
+    found = None
+    while found is None and own is not None and f"{folder}/".startswith(f"{own}/"):
+        folder, _, name = folder.rpartition("/")
+        found = number_of(name)
     return found
 
 
-def _step_of_file(base: str) -> int | None:
-    return _last(_SURE.findall(base) or _WORD.findall(base) or _UPDATES.findall(base))
+def _step_of_folder(name: str) -> int | None:
+    return _last(_SURE.findall(name) or _UPDATES.findall(name) or _FOLDER.findall(name))
 
 
-def _step_of_folder(base: str) -> int | None:
-    return _last(_SURE.findall(base) or _UPDATES.findall(base) or _FOLDER.findall(base))
+def _step_of_orbax(path: str) -> int | None:
+    base = os.path.basename(path)
+    is_number = base.isdecimal() and base.isascii()
+    return int(base) if is_number and any(os.path.exists(os.path.join(path, mark)) for mark in ORBAX) else None
 
 
 def _epoch_of(base: str) -> int | None:
@@ -142,11 +151,12 @@ def checkpoint_name(path: str, others: int = 0) -> str:
     >>> checkpoint_name(path), checkpoint_name(path, others=1), checkpoint_name("/runs/bert/model_best.pth.tar")
     ('checkpoint-500', 'checkpoint-500/model', 'model_best')
     """
-    folder, _, base = inside_run(path).rpartition("/")
-    if not folder:
+    own, inside = inside_run(path)
+    if not own:
         return short_name(path)
-    several = others or _step_of_file(base) not in (None, step_of_name(f"{folder}/"))
-    return f"{folder}/{short_name(base)}" if several else folder
+    step = _last(_SURE.findall(os.path.basename(inside)))
+    several = others or step not in (None, _step_of_folder(own.rpartition("/")[2]))
+    return f"{own}/{os.path.join(os.path.dirname(inside), short_name(inside))}" if several else own
 
 
 def is_hidden(name: str) -> bool:

@@ -91,8 +91,9 @@ def check_place(store: str, named: Sequence[str], checkpoints: Sequence[Checkpoi
     Beside single files that were named is the user's own place.
     """
     above = {str(folder) for folder in Path(store).resolve().parents}
-    own = (own_folder(found.path) or found.path for found in checkpoints)
-    for folder in map(os.path.realpath, dict.fromkeys((*named, *own))):
+    paths = [*map(os.path.abspath, named), *(found.path for found in checkpoints)]
+    training = [*paths, *filter(None, map(own_folder, paths))]
+    for folder in dict.fromkeys(map(os.path.realpath, training)):
         if folder in above:
             raise UsageError(
                 f"the store {store} would lie in the training folder {folder}; name another place with --store"

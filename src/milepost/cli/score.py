@@ -1,7 +1,7 @@
 """Compute new metrics from kept outcomes, without the model: milepost score 900 --metric 'top_k(k=3)'.
 
-ADDRESS is a step, run:step, a name, or at least four digits of the digest; 6:ema is another set of weights.  What is computed is kept in the store, on
-every data set of the checkpoint, by both estimators; asking again changes nothing.
+ADDRESS is a step, run:step, a name, or at least four digits of the digest; 6:ema is another set of weights.  What is
+computed is kept in the store, on every data set of the checkpoint, by both estimators; asking again changes nothing.
 """
 
 import argparse

@@ -58,9 +58,9 @@ def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[b
 
 
 def wrapped(texts: Iterable[str], hanging: int = 2) -> Iterator[str]:
-    """Yield texts as lines of at most WIDTH columns; a word, a path or an interval is never broken.
+    r"""Yield texts as lines of at most WIDTH columns; a word, a path or an interval is never broken.
 
-    >>> print("\\n".join(wrapped(["the value lies, with the confidence that is usual in this field, in [0.1, 0.9]"])))
+    >>> print("\n".join(wrapped(["the value lies, with the confidence that is usual in this field, in [0.1, 0.9]"])))
     the value lies, with the confidence that is usual in this field, in
       [0.1, 0.9]
     """

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from milepost.checkpoints.folders import run_folder
 from milepost.checkpoints.names import INDEX, checkpoint_name
@@ -55,7 +55,7 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
     if every and not rows:
         known = ", ".join(sorted(set(map(_variant, every))))
         raise UsageError(f"--variant {variant}: no checkpoint of this store has it; there are: {known}")
-    tests = (
+    tests: tuple[Callable[[Plain], bool], ...] = (
         lambda row: address in _words(row),
         lambda row: _is_path(row, address),
         lambda row: _is_digest(row, address),

@@ -107,10 +107,10 @@ class Program(CheckpointError):
 
 
 class Unsupported(CheckpointError):
-    """It holds a kind of tensor that Milepost does not read, and the model needs it."""
+    """It is whole, but of a kind that Milepost does not read, or holds such a tensor, which the model needs."""
 
     kind = "unsupported"
-    advice = "save the named tensors in an ordinary dtype and layout"
+    advice = "convert it as the message says, or save its tensors as plain ones, in an ordinary dtype and layout"
 
 
 class Mismatch(CheckpointError):

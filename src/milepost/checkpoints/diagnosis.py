@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from milepost._internal import npy
 from milepost._internal import zip as zip_codec
@@ -12,6 +12,9 @@ from milepost.checkpoints._codecs.hdf5_file import MAGIC as HDF5
 from milepost.checkpoints._codecs.sstable import MAGIC as SSTABLE
 from milepost.checkpoints._files.lfs import pointer
 from milepost.checkpoints.names import HF_INDEXES, INDEX, ORBAX, SAFETENSORS, hf_index, keras_index, sibling_shards
+from milepost.checkpoints.others._kind import Start
+from milepost.checkpoints.others.described import raw_of
+from milepost.checkpoints.others.recognition import Diagnosis, recognise
 
 _SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}", re.DOTALL)
 _OLD_PICKLE = re.compile(
@@ -20,30 +23,11 @@ _OLD_PICKLE = re.compile(
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|" + _OLD_PICKLE.pattern)
 _TAR_MEMBERS = (b"sys_info\0", b"pickle\0", b"storages\0", b"tensors\0")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
-_MINDSPORE = re.compile(rb"\n[\x80-\xff]{0,9}[\x00-\x7f]\n[\x01-\x7f][\w./-]+\x12")
 _HEAD, _LENGTH = 4096, 8
 
 _SAVE = "save the weights as .npz, safetensors or with torch.save"
-_PACKERS = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"7z\xbc\xaf": "7-zip",
-}
-_OTHERS: tuple[tuple[Callable[[str, bytes], object], str], ...] = (
-    (lambda _, head: head[4:8] == b"TFL3", "a TensorFlow Lite model"),
-    (lambda _, head: head.startswith(b"GGUF"), "a GGUF file"),
-    (lambda path, head: path.endswith(".ckpt") and _MINDSPORE.match(head), "a MindSpore checkpoint"),
-    (lambda path, head: path.endswith(".onnx") and head[:1] == b"\x08", "an ONNX model"),
-    (lambda _, head: head.startswith(npy.MAGIC), "a single NumPy array (.npy), without names"),
-)
-
 UNKNOWN = "not a checkpoint that any format knows"
 """How the message ends of a file that a search of its folder passes over."""
-
-Diagnosis = tuple[str, str]
-"""A failure: its kind and its message."""
 
 
 def diagnose(path: str, head: bytes, tail: bytes, size: int) -> Diagnosis | None:
@@ -64,7 +48,10 @@ def diagnose(path: str, head: bytes, tail: bytes, size: int) -> Diagnosis | None
         return beside
     if head[257:262] == b"ustar" or _is_old_torch(head):
         return _tar(path, head)
-    known = _by_first_bytes(path, head) or _text(path, head) or _long_header(path, head)
+    start = Start(path, head, tail, size)
+    known = (
+        recognise(start) or _raw(start) or _by_first_bytes(path, head) or _text(path, head) or _long_header(path, head)
+    )
     if known:
         return known
     what = f"named like a checkpoint, but no format knows its first bytes ({head[:12].hex(' ')}); {size:,} bytes in all"
@@ -108,11 +95,22 @@ def _shard(path: str, index: str) -> Diagnosis:
     folder, name = os.path.split(path)
     if os.path.lexists(os.path.join(folder, index)):
         return _one_of(path, index)
-    there, absent = sibling_shards(name, os.listdir(folder or os.curdir))
+    try:
+        listing = os.listdir(folder or os.curdir)
+    except OSError:  # it may be read, but its folder may not be listed
+        listing = [name]
+    there, absent = sibling_shards(name, listing)
     if there[:1] not in ([], [name]):
         return _one_of(path, index)
     lacking = f"{listed(absent)}, and their index" if absent else "the index of all"
     return "torn", f"{path}: {CUT}: one of {len(there) + len(absent)} shards: {lacking} {index} is not there{AGAIN}"
+
+
+def _raw(start: Start) -> Diagnosis | None:
+    """Name raw numbers for which a file beside them stands."""
+    found = raw_of(start)
+    what = f"raw numbers of {found[1]}, for which {found[0]} stands" if found else ""
+    return ("unsupported", f"{start.path}: {what}; by themselves {UNKNOWN}") if found else None
 
 
 def _begun(path: str, head: bytes, size: int) -> str | None:
@@ -149,15 +147,14 @@ def _tensorflow(path: str, head: bytes, tail: bytes) -> Diagnosis | None:
 def _by_first_bytes(path: str, head: bytes) -> Diagnosis | None:
     if head.startswith(HDF5):  # only a shard whose index is there is left to no format
         return _one_of(path, str(keras_index(os.path.basename(path))))
-    other = next((what for test, what in _OTHERS if test(path, head)), None)
-    if other:
-        return "unsupported", f"{path}: {other}: not read yet; {_SAVE}"
+    if head.startswith(npy.MAGIC):
+        return "unsupported", f"{path}: a single NumPy array (.npy), without names: not read yet; {_SAVE}"
     if _PICKLE.match(head):
         return "unsafe", f"{path}: a bare Python pickle: reading it would run whatever code it names; {_SAVE}"
     if head.startswith((zip_codec.MAGIC, b"PK\x05\x06")):
-        return "corrupt", f"{path}: a zip archive, but neither a torch file, nor Keras', nor an .npz"
-    packer = next((name for magic, name in _PACKERS.items() if head.startswith(magic)), None)
-    return ("unsupported", f"{path}: compressed as a whole with {packer}: unpack it first") if packer else None
+        what = "a zip archive, but neither a torch file, nor Keras', nor an .npz"
+        return "unsupported", f"{path}: {what}: unpack it, and name what is within"
+    return None
 
 
 def _text(path: str, head: bytes) -> Diagnosis | None:
@@ -192,7 +189,8 @@ def _tar(path: str, head: bytes) -> Diagnosis | None:
             "weights_only=False, which runs whatever code the file names: convert it that way only if you trust who "
             "wrote it, and torch.save its state_dict"
         )
-    return None if path.lower().endswith(".tar") else ("corrupt", f"{path}: a tar archive, not a checkpoint")
+    what = "a tar archive: unpack it, and name what is within"
+    return "unsupported", f"{path}: {what}{f'; by itself {UNKNOWN}' if path.lower().endswith('.tar') else ''}"
 
 
 def _is_old_torch(head: bytes) -> bool:

@@ -13,9 +13,10 @@ from milepost._internal.fileid import identity
 from milepost._internal.text import natural
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
 from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
-from milepost.checkpoints.diagnosis import UNKNOWN, Diagnosis, diagnose, folder_diagnosis
+from milepost.checkpoints.diagnosis import UNKNOWN, diagnose, folder_diagnosis
 from milepost.checkpoints.folders import is_unfinished
 from milepost.checkpoints.names import ENDINGS, INDEX, hf_index, is_candidate, is_companion, is_hidden
+from milepost.checkpoints.others.recognition import Diagnosis, search
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
@@ -57,6 +58,8 @@ def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles
         for one in _under(meant, path, formats, roots):
             if match is None or matches(one.path, meant, match):
                 found.setdefault(one.path, one)
+    if not any(one.format for one in found.values()):  # then whatever lies there in place of checkpoints is named
+        found = {one.path: one for path in paths for one in _others(os.path.abspath(path), match)} | found
     return sorted(found.values(), key=lambda one: natural(one.path))
 
 
@@ -274,6 +277,14 @@ def _failed(item: ListedFile) -> CheckpointFiles | None:
         if why is None or (why[1].endswith(UNKNOWN) and not item.asked)
         else _row(item.path, (item.path,), identity(item.status), why)
     )
+
+
+def _others(folder: str, match: str | None) -> Iterator[CheckpointFiles]:
+    """Yield the rows of files of kinds that are not read, whatever they are called, below a folder without others."""
+    for path, why in search(folder):
+        if match is None or matches(path, folder, match):
+            with suppress(OSError):  # gone since
+                yield _row(path, (path,), identity(os.stat(path)), why)
 
 
 def _row(path: str, files: tuple[str, ...], now: Identity, why: Diagnosis) -> CheckpointFiles:

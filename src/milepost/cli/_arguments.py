@@ -21,7 +21,7 @@ _SHARED: dict[str, dict[str, Any]] = {
 }
 
 
-def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+def add_shared(parser: argparse._ActionsContainer, *names: str) -> None:
     for name in names:
         parser.add_argument(f"--{name}", **_SHARED[name])
 

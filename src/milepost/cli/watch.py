@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING
 from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, positive, seconds
 from milepost.cli._output import Reported
+from milepost.cli._store import open_store
 from milepost.cli.run import request_of
+from milepost.errors import UsageError
+from milepost.report.table import Plain
 from milepost.report.watch_progress import watching
 
 if TYPE_CHECKING:
+    from milepost.run.events import Listen
+    from milepost.watch.callouts import Callouts
     from milepost.watch.watch import WatchOptions
 
 _PRINTED = frozenset({"record", "failure", "checkpoint", "done"})
 _HEARTBEAT = 600.0
+_CALLED = "{path}, {step}, {value} ... stand for what it is about, as $MILEPOST_PATH and the like do in its environment"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +59,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=600.0,
         help="how long to wait for an incomplete file since its last change (10m)",
     )
+    parser.add_argument("--on-best", metavar="CMD", help=f"run this for each new best of a run; {_CALLED}")
+    parser.add_argument("--metric", metavar="NAME", help="the value by which --on-best takes the best, such as top1")
+    parser.add_argument(
+        "--on-failure", metavar="CMD", help="run this for each checkpoint that failed or vanished, likewise"
+    )
+    parser.add_argument(
+        "--command-timeout", metavar="TIME", type=seconds, default=600.0, help="end such a command after so long (10m)"
+    )
     parser.add_argument(
         "--poll", metavar="TIME", type=seconds, default=1.0, help="time between two looks at the folders (1s)"
     )
@@ -68,13 +82,32 @@ def options_of(args: argparse.Namespace) -> "WatchOptions":
     return WatchOptions(stop, args.order, args.every, args.torn_after, args.poll)
 
 
+def callouts_of(args: argparse.Namespace, listen: "Listen") -> "Callouts":
+    """Return what takes the watch's events, passes them on, and calls the user's commands."""
+    from milepost.watch.callouts import Callouts, Command  # noqa: PLC0415 - `--help` loads none of it
+
+    if (args.on_best is None) != (args.metric is None):
+        raise UsageError("watch: --on-best CMD and --metric NAME go together: the value by which a best is one")
+
+    def best(run: str) -> Plain:
+        from milepost.report._ranking import ranking_of  # noqa: PLC0415 - the same
+
+        store = open_store(args.store)
+        return ranking_of(store, store.listing(), args.metric, args.data, run, "all").ranked[0]
+
+    on_best = None if args.on_best is None else Command.parse("--on-best", args.on_best)
+    on_failure = None if args.on_failure is None else Command.parse("--on-failure", args.on_failure)
+    return Callouts(listen, best, on_best, on_failure, args.command_timeout)
+
+
 def execute(args: argparse.Namespace) -> int:
     from milepost.watch.watch import watch  # noqa: PLC0415
 
     reported = Reported(watching(sys.stderr), _PRINTED if args.json else ())
+    callouts = callouts_of(args, reported)
     try:
-        with reported:
-            summary = watch(request_of(args), options_of(args), reported)
+        with reported, callouts:
+            summary = watch(request_of(args), options_of(args), callouts)
     except KeyboardInterrupt:
         sys.stderr.write(
             f"\nmilepost: stopped; {reported.done} checkpoints were finished in this watch; every finished part, and "

@@ -86,6 +86,11 @@ class Best:
         """The record of the best."""
         return self.ranking.ranked[0]
 
+    @property
+    def still_there(self) -> tuple[Plain, FileNow]:
+        """The best record whose file still holds its weights, and that file; the best of all where none does."""
+        return (self.best, self.file) if self.there is None else (self.there, self.there_file or self.file)
+
     def plain(self) -> dict[str, Any]:
         """Return what `--json` prints: the best's record, and the others by checkpoint, value, interval and pair."""
         ranking = self.ranking

@@ -26,9 +26,9 @@ evaluation = evaluation_of(300)
 """
 NOTES = f"""
 import json, os, sys
-told = {{key: value for key, value in os.environ.items() if key.startswith("MILEPOST_")}}
+given = {{key: value for key, value in os.environ.items() if key.startswith("MILEPOST_")}}
 with open(sys.argv[1], "a") as file:
-    print(json.dumps([sys.argv[2:], told]), file=file)
+    print(json.dumps([sys.argv[2:], given]), file=file)
 """
 
 
@@ -77,11 +77,11 @@ def test_each_new_best_is_called_out_once_with_what_it_is(place: Path) -> None:
     bests = [step for step in values if all(values[step] < values[other] for other in values if other < step)]
     assert 1 < len(bests) <= 4
     assert [step for (step, _, _), _ in called] == list(map(str, bests))
-    (step, at, odd), told = called[-1]
+    (step, at, odd), given = called[-1]
     assert (at, odd) == (f"at {place}/run/step-{step}.npz", "{odd}")
-    assert told["MILEPOST_PATH"] == f"{place}/run/step-{step}.npz"
-    assert (told["MILEPOST_EVENT"], told["MILEPOST_METRIC"], told["MILEPOST_RUN"]) == ("best", "cross_entropy", "run")
-    assert float(told["MILEPOST_VALUE"]) == values[int(step)]
+    assert given["MILEPOST_PATH"] == f"{place}/run/step-{step}.npz"
+    assert (given["MILEPOST_EVENT"], given["MILEPOST_METRIC"], given["MILEPOST_RUN"]) == ("best", "cross_entropy", "run")
+    assert float(given["MILEPOST_VALUE"]) == values[int(step)]
     assert f"--on-best (step-{step}.npz): done in" in ended.stderr
     again = watched(place, *words)
     assert (again.returncode, notes(place)) == (0, called)  # a watch that is started again repeats none
@@ -92,11 +92,11 @@ def test_a_failure_is_called_out_with_its_reason(place: Path) -> None:
     (place / "run" / "DONE").touch()
     ended = watched(place, "--on-failure", noting(place, "{class}: {message}"))
     assert ended.returncode == 3
-    ((words, told),) = notes(place)
-    assert told["MILEPOST_EVENT"] == "failure"
-    assert told["MILEPOST_CLASS"] in words[0].split(":")[0]
-    assert told["MILEPOST_MESSAGE"]
-    assert told["MILEPOST_PATH"].endswith("step-1.npz")
+    ((words, given),) = notes(place)
+    assert given["MILEPOST_EVENT"] == "failure"
+    assert given["MILEPOST_CLASS"] in words[0].split(":")[0]
+    assert given["MILEPOST_MESSAGE"]
+    assert given["MILEPOST_PATH"].endswith("step-1.npz")
 
 
 def test_a_name_is_data_and_never_a_command(place: Path) -> None:

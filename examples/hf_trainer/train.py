@@ -1,0 +1,49 @@
+"""A Hugging Face Trainer run of a tiny BERT, stopped early by what Milepost finds: `python train.py [STEPS]`.
+
+Start `milepost watch eval.py runs/bert --until done` beside it.  The lines for Milepost are marked with `#:`.
+"""
+
+import sys
+
+import torch
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
+
+from milepost.signals import Signals  #:
+
+RUN = "runs/bert"
+
+
+class StopEarly(TrainerCallback):  #:
+    """Stop once the newest three evaluated checkpoints brought nothing."""
+
+    signals = Signals("milepost-store", RUN, "top1")  #:
+
+    def on_save(self, args, state, control, **more):  #:
+        control.should_training_stop = self.signals.should_stop(patience=3, min_delta=0.05)  #:
+
+
+def make_model():
+    """Return a tiny BERT that tells three classes apart."""
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    return BertForSequenceClassification(BertConfig(vocab_size=60, max_position_embeddings=16, num_labels=3, **size))
+
+
+def make_data(rows, seed):
+    """Return sentences of 8 made-up words, in which the first word decides the class."""
+    words = torch.randint(0, 60, (rows, 8), generator=torch.manual_seed(seed))
+    return [{"input_ids": row, "attention_mask": torch.ones_like(row), "labels": row[0] % 3} for row in words]
+
+
+def main(steps=100_000):
+    """Train, and save every 50 steps."""
+    torch.manual_seed(0)
+    arguments = TrainingArguments(
+        RUN, max_steps=steps, save_steps=50, learning_rate=2e-3, per_device_train_batch_size=64, report_to=[]
+    )
+    trainer = Trainer(make_model(), arguments, train_dataset=make_data(2048, 0), callbacks=[StopEarly()])  #:
+    trainer.train()
+    print(f"stopped at step {trainer.state.global_step}")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

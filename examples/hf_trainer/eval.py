@@ -1,4 +1,3 @@
-from torch.utils.data import DataLoader
 from train import make_data, make_model
 
 from milepost import Evaluation
@@ -7,10 +6,13 @@ from milepost.metrics import CrossEntropy, TopK
 from milepost.models.torch import TorchModel
 from milepost.tasks import Classification
 
-test = DataLoader(make_data(1000, 1), batch_size=64)
 evaluation = Evaluation(
     model=TorchModel(make_model),
-    data={"test": TorchLoader(test, inputs=["input_ids", "attention_mask"], label="labels")},
+    data={
+        "test": TorchLoader(
+            make_data(1000, 1), inputs=["input_ids", "attention_mask"], label="labels", version="words@1"
+        )
+    },
     task=Classification(outputs="logits"),
     metrics=[TopK(1), CrossEntropy()],
 )

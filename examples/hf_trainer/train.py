@@ -19,7 +19,7 @@ class StopEarly(TrainerCallback):  #:
     signals = Signals("milepost-store", RUN, "top1")  #:
 
     def on_save(self, args, state, control, **more):  #:
-        control.should_training_stop = self.signals.should_stop(patience=3, min_delta=0.05)  #:
+        control.should_training_stop |= self.signals.should_stop(patience=3, min_delta=0.05)  #:
 
 
 def make_model():
@@ -29,17 +29,21 @@ def make_model():
 
 
 def make_data(rows, seed):
-    """Return sentences of 8 made-up words, in which the first word decides the class."""
-    words = torch.randint(0, 60, (rows, 8), generator=torch.manual_seed(seed))
-    return [{"input_ids": row, "attention_mask": torch.ones_like(row), "labels": row[0] % 3} for row in words]
+    """Return sentences of 8 made-up words; the first word decides the class of four in five."""
+    random = torch.manual_seed(seed)
+    words = torch.randint(0, 60, (rows, 8), generator=random)
+    labels = torch.where(torch.rand(rows, generator=random) < 0.8, words[:, 0] % 3, words[:, 1] % 3)
+    ones = torch.ones(8, dtype=torch.long)
+    return [
+        {"input_ids": row, "attention_mask": ones, "labels": label} for row, label in zip(words, labels, strict=True)
+    ]
 
 
 def main(steps=100_000):
-    """Train, and save every 50 steps."""
+    """Train, and save every 25 steps."""
     torch.manual_seed(0)
-    arguments = TrainingArguments(
-        RUN, max_steps=steps, save_steps=50, learning_rate=2e-3, per_device_train_batch_size=64, report_to=[]
-    )
+    options = {"save_steps": 25, "learning_rate": 2e-4, "per_device_train_batch_size": 64, "report_to": []}
+    arguments = TrainingArguments(RUN, max_steps=steps, disable_tqdm=True, **options)
     trainer = Trainer(make_model(), arguments, train_dataset=make_data(2048, 0), callbacks=[StopEarly()])  #:
     trainer.train()
     print(f"stopped at step {trainer.state.global_step}")

@@ -1,6 +1,7 @@
-"""A trainer as torchvision's reference scripts are, with averaged weights: `python train.py [EPOCHS]`, into runs/digits/.
+"""A trainer as torchvision's reference scripts are, with averaged weights: `python train.py [EPOCHS]`.
 
-Each `model_N.pth` holds `model`, and the averages beside it under `model_ema`, as `AveragedModel` names them.
+Each `runs/digits/model_N.pth` holds the weights under `model`, and their averages under `model_ema`, as
+`AveragedModel` names them.
 """
 
 import sys

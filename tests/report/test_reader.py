@@ -93,7 +93,7 @@ def test_without_pandas_the_error_has_the_pip_line(place: Path, monkeypatch: pyt
 def test_with_pandas_every_record_is_a_row(place: Path) -> None:
     pandas: Any = pytest.importorskip("pandas", reason="pandas is an extra")
     store = milepost.open_store(place)
-    made = store.to_pandas()
+    made = store.to_pandas_long()
     assert isinstance(made, pandas.DataFrame)
     assert len(made) == len(store.records())
     exact = made[(made.metric == "top1") & (made.estimator == "exact")].set_index("step")

@@ -24,9 +24,9 @@ from tests._material import evaluation_of
 
 evaluation = evaluation_of(300)
 """
-NOTES = f"""
+NOTES = """
 import json, os, sys
-given = {{key: value for key, value in os.environ.items() if key.startswith("MILEPOST_")}}
+given = {key: value for key, value in os.environ.items() if key.startswith("MILEPOST_")}
 with open(sys.argv[1], "a") as file:
     print(json.dumps([sys.argv[2:], given]), file=file)
 """
@@ -80,7 +80,11 @@ def test_each_new_best_is_called_out_once_with_what_it_is(place: Path) -> None:
     (step, at, odd), given = called[-1]
     assert (at, odd) == (f"at {place}/run/step-{step}.npz", "{odd}")
     assert given["MILEPOST_PATH"] == f"{place}/run/step-{step}.npz"
-    assert (given["MILEPOST_EVENT"], given["MILEPOST_METRIC"], given["MILEPOST_RUN"]) == ("best", "cross_entropy", "run")
+    assert (given["MILEPOST_EVENT"], given["MILEPOST_METRIC"], given["MILEPOST_RUN"]) == (
+        "best",
+        "cross_entropy",
+        "run",
+    )
     assert float(given["MILEPOST_VALUE"]) == values[int(step)]
     assert f"--on-best (step-{step}.npz): done in" in ended.stderr
     again = watched(place, *words)

@@ -4,13 +4,14 @@ import json
 import math
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from milepost.errors import printable
 from milepost.report._align import lines
-from milepost.report.table import NEWEST, Plain, build, newest
+from milepost.report.table import NEWEST, Plain, Results, build, newest
 from milepost.store.listing import Listing
 
 if TYPE_CHECKING:
@@ -85,12 +86,27 @@ class Reported(ExitStack):
             self._out.write(event)
 
 
-def print_checkpoints(listing: Listing, checkpoints: Sequence[Plain], *, limited: bool, slices: str = "all") -> None:
-    """Print the table of some checkpoints; `limited` shows the newest 50 in a terminal, and how many there are."""
+def print_checkpoints(
+    listing: Listing,
+    checkpoints: Sequence[Plain],
+    *,
+    limited: bool,
+    slices: str = "all",
+    arranged: Callable[[Results], Results] = lambda results: results,
+    best: bool = False,
+) -> None:
+    """Print the table of some checkpoints, `arranged`; `limited` shows 50 in a terminal, and how many there are.
+
+    These are the newest, or the first rows where `arranged` puts the best first.
+    """
     terminal = sys.stdout.isatty()
-    shown = newest(checkpoints, NEWEST) if limited and terminal else checkpoints
+    cut = limited and terminal
+    shown = newest(checkpoints, NEWEST) if cut and not best else checkpoints
     digests = {row["digest"] for row in shown if row["digest"]}
-    results = build(listing.records(slices=slices, digests=digests), shown)
+    results = arranged(build(listing.records(slices=slices, digests=digests), shown))
+    rows = len(results.rows)
+    if cut and best:
+        results = replace(results, rows=results.rows[:NEWEST])
     if terminal:
         from rich.console import Console  # noqa: PLC0415 - only a terminal needs the library that draws
 
@@ -102,6 +118,8 @@ def print_checkpoints(listing: Listing, checkpoints: Sequence[Plain], *, limited
         sys.stdout.write("\n".join(lines(results)) + "\n")
     if len(shown) < len(checkpoints):
         sys.stdout.write(f"the newest {len(shown)} of {len(checkpoints):,} checkpoints; --all shows all\n")
+    if len(results.rows) < rows:
+        sys.stdout.write(f"the best {len(results.rows)} of {rows:,} rows; --all shows all\n")
 
 
 def _copy_of_stdout(stream: TextIO) -> int | None:

@@ -1,6 +1,5 @@
 """A store read from Python: records, checkpoints, kept columns, the best, and pairs; nothing is evaluated."""
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,21 +7,19 @@ from typing import Any
 import numpy as np
 
 from milepost.core.types import Array
-from milepost.errors import MissingExtra, UsageError
+from milepost.errors import UsageError
 from milepost.report._align import lines
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report._ranking import one_data
 from milepost.report.addresses import find, run_id
 from milepost.report.best import Best, best_of
+from milepost.report.class_rows import class_rows
 from milepost.report.compare import Comparison, compare_two
 from milepost.report.html import table_html
 from milepost.report.table import NEWEST, Results, build, newest
+from milepost.report.tabular import Tabular
 from milepost.scoring.columns import Scored, scored_of, slices_of
-from milepost.scoring.flat_record import FIELDS, flat_record
 from milepost.store.store import Store
-
-_DTYPES = dict.fromkeys(("step", "batch_size", "n", "groups", "tied", "nonfinite"), "Int64")
-_DTYPES |= dict.fromkeys(("value", "low", "high", "level", "may_differ", "effective_n"), "float64")
 
 
 def open_store(path: str | Path) -> "StoreReader":
@@ -38,11 +35,12 @@ def open_store(path: str | Path) -> "StoreReader":
     return StoreReader(Store.open(path))
 
 
-class StoreReader:
+class StoreReader(Tabular):
     """What a store knows, as plain data and NumPy arrays; a notebook shows it as the table.
 
     Every call looks at the store as it is then.  An address is a step, `run:step`, a name, or at least four digits of a
-    digest; one that fits none or several is a UsageError that lists them.
+    digest, with `:ema` behind it for another set of weights than the raw ones; one that fits none or several is a
+    UsageError that lists them.  `store["top1"]` is a column of the table.
     """
 
     def __init__(self, store: Store) -> None:
@@ -62,9 +60,16 @@ class StoreReader:
         """Return one row for each digest and variant, and one a failed file, with all its checkpoints."""
         return self._store.listing().checkpoints(run_id(self._store, run))
 
-    def best(self, metric: str, data: str | None = None, run: str | None = None, part: str = "all") -> Best:
+    def best(
+        self,
+        metric: str,
+        data: str | None = None,
+        run: str | None = None,
+        part: str = "all",
+        variant: str | None = None,
+    ) -> Best:
         """Return the best checkpoint by a metric's exact value, with its rivals; it prints as lines."""
-        return best_of(self._store, metric, data, run, part)
+        return best_of(self._store, metric, data, run, part, variant)
 
     def compare(
         self, a: str | int, b: str | int, metric: str = "top1", data: str | None = None, part: str = "all"
@@ -93,17 +98,16 @@ class StoreReader:
             raise UsageError(f"{address}: no outcomes on {name} are kept")
         return _natural(chosen, slices_of(self._store, chosen[0].digest, chosen[0].stop))
 
-    def to_pandas(self) -> Any:
-        """Return the records as a DataFrame, one row a value; whole numbers are Int64, undefined values NaN.
+    def by_class(self, metric: str) -> list[dict[str, Any]]:  # noqa: D102 - as in `Tabular`
+        listing = self._store.listing()
+        return class_rows(self._store, listing, listing.checkpoints(), metric)
 
-        Raises MissingExtra where pandas is not installed.
-        """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError as error:
-            raise MissingExtra("pandas", "pandas") from error
-        rows = [flat_record(record) for record in self.records(part=None)]
-        return pandas.DataFrame(rows, columns=list(FIELDS)).astype(_DTYPES)
+    def _table(self) -> Results:
+        listing = self._store.listing()
+        return build(listing.records(), listing.checkpoints())
+
+    def _values(self) -> list[dict[str, Any]]:
+        return self.records(part=None)
 
     def _opened(self, key: str) -> list[Scored]:
         """Return the column sets of an evaluation that cover the most rows from the first one on."""

@@ -1,12 +1,15 @@
 """What `evaluation.run` returns: the results of the checkpoints it met, which print as the table."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from milepost.errors import UsageError
 from milepost.report._align import lines
+from milepost.report.addresses import RAW
+from milepost.report.class_rows import class_rows, of_now
 from milepost.report.html import table_html
-from milepost.report.table import Plain, build
+from milepost.report.table import Plain, Results, build, each
+from milepost.report.tabular import Tabular
 from milepost.scoring.records import batch_means
 from milepost.store.code_standing import is_earlier
 from milepost.store.store import Store
@@ -15,11 +18,12 @@ if TYPE_CHECKING:
     from milepost.run.run import Summary
 
 
-class RunResults:
+class RunResults(Tabular):
     """The results of one run, as the store has them, without those of earlier code.
 
     `evaluated`, `skipped` and `failed` count checkpoints; `records` are plain dictionaries as `--json` prints them, one
-    a digest of weights, data set, metric and estimator; `failures` are the rows of those that failed.
+    a checkpoint, variant, data set, metric and estimator; `failures` are the rows of those that failed.
+    `results["top1"]` is a column of the table, in its order.
     """
 
     def __init__(self, store: str, summary: "Summary") -> None:
@@ -34,11 +38,14 @@ class RunResults:
     def _read(self) -> None:
         listing = Store.open(self.store).listing()
         place = {digest: number for number, digest in enumerate(self._weights)}
-        held = [record for record in listing.records(digests=place) if not is_earlier(record["status"])]
+        rows = listing.checkpoints()
+        ours = [bool(self._paths.intersection(each(row, "path", current=True))) for row in rows]
+        known = {row["digest"] for row, own in zip(rows, ours, strict=True) if own}
+        elsewhere = place.keys() - known
+        self._checkpoints = [row for row, own in zip(rows, ours, strict=True) if own or row["digest"] in elsewhere]
+        own = {(row["run"], row["step"], row["digest"], row["variant"]) for row in self._checkpoints}
+        held = [item for item in listing.records(digests=place) if _named(item) in own and not _is_old(item)]
         self.records: list[Plain] = sorted(held, key=lambda record: place[record["checkpoint"]["digest"]])
-        self._checkpoints = [
-            row for row in listing.checkpoints() if row["path"] in self._paths or row["digest"] in place
-        ]
         self.failures = [row for row in self._checkpoints if row["failure"] is not None]
 
     def __iter__(self) -> Iterator[Plain]:
@@ -47,13 +54,18 @@ class RunResults:
     def __len__(self) -> int:
         return len(self.records)
 
-    def value(self, metric: str, step: int | None = None, estimator: str = "exact") -> float | None:
+    def value(
+        self, metric: str, step: int | None = None, estimator: str = "exact", variant: str | None = None
+    ) -> float | None:
         """Return the one value of a metric, of the checkpoint with this step where there are several.
 
-        Raises UsageError where none or several fit.
+        Without a `variant`, that of the raw weights is meant where there are any.  Raises UsageError where none or
+        several fit.
         """
         alike = (item for item in self.records if (item["metric"], item["estimator"]) == (metric, estimator))
         fitting = [item for item in alike if step in (None, item["checkpoint"]["step"])]
+        wanted = [item for item in fitting if item["checkpoint"]["variant"] == (variant or RAW)]
+        fitting = wanted if variant else wanted or fitting
         if len(fitting) != 1:
             names = sorted({record["metric"] for record in self.records})
             raise UsageError(
@@ -71,10 +83,31 @@ class RunResults:
         self._read()
         return [record for record in self.records if record.get("batch_size") in sizes]
 
+    def by_class(self, metric: str) -> list[dict[str, Any]]:  # noqa: D102 - as in `Tabular`
+        store = Store.open(self.store)
+        return of_now(class_rows(store, store.listing(), self._checkpoints, metric))
+
+    def _table(self) -> Results:
+        return build(self.records, self._checkpoints)
+
+    def _values(self) -> list[Plain]:
+        listing = Store.open(self.store).listing()
+        own = set(map(_named, self.records))
+        return [item for item in listing.records(slices=None) if _named(item) in own and not _is_old(item)]
+
     def __str__(self) -> str:
-        return "\n".join(lines(build(self.records, self._checkpoints)))
+        return "\n".join(lines(self._table()))
 
     __repr__ = __str__  # a prompt shows it
 
     def _repr_html_(self) -> str:
-        return table_html(build(self.records, self._checkpoints))
+        return table_html(self._table())
+
+
+def _named(record: Plain) -> tuple[Any, ...]:
+    checkpoint = record["checkpoint"]
+    return record["run"], checkpoint["step"], checkpoint["digest"], checkpoint["variant"]
+
+
+def _is_old(record: Plain) -> bool:
+    return is_earlier(record["status"])

@@ -10,7 +10,7 @@ from milepost.store.records import number
 FIELDS = (
     "run", "step", "path", "digest", "variant", "data", "slice", "metric", "estimator", "batch_size", "value",
     "numerator", "denominator", "n", "low", "high", "level", "method", "effective_n", "groups", "tied", "nonfinite",
-    "status", "may_differ", "note",
+    "status", "may_differ", "note", "also",
 )  # fmt: skip
 """The columns of a flat row, in order."""
 
@@ -19,8 +19,9 @@ def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
     """Return a record, or the failure of a checkpoint, as a row of `FIELDS`; what it does not say is None.
 
     The first interval is spread out as low, high, level, method, effective_n and groups, and its note is joined to the
-    value's.  `may_differ` is the share of the rows that may differ at most (95 %) where a code check lets the value of
-    earlier code stand.  A failure has no value: its `status` names the class and its `note` holds the message.
+    value's; `also` lists the other names of the same weights, `run:name:variant` each.  `may_differ` is the share of
+    the rows that may differ at most (95 %) where a code check lets the value of earlier code stand.  A failure has no
+    value: its `status` names the class and its `note` holds the message.
 
     >>> row = flat_record({"checkpoint": {"step": 9, "path": "a.npz"}, "metric": "top1", "value": "inf"})
     >>> row["step"], row["value"], row["low"]
@@ -40,5 +41,6 @@ def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
         spread["value"] = number(record.get("value"))
         checked = record.get("code_check")
         spread["may_differ"] = None if checked is None else CodeEquivalence.of(checked).share
+        spread["also"] = ", ".join(f"{o['run']}:{o['name']}:{o['variant']}" for o in record.get("also") or ()) or None
         spread["note"] = "; ".join(filter(None, (record.get("note"), span.get("note")))) or None
     return {name: spread.get(name) for name in FIELDS}

@@ -1,7 +1,7 @@
 """Commands that a watch calls: for each new best checkpoint of a run, and for each that failed.
 
 A command is started without a shell.  What it is about stands in its environment (`MILEPOST_PATH`), and in the place of
-`{path}` and the like in its words.  Commands run one after the other beside the watch, each for a bounded time; whatever
+`{path}` and the like in its words.  Commands run one after the other beside the watch, each for a bounded time; what
 becomes of one is a note, and never the end of the watch.
 """
 
@@ -59,7 +59,7 @@ class Command:
         behind = words[shells[0] + 1 :] if shells else ()
         if any(map(_PLACEHOLDER.search, behind)) and any(re.fullmatch("-[a-z]*c", word) for word in behind):
             raise UsageError(
-                f"{option}: a shell would run what stands in a file's name; write \"$MILEPOST_PATH\" in the place of "
+                f'{option}: a shell would run what stands in a file\'s name; write "$MILEPOST_PATH" in the place of '
                 "{path}"
             )
         return Command(option, words)

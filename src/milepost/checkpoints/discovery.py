@@ -15,7 +15,7 @@ from milepost.checkpoints._files.links import leads_out, refused, roots_of
 from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
 from milepost.checkpoints.diagnosis import UNKNOWN, diagnose, folder_diagnosis
 from milepost.checkpoints.folders import is_unfinished
-from milepost.checkpoints.names import ENDINGS, INDEX, hf_index, is_candidate, is_companion, is_hidden
+from milepost.checkpoints.names import ENDINGS, INDEX, checkpoint_name, hf_index, is_candidate, is_companion, is_hidden
 from milepost.checkpoints.others.recognition import Diagnosis, search
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
@@ -64,12 +64,14 @@ def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles
 
 
 def matches(path: str, root: str, pattern: str) -> bool:
-    """Return whether a checkpoint's name, or its path below the root, fits a pattern, with or without `.index`.
+    """Return whether a checkpoint's name, its file's or its path below the root fits a pattern, also without `.index`.
 
     >>> matches("/run/a/m.ckpt-40.index", "/run", "*-40"), matches("/run/a/step-1.npz", "/run", "b/*")
     (True, False)
+    >>> matches("/run/a/checkpoint-500/model.safetensors", "/run", "checkpoint-5*")
+    True
     """
-    texts = os.path.basename(path), os.path.relpath(path, root)
+    texts = os.path.basename(path), os.path.relpath(path, root), checkpoint_name(path)
     return any(fnmatch(text, pattern) or fnmatch(text.removesuffix(INDEX), pattern) for text in texts)
 
 

@@ -108,6 +108,8 @@ class Folder:
             return "claimed: it is being evaluated"
         if any(os.path.basename(file) == "store.json" for file, _ in files):
             return "a store of results lies in it"
+        if os.path.lexists(os.path.join(path, ".git")):
+            return "a repository lies in it"
         return ""
 
     def delete(self, place: Place) -> None:

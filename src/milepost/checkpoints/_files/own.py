@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+from milepost.checkpoints._files.beside import is_hugging_face
 from milepost.checkpoints._files.shards import main_name
 from milepost.checkpoints.folders import own_folder
 from milepost.checkpoints.names import checkpoint_name, is_candidate, is_passed_over
@@ -17,14 +18,18 @@ def name_of(path: str) -> str:
 
 
 def read_beside(path: str) -> list[str]:
-    """Return the other files of a checkpoint that lie where its main file lies, in its own folder.
+    """Return the other files of a checkpoint that lie where its main file lies and that an evaluation may read.
 
-    Those that an evaluation never needs, such as an optimizer's, are left out: to hold them would hold their room.
+    They are all in its own folder but an optimizer's and the like: to hold those would hold their room.  In a run's
+    folder, where Hugging Face's trainer leaves its best model, they are what its libraries write beside the weights.
     """
     folder = os.path.dirname(path)
-    if own_folder(path) is None:
+    if own_folder(path) is not None:
+        names = [name for name in _listed(folder) if not is_passed_over(name)]
+    elif is_hugging_face(path):
+        names = [name for name in _listed(folder) if name.endswith(".json")]
+    else:
         return []
-    names = [name for name in _listed(folder) if not is_passed_over(name)]
     files = [os.path.join(folder, name) for name in names]
     return [file for file in files if file != path and os.path.isfile(file)]
 

@@ -13,7 +13,7 @@ _EVALUATION = "the evaluation file, which holds `evaluation`, or `evaluations` b
 _SHARED: dict[str, dict[str, Any]] = {
     "store": {"metavar": "DIR", "default": STORE, "help": f"where results are kept (default: ./{STORE})"},
     "json": {"action": "store_true", "help": "print JSON lines on stdout, everything else on stderr"},
-    "run": {"metavar": "RUN", "help": "only this run: its id, or its folder's name"},
+    "run": {"metavar": "RUN", "help": "only this run: its id, or its folder's name, path or end of path"},
     "variant": {"metavar": "NAME", "help": "only this set of weights: raw, ema"},
     "slice": {"metavar": "NAME[=VALUE]", "default": "all", "help": "values on a slice of the rows only"},
     "data": {"metavar": "NAME", "help": "the data set, where several are on record"},

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from milepost.checkpoints._files.own import read_beside
 from milepost.checkpoints._files.shards import from_prefix, shards_of
 from milepost.checkpoints.folders import own_folder
 from milepost.core.protocols import Engine, Session
@@ -65,9 +66,10 @@ def open_session(request: Request) -> Session:
 
 
 def _reached(paths: Sequence[str]) -> list[str]:
-    """Return what is read where these are named: the main file of a checkpoint of several files brings its shards."""
+    """Return what is read where these are named: a checkpoint's main file brings its shards and what lies beside it."""
     meant = [from_prefix(path) for path in paths]
-    return [*meant, *(shard for path in meant if os.path.isfile(path) for shard in shards_of(path))]
+    files = [os.path.abspath(path) for path in meant if os.path.isfile(path)]
+    return [*meant, *(other for path in files for other in (*shards_of(path), *read_beside(path)))]
 
 
 def _check(request: Request) -> None:

@@ -272,6 +272,42 @@ def test_placement_is_recorded_and_does_not_count(tmp_path: Path, monkeypatch: p
     assert found[1]["placement"] == {"CUDA_VISIBLE_DEVICES": "1", "SLURM_JOB_ID": "1"}
 
 
+COMPUTED = {
+    "import_module": 'importlib.import_module("version" + "ed_s")',
+    "__import__": '__import__("version" + "ed_s")',
+    "import_module, inside of it": 'importlib.import_module("version" + "ed_s.inner")',
+    "a package's function": 'caller_s.load("version" + "ed_s")',
+}
+
+
+@pytest.mark.parametrize("code", COMPUTED.values(), ids=COMPUTED.keys())
+def test_a_package_that_is_imported_by_a_computed_name_counts_by_its_version(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "lib" / "site-packages"
+    for name, files in {
+        "versioned_s": {"__init__.py": "", "inner.py": "M = 0.5\n"},
+        "caller_s": {"__init__.py": "import importlib\n\ndef load(name):\n    return importlib.import_module(name)\n"},
+        "idle_s": {"__init__.py": ""},
+    }.items():
+        for inner, content in files.items():
+            text(site, f"{name}/{inner}", content)
+        text(site, f"{name}-1.5.dist-info/METADATA", f"Name: {name}\nVersion: 1.5\n")
+        text(site, f"{name}-1.5.dist-info/RECORD", "".join(f"{name}/{inner},,\n" for inner in files))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(site))
+    file = tmp_path / "ev_s.py"
+    file.write_text(HEAD + f"import importlib, caller_s\n{code}\nM = 0.5\n" + TAIL)
+    try:
+        found = described(file)["distributions"]
+    finally:
+        for name in ("versioned_s", "versioned_s.inner", "caller_s"):
+            sys.modules.pop(name, None)
+    assert found["versioned_s"] == "1.5"
+    assert found["caller_s"] == "1.5"
+    assert "idle_s" not in found
+
+
 # ------------------------------------------------------------------------------------------------------------ processes
 
 SCRIPT = """

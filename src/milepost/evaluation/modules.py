@@ -42,7 +42,7 @@ def sources_of(root: str, readings: Readings, is_installed: IsInstalled = lambda
 def packages_by_file() -> dict[str, str]:
     """Return the package that each imported module belongs to, by the module's file: relative imports start there."""
     modules = [item for item in list(sys.modules.values()) if isinstance(item, ModuleType)]
-    return {file: item.__package__ or "" for item in modules if (file := getattr(item, "__file__", None)) is not None}
+    return {file: item.__package__ or "" for item in modules if (file := vars(item).get("__file__")) is not None}
 
 
 def imported(source: ModuleText, package: str) -> frozenset[str]:

@@ -1,14 +1,19 @@
-"""Whose code a file is: the user's own, or that of Python, of an installed package or of Milepost."""
+"""Whose code a file or a frame is: the user's own, or that of Python, of an installed package or of Milepost."""
 
 import os
+import sys
 import sysconfig
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 _MILEPOST = os.path.join(str(Path(__file__).parents[1]), "")
 _SITES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_INIT = f"{os.sep}__init__.py"
 _PYTHON = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+_RECORD = tuple(str(Path(__file__).with_name(f"{name}.py")) for name in ("recorder", "environment"))
+_IMPORT_SYSTEM = ("_frozen_importlib", "_frozen_importlib_external", "zipimport")
 
 
 class Origin(IntEnum):
@@ -22,26 +27,38 @@ class Origin(IntEnum):
     NOBODY = 5
 
 
-@cache
 def origin(file: str) -> Origin:
     """Return who owns a code object's file name; what is no file (`<string>`) is nobody's.
+
+    A file belongs to whom its folder does, though it may be a link: package managers link files to a cache of theirs.
 
     >>> origin("<frozen importlib._bootstrap>"), origin(os.__file__), origin("/home/me/site-packages/x/y.py")
     (<Origin.IMPORTER: 2>, <Origin.PYTHON: 4>, <Origin.PACKAGE: 3>)
     """
-    if file.startswith(("<frozen importlib", "<frozen zipimport")):
-        return Origin.IMPORTER
     if file.startswith("<"):
+        if file.startswith(("<frozen importlib", "<frozen zipimport")):
+            return Origin.IMPORTER
         return Origin.PYTHON if file.startswith("<frozen") else Origin.NOBODY
-    if file.startswith(_MILEPOST):
-        return Origin.MILEPOST
-    path = os.path.realpath(file) if os.path.islink(file) else _resolved(file)
-    # Packages may lie elsewhere too: the system's below a virtual environment's, or where a .pth file points.
-    if any(site in path for site in _SITES):
-        return Origin.PACKAGE
-    if path.startswith(_MILEPOST):
-        return Origin.MILEPOST
-    return Origin.PYTHON if path.startswith(_installed()) else Origin.USER
+    return _of_folder(file[: file.rfind(os.sep)])
+
+
+def origin_of_frame(frame: FrameType) -> Origin:
+    """Return who owns the code of a frame; frames of the record itself are nobody's.
+
+    A frame of a module that is foreign is known by the module's file. To ask a frame for its code is an audit event of
+    its own, and a stack is looked through for each of some thousand imports of a large package.
+    """
+    file = frame.f_globals.get("__file__")
+    whose = _of_module(file) if isinstance(file, str) else Origin.USER
+    return origin(frame.f_code.co_filename) if whose is Origin.USER else whose
+
+
+@cache
+def _of_module(file: str) -> Origin:
+    if file in _RECORD:
+        return Origin.NOBODY
+    importers = [getattr(sys.modules.get(name), "__file__", None) for name in _IMPORT_SYSTEM]
+    return Origin.IMPORTER if file in importers else origin(file)
 
 
 def is_foreign(file: str) -> bool:
@@ -53,15 +70,30 @@ def is_foreign(file: str) -> bool:
     return origin(file) not in (Origin.USER, Origin.NOBODY)
 
 
-def _resolved(file: str) -> str:
-    folder, name = os.path.split(file)
-    return f"{_real_folder(folder)}{os.sep}{name}"
+def installed_name(file: str) -> str | None:
+    """Return the name of a package or module that lies in no other package; None for a file inside of one.
+
+    >>> [installed_name(f"/venv/lib/site-packages/{file}") for file in ("six.py", "torch/__init__.py", "torch/hub.py")]
+    ['six', 'torch', None]
+    """
+    whole = file.removesuffix(_INIT)
+    place = whole.rfind(os.sep)
+    return whole[place + 1 :].partition(".")[0] if whole[: place + 1].endswith(_SITES) else None
 
 
 @cache
-def _real_folder(folder: str) -> str:
-    """Resolve a folder once for all its files: each step of a path costs a call to the system."""
-    return os.path.realpath(folder)
+def _of_folder(folder: str) -> Origin:
+    """Return what the files of a folder are, once for all of them; its name ends in no separator."""
+    parent = folder[: folder.rfind(os.sep)]
+    if parent and _of_folder(parent) is Origin.PACKAGE and not os.path.islink(folder):
+        return Origin.PACKAGE  # the rest costs a call to the system for each step of the path
+    path = os.path.join(os.path.realpath(folder), "")
+    # Packages may lie elsewhere too: the system's below a virtual environment's, or where a .pth file points.
+    if any(site in path for site in _SITES):
+        return Origin.PACKAGE
+    if path.startswith(_MILEPOST) or f"{folder}{os.sep}".startswith(_MILEPOST):
+        return Origin.MILEPOST
+    return Origin.PYTHON if path.startswith(_installed()) else Origin.USER
 
 
 @cache

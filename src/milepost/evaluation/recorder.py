@@ -6,6 +6,7 @@ package that is being imported reads for itself) and before Milepost; packages t
 between.  Each reading knows the user's files on its stack, so that several evaluations of one process do not mix up.
 """
 
+import linecache
 import os
 import sys
 import threading
@@ -16,15 +17,16 @@ from types import CodeType, FrameType
 from typing import Any
 
 from milepost.evaluation import environment
-from milepost.evaluation.origin import Origin, origin
+from milepost.evaluation.origin import Origin, installed_name, origin, origin_of_frame
 from milepost.evaluation.reading import Readings
 from milepost.evaluation.source import form_of
 
 _WRITING = os.O_WRONLY | os.O_RDWR
 _SPECIAL = ("/proc/", "/sys/", "/dev/")
 _MAIN = "__main__"
-_LINECACHE = f"{os.sep}linecache.py"
-_OWN = frozenset([__file__, environment.__file__])
+_LINECACHE = vars(linecache)
+_LEFT_TO_THE_CALLER = suppress(OSError, ValueError, TypeError)
+"""What cannot be looked at: a path that is none, no working folder."""
 
 
 class Recorder:
@@ -39,7 +41,6 @@ class Recorder:
         self._until: dict[int, Readings] = {}
         self._written = set[str]()
         self._paused = 0
-        self._looking = set[int]()
         self._attributed: tuple[int, str] | None = None
         self.earlier: dict[str, int | None] = {}
 
@@ -58,17 +59,13 @@ class Recorder:
             "import": self._on_import,
         }
         handlers |= dict.fromkeys(["sqlite3.connect", "ctypes.dlopen"], self._on_name)
+        handler_of = handlers.get
 
         def hook(event: str, args: tuple[Any, ...]) -> None:
-            handler, thread = handlers.get(event), threading.get_ident()
-            if handler is not None and not self._paused and thread not in self._looking:
-                self._looking.add(thread)  # what is opened to look at a file is nobody's reading
-                try:
-                    # What cannot be looked at (a path that is none, no working folder) is the caller's to report.
-                    with suppress(OSError, ValueError, TypeError):
-                        handler(*args)
-                finally:
-                    self._looking.discard(thread)
+            # PyTorch and scikit-learn make 80,000 events while they are imported, 9,000 of them of these kinds.
+            handler = handler_of(event)
+            if handler is not None and not self._paused:
+                handler(*args)
 
         sys.addaudithook(hook)
 
@@ -113,24 +110,38 @@ class Recorder:
     # ----------------------------------------------------------------------------------------------------- audit events
 
     def _on_open(self, path: Any, _mode: Any, flags: Any) -> None:
-        if isinstance(path, int) or (found := self._reader()) is None:
+        # Compiled modules are nine of ten files that are opened: what is in one counts once it runs.
+        if isinstance(path, int) or (isinstance(path, str) and path.endswith(".pyc")):
             return
-        name = os.path.abspath(os.fsdecode(path))
-        if name.startswith(_SPECIAL):
+        if not self._is_theirs(_caller()):
             return
-        if isinstance(flags, int) and flags & _WRITING:
-            self._written.add(name)
-            return
-        files, line = found
-        self._readings(line).add_file(name, files)
+        with _LEFT_TO_THE_CALLER:
+            name = os.path.abspath(os.fsdecode(path))
+            if name.startswith(_SPECIAL):
+                return
+            if isinstance(flags, int) and flags & _WRITING:
+                self._written.add(name)
+                return
+            files, line = self._asking()
+            self._readings(line).add_file(name, files)
 
     def _on_name(self, name: Any, *_: Any) -> None:
         """Take a file that C code opens by the name that it was given."""
-        if isinstance(name, str | bytes | os.PathLike) and os.path.isfile(name) and (found := self._reader()):
-            self._readings(found[1]).add_file(os.path.abspath(os.fsdecode(name)), found[0])
+        if isinstance(name, str | bytes | os.PathLike) and self._is_theirs(_caller()):
+            with _LEFT_TO_THE_CALLER:
+                if os.path.isfile(name):
+                    files, line = self._asking()
+                    self._readings(line).add_file(os.path.abspath(os.fsdecode(name)), files)
 
     def _on_exec(self, code: Any) -> None:
-        if isinstance(code, CodeType) and code.co_name == "<module>" and origin(code.co_filename) is Origin.USER:
+        if not isinstance(code, CodeType) or code.co_name != "<module>":
+            return
+        if (whose := origin(code.co_filename)) is not Origin.USER:
+            # What `importlib.import_module` begins with is announced by no event.
+            if whose is Origin.PACKAGE and (name := installed_name(code.co_filename)) is not None:
+                self._on_import(name)
+            return
+        with _LEFT_TO_THE_CALLER:
             path = os.path.realpath(code.co_filename)
             files, line = self._asking()
             if (archive := _archive_of(path)) is not None:
@@ -138,42 +149,46 @@ class Recorder:
             else:  # where there is no text (a module of which only the .pyc is there), the code stands for it
                 self._readings(line).add_source(path, files, None if os.path.isfile(path) else form_of(code).encode())
 
-    def _on_import(self, name: str, file: Any, *_: Any) -> None:
+    def _on_import(self, name: str, file: Any = None, *_: Any) -> None:
         if isinstance(file, str) and origin(file) is Origin.USER:  # an extension module; others run by `exec`
+            with _LEFT_TO_THE_CALLER:
+                files, line = self._asking()
+                self._readings(line).add_file(os.path.abspath(file), files)
+        elif self._is_theirs(_caller(), importing=True):
             files, line = self._asking()
-            self._readings(line).add_file(os.path.abspath(file), files)
-        elif (found := self._reader(importing=True)) is not None:
-            self._readings(found[1]).add_package(name, found[0])
+            self._readings(line).add_package(name, files)
 
     def _on_variable(self, name: str, value: str | None) -> None:
-        if not self._paused and (found := self._reader()) is not None:
-            self._readings(found[1]).add_variable(name, value, found[0])
+        if not self._paused and self._is_theirs(_caller()):
+            files, line = self._asking()
+            self._readings(line).add_variable(name, value, files)
 
     # ------------------------------------------------------------------------------------------------------- who it is
 
     def _readings(self, line: int) -> Readings:
         return self._by_line.setdefault(line, Readings())
 
-    def _reader(self, *, importing: bool = False) -> tuple[frozenset[str], int] | None:
-        """Return what `_asking` does where it is the user's code that reads, else None.
+    def _is_theirs(self, frame: FrameType | None, *, importing: bool = False) -> bool:
+        """Return whether it is the user's code that reads, from what stands on the stack from a frame outwards.
 
         `importing`: what is read is a module, so that the innermost frames of the import system are passed over.
         """
         through_package = False
-        for _, file in _frames():
-            whose = origin(file)
+        while frame is not None:  # mostly two frames, a package's and the import system's
+            whose = origin_of_frame(frame)
             if whose is Origin.USER:
-                return self._asking()
+                return True
             if whose is Origin.MILEPOST:
                 # The user may hand over a package's own function, such as `partial(create_model, "resnet18")`.
-                return self._asking() if through_package and self._attributing() else None
+                return through_package and self._attributing() is not None
             if whose is Origin.IMPORTER and not importing:
-                return None
-            if file.endswith(_LINECACHE):
-                return None  # shows a line of source in a warning
-            importing = importing and whose is not Origin.PACKAGE
-            through_package |= whose is Origin.PACKAGE
-        return None
+                return False
+            if frame.f_globals is _LINECACHE:
+                return False  # shows a line of source in a warning
+            if whose is Origin.PACKAGE:
+                importing, through_package = False, True
+            frame = frame.f_back
+        return False
 
     def _asking(self) -> tuple[frozenset[str], int]:
         """Return the user's files on the stack and the line of `__main__`.
@@ -181,10 +196,10 @@ class Recorder:
         Where Milepost was called to import or build an evaluation, what lies further out is no part of it.
         """
         files, line = set[str](), 0
-        for frame, file in _frames():
-            whose = origin(file)
+        for frame in _frames(_caller()):
+            whose = origin_of_frame(frame)
             if whose is Origin.USER:
-                files.add(os.path.realpath(file))
+                files.add(os.path.realpath(frame.f_code.co_filename))
                 if _is_main(frame):
                     line = frame.f_lineno
             elif whose is Origin.MILEPOST and (attributed := self._attributing()) is not None:
@@ -198,16 +213,15 @@ class Recorder:
         return file if thread == threading.get_ident() else None
 
 
-def _frames() -> Iterator[tuple[FrameType, str]]:
-    """Yield the frames of the stack, with their files, from the innermost that is not the recorder's.
+def _caller() -> FrameType | None:
+    """Return the frame that an event comes from, beyond its handler and the hook; None in a thread without any."""
+    return sys._getframe(2).f_back  # noqa: SLF001 - the documented way to the caller's frame
 
-    Asking a frame for its code is an event of its own: it is asked once.
-    """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's frame
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and those that it was called from."""
     while frame is not None:
-        file = frame.f_code.co_filename
-        if file not in _OWN:
-            yield frame, file
+        yield frame
         frame = frame.f_back
 
 
@@ -226,9 +240,9 @@ def _modules_so_far() -> dict[str, int | None]:
     named = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     own = [file for file in named if isinstance(file, str) and origin(file) is Origin.USER and os.path.isfile(file)]
     found: dict[str, int | None] = dict.fromkeys(map(os.path.realpath, own))
-    for frame, file in _frames():
-        if frame.f_code.co_name == "<module>" and origin(file) is Origin.USER:
-            found[os.path.realpath(file)] = frame.f_lineno
+    for frame in _frames(_caller()):
+        if origin_of_frame(frame) is Origin.USER and frame.f_code.co_name == "<module>":
+            found[os.path.realpath(frame.f_code.co_filename)] = frame.f_lineno
     return found
 
 

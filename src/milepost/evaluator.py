@@ -51,7 +51,7 @@ from milepost.core.types import (
 from milepost.data._sample import Sample
 from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UnstableData, UsageError
 from milepost.evaluation.code_version import code_version, settings_of
-from milepost.evaluation.definition import Evaluation
+from milepost.evaluation.definition import Evaluation, own_batch_size
 from milepost.evaluation.loader import entries, load
 from milepost.evaluation.recorder import RECORDER
 from milepost.evaluation.settings import readings
@@ -126,7 +126,7 @@ class Evaluator:
             variants=tuple(evaluation.variants),
             task=spec_of(evaluation.task),
             metrics=tuple(_described(metric) for metric in evaluation.metrics),
-            batch_size=evaluation.batch_size,
+            batch_sizes=dict(evaluation.batch_sizes),
             column_set=evaluation.column_set,
             kept=tuple(sorted(evaluation.kept)),
             folded=tuple(digest(spec_of(metric)) for metric in evaluation.folded),
@@ -239,24 +239,26 @@ class Evaluator:
     def _fit(self, data: str) -> MemoryFit:
         if data not in self._fits:
             evaluation = self._evaluation
-            self._fits[data] = self._fitted(self._sources[data], evaluation.kept, evaluation.folded)
+            self._fits[data] = self._fitted(data, self._sources[data], evaluation.kept, evaluation.folded)
         return self._fits[data]
 
     def _sampling(self, unit: Unit) -> MemoryFit:
         """Return what takes a sample: it gives every column that may be on record, and no states."""
         columns = self._evaluation.task.columns().items()
         kept = frozenset(name for name, column in columns if column.shape is not None)
-        return self._fitted(Sample(self._sources[unit.data], np.array(unit.sample, np.int64)), kept)
+        return self._fitted(unit.data, Sample(self._sources[unit.data], np.array(unit.sample, np.int64)), kept)
 
-    def _fitted(self, source: Source, kept: frozenset[str], folded: Sequence[Metric] = ()) -> MemoryFit:
+    def _fitted(self, data: str, source: Source, kept: frozenset[str], folded: Sequence[Metric] = ()) -> MemoryFit:
+        size, own = self._evaluation.batch_sizes[data], own_batch_size(self._sources[data])
+        replaced = {} if own in (None, size) else {"loader_batch_size": own}
         work = Pass(
             model=self._model,
             source=source,
             task=self._evaluation.task,
             kept=kept,
-            batch_size=self._evaluation.batch_size,
+            batch_size=size,
             folded=folded,
-            environment=self._environment(),
+            environment=self._environment() | replaced,
         )
         fit = MemoryFit(work, self._load, self._free)
         fit.begin_with(self._less)

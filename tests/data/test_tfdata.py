@@ -240,3 +240,11 @@ def test_records_keep_the_laws_and_damage_is_reported(tmp_path: Path) -> None:
     Path(parts[1]).write_bytes(Path(parts[1]).read_bytes()[:-3])
     with pytest.raises(DataError, match=r"could not read the data set: DataLossError"):
         everything(TFRecords(parts, parse))
+
+
+def test_the_batch_size_is_that_of_the_chain() -> None:
+    rows = tf.data.Dataset.from_tensor_slices((np.zeros((10, 2), np.float32), np.arange(10)))
+    assert TFDataset(rows).own_batch_size is None
+    assert TFDataset(rows.batch(4).prefetch(1)).own_batch_size == 4
+    with pytest.warns(UserWarning, match="drop_remainder"):
+        assert TFDataset(rows.batch(4, drop_remainder=True)).own_batch_size == 4

@@ -156,7 +156,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_evaluations_by_name(tmp_path: Path) -> None:
     file = tmp_path / "named_eval.py"
     file.write_text(BODY.replace("evaluation = Eval", "large = Eval"))
-    assert opened(file, "large").batch_size == 256
+    assert opened(file, "large").batch_size is None
 
 
 # -------------------------------------------------------------------------------------------------------- code versions

@@ -46,7 +46,7 @@ SPEC = Description(
     metrics=tuple(
         MetricDescription({"name": name}, digest({"name": name}), name, ("x",), "higher") for name in METRICS
     ),
-    batch_size=64,
+    batch_sizes=dict.fromkeys(SIZES, 64),
     column_set="set",
     kept=("x",),
     task={"name": "made up"},

@@ -12,6 +12,7 @@ from milepost.core.protocols import (
     Described,
     FastBatches,
     GathersRows,
+    HasBatchSize,
     HasEnvironment,
     HasFixedBatch,
     HasInitialValues,
@@ -54,7 +55,7 @@ CAPABILITIES: Mapping[type, tuple[type, ...]] = {
         HasFixedBatch,
         CompilesEachSize,
     ),
-    Source: (RandomAccess, GathersRows, Sliced, Described),
+    Source: (RandomAccess, GathersRows, Sliced, HasBatchSize, Described),
     Task: (HoldsOutputs, Sampled),
     Metric: (Bounded, MeanMetric, ShareMetric, TrivialForFew, Tabled, FastBatches),
 }

@@ -69,16 +69,13 @@ class Entry(Protocol):
 
 
 class Format(Named, Protocol):
-    """A checkpoint format: one file in `milepost/checkpoints/formats`."""
+    """A checkpoint format, one file in `checkpoints/formats`; the reader checks its tables, finds steps in tensors."""
 
     def find(self, entries: Sequence[Entry]) -> Iterable[CheckpointFiles]:
         """Claim checkpoints among one folder's entries, by content."""
 
     def read(self, files: CheckpointFiles) -> Table:
-        """Return the table of tensors; raise a `CheckpointError` for a file that is damaged, unsafe or unsupported.
-
-        The reader checks every table: names, shapes, places, sizes.  A step that a tensor holds, it finds as well.
-        """
+        """Return the table of tensors; raise a `CheckpointError` for a file that is damaged, unsafe or unsupported."""
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return the bytes of a tensor whose encoding is not "raw", in C order; raise as `read` does."""
@@ -241,6 +238,14 @@ class Sliced(Protocol):
         """Return values by the slice's name, one a row of positions [start, stop); {} where it has no slices."""
 
 
+class HasBatchSize(Protocol):
+    """A source that is made of its user's own batches, as a loader is."""
+
+    @property
+    def own_batch_size(self) -> int | None:
+        """Return how many rows they have: the default of an evaluation; None where this is not known, or differs."""
+
+
 class Described(Protocol):
     """A source with more to show: its class names, slices, groups and notes."""
 
@@ -354,10 +359,7 @@ class Engine(Named, Protocol):
     """Runs evaluators: in this process, in another, on a cluster.  What crosses is plain data."""
 
     def open(self, job: Job) -> "Session":
-        """Start what is needed and return a session; closing it ends every process that it started.
-
-        What is wrong with the evaluation's file is raised here, or by the first question about the evaluation.
-        """
+        """Start what is needed; what is wrong with the evaluation's file is raised here, or by the first question."""
 
 
 class Session(Protocol):

@@ -310,7 +310,8 @@ class Description:
     """What an evaluation is, as plain data: all that the driver plans with.
 
     `signature` stands for what decides a checkpoint's weights digest or failure: variables, overrides, options.
-    `entries` are all evaluations of the file, `entry` is this one's name; `folded` are the digests of the metrics that
+    `batch_sizes` are those of the data sets, by name.  `entries` are all evaluations of the file, `entry` is this one's
+    name; `folded` are the digests of the metrics that
     have states instead of kept columns.
     """
 
@@ -318,7 +319,7 @@ class Description:
     variants: tuple[str, ...] = ("raw",)
     task: Mapping[str, Json] = field(default_factory=dict)
     metrics: tuple[MetricDescription, ...] = ()
-    batch_size: int = 1
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
     column_set: str = ""
     kept: tuple[str, ...] = ()
     folded: tuple[str, ...] = ()

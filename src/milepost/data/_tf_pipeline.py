@@ -56,6 +56,12 @@ def batched(dataset: Any) -> Any | None:
     return None
 
 
+def batch_size(dataset: Any) -> int | None:
+    """Return the rows of a batch, where the transformation that made it shows them."""
+    size = constant(getattr(batched(dataset), "_batch_size", None))
+    return size if isinstance(size, int) and size > 0 else None
+
+
 def refuse_repeated(dataset: Any) -> None:
     """Raise a `UsageError` where rows would come again and again."""
     for found in walk(dataset):

@@ -96,6 +96,7 @@ class TFDataset(Batches):
             whole, note = chain.kept_whole(dataset)
             if chain.is_endless(whole):
                 raise UsageError("the tf.data.Dataset never ends; leave repeat() out of the data for evaluation")
+            self._own_batch_size = chain.batch_size(whole)
             is_batched = _is_batched(whole, self._names, declared=batched)
             dropped = labelling(options).drops is not None or self._drops_rows(whole)
             known = None if dropped else chain.rows(whole, is_batched=is_batched)
@@ -115,6 +116,11 @@ class TFDataset(Batches):
     def _drops_rows(self, dataset: Any) -> bool:
         weighted = isinstance(dataset.element_spec, tuple) and len(dataset.element_spec) > 2  # noqa: PLR2004 - weights
         return weighted or self._names.weights is not None or self._names.mask is not None
+
+    @property
+    def own_batch_size(self) -> int | None:
+        """That of a `batch()` in the chain; None where there is none that shows."""
+        return self._own_batch_size
 
     def described(self) -> dict[str, Json]:
         """Return plain data to show: classes, slices (names), groups (True: their number is not known) and notes."""

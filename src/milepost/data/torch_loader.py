@@ -113,6 +113,7 @@ class TorchLoader(OrderedSource):
         dataset = data if loader is None else loader.dataset
         self._options = named_as(label_options(more), class_names_of(dataset, label))
         self._labelling = labelling(self._options)
+        self._own_batch_size = None if loader is None else _batch_size(loader)
         self._version = declared(version)
         self._fingerprint: dict[str, Json] | None = None
         self._stream: Batches | None = None
@@ -158,6 +159,11 @@ class TorchLoader(OrderedSource):
     def size(self) -> int | None:
         """Number of items; None for a stream until a pass went to the end."""
         return self._size if self._stream is None else self._stream.size
+
+    @property
+    def own_batch_size(self) -> int | None:
+        """The DataLoader's own, None of a data set by itself, and where batches differ."""
+        return self._own_batch_size
 
     def described(self) -> dict[str, Json]:
         """Return plain data to show: what there is of classes, slices (names), groups (True: unknown) and notes."""
@@ -260,6 +266,12 @@ class TorchLoader(OrderedSource):
 
     def _digest(self, items: Items, row: int) -> str:
         return content_digest(self._checked(items.read([row]), [row]).named())
+
+
+def _batch_size(loader: Any) -> int | None:
+    """Return a DataLoader's batch size, or that of the sampler of batches that it was given instead."""
+    size = loader.batch_size if loader.batch_size is not None else getattr(loader.batch_sampler, "batch_size", None)
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def _weak(known: KnownItems) -> dict[str, Json]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milepost._internal.serialization import digest
-from milepost.core.protocols import Metric, Model, Source, Task
+from milepost.core.capabilities import capability
+from milepost.core.protocols import HasBatchSize, Metric, Model, Source, Task
 from milepost.core.specs import spec_of
 from milepost.core.types import KEEP_BYTES
 from milepost.errors import DataError, UsageError
@@ -19,17 +20,23 @@ if TYPE_CHECKING:
     from milepost.report.results import RunResults
 
 
+DEFAULT_BATCH_SIZE = 256
+"""Rows that go through the model together where nobody says how many: of arrays, folders of images, streams."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What to evaluate every checkpoint with.
 
-    `data` maps the user's names to sources.  `batch_size` rows go through the model together; it never changes an exact
-    value.  `variants` are the sets of weights to look for in each checkpoint ("raw", "ema"); a mapping also says where
-    in the file each stands (`{"raw": "state_dict", "ema": "ema_state_dict"}`; "" is the top level): `milepost inspect`
-    shows the wrappers.  `keep="all"` keeps every column that the task can compute; by default those that the metrics
-    ask for and the task's own are kept.  `version` names the code's version where there is no file to take it from (a
-    prompt, a notebook).  `entry` is its name among several of one file, which the file's dict `evaluations`, or the
-    variable that holds it, gives: it is part of the key, and stands before the names of the data ("clean/test").
+    `data` maps the user's names to sources.  `batch_size` rows go through the model together: by default as many as the
+    source's own batches have (a DataLoader's, or those of `batch()` in a tf.data.Dataset), else 256.  It never changes
+    an exact value.  `variants` are the sets of weights to look for in each checkpoint ("raw", "ema"); a mapping also
+    says where in the file each stands (`{"raw": "state_dict", "ema": "ema_state_dict"}`; "" is the top level):
+    `milepost inspect` shows the wrappers.  `keep="all"` keeps every column that the task can compute; by default those
+    that the metrics ask for and the task's own are kept.  `version` names the code's version where there is no file to
+    take it from (a prompt, a notebook).  `entry` is its name among several of one file, which the file's dict
+    `evaluations`, or the variable that holds it, gives: it is part of the key, and stands before the names of the data
+    ("clean/test").
 
     Raises UsageError for a model, source, task or metric that lacks a member of its seam (`milepost.core.protocols`),
     for two metrics that give one value name, for metrics whose columns the task does not have, and for settings out
@@ -54,7 +61,7 @@ class Evaluation:
     data: Mapping[str, Source]
     task: Task
     metrics: Sequence[Metric]
-    batch_size: int = 256
+    batch_size: int | None = None
     variants: Sequence[str] | Mapping[str, str] = ("raw",)
     keep: str | None = None
     version: str | None = None
@@ -94,6 +101,12 @@ class Evaluation:
     def sources(self) -> dict[str, Source]:
         """The data by the names that results are shown under: those of `data`, after the entry's name if it has one."""
         return {f"{self.entry}/{name}" if self.entry else name: source for name, source in self.data.items()}
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """The number of rows that go through the model together, by the names of `sources`."""
+        own = {name: own_batch_size(source) for name, source in self.sources.items()}
+        return {name: self.batch_size or size or DEFAULT_BATCH_SIZE for name, size in own.items()}
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -138,8 +151,14 @@ class Evaluation:
         return run_evaluation(self, checkpoints, store=store, engine=engine, **options)
 
 
+def own_batch_size(source: Source) -> int | None:
+    """Return how many rows a source's own batches have; None where it has none of its own, or they differ."""
+    batched = capability(source, HasBatchSize)
+    return None if batched is None else batched.own_batch_size
+
+
 def _check_settings(batch_size: object, data: object, variants: object, keep: object) -> None:
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+    if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
         raise UsageError(f"Evaluation(batch_size={batch_size!r}): expected a positive integer")
     if not isinstance(data, Mapping) or not data:
         raise DataError('Evaluation(data=...): expected a mapping of names to sources, such as {"test": Arrays(...)}')

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from milepost.core.capabilities import CAPABILITIES, capability, is_begun, members, missing
-from milepost.core.protocols import Bounded, HasFixedBatch, Metric, Model, Source, Task
+from milepost.core.protocols import Bounded, HasBatchSize, HasFixedBatch, Metric, Model, Source, Task
 from milepost.core.types import Column
 from milepost.errors import UsageError
 
@@ -82,22 +82,34 @@ def _check_values(given: _Given) -> None:
         if not isinstance(columns, Mapping) or not all(isinstance(item, Column) for item in columns.values()):
             raise given.wrong("columns()", columns, "a dict of names to Column")
     if given.seam is Metric:
-        if not _is_name(thing.headline):
-            raise given.wrong("headline", thing.headline, "text")
-        columns = thing.columns
-        if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
-            raise given.wrong("columns", columns, "a tuple of names, such as ('label', 'prediction')")
-        if thing.direction not in _DIRECTIONS:
-            raise given.wrong("direction", thing.direction, f"one of {', '.join(map(repr, _DIRECTIONS))}")
-    bounded, fixed = capability(thing, Bounded), capability(thing, HasFixedBatch)
-    if given.seam is Metric and bounded is not None and not _is_interval(bounded.range):
-        raise given.wrong("range", bounded.range, "its smallest and its largest value, such as (0.0, 1.0)")
+        _check_metric(given)
+    fixed, batched = capability(thing, HasFixedBatch), capability(thing, HasBatchSize)
     if given.seam is Model and fixed is not None and not isinstance(fixed.fixed_batch, bool):
         raise given.wrong("fixed_batch", fixed.fixed_batch, "True or False")
+    if given.seam is Source and batched is not None and not _is_size(batched.own_batch_size):
+        raise given.wrong("own_batch_size", batched.own_batch_size, "a positive integer, or None")
+
+
+def _check_metric(given: _Given) -> None:
+    metric = given.thing
+    if not _is_name(metric.headline):
+        raise given.wrong("headline", metric.headline, "text")
+    columns = metric.columns
+    if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
+        raise given.wrong("columns", columns, "a tuple of names, such as ('label', 'prediction')")
+    if metric.direction not in _DIRECTIONS:
+        raise given.wrong("direction", metric.direction, f"one of {', '.join(map(repr, _DIRECTIONS))}")
+    bounded = capability(metric, Bounded)
+    if bounded is not None and not _is_interval(bounded.range):
+        raise given.wrong("range", bounded.range, "its smallest and its largest value, such as (0.0, 1.0)")
 
 
 def _is_name(found: object) -> bool:
     return isinstance(found, str) and bool(found)
+
+
+def _is_size(found: object) -> bool:
+    return found is None or (isinstance(found, int) and not isinstance(found, bool) and found > 0)
 
 
 def _is_interval(found: object) -> bool:

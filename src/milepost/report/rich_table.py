@@ -13,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from milepost._internal.text import listed
 from milepost.errors import printable
 from milepost.report._align import (
     first_line,
@@ -57,7 +58,7 @@ def _legend(results: Results, kept: int) -> list[Text]:
     """Say what the signs of the stacked layout mean, and what was left out."""
     left_out = ", ".join(results.metrics[kept:])
     sizes = {cell.batch_size for row in results.rows for cell in row.cells.values() if cell.batch_size is not None}
-    of = f" (batches of {max(sizes)})" if sizes else ""
+    of = f" (batches of {listed([str(size) for size in sorted(sizes)])})" if sizes else ""
     texts = [f"~ is the mean of batch means{of}, [ , ] the 95 % interval"]
     texts += [f"not shown at this width: {left_out}"] if left_out else []
     return [Text(text, style=_DIM) for text in texts]

@@ -97,8 +97,12 @@ def build(records: Iterable[Plain], checkpoints: Iterable[Plain]) -> Results:
         if record.get("headline") is not False:
             earlier = is_earlier(record.get("status"))
             groups[record["checkpoint"]["digest"], record["data"], record.get("slice") or ALL, earlier].append(record)
-    size = _usual_size(groups.values())
-    rows = [_row(group, checkpoint, size) for key, group in groups.items() for checkpoint in known.get(key[0], [{}])]
+    sizes = {data: _usual_size(group for key, group in groups.items() if key[1] == data) for _, data, *_ in groups}
+    rows = [
+        _row(group, checkpoint, sizes[data])
+        for (digest, data, *_), group in groups.items()
+        for checkpoint in known.get(digest, [{}])
+    ]
     recorded = {key[0] for key in groups}
     for digest, same in known.items():
         rows += [_bare(checkpoint) for checkpoint in same if digest not in recorded or failure_of(checkpoint)]

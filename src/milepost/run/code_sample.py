@@ -53,7 +53,7 @@ def check_sample(driver: Driver, recorded: Sequence[Recorded], data: str) -> Cod
     All checkpoints have the same rows on record.
     """
     size, rows = driver.data[data].size, recorded[0].stop
-    batch = driver.spec.batch_size
+    batch = driver.spec.batch_sizes[data]
     positions = sampled_positions(rows, batch, driver.data[data].digest)
     found = _compared(driver, recorded, data, positions)
     if isinstance(found, str):

@@ -16,6 +16,7 @@ from milepost.run.checkpoint_records import Identifier
 from milepost.run.events import (
     Listen,
     Reporter,
+    batch_size_note,
     memory_note,
     missing_note,
     record_events,
@@ -187,6 +188,7 @@ class Driver:
                 if isinstance(outcome, Part):
                     self.reporter.note(self._publisher.part(item, outcome))
                     self.reporter.note(memory_note(outcome.environment), once=True)
+                    self.reporter.note(batch_size_note(item.data, outcome.environment), once=True)
                     self._progress(item, outcome, items, started)
                     continue
                 alive.pop(target, None)
@@ -214,7 +216,7 @@ class Driver:
             digest=self.data[item.data].digest,
             stop=item.stop,
             metrics=item.decision.metrics,
-            sizes=(self.spec.batch_size,),
+            sizes=(self.spec.batch_sizes[item.data],),
             slices=self.items.slices(item.data, item.stop),
         )
         try:

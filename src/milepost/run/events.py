@@ -97,6 +97,22 @@ def warnings_in(payloads: Iterable[Mapping[str, Json]]) -> dict[str, str]:
     return {kind: text for value in reversed(values) for kind, text in (value.get("warnings") or {}).items()}
 
 
+def batch_size_note(data: str, environment: Mapping[str, Json]) -> str | None:
+    """Return that a loader's own batch size is not used; None where it is, or there is none.
+
+    >>> batch_size_note("test", {"batch_size": 256, "loader_batch_size": 64})
+    'test: batches of 256 rows by Evaluation(batch_size=256), where the loader has 64: batch means are of 256 rows too'
+    """
+    own = environment.get("loader_batch_size")
+    if own is None:
+        return None
+    size = (environment.get("memory") or {}).get("asked", environment["batch_size"])
+    return (
+        f"{data}: batches of {size:,} rows by Evaluation(batch_size={size}), where the loader has {own:,}: batch means "
+        f"are of {size:,} rows too"
+    )
+
+
 def memory_note(environment: Mapping[str, Json]) -> str | None:
     """Return what a part was made with where memory held less than was asked for; None where it held all.
 

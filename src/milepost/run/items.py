@@ -69,7 +69,7 @@ class ItemLookup:
         }
         self._chosen: dict[tuple[str, str], tuple[str, int]] = {}
         self._slices: dict[tuple[str, int], tuple[str, ...]] = {}
-        self._scored: dict[tuple[frozenset[RecordKey], tuple[str, ...], int], frozenset[tuple[str, int]]] = {}
+        self._scored: dict[tuple[frozenset[RecordKey], tuple[str, ...], int, int], frozenset[tuple[str, int]]] = {}
 
     def item(
         self,
@@ -154,16 +154,19 @@ class ItemLookup:
         stop = self._wanted[data].stop(coverage)
         scored = frozenset[tuple[str, int]]()
         if state.records and not missing(coverage, stop):
-            asked = state.records, self.slices(data, stop), stop  # the same for thousands of evaluations
+            # The same for thousands of evaluations.
+            asked = state.records, self.slices(data, stop), stop, self._spec.batch_sizes[data]
             if asked not in self._scored:
                 self._scored[asked] = frozenset(self._complete(*asked))
             scored = self._scored[asked]
         failures = tuple(Failure(str(item["kind"]), str(item["message"])) for item in state.failures)
         return Stored(coverage, scored, failures, state.retry)
 
-    def _complete(self, records: frozenset[RecordKey], slices: tuple[str, ...], stop: int) -> Iterator[tuple[str, int]]:
+    def _complete(
+        self, records: frozenset[RecordKey], slices: tuple[str, ...], stop: int, size: int
+    ) -> Iterator[tuple[str, int]]:
         """Yield the metrics all of whose records of rows [0, stop) are there."""
-        rows, size = ((0, stop),), self._spec.batch_size
+        rows = ((0, stop),)
         for metric in self._spec.metrics:
             keys = [RecordKey(metric.digest, "exact", None, "all", rows)]
             if metric.digest not in self._spec.folded:

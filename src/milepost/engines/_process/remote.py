@@ -72,7 +72,8 @@ class RemoteEvaluator:
 
     def describe(self) -> Description:
         described = from_plain(Description, self._ask({"method": "describe"}, OPENING_SECONDS))
-        self._least = 1 + described.batch_size.bit_length()  # one checkpoint at once, then half and half
+        largest = max(described.batch_sizes.values(), default=1)
+        self._least = 1 + largest.bit_length()  # one checkpoint at once, then half and half
         return described
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:

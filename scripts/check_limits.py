@@ -20,7 +20,7 @@ LOOSE = 4
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("src", "tests", "scripts", "benchmarks", "examples")
 FREE_SIGNATURES = "src/milepost/compat/"
-SEAMS = "src/milepost/core/protocols.py"
+SEAMS = ("src/milepost/core/protocols.py", "src/milepost/core/sessions.py")
 # The helper itself, and the contract suites, which judge what they are handed.
 MAY_PROBE = ("src/milepost/core/capabilities.py", "src/milepost/testing/")
 # What a seam's object is called: whether it has a member is for the helper to say.  Others' objects may be asked.
@@ -87,7 +87,7 @@ def house(texts: Mapping[str, str]) -> Iterator[str]:
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and (known := first.setdefault(node.name, path)) != path:
                 yield f"{path}:{node.lineno}: {known} has a class {node.name} too: give one of them another name"
-    members = set(_members(trees[SEAMS]))
+    members = {name for seam in SEAMS for name in _members(trees.get(seam, ast.Module([], [])))}
     for path, tree in trees.items():
         if not path.startswith(MAY_PROBE):
             yield from (f"{path}:{line}" for line in _probes(tree, members))

@@ -34,6 +34,7 @@ MODULES = {
     "milepost.errors": "Errors",
     "milepost.core.types": "Shared types",
     "milepost.core.protocols": "Protocols",
+    "milepost.core.sessions": "Protocols of engines",
     "milepost.testing": "Contract suites",
 }
 """Modules that are documented member by member."""

@@ -72,7 +72,8 @@ def _check_seam(room: str, value: str, item: object) -> None:
     """Raise a `UsageError` where what an entry point names lacks a member; an Evaluation checks what it is made of."""
     # Only where another distribution adds something: the protocols import NumPy.
     from milepost.core.capabilities import members, missing  # noqa: PLC0415 - as said
-    from milepost.core.protocols import Engine, Export, Format  # noqa: PLC0415 - as said
+    from milepost.core.protocols import Export, Format  # noqa: PLC0415 - as said
+    from milepost.core.sessions import Engine  # noqa: PLC0415 - as said
 
     seam = {"checkpoints.formats": Format, "engines": Engine, "exports": Export}.get(room)
     lacking = missing(item, seam) if seam else []

@@ -14,7 +14,8 @@ from milepost import registry
 from milepost._internal.fileid import identity_of
 from milepost.cli import main
 from milepost.core.capabilities import CAPABILITIES, members, missing
-from milepost.core.protocols import Engine, Export, Format, Metric, Model, Session, Source, Task
+from milepost.core.protocols import Export, Format, Metric, Model, Source, Task
+from milepost.core.sessions import Engine, Session
 from milepost.core.types import (
     Array,
     Batch,

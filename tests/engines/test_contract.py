@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from milepost.core.protocols import Engine
+from milepost.core.sessions import Engine
 from milepost.core.types import CheckpointFiles, Job, Target, Unit
 from milepost.engines.inprocess import InProcess
 from milepost.engines.local import Local

@@ -14,7 +14,7 @@ from milepost.checkpoints._files.own import name_of
 from milepost.checkpoints._files.shards import reworded
 from milepost.checkpoints.folders import run_folder
 from milepost.checkpoints.names import step_of_name
-from milepost.core.protocols import Session
+from milepost.core.sessions import Session
 from milepost.core.types import CheckpointFiles, Description, Failure, Identified
 from milepost.run.planning import tried_again
 from milepost.store.checkpoint_records import CheckpointRecord, CheckpointRecords

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from milepost._internal.ranges import covered
-from milepost.core.protocols import Session
+from milepost.core.sessions import Session
 from milepost.core.types import CheckpointFiles, Part, ScoreRequest
 from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut
 from milepost.run.checkpoint_records import Identifier

@@ -8,7 +8,7 @@ from pathlib import Path
 from milepost.checkpoints._files.own import read_beside
 from milepost.checkpoints._files.shards import from_prefix, shards_of
 from milepost.checkpoints.folders import own_folder
-from milepost.core.protocols import Engine, Session
+from milepost.core.sessions import Engine, Session
 from milepost.core.types import CheckpointFiles, Job, Json
 from milepost.errors import UsageError
 from milepost.evaluation.definition import Evaluation

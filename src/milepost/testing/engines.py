@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from milepost._internal.serialization import from_plain, to_plain
-from milepost.core.protocols import Engine, Session
+from milepost.core.sessions import Engine, Session
 from milepost.core.types import Failure, Job, Part, Target, Unit
 from milepost.engines.inprocess import InProcess
 from milepost.errors import MilepostError, UsageError

@@ -12,7 +12,7 @@ from typing import get_args
 
 from milepost.checkpoints._files.links import is_outside
 from milepost.checkpoints._files.shards import from_prefix
-from milepost.core.protocols import Session
+from milepost.core.sessions import Session
 from milepost.errors import UsageError
 from milepost.run.code_check import settle_code
 from milepost.run.driver import Driver

@@ -11,7 +11,16 @@ from milepost._internal.text import listed
 from milepost.checkpoints._codecs.hdf5_file import MAGIC as HDF5
 from milepost.checkpoints._codecs.sstable import MAGIC as SSTABLE
 from milepost.checkpoints._files.lfs import pointer
-from milepost.checkpoints.names import HF_INDEXES, INDEX, ORBAX, SAFETENSORS, hf_index, keras_index, sibling_shards
+from milepost.checkpoints.names import (
+    HF_INDEXES,
+    INDEX,
+    ORBAX,
+    SAFETENSORS,
+    UNKNOWN,
+    hf_index,
+    keras_index,
+    sibling_shards,
+)
 from milepost.checkpoints.others._kind import Start
 from milepost.checkpoints.others.described import raw_of
 from milepost.checkpoints.others.recognition import Diagnosis, recognise
@@ -26,8 +35,6 @@ _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _HEAD, _LENGTH = 4096, 8
 
 _SAVE = "save the weights as .npz, safetensors or with torch.save"
-UNKNOWN = "not a checkpoint that any format knows"
-"""How the message ends of a file that a search of its folder passes over."""
 
 
 def diagnose(path: str, head: bytes, tail: bytes, size: int) -> Diagnosis | None:

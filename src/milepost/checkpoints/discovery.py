@@ -13,9 +13,18 @@ from milepost._internal.fileid import identity
 from milepost._internal.text import natural
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
 from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
-from milepost.checkpoints.diagnosis import UNKNOWN, diagnose, folder_diagnosis
+from milepost.checkpoints.diagnosis import diagnose, folder_diagnosis
 from milepost.checkpoints.folders import is_unfinished
-from milepost.checkpoints.names import ENDINGS, INDEX, checkpoint_name, hf_index, is_candidate, is_companion, is_hidden
+from milepost.checkpoints.names import (
+    ENDINGS,
+    INDEX,
+    UNKNOWN,
+    checkpoint_name,
+    hf_index,
+    is_candidate,
+    is_companion,
+    is_hidden,
+)
 from milepost.checkpoints.others.recognition import Diagnosis, search
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
@@ -80,7 +89,8 @@ def looked_for() -> str:
     known = ", ".join(sorted(classes("checkpoints.formats")))
     return (
         f"looked for files in one of the formats {known}, and for files named like a checkpoint "
-        f"({', '.join(ENDINGS)}); skipped hidden folders, files of optimizers and random states, and Milepost stores"
+        f"({', '.join(ENDINGS)}); skipped hidden folders, files without weights "
+        "(settings, metrics, optimizers, random states), and Milepost stores"
     )
 
 
@@ -89,9 +99,13 @@ def would_search(files: CheckpointFiles) -> bool:
 
     A file that is named is always listed; one that lies in a folder only if it is a checkpoint or is named like one.
     """
-    if files.format is not None or os.path.isdir(files.path):
-        return True
-    return is_candidate(os.path.basename(files.path)) and not (files.failure and files.failure[1].endswith(UNKNOWN))
+    if _is_passed_over(files):
+        return False
+    return files.format is not None or os.path.isdir(files.path) or is_candidate(os.path.basename(files.path))
+
+
+def _is_passed_over(files: CheckpointFiles) -> bool:
+    return files.failure is not None and files.failure[1].endswith(UNKNOWN)
 
 
 def is_store(names: Sequence[str]) -> bool:
@@ -222,12 +236,15 @@ def entry_of(path: str, *, asked: bool = False) -> ListedFile:
 def _claimed(items: Sequence[ListedFile], formats: Sequence[Format]) -> Iterator[CheckpointFiles]:
     # A shard is a whole file of its format: only the index knows it.
     readable = [item for item in items if item.problem is None and not hf_index(os.path.basename(item.path))]
+    asked = {item.path for item in items if item.asked}
     taken: set[str] = set()
     for one in formats:
         free = [item for item in readable if item.path not in taken]
         for files in _asked(one, free):
-            if files.path not in taken:
-                taken.update((files.path, *files.paths))
+            if files.path in taken:
+                continue
+            taken.update((files.path, *files.paths))
+            if files.path in asked or not _is_passed_over(files):
                 yield replace(files, others=tuple(map(_identity_or_none, files.paths[1:])))
     for item in items:
         if not item.is_dir and item.path not in taken:
@@ -274,11 +291,8 @@ def _failed(item: ListedFile) -> CheckpointFiles | None:
         why = _torn_zip(item) or diagnose(item.path, item.head, item.tail, item.status.st_size)
     if why is None and item.asked:
         why = "corrupt", f"{item.path}: {UNKNOWN}"
-    return (
-        None
-        if why is None or (why[1].endswith(UNKNOWN) and not item.asked)
-        else _row(item.path, (item.path,), identity(item.status), why)
-    )
+    row = None if why is None else _row(item.path, (item.path,), identity(item.status), why)
+    return None if row is None or (_is_passed_over(row) and not item.asked) else row
 
 
 def _others(folder: str, match: str | None) -> Iterator[CheckpointFiles]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from milepost.checkpoints.folders import inside_run, own_folder
 
+UNKNOWN = "not a checkpoint that any format knows"
+"""How the message ends of a file that a search of its folder passes over."""
 INDEX = ".index"
 """What TensorFlow puts behind a prefix, which is how its users write a checkpoint's address."""
 SAFETENSORS = ".safetensors"

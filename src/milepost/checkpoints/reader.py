@@ -28,7 +28,7 @@ from milepost.checkpoints.formats.peft import adapter_among
 from milepost.checkpoints.mapping import map_tensor
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Extent, Identity, Inspection, Json, Table, Tensor
-from milepost.errors import Corrupt, OutOfMemory, Torn, UsageError, checkpoint_error
+from milepost.errors import Corrupt, OutOfMemory, Torn, Unsupported, UsageError, checkpoint_error
 from milepost.registry import load
 
 _ALIGNMENT = 64
@@ -70,14 +70,15 @@ class Reader:
         return table
 
     def inspect(self, path: str) -> Inspection:
-        """Return the files and the table of the one checkpoint at a path."""
+        """Return the files and the table of the one checkpoint at a path, of a file without weights too."""
         found = find([path])
         if len(found) != 1:
             names = ", ".join(one.path for one in found[:5])
             raise UsageError(f"{path}: {len(found)} checkpoints, expected one ({names or looked_for()})")
-        if found[0].failure is not None:
-            raise checkpoint_error(*found[0].failure)
-        return Inspection(found[0], read_table(_format(str(found[0].format)), found[0]))
+        (files,) = found
+        if files.failure is not None and (files.format is None or files.failure[0] != Unsupported.kind):
+            raise checkpoint_error(*files.failure)
+        return Inspection(files, read_table(_format(str(files.format)), files))
 
 
 @cache

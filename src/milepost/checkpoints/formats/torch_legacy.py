@@ -7,6 +7,7 @@ twice: all offsets are known from the pickles, and every tensor is a view on the
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
@@ -14,6 +15,7 @@ from milepost.checkpoints._codecs.pickle import Ended, Unpickled, unpickle_start
 from milepost.checkpoints._files.layout import checked_shape, refused, shown
 from milepost.checkpoints._files.roles import step_of
 from milepost.checkpoints.formats._claims import claim
+from milepost.checkpoints.formats._torch.side_files import SMALL, refused_if_without
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
 from milepost.checkpoints.formats._torch.table import StoragePlaces, named_by, tensors_of
 from milepost.checkpoints.formats._torch.walk import top
@@ -47,7 +49,9 @@ class TorchLegacy:
             cut = _LEAST <= len(entry.head) < len(_USUAL) and _USUAL.startswith(entry.head)
             if not entry.is_dir and (cut or _BEGIN.match(entry.head)):
                 # A description too long for a glance is `Corrupt` to it, not `Torn`; `read` reads it whole.
-                yield claim(self.name, entry.path, lambda file: _contents(file, _GLANCE))
+                files = claim(self.name, entry.path, lambda file: _contents(file, _GLANCE))
+                small = files.state == "complete" and files.identity.size <= SMALL
+                yield refused_if_without(files, partial(_held, entry.path)) if small else files
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table.
@@ -67,6 +71,13 @@ class TorchLegacy:
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the extent has the reason."""
         raise refused(tensor)
+
+
+def _held(path: str) -> tuple[Any, Sequence[Tensor]]:
+    """Return the object in a file, and its tensors."""
+    with opened(path) as file:
+        made, begins, _ = _contents(file, HEADER_LIMIT)
+        return made.value, tensors_of(StoragePlaces(file, begins), made.value)
 
 
 def _contents(file: OpenFile, limit: int) -> tuple[Unpickled, dict[str, int], int]:

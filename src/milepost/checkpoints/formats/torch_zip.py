@@ -6,20 +6,22 @@ The entries are stored, so every tensor is a view on the file; each has a CRC-32
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened
-from milepost._internal.zip import STORED, ZipEntry, damaged, members, unpack
-from milepost.checkpoints._codecs.pickle import unpickle
+from milepost._internal.zip import STORED, ZipEntry, damaged, members, names, unpack
+from milepost.checkpoints._codecs.pickle import Unpickled, unpickle
 from milepost.checkpoints._files.layout import refused, shown
 from milepost.checkpoints._files.roles import step_of
 from milepost.checkpoints.formats._claims import claim_zips
+from milepost.checkpoints.formats._torch.side_files import SMALL, refused_if_without
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
 from milepost.checkpoints.formats._torch.table import StoragePlaces, tensors_of
 from milepost.checkpoints.formats._torch.walk import top
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
-from milepost.errors import Corrupt, Program, Unsupported
+from milepost.errors import CheckpointError, Corrupt, Program, Unsupported
 
 _SCRIPT = ("constants.pkl", "code/", "bytecode.pkl", "ts_code/")
 _EXPORTED = ("archive_format", "models/", "serialized_exported_program.json", "serialized_state_dict.pt")
@@ -32,17 +34,18 @@ class TorchZip:
     name = "torch_zip"
 
     def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
-        """Claim zips that hold ROOT/data.pkl or a torch program, by their first entry where the directory is absent."""
-        return claim_zips(self.name, entries, _torch_like)
+        """Claim zips that hold ROOT/data.pkl or a torch program, by their first entry where the directory is absent.
+
+        "failed" where a small one, or one without any storage, holds no weights.
+        """
+        for files in claim_zips(self.name, entries, _torch_like):
+            looked_into = files.state == "complete" and (files.identity.size <= SMALL or not _has_storages(files.path))
+            yield refused_if_without(files, partial(_held, files.path)) if looked_into else files
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table after comparing every CRC-32 but those of optimizer tensors, which are not loaded."""
         with opened(files.path) as file:
-            archive = _archive(file)
-            storages: dict[str, TorchStorage] = {}
-            persistent = _persistent(archive, storages)
-            made = unpickle(_small(archive, "data.pkl"), KNOWN, persistent, f"{file.path}: data.pkl")
-            places = StoragePlaces(file, {key: archive.data(key).offset for key in storages}, archive.big)
+            archive, made, places, storages = _opened(file)
             tensors = tensors_of(places, made.value, made.foreign)
             _verify(archive, storages, tensors)
             step, source = step_of(top(made.value), tensors)
@@ -51,6 +54,36 @@ class TorchZip:
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the extent has the reason."""
         raise refused(tensor)
+
+
+def _opened(file: OpenFile) -> tuple["_Archive", Unpickled, StoragePlaces, dict[str, TorchStorage]]:
+    """Return the archive, the object in it, and its storages with their places."""
+    archive = _archive(file)
+    storages: dict[str, TorchStorage] = {}
+    persistent = _persistent(archive, storages)
+    made = unpickle(_small(archive, "data.pkl"), KNOWN, persistent, f"{file.path}: data.pkl")
+    return (
+        archive,
+        made,
+        StoragePlaces(file, {key: archive.data(key).offset for key in storages}, archive.big),
+        storages,
+    )
+
+
+def _held(path: str) -> tuple[Any, Sequence[Tensor]]:
+    """Return the object in a file, and its tensors."""
+    with opened(path) as file:
+        _, made, places, _ = _opened(file)
+        return made.value, tensors_of(places, made.value)
+
+
+def _has_storages(path: str) -> bool:
+    """Return whether an archive has an entry of a tensor's bytes; by its directory alone."""
+    try:
+        with opened(path) as file:
+            return any("/data/" in name for name in names(file))
+    except CheckpointError:
+        return True  # `read` says what is wrong
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """From what a torch pickle holds to rows of a table, whichever container torch put it into."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from milepost._internal.bounded import OpenFile
@@ -9,9 +9,12 @@ from milepost._internal.text import listed
 from milepost.checkpoints._files.layout import dtype_of, is_contiguous, missing, span, unsafe
 from milepost.checkpoints._files.roles import role_of
 from milepost.checkpoints.formats._torch.storages import View
-from milepost.checkpoints.formats._torch.walk import walk
+from milepost.checkpoints.formats._torch.walk import top, walk
 from milepost.core.types import Extent, Tensor
 from milepost.errors import Unsafe
+
+_OPTIMIZER = {"state", "param_groups"}
+"""What the state_dict of torch's optimizers is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ def tensors_of(places: StoragePlaces, value: Any, foreign: Sequence[str] = ()) -
     but something that only foreign code could make.
     """
     tensors = tuple(_tensor(places, *row) for row in walk(value, places.file.path))
+    if top(value).keys() == _OPTIMIZER:
+        tensors = tuple(replace(item, role="optimizer") for item in tensors)
     if foreign and not tensors:
         raise Unsafe(
             f"{places.file.path}: holds no tensors that can be read without running code: it names {listed(foreign)}, "

@@ -145,18 +145,20 @@ class Variable:
 class Overrides:
     """How the user maps a checkpoint's names to a model's: recorded with every result, and part of its key.
 
-    `renames` lead from a checkpoint's name to the variable's; where both end in "/", or one does and the other is "",
-    from everything below one scope to another.  `keep` and `ignore` are names or glob patterns: of variables that are
-    not restored, whatever the checkpoint holds, and of tensors of the checkpoint.  `built` gives the kept values.
+    `renames` lead from a checkpoint's name to the variable's; where both end in "/" or ".", or one does and the other
+    is "", from everything below one scope to another.  `patterns` are regular expressions and what takes their place,
+    in order, for names that are not in `renames`.  `keep` and `ignore` are names or glob patterns: of variables that
+    are not restored, whatever the checkpoint holds, and of tensors of the checkpoint.  `built` gives the kept values.
     """
 
     renames: Mapping[str, str] = field(default_factory=dict)
     keep: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     built: Callable[[Sequence[str]], Mapping[str, Array]] | None = None
+    patterns: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.renames or self.keep or self.ignore)
+        return bool(self.renames or self.keep or self.ignore or self.patterns)
 
 
 LEAST_WEIGHT, MOST_WEIGHT = 1e-60, 1e60

@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 from milepost.models._keras_backends import Captured, Stateless
 from milepost.models._keras_names import HeldVariable, held_by, numbered_from_first
 from milepost.models._values import array_for, repeatable
+from milepost.restore.overrides import GivenNames, again, check_names, overrides_of, spec_of_overrides
 
 _RANDOM = ("Dropout", "Noise", "Random")
 _STATISTICS = "BatchNormalization"
@@ -60,6 +61,10 @@ class KerasModel:
     statistics are among them.  States of random generators and of metrics are optional.  Each variable knows its names
     in `.weights.h5` and `.keras`, in older `.h5` files, and in TensorFlow's object-based checkpoints.
 
+    What the user says of other names is part of the evaluation's key, and as for `TorchModel`: `restore={"old/kernel":
+    "dense/kernel"}` (or scopes, `{"old/": "new/"}`), `rename={r"^block": "stage"}`, `keep=("head/*",)`,
+    `ignore=("aux/*",)`; a checkpoint's names are those that `milepost inspect` shows.
+
     Inputs: a NumPy array goes to the model's only input, a dict to its inputs by name.  Floating inputs are converted
     to the dtype of the model's first floating variable, integers and booleans keep theirs.  Outputs are NumPy arrays on
     TensorFlow, the back end's own elsewhere.  Predictions are made with `training=False`.  Not for use from several
@@ -73,13 +78,14 @@ class KerasModel:
 
     name = "keras"
 
-    def __init__(self, build: Any, device: str = "cpu", *, inputs: Any = None) -> None:
+    def __init__(self, build: Any, device: str = "cpu", *, inputs: Any = None, **names: Unpack[GivenNames]) -> None:
         """Keep how to build the model; nothing is built yet.  `device` is "cpu", "gpu" or "gpu:1"."""
         if not callable(build):
             raise UsageError(f"KerasModel takes a class or function that builds a model; found {type(build).__name__}")
         self._build = build
         self._device = _device_of(device)
         self._inputs = inputs
+        self.overrides = overrides_of(self.initial, names)
         self._made: _BuiltKeras | None = None
 
     def variables(self) -> tuple[Variable, ...]:
@@ -134,22 +140,24 @@ class KerasModel:
         """
         if _is_model(self._build):
             raise UsageError(
-                "--allow-missing: KerasModel was handed a model, whose first values may differ from run to run; hand "
-                "it the class or function that builds one, which is then called under a fixed seed"
+                "--allow-missing and keep=(...): KerasModel was handed a model, whose first values may differ from "
+                "run to run; hand it the class or function that builds one, which is then called under a fixed seed"
             )
         first, again = ({item.variable.name: _value(item.holder) for item in self._new().required} for _ in range(2))
         return repeatable(names, first, again, "draw them by Keras' initializers, or with a seed")
 
     def on(self, device: str) -> "KerasModel":
         """Return the same model for another device, with a model of its own where `build` makes one."""
-        return KerasModel(self._build, device, inputs=self._inputs)
+        return KerasModel(self._build, device, inputs=self._inputs, **again(self.overrides))
 
     def spec(self) -> dict[str, Json]:
-        """Return the arithmetic that the model's layers declare, where it is not float32 throughout; else {}."""
+        """Return the layers' arithmetic where it is not float32 throughout, and what the user said of names, if any."""
         layers = [self._built().model, *_layers(self._built().model)]
         names = {str(getattr(layer, "compute_dtype", None) or "float32") for layer in layers}
         reduced = sorted(names - {"float32"})
-        return {"name": self.name, "compute": ", ".join(reduced)} if reduced else {}
+        declared: dict[str, Json] = {"compute": ", ".join(reduced)} if reduced else {}
+        declared |= spec_of_overrides(self.overrides)
+        return {"name": self.name, **declared} if declared else {}
 
     def environment(self) -> dict[str, Json]:
         """Return framework, version, back end, device and threads (None where the back end does not say)."""
@@ -161,7 +169,9 @@ class KerasModel:
 
     def _built(self) -> _BuiltKeras:
         if self._made is None:
-            self._made = self._new()
+            made = self._new()
+            check_names(self.overrides, [item.name for item in made.variables], "the model")
+            self._made = made
         return self._made
 
     def _new(self) -> _BuiltKeras:

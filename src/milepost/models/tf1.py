@@ -13,15 +13,14 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from milepost._internal.memory import fits_memory
-from milepost._internal.text import listed
-from milepost.core.types import Array, Json, Overrides, Variable
+from milepost.core.types import Array, Json, Variable
 from milepost.errors import Corrupt, DataError, Mismatch, MissingExtra, ModelFailed, OutOfMemory, UsageError
-from milepost.restore.overrides import kept_by, overrides_of, spec_of_overrides
+from milepost.restore.overrides import GivenNames, again, check_names, overrides_of, spec_of_overrides
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: how TensorFlow was compiled is no news
 try:
@@ -48,7 +47,7 @@ class SessionWeights:
 
 
 class GraphModel:
-    """A TensorFlow 1 graph: `function` is called once, with placeholders, and returns a tensor or a dict of tensors.
+    r"""A TensorFlow 1 graph: `function` is called once, with placeholders, and returns a tensor or a dict of tensors.
 
     `inputs` gives dtype and shape (None for the axis of rows) by the name of the function's argument, or of the
     placeholder that it makes itself. `feeds` are numbers or truth values fed at every prediction, named alike
@@ -61,6 +60,7 @@ class GraphModel:
     is part of the evaluation's key:
 
     - `restore={"checkpoint/name": "graph/name"}` renames; both may be scopes: `{"old/": "new/"}`, `{"": "tower/"}`.
+    - `rename={r"_(\d+)/": r"/block\1/"}` renames by regular expressions, in order, what `restore` does not name.
     - `keep=("logits/*",)` leaves variables as built (under a fixed seed): the result is marked PARTIAL.
     - `ignore=("AuxLogits/*",)` are tensors of the checkpoint that the graph has no variable for.
     - `init_fn(session, checkpoint_prefix)` restores instead of Milepost; what it leaves in the variables counts.
@@ -83,11 +83,9 @@ class GraphModel:
         inputs: Declared,
         *,
         feeds: Mapping[str, Any] | None = None,
-        restore: Mapping[str, str] | None = None,
-        keep: Iterable[str] = (),
-        ignore: Iterable[str] = (),
         init_fn: Callable[[Any, str], Any] | None = None,
         device: str = _CPU,
+        **names: Unpack[GivenNames],
     ) -> None:
         if not callable(function):
             raise UsageError(f"GraphModel takes a function that builds a graph; found a {type(function).__name__}")
@@ -95,11 +93,12 @@ class GraphModel:
         self._inputs = _declared(inputs)
         self._feeds = _scalars(feeds or {}, self._inputs)
         self._device = _device(device)
-        self.overrides = overrides_of(restore, keep, ignore, self.initial)
-        if init_fn is not None and (not callable(init_fn) or restore or ignore):
+        self.overrides = overrides_of(self.initial, names)
+        others = [name for name, value in names.items() if value and name != "keep"]
+        if init_fn is not None and (not callable(init_fn) or others):
             raise UsageError(
-                "init_fn is a function of a session and a checkpoint's prefix, and restores by its own rules: restore "
-                f"and ignore are not for it; found {init_fn!r}, restore={restore!r}, ignore={ignore!r}"
+                "init_fn is a function of a session and a checkpoint's prefix, and restores by its own rules: restore, "
+                f"rename and ignore are not for it; found {init_fn!r}, {', '.join(others) or 'none of these'}"
             )
         self.restorer = None if init_fn is None else _InitFunction(init_fn, self)
         self._graph: Built | None = None
@@ -175,16 +174,14 @@ class GraphModel:
 
     def on(self, device: str) -> "GraphModel":
         """Return the same model for another device ("cpu", "gpu", "gpu:1"), with a graph of its own."""
-        overrides, own = self.overrides, self.restorer
+        own = self.restorer
         return GraphModel(
             self._function,
             self._inputs,
             feeds=self._feeds,
-            restore=overrides.renames,
-            keep=overrides.keep,
-            ignore=overrides.ignore,
             init_fn=own and own.init_fn,
             device=device,
+            **again(self.overrides),
         )
 
     def spec(self) -> dict[str, Json]:
@@ -237,13 +234,7 @@ class GraphModel:
     def _built(self) -> Built:
         if self._graph is None:
             built = build(self._function, self._inputs, self._feeds, self._device)
-            names = {item.name for item in built.variables}
-            for keyword, wanted in (("restore", self.overrides.renames.values()), ("keep", self.overrides.keep)):
-                for name in wanted:
-                    if not _is_met(name, names):
-                        raise UsageError(
-                            f"{keyword} names {name!r}, which the graph does not have; it has {listed(sorted(names))}"
-                        )
+            check_names(self.overrides, {item.name for item in built.variables}, "the graph")
             self._graph = built
         return self._graph
 
@@ -315,12 +306,6 @@ def _device(device: str) -> str:
     if not there or (number and (not number.isdigit() or int(number) >= there)):
         raise UsageError(f"device {device!r}: TensorFlow finds {there} devices of this kind here")
     return f"{kind}:{number}" if number.strip("0") else kind
-
-
-def _is_met(name: str, names: Iterable[str]) -> bool:
-    """Return whether a name, scope or pattern of the user's is, or holds, one of the graph's names."""
-    probe = Overrides(keep=(f"{name}*" if name == "" or name.endswith("/") else name,))
-    return bool(kept_by(probe, names))
 
 
 def _initialised(built: Built) -> dict[str, Array]:

@@ -9,16 +9,15 @@ ones).
 import copy
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Unpack
 
-import ml_dtypes  # noqa: F401 - gives NumPy the dtypes that `_BITS` names
 import numpy as np
 
 from milepost._internal.memory import fits_memory
 from milepost.core.types import Array, Json, Variable
-from milepost.errors import Mismatch, MissingExtra, UsageError
+from milepost.errors import MissingExtra, UsageError
 
 try:
     import torch
@@ -27,11 +26,19 @@ except ModuleNotFoundError as error:
 
 from milepost.models import _torch_dtypes as policy
 from milepost.models._torch_suspects import changes, suspects
+from milepost.models._torch_values import (
+    SharedValue,
+    check_cast,
+    must_copy,
+    named_tensors,
+    slots_of,
+    tensor_of,
+    values_of,
+    variables_of,
+)
 from milepost.models._values import array_for, repeatable
+from milepost.restore.overrides import GivenNames, again, check_names, overrides_of, spec_of_overrides
 
-# NumPy has no such dtypes: ml_dtypes' arrays are handed over as plain integers of the same width.
-_BITS = {"bfloat16": "int16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
-_NUMPYS_OWN = frozenset("?bBhHiIlLqQefdgFDG")  # dtype characters; ml_dtypes' are others
 _INTEGERS = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 
 
@@ -42,16 +49,8 @@ class TorchWeights:
     tensors: tuple[torch.Tensor, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _SharedValue:
-    """A parameter or buffer that has a value of its own, and every tensor object of the module that shares it."""
-
-    variable: Variable
-    holders: tuple[torch.Tensor, ...]
-
-
 class TorchModel:
-    """A PyTorch model: `build` is a class or function without arguments that returns a module, or a module.
+    r"""A PyTorch model: `build` is a class or function without arguments that returns a module, or a module.
 
     The module is built once, on first use, put into evaluation mode and on the device; a module that is handed in
     is copied first and never changed.  `predict` runs under `torch.inference_mode()`.
@@ -71,6 +70,14 @@ class TorchModel:
     checkpoint's digest is that of its values in the dtypes that the module was built with. `UsageError` for a dtype
     that is unknown, or that the device has no autocast for.
 
+    Names of a checkpoint that are not the module's are refused, but for those of wrappers (`module.`, `_orig_mod.`) and
+    of libraries (`gamma`, `weight_g`). What the user says of others is part of the evaluation's key:
+
+    - `restore={"checkpoint.name": "module.name"}` renames; both may be scopes: `{"bert.": "encoder."}`, `{"": "net."}`.
+    - `rename={r"layer(\d+)": r"layers.\1"}` renames by regular expressions, in order, what `restore` does not name.
+    - `keep=("head.*",)` leaves variables as built (under a fixed seed): the result is marked PARTIAL.
+    - `ignore=("aux.*",)` are tensors of the checkpoint that the module has no variable for.
+
     >>> model = TorchModel(lambda: torch.nn.Linear(2, 1))
     >>> weights = model.load({"weight": np.ones((1, 2)), "bias": np.zeros(1)})
     >>> model.predict(weights, np.array([[1, 2]], "float32")).tolist()
@@ -86,6 +93,7 @@ class TorchModel:
         *,
         dtype: str | torch.dtype | None = None,
         autocast: str | torch.dtype | None = None,
+        **names: Unpack[GivenNames],
     ) -> None:
         if not callable(build):
             raise UsageError(
@@ -97,8 +105,9 @@ class TorchModel:
         self._autocast = policy.declared("autocast", autocast, policy.AUTOCASTS)
         if self._autocast is not None:
             policy.check_autocast(self._device, self._autocast)
+        self.overrides = overrides_of(self.initial, names)
         self._module: torch.nn.Module | None = None
-        self._slots: tuple[_SharedValue, ...] = ()
+        self._slots: tuple[SharedValue, ...] = ()
         self._variables: tuple[Variable, ...] = ()
         self._current: TorchWeights | None = None
         self._floating: torch.dtype | None = None
@@ -167,17 +176,17 @@ class TorchModel:
         """
         if isinstance(self._build, torch.nn.Module):
             raise UsageError(
-                "--allow-missing: TorchModel was handed a module, whose first values may differ from run to run; hand "
-                "it the class or function that builds one, which is then called under a fixed seed"
+                "--allow-missing and keep=(...): TorchModel was handed a module, whose first values may differ from "
+                "run to run; hand it the class or function that builds one, which is then called under a fixed seed"
             )
         if not self._initial:
-            self._initial = [_values(self._made()) for _ in range(2)]
+            self._initial = [values_of(self._made()) for _ in range(2)]
         first, again = self._initial
         return repeatable(names, first, again, "draw them from PyTorch's generator, or from one with a seed")
 
     def on(self, device: str) -> "TorchModel":
         """Return the same model, with the same dtypes, for another device, with a module of its own."""
-        return TorchModel(self._build, device, dtype=self._dtype, autocast=self._autocast)
+        return TorchModel(self._build, device, dtype=self._dtype, autocast=self._autocast, **again(self.overrides))
 
     def spec(self) -> dict[str, Json]:
         """Return what was declared of the arithmetic: part of the evaluation's key; {} where nothing was.
@@ -187,6 +196,7 @@ class TorchModel:
         """
         declared = {"dtype": self._dtype, "autocast": self._autocast}
         named = {key: policy.name_of(value) for key, value in declared.items() if value is not None}
+        named |= spec_of_overrides(self.overrides)
         return {"name": self.name, **named} if named else {}
 
     def environment(self) -> dict[str, Json]:
@@ -201,9 +211,10 @@ class TorchModel:
         if self._module is None:
             module = self._made()
             # Named, tied and typed as built: a conversion parts tensors that share memory.
-            self._variables = _variables(module)
+            self._variables = variables_of(module)
+            check_names(self.overrides, [item.name for item in self._variables], "the module")
             module = self._converted(module).eval()
-            self._slots = _slots(module, self._variables)
+            self._slots = slots_of(module, self._variables)
             module.requires_grad_(requires_grad=False)
             floating = (item.dtype for item in module.parameters() if item.is_floating_point())
             self._floating = next(floating, self._dtype)
@@ -223,7 +234,7 @@ class TorchModel:
 
     def _converted(self, module: torch.nn.Module) -> torch.nn.Module:
         if self._dtype is not None:
-            imaginary = next((name for name, item, _ in _named_tensors(module) if item.is_complex()), None)
+            imaginary = next((name for name, item, _ in named_tensors(module) if item.is_complex()), None)
             if imaginary is not None:
                 raise UsageError(
                     f"dtype={policy.name_of(self._dtype)!r} would drop the imaginary part of {imaginary!r}; omit it"
@@ -233,13 +244,13 @@ class TorchModel:
     def _casting(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._autocast is None else torch.autocast(self._device.type, dtype=self._autocast)
 
-    def _filled(self, slot: _SharedValue, tensors: Mapping[str, Array]) -> torch.Tensor:
+    def _filled(self, slot: SharedValue, tensors: Mapping[str, Array]) -> torch.Tensor:
         """Return the tensor for a slot, in memory of its own."""
         holder, variable = slot.holders[0], slot.variable
         if variable.name not in tensors and variable.optional:
             return torch.zeros_like(holder)
-        found = _tensor(array_for(variable, tensors), variable.name).reshape(holder.shape)
-        _check_cast(found, holder, variable.name)
+        found = tensor_of(array_for(variable, tensors), variable.name).reshape(holder.shape)
+        check_cast(found, holder, variable.name)
         as_built = found.to(getattr(torch, str(variable.dtype)))  # rounded as a module that is loaded, then converted
         return as_built.to(device=holder.device, dtype=holder.dtype)
 
@@ -253,98 +264,11 @@ class TorchModel:
 
     def _input(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            plain = not _must_copy(value)
-            value = torch.from_numpy(value) if plain else _tensor(value, "inputs")
+            plain = not must_copy(value)
+            value = torch.from_numpy(value) if plain else tensor_of(value, "inputs")
             if plain and self._device.type == "cpu" and (value.dtype == self._floating or value.dtype in _INTEGERS):
                 return value  # as it is; a call into torch would hand the interpreter to the thread that reads ahead
         if not isinstance(value, torch.Tensor):
             return value
         dtype = self._floating if value.is_floating_point() else None
         return value.to(device=self._device, dtype=dtype)
-
-
-def _variables(module: torch.nn.Module) -> tuple[Variable, ...]:
-    """Walk the module as `state_dict` does; return all names, shared ones with their owner."""
-    owners: dict[tuple[Any, ...], str] = {}
-    variables = []
-    for name, tensor, optional in _named_tensors(module):
-        owner = owners.setdefault(_place(tensor), name)
-        tied = None if owner == name else owner
-        dtype, shape = policy.name_of(tensor.dtype), tuple(tensor.shape)
-        buffer = not isinstance(tensor, torch.nn.Parameter)
-        variables.append(Variable(name, dtype, shape, tied, optional, buffer=buffer))
-    return tuple(variables)
-
-
-def _slots(module: torch.nn.Module, variables: tuple[Variable, ...]) -> tuple[_SharedValue, ...]:
-    """Return the distinct values of a module that may have been moved or converted since its variables were named."""
-    holders: dict[str, list[torch.Tensor]] = {}
-    for variable, (_, tensor, _) in zip(variables, _named_tensors(module), strict=True):
-        holders.setdefault(variable.tied_to or variable.name, []).append(tensor)
-    named = {item.name: item for item in variables}
-    return tuple(_SharedValue(named[name], tuple(found)) for name, found in holders.items())
-
-
-def _named_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
-    """Yield name, tensor and whether it is optional, without `state_dict` itself, whose hooks may rename or convert."""
-    for path, part in module.named_modules(remove_duplicate=False):
-        prefix = f"{path}." if path else ""
-        counted = isinstance(part, torch.nn.modules.batchnorm._NormBase)  # noqa: SLF001 - the base of all that count
-        # The private dicts, because named_parameters() hides shared ones and what is persistent has no public name.
-        held: dict[str, torch.Tensor | None] = {**part._parameters, **part._buffers}  # noqa: SLF001
-        for name, tensor in held.items():
-            if tensor is None or name in part._non_persistent_buffers_set:  # noqa: SLF001
-                continue
-            full = prefix + name
-            if isinstance(tensor, torch.nn.UninitializedParameter | torch.nn.UninitializedBuffer):
-                raise UsageError(f"{full!r} has no shape yet; call the lazy module once on an example in `build`")
-            yield full, tensor, counted and name == "num_batches_tracked"
-
-
-def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Return what two tensors that share one value have in common: the object, or memory and layout."""
-    if tensor.numel() == 0 or tensor.device.type == "meta":
-        return (id(tensor),)
-    return (str(tensor.device), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
-
-
-def _values(module: torch.nn.Module) -> dict[str, Array]:
-    """Return the values of a module's variables as arrays of their own, by owner's name."""
-    found = {}
-    for slot in _slots(module, _variables(module)):
-        tensor = slot.holders[0].detach().cpu()
-        dtype = str(slot.variable.dtype)
-        bits = _BITS.get(dtype)
-        array = tensor.numpy() if bits is None else tensor.view(getattr(torch, bits)).numpy().view(dtype)
-        found[slot.variable.name] = array.copy()
-    return found
-
-
-def _must_copy(array: Array) -> bool:
-    """Return whether `torch.from_numpy` would refuse the array, or warn of it because it cannot be written to."""
-    plain = array.dtype.char in _NUMPYS_OWN and array.dtype.isnative
-    return not (plain and array.flags.writeable and array.flags.c_contiguous)
-
-
-def _tensor(array: Array, name: str) -> torch.Tensor:
-    """Copy an array into a tensor of its own: read-only maps, foreign byte orders and ml_dtypes' dtypes included."""
-    # A copy, because a memory-mapped file that is overwritten in place kills the process that reads the map.
-    native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
-    try:
-        dtype = native.dtype.name
-        if dtype in _BITS:
-            return torch.from_numpy(native.view(_BITS[dtype])).view(getattr(torch, dtype))
-        return torch.from_numpy(native)
-    except TypeError as error:
-        raise Mismatch(f"{name}: PyTorch has no dtype for {array.dtype}") from error
-
-
-def _check_cast(found: torch.Tensor, holder: torch.Tensor, name: str) -> None:
-    """Allow floating to floating of any width, and otherwise only what keeps every number."""
-    if found.dtype == holder.dtype or (found.is_floating_point() and holder.is_floating_point()):
-        return
-    integers = not any(
-        item.is_floating_point() or item.is_complex() or item.dtype == torch.bool for item in (found, holder)
-    )
-    if not integers or not torch.equal(found.to(holder.dtype).to(found.dtype), found):
-        raise Mismatch(f"variable {name!r} has dtype {holder.dtype}; found {found.dtype}, which does not convert to it")

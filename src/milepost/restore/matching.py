@@ -6,11 +6,9 @@ are refused, with the nearest names.  Only where the user allows for missing var
 the values that the model was built with; every result then says so.
 """
 
-import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with NumPy
 import numpy as np
@@ -22,9 +20,9 @@ from milepost.checkpoints.mapping import map_tensor
 from milepost.core.types import Array, Overrides, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights
 from milepost.restore.adapters import refuse_adapter
+from milepost.restore.differences import families
 from milepost.restore.overrides import kept_by, spec_of_overrides
-from milepost.restore.prefixes import beside, by_scheme, renamings
-from milepost.restore.sets import Candidate
+from milepost.restore.readings import choose
 from milepost.restore.variants import absent, averaging, candidates
 
 Initial = Callable[[Sequence[str]], Mapping[str, Array]]
@@ -80,7 +78,7 @@ def restore(
     try:
         # The base's built values would stand in for all that an adapter lacks: its number would be the base's.
         partial = initial is not None and table.adapter is None
-        chosen = _choose(sets, _restorable(variables, overrides), variant, partial=partial)
+        chosen = choose(sets, variables, variant, _kept_names(variables, overrides), partial=partial)
     except Mismatch as error:
         refuse_adapter(table, error)
         raise
@@ -107,14 +105,15 @@ def adopt(
     Raises Mismatch for a variable that got none, or got one although `overrides` says that it keeps its own, and
     NonfiniteWeights.
     """
-    wanted = _restorable(variables, overrides) or []
-    missing = [name for name in _families(wanted) if name not in arrays]
+    kept = _kept_names(variables, overrides)
+    wanted = [item for item in variables if item.name not in kept]
+    missing = [name for name in families(wanted) if name not in arrays]
     if missing:
         raise Mismatch(
-            f"{place} left {len(missing)} of {len(_families(wanted))} variables without a value: "
+            f"{place} left {len(missing)} of {len(families(wanted))} variables without a value: "
             f"{listed(missing)}; it must restore all: name in keep=(...) those that keep their built values"
         )
-    spared = [item.name for item in variables if item not in wanted and item.name in arrays]
+    spared = [item.name for item in variables if item.name in kept and item.name in arrays]
     if spared:
         raise Mismatch(f"{place} restored {listed(spared)}, which keep=(...) leaves as built")
     for name, array in arrays.items():
@@ -122,12 +121,10 @@ def adopt(
     return _restored_of(dict(arrays), {"place": place, "variables": len(arrays)}, variables, None, overrides)
 
 
-def _restorable(variables: Sequence[Variable] | None, overrides: Overrides | None) -> Sequence[Variable] | None:
-    """Return the variables but for those that keep their values whatever the checkpoint holds."""
-    if variables is None or overrides is None:
-        return variables
-    kept = kept_by(overrides, (item.name for item in variables))
-    return [item for item in variables if item.name not in kept]
+def _kept_names(variables: Sequence[Variable] | None, overrides: Overrides | None) -> set[str]:
+    """Return the variables that keep their values whatever the checkpoint holds."""
+    names = [item.name for item in variables or ()]
+    return set() if overrides is None else kept_by(overrides, names)
 
 
 def _restored_of(
@@ -138,13 +135,13 @@ def _restored_of(
     overrides: Overrides | None,
 ) -> Restored:
     """Complete arrays by the values that variables keep, and digest them."""
-    missing = [owner for owner in _families(variables) if owner not in arrays]
+    missing = [owner for owner in families(variables) if owner not in arrays]
     values = initial if initial is not None or overrides is None else overrides.built
     if overrides:
         notes["overrides"] = spec_of_overrides(overrides)
     if missing and values is not None:
         arrays |= _kept(values, missing, variables)
-        notes["missing"] = {"variables": len(missing), "of": len(_families(variables)), "names": missing}
+        notes["missing"] = {"variables": len(missing), "of": len(families(variables)), "names": missing}
     optional = {item.name for item in variables if item.optional}
     found = weights_digest({name: array for name, array in arrays.items() if name not in optional})
     return Restored(arrays, digest(["partial", found, missing]) if missing else found, notes)
@@ -160,7 +157,7 @@ def _arrays(
     for variable in variables:
         tensor = tensors.get(variable.name)
         if tensor is None:
-            continue  # optional, allowed to be missing, or a tied name whose owner is there: _choose saw to it
+            continue  # optional, allowed to be missing, or a tied name whose owner is there: `choose` saw to it
         array = _fit(map_tensor(tensor), variable, casts)
         if variable.tied_to in arrays:
             _check_tied(variable, arrays[variable.tied_to], array)
@@ -183,160 +180,6 @@ def _kept(initial: Initial, missing: Sequence[str], variables: Sequence[Variable
 
 def _cut(items: list[str]) -> list[str]:
     return items[:_SHOWN] + [f"and {len(items) - _SHOWN} more"] * (len(items) > _SHOWN)
-
-
-def _choose(sets: list[Candidate], variables: Sequence[Variable] | None, variant: str, *, partial: bool) -> Candidate:
-    """Return the one set that is the variant's; with `partial`, one that lacks variables where none is whole."""
-    if variables is None:
-        if len(sets) > 1:
-            raise Mismatch(_two(sets, variant))
-        return sets[0]
-    # Of each set the simplest reading: under its own names, or once wrappers' prefixes are taken off.
-    fitting = [item for item in sets if not _differences(item, variables)]
-    fitting = fitting or _fitting(sets, variables, _differences)
-    if partial and not fitting:
-        fitting = _fullest(_fitting(sets, variables, _unfit), variables)
-    if len(fitting) > 1:
-        raise Mismatch(_two(fitting, variant))
-    if fitting:
-        return fitting[0]
-    raise Mismatch(_refusal(sets, variables, partial=partial))
-
-
-def _fitting(
-    sets: Iterable[Candidate],
-    variables: Sequence[Variable],
-    against: Callable[[Candidate, Sequence[Variable]], list[str]],
-) -> list[Candidate]:
-    """Return at most one reading of each set: the simplest that has nothing against it."""
-    first = (next((one for one in _readings(item, variables) if not against(one, variables)), None) for item in sets)
-    return [reading for reading in first if reading is not None]
-
-
-def _fullest(readings: Sequence[Candidate], variables: Sequence[Variable]) -> list[Candidate]:
-    """Return the readings that hold most of the variables, none that holds nothing."""
-    counts = [_restored(reading, variables) for reading in readings]
-    most = max(counts, default=0)
-    return [reading for reading, count in zip(readings, counts, strict=True) if count == most > 0]
-
-
-def _readings(item: Candidate, variables: Sequence[Variable]) -> Iterable[Candidate]:
-    """Yield a set under its own names, without prefixes, by other schemes; never with two names become one."""
-    schemes: dict[str, dict[str, str]] = {}
-    for variable in variables:
-        for scheme, name in variable.also:
-            schemes.setdefault(scheme, {})[name] = variable.name
-    every = renamings(item.tensors, [variable.name for variable in variables]), by_scheme(item.tensors, schemes)
-    for names, renamed in chain(*every):
-        standing_in = frozenset(names[name] for name in item.standing_in)
-        tensors = {names[name]: tensor for name, tensor in item.tensors.items()}
-        reading = replace(item, tensors=tensors, renamed=renamed, standing_in=standing_in)
-        if len(reading.tensors) == len(item.tensors):
-            yield reading
-
-
-def _refusal(sets: Sequence[Candidate], variables: Sequence[Variable], *, partial: bool) -> str:
-    """Say why no set fits: of the reading that comes nearest, or which prefix would have to come off."""
-    names = {item.name for item in variables}
-    readings = [reading for item in sets for reading in _readings(item, variables)]
-    nearest = max(readings, key=lambda item: (len(names & set(item.tensors)), -len(item.tensors), not item.renamed))
-    where = f"under {nearest.place!r}" if nearest.place else "at top level"
-    required = [name for name, held in _families(variables).items() if len(held) == 1]
-    inner = None if names & set(nearest.tensors) else beside(nearest.tensors, names, required)
-    if inner is not None:
-        return f"the weights {where} do not fit the model: {_advice(*inner)}"
-    taken = f" ({nearest.renamed})" if nearest.renamed else ""
-    if partial and not _restored(nearest, variables):
-        reasons = [f"none of the {len(_families(variables))} variables is there", *_unfit(nearest, variables)]
-    else:
-        reasons = (_unfit if partial else _differences)(nearest, variables)
-        if not partial and _restored(nearest, variables) and not _unfit(nearest, variables):
-            reasons.append("--allow-missing would keep the built model's values there, and mark the result PARTIAL")
-    return f"the weights {where}{taken} do not fit the model: " + "; ".join(reasons)
-
-
-def _advice(prefixes: Sequence[str], outside: Sequence[str]) -> str:
-    """Say what to do where all variables are there under a prefix that does not come off."""
-    if len(prefixes) > 1:
-        places = " and ".join(repr(prefix) for prefix in prefixes)
-        return f"all of its variables are there under {places} each: wrap it in the evaluation file as in training"
-    prefix = prefixes[0]
-    attributes = ", ".join(dict.fromkeys(name.partition(".")[0] for name in (prefix, *outside)))
-    odd = f"{len(outside)} tensors are unexpected: {listed(outside)}"
-    more = odd if outside else "that is no prefix that wrappers are known for"
-    return (
-        f"all of its variables are there once {prefix!r} is taken off, but {more}; a prefix comes off only where it is "
-        "a wrapper's and nothing is left over: wrap the model in the evaluation file, in a module with the attributes "
-        f"that training had ({attributes}), so that all names are the same"
-    )
-
-
-def _two(sets: list[Candidate], variant: str) -> str:
-    places = " and ".join(repr(item.place or "top level") for item in sets)
-    asked = f'Evaluation(variants={{"{variant}": "{sets[0].place}"}})'
-    return f"two sets of tensors could be variant {variant!r}: {places}; expected one: say which it is, as in {asked}"
-
-
-def _families(variables: Sequence[Variable]) -> dict[str, list[str]]:
-    """Return the variables that count, by owner, with all names that share the value; optional ones do not."""
-    families: dict[str, list[str]] = {}
-    for item in variables:
-        if not item.optional:
-            families.setdefault(item.tied_to or item.name, []).append(item.name)
-    return families
-
-
-def _missing(have: Mapping[str, Tensor], variables: Sequence[Variable]) -> list[str]:
-    return [owner for owner, names in _families(variables).items() if not any(name in have for name in names)]
-
-
-def _restored(candidate: Candidate, variables: Sequence[Variable]) -> int:
-    return len(_families(variables)) - len(_missing(candidate.tensors, variables))
-
-
-def _differences(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
-    """Say in words what keeps the tensors from fitting the variables one to one; [] where they fit."""
-    missing = _missing(candidate.tensors, variables)
-    if not missing:
-        return _unfit(candidate, variables)
-    unexpected = _unexpected(candidate, variables)
-    count = f"{len(missing)} of {len(_families(variables))} variables are missing"
-    return [f"{count}: {_with_nearest(missing, unexpected)}", *_unfit(candidate, variables)]
-
-
-def _unexpected(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
-    wanted = {item.name for item in variables}
-    return [name for name in candidate.tensors if name not in wanted]
-
-
-def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
-    have = candidate.tensors
-    unexpected = _unexpected(candidate, variables)
-    misshapen = [
-        f"{item.name} has shape {list(have[item.name].shape)}, the model wants {list(item.shape)}"
-        + " (transposed?)" * (sorted(have[item.name].shape) == sorted(item.shape) and len(item.shape) > 1)
-        for item in variables
-        if item.name in have and item.shape is not None and not _same_shape(have[item.name], item.shape)
-    ]
-    reasons = []
-    if unexpected:
-        near = _missing(have, variables)
-        reasons.append(f"{len(unexpected)} tensors are unexpected: {_with_nearest(unexpected, near)}")
-    if misshapen:
-        reasons.append(listed(misshapen))
-    return reasons
-
-
-def _same_shape(found: Tensor, wanted: tuple[int, ...]) -> bool:
-    # A single number is stored as () by some writers and as (1,) by others (num_batches_tracked).  What cannot be read
-    # (void) may have no shape to compare: mapping it says why it cannot.
-    return found.dtype == "void" or found.shape == wanted or {found.shape, wanted} == {(), (1,)}
-
-
-def _with_nearest(names: list[str], others: Sequence[str]) -> str:
-    near = [difflib.get_close_matches(name, others[:1000], n=1, cutoff=0.5) for name in names[:_SHOWN]]
-    marked = [f"{name} (nearest: {found[0]})" if found else name for name, found in zip(names, near, strict=False)]
-    return listed([*marked, *names[_SHOWN:]], _SHOWN)
 
 
 def _fit(array: Array, variable: Variable, casts: list[str]) -> Array:

@@ -39,7 +39,8 @@ class Candidate:
 
     `renamed` says what was done to the names; `standing_in` are the tensors that stand in for what the set itself
     lacks, from the set at `beside`.  `remark` says what is odd about the set, or about a trainer that may have made it;
-    `others` names the sets of another kind, and `refused` says why the tensors cannot be told apart.
+    `others` names the sets of another kind, and `refused` says why the tensors cannot be told apart.  `given` are names
+    that the user gave: they are read as they are.
     """
 
     place: str
@@ -51,6 +52,7 @@ class Candidate:
     remark: str = ""
     others: str = ""
     refused: str = ""
+    given: frozenset[str] = frozenset()
 
 
 def sets_of(

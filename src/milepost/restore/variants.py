@@ -9,7 +9,7 @@ from dataclasses import replace
 from milepost._internal.text import listed
 from milepost.core.types import Overrides, Table, Variable
 from milepost.errors import Mismatch
-from milepost.restore.overrides import kept_by, renamed_by, unused_renames
+from milepost.restore.overrides import overridden
 from milepost.restore.sets import SUFFIX, Candidate, sets_of
 
 
@@ -22,7 +22,7 @@ def candidates(
 ) -> list[Candidate]:
     """Return the sets of tensors that a variant could mean: the one at the `place` that the user declared, if any.
 
-    The user's overrides give names, and leave out what the model keeps or ignores.  Raises Mismatch where the file does
+    The user's overrides give names, and leave out what is ignored.  Raises Mismatch where the file does
     not say which of its sets is averaged, where nothing is at the declared place, and where overrides make one name of
     two or name what no set holds.
     """
@@ -30,8 +30,7 @@ def candidates(
     sets = _of_variant(held, variant) if place is None else [_declared(held, variant, place)]
     if sets and all(item.refused for item in sets):
         raise Mismatch(sets[0].refused)
-    wanted = {item.name for item in variables or ()}
-    return sets if overrides is None or not sets else _overridden(sets, overrides, wanted)
+    return sets if overrides is None or not sets else overridden(sets, overrides)
 
 
 def averaging(chosen: Candidate, variables: Sequence[Variable]) -> str:
@@ -90,27 +89,3 @@ def _declared(held: Mapping[str, Candidate], variant: str, place: str) -> Candid
             f"checkpoint holds weights at {there} ('' is the top level)"
         )
     return replace(held[place], remark=f"placed by the evaluation file: variant {variant} at {place or 'top level'!r}")
-
-
-def _overridden(sets: Sequence[Candidate], overrides: Overrides, wanted: set[str]) -> list[Candidate]:
-    unused = unused_renames(overrides, (name for item in sets for name in item.tensors))
-    if unused:
-        raise Mismatch(
-            f"restore={{{unused[0]!r}: {overrides.renames[unused[0]]!r}}} renames what the checkpoint does not hold; "
-            f"it holds {listed(sorted(sets[0].tensors))}"
-        )
-    found = []
-    for item in sets:
-        names = renamed_by(overrides, item.tensors)
-        kept = kept_by(overrides, {*names.values()} & wanted)
-        olds: dict[str, str] = {}
-        for old, new in names.items():
-            if new in olds:
-                what = f"{olds[new]!r} and {old!r} both become {new!r}"
-                raise Mismatch(f"restore={{...}} makes one name of two: {what}; name one of them in ignore=(...)")
-            olds[new] = old
-        tensors = {new: item.tensors[old] for new, old in olds.items() if new not in kept}
-        standing = frozenset(names[old] for old in item.standing_in if names.get(old) in tensors)
-        if tensors:
-            found.append(replace(item, tensors=tensors, standing_in=standing))
-    return found

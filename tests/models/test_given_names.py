@@ -119,13 +119,13 @@ def test_what_is_given_is_in_the_key_and_nothing_else_is(make: Make, body: str, 
     assert make().spec() == {}
     assert make(restore={}, keep=(), ignore=[], rename=None).spec() == {}
     name = make().name
-    for names, said in (
+    for names, recorded in (
         ({"restore": {"a": body}}, {"restore": {"a": body}}),
         ({"rename": {"b": "c", "a": "b"}}, {"rename": [["b", "c"], ["a", "b"]]}),
         ({"keep": [head, body]}, {"keep": sorted([head, body])}),
         ({"ignore": ("x",)}, {"ignore": ["x"]}),
     ):
-        assert make(**names).spec() == {"name": name, **said}
+        assert make(**names).spec() == {"name": name, **recorded}
         assert make(**names).on("cpu").spec() == make(**names).spec()
 
 

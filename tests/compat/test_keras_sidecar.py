@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from milepost.compat import keras_sidecar
 from milepost.compat.keras import SidecarEvaluator
 from milepost.errors import UsageError
 
@@ -109,6 +110,32 @@ def test_what_is_unfinished_is_waited_for_and_what_is_damaged_is_a_result(tmp_pa
     assert names["epoch-2"].digest == names["epoch-3"].digest
     assert names["epoch-2"].logs == names["epoch-3"].logs == pytest.approx(expected(keras, 2), rel=1e-5)
     assert sum(what == "end" for what, _ in noted.seen) == 2  # one content is evaluated once
+
+
+def test_each_evaluation_s_numbers_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras_sidecar, "_SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr("time.sleep", lambda _: written())
+
+    def written() -> None:
+        """Write what the sidecar has waited for."""
+        with_seed(compiled(keras), 1).save_weights(tmp_path / "epoch-1.weights.h5")
+        keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)]).save_weights(
+            tmp_path / "epoch-2.weights.h5"
+        )
+        (tmp_path / "DONE").touch()
+
+    with caplog.at_level("INFO", logger="milepost"):
+        first, _ = fast(compiled(keras), (X, Y), str(tmp_path)).start()
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if record.name.startswith("milepost")]
+    assert told[0][1].startswith(f"No checkpoints appear to be found in {tmp_path} for ")
+    numbers = " ".join(f"{name}={value:.6g}" for name, value in first.logs.items())
+    assert told[1] == ("INFO", f"End of evaluation of epoch-1.weights.h5 at step 10: {numbers}")
+    assert told[2][0] == "WARNING"
+    assert told[2][1].startswith("epoch-2.weights.h5 was not evaluated: mismatch: ")
+    assert len(told) == 3
+    assert "loss=" in numbers
 
 
 def test_a_checkpoint_that_nobody_finishes_is_given_up(tmp_path: Path) -> None:

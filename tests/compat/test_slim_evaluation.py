@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.compat._series import model, save
 
 import milepost.models.tf1  # noqa: F401 - first, since it keeps TensorFlow quiet
 from milepost.compat.slim import _engine, evaluation, tf_metrics
@@ -32,23 +33,6 @@ def read(folder: str) -> list[dict[str, Any]]:
     return found
 
 
-def save(folder: Path, *steps: int, more: dict[str, Any] | None = None, name: str = "model.ckpt") -> None:
-    """Write checkpoints of a variable `w` that equals the step, an average of it, and what else is asked for."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        step = tf.train.get_or_create_global_step()
-        w = tf.get_variable("w", [], initializer=tf.zeros_initializer())
-        average = tf.get_variable("w/ExponentialMovingAverage", [], initializer=tf.zeros_initializer())
-        for key, value in (more or {}).items():
-            tf.get_variable(key, initializer=np.asarray(value))
-        session.run(tf.global_variables_initializer())
-        saver = tf.train.Saver(max_to_keep=None)
-        for number in steps:
-            w.load(number, session)
-            average.load(number + 0.5, session)
-            step.load(number, session)
-            saver.save(session, str(folder / name), global_step=number, write_meta_graph=False)
-
-
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("series")
@@ -56,10 +40,6 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Another machine's: the state file names what is not there.
     (folder / "checkpoint").write_text('model_checkpoint_path: "G:/CNN/tmp/model.ckpt-9"\n')
     return folder
-
-
-def model() -> Any:
-    return tf.get_variable("w", [], initializer=tf.random_normal_initializer())
 
 
 @contextmanager
@@ -270,7 +250,7 @@ def test_an_initial_op_and_an_init_fn_run_before_the_weights_come(series: Path) 
             max_number_of_evaluations=2,
         )
     assert seen == [[7.0, 7.0], [7.0, 7.0]]
-    assert [item.value for item in results] == [[0.0, 7.0], [40.0, 7.0]]
+    assert [item.value for item in results] == [[200.0, 7.0], [1000.0, 7.0]]
 
 
 def test_evaluate_repeatedly_takes_a_scaffold_and_the_callers_objects_stay(series: Path) -> None:
@@ -284,10 +264,11 @@ def test_evaluate_repeatedly_takes_a_scaffold_and_the_callers_objects_stay(serie
         assert (len(hooks), list(ops)) == (1, ["update"])
         assert [(item.step, item.evals, item.value) for item in results] == [(1000, 2, 1000.5 * 2.5)]
         theirs = tf_slim.evaluation.StopAfterNEvalsHook(1)
-        (again,) = evaluation.evaluate_repeatedly(
-            str(series), eval_ops=update, final_ops=value, hooks=[theirs], max_number_of_evaluations=1
+        again = evaluation.evaluate_repeatedly(
+            str(series), eval_ops=update, final_ops=value, hooks=[theirs], max_number_of_evaluations=2
         )
-        assert (again.step, again.evals) == (0, 1)
+        # Old scripts say 1 for the newest: the last ones of those that lie there, in order.
+        assert [(item.step, item.evals) for item in again] == [(200, 1), (1000, 1)]
 
 
 def names(found: Any) -> list[str]:
@@ -317,11 +298,11 @@ def test_the_iterator_gives_every_checkpoint_once_and_never_loses_the_last(tmp_p
     assert sorted(names(going)) == ["model.ckpt-40", "model.ckpt-7"]
 
 
-def test_waiting_gives_the_next_by_step(tmp_path: Path) -> None:
+def test_waiting_gives_the_newest_and_then_the_next_by_step(tmp_path: Path) -> None:
     assert evaluation.wait_for_new_checkpoint(str(tmp_path), timeout=0) is None
     save(tmp_path, 9, 10)
-    first = evaluation.wait_for_new_checkpoint(str(tmp_path))
-    assert first == f"{tmp_path}/model.ckpt-9"
+    assert evaluation.wait_for_new_checkpoint(str(tmp_path), None) == f"{tmp_path}/model.ckpt-10"
+    first = f"{tmp_path}/model.ckpt-9"
     second = evaluation.wait_for_new_checkpoint(str(tmp_path), first)
     assert second == f"{tmp_path}/model.ckpt-10"
     assert evaluation.wait_for_new_checkpoint(str(tmp_path), second, timeout=0) is None

@@ -23,13 +23,22 @@ class Arrivals:
 
     def fresh(self) -> list[CheckpointFiles]:
         """Return what was not handed out before and is whole or damaged."""
+        self._look()
+        found = [one for one in self._present if one.state != "writing" and key_of(one) not in self._handed]
+        self._handed.update(map(key_of, found))
+        return found
+
+    def pass_over(self, keep: int) -> None:
+        """Look, and hand out no more than the last `keep` (one at the least) of what is there now."""
+        self._look()
+        whole = [one for one in self._present if one.state != "writing"]
+        self._handed.update(map(key_of, whole[: -max(1, keep)]))
+
+    def _look(self) -> None:
         waiting = [file for one in self._present if one.state == "writing" for file in (one.path, *one.paths)]
         changes = self._snapshot.scan(waiting)
         if changes.new or changes.gone or waiting:
             self._present = self._listed(self._folder) if os.path.isdir(self._folder) else []
-        found = [one for one in self._present if one.state != "writing" and key_of(one) not in self._handed]
-        self._handed.update(map(key_of, found))
-        return found
 
     def later(self, found: CheckpointFiles) -> None:
         """Have a checkpoint handed out again at the next look: it turned out to be unfinished."""

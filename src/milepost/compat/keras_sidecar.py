@@ -5,6 +5,7 @@ those of Keras' own `model.evaluate`, under its names.  They go into no store: m
 process that nobody described.  For exact metrics, a store and a restart that goes on, write an `Evaluation`.
 """
 
+import logging
 import os
 import re
 import tempfile
@@ -25,6 +26,8 @@ from milepost.watch.stop_conditions import Producer, StopConditions
 _NUMBERED = re.compile(r"-(\d{1,18})$")
 _SUFFIXES = (".weights.h5", ".weights.json", ".index", ".keras", ".h5", ".npz", ".safetensors")
 _LAST = 1 << 62
+_SILENCE_SECONDS = 30.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class SidecarEvaluator:
     `start` ends once a checkpoint numbered `max_evaluations` or later ("ckpt-7", or a later step) was evaluated, or
     a file DONE lies in the folder, and nothing is left; without either, with Ctrl-C, after which `results` has what
     was done.  One that is being written is waited for, at the end for as long as `torn_seconds` after its last change.
-    One that fails is a result, never the end.  The same weights under another name are not evaluated again.
+    One that fails is a result, never the end.  The same weights under another name are not evaluated again.  Each
+    result is logged as it comes: numbers at level INFO, failures as warnings.
 
     >>> SidecarEvaluator(None, None, "runs", max_evaluations=3).results
     []
@@ -98,6 +102,7 @@ class SidecarEvaluator:
                     result = self._evaluated(found, reader, adapter, spool)
                     if result.failure is None or not arrivals.again(found, result.failure):
                         self.results.append(result)
+                        _report(result)
             finally:
                 reader.close()
         return self.results
@@ -138,6 +143,15 @@ class SidecarEvaluator:
         self.model({name: item[:1] for name, item in inputs.items()} if isinstance(inputs, Mapping) else inputs[:1])
 
 
+def _report(result: SidecarResult) -> None:
+    name, failure = os.path.basename(result.checkpoint), result.failure
+    if failure is not None:
+        _log.warning("%s was not evaluated: %s: %s", name, failure.kind, failure.message)
+        return
+    numbers = " ".join(f"{metric}={value:.6g}" for metric, value in result.logs.items())
+    _log.info("End of evaluation of %s at step %s: %s", name, result.step, numbers)
+
+
 class _Arrivals(Arrivals):
     """Checkpoints as they become whole, in order of their numbers; at the end also those that nobody finished."""
 
@@ -147,6 +161,7 @@ class _Arrivals(Arrivals):
         self._producer = Producer(self._folder, StopConditions(done=True))
         self._retried: dict[tuple[str, object], float] = {}
         self._waiting = 0.0
+        self._silent = time.monotonic()
 
     def __iter__(self) -> Iterator[CheckpointFiles]:
         while True:
@@ -161,7 +176,15 @@ class _Arrivals(Arrivals):
             if self._ended() and not (patient and any(key_of(one) not in self._handed for one in self._present)):
                 yield from map(_given_up, self.unfinished())
                 return
+            self._say_that_nothing_comes()
             time.sleep(self._owner.poll_seconds)
+
+    def _say_that_nothing_comes(self) -> None:
+        waited = time.monotonic() - self._silent
+        if self._present or waited < _SILENCE_SECONDS:
+            return
+        _log.info("No checkpoints appear to be found in %s for %.0f seconds; waiting goes on", self._folder, waited)
+        self._silent = time.monotonic()
 
     def again(self, found: CheckpointFiles, failure: Failure) -> bool:
         """Have what was unfinished when it was read handed out again, as long as there is patience; return whether."""

@@ -26,7 +26,7 @@ _EVALUATION = (
     "wait_for_new_checkpoint",
 )
 _METRICS = ("aggregate_metric_map", "aggregate_metrics")
-_MODULES = ("evaluation", "metrics", "tf", "tf_metrics")
+_MODULES = ("contrib", "evaluation", "metrics", "tf", "tf_metrics", "training")
 
 
 def __getattr__(name: str) -> Any:
@@ -34,6 +34,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "train_eval":  # tf_slim's name for tf_slim.training.evaluation
+        return importlib.import_module(f"{__name__}.training")
     if name in _EVALUATION or name in _METRICS:
         module = "evaluation" if name in _EVALUATION else "metrics"
         return getattr(importlib.import_module(f"{__name__}.{module}"), name)

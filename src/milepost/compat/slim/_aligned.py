@@ -35,7 +35,10 @@ def spread(weights: Array | None, shape: tuple[int, ...]) -> Array | None:
         found = found[..., None]
     fits = found.ndim == len(shape) and all(mine in {1, other} for mine, other in zip(found.shape, shape, strict=True))
     if found.ndim and not fits:
-        raise DataError(f"weights have shape {weights.shape}, the values {shape}; expected a scalar, the same, or 1s")
+        raise DataError(
+            f"weights can not be broadcast to values: they have shape {weights.shape}, the values {shape}; expected a "
+            "scalar, the same, or 1s"
+        )
     flat: Array = np.broadcast_to(found, shape).ravel()
     wrong = ~(np.isfinite(flat) & (flat >= 0))
     if wrong.any():

@@ -13,8 +13,9 @@ from milepost.checkpoints._files.shards import from_prefix, main_file
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.names import step_of_name
 from milepost.compat._arrivals import Arrivals
+from milepost.compat.slim._errors import AbsentCheckpoint, InvalidValue
 from milepost.core.types import CheckpointFiles
-from milepost.errors import Torn, UsageError, Vanished, checkpoint_error
+from milepost.errors import Torn, UsageError, checkpoint_error
 
 _FORMATS = ("tf_bundle", "tf_v1")
 _SUFFIX = ".index"
@@ -52,10 +53,11 @@ def at(path: object) -> CheckpointFiles:
     """Return the checkpoint at an address, which may be a prefix or its index file.
 
     Raises `UsageError` for no address (TensorFlow would evaluate random weights) and for a folder, `Vanished` where
-    nothing is there, and the checkpoint's own error where it is damaged or being written.
+    nothing is there (both are a `ValueError` too, as TensorFlow's), and the checkpoint's own error where it is damaged
+    or being written.
     """
     if path is None or path == "":
-        raise UsageError(
+        raise InvalidValue(
             "no checkpoint was given (latest_checkpoint finds None where the state file is absent or wrong), and "
             "without one the weights would be random: give its address, such as runs/model.ckpt-40"
         )
@@ -70,7 +72,7 @@ def at(path: object) -> CheckpointFiles:
     if not os.path.exists(file):
         near = [os.path.basename(prefix_of(one)) for one in listed(os.path.dirname(address))]
         close = difflib.get_close_matches(os.path.basename(address), near, n=3)
-        raise Vanished(
+        raise AbsentCheckpoint(
             f"{path}: no checkpoint is there (no {os.path.basename(address)}.index); near: {close or 'none'}"
         )
     (found,) = find([file])
@@ -116,17 +118,17 @@ def arriving(
 
 
 def following(folder: str, last: object, *, latest_only: bool) -> str | None:
-    """Return the address of the next whole checkpoint after `last` (None: the first), or of another newest."""
+    """Return the address of the next whole checkpoint after `last`, or (also after None) of another newest."""
     whole = {prefix_of(one): one for one in listed(folder) if one.state == "complete"}
     names = list(whole)
-    address = None if last is None else os.fspath(last)  # type: ignore[call-overload]  # the call raises for what is no path
-    known = None if address is None else os.path.abspath(address)
-    if latest_only:
+    # The call raises for what is no path.
+    known = None if last is None else os.path.abspath(os.fspath(last))  # type: ignore[call-overload]
+    if latest_only or known is None:
         names = [name for name in names[-1:] if name != known]
     elif known in whole:
         names = names[names.index(known) + 1 :]
-    elif address is not None:  # it is gone: what comes after its step does
-        gone = step_of_name(address)
+    else:  # it is gone: what comes after its step does
+        gone = step_of_name(known)
         names = [name for name, one in whole.items() if gone is None or (step_of(one) or 0) > gone]
     return next(iter(names), None)
 

@@ -5,8 +5,9 @@ tables, then `eval_op` until a hook stops it or the data ends, then the hooks' e
 """
 
 import time
+import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence, ValuesView
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from milepost.compat.slim._checkpoints import prefix_of, step_of, torn
 from milepost.compat.slim._hooks import SummaryAtEndHook, get_or_create_eval_step
+from milepost.compat.slim._repeats import Repeating, repeating
 from milepost.compat.slim._restoring import ToRestore, listed, restored, without_values
 from milepost.compat.slim._results import Result
 from milepost.core.types import CheckpointFiles, Failure
@@ -28,6 +30,11 @@ class Fed(NamedTuple):
 
     ops: Any
     feed: Any
+
+    @classmethod
+    def of(cls, ops: Any, feed: Any) -> "Fed":
+        """Take what a session takes; `dict.values()` too, which is a list to those who wrote for Python 2."""
+        return cls(list(ops) if isinstance(ops, ValuesView | Iterator | set) else ops, feed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +58,20 @@ class _Prepared:
     unready: Any
 
 
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What counts the runs of `eval_op`, read once it and all that it updates have run; and data that repeats."""
+
+    done: Any
+    repeating: list[Repeating]
+
+
 @dataclass(slots=True)
 class _Kept:
     """What is made once a graph: operations by the variables that they are for, and the open session by its address."""
 
     prepared: dict[Any, _Prepared] = field(default_factory=dict)
-    steps: Any = None
+    steps: dict[tuple[str, ...], "_Steps"] = field(default_factory=dict)
     sessions: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -73,9 +88,10 @@ class _Session(tf.Session):  # type: ignore[misc]  # TensorFlow has no types
 class _Creator(tf.train.SessionCreator):  # type: ignore[misc]  # TensorFlow has no types
     """Gives a monitored session the graph's session, with a checkpoint's weights in it."""
 
-    def __init__(self, found: CheckpointFiles, asked: Asked) -> None:
+    def __init__(self, found: CheckpointFiles, asked: Asked, data: Sequence[Repeating]) -> None:
         self._found = found
         self._asked = asked
+        self._data = data
         self.step = step_of(found)
         self.digest: str | None = None
         self.notes: dict[str, Any] = {}
@@ -94,7 +110,7 @@ class _Creator(tf.train.SessionCreator):  # type: ignore[misc]  # TensorFlow has
         without_values(session, prepared.unready, list(prepared.wanted.slots))
         self.step = self.step if table.step is None else table.step
         self.digest = made.digest
-        self.notes = dict(made.notes)
+        self.notes = {**made.notes, **_repeats(self._data, asked.hooks, session)}
         if prepared.wanted.chosen:
             self.notes["chosen"] = f"{len(prepared.wanted.slots)} variables by variables_to_restore"
         for hook in asked.hooks:
@@ -139,13 +155,13 @@ def evaluated(found: CheckpointFiles, asked: Asked) -> Result:
         raise torn(found)
     if found.failure is not None:
         raise checkpoint_error(*found.failure)
-    creator = _Creator(found, asked)
-    final = tf.train.FinalOpsHook(*asked.final)
     steps = _steps(asked)
+    creator = _Creator(found, asked, [] if steps is None else steps.repeating)
+    final = tf.train.FinalOpsHook(*asked.final)
     done = 0
     with tf.train.MonitoredSession(creator, [*asked.hooks, final]) as session:
         while steps is not None and not session.should_stop():
-            session.run(steps, asked.steps.feed)
+            session.run([asked.steps.ops, steps.done], asked.steps.feed)
             done += 1
     if steps is not None and not done:
         raise DataError(
@@ -154,28 +170,52 @@ def evaluated(found: CheckpointFiles, asked: Asked) -> Result:
         )
     seconds = time.monotonic() - begun
     tf.logging.info("Evaluated %s in %.2f s", prefix_of(found), seconds)
-    return Result(
-        prefix_of(found), creator.step, final.final_ops_values, None, done, seconds, creator.digest, creator.notes
-    )
+    value = _scalars(asked.hooks) if asked.final.ops is None else final.final_ops_values
+    return Result(prefix_of(found), creator.step, value, None, done, seconds, creator.digest, creator.notes)
 
 
-def _steps(asked: Asked) -> Any:
-    """Return what one step runs: the user's operations and the counter, which hooks are given."""
+def _scalars(hooks: Sequence[Any]) -> dict[str, float] | None:
+    """Return the scalars of the summaries that were written, which stand for the `final_op` that was not given."""
+    found: dict[str, float] = {}
+    for hook in hooks:
+        if isinstance(hook, SummaryAtEndHook):
+            found |= hook.scalars
+    return found or None
+
+
+def _steps(asked: Asked) -> _Steps | None:
+    """Return what counts the runs, which hooks are given; made once for the same operations of a graph."""
     if asked.steps.ops is None:
         return None
-    kept = _kept.setdefault(tf.get_default_graph(), _Kept())
-    if kept.steps is None:
-        kept.steps = tf.assign_add(get_or_create_eval_step(), 1, use_locking=True)
+    graph = tf.get_default_graph()
+    elements = [graph.as_graph_element(item) for item in tf.nest.flatten(asked.steps.ops, expand_composites=True)]
+    known = _kept.setdefault(graph, _Kept()).steps
+    key = tuple(item.name for item in elements)
+    if key not in known:
+        counter = get_or_create_eval_step()
+        added = tf.assign_add(counter, 1, use_locking=True)
+        # What eval_op itself adds counts too, whichever of the two comes first.
+        with tf.control_dependencies([*elements, added]):
+            done = tf.identity(counter.read_value(), name="evals_completed")
+        operations = [getattr(item, "op", item) for item in elements]
+        known[key] = _Steps(done, repeating(operations))
     for hook in asked.hooks:
         take = getattr(hook, "_set_evals_completed_tensor", None)
         if take is not None:
-            take(kept.steps)
-    given = asked.steps.ops
-    # dict.values() is a list to those who wrote for Python 2; the caller's own objects stay as they are.
-    plain = (
-        dict(given) if isinstance(given, Mapping) else given if isinstance(given, tf.Tensor | tf.Operation) else None
-    )
-    return [list(given) if plain is None else plain, kept.steps]
+            take(known[key].done)
+    return known[key]
+
+
+def _repeats(data: Sequence[Repeating], hooks: Sequence[Any], session: Any) -> dict[str, str]:
+    """Warn of, and return as a note, that some rows count twice, where a hook ends the evaluation after N runs."""
+    numbers = [number for hook in hooks if (number := getattr(hook, "_num_evals", None)) is not None]
+    for one in data if numbers else ():
+        size = one.size if isinstance(one.size, int) else int(session.run(one.size))
+        message = one.warning(min(numbers), size if size >= 0 else None)
+        if message is not None:
+            warnings.warn(message, stacklevel=2)
+            return {"data": message}
+    return {}
 
 
 def attempted(found: CheckpointFiles, asked: Asked) -> Result:

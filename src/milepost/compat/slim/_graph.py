@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from milepost.compat.slim._errors import InvalidValue
 from milepost.compat.slim._kinds import ABSENT, Arrays, Kind
 from milepost.compat.slim._packed import PackedLayout
 from milepost.compat.slim._table import ROWS, MetricRow
 from milepost.core.types import Array
-from milepost.errors import MilepostError, MissingExtra, UsageError
+from milepost.errors import DataError, MilepostError, MissingExtra, UsageError
 
 try:
     import tensorflow.compat.v1 as tf
@@ -74,13 +75,14 @@ def _collected(value: Any, update: Any, common: Mapping[str, Any]) -> tuple[Any,
 
 def _dense(value: Any) -> Any:
     """Return a tensor that NumPy knows; of rows with unequal numbers of labels, one filled up with no label."""
-    if isinstance(value, tf.SparseTensor):
-        return tf.sparse.to_dense(value, ABSENT, validate_indices=False)
-    tensor = tf.convert_to_tensor(value)
+    tensor = tf.convert_to_tensor_or_sparse_tensor(value)
+    if isinstance(tensor, tf.SparseTensor):
+        return tf.sparse.to_dense(tensor, ABSENT, validate_indices=False)
     return tf.cast(tensor, tf.float32) if tensor.dtype in _NARROW else tensor
 
 
 def _operations(kind: Kind, arrays: dict[str, Any], weights: Any) -> tuple[Any, Any]:
+    _check_shapes(kind, arrays, weights)
     layout = _layout(kind, arrays, weights)
     size = layout.size
     state = tf.Variable(
@@ -119,13 +121,28 @@ def _operations(kind: Kind, arrays: dict[str, Any], weights: Any) -> tuple[Any, 
     return value, update
 
 
+def _check_shapes(kind: Kind, arrays: dict[str, Any], weights: Any) -> None:
+    """Raise a `ValueError`, as TensorFlow does, where the shapes that the graph knows do not fit."""
+    if not all(item.shape.is_fully_defined() for item in (*arrays.values(), *([] if weights is None else [weights]))):
+        return
+    zeros = {name: np.zeros(item.shape.as_list(), _dtype(item)) for name, item in arrays.items()}
+    try:
+        kind.state(zeros, None if weights is None else np.zeros(weights.shape.as_list()))
+    except DataError as error:
+        raise InvalidValue(str(error)) from None
+
+
+def _dtype(tensor: Any) -> Any:
+    return "S1" if tensor.dtype == tf.string else tensor.dtype.as_numpy_dtype
+
+
 def _layout(kind: Kind, arrays: dict[str, Any], weights: Any) -> PackedLayout:
     """Ask the kind for the state of no rows."""
     empty: dict[str, Array] = {}
     for name, tensor in arrays.items():
         wide = name == "predictions" and hasattr(kind, "k")
         shape = (0, max(2, kind.k)) if wide else (0,)  # type: ignore[attr-defined]  # asked for in the line above
-        empty[name] = np.zeros(shape, "S1" if tensor.dtype == tf.string else tensor.dtype.as_numpy_dtype)
+        empty[name] = np.zeros(shape, _dtype(tensor))
     return PackedLayout.of(kind.state(empty, None if weights is None else np.zeros(0)), kind.classes)
 
 

@@ -2,10 +2,12 @@
 
 import importlib
 import warnings
-from functools import reduce
+from collections.abc import Callable
+from functools import reduce, wraps
+from inspect import isfunction
 from typing import Any
 
-from milepost.errors import MissingExtra
+from milepost.errors import MissingExtra, UsageError
 
 _EXTRA = {"tensorflow": "tf", "tf_slim": "slim"}
 
@@ -16,6 +18,7 @@ def original(module: str) -> Any:
     if package == "tf_slim":
         # What tf_slim 1.1.0 misses in today's TensorFlow (slim.batch_norm) is put back by the adapter's import.
         importlib.import_module("milepost.models.tf1")
+        _variable_put_back()
     try:
         top = importlib.import_module(package)
         # TensorFlow's are attributes, not modules that can be imported.
@@ -24,8 +27,18 @@ def original(module: str) -> Any:
         raise MissingExtra(package, _EXTRA[package]) from error
 
 
+def _variable_put_back() -> None:
+    """Put back the function that `slim.local_variable` and its kind call, where TensorFlow has dropped it."""
+    scopes: Any = importlib.import_module("tensorflow.python.ops.variable_scope")
+    if not hasattr(scopes, "variable"):
+        scopes.variable = importlib.import_module("tensorflow").compat.v1.Variable
+
+
 def handed_on(module: str, name: str, asked: str) -> Any:
-    """Return a metric that is not Milepost's, saying so; an `AttributeError` where the original has none either."""
+    """Return a metric that is not Milepost's, saying so; an `AttributeError` where the original has none either.
+
+    tf_slim's raise `UsageError` when called, where they ask TensorFlow for what it no longer has.
+    """
     found = None if name.startswith("_") else getattr(original(module), name, None)
     if found is None:
         raise AttributeError(f"module {asked!r} has no attribute {name!r}", name=name)
@@ -33,4 +46,28 @@ def handed_on(module: str, name: str, asked: str) -> Any:
         f"{name} is {module}'s own, not Milepost's: its sums are float32 and its value may race with its update",
         stacklevel=3,
     )
-    return found
+    return _outdated(found, name) if module == "tf_slim.metrics" and isfunction(found) else found
+
+
+def _outdated(metric: Callable[..., Any], name: str) -> Callable[..., Any]:
+    tf = original("tensorflow.compat.v1")
+
+    @wraps(metric)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return metric(*args, **kwargs)
+        except AttributeError as error:
+            if not str(error).startswith("module 'tensorflow"):
+                raise
+            twin = name.removeprefix("streaming_")
+            advice = (
+                f"use tf.metrics.{twin}, which takes labels first,"
+                if hasattr(tf.metrics, twin)
+                else "fetch labels and predictions of each batch, and compute it from all of them (scikit-learn)"
+            )
+            raise UsageError(
+                f"{name} is tf_slim's own, which does not run on TensorFlow {tf.__version__} ({error}): {advice} until "
+                "Milepost has it"
+            ) from error
+
+    return call

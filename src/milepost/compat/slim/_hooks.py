@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from milepost.errors import UsageError
+from milepost.compat.slim._errors import InvalidValue
 
 _SHOWN = 20
 
@@ -13,7 +13,7 @@ def get_or_create_eval_step() -> Any:
     """Return the graph's counter of evaluation steps: an int64 local variable in the collection EVAL_STEP."""
     found = tf.get_collection(tf.GraphKeys.EVAL_STEP)
     if len(found) > 1:
-        raise UsageError(f"the collection EVAL_STEP holds {len(found)} variables; expected one")
+        raise InvalidValue(f"the collection EVAL_STEP holds {len(found)} variables; expected one")
     if found:
         return found[0]
     return tf.get_variable(
@@ -56,15 +56,17 @@ class SummaryAtEndHook(tf.train.SessionRunHook):  # type: ignore[misc]  # Tensor
     """Writes a summary to the event file when an evaluation ends, at the checkpoint's step.
 
     The original makes a variable `global_step` where the graph has none, which no checkpoint then holds; here the step
-    is the graph's, else the one that the checkpoint tells (`checkpoint_step`, set by the evaluation).
+    is the graph's, else the one that the checkpoint tells (`checkpoint_step`, set by the evaluation).  `scalars` are
+    those of the last summary by tag, which is not written where `log_dir` is "".
     """
 
     def __init__(
         self, log_dir: str | None = None, summary_writer: Any = None, summary_op: Any = None, feed_dict: Any = None
     ) -> None:
         if log_dir is None and summary_writer is None:
-            raise UsageError("SummaryAtEndHook needs log_dir or summary_writer; found neither")
+            raise InvalidValue("SummaryAtEndHook needs log_dir or summary_writer; found neither")
         self.checkpoint_step: int | None = None
+        self.scalars: dict[str, float] = {}
         self._summary_op = summary_op
         self._feed_dict = feed_dict
         self._writer = summary_writer
@@ -77,7 +79,7 @@ class SummaryAtEndHook(tf.train.SessionRunHook):  # type: ignore[misc]  # Tensor
         self._global_step = tf.train.get_global_step()
 
     def after_create_session(self, session: Any, coord: Any) -> None:  # noqa: ARG002 - the hook's signature
-        if self._writer is None:
+        if self._writer is None and self._log_dir:
             self._writer = tf.summary.FileWriterCache.get(self._log_dir)
 
     def end(self, session: Any) -> None:
@@ -86,5 +88,9 @@ class SummaryAtEndHook(tf.train.SessionRunHook):  # type: ignore[misc]  # Tensor
             step = self.checkpoint_step
             if step is None and self._global_step is not None:
                 step = session.run(self._global_step)
-            self._writer.add_summary(text, 0 if step is None else step)
-        self._writer.flush()
+            values = tf.Summary.FromString(text).value
+            self.scalars = {item.tag: item.simple_value for item in values if item.HasField("simple_value")}
+            if self._writer is not None:
+                self._writer.add_summary(text, 0 if step is None else step)
+        if self._writer is not None:
+            self._writer.flush()

@@ -52,16 +52,19 @@ def evaluate_once(
 
     `eval_op` (a tensor, a list, a dict or its values) is run `num_evals` times (None: to the end of the data).
     `summary_op` (default: all summaries) is written to the event file in `logdir` at the checkpoint's step, and the
-    result is appended to `milepost-results.jsonl` there.  `variables_to_restore` is a list of variables, or a mapping
-    from checkpoint names to variables; default: all global ones, none of them missing and no weights left over.
+    result is appended to `milepost-results.jsonl` there; without a `final_op` the summary's scalars are the result.
+    `variables_to_restore` is a list of variables, or a mapping from checkpoint names to variables; default: all global
+    ones, none of them missing and no weights left over.
 
-    Raises `UsageError` for no checkpoint, and the checkpoint's own error (`Torn`, `Corrupt`, `Mismatch`, ...).
+    Warns where `num_evals` takes more rows than the data has before it begins again, so that some count twice.  Raises
+    `UsageError` for no checkpoint and `Vanished` for one that is not there (both a `ValueError` too), and the
+    checkpoint's own error (`Torn`, `Corrupt`, `Mismatch`, ...).
     """
     asked = Asked(
         (master, session_config),
-        initial=Fed(initial_op, initial_op_feed_dict),
-        steps=Fed(eval_op, eval_op_feed_dict),
-        final=Fed(final_op, final_op_feed_dict),
+        initial=Fed.of(initial_op, initial_op_feed_dict),
+        steps=Fed.of(eval_op, eval_op_feed_dict),
+        final=Fed.of(final_op, final_op_feed_dict),
         hooks=_hooks(num_evals, logdir, summary_op, summary_op_feed_dict, hooks),
         to_restore=variables_to_restore,
     )
@@ -97,17 +100,18 @@ def evaluation_loop(
     """Evaluate every checkpoint of a folder as it appears, and return the results of all, in the order evaluated.
 
     The original returns the last one's `final_op` value: here that is `results[-1].value`.  A checkpoint that is
-    damaged, or does not fit the graph, is a result with `failure`, and the loop goes on; failed ones count towards
-    `max_number_of_evaluations` too.  One that is still being written is tried again at the next look, and is a failure
-    at the end.  The folder is looked at every `eval_interval_secs` or later; all that a look finds is evaluated at
-    once.  All else is as in `evaluate_once` and `checkpoints_iterator`.
+    damaged, or does not fit the graph, is a result with `failure`, and the loop goes on.  One that is still being
+    written is tried again at the next look, and is a failure at the end.  Failures count towards
+    `max_number_of_evaluations`; where more lie there at the first look, the last ones are taken.  The folder is looked
+    at every `eval_interval_secs` or later; all that a look finds is evaluated at once.  All else is as in
+    `evaluate_once` and `checkpoints_iterator`.
     """
     asked = Asked(
         (master, session_config),
-        initial=Fed(initial_op, initial_op_feed_dict),
+        initial=Fed.of(initial_op, initial_op_feed_dict),
         init_fn=init_fn,
-        steps=Fed(eval_op, eval_op_feed_dict),
-        final=Fed(final_op, final_op_feed_dict),
+        steps=Fed.of(eval_op, eval_op_feed_dict),
+        final=Fed.of(final_op, final_op_feed_dict),
         hooks=_hooks(num_evals, logdir, summary_op, summary_op_feed_dict, hooks),
         to_restore=variables_to_restore,
     )
@@ -137,25 +141,34 @@ def evaluate_repeatedly(
     Of `scaffold` are taken: `init_op`, `init_feed_dict`, `init_fn`, `local_init_op`, and the variables of its `saver`.
     Returns the results of all; see `evaluation_loop`.  The caller's hooks and operations stay as they are.
     """
-    scaffold = tf.train.Scaffold() if scaffold is None else scaffold
-    asked = Asked(
-        (master, config),
-        initial=Fed(scaffold.init_op, scaffold.init_feed_dict),
-        init_fn=scaffold.init_fn,
-        local_init_op=scaffold.local_init_op,
-        steps=Fed(eval_ops, feed_dict),
-        final=Fed(final_ops, final_ops_feed_dict),
-        hooks=tuple(hooks or ()),
-        to_restore=None if scaffold.saver is None else scaffold.saver._var_list,  # noqa: SLF001 - it has no public name
+    asked = scaffolded(
+        scaffold, (master, config), Fed.of(eval_ops, feed_dict), Fed.of(final_ops, final_ops_feed_dict), hooks
     )
     looks = (eval_interval_secs, timeout, timeout_fn)
     return _each(checkpoint_dir, looks, asked, None, max_number_of_evaluations, latest_only=latest_only)
+
+
+def scaffolded(scaffold: Any, session: tuple[str, Any], steps: Fed, final: Fed, hooks: Sequence[Any] | None) -> Asked:
+    """Return what to run where a `tf.train.Scaffold` (or None) says how the session begins."""
+    given = tf.train.Scaffold() if scaffold is None else scaffold
+    return Asked(
+        session,
+        initial=Fed.of(given.init_op, given.init_feed_dict),
+        init_fn=given.init_fn,
+        local_init_op=given.local_init_op,
+        steps=steps,
+        final=final,
+        hooks=tuple(hooks or ()),
+        to_restore=None if given.saver is None else given.saver._var_list,  # noqa: SLF001 - it has no public name
+    )
 
 
 def _each(
     folder: str, looks: tuple[Any, ...], asked: Asked, logdir: str | None, most: int | None, *, latest_only: bool
 ) -> list[Result]:
     arrivals = Arrivals(folder, listed)
+    if most is not None:
+        arrivals.pass_over(most)
     results: list[Result] = []
     unfinished: dict[str, Result] = {}
     for found in arriving(arrivals, *looks, latest_only=latest_only):
@@ -181,7 +194,7 @@ def _hooks(
     found: list[Any] = [StopAfterNEvalsHook(num_evals)]
     op = tf.summary.merge_all() if summary_op is _DEFAULT else summary_op
     if op is not None:
-        found.append(SummaryAtEndHook(log_dir=logdir, summary_op=op, feed_dict=summary_feed))
+        found.append(SummaryAtEndHook(log_dir=logdir or "", summary_op=op, feed_dict=summary_feed))
     return (*found, *(more or ()))
 
 
@@ -217,7 +230,7 @@ def wait_for_new_checkpoint(
     *,
     latest_only: bool = False,
 ) -> str | None:
-    """Return the address of the next checkpoint after `last_checkpoint` by step (None: the first), once it is there.
+    """Return the address of the next checkpoint after `last_checkpoint` by step (None: the newest), once it is there.
 
     None where none came within `timeout` seconds.  `latest_only=True` returns the newest, if it is another.
     """

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 RUN = "runs/digits"
 
 
-def make_data(train):
+def make_data(*, train: bool) -> tf.data.Dataset:
     """Return scikit-learn's digits as batches: 1437 for training, 360 held out; labels are one-hot, [rows, 10]."""
     digits = load_digits()
     rows = np.random.RandomState(0).permutation(1797)
@@ -20,7 +20,7 @@ def make_data(train):
     return data.shuffle(1437, seed=0).batch(64) if train else data.batch(64)
 
 
-def make_model():
+def make_model() -> keras.Model:
     """Return a small convolutional network: probabilities of 10 classes."""
     return keras.Sequential(
         [
@@ -34,7 +34,7 @@ def make_model():
     )
 
 
-def main(epochs=5):
+def main(epochs: int = 5) -> None:
     """Train, and keep each epoch's weights."""
     keras.utils.set_random_seed(0)
     model = make_model()

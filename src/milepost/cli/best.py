@@ -49,8 +49,8 @@ def _path(found: "Best") -> str | None:
         return None
     if record is not found.best:
         sys.stderr.write(
-            f"milepost: the best, {found.best['label']}, is not there any more ({found.file.path}: {found.file.state}); "
-            f"this is the best that is: {record['label']}\n"
+            f"milepost: the best, {found.best['label']}, is not there any more ({found.file.path}: "
+            f"{found.file.state}); this is the best that is: {record['label']}\n"
         )
     if record["status"] != "ok":
         sys.stderr.write(f"milepost: its value is not one over all rows by the code of now: {record['status']}\n")

@@ -128,13 +128,13 @@ def test_each_evaluation_s_numbers_are_logged(
 
     with caplog.at_level("INFO", logger="milepost"):
         first, _ = fast(compiled(keras), (X, Y), str(tmp_path)).start()
-    told = [(record.levelname, record.getMessage()) for record in caplog.records if record.name.startswith("milepost")]
-    assert told[0][1].startswith(f"No checkpoints appear to be found in {tmp_path} for ")
+    logged = [(record.levelname, record.getMessage()) for record in caplog.records if record.name.startswith("milepost")]
+    assert logged[0][1].startswith(f"No checkpoints appear to be found in {tmp_path} for ")
     numbers = " ".join(f"{name}={value:.6g}" for name, value in first.logs.items())
-    assert told[1] == ("INFO", f"End of evaluation of epoch-1.weights.h5 at step 10: {numbers}")
-    assert told[2][0] == "WARNING"
-    assert told[2][1].startswith("epoch-2.weights.h5 was not evaluated: mismatch: ")
-    assert len(told) == 3
+    assert logged[1] == ("INFO", f"End of evaluation of epoch-1.weights.h5 at step 10: {numbers}")
+    assert logged[2][0] == "WARNING"
+    assert logged[2][1].startswith("epoch-2.weights.h5 was not evaluated: mismatch: ")
+    assert len(logged) == 3
     assert "loss=" in numbers
 
 

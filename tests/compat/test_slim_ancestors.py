@@ -233,16 +233,16 @@ def test_rows_that_count_twice_are_warned_of(
         (result,) = evaluation.evaluation_loop(
             "", str(series), None, number, eval_op=update, final_op=value, max_number_of_evaluations=1
         )
-    told = [
+    warned = [
         str(item.message) for item in caught if "begins again" in str(item.message) or "some count" in str(item.message)
     ]
-    assert len(told) == (words is not None), told
-    assert result.notes.get("data") == (told[0] if told else None)
+    assert len(warned) == (words is not None), warned
+    assert result.notes.get("data") == (warned[0] if warned else None)
     if words is None:
         assert result.value == 2 * ROWS.mean()
     else:
-        assert words in told[0]
-        assert "num_evals=None" in told[0]
+        assert words in warned[0]
+        assert "num_evals=None" in warned[0]
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
@@ -259,9 +259,9 @@ def test_files_that_begin_again_are_warned_of(series: Path, tmp_path: Path) -> N
             batch = tf.train.batch([tf.strings.to_number(record)], 2, allow_smaller_final_batch=True)
             value, update = tf_metrics.mean(batch * model())
             found = evaluation.evaluate_once("", f"{series}/model.ckpt-1", None, 3, eval_op=update, final_op=value)
-        told = [str(item.message) for item in caught if "some count twice" in str(item.message)]
-        assert len(told) == (words is not None), told
-        assert words is None or words in told[0]
+        warned = [str(item.message) for item in caught if "some count twice" in str(item.message)]
+        assert len(warned) == (words is not None), warned
+        assert words is None or words in warned[0]
         assert found == (2.0 if words is None else (0 + 1 + 2 + 3 + 4 + 0) / 6)
 
 

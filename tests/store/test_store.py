@@ -46,19 +46,28 @@ def test_a_rest_of_a_killed_creation_is_no_foreign_thing(tmp_path: Path) -> None
 
 def test_run_names(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
-    (tmp_path / "lenet" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "lenet").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "lenet")
     run = store.run_of(tmp_path / "lenet")
     assert run == "lenet"
     assert store.run_of(tmp_path / "link") == run
     assert store.run_of("/odd name/ü") == "_"
     assert store.run_of("/") == "run"
-    assert store.run_of("/elsewhere/lenet", note=False).startswith("lenet-")
-    assert len(store.runs()) == 4
+    assert store.run_of("/elsewhere/lenet", note=False) == "elsewhere-lenet"
+    assert len(store.runs()) == 3
     second = store.run_of("/elsewhere/lenet")
-    assert re.fullmatch(r"lenet-[0-9a-f]{8}", second)
-    assert Store.open(tmp_path / "s").run_of("/elsewhere/lenet") == second
+    assert second == "elsewhere-lenet"
+    third = store.run_of("/further/elsewhere/lenet")
+    assert re.fullmatch(r"lenet-[0-9a-f]{8}", third)
+    again = Store.open(tmp_path / "s")
+    assert [again.run_of(path) for path in ("/elsewhere/lenet", "/further/elsewhere/lenet")] == [second, third]
     assert {item["id"]: item["path"] for item in store.runs()}[run] == str(tmp_path / "lenet")
+
+
+def test_runs_of_one_name_are_told_apart_by_the_name_above_that_differs(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    folders = [f"/{project}/logs/version_0" for project in ("a", "b", "c d")]
+    assert [store.run_of(folder) for folder in folders] == ["version_0", "b-version_0", "c_d-version_0"]
 
 
 def test_a_checkpoints_success_supersedes_failures(tmp_path: Path) -> None:

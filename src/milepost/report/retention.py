@@ -72,7 +72,7 @@ def keep(
     verdicts = []
     for held in every:
         measures = [there[weights] for weights in held.weights if weights in there]
-        value = measures[0].value if measures else None
+        value = (max if higher else min)((one.value for one in measures), default=None)
         reasons = [kept[weights] for weights in held.weights if weights in kept]
         if held.path in standing:
             reasons.insert(0, standing[held.path])

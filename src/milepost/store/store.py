@@ -100,24 +100,33 @@ class Store:
     def run_of(self, folder: str | Path, *, note: bool = True) -> str:
         """Return the id of the run with this folder, noted on first sight; with `note` False nothing is written.
 
-        It is the folder's name; where another folder of that name came first, `<name>-<8 hex digits of its real path>`.
+        It is the folder's name; where another folder of that name came first, the first name above that differs stands
+        before it (`<above>-<name>`), and where that is taken too, 8 hex digits of its real path behind it.
         """
         real = os.path.realpath(folder)
         if real in self._runs:
             return self._runs[real]
-        name = _run_name(real)
-        run = name
-        for run in (name, f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"):
-            path = f"runs/{run}/run.json"
-            if note:
-                self.storage.put(path, json_bytes({"name": name, "path": real}))
-            try:
-                if atomic.read_json(self.storage.get(path))["path"] == real:
-                    self._runs[real] = run
-                    break
-            except FileNotFoundError:
-                break
+        name = run = _run_name(real)
+        there = self._noted(run, name, real, note=note)
+        if there not in (None, real):
+            run = f"{_run_name(_apart(real, str(there)))}-{name}"
+            there = self._noted(run, name, real, note=note)
+        if there not in (None, real):
+            run = f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"
+            there = self._noted(run, name, real, note=note)
+        if there is not None:
+            self._runs[real] = run
         return run
+
+    def _noted(self, run: str, name: str, real: str, *, note: bool) -> str | None:
+        """Return the folder that a run's id is of, after it was noted for `real` if it was free; None where it is."""
+        path = f"runs/{run}/run.json"
+        if note:
+            self.storage.put(path, json_bytes({"name": name, "path": real}))
+        try:
+            return str(atomic.read_json(self.storage.get(path))["path"])
+        except FileNotFoundError:
+            return None
 
     def runs(self) -> list[dict[str, Any]]:
         """Return every run: {"id", "name", "path"}."""
@@ -186,6 +195,16 @@ class Store:
             if {"parts", "slices", "checksums"} & set(self.storage.list(f"datasets/{digest}")):
                 removed += self.dataset(digest).tidy()
         return removed
+
+
+def _apart(real: str, other: str) -> str:
+    """Return the first name above a folder at which its path differs from another one's, from the end.
+
+    >>> _apart("/b/logs/version_0", "/a/logs/version_0")
+    'b'
+    """
+    pairs = zip(reversed(Path(real).parts), reversed(Path(other).parts), strict=False)
+    return next((mine for mine, theirs in pairs if mine != theirs), "")
 
 
 def _run_name(real: str) -> str:

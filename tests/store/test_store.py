@@ -64,7 +64,7 @@ def test_run_names(tmp_path: Path) -> None:
     assert {item["id"]: item["path"] for item in store.runs()}[run] == str(tmp_path / "lenet")
 
 
-def test_runs_of_one_name_are_told_apart_by_the_name_above_that_differs(tmp_path: Path) -> None:
+def test_runs_of_one_name_have_the_name_above_that_differs_before_it(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     folders = [f"/{project}/logs/version_0" for project in ("a", "b", "c d")]
     assert [store.run_of(folder) for folder in folders] == ["version_0", "b-version_0", "c_d-version_0"]

@@ -27,6 +27,7 @@ from milepost.core.protocols import (
     NotesUnread,
     OnDevice,
     RandomAccess,
+    ReadsLabels,
     Releases,
     Sampled,
     ShareMetric,
@@ -56,7 +57,7 @@ CAPABILITIES: Mapping[type, tuple[type, ...]] = {
         CompilesEachSize,
     ),
     Source: (RandomAccess, GathersRows, Sliced, HasBatchSize, Described),
-    Task: (HoldsOutputs, Sampled),
+    Task: (HoldsOutputs, ReadsLabels, Sampled),
     Metric: (Bounded, MeanMetric, ShareMetric, TrivialForFew, Tabled, FastBatches),
 }
 """The optional capabilities of what an Evaluation is made of."""

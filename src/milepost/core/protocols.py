@@ -265,6 +265,13 @@ class HoldsOutputs(Protocol):
         """Return a copy of outputs that may wait; None where they have to be reduced at once."""
 
 
+class ReadsLabels(Protocol):
+    """A task that takes labels in several forms (one-hot rows) and keeps them in one."""
+
+    def label_column(self, labels: Array) -> Array:
+        """Return a batch's labels as the column `label`, [rows]; raise `DataError` for labels of another task."""
+
+
 class Sampled(Protocol):
     """A task that makes up rows on which it and its metrics are judged."""
 

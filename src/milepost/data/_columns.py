@@ -48,14 +48,19 @@ def as_inputs(value: object, what: str = "inputs") -> Inputs:
 
 
 def as_labels(value: object, what: str = "labels") -> Array:
-    """Return integer (or boolean) labels in their own dtype; floating ones are a `DataError`, never rounded."""
+    """Return labels in their own dtype: integers, booleans, or floating rows of several numbers, which a task may know.
+
+    One floating number a row is a `DataError`, never rounded.
+    """
     labels = as_array(value, what)
-    if labels.dtype.kind not in "iub":
-        raise DataError(
-            f"{what}: expected integers; found dtype {labels.dtype}; "
-            "if they are class numbers, convert them with labels.astype('int64')"
-        )
-    return labels
+    if labels.dtype.kind in "iub" or (labels.dtype.kind == "f" and labels.ndim > 1):
+        return labels
+    unknown = int(np.isnan(labels).sum()) if labels.dtype.kind == "f" else 0
+    nan = f", NaN at {unknown} of {len(labels)} rows: leave these out, with mask= or beforehand" if unknown else ""
+    raise DataError(
+        f"{what}: expected integers; found dtype {labels.dtype}{nan}; "
+        "if they are class numbers, convert them with labels.astype('int64')"
+    )
 
 
 def column(value: object, what: str, kinds: str, expected: str) -> Array:

@@ -52,6 +52,11 @@ class Labelling:
         beyond the class names.
         """
         found = labels
+        if labels.dtype.kind == "f" and (self.table is not None or self.offset):
+            raise DataError(
+                f"{what}: {' and '.join(self.spec())} need class numbers; found dtype {labels.dtype}, shape "
+                f"{labels.shape}: of one-hot labels pass labels.argmax(axis=1)"
+            )
         if self.table is not None:
             found, counted = self._mapped(self.table, labels, counted, _Place(what, rows))
         if self.offset:

@@ -86,7 +86,11 @@ def checked_items(found: Any, names: Names, rows: list[int], labelling: Labellin
     batch = names.batch(found, where)
     examples = checked(batch, where, labelling, rows)
     if len(batch.labels) != len(rows):
-        raise DataError(f"{where}: the collate function gave {len(batch.labels)} rows for {len(rows)} items")
+        raise DataError(
+            f"{where}: the collate function gave {len(batch.labels)} rows for {len(rows)} items: it must neither drop "
+            "items (such as None for those that could not be read) nor add any, for every row counts; mend the items, "
+            "or leave them out beforehand with torch.utils.data.Subset"
+        )
     if len(examples) != len(rows):
         raise DataError(
             f"{where}: weights: expected numbers above 0; found 0: leave rows out with torch.utils.data.Subset"

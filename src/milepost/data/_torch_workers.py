@@ -72,7 +72,10 @@ class Items:
                 except StopIteration:
                     break
                 except Exception as error:
-                    raise self._blame(list(asked[0]) if asked else [], error) from error
+                    rows = list(asked[0]) if asked else []
+                    # What the data set or collate function raised in a worker arrives with these words.
+                    raised = _FROM_WORKER in str(error)
+                    raise (self._blame(rows, error) if raised else self._died(rows, error)) from error
                 yield asked.popleft(), batch
             lasting = kept.persistent
         except GeneratorExit:
@@ -92,21 +95,26 @@ class Items:
 
     def _blame(self, rows: list[int], error: Exception) -> DataError:
         """Return an error that names the item at fault, which is looked for among the rows."""
-        cause, places = _cause(error), listed(list(map(str, rows)))
-        # What the data set or collate function raised in a worker arrives with these words; the rest is the workers'.
-        if self._workers and _FROM_WORKER not in str(error):
-            return DataError(
-                f"a worker process of the DataLoader died or hung at rows {places} of the {self.named}: {cause}; "
-                "is memory, or shared memory, full? num_workers=0 shows what the data set itself does"
-            )
         for row in rows:
             try:
-                self.dataset[row]
+                item = self.dataset[row]
             except Exception as own:  # noqa: BLE001 - whatever the user's data set raises
                 return DataError(f"item {row} of the {self.named} could not be read: {_cause(own)}")
+            if item is None:
+                return DataError(
+                    f"item {row} of the {self.named} is None, which a collate function may drop, but every row counts: "
+                    "mend the items that cannot be read, or leave them out beforehand: "
+                    "torch.utils.data.Subset(data, [i for i in range(len(data)) if data[i] is not None])"
+                )
         return DataError(
-            f"items {places} of the {self.named} do not go into one batch: {cause}; every item needs "
+            f"items {_places(rows)} of the {self.named} do not go into one batch: {_cause(error)}; every item needs "
             "inputs of one shape and dtype: resize or pad them in the transform, or in the collate function"
+        )
+
+    def _died(self, rows: list[int], error: Exception) -> DataError:
+        return DataError(
+            f"a worker process of the DataLoader died or hung at rows {_places(rows)} of the {self.named}: "
+            f"{_cause(error)}; is memory, or shared memory, full? num_workers=0 shows what the data set itself does"
         )
 
 
@@ -193,6 +201,10 @@ def _own(found: Any) -> Any:
     if isinstance(found, tuple | list):
         return [_own(item) for item in found]
     return found
+
+
+def _places(rows: list[int]) -> str:
+    return listed(list(map(str, rows)))
 
 
 def _cause(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from milepost.core.protocols import (
     Metric,
     Model,
     NotesUnread,
+    ReadsLabels,
     Source,
     Task,
 )
@@ -115,7 +116,7 @@ def _passed(
             if cuts.over(done):
                 break
             continue
-        rows = _rows_of(batch, checksums, cells)
+        rows = _rows_of(work.task, batch, checksums, cells)
         for name in list(buffers):
             buffers[name].clocks["data"] += waited / len(buffers)
             failure = _take(work, per_pass[name], batch, rows, (low, high), buffers[name], behind)
@@ -240,7 +241,7 @@ class _Buffer:
         for name, item in batch.shared.items():
             self._columns.setdefault(f"data.{name}", []).append(item[rows])
         if self._work.folded:
-            self._fold({**columns, "label": batch.labels}, batch, low, high)
+            self._fold({**columns, "label": batch.shared["label"]}, batch, low, high)
 
     def _fold(self, columns: Mapping[str, Array], batch: "_BatchRows", low: int, high: int) -> None:
         """Add rows to the state of their cell, so that states end where parts may."""
@@ -297,7 +298,7 @@ class _Buffer:
 class _BatchRows(NamedTuple):
     """What is needed of a batch once it was predicted: not its inputs, which may be large.
 
-    `shared` are the data's own columns, and `cells` where the cells of the grid begin in it.
+    `labels` are the source's, `shared` are the data's own columns, and `cells` where the cells of the grid begin in it.
     """
 
     labels: Array
@@ -306,7 +307,7 @@ class _BatchRows(NamedTuple):
     cells: tuple[int, ...]
 
 
-def _rows_of(batch: Batch, checksums: Array | None, cells: tuple[int, ...]) -> _BatchRows:
+def _rows_of(task: Task, batch: Batch, checksums: Array | None, cells: tuple[int, ...]) -> _BatchRows:
     """Take what is needed of a batch; a DataError for weights that no source of Milepost's gives."""
     if batch.weights is not None:
         weights = np.asarray(batch.weights)
@@ -319,7 +320,9 @@ def _rows_of(batch: Batch, checksums: Array | None, cells: tuple[int, ...]) -> _
             )
     # Where groups are permuted only the rows' own numbers lead back to the source's order.
     rows = None if batch.groups is None else batch.rows
-    columns = {"label": batch.labels, "weight": batch.weights, "id": batch.ids, "group": batch.groups, "row": rows}
+    reading = capability(task, ReadsLabels)
+    labels = batch.labels if reading is None else reading.label_column(batch.labels)
+    columns = {"label": labels, "weight": batch.weights, "id": batch.ids, "group": batch.groups, "row": rows}
     columns["checksum"] = checksums
     slices = {f"slice.{name}": item for name, item in (batch.slices or {}).items()}
     shared = {name: np.asarray(item) for name, item in {**columns, **slices}.items() if item is not None}
@@ -328,5 +331,6 @@ def _rows_of(batch: Batch, checksums: Array | None, cells: tuple[int, ...]) -> _
 
 def _alike(before: _Held, held: Array, batch: _BatchRows) -> bool:
     """Return whether outputs and labels can stand behind others without changing the dtype of either."""
-    known, label = before[0], before[1].labels
-    return (known.dtype, known.shape[1:], label.dtype) == (held.dtype, held.shape[1:], batch.labels.dtype)
+    known, label, own = before[0], before[1].labels, batch.labels
+    here = held.dtype, held.shape[1:], own.dtype, own.shape[1:]
+    return (known.dtype, known.shape[1:], label.dtype, label.shape[1:]) == here

@@ -9,6 +9,7 @@ import numpy as np
 
 from milepost.core.types import Array, Column
 from milepost.errors import DataError
+from milepost.tasks._label_forms import class_numbers
 
 NONFINITE_RANK = np.iinfo(np.int32).max
 """The rank of a non-finite row: behind every class, so that it is wrong for every k."""
@@ -55,6 +56,8 @@ _COLUMNS = tuple(Column(name, _DTYPES.get(name, "float32"), doc, always=name in 
 @dataclass(frozen=True, slots=True)
 class Classification:
     """Reduce scores [rows, classes] of any real dtype and integer labels [rows] to columns, one row an example.
+
+    Labels may also be one-hot: [rows, classes] of any real dtype, each row with one 1 among 0; or integers [rows, 1].
 
     `outputs` declares what the scores are: "logits" (any real numbers, softmax gives probabilities), "probabilities"
     (each row sums to 1 within 1e-4, in 16 bits within 1e-2; `normalize=True` divides each row by its sum instead), or
@@ -103,7 +106,7 @@ class Classification:
         scores = _near(self._picked(outputs))
         if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu" or scores.nbytes > _HOLDABLE:
             return None
-        fits = scores.ndim == 2 and labels.shape == scores.shape[:1]  # noqa: PLR2004 - rows and classes
+        fits = scores.ndim == 2 and labels.shape[:1] == scores.shape[:1]  # noqa: PLR2004 - rows and classes
         return scores.copy() if fits else None
 
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
@@ -111,7 +114,7 @@ class Classification:
         picked = self._picked(outputs)
         scores = _near(_matrix(picked))
         xp = array_api_compat.array_namespace(scores)
-        _check_labels(labels, scores.shape)
+        labels = _checked_labels(labels, scores.shape)
         there = xp.asarray(np.asarray(labels, np.int64), device=array_api_compat.device(scores))[:, None]
         best = xp.argmax(scores, axis=1)
         # Non-finite rows are marked below, not warned of; what float32 cannot hold is infinite.
@@ -126,6 +129,10 @@ class Classification:
                 columns |= _declared(xp, shares, there, best[:, None], wanted) if wanted & set(_SCORED) else {}
             made = {name: _host(item) for name, item in columns.items() if name in wanted}
             return _mark_nonfinite(made, _host(fine))
+
+    def label_column(self, labels: Array) -> Array:
+        """Return class numbers [rows] of a batch's labels, which may be one-hot."""
+        return class_numbers(labels)
 
     def sample(self, random: np.random.Generator, rows: int) -> tuple[Array, Array]:
         """Make up outputs [rows, 7] and labels that try every case: ties, constant rows, -inf, and non-finite rows."""
@@ -181,9 +188,16 @@ def _matrix(outputs: Any) -> Any:
     if outputs.ndim != 2 or outputs.shape[1] < 2:  # noqa: PLR2004 - one axis of rows, one of at least two classes
         raise DataError(
             "classification expects outputs [rows, classes] with at least 2 classes; the model gave "
-            f"{tuple(outputs.shape)}"
+            f"{tuple(outputs.shape)}{_shape_advice(outputs.shape)}"
         )
     return outputs
+
+
+def _shape_advice(shape: tuple[int, ...]) -> str:
+    if len(shape) == 2:  # noqa: PLR2004 - rows and one score
+        return ": of one logit s a row, let it return [0, s], such as torch.cat([0 * s, s], dim=1)"
+    several = ": scores of several tokens or pixels a row have no task in Milepost yet; let it return those of one"
+    return several if len(shape) > 2 else ""  # noqa: PLR2004 - more than rows and scores
 
 
 def _tolerance(outputs: Any) -> float:
@@ -210,12 +224,20 @@ def _host(array: Any) -> Array:
     return np.asarray(array)
 
 
-def _check_labels(labels: Array, shape: tuple[int, ...]) -> None:
+def _checked_labels(labels: Array, shape: tuple[int, ...]) -> Array:
+    """Return class numbers of labels in any form, seen to be classes of the outputs."""
     rows, classes = shape
-    if labels.shape != (rows,):
+    if labels.shape[:1] != (rows,):
         raise DataError(
             f"{rows} rows of outputs came with labels of shape {labels.shape}; expected ({rows},): the model must "
             "return one row of scores for each row of inputs, in their order"
+        )
+    width, labels = labels.shape[1] if labels.ndim > 1 else 1, class_numbers(labels)
+    if width not in (1, classes):
+        raise DataError(
+            f"labels are one-hot over {width} classes, but the model has {classes} outputs; expected as many: if the "
+            "labels lack classes of the model, pass labels.argmax(axis=1), with label_map= or label_offset= where the "
+            "numbers differ"
         )
     if labels.dtype.kind not in "iu":
         raise DataError(f"labels must be integers (class indices); their dtype is {labels.dtype}")
@@ -225,6 +247,7 @@ def _check_labels(labels: Array, shape: tuple[int, ...]) -> None:
             f"label {int(labels[outside[0]])} is no class of a model with {classes} outputs (0 to {classes - 1}); "
             f"{outside.size} of {rows} labels of this batch are out of range: check the labels' offset"
         )
+    return labels
 
 
 def _order_columns(xp: Any, scores: Any, labels: Any, best: Any) -> tuple[dict[str, Any], Any]:

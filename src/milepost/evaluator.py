@@ -52,6 +52,7 @@ from milepost.data._sample import Sample
 from milepost.errors import CheckpointError, ModelFailed, OutOfMemory, Torn, UnstableData, UsageError
 from milepost.evaluation.code_version import code_version, settings_of
 from milepost.evaluation.definition import Evaluation, own_batch_size
+from milepost.evaluation.live_code import LIVE
 from milepost.evaluation.loader import entries, load
 from milepost.evaluation.recorder import RECORDER
 from milepost.evaluation.settings import readings
@@ -107,7 +108,7 @@ class Evaluator:
     def describe(self) -> Description:
         """Return what this evaluation is: all that the driver plans with."""
         evaluation = self._evaluation
-        with RECORDER.attributed(evaluation.file):
+        with RECORDER.attributed(evaluation.file or LIVE):
             variables = self._model.variables()
         with RECORDER.paused():
             data = {name: data_description(name, source) for name, source in self._sources.items()}

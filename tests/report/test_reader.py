@@ -137,7 +137,7 @@ def test_html_escapes_what_files_are_called() -> None:
     failure = {"kind": "corrupt", "message": f'{evil} "quoted"'}
     page = table_html(build([record(100, "top1", 0.5)], [row, {**row, "digest": None, "failure": failure}]), evil)
     found = Tags(page)
-    assert found.tags == {"table", "thead", "tbody", "tr", "th", "td", "p"}
+    assert found.tags == {"div", "table", "thead", "tbody", "tr", "th", "td", "p"}
     assert found.attributes == {"style"}
     assert found.text.count(evil) == 4  # both names, the failure, the remark
     assert not re.search(r"https?:|src=|href=|on\w+=", page.replace(evil, ""))

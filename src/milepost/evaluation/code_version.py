@@ -7,7 +7,7 @@ in, so that `run` can name what changed.  Values of variables go in as digests: 
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import takewhile
 from pathlib import Path
 from tempfile import gettempdir
@@ -20,6 +20,7 @@ from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.distributions import Installed
 from milepost.evaluation.environment import is_placement
 from milepost.evaluation.fresh_process import described_afresh, unseen
+from milepost.evaluation.live_code import LIVE, live_code
 from milepost.evaluation.modules import imported, packages_by_file, sources_of
 from milepost.evaluation.origin import is_foreign
 from milepost.evaluation.reading import Readings
@@ -37,26 +38,57 @@ def code_version(evaluation: Evaluation) -> dict[str, Json]:
     - "distributions": {name: version}, and that of Python
     - "placement": {name: value}: read, and no part of the version
 
-    Paths are relative to the file's folder.  Raises UsageError where there is neither a version nor a file.
+    Paths are relative to the file's folder.  Without a file, in a prompt or notebook, "files" holds digests of what the
+    evaluation's parts reach in memory: functions, classes and values by name.  Raises UsageError where these cannot be
+    told apart from others, so that a version is needed.
     """
     if evaluation.version is not None:
         return {"version": f"declared:{evaluation.version}", "files": {}}
     if evaluation.file is None:
-        raise UsageError(
-            "an evaluation made in a prompt or notebook has no file to take the code's version from: "
-            'set Evaluation(version="1", ...), and change it when the code changes'
-        )
+        return _of_live_code(evaluation)
     root, installed = evaluation.file, Installed.found()
     counted = _readings()
     sources = sources_of(root, counted, installed.owns)
     if (where := unseen(sources)) is not None:
         return described_afresh(evaluation, where)
-    variables = {name: counted.variables[name] for name in counted.of("variable", sources.keys())}
+    names = _imported(sources, counted, sources.keys())
+    return _version(root, sources, counted, sources.keys(), _distributions(evaluation, installed, names))
+
+
+def _of_live_code(evaluation: Evaluation) -> dict[str, Json]:
+    """Describe the code of a prompt or notebook: what the evaluation's parts reach, and the user's files among it."""
+    live, installed = live_code(evaluation), Installed.found()
+    counted = RECORDER.read([(1, sys.maxsize)])  # as for a script: until the Evaluation was made
+    sources = dict[str, bytes]()
+    for file in sorted(live.files):
+        sources |= sources_of(file, counted, installed.owns)
+    if (where := unseen(sources)) is not None:
+        raise UsageError(
+            f"{where}, may read files or environment variables before Milepost is imported, so that a change of them "
+            'would not be noticed: import milepost in the first cell, or set Evaluation(version="1", ...)'
+        )
+    by = {*sources, *live.cells, LIVE}
+    names = _imported(sources, counted, by) | live.packages
+    forms = {name: {"normalised": form, "raw": form} for name, form in live.forms.items()}
+    root = os.path.join(os.getcwd(), LIVE)
+    return _version(root, sources, counted, by, _distributions(evaluation, installed, names), forms)
+
+
+def _version(
+    root: str,
+    sources: Mapping[str, bytes],
+    counted: Readings,
+    by: Collection[str],
+    distributions: Mapping[str, str],
+    forms: Mapping[str, dict[str, str]] | None = None,
+) -> dict[str, Json]:
+    """Put a version and its description together; `by` are the user's files whose readings count."""
+    variables = {name: counted.variables[name] for name in counted.of("variable", by)}
     described: dict[str, Json] = {
-        "files": _files(root, sources),
-        "read": _read(root, counted, sources),
+        "files": {**_files(root, sources), **(forms or {})},
+        "read": _read(root, counted, by),
         "variables": {name: digest(found)[:16] for name, found in _set(variables).items() if not is_placement(name)},
-        "distributions": _distributions(evaluation, installed, counted, sources),
+        "distributions": distributions,
     }
     identity = {**described, "files": {name: item["normalised"] for name, item in described["files"].items()}}
     placement = {name: found[0] for name, found in _set(variables).items() if is_placement(name)}
@@ -88,9 +120,9 @@ def _files(root: str, sources: Mapping[str, bytes]) -> dict[str, dict[str, str]]
     return {name: {"normalised": source.normalised(known), "raw": source.raw} for name, source in texts.items()}
 
 
-def _read(root: str, counted: Readings, sources: Mapping[str, bytes]) -> dict[str, Json]:
+def _read(root: str, counted: Readings, by: Collection[str]) -> dict[str, Json]:
     found = dict[str, Json]()
-    for path in counted.of("file", sources.keys()):
+    for path in counted.of("file", by):
         # A file of a distribution changes with its version; one that is not there yet counts once it is.
         if counted.files[path] and not is_foreign(path) and not _is_temporary(path, root):
             found[_named(path, root)] = [reading.identity() for reading in counted.files[path]]
@@ -103,13 +135,15 @@ def _set(variables: Mapping[str, list[str | None]]) -> dict[str, list[str]]:
     return {name: values for name, values in found.items() if values}
 
 
-def _distributions(
-    evaluation: Evaluation, installed: Installed, counted: Readings, sources: Mapping[str, bytes]
-) -> dict[str, str]:
-    names = set(counted.of("package", sources.keys()))
+def _imported(sources: Mapping[str, bytes], counted: Readings, by: Collection[str]) -> set[str]:
+    names = set(counted.of("package", by))
     packages = packages_by_file()
     for path, raw in sources.items():
         names |= imported(source_of(raw), packages.get(path, ""))
+    return names
+
+
+def _distributions(evaluation: Evaluation, installed: Installed, names: set[str]) -> dict[str, str]:
     # What Milepost's own adapters and sources import for the user.
     for part in (evaluation.model, evaluation.task, *evaluation.data.values(), *evaluation.metrics):
         held = vars(sys.modules[type(part).__module__]).values()

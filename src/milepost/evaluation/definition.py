@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from milepost._internal.html import facts, paragraphs
 from milepost._internal.serialization import digest
 from milepost.core.capabilities import capability
 from milepost.core.protocols import HasBatchSize, Metric, Model, Source, Task
@@ -15,6 +16,8 @@ from milepost.errors import DataError, UsageError
 from milepost.evaluation.origin import is_foreign
 from milepost.evaluation.recorder import RECORDER
 from milepost.evaluation.validation import check_seams
+
+_LONG = 300
 
 if TYPE_CHECKING:
     from milepost.report.results import RunResults
@@ -78,6 +81,15 @@ class Evaluation:
         if self.file is None:
             object.__setattr__(self, "file", _script())
             RECORDER.evaluation_made()
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the parts, one a line."""
+        data = ((f"data {name}", _shown(source)) for name, source in self.data.items())
+        metrics = ", ".join(metric.headline for metric in self.metrics)
+        options = {"batch_size": self.batch_size, "variants": self.variants, "keep": self.keep, "version": self.version}
+        given = ((name, repr(value)) for name, value in options.items() if value not in (None, ("raw",)))
+        parts = [("model", _shown(self.model)), *data, ("task", _shown(self.task)), ("metrics", metrics), *given]
+        return paragraphs(["Evaluation" + (f" {self.entry}" if self.entry else "")]) + facts(parts)
 
     def _check_metrics(self) -> None:
         if not self.metrics:
@@ -155,6 +167,12 @@ def own_batch_size(source: Source) -> int | None:
     """Return how many rows a source's own batches have; None where it has none of its own, or they differ."""
     batched = capability(source, HasBatchSize)
     return None if batched is None else batched.own_batch_size
+
+
+def _shown(thing: object) -> str:
+    """Return what a part is called: its own text, or its class where that text is only an address."""
+    text = repr(thing)
+    return type(thing).__name__ if " at 0x" in text else text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
 
 def _check_settings(batch_size: object, data: object, variants: object, keep: object) -> None:

@@ -29,7 +29,7 @@ def sources_of(root: str, readings: Readings, is_installed: IsInstalled = lambda
             continue
         found[path] = text
         for name in imported(source_of(text), packages.get(path, "")):
-            file = _file_of(name, os.path.dirname(root))
+            file = file_of(name, os.path.dirname(root))
             if file is not None and (
                 not is_foreign(file) or (origin(file) is Origin.PACKAGE and not is_installed(name))
             ):
@@ -73,7 +73,7 @@ def _text(path: str, readings: Readings) -> bytes | None:
         return None
 
 
-def _file_of(name: str, folder: str) -> str | None:
+def file_of(name: str, folder: str) -> str | None:
     """Return the file of a module: of the imported one, or where it would be found in a folder of the user's."""
     module = sys.modules.get(name)
     if module is not None:

@@ -241,8 +241,10 @@ def _modules_so_far() -> dict[str, int | None]:
     own = [file for file in named if isinstance(file, str) and origin(file) is Origin.USER and os.path.isfile(file)]
     found: dict[str, int | None] = dict.fromkeys(map(os.path.realpath, own))
     for frame in _frames(_caller()):
-        if origin_of_frame(frame) is Origin.USER and frame.f_code.co_name == "<module>":
-            found[os.path.realpath(frame.f_code.co_filename)] = frame.f_lineno
+        file = frame.f_code.co_filename
+        # A notebook's cell has the name of a file that is not there.
+        if origin_of_frame(frame) is Origin.USER and frame.f_code.co_name == "<module>" and os.path.isfile(file):
+            found[os.path.realpath(file)] = frame.f_lineno
     return found
 
 

@@ -69,7 +69,12 @@ def wrapped(texts: Iterable[str], hanging: int = 2) -> Iterator[str]:
         lines = textwrap.wrap(
             whole, WIDTH, subsequent_indent=" " * hanging, break_long_words=False, break_on_hyphens=False
         )
-        yield from (line.replace(_KEPT, " ") for line in lines or [""])
+        yield from map(plain, lines or [""])
+
+
+def plain(text: str) -> str:
+    """Return a text with what `unbroken` has put into it taken out."""
+    return text.replace(_KEPT, " ")
 
 
 def unbroken(text: str) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from milepost._internal import html
 from milepost.errors import printable
-from milepost.report._align import WIDTH, align, shown, unbroken, wrapped
+from milepost.report._align import WIDTH, align, plain, shown, unbroken, wrapped
 from milepost.report._numbers import decimals, interval, method, number, span_of, value_of
 from milepost.report._ranking import value_of_record
 from milepost.report.table import Plain, base_name
@@ -19,13 +20,30 @@ _HEADS = ("place", "step", "value", "interval", "best - it", "p")
 
 def lines_of(found: "Best") -> list[str]:
     """Return the best with what its value is worth, a table of those that are not worse, and remarks."""
-    record = found.best
-    places = max(decimals(record.get("n")), 4)
-    rows = [_cells("best", record, None, places)]
+    return [*wrapped(_about(found)), *_table(_rows(found)), *wrapped(_below(found))]
+
+
+def html_of(found: "Best") -> str:
+    """Return the same as HTML for notebooks."""
+    rows = [[*cells, label] for cells, label in _rows(found)]
+    right = [False, True, True, True, True, True, False]
+    table = html.table([*_HEADS, "checkpoint"], rows, right)
+    return html.paragraphs(map(plain, _about(found))) + table + html.paragraphs(map(plain, _below(found)))
+
+
+def _places(found: "Best") -> int:
+    return max(decimals(found.best.get("n")), 4)
+
+
+def _rows(found: "Best") -> list[tuple[list[str], str]]:
+    places = _places(found)
+    rows = [_cells("best", found.best, None, places)]
     rows += [_cells("tied", rival.record, rival.pair, places) for rival in found.tied]
-    rows += [_cells("untested", rival.record, None, places) for rival in found.untested]
-    below = [*_tested(found), *_files(found), *_left_out(found)]
-    return [*wrapped(_about(found, places)), *_table(rows), *wrapped(below)]
+    return rows + [_cells("untested", rival.record, None, places) for rival in found.untested]
+
+
+def _below(found: "Best") -> list[str]:
+    return [*_tested(found), *_files(found), *_left_out(found)]
 
 
 def _table(rows: list[tuple[list[str], str]]) -> list[str]:
@@ -37,8 +55,8 @@ def _table(rows: list[tuple[list[str], str]]) -> list[str]:
     return [text for line, label in zip(lines, labels, strict=True) for text in (line, f"  {label}")]
 
 
-def _about(found: "Best", places: int) -> Iterator[str]:
-    record, ranking = found.best, found.ranking
+def _about(found: "Best") -> Iterator[str]:
+    record, ranking, places = found.best, found.ranking, _places(found)
     span = next(iter(record.get("intervals") or ()), None)
     where = ranking.data if found.slice == "all" else f"{ranking.data}, slice {found.slice}"
     about = f"{ranking.metric} ({ranking.direction} is better) on {where}, {record['status']}: "

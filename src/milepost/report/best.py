@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from milepost.report._best_text import lines_of
+from milepost.report._best_text import html_of, lines_of
 from milepost.report._evidence import Evidence, evidence
 from milepost.report._ranking import Ranking, ranking_of
 from milepost.report._whereabouts import FileNow, Whereabouts
@@ -114,6 +114,9 @@ class Best:
 
     def __str__(self) -> str:
         return "\n".join(lines_of(self))
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
 
 def best_of(

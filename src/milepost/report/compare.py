@@ -7,6 +7,7 @@ from itertools import product
 from operator import itemgetter
 from typing import Any
 
+from milepost._internal import html
 from milepost.core.capabilities import capability
 from milepost.core.protocols import MeanMetric, Metric
 from milepost.core.specs import spec_of
@@ -66,6 +67,9 @@ class Comparison:
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+    def _repr_html_(self) -> str:
+        return html.facts(_facts(self)) + html.paragraphs(_notes(self))
 
 
 def compare_two(
@@ -229,7 +233,7 @@ def _named(item: Plain) -> str:
     return f"{item['label']}{step}, {item['variant']}, {str(item['digest'])[:12]}"
 
 
-def _lines(found: Comparison) -> list[str]:
+def _facts(found: Comparison) -> list[tuple[str, str]]:
     places = max(_PLACES, decimals(found.n))
     rows = [(letter, printable(_named(item))) for letter, item in (("A", found.a), ("B", found.b))]
     about = f"{found.metric}, {found.direction} is better, on the same {count(found.n)} rows of {found.data}"
@@ -242,7 +246,15 @@ def _lines(found: Comparison) -> list[str]:
         span = interval(found.interval.low, found.interval.high, places)
         rows.append(("interval", f"{span} ({method(found.interval.plain())})"))
     rows += [(_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "nonfinite"]
-    rows += [(name, f"p = {value:.4g} (two-sided)") for name, value in found.tests.items()]
+    return rows + [(name, f"p = {value:.4g} (two-sided)") for name, value in found.tests.items()]
+
+
+def _notes(found: Comparison) -> list[str]:
+    return [f"note: {note}" for note in found.notes]
+
+
+def _lines(found: Comparison) -> list[str]:
+    rows = _facts(found)
     width = max(len(label) for label, _ in rows)
     lines = (f"{label.ljust(width)}  {text}" if label else text for label, text in rows)
-    return [*wrapped(lines, width + 2), *wrapped(f"note: {note}" for note in found.notes)]
+    return [*wrapped(lines, width + 2), *wrapped(_notes(found))]

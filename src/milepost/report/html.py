@@ -1,27 +1,26 @@
-"""The table of results as HTML for notebooks: plain cells, everything escaped, no scripts and nothing to load."""
+"""The table of results as HTML for notebooks."""
 
-from collections.abc import Sequence
-from html import escape
-
-from milepost.report._align import footnotes, grid
+from milepost._internal import html
+from milepost.report._align import footnotes, grid, needed
 from milepost.report.table import Results
+
+_DESCRIBED = frozenset({"run", "step", "variant", "data", "slice", "name", "n"})
+_FAINT = frozenset({"interval", "batch_mean"})
 
 
 def table_html(results: Results, remark: str = "") -> str:
-    """Return a table of the rows, and below it its footnotes and the remark.
+    """Return a table of the rows, and below it its footnotes and the remark; what is the same in all rows is left out.
 
-    >>> table_html(Results((), ()))
-    '<p>no checkpoints</p>'
+    >>> table_html(Results((), ())).partition(">")[2]
+    'no checkpoints</p>'
     """
-    below = "".join(f"<p>{escape(text)}</p>" for text in (*footnotes(results), remark) if text)
+    below = html.paragraphs((*footnotes(results), remark))
     if not results.rows:
-        return "<p>no checkpoints</p>" + below
+        return html.paragraphs(["no checkpoints"]) + below
     heads, rows, right = grid(results)
-    body = "".join(_line("td", cells, right) for cells in rows)
-    return f"<table>\n<thead>\n{_line('th', heads, right)}</thead>\n<tbody>\n{body}</tbody>\n</table>{below}"
-
-
-def _line(tag: str, cells: Sequence[str], right: Sequence[bool]) -> str:
-    sides = ("right" if one else "left" for one in right)
-    shown = (f'<{tag} style="text-align: {side}">{escape(c)}</{tag}>' for c, side in zip(cells, sides, strict=True))
-    return f"<tr>{''.join(shown)}</tr>\n"
+    wanted = needed(results)
+    kept = [place for place, head in enumerate(heads) if head not in _DESCRIBED or head in wanted]
+    shown = [heads[place].replace("_mean", " mean") if heads[place] in _FAINT else heads[place] for place in kept]
+    cells = [[row[place] for place in kept] for row in rows]
+    faint = [heads[place] in _FAINT for place in kept]
+    return html.table(shown, cells, [right[place] for place in kept], faint) + below

@@ -1,0 +1,44 @@
+"""HTML for notebooks: plain tables, everything escaped, no scripts and nothing to load."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+_HEAD = "text-align: {}; border-bottom: 1px solid"
+_CELL = "text-align: {}; vertical-align: top; font-variant-numeric: tabular-nums{}"
+_FAINT = "; opacity: 0.6"
+
+
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[bool], faint: Sequence[bool] = ()
+) -> str:
+    """Return a table; `right` says which columns are right-aligned, `faint` which stand back.
+
+    >>> table(["a"], [["<b>"]], [False]).count("&lt;b&gt;")
+    1
+    """
+    sides = ["right" if one else "left" for one in right]
+    styles = [_CELL.format(side, _FAINT * one) for side, one in zip(sides, faint or [False] * len(sides), strict=True)]
+    head = _line("th", heads, [_HEAD.format(side) for side in sides])
+    body = "".join(_line("td", cells, styles) for cells in rows)
+    shown = f"<table>\n<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"
+    return f'<div style="overflow-x: auto">{shown}</div>'
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> str:
+    """Return labels and texts as a table without heads.
+
+    >>> facts([("n", "9")]).count("<tr>")
+    1
+    """
+    styles = [_CELL.format("left", "; font-weight: bold"), _CELL.format("left", "")]
+    return f"<table><tbody>\n{''.join(_line('td', row, styles) for row in rows)}</tbody></table>"
+
+
+def paragraphs(texts: Iterable[str]) -> str:
+    """Return each text as a paragraph; empty ones are left out."""
+    return "".join(f'<p style="margin: 0.2em 0">{escape(text)}</p>' for text in texts if text)
+
+
+def _line(tag: str, cells: Sequence[str], styles: Sequence[str]) -> str:
+    shown = (f'<{tag} style="{style}">{escape(cell)}</{tag}>' for cell, style in zip(cells, styles, strict=True))
+    return f"<tr>{''.join(shown)}</tr>\n"

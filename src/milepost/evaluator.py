@@ -22,8 +22,10 @@ from milepost.core.protocols import (
     DeclaresArithmetic,
     HasEnvironment,
     HasInitialValues,
+    HasMerger,
     HasOverrides,
     HasRestorer,
+    Merger,
     Metric,
     Model,
     OnDevice,
@@ -61,6 +63,7 @@ from milepost.loop.evaluate import Pass
 from milepost.loop.made_with import made_with
 from milepost.loop.memory import MemoryFit
 from milepost.restore.matching import Initial, Restored, adopt, restore, signature
+from milepost.restore.merging import merge
 from milepost.restore.overrides import spec_of_overrides
 from milepost.scoring.scorer import Scorer
 from milepost.store.store import Store
@@ -143,6 +146,8 @@ class Evaluator:
         found = _MISSING_ALLOWED if self._initial is not None else ""
         found += f", overrides {digest(spec_of_overrides(overrides))}" if overrides else ""
         found += f", variants {digest(dict(self._places))}" if self._places else ""
+        if (merger := _merger_of(self._model)) is not None:
+            found += f", adapters merged into {merger.base()}"
         # What a user's function restores is known by its code.
         return found + (f", by code {code['version']}" if _restorer_of(self._model) is not None else "")
 
@@ -224,6 +229,9 @@ class Evaluator:
     def _restored_once(self, path: str, table: Table, variant: str) -> Restored:
         """Restore by the table, or by what the model's user gave for it."""
         variables, overrides, restorer = self._model.variables(), _overrides_of(self._model), _restorer_of(self._model)
+        merger = _merger_of(self._model)
+        if merger is not None and table.adapter is not None and variant == "raw":
+            return merge(table, table.adapter, variables or (), merger, overrides)
         if restorer is None:
             return restore(table, variables, variant, self._initial, overrides, self._places.get(variant))
         if self._places:
@@ -291,6 +299,11 @@ def _overrides_of(model: Model) -> Overrides | None:
 def _restorer_of(model: Model) -> Restorer | None:
     restoring = capability(model, HasRestorer)
     return None if restoring is None else restoring.restorer
+
+
+def _merger_of(model: Model) -> Merger | None:
+    merging = capability(model, HasMerger)
+    return None if merging is None else merging.merger
 
 
 def _initial_of(model: Model) -> Initial:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from milepost.core.types import (
+    Adapter,
     Array,
     Batch,
     CheckpointFiles,
@@ -139,6 +140,28 @@ class HasRestorer(Protocol):
     @property
     def restorer(self) -> Restorer | None:
         """The function, or None where Milepost restores."""
+
+
+class Merger(Protocol):
+    """What merges adapters into the base that a model was built with."""
+
+    @property
+    def called(self) -> str:
+        """What does it, and which version: recorded."""
+
+    def base(self) -> str:
+        """Return a digest of the base's values and of what merges: what a merged weights digest depends on."""
+
+    def __call__(self, adapter: Adapter, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Return the values of the model's variables once an adapter's tensors are merged into the base."""
+
+
+class HasMerger(Protocol):
+    """A model whose user may have adapters merged into the base that he gives."""
+
+    @property
+    def merger(self) -> Merger | None:
+        """What merges them, or None where the user did not say that the built values are a base's."""
 
 
 class HasInitialValues(Protocol):

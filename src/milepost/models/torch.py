@@ -16,6 +16,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from milepost._internal.memory import fits_memory
+from milepost.core.protocols import Merger
 from milepost.core.types import Array, Json, Variable
 from milepost.errors import MissingExtra, UsageError
 
@@ -78,6 +79,10 @@ class TorchModel:
     - `keep=("head.*",)` leaves variables as built (under a fixed seed): the result is marked PARTIAL.
     - `ignore=("aux.*",)` are tensors of the checkpoint that the module has no variable for.
 
+    With `adapter=True`, `build` gives a base with its weights loaded, and checkpoints that are LoRA adapters of it are
+    merged into it by PEFT, which has to be installed; the result is known by the merged values. Other checkpoints are
+    whole models, as ever.
+
     >>> model = TorchModel(lambda: torch.nn.Linear(2, 1))
     >>> weights = model.load({"weight": np.ones((1, 2)), "bias": np.zeros(1)})
     >>> model.predict(weights, np.array([[1, 2]], "float32")).tolist()
@@ -93,6 +98,7 @@ class TorchModel:
         *,
         dtype: str | torch.dtype | None = None,
         autocast: str | torch.dtype | None = None,
+        adapter: bool = False,
         **names: Unpack[GivenNames],
     ) -> None:
         if not callable(build):
@@ -106,6 +112,7 @@ class TorchModel:
         if self._autocast is not None:
             policy.check_autocast(self._device, self._autocast)
         self.overrides = overrides_of(self.initial, names)
+        self._merger = _merger(self._made, adapter=adapter)
         self._module: torch.nn.Module | None = None
         self._slots: tuple[SharedValue, ...] = ()
         self._variables: tuple[Variable, ...] = ()
@@ -186,7 +193,19 @@ class TorchModel:
 
     def on(self, device: str) -> "TorchModel":
         """Return the same model, with the same dtypes, for another device, with a module of its own."""
-        return TorchModel(self._build, device, dtype=self._dtype, autocast=self._autocast, **again(self.overrides))
+        return TorchModel(
+            self._build,
+            device,
+            dtype=self._dtype,
+            autocast=self._autocast,
+            adapter=self._merger is not None,
+            **again(self.overrides),
+        )
+
+    @property
+    def merger(self) -> Merger | None:
+        """What merges adapters into the base that `build` gives; None without `adapter=True`."""
+        return self._merger
 
     def spec(self) -> dict[str, Json]:
         """Return what was declared of the arithmetic: part of the evaluation's key; {} where nothing was.
@@ -221,12 +240,12 @@ class TorchModel:
             self._module = module
         return self._module
 
-    def _made(self) -> torch.nn.Module:
-        """Return a new module: what it draws at random is the same each time, and the user's generator is left be."""
+    def _made(self, seed: int = 0) -> torch.nn.Module:
+        """Return a new module: what it draws at random is the seed's, and the user's generator is left be."""
         if isinstance(self._build, torch.nn.Module):
             return copy.deepcopy(self._build)
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
+            torch.default_generator.manual_seed(seed)
             made = self._build()
         if not isinstance(made, torch.nn.Module):
             raise UsageError(f"the function given to TorchModel returned a {type(made).__name__}; expected a module")
@@ -272,3 +291,16 @@ class TorchModel:
             return value
         dtype = self._floating if value.is_floating_point() else None
         return value.to(device=self._device, dtype=dtype)
+
+
+def _merger(make: Callable[[int], torch.nn.Module], *, adapter: object) -> Merger | None:
+    if not isinstance(adapter, bool):
+        raise UsageError(
+            "adapter is True or False: whether `build` gives a base, into which checkpoints that are adapters are "
+            f"merged; found {adapter!r}"
+        )
+    if not adapter:
+        return None
+    from milepost.models._torch_adapters import AdapterBase  # noqa: PLC0415 - PEFT takes seconds to import
+
+    return AdapterBase(make)

@@ -18,6 +18,6 @@ def refuse_adapter(table: Table, why: Mismatch) -> None:
     if table.adapter is not None:
         raise Mismatch(
             f"{described(table.adapter)}, not weights of a whole model: its {len(table.tensors)} tensors only change "
-            "the base's; merge them (PEFT's merge_and_unload) and save the result, or let the evaluation's model hold "
-            "base and adapter"
+            "the base's; TorchModel(build, adapter=True) merges them into the base that `build` loads; or merge them "
+            "yourself (PEFT's merge_and_unload) and save that"
         ) from why

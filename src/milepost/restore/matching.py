@@ -117,7 +117,7 @@ def adopt(
     if spared:
         raise Mismatch(f"{place} restored {listed(spared)}, which keep=(...) leaves as built")
     for name, array in arrays.items():
-        _check_finite(name, array)
+        check_finite(name, array)
     return _restored_of(dict(arrays), {"place": place, "variables": len(arrays)}, variables, None, overrides)
 
 
@@ -162,7 +162,7 @@ def _arrays(
         if variable.tied_to in arrays:
             _check_tied(variable, arrays[variable.tied_to], array)
             continue
-        _check_finite(variable.name, array)
+        check_finite(variable.name, array)
         arrays[variable.tied_to or variable.name] = array
         if variable.tied_to is not None:
             tied.append(f"{variable.name} stood in for {variable.tied_to}, to which it is tied")
@@ -174,7 +174,7 @@ def _kept(initial: Initial, missing: Sequence[str], variables: Sequence[Variable
     values = initial(missing)
     kept = {name: _fit(values[name], known[name], []) for name in missing}
     for name, array in kept.items():
-        _check_finite(name, array)
+        check_finite(name, array)
     return kept
 
 
@@ -201,7 +201,8 @@ def _check_tied(variable: Variable, owner: Array, array: Array) -> None:
         raise Mismatch(f"{tied}, but the checkpoint holds two different values")
 
 
-def _check_finite(name: str, array: Array) -> None:
+def check_finite(name: str, array: Array) -> None:
+    """Raise NonfiniteWeights where a tensor of floats holds what is no number."""
     bad = array.size - int(np.count_nonzero(np.isfinite(array))) if is_float(array.dtype) else 0
     if bad:
         raise NonfiniteWeights(f"{bad} of {array.size} values of {name} are NaN or infinite; the training diverged")

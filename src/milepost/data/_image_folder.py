@@ -20,7 +20,10 @@ def images_in(folder: str) -> tuple[dict[str, list[str]], list[str]]:
     for entry in _entries(folder):
         if not entry.is_dir():
             if entry.name.lower().endswith(SUFFIXES):
-                raise DataError(f"{entry.path}: belongs to no class; expected one sub-folder a class in {folder}")
+                raise DataError(
+                    f"{entry.path}: belongs to no class; expected one sub-folder a class in {folder}; labels that lie "
+                    "elsewhere go into labels=: a CSV, a mapping from path to label, or a function of the path"
+                )
             skipped.append(entry.path)
             continue
         files = list(_below(entry.path, frozenset()))
@@ -32,6 +35,16 @@ def images_in(folder: str) -> tuple[dict[str, list[str]], list[str]]:
     if not found:
         raise DataError(f"{folder}: is empty; expected one sub-folder a class, with images in it")
     return found, skipped
+
+
+def sorted_images(folder: str) -> tuple[list[str], list[str]]:
+    """Return all images below a folder, as sorted paths below it, and all other files."""
+    files = list(_below(folder, frozenset()))
+    images = [file for file in files if file.lower().endswith(SUFFIXES)]
+    if not images:
+        raise DataError(f"{folder}: holds no image; expected files that end in {', '.join(SUFFIXES)}")
+    relative = sorted(os.path.relpath(file, folder).replace(os.sep, "/") for file in images)
+    return relative, [file for file in files if not file.lower().endswith(SUFFIXES)]
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -55,8 +68,13 @@ def _below(folder: str, above: frozenset[str]) -> Iterator[str]:
 
 
 def labels_of(
-    found: list[str], classes: Sequence[str] | Mapping[str, int] | None, offset: int, folder: str
+    found: list[str],
+    classes: Sequence[str] | Mapping[str, int] | None,
+    offset: int,
+    folder: str,
+    what: str = "sub-folder",
 ) -> dict[str, int]:
+    """Return labels by the class's name; `found` are the names that there are, which `what` calls."""
     if isinstance(classes, str):
         raise UsageError(f"classes is the text {classes!r}; expected a sequence of names, or a mapping to labels")
     if isinstance(classes, Mapping):
@@ -70,8 +88,7 @@ def labels_of(
     missing = sorted(set(found) - labels.keys())
     if missing:
         raise DataError(
-            f"{folder}: {counted(len(missing), 'sub-folder')} not among the {len(labels)} declared classes: "
-            f"{listed(missing)}"
+            f"{folder}: {counted(len(missing), what)} not among the {len(labels)} declared classes: {listed(missing)}"
         )
     if min(labels.values()) < 0:
         raise UsageError(f"the smallest label is {min(labels.values())}; labels are 0 or more")
@@ -88,7 +105,7 @@ def named(labels: Mapping[str, int]) -> dict[int, str]:
 
 def slices_of(files: Sequence[str], function: Callable[[str], Mapping[str, Any]] | None) -> Slices | None:
     """Return the values that a function of the path gives, by the slice's name; all paths have the same names."""
-    rows = _each(files, function, "slices")
+    rows = each_of(files, function, "slices")
     if not rows:
         return None
     names = None
@@ -105,11 +122,12 @@ def slices_of(files: Sequence[str], function: Callable[[str], Mapping[str, Any]]
 
 
 def groups_of(files: Sequence[str], function: Callable[[str], Any] | None) -> Array | None:
-    rows = _each(files, function, "groups")
+    rows = each_of(files, function, "groups")
     return as_groups(rows) if rows else None
 
 
-def _each(files: Sequence[str], function: Callable[[str], Any] | None, what: str) -> list[Any]:
+def each_of(files: Sequence[str], function: Callable[[str], Any] | None, what: str) -> list[Any]:
+    """Return what a function of the path gives for each file; `what` it is stands in messages."""
     if function is None:
         return []
     if not callable(function):

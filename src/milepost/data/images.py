@@ -19,7 +19,8 @@ from milepost.core.specs import spec_of
 from milepost.core.types import Array, Batch, Json
 from milepost.data._fingerprint import declared
 from milepost.data._grouped_order import ordered
-from milepost.data._image_folder import SUFFIXES, groups_of, images_in, labels_of, named, slices_of
+from milepost.data._image_folder import SUFFIXES, groups_of, slices_of
+from milepost.data._image_labels import Labels, by_folder, by_labels
 from milepost.data._labels import Labelling
 from milepost.data._order import OrderName, check_range
 from milepost.data._ordered_source import IndexedSource
@@ -42,6 +43,7 @@ _CHUNK = 1 << 20
 class _ImagesOptions(PresetOptions, total=False):
     """Further parameters."""
 
+    labels: Labels
     slices: Callable[[str], Mapping[str, Any]]
     groups: Callable[[str], Any]
 
@@ -53,6 +55,12 @@ class Images(IndexedSource):
     label 0 is background). `classes` fixes them instead: a sequence of names (a name's place is its label, and it may
     have no folder), or a mapping from name to label. `class_names` keeps the names by label. Ids are the files' paths
     below the folder, with "/".
+
+    `labels` says which class each image is of where sub-folders do not: a CSV's path, a mapping from the path below the
+    folder to the label, or a function of that path. Labels are class numbers, or names, which are numbered as they are
+    sorted, or by `classes`; None (in a CSV, nothing) leaves an image out. A CSV has the files' names, with or without
+    their endings, in its first column and the labels in its second, or a header that names these: `file`, `filename`,
+    `image`, `path`, `name` or `id`, and `label`, `class`, `category` or `target`.
 
     `preset` is "imagenet", "unit", "raw" or a `Preset`, and any of its parameters can be declared otherwise:
     `Images("val", preset="imagenet", resize=342, crop=299, layout="NHWC")`. Greyscale, palette, transparent and CMYK
@@ -67,7 +75,8 @@ class Images(IndexedSource):
 
     `workers` threads decode (default: as many as this process may use processors, at most 16).
 
-    Raises `DataError` for a folder or class without images, and for a file that is broken, of more than 8 bits a
+    Raises `DataError` for a folder or class without images, images without a label and labels without an image, which
+    it names, and for a file that is broken, of more than 8 bits a
     channel, or of another size, naming it.
 
     >>> import tempfile
@@ -98,15 +107,16 @@ class Images(IndexedSource):
         **more: Unpack[_ImagesOptions],
     ) -> None:
         self._folder = os.fspath(folder)
-        changes = {name: value for name, value in more.items() if name not in {"slices", "groups"}}
+        changes = {name: value for name, value in more.items() if name not in {"labels", "slices", "groups"}}
         self.preset = preset_of(preset, cast(PresetOptions, changes))
         self._workers = _workers(workers)
-        found, skipped = images_in(self._folder)
-        self._numbered = "sub-folders" if classes is None else "mapping" if isinstance(classes, Mapping) else "classes"
-        self._label_of = labels = labels_of(list(found), classes, label_offset, self._folder)
-        self._labelling = Labelling(names=named(labels))
-        self._files = [f"{name}/{file}" for name, files in found.items() for file in files]
-        self._labels = np.array([labels[name] for name, files in found.items() for _ in files], np.int64)
+        given = more.get("labels")
+        if given is None:
+            self._held = by_folder(self._folder, classes, label_offset)
+        else:
+            self._held = by_labels(self._folder, given, classes, label_offset)
+        self._labelling = Labelling(names=self._held.names)
+        self._files, self._labels, skipped = self._held.files, self._held.labels, self._held.skipped
         self._slices = slices_of(self._files, more.get("slices"))
         self._groups = groups_of(self._files, more.get("groups"))
         self._size = len(self._files)
@@ -126,11 +136,13 @@ class Images(IndexedSource):
 
         Computed once an object. Pillow's version is not in it: decoders differ by a last digit at most.
         """
-        return super().fingerprint() | {"labels": digest(self._label_of), "preset": spec_of(self.preset)}
+        return super().fingerprint() | {"labels": self._held.digest, "preset": spec_of(self.preset)}
 
     def described(self) -> dict[str, Json]:
         """Return plain data to show: classes, by what they are numbered, preset, and what there is of the rest."""
-        return {**super().described(), "numbered": self._numbered, "preset": spec_of(self.preset)}
+        left_out = {"left_out": {"label None": self._held.unlabelled}} if self._held.unlabelled else {}
+        shown = {"numbered": self._held.numbered, "preset": spec_of(self.preset)}
+        return {**super().described(), **left_out, **shown}
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.

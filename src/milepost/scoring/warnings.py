@@ -84,11 +84,13 @@ def _of_classes(scored: Scored, outputs: int | None) -> Warnings:
     if not names and not (scored.stop == scored.size and scored.n * math.log(outputs / count) > -math.log(_UNSEEN)):
         return {}
     called = f" ({listed([names[number] for number in numbers if number in names], _SHOWN)})" if names else ""
-    if numbered == "sub-folders":
+    if numbered in ("sub-folders", "names"):
         advice = (
-            "sub-folders are numbered as they are sorted; if their numbers in the model are others, pass "
+            f"{numbered} are numbered as they are sorted; if their numbers in the model are others, pass "
             f"Images(..., classes=names) with the names of all {outputs} in the model's order, or a mapping to numbers"
         )
+    elif numbered == "numbers":
+        advice = "if the model numbers them otherwise, give its numbers in labels="
     else:
         advice = "if the model numbers them otherwise, pass label_map= or label_offset= with the data"
     return {

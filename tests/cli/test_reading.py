@@ -146,6 +146,20 @@ def test_inspect_json(archive: Path, capsys: Shown) -> None:
     assert line["totals"]["weights"] == {"tensors": 2, "elements": 9, "bytes": 48}
 
 
+def test_inspect_shows_what_lies_in_the_file_and_beside_it_through_the_sandbox(tmp_path: Path, capsys: Shown) -> None:
+    (tmp_path / "version_0" / "checkpoints").mkdir(parents=True)
+    path = tmp_path / "version_0" / "checkpoints" / "step-7.npz"
+    np.savez(path, weight=np.zeros((2, 3), np.float32), val_loss=np.float32(0.5))
+    (tmp_path / "version_0" / "hparams.yaml").write_text("lr: 0.001\n")
+    assert main(["inspect", str(path), "--json"]) == 0
+    (line,) = json_of(capsys.readouterr().out)
+    assert line["facts"] == {"val_loss": 0.5}
+    assert line["files_beside"] == {"../hparams.yaml": {"lr": 0.001}}
+    assert main(["inspect", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[(at := lines.index("../hparams.yaml:")) : at + 2] == ["../hparams.yaml:", "  lr  0.001"]
+
+
 def test_inspect_of_a_damaged_file_exits_3(archive: Path, capsys: Shown) -> None:
     archive.write_bytes(archive.read_bytes()[:200])
     assert main(["inspect", str(archive)]) == 3

@@ -7,12 +7,16 @@ As a process (`python -m milepost.checkpoints.reader`) it answers one JSON objec
 import errno
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import BinaryIO
+
+import numpy as np
 
 from milepost._internal.bounded import unreadable
 from milepost._internal.fileid import identity_of
@@ -20,18 +24,32 @@ from milepost._internal.plain_errors import plain_error
 from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints._files.beside import step_beside
 from milepost.checkpoints._files.checks import check_table
-from milepost.checkpoints._files.layout import is_readable, unread
+from milepost.checkpoints._files.facts import flat
+from milepost.checkpoints._files.layout import dtype_of, is_readable, unread
 from milepost.checkpoints._files.roles import scalars_beside, step_among
 from milepost.checkpoints._files.shards import main_file
+from milepost.checkpoints._files.side_files import facts_beside
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.formats.peft import adapter_among
 from milepost.checkpoints.mapping import map_tensor
-from milepost.core.protocols import Format
+from milepost.core.capabilities import capability
+from milepost.core.protocols import Format, HoldsFacts
 from milepost.core.types import CheckpointFiles, Extent, Identity, Inspection, Json, Table, Tensor
-from milepost.errors import Corrupt, OutOfMemory, Torn, Unsupported, UsageError, checkpoint_error
+from milepost.errors import (
+    CheckpointError,
+    Corrupt,
+    OutOfMemory,
+    Torn,
+    Unsafe,
+    Unsupported,
+    UsageError,
+    checkpoint_error,
+)
 from milepost.registry import load
 
 _ALIGNMENT = 64
+_MOST_NUMBERS = 100
+_PLAIN_NAME = re.compile(r"\w+")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -78,7 +96,34 @@ class Reader:
         (files,) = found
         if files.failure is not None and (files.format is None or files.failure[0] != Unsupported.kind):
             raise checkpoint_error(*files.failure)
-        return Inspection(files, read_table(_format(str(files.format)), files))
+        form = _format(str(files.format))
+        try:
+            table = read_table(form, files)
+        except Unsafe:
+            if files.failure is None:
+                raise
+            table = Table(form.name, ())  # it holds no weights: what it holds else is shown
+        return Inspection(files, table, facts_of(form, files, table), facts_beside(files.path))
+
+
+def facts_of(form: Format, files: CheckpointFiles, table: Table) -> dict[str, Json]:
+    """Return the single values of a checkpoint, those at top level first: its format's, and bookkeeping tensors'."""
+    holder = capability(form, HoldsFacts)
+    found: dict[str, Json] = {}
+    with suppress(CheckpointError):
+        found |= holder.facts(files) if holder is not None else {}
+        for item in [item for item in table.tensors if _is_number(item)][:_MOST_NUMBERS]:
+            name = ".".join((*item.group.split("/"), item.name)) if item.group else item.name
+            number = np.frombuffer(bytes_of(form, item), dtype_of(item.dtype))[0]
+            found |= flat({name: int(number) if number.dtype.kind in "iub" else float(number)})
+    return dict(sorted(found.items(), key=lambda pair: "." in pair[0]))
+
+
+def _is_number(tensor: Tensor) -> bool:
+    """Return whether a tensor is one real number that is no weight in a module."""
+    aside = tensor.role == "bookkeeping" or (not tensor.group and tensor.role == "weights")
+    plain = _PLAIN_NAME.fullmatch(tensor.name) and tensor.dtype[0] != "c"
+    return aside and tensor.shape == () and bool(plain) and is_readable(tensor.where)
 
 
 @cache

@@ -81,6 +81,13 @@ class ShardedFormat(Protocol):
         """Return the name of the main file that a shard called `name` belongs to; None where `name` is no shard's."""
 
 
+class HoldsFacts(Protocol):
+    """A format whose files hold single values beside tensors: an epoch, a score, settings."""
+
+    def facts(self, files: CheckpointFiles) -> Mapping[str, Json]:
+        """Return them by name, for `inspect`; raise as `read` does."""
+
+
 class Model(Protocol):
     """A framework adapter: builds the user's model once; `predict` is a pure function of the weights."""
 

@@ -115,10 +115,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One checkpoint looked into: its files and its table."""
+    """One checkpoint looked into: its files, its table, the single values in it, and those in files beside, by file."""
 
     files: CheckpointFiles
     table: Table
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

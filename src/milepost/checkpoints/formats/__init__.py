@@ -8,6 +8,7 @@ A format is a class with `name`, `find`, `read` and `fetch` (`milepost.core.prot
   holds, and notes what cannot be read.  Left to the format: what only its layout can show, checksums, gaps, overlaps.
 - `fetch` unpacks what is not "raw"; where all is raw, it raises `_files.layout.refused(tensor)`.
 - `main_name` (`ShardedFormat`) comes only with a format whose checkpoints are several files.
+- `facts` (`HoldsFacts`) comes only with a format whose files hold numbers and settings beside tensors, for `inspect`.
 
 Its test is a `FormatCase` for `milepost.testing.formats.check_format`: how to write a small checkpoint, and hostile
 files.

@@ -3,16 +3,18 @@
 The architecture in config.json is never built, and its code never run: the model comes from the evaluation file.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 
-from milepost._internal.bounded import OpenFile, opened, per_file
+from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened, per_file
 from milepost._internal.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
 from milepost.checkpoints._codecs.hdf5_file import Window
+from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import affordable
 from milepost.checkpoints.formats._claims import claim_zips
 from milepost.checkpoints.formats._keras.table import fetched, table_of
 from milepost.core.protocols import Entry
-from milepost.core.types import CheckpointFiles, Table, Tensor
+from milepost.core.types import CheckpointFiles, Json, Table, Tensor
 from milepost.errors import Corrupt, Unsupported
 
 _WEIGHTS = "model.weights.h5"
@@ -40,9 +42,39 @@ class KerasZip:
                 verify(file, entries[_WEIGHTS])
             return table_of(self.name, window, _notes(file, entries))
 
+    def facts(self, files: CheckpointFiles) -> dict[str, Json]:
+        """Return what Keras wrote of itself, and of the model's class, name, loss and optimizer; nothing is built."""
+        with opened(files.path) as file:
+            entries = members(file)
+            about, config = (_json(file, entries, name) for name in ("metadata.json", _CONFIG))
+        compiled = config.get("compile_config") or {}
+        inner = {"name": _inside(config, "config", "name"), "optimizer": _inside(compiled, "optimizer", "class_name")}
+        rate = _inside(compiled, "optimizer", "config", "learning_rate")
+        named = {"model": config.get("class_name"), **inner, "learning_rate": rate}
+        named |= {key: _inside(compiled, key) for key in ("loss", "metrics")}
+        return flat({**about, **{key: value for key, value in named.items() if value is not None}})
+
     def fetch(self, tensor: Tensor) -> bytes:
         """Return the bytes of an array that is not stored as it is."""
         return fetched(tensor, _window)
+
+
+def _json(file: OpenFile, entries: dict[str, ZipEntry], name: str) -> dict[str, Json]:
+    """Return a JSON object in the archive; {} where it is absent, too large or damaged."""
+    item = entries.get(name)
+    if item is None or item.size > HEADER_LIMIT or not affordable(item.size, file.size):
+        return {}
+    try:
+        held = json.loads(unpack(file, item).decode("utf-8"))
+    except (ValueError, RecursionError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def _inside(value: Json, *keys: str) -> Json:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _is_keras(names: Sequence[str]) -> bool:

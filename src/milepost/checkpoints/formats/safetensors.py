@@ -11,6 +11,7 @@ from typing import Any
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
 from milepost.checkpoints._files.checks import about
+from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import checked_shape, missing, refused, total
 from milepost.checkpoints._files.roles import role_of, step_of
 from milepost.checkpoints.formats._claims import claim
@@ -45,6 +46,11 @@ class Safetensors:
             tensors, metadata = _contents(file)
         step, source = step_of(_numbers(metadata, files.path), tensors, f"{_METADATA}.")
         return Table(self.name, tensors, step, source, notes=("the format holds no checksums",))
+
+    def facts(self, files: CheckpointFiles) -> dict[str, Json]:
+        """Return the texts of the header's metadata."""
+        with opened(files.path) as file:
+            return flat(_contents(file)[1])
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this format is compressed, and number types of less than a byte are not read."""

@@ -15,12 +15,13 @@ from milepost.checkpoints._codecs.pickle import Ended, Unpickled, unpickle_start
 from milepost.checkpoints._files.layout import checked_shape, refused, shown
 from milepost.checkpoints._files.roles import step_of
 from milepost.checkpoints.formats._claims import claim
+from milepost.checkpoints.formats._torch.facts import facts_of
 from milepost.checkpoints.formats._torch.side_files import SMALL, refused_if_without
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
 from milepost.checkpoints.formats._torch.table import StoragePlaces, named_by, tensors_of
 from milepost.checkpoints.formats._torch.walk import top
 from milepost.core.protocols import Entry
-from milepost.core.types import CheckpointFiles, Table, Tensor
+from milepost.core.types import CheckpointFiles, Json, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -67,6 +68,10 @@ class TorchLegacy:
             if file.size > end:
                 notes.append(f"{file.size - end:,} bytes follow the last storage; they are not read")
         return Table(self.name, tensors, step, source, made.foreign, tuple(notes))
+
+    def facts(self, files: CheckpointFiles) -> dict[str, Json]:
+        """Return the numbers, texts and settings in the object beside its tensors."""
+        return facts_of(_held(files.path)[0])
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the extent has the reason."""

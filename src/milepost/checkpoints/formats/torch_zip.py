@@ -15,12 +15,13 @@ from milepost.checkpoints._codecs.pickle import Unpickled, unpickle
 from milepost.checkpoints._files.layout import refused, shown
 from milepost.checkpoints._files.roles import step_of
 from milepost.checkpoints.formats._claims import claim_zips
+from milepost.checkpoints.formats._torch.facts import facts_of
 from milepost.checkpoints.formats._torch.side_files import SMALL, refused_if_without
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
 from milepost.checkpoints.formats._torch.table import StoragePlaces, tensors_of
 from milepost.checkpoints.formats._torch.walk import top
 from milepost.core.protocols import Entry
-from milepost.core.types import CheckpointFiles, Table, Tensor
+from milepost.core.types import CheckpointFiles, Json, Table, Tensor
 from milepost.errors import CheckpointError, Corrupt, Program, Unsupported
 
 _SCRIPT = ("constants.pkl", "code/", "bytecode.pkl", "ts_code/")
@@ -50,6 +51,10 @@ class TorchZip:
             _verify(archive, storages, tensors)
             step, source = step_of(top(made.value), tensors)
             return Table(self.name, tensors, step, source, made.foreign, _notes(archive, tensors))
+
+    def facts(self, files: CheckpointFiles) -> dict[str, Json]:
+        """Return the numbers, texts and settings in the object beside its tensors."""
+        return facts_of(_held(files.path)[0])
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in this layout is compressed; the extent has the reason."""

@@ -18,7 +18,19 @@ def test_verbs_are_found_by_file() -> None:
 def test_help_lists_every_verb_and_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(verb in shown for verb in verbs())
+    listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ") and line[2] != " "]
+    assert listed[:4] == ["run", "ls", "best", "show"]
+    assert sorted(listed) == sorted([*verbs(), "--version", "VERB"])
+    assert "more" not in shown.splitlines()  # each verb has its group
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_the_examples_of_the_help_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--help"])
+    examples = [line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.lstrip().startswith("$ ")]
+    assert [words[1] for words in examples] == ["run", "ls", "best", "show"]
+    for words in examples:
+        assert build_parser().parse_args(words[1:]).verb == words[1]
 
 
 @pytest.mark.parametrize("verb", VERBS)

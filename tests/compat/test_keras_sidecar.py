@@ -128,7 +128,9 @@ def test_each_evaluation_s_numbers_are_logged(
 
     with caplog.at_level("INFO", logger="milepost"):
         first, _ = fast(compiled(keras), (X, Y), str(tmp_path)).start()
-    logged = [(record.levelname, record.getMessage()) for record in caplog.records if record.name.startswith("milepost")]
+    logged = [
+        (record.levelname, record.getMessage()) for record in caplog.records if record.name.startswith("milepost")
+    ]
     assert logged[0][1].startswith(f"No checkpoints appear to be found in {tmp_path} for ")
     numbers = " ".join(f"{name}={value:.6g}" for name, value in first.logs.items())
     assert logged[1] == ("INFO", f"End of evaluation of epoch-1.weights.h5 at step 10: {numbers}")

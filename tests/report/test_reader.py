@@ -139,7 +139,7 @@ def test_html_escapes_what_files_are_called() -> None:
     found = Tags(page)
     assert found.tags == {"div", "table", "thead", "tbody", "tr", "th", "td", "p"}
     assert found.attributes == {"style"}
-    assert found.text.count(evil) == 4  # both names, the failure, the remark
+    assert found.text.count(evil) == 5  # both names, the failure with its name, the remark
     assert not re.search(r"https?:|src=|href=|on\w+=", page.replace(evil, ""))
 
 

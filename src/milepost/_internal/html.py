@@ -5,6 +5,7 @@ from html import escape
 
 _HEAD = "text-align: {}; border-bottom: 1px solid"
 _CELL = "text-align: {}; vertical-align: top; font-variant-numeric: tabular-nums{}"
+_WHOLE = "; white-space: nowrap"
 _FAINT = "; opacity: 0.6"
 
 
@@ -17,8 +18,9 @@ def table(
     1
     """
     sides = ["right" if one else "left" for one in right]
-    styles = [_CELL.format(side, _FAINT * one) for side, one in zip(sides, faint or [False] * len(sides), strict=True)]
-    head = _line("th", heads, [_HEAD.format(side) for side in sides])
+    less = faint or [False] * len(sides)
+    styles = [_CELL.format(side, _WHOLE + _FAINT * one) for side, one in zip(sides, less, strict=True)]
+    head = _line("th", heads, [_HEAD.format(side) for side in sides]).replace("_", "_<wbr>")
     body = "".join(_line("td", cells, styles) for cells in rows)
     shown = f"<table>\n<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"
     return f'<div style="overflow-x: auto">{shown}</div>'

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from milepost.cli._help import grouped
 from milepost.errors import CheckpointError, MilepostError
 
 USAGE, FAILED, PIPE, INTERRUPTED = 2, 3, 141, 130
@@ -31,9 +32,11 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     >>> build_parser().parse_args(["ls", "--all"]).all
     True
     """
-    parser = argparse.ArgumentParser(prog="milepost", description=_DESCRIPTION, allow_abbrev=False)
+    parser = _Parser(prog="milepost", usage="milepost VERB ...", description=_DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--version", action=_Version, help="print the version and exit")
-    choices = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    choices = parser.add_subparsers(
+        dest="verb", metavar="VERB", required=True, prog="milepost", parser_class=argparse.ArgumentParser
+    )
     for verb in verbs():
         about = _about(verb)
         child = choices.add_parser(
@@ -73,6 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 _DESCRIPTION = "Evaluates the checkpoints that training leaves behind: every one, exactly once, recorded for good."
+
+
+class _Parser(argparse.ArgumentParser):
+    """The command's own parser, whose help lists the verbs by purpose."""
+
+    def format_help(self) -> str:
+        """Return what `milepost --help` prints."""
+        return grouped(_DESCRIPTION, {verb: _about(verb).partition("\n")[0] for verb in verbs()})
 
 
 class _Version(argparse.Action):

@@ -1,8 +1,9 @@
-"""Name the best checkpoint by one metric's exact value, those that are tied with it, and a file that holds it.
+"""Name the best checkpoint by a metric, those that are tied with it, and a file that holds it.
 
-Tied is what is not significantly worse on the same rows, corrected for all pairs.  An undefined value never wins, and
-one over part of the rows is not compared with one over all.  --path and --link take the best whose file still holds its
-weights; standard error says where that is not the best of all.  Exit code 3: there is none.
+The best has the best exact value; tied is what is not significantly worse on the same rows, corrected for all pairs.
+An undefined value never wins, and one over part of the rows is not compared with one over all.  --path and --link take
+the best whose file still holds its weights; standard error says where that is not the best of all.  Exit code 3: there
+is none.
 """
 
 import argparse

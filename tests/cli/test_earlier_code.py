@@ -176,6 +176,21 @@ def test_values_of_two_codes_stand_in_no_row_together(project: Project) -> None:
     assert {record["metric"] for record in results} == {"top1"}
 
 
+def test_show_describes_what_is_current_and_folds_the_rest_into_a_line_each(project: Project) -> None:
+    for version in ("2", "3"):
+        project.run(version, turned, again=True)
+    shown = command("show", "100", "--store", project.store).stdout
+    titles = [line for line in shown.splitlines() if line.startswith("evaluation of test, ")]
+    assert len(titles) == 1
+    assert "earlier code" not in titles[0]
+    assert len([line for line in shown.splitlines() if line.startswith("  rounding")]) == 1
+    folded = shown.partition("other evaluations (--all describes them whole)\n")[2].splitlines()
+    assert [line.split()[0] for line in folded if ", earlier code declared:" in line] == ["test"] * 2
+    whole = command("show", "100", "--all", "--store", project.store).stdout
+    assert sum(line.startswith("evaluation of test, ") for line in whole.splitlines()) == 3
+    assert "other evaluations" not in whole
+
+
 def test_less_of_the_code_of_now_goes_before_more_of_earlier_code(project: Project) -> None:
     project.run("2", turned, limit=50)
     assert set(project.statuses().values()) == {"partial 50/3000"}

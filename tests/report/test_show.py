@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from tests.report import samples
 
+from milepost.report._model_check import NearTies
 from milepost.report.show import Evaluated, describe, drawn
 from milepost.report.tables_text import table_lines
 
@@ -47,6 +48,17 @@ def test_doubled_rows_stand_beside_the_values_once() -> None:
     evaluated = tuple(Evaluated(key, spec, doubled="9 of 18 rows repeat an earlier row") for key in ("k1", "k2"))
     lines = lines_of([samples.record(900, "top1", 0.5)], samples.checkpoint(900, "step-900"), evaluated)
     assert [line.split(None, 1)[1] for line in lines if line.startswith("  doubled")] == [evaluated[0].doubled]
+
+
+def test_what_rounding_could_move_stands_there_once_or_for_each_evaluation() -> None:
+    def rounding(*measured: int) -> list[str]:
+        ties = [NearTies(near=1, rows=9, relative=1e-7, measured=rows) for rows in measured]
+        evaluated = tuple(Evaluated(f"k{one.measured}", {"data_name": "test"}, ties=one) for one in ties)
+        lines = lines_of([samples.record(900, "top1", 0.5)], samples.checkpoint(900, "step-900"), evaluated)
+        return [line for line in lines if line.startswith("  rounding")]
+
+    assert [line.endswith("never guaranteed)") for line in rounding(8, 8)] == [True]
+    assert [line.rpartition("; ")[2] for line in rounding(8, 9)] == ["evaluation k8", "evaluation k9"]
 
 
 def test_provenance_and_environments() -> None:

@@ -22,6 +22,10 @@ def stream(start: int, count: int) -> Words:
 
 def mixed(words: Words) -> Words:
     """Return each word sent through the finaliser, which is a permutation of all words of 64 bits."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    shifted = words >> np.uint64(30)
+    mixing = words ^ shifted
+    for factor, shift in ((0xBF58476D1CE4E5B9, 27), (0x94D049BB133111EB, 31)):
+        mixing *= np.uint64(factor)
+        np.right_shift(mixing, np.uint64(shift), out=shifted)
+        mixing ^= shifted
+    return mixing

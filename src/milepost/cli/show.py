@@ -1,8 +1,8 @@
 """Show all that is known of one checkpoint: provenance, values, gaps, model check, timings, tables, all its names.
 
 ADDRESS is a step, run:step, a name, or at least four digits of the digest; 6:ema is another set of weights than the raw
-ones.  --batch-size asks for the mean of batch
-means of another batch size, from kept outcomes, without the model.
+ones.  Evaluations of the current code are described whole; those of earlier code in one line each, or whole with --all.
+--batch-size asks for the mean of batch means of another batch size, from kept outcomes, without the model.
 """
 
 import argparse
@@ -14,10 +14,12 @@ from milepost.cli._arguments import add_shared, positive
 from milepost.cli._output import answer
 from milepost.cli._store import failures, open_store
 from milepost.errors import UsageError
+from milepost.report._folding import chosen, folded_lines
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report.addresses import find
 from milepost.report.show import Evaluated, describe, drawn
 from milepost.report.table import Plain, records_of
+from milepost.store.code_standing import Standing
 from milepost.store.store import Store
 
 _NAMED = 8
@@ -28,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", metavar="B", type=positive, action="append", default=[], help="batch means for this size too"
     )
+    parser.add_argument("--all", action="store_true", help="describe evaluations of earlier code whole, too")
     add_shared(parser, "variant", "store", "json")
 
 
@@ -38,13 +41,18 @@ def execute(args: argparse.Namespace) -> int:
     records = records_of(listing, checkpoint)
     if _keep_means(store, checkpoint, records, args.batch_size):
         records = records_of(store.listing(), checkpoint)
-    answer([*records, *failures([checkpoint])], _lines(store, checkpoint, records), as_json=args.json)
+    answer([*records, *failures([checkpoint])], _lines(store, checkpoint, records, every=args.all), as_json=args.json)
     return 0
 
 
-def _lines(store: Store, checkpoint: Plain, records: Sequence[Plain]) -> Iterator[str]:
-    evaluated = [_evaluated(store, *item) for item in evaluations_of(store, checkpoint.get("digest")).items()]
-    yield from drawn(describe(checkpoint, records, evaluated, _notes(store, checkpoint)))
+def _lines(store: Store, checkpoint: Plain, records: Sequence[Plain], *, every: bool) -> Iterator[str]:
+    specs, code = evaluations_of(store, checkpoint.get("digest")), store.codes.standing()
+    standings = {key: code.of(spec) for key, spec in specs.items()}
+    data = list(dict.fromkeys(str(record["data"]) for record in records))
+    keys = [*specs] if every else chosen(specs, standings, data)
+    evaluated = [_evaluated(store, key, specs[key], standings[key]) for key in keys]
+    folded = folded_lines({key: spec for key, spec in specs.items() if key not in keys}, standings)
+    yield from drawn(describe(checkpoint, records, evaluated, _notes(store, checkpoint), folded))
     for one in evaluated:
         names = store.dataset(one.spec["data"]).class_names.read() if one.spec.get("data") else {}
         yield from _tables(store, one.key, names)
@@ -72,7 +80,7 @@ def _notes(store: Store, row: Plain) -> dict[str, Any]:
     return {}
 
 
-def _evaluated(store: Store, key: str, spec: Plain) -> Evaluated:
+def _evaluated(store: Store, key: str, spec: Plain, standing: Standing) -> Evaluated:
     from milepost.report.near_ties import near_ties  # noqa: PLC0415 - the help needs no NumPy
     from milepost.store.doubled_rows import doubled_rows  # noqa: PLC0415 - the same
 
@@ -85,7 +93,6 @@ def _evaluated(store: Store, key: str, spec: Plain) -> Evaluated:
     if dataset and (names := dataset.class_names.read()):
         data = {**data, "classes": f"{len(names):,}: {listed(list(names.values()), _NAMED)}"}
     doubled = doubled_rows(dataset, int(data["size"])) if dataset and data.get("size") else None
-    standing = store.codes.standing().of(spec)
     return Evaluated(key, spec, data, environments, folder.failures.list(), ties, doubled, standing)
 
 

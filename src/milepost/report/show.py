@@ -47,9 +47,15 @@ class Evaluated:
 
 
 def describe(
-    checkpoint: Plain, records: Iterable[Plain], evaluations: Iterable[Evaluated], notes: Plain | None = None
+    checkpoint: Plain,
+    records: Iterable[Plain],
+    evaluations: Iterable[Evaluated],
+    notes: Plain | None = None,
+    folded: Sequence[tuple[str, str]] = (),
 ) -> list[Section]:
     """Arrange a checkpoint's row, its records and its evaluations as sections; `notes` say how it was restored.
+
+    `folded` are lines for evaluations that are not among them.
 
     >>> describe({"run": "lenet", "step": 9, "name": "a", "path": "a.npz", "digest": "d1"}, [], [])[0].lines[1]
     ('step', '9')
@@ -66,13 +72,21 @@ def describe(
         title = f"slices of {data}" + f", {EARLIER}" * earlier
         sections.append(Section(title, _column("", slice_lines(rows))))
     for one in evaluated:
-        sections.append(_flat_section(f"evaluation {one.key}", _spelled(one.spec)))
+        sections.append(_flat_section(_titled(one), _spelled(one.spec)))
         sections.append(Section("code", _column("", _code(one.standing))))
         sections.append(_flat_section("data set", one.data))
         sections.append(Section("inputs", inputs_lines(one.data, one.environments)))
         sections += _environments(one.environments)
         sections += [_flat_section("failed attempt", failure) for failure in one.failures]
+    if folded:
+        sections.append(Section("other evaluations (--all describes them whole)", folded))
     return [section for section in sections if section.lines]
+
+
+def _titled(one: Evaluated) -> str:
+    """Return what an evaluation's sections are headed by: its data set, whether the code is earlier, and its key."""
+    what = f"of {one.spec['data_name']}, " if one.spec.get("data_name") else ""
+    return f"evaluation {what}{f'{EARLIER}, ' * one.standing.earlier}{one.key}"
 
 
 def _is_old(group: tuple[tuple[str, bool], list[Plain]]) -> bool:
@@ -138,11 +152,20 @@ def _results(data: str, group: Sequence[Plain], evaluated: Sequence[Evaluated]) 
     ours = [one for one in evaluated if one.spec.get("data_name") == data]
     lines += [("doubled", text) for text in dict.fromkeys(one.doubled for one in ours if one.doubled)]
     what = "top1" if any(record["metric"] == "top1" for record in exact) else "predictions"
-    lines += [("rounding", rounding_text(one.ties, what)) for one in ours if one.ties is not None]
+    lines += [("rounding", text) for text in _rounding(ours, what, earlier=is_earlier(first.get("status")))]
     for record in exact:
         means = (other for other in group if other["estimator"] == "batch_mean")
         lines += _metric(record, [mean for mean in means if mean["metric"] == record["metric"]])
     return Section(f"data {data}" + f", {EARLIER}" * is_earlier(first.get("status")), lines)
+
+
+def _rounding(evaluated: Iterable[Evaluated], what: str, *, earlier: bool) -> list[str]:
+    """Say what rounding could move; where several evaluations give the values, of which each is said."""
+    of = [one for one in evaluated if one.ties is not None and one.standing.earlier == earlier]
+    texts = {one.key: rounding_text(one.ties, what) for one in of if one.ties is not None}
+    if len(set(texts.values())) < 2:  # noqa: PLR2004 - one text needs no names
+        return list(texts.values())[:1]
+    return [f"{text}; evaluation {key}" for key, text in texts.items()]
 
 
 def _metric(record: Plain, means: Sequence[Plain]) -> list[tuple[str, str]]:

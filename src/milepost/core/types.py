@@ -101,7 +101,8 @@ class Table:
     """What a checkpoint holds, as plain data: read without executing anything of it.
 
     `step` comes from the content, if at all.  `foreign` lists classes that the file names and that were not imported.
-    `adapter` is there where the weights are no model's of their own.
+    `adapter` is there where the weights are no model's of their own.  `averaging`: the file's config says that training
+    kept averages of the weights, and they may stand in these weights' place.
     """
 
     format: str
@@ -111,6 +112,7 @@ class Table:
     foreign: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     adapter: Adapter | None = None
+    averaging: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,19 +60,22 @@ def sets_of(
 ) -> dict[str, Candidate]:
     """Return the sets of weights that a checkpoint holds, each name freed of what marks an average.
 
-    A tensor with the very name of a variable of the model is that variable's, whatever else it may look like.  Tensors
-    in a wrapper that the user `declared` are weights, whatever their role.
+    A tensor with the very name of a variable of the model is that variable's, whatever else it may look like.  In a
+    wrapper that the user `declared` and that holds no weights by their role, all tensors are weights.
     """
     wanted = frozenset(item.name for item in variables or ())
     groups: dict[str, dict[str, Tensor]] = {}
+    odd = set(declared) - {item.group for item in table.tensors if item.role == "weights"}
     for tensor in table.tensors:
         # A number called "step" is bookkeeping, unless the model has a variable of that very name.
         named = tensor.role == "bookkeeping" and tensor.name in wanted
-        if tensor.role == "weights" or named or tensor.group in declared:
+        if tensor.role == "weights" or named or tensor.group in odd:
             groups.setdefault(tensor.group, {})[tensor.name] = tensor
     parts = (part for group, tensors in groups.items() for part in _parts(group, tensors, wanted))
     sets = _without_copies({part.place: part for part in parts})
     sets |= _swapped(sets, wanted)
+    if table.averaging or any(_is_optimizers_average(item) for item in table.tensors):
+        sets |= {place: _perhaps_averaged(item) for place, item in sets.items() if item.kind == "raw"}
     sets |= _named(sets, variables or ())
     return {place: _completed(replace(item, others=_others(item, sets)), sets) for place, item in sets.items()}
 
@@ -159,6 +162,23 @@ def _swapped(sets: Mapping[str, Candidate], wanted: Collection[str]) -> dict[str
         return {item.place: replace(item, kind="either", remark=remark) for item in (main, ema)}
     remark = "mmcv's EMAHook swaps the two after each epoch and back before the next, and may save in between"
     return {place: replace(item, remark=remark) for place, item in sets.items() if item.kind == "either"}
+
+
+def _is_optimizers_average(tensor: Tensor) -> bool:
+    """Return whether a tensor is an average that an optimizer of Keras or TensorFlow Addons kept of a variable."""
+    named = f"/{tensor.name}/"
+    if "/.OPTIMIZER_SLOT/" in named:
+        return named.endswith("/average/")
+    held = "/average/" in named or named.endswith("_average/")
+    return held and tensor.group == "optimizer_weights" and tensor.role == "optimizer"
+
+
+def _perhaps_averaged(item: Candidate) -> Candidate:
+    remark = (
+        "the optimizer kept averages of them (use_ema, MovingAverage), which a callback, an overwrite or the end of "
+        "`fit` may have put in their place"
+    )
+    return replace(item, kind="either", remark=remark)
 
 
 def _exchanged(averaged: Candidate, raw: Candidate) -> dict[str, Candidate]:

@@ -73,6 +73,12 @@ def _of_variant(held: Mapping[str, Candidate], variant: str) -> list[Candidate]:
     unsure = [item for item in held.values() if item.kind == "either"]
     if not unsure or variant not in {"raw", "ema"}:
         return [held[place] for place in sorted(held) if held[place].kind == variant]
+    if len(unsure) == 1:
+        place = unsure[0].place
+        raise Mismatch(
+            f"the weights at {place or 'top level'!r} may be averages: {unsure[0].remark}; say what they are in the "
+            f'evaluation file: Evaluation(variants={{"raw": "{place}"}}) or Evaluation(variants={{"ema": "{place}"}})'
+        )
     plain, other = sorted(unsure, key=lambda item: (item.place.endswith("*") or "ema" in item.place, item.place))[:2]
     raise Mismatch(
         f"the checkpoint holds two sets of weights, at {plain.place or 'top level'!r} and at {other.place!r}, and does "

@@ -5,6 +5,7 @@ The architecture in config.json is never built, and its code never run: the mode
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened, per_file
 from milepost._internal.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
@@ -22,6 +23,7 @@ _CONFIG = "config.json"
 _OURS = frozenset({"metadata.json", _CONFIG, _WEIGHTS})
 _CONFIG_LOOK = 1 << 20
 _CODE = (b'"Lambda"', b"__lambda__")
+_AVERAGING = b'"use_ema": true'
 
 
 class KerasZip:
@@ -40,7 +42,8 @@ class KerasZip:
             window = _window(file)
             if window.unpacked is None:
                 verify(file, entries[_WEIGHTS])
-            return table_of(self.name, window, _notes(file, entries))
+            table = table_of(self.name, window, _notes(file, entries))
+            return replace(table, averaging=_averaging(file, entries))
 
     def facts(self, files: CheckpointFiles) -> dict[str, Json]:
         """Return what Keras wrote of itself, and of the model's class, name, loss and optimizer; nothing is built."""
@@ -97,6 +100,12 @@ def _window(file: OpenFile) -> Window:
 def _unpacked(path: str) -> bytes:
     with opened(path) as file:
         return unpack(file, members(file)[_WEIGHTS])
+
+
+def _averaging(file: OpenFile, entries: dict[str, ZipEntry]) -> bool:
+    item = entries.get(_CONFIG)
+    readable = item is not None and item.method in (STORED, DEFLATED)
+    return item is not None and readable and _AVERAGING in peek(file, item, _CONFIG_LOOK)
 
 
 def _notes(file: OpenFile, entries: dict[str, ZipEntry]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import torch
 from milepost.core.types import Array
 from milepost.registry import classes
 from milepost.tasks import classification
+from milepost.tasks._outputs import near
 from milepost.tasks.classification import Classification
 from milepost.testing.tasks import check_task
 from milepost.testing.variants import variants
@@ -44,14 +45,14 @@ def test_the_standards_own_calls_agree_with_numpy(task: Any, monkeypatch: pytest
         used.append(type(scores))
         return scores
 
-    monkeypatch.setattr(classification, "_near", stay)
+    monkeypatch.setattr(classification, "near", stay)
     check_task(task, CONVERT)
     assert torch.Tensor in used
 
 
 def test_what_lies_in_host_memory_takes_the_short_way() -> None:
-    assert isinstance(classification._near(torch.zeros(2, 3)), np.ndarray)
-    assert isinstance(classification._near(torch.zeros(2, 3, dtype=torch.bfloat16)), torch.Tensor)
+    assert isinstance(near(torch.zeros(2, 3)), np.ndarray)
+    assert isinstance(near(torch.zeros(2, 3, dtype=torch.bfloat16)), torch.Tensor)
 
 
 LOGITS = Classification(outputs="logits")

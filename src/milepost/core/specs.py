@@ -10,7 +10,8 @@ from milepost.core.types import Json
 def spec_of(thing: object) -> dict[str, Json]:
     """Describe a thing as plain data: its registered name, its version if it has one, its dataclass fields.
 
-    A class without a name goes by its own.  Fields with `metadata={"spec": False}` are left out: they change no result.
+    A class without a name goes by its own.  Fields with `metadata={"spec": False}` are left out: they change no result;
+    those with `{"spec": "set"}` are left out while they are None, so that a new setting changes no earlier key.
 
     >>> from milepost.metrics import TopK
     >>> spec_of(TopK(5))
@@ -22,7 +23,7 @@ def spec_of(thing: object) -> dict[str, Json]:
         described["version"] = versioned.version
     if dataclasses.is_dataclass(thing):
         for item in dataclasses.fields(thing):
-            if item.metadata.get("spec", True):
-                value = getattr(thing, item.name)
+            kept, value = item.metadata.get("spec", True), getattr(thing, item.name)
+            if kept and not (kept == "set" and value is None):
                 described[item.name] = list(value) if isinstance(value, tuple) else value
     return described

@@ -38,8 +38,9 @@ def warnings_of(scored: Scored, metrics: Sequence[Metric]) -> dict[str, Warnings
     outputs: Mapping[str, Json] = next(filter(None, noted), {})
     shape: Sequence[int] = outputs.get("shape") or ()
     classes = int(shape[0]) if len(shape) == 1 else None
+    among = scored.task.get("among")
     general = {**_of_predictions(scored, classes), **_of_classes(scored, classes), **_of_outputs(scored, outputs)}
-    return {metric.headline: general | _of_metric(metric, classes) for metric in metrics}
+    return {metric.headline: general | _of_metric(metric, len(among) if among else classes) for metric in metrics}
 
 
 def _of_metric(metric: Metric, classes: int | None) -> Warnings:
@@ -71,7 +72,8 @@ def _of_classes(scored: Scored, outputs: int | None) -> Warnings:
     """Warn of labels that fill 0 to m - 1 where the model has another number of outputs."""
     described, fingerprint = scored.about.get("described") or {}, scored.about.get("fingerprint") or {}
     numbered = described.get("numbered")
-    if outputs is None or numbered == "mapping" or "label_map" in fingerprint or not scored.holds("label"):
+    declared = numbered == "mapping" or "label_map" in fingerprint or scored.task.get("among")
+    if outputs is None or declared or not scored.holds("label"):
         return {}
     if not all(_are_classes(labels, outputs) for labels in scored.column("label")):
         return {}

@@ -1,7 +1,7 @@
 """Classification: one label out of C classes an example, scored by a row of C numbers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import array_api_compat
@@ -9,7 +9,9 @@ import numpy as np
 
 from milepost.core.types import Array, Column
 from milepost.errors import DataError
+from milepost.tasks._among import checked_among, narrowed
 from milepost.tasks._label_forms import class_numbers
+from milepost.tasks._outputs import host, matrix, near, refuse_several, tolerance
 
 NONFINITE_RANK = np.iinfo(np.int32).max
 """The rank of a non-finite row: behind every class, so that it is wrong for every k."""
@@ -19,9 +21,6 @@ _HOLDABLE = 1 << 26
 
 _FEW = 100
 """Of fewer classes, NumPy finds the second highest score faster along the rows of a transposed copy."""
-
-_EXACT, _ROUNDED = 1e-4, 1e-2
-"""How far from 1 the probabilities of a row may sum: in float32 and wider, and in 16 bits."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -62,18 +61,27 @@ class Classification:
     `outputs` declares what the scores are: "logits" (any real numbers, softmax gives probabilities), "probabilities"
     (each row sums to 1 within 1e-4, in 16 bits within 1e-2; `normalize=True` divides each row by its sum instead), or
     "scores" (only their order counts).  A model may return a dict with an output of that name.
+    `among=[6, 11, ...]` takes only these outputs, as evaluations of a model on a subset of its classes do (ImageNet-A,
+    -R): whatever else scores higher does not count, and probabilities are those among them (the softmax of their
+    logits; declared ones are divided by their sum).  Labels and predictions keep the model's numbers: where the data
+    numbers the classes 0, 1, 2, ... as `among` lists them, give it `label_map=dict(enumerate(among))`.
+
     Rank is exact in the scores' own dtype: it agrees with argmax, and a constant row ranks its label by class index.
     Probabilities are computed in float64 and kept as float32.
 
-    Raises DataError for labels that are no class of the outputs, and for probabilities that are none.
+    Raises DataError for labels that are no class of the outputs or not in `among`, and for probabilities that are none.
 
     >>> task = Classification(outputs="logits")
     >>> task.reduce(np.array([[1.0, 3.0, 3.0]]), np.array([2]), frozenset({"rank", "ties"}))
     {'rank': array([1], dtype=int32), 'ties': array([1], dtype=int32)}
+    >>> task = Classification(outputs="logits", among=[0, 2])
+    >>> task.reduce(np.array([[1.0, 9.0, 3.0]]), np.array([2]), frozenset({"rank", "prediction"}))
+    {'rank': array([0], dtype=int32), 'prediction': array([2], dtype=int32)}
     """
 
     outputs: Literal["logits", "probabilities", "scores"]
     normalize: bool = False
+    among: Sequence[int] | None = field(default=None, metadata={"spec": "set"})
     name: ClassVar[str] = "classification"
     version: ClassVar[int] = 2
     examples: ClassVar[tuple[dict[str, str | bool], ...]] = ({"outputs": "probabilities", "normalize": True},)
@@ -89,6 +97,8 @@ class Classification:
                 f"Classification(outputs={self.outputs!r}, normalize={self.normalize!r}): expected True or False, and "
                 "True for probabilities only"
             )
+        if self.among is not None:
+            object.__setattr__(self, "among", checked_among(self.among))
 
     def columns(self) -> Mapping[str, Column]:
         """Return the columns that can be computed; "scores" have no probabilities."""
@@ -96,14 +106,14 @@ class Classification:
 
     def scores(self, outputs: Any) -> Array:
         """Return the scores as a NumPy array [rows, classes] of float64, for comparisons between predictions."""
-        return _host(_matrix(self._picked(outputs))).astype(np.float64)
+        return host(matrix(self._picked(outputs))).astype(np.float64)
 
     def hold(self, outputs: Any, labels: Array) -> Array | None:
         """Return a copy of outputs that may wait, since no row depends on another; None if too large, or elsewhere.
 
         A copy, since a model may use one array for the outputs of all batches.
         """
-        scores = _near(self._picked(outputs))
+        scores = near(self._picked(outputs))
         if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu" or scores.nbytes > _HOLDABLE:
             return None
         fits = scores.ndim == 2 and labels.shape[:1] == scores.shape[:1]  # noqa: PLR2004 - rows and classes
@@ -112,9 +122,15 @@ class Classification:
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
         """Compute the wanted columns as NumPy arrays [rows]; the scores stay where they are."""
         picked = self._picked(outputs)
-        scores = _near(_matrix(picked))
+        scores = near(matrix(picked))
         xp = array_api_compat.array_namespace(scores)
         labels = _checked_labels(labels, scores.shape)
+        within = None if self.normalize else tolerance(picked)
+        if self.among is not None:
+            if self.outputs == "probabilities":
+                _shares(xp, scores, within)  # of all classes they sum to 1
+            scores, labels = narrowed(xp, scores, labels, self.among)
+            within = None
         there = xp.asarray(np.asarray(labels, np.int64), device=array_api_compat.device(scores))[:, None]
         best = xp.argmax(scores, axis=1)
         # Non-finite rows are marked below, not warned of; what float32 cannot hold is infinite.
@@ -125,10 +141,12 @@ class Classification:
             if self.outputs == "logits" and wanted & set(_SCORED):
                 columns |= _softmax(xp, scores, there, best[:, None], wanted)
             elif self.outputs == "probabilities":
-                shares = _shares(xp, scores, None if self.normalize else _tolerance(picked))
+                shares = _shares(xp, scores, within)
                 columns |= _declared(xp, shares, there, best[:, None], wanted) if wanted & set(_SCORED) else {}
-            made = {name: _host(item) for name, item in columns.items() if name in wanted}
-            return _mark_nonfinite(made, _host(fine))
+            made = {name: host(item) for name, item in columns.items() if name in wanted}
+            if self.among is not None and "prediction" in made:
+                made["prediction"] = np.take(np.array(self.among), made["prediction"])
+            return _mark_nonfinite(made, host(fine))
 
     def label_column(self, labels: Array) -> Array:
         """Return class numbers [rows] of a batch's labels, which may be one-hot."""
@@ -149,79 +167,15 @@ class Classification:
     def _picked(self, outputs: Any) -> Any:
         """Return the declared outputs: of a dict, the entry of that name."""
         if not isinstance(outputs, Mapping):
-            _refuse_several(outputs, self.outputs)
+            refuse_several(outputs, self.outputs)
             return outputs
         if self.outputs not in outputs:
             raise DataError(
                 f"Classification(outputs={self.outputs!r}) expects an output named {self.outputs!r}; the model "
                 f"returned {', '.join(map(repr, outputs))}: rename one, or return the scores alone"
             )
-        _refuse_several(outputs[self.outputs], self.outputs)
+        refuse_several(outputs[self.outputs], self.outputs)
         return outputs[self.outputs]
-
-
-def _refuse_several(outputs: Any, name: str) -> None:
-    """Refuse several arrays, which NumPy would stack as if they were rows; a list of rows is one array."""
-    if isinstance(outputs, tuple) or (isinstance(outputs, list) and any(np.ndim(item) > 1 for item in outputs)):
-        kind = "list" if isinstance(outputs, list) else "tuple"
-        raise DataError(
-            f"classification expects one array of outputs [rows, classes]; the model returned a {kind} of "
-            f"{len(outputs)}: let it return the scores alone, or a dict that names them, {{{name!r}: scores}}"
-        )
-
-
-def _matrix(outputs: Any) -> Any:
-    kind = type(outputs).__name__
-    if not array_api_compat.is_array_api_obj(outputs):
-        try:
-            outputs = np.asarray(outputs)
-        except ValueError:
-            raise DataError(
-                f"classification expects one array of outputs [rows, classes]; the model gave a {kind}: let it return "
-                "the scores alone"
-            ) from None
-    if isinstance(outputs, np.ndarray) and outputs.dtype.kind == "V" and np.can_cast(outputs.dtype, np.float32):
-        outputs = outputs.astype(np.float32)  # bfloat16 and narrower: the array-API standard has none
-    if not array_api_compat.array_namespace(outputs).isdtype(outputs.dtype, ("real floating", "integral")):
-        found = f"an array of {outputs.dtype}" if outputs.ndim else f"a {kind}"
-        raise DataError(f"classification expects outputs of real numbers; the model gave {found}")
-    if outputs.ndim != 2 or outputs.shape[1] < 2:  # noqa: PLR2004 - one axis of rows, one of at least two classes
-        raise DataError(
-            "classification expects outputs [rows, classes] with at least 2 classes; the model gave "
-            f"{tuple(outputs.shape)}{_shape_advice(outputs.shape)}"
-        )
-    return outputs
-
-
-def _shape_advice(shape: tuple[int, ...]) -> str:
-    if len(shape) == 2:  # noqa: PLR2004 - rows and one score
-        return ": of one logit s a row, let it return [0, s], such as torch.cat([0 * s, s], dim=1)"
-    several = ": scores of several tokens or pixels a row have no task in Milepost yet; let it return those of one"
-    return several if len(shape) > 2 else ""  # noqa: PLR2004 - more than rows and scores
-
-
-def _tolerance(outputs: Any) -> float:
-    """Return how far from 1 a row of probabilities may sum, by the dtype that the model gave."""
-    dtype = str(getattr(outputs, "dtype", "")).rpartition(".")[2]
-    return _ROUNDED if dtype in ("float16", "bfloat16") else _EXACT
-
-
-def _near(scores: Any) -> Any:
-    """Take what lies in host memory as NumPy's, without a copy: its calls cost a fraction of a framework's."""
-    if (
-        array_api_compat.is_torch_array(scores)
-        and scores.device.type == "cpu"
-        and str(scores.dtype) != "torch.bfloat16"
-    ):
-        return scores.numpy(force=True)
-    return scores
-
-
-def _host(array: Any) -> Array:
-    if array_api_compat.is_torch_array(array):
-        array = array.float() if str(array.dtype) == "torch.bfloat16" else array
-        return np.asarray(array.numpy(force=True))
-    return np.asarray(array)
 
 
 def _checked_labels(labels: Array, shape: tuple[int, ...]) -> Array:

@@ -107,6 +107,7 @@ def test_the_end_of_its_input_ends_a_busy_evaluator(unit: Callable[..., Unit], t
     where = {"file": "f", "offset": 0, "nbytes": 4, "encoding": "raw", "strides": None}
     tensor = {"name": "w", "dtype": "float32", "shape": [1], "where": where, "role": "weights", "group": ""}
     table = {"format": "x", "tensors": [tensor], "step": 7, "step_source": None, "foreign": [], "notes": []}
+    table |= {"adapter": None}
     asked = {"method": "evaluate", "unit": to_plain(unit("hang", paths=("a",))), "tables": {"a": table}}
     command = [sys.executable, "-m", "milepost.engines._process.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:

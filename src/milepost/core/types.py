@@ -72,7 +72,8 @@ class Tensor:
     """One row of a checkpoint's table.
 
     `group` is the wrapper that holds it ("" at top level, "model_state_dict", "optimizer/state/0"); `dtype` is a NumPy
-    or ml_dtypes name with byte order "<" or ">" where it matters ("float32", ">f4", "bfloat16").
+    or ml_dtypes name with byte order "<" or ">" where it matters ("float32", ">f4", "bfloat16").  `made_as` is what the
+    framework called the variable when it was made, where the file has that besides its name ("dense_7/kernel").
     """
 
     name: str
@@ -81,6 +82,7 @@ class Tensor:
     where: Extent
     role: Role = "weights"
     group: str = ""
+    made_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 from milepost.core.types import Variable
+from milepost.models._keras2_names import keras2_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ def held_by(model: Any, *, modern: bool) -> tuple[list[HeldVariable], list[Varia
     structure = _grouped(_recorded(model) if modern else _walked(model, "", set()))
     legacy = _grouped(_legacy(model))
     objects = _objects(model)
+    older = keras2_names(model) if modern else {}
     found: list[HeldVariable] = []
     tied: list[Variable] = []
     taken: set[str] = set()
@@ -39,6 +41,7 @@ def held_by(model: Any, *, modern: bool) -> tuple[list[HeldVariable], list[Varia
         also = [(scheme, names[0]) for scheme, names in files.items() if names]
         also += [("weights_h5", old) for old in _older(files["weights_h5"][:1])]
         also += [("objects", path) for path in objects.get(id(holder), [])]
+        also += [("keras2", path) for path in older.get(id(holder), [])]
         is_optional = any(holder is item for item in optional)
         found.append(HeldVariable(holder, Variable(name, dtype, shape, None, is_optional, tuple(also))))
         for number in range(1, max(map(len, files.values()))):

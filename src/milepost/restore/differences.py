@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from milepost._internal.text import listed
 from milepost.core.types import Tensor, Variable
+from milepost.restore.made_names import advice, displaced
 from milepost.restore.prefixes import beside
 from milepost.restore.sets import Candidate
 
@@ -26,8 +27,9 @@ def fits(candidate: Candidate, variables: Sequence[Variable]) -> bool:
 
 
 def fits_partly(candidate: Candidate, variables: Sequence[Variable]) -> bool:
-    """Return whether every tensor is a variable's, by name and shape."""
-    return not _unexpected(candidate, variables) and not _misshapen(candidate, variables)
+    """Return whether every tensor is a variable's, by name and shape, and no other's by what it was made as."""
+    against = _unexpected(candidate, variables) or _misshapen(candidate, variables)
+    return not against and not displaced(candidate.tensors, variables)
 
 
 def restored(candidate: Candidate, variables: Sequence[Variable]) -> int:
@@ -55,6 +57,7 @@ def refusal(readings: Sequence[Candidate], variables: Sequence[Variable], *, par
             reasons = ["--allow-missing would keep the built model's values there, and mark the result PARTIAL"]
         near = _with_nearest(missing, _unexpected(nearest, variables))
         reasons = [f"{len(missing)} of {len(families(variables))} variables are missing: {near}", *reasons]
+    reasons += advice((item.name for item in nearest.tensors.values()), variables)
     return f"the weights {where}{taken} do not fit the model: " + "; ".join(reasons)
 
 
@@ -93,7 +96,7 @@ def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
         reasons.append(f"{len(unexpected)} tensors are unexpected: {near}")
     if misshapen:
         reasons.append(listed(misshapen))
-    return reasons
+    return [*reasons, *displaced(candidate.tensors, variables)[:_SHOWN]]
 
 
 def _same_shape(found: Tensor, wanted: tuple[int, ...]) -> bool:

@@ -89,7 +89,7 @@ def _unmarked(name: str) -> str:
 Schemes = Mapping[str, Mapping[str, str]]
 """By scheme, which of the model's own names each of the scheme's names stands for."""
 
-_ROOTED = "objects"
+_ROOTED = ("objects", "keras2")
 """Keys of object graphs begin with the name that the model had in its checkpoint object: the user's choice."""
 _COUNTED = "legacy_h5"
 """Layers without a name of their own are numbered by how many the process had made before: no part of the model."""
@@ -107,7 +107,7 @@ def by_scheme(found: Iterable[str], schemes: Schemes) -> Iterator[tuple[dict[str
     names = list(found)
     for scheme, theirs in schemes.items():
         yield {name: theirs.get(name, name) for name in names}, f"by scheme {scheme}"
-        if scheme == _ROOTED:
+        if scheme in _ROOTED:
             for root in sorted({root for name in names for root in _roots(name, theirs)}):
                 inner = {name: name.removeprefix(f"{root}/") for name in names}
                 ours = {name: theirs.get(short, name) for name, short in inner.items()}
@@ -134,7 +134,7 @@ def renumbered(names: Iterable[str]) -> dict[str, str]:
     families: dict[tuple[tuple[str, ...], str], set[tuple[int, str]]] = {}
     for parts in paths.values():
         for depth, part in enumerate(parts):
-            word, number = _parted(part)
+            word, number = parted(part)
             families.setdefault((parts[:depth], word), set()).add((number, part))
     ranks = {
         (parent, part): word + (f"_{rank}" if rank else "")
@@ -146,7 +146,12 @@ def renumbered(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _parted(part: str) -> tuple[str, int]:
+def parted(part: str) -> tuple[str, int]:
+    """Return a part of a path as a word and its number, 0 where it has none.
+
+    >>> parted("dense_7"), parted("head")
+    (('dense', 7), ('head', 0))
+    """
     match = _NUMBER.fullmatch(part)
     word, number = match.groups() if match else (part, None)
     return word, int(number) if number else 0

@@ -49,7 +49,7 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
 
 def check_name(tensor: Tensor, file: str) -> None:
     """Raise `Corrupt` where a tensor's name cannot be printed or stored."""
-    for name in (tensor.name, tensor.group):
+    for name in (tensor.name, tensor.group, tensor.made_as):
         try:
             name.encode()  # half of a surrogate pair has no bytes
         except UnicodeEncodeError:

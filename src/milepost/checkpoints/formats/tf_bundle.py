@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -92,7 +93,10 @@ class TfBundle:
             known[name] = Traits(row.shape, is_integer(row.kind), item.optimizer, item.full_name)
         roles = roles_of(known)
         order = {key: number for number, key in enumerate(index.tensors)}
-        tensors = tuple(_tensor(index, name, key, order[key], roles[name]) for name, key in named.items())
+        tensors = tuple(
+            replace(_tensor(index, name, key, order[key], roles[name]), made_as=known[name].full_name)
+            for name, key in named.items()
+        )
         candidates = {name: index.tensors[key] for name, key in named.items() if is_candidate(name, known[name])}
         _verify(index, {name: index.tensors[named[name]] for name in named if roles[name] != "optimizer"} | candidates)
         step, source, doubts = step_of(_integers(index, candidates), roles)
@@ -173,7 +177,7 @@ def _notes(tensors: Sequence[Tensor], renamed: int) -> Iterator[str]:
     if any(item.role == "optimizer" for item in tensors):
         yield "checksums of optimizer tensors were not compared: they are not loaded"
     if renamed:
-        where = "the optimizer's keys, where Keras 3 tracks them too"
+        where = "the keys of an optimizer, or of a list of all variables, where Keras tracks them too"
         yield f"{renamed:,} weights stand under {where}; they are named by their way through the model"
 
 

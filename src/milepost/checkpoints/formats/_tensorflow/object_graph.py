@@ -1,10 +1,11 @@
-"""The object graph of a TF 2 checkpoint: which variables are an optimizer's own, and a weight's name without it.
+"""The object graph of a TF 2 checkpoint: which variables are an optimizer's own, and a weight's name without detours.
 
-Keras 3 tracks a model's variables in its optimizer too, and TensorFlow keys a variable by the shortest way to it: a
-kernel may stand under `optimizer/_trainable_variables/0`.  Its name here is the shortest way through no optimizer,
-which is its key where the optimizer was not saved.
+TensorFlow keys a variable by the shortest way to it.  Keras 3 tracks a model's variables in its optimizer too, and a
+SavedModel of Keras 2 has a list of all its variables: a kernel may stand under `optimizer/_trainable_variables/0`, or
+`variables/3`.  Its name here is the shortest way through neither, which is its key in a checkpoint without the two.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 _SETTINGS = {"learning_rate", "_learning_rate", "_variables", "decay", "beta_1", "momentum"}
 _WRAPPED = "inner_optimizer"
+_KERAS = "keras_api"
+_LISTS = {"variables", "trainable_variables", "non_trainable_variables", _KERAS}
+"""What Keras 2 tracks beside a model's and a layer's own parts when it writes a SavedModel."""
 _NAME_LIMIT = 4096
 _ROOM_FACTOR, _ROOM_FLOOR = 20, 32 << 20
 
@@ -37,6 +41,7 @@ class _Node:
     children: tuple[tuple[int, str], ...]
     keys: tuple[tuple[str, str], ...]
     is_optimizer: bool
+    lists: frozenset[str]
 
 
 def plain_name(key: str) -> str:
@@ -47,7 +52,7 @@ def plain_name(key: str) -> str:
 def names_by_key(graph: memoryview, where: Where) -> dict[str, TrackedName]:
     """Return the names in a serialised TrackableObjectGraph by checkpoint key; `Corrupt` where it is damaged."""
     nodes = _nodes(graph, where)
-    parents = _parents(nodes)
+    parents, listed = _parents(nodes)
     inner: dict[int, dict[str, int]] = {}
     room = max(_ROOM_FACTOR * len(graph), _ROOM_FLOOR)
     found: dict[str, TrackedName] = {}
@@ -55,7 +60,7 @@ def names_by_key(graph: memoryview, where: Where) -> dict[str, TrackedName]:
         for key, full_name in node.keys:
             name = plain_name(key)
             reached = number in parents
-            if reached and key.endswith(VALUE) and _leads_through(nodes, name, inner):
+            if reached and number not in listed and key.endswith(VALUE) and _makes_a_detour(nodes, name, inner):
                 name = _way(parents, number) or name
                 room -= len(name)
                 if room < 0:
@@ -86,19 +91,33 @@ def _node(piece: memoryview, where: Where) -> _Node:
     keys = tuple((item.text(3), item.text(2)) for item in (Message(part, where) for part in message.messages(2)))
     names = {name for _, name in children}
     counts = bool(names.intersection(COUNTERS)) and bool(names & _SETTINGS)
-    return _Node(children, keys, bool(message.messages(3)) or counts or _WRAPPED in names)
+    lists = frozenset(names & _LISTS if _KERAS in names else ())
+    return _Node(children, keys, bool(message.messages(3)) or counts or _WRAPPED in names, lists)
 
 
-def _parents(nodes: Sequence[_Node]) -> dict[int, tuple[int, str]]:
-    """Return from where each object is reached without an optimizer, and as what: breadth first, as TensorFlow goes."""
+def _parents(nodes: Sequence[_Node]) -> tuple[dict[int, tuple[int, str]], set[int]]:
+    """Return from where each object is reached without an optimizer, and as what; and which are reached by lists alone.
+
+    Breadth first, as TensorFlow goes; what Keras lists is gone through when all else is.
+    """
     parents = {0: (-1, "")} if nodes else {}
-    waiting = list(parents)
-    for number in waiting:
-        for child, local in nodes[number].children:
+    listed: set[int] = set()
+    waiting, later = deque(parents), deque[tuple[int, int, str]]()
+    while waiting or later:
+        if waiting:
+            number = waiting.popleft()
+            children = [(number, child, local) for child, local in nodes[number].children]
+            later.extend(row for row in children if row[2] in nodes[number].lists)
+            ways = [row for row in children if row[2] not in nodes[number].lists]
+        else:
+            ways = [later.popleft()]
+        for number, child, local in ways:
             if child not in parents and not nodes[child].is_optimizer:
                 parents[child] = number, _escaped(local)
                 waiting.append(child)
-    return parents
+                if number in listed or local in nodes[number].lists:
+                    listed.add(child)
+    return parents, listed
 
 
 def _way(parents: Mapping[int, tuple[int, str]], number: int) -> str | None:
@@ -114,14 +133,16 @@ def _way(parents: Mapping[int, tuple[int, str]], number: int) -> str | None:
     return "/".join(reversed(pieces))
 
 
-def _leads_through(nodes: Sequence[_Node], name: str, inner: dict[int, dict[str, int]]) -> bool:
-    """Return whether a name's own way leads through an optimizer; `inner` keeps children by name between calls."""
+def _makes_a_detour(nodes: Sequence[_Node], name: str, inner: dict[int, dict[str, int]]) -> bool:
+    """Return whether a name's way leads through an optimizer or a list; `inner` keeps children by name for later."""
     at = 0
     for local in name.split("/"):
         if at not in inner:
             inner[at] = {_escaped(called): child for child, called in nodes[at].children}
         if local not in inner[at]:
             return False
+        if local in nodes[at].lists:
+            return True
         at = inner[at][local]
         if nodes[at].is_optimizer:
             return True

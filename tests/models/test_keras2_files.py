@@ -92,7 +92,7 @@ def test_layers_with_a_slash_in_their_names_are_no_disagreement(tmp_path: Path) 
 
 def test_a_name_that_could_be_two_variables_is_none(tmp_path: Path) -> None:
     def build(kit: Any) -> Any:
-        class Crossed(kit.layers.Layer):  # type: ignore[misc, name-defined]  # Keras has no types
+        class Crossed(kit.layers.Layer):  # type: ignore[misc]  # Keras has no types
             def build(self, shape: Any) -> None:
                 self.a = self.add_weight(name="b", shape=(6,), initializer="ones")
                 self.b = self.add_weight(name="a", shape=(6,), initializer="zeros")

@@ -114,7 +114,7 @@ def written(kit: Any) -> Any:
     """A subclass: lists, tuples, dicts, private attributes, a layer with weights of its own, a metric, a model."""
     layers = kit.layers
 
-    class Block(layers.Layer):  # type: ignore[misc]  # Keras has no types
+    class Block(layers.Layer):  # type: ignore[misc, name-defined]  # Keras has no types
         def __init__(self) -> None:
             super().__init__()
             self._inner = layers.Dense(6)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from milepost.checkpoints._files.beside import settled_step
 from milepost.checkpoints.discovery import find, would_search
 from milepost.checkpoints.formats.hf_shards import HfShards
 from milepost.checkpoints.mapping import map_tensor
@@ -183,15 +184,18 @@ def test_a_watch_takes_shards_that_came_before_the_index_for_its_own(tmp_path: P
     assert len(snapshot.members(str(index))) == 2
 
 
-@pytest.mark.parametrize(("name", "step"), [("out", 700), ("checkpoint-50", None)])
+@pytest.mark.parametrize(
+    ("name", "step", "source"), [("out", 700, "trainer_state.json: global_step"), ("checkpoint-50", 50, "name")]
+)
 def test_the_step_is_that_of_the_trainers_state_where_the_folder_has_none(
-    name: str, step: int | None, tmp_path: Path
+    name: str, step: int, source: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).mkdir()
     shards(tmp_path / name, {"a": W}, {"b": W})
     (tmp_path / name / "trainer_state.json").write_text('{"global_step": 700, "log_history": []}')
-    table = read_table(HfShards(), find([str(tmp_path)])[0])
-    assert (table.step, table.step_source) == (step, "trainer_state.json: global_step" if step else None)
+    (found,) = find([str(tmp_path)])
+    table = read_table(HfShards(), found)
+    assert settled_step(found.path, table.step, table.step_source) == (step, source)
 
 
 @pytest.mark.parametrize("state", ["{", '{"global_step": "7"}', '{"global_step": -1}', "[]", '{"global_step": 1e3}'])

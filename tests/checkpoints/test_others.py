@@ -187,6 +187,13 @@ def test_a_scan_that_finds_only_such_a_file_names_it(name: str, content: bytes, 
     assert what in found.failure[1]
 
 
+def test_the_graph_of_a_saved_model_is_one_row_with_its_folder(tmp_path: Path) -> None:
+    graph = proto(1, 1) + proto(2, proto(1, b""))
+    kind, message = verdict(tmp_path / "saved_model.pb", graph)
+    assert (kind, "name its folder" in message) == ("unsupported", True)
+    assert [one.failure and one.failure[0] for one in find([str(tmp_path)])] == ["program"]
+
+
 def test_a_scan_that_finds_only_such_files_names_all(tmp_path: Path) -> None:
     for name, content in (("a.onnx", onnx()), ("model.pb", graph_def()), ("trees.ubj", xgboost_ubjson())):
         (tmp_path / name).write_bytes(content)

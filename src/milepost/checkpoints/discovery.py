@@ -68,7 +68,8 @@ def find(paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles
             if match is None or matches(one.path, meant, match):
                 found.setdefault(one.path, one)
     if not any(one.format for one in found.values()):  # then whatever lies there in place of checkpoints is named
-        found = {one.path: one for path in paths for one in _others(os.path.abspath(path), match)} | found
+        others = {one.path: one for path in paths for one in _others(os.path.abspath(path), match)}
+        found |= {path: one for path, one in others.items() if not {path, os.path.dirname(path)} & found.keys()}
     return sorted(found.values(), key=lambda one: natural(one.path))
 
 

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from milepost._internal.serialization import to_plain
-from milepost.checkpoints.names import step_of_name
+from milepost.checkpoints._files.beside import settled_step
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.core.types import Inspection
@@ -49,9 +49,7 @@ def execute(args: argparse.Namespace) -> int:
 def plain(inspection: Inspection) -> dict[str, Any]:
     """Return what a checkpoint holds as plain data: format, step and its source, tensors, numbers and settings."""
     path, table = inspection.files.path, inspection.table
-    step, source = table.step, table.step_source
-    if step is None and (step := step_of_name(path)) is not None:
-        source = "name"
+    step, source = settled_step(path, table.step, table.step_source)
     named, failure = attrgetter(*_TENSOR), inspection.files.failure
     tensors = [
         dict(zip(_TENSOR, named(item), strict=True)) | {"bytes": item.where.nbytes, "encoding": item.where.encoding}

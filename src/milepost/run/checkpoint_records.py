@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from milepost._internal.fileid import stamp
 from milepost._internal.serialization import now
+from milepost.checkpoints._files.beside import settled_step
 from milepost.checkpoints._files.own import name_of
 from milepost.checkpoints._files.shards import reworded
 from milepost.checkpoints.folders import run_folder
-from milepost.checkpoints.names import step_of_name
 from milepost.core.sessions import Session
 from milepost.core.types import CheckpointFiles, Description, Failure, Identified
 from milepost.run.planning import tried_again
@@ -133,9 +133,7 @@ class Identifier:
 
 def _record(run: str, files: CheckpointFiles, row: Identified, signature: str, attempt: int = 1) -> CheckpointRecord:
     """Return the record of one variant as it was identified."""
-    step, source = row.step, row.step_source
-    if step is None and (step := step_of_name(files.path)) is not None:
-        source = "name"
+    step, source = settled_step(files.path, row.step, row.step_source)
     failure = None
     if row.failure is not None:
         failure = row.failure.kind, row.failure.message.removeprefix(f"{files.path}: ")

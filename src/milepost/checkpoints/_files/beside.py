@@ -18,17 +18,30 @@ _JSON_LIMIT = 32 << 20
 
 
 def step_beside(path: str) -> tuple[int | None, str | None]:
-    """Return the step in the `trainer_state.json` beside a checkpoint of Hugging Face's, and where it stands.
-
-    None twice where the path itself has a step, or there is none.
-    """
-    if not is_hugging_face(path) or step_of_name(path) is not None:
+    """Return the step in the `trainer_state.json` beside weights of Hugging Face's, and where it stands; else None."""
+    if not is_hugging_face(path):
         return None, None
     held = json_beside(path, TRAINER_STATE)
     step = held.get("global_step") if isinstance(held, dict) else None
     if type(step) is not int or not 0 <= step < STEP_LIMIT:
         return None, None
     return step, f"{TRAINER_STATE}: global_step"
+
+
+def settled_step(path: str, step: int | None, source: str | None) -> tuple[int | None, str | None]:
+    """Return a checkpoint's step and its source: its content's, else its name's, else that of a file beside it.
+
+    `step` and `source` are those that its table has; it may have been read under another path, which has no step.
+
+    >>> settled_step("checkpoint-5/model.safetensors", 7, "content: step")
+    (7, 'content: step')
+    >>> settled_step("checkpoint-5/model.safetensors", 7, "trainer_state.json: global_step")
+    (5, 'name')
+    """
+    named = step_of_name(path)
+    if named is not None and (step is None or (source or "").startswith(TRAINER_STATE)):
+        return named, "name"
+    return step, source
 
 
 def is_hugging_face(path: str) -> bool:

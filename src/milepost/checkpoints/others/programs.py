@@ -97,6 +97,10 @@ _ONNX_ADVICE = (
 )
 
 
+def _is_saved_model(start: Start) -> bool:
+    return start.head.startswith(b"\x08\x01\x12") and start.is_called("saved_model.pb")
+
+
 def _at(place: int, *magics: bytes) -> Callable[[Start], bool]:
     return lambda start: start.head[place : place + 4] in magics
 
@@ -119,6 +123,7 @@ KINDS = (
         lambda s: _PROGRAM.match(s.head),
         _fields(_PROGRAM_FIELDS),
     ),
+    OtherKind("the graph of a SavedModel", "name its folder, whose variables are read", _is_saved_model),
     OtherKind(
         "a frozen TensorFlow graph",
         "it is a program: evaluate the checkpoint that it was frozen from",

@@ -51,6 +51,25 @@ def test_pins_hold_all_that_an_evaluation_reads_also_what_comes_later(tmp_path: 
         assert Path(pin.link).with_name("trainer_state.json").read_text() == '{"global_step": 500}'
 
 
+def test_a_file_beside_that_cannot_be_linked_costs_no_pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "runs" / "checkpoint-500"
+    made(own, 500)
+    (own / "a_pipe").symlink_to("/dev/null")
+    link = os.link
+
+    def refused(source: str, target: str) -> None:
+        if os.path.basename(source) == "config.json":
+            raise PermissionError(1, "not permitted")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", refused)
+    (tmp_path / "store").mkdir()
+    with Pins(tmp_path / "store") as pins:
+        Scanner(Snapshot([str(tmp_path / "runs")]), pins, lambda file: False).scan(full=True)
+        assert pinned(tmp_path / "store") == {"model.npz", "trainer_state.json"}
+        assert pins.trouble is None
+
+
 def test_a_folder_that_is_deleted_at_once_is_evaluated_under_its_name(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "bert"
     for step in (900, 10000):

@@ -2,7 +2,8 @@
 
 Worse is what `best` calls so: row by row, corrected for all pairs. Tied with the best or untested is kept. Never
 deleted: what is not evaluated as it is now, waits, is claimed, pinned or failed, is another name of something kept, is
-a symbolic link or a link's target, or lies outside of the folder.
+a symbolic link or a link's target, or lies outside of the folder. One with a folder of its own (`checkpoint-500/`) goes
+with all that lies in it, or not at all.
 """
 
 import argparse

@@ -7,6 +7,7 @@ so that the next watch knows what was lost.
 
     pins/<id>/<name of the file>      the link; the id is a digest of path, device, inode and owner
     pins/<id>/<its other files>       where a checkpoint has several, and below its name where it is a folder
+    pins/<id>/<files beside it>       that tell of it, such as its step
     pins/<id>/@pin.json               the path that was pinned, and the file's identity then
 """
 
@@ -89,6 +90,12 @@ class Pins:
         """
         made = [self._link(*item, members.get(item[0], ())) for item in wanted]
         return [None if new is None else self._note(new, *item) for new, item in zip(made, wanted, strict=True)]
+
+    def add(self, pin: Pin, files: Iterable[str]) -> None:
+        """Add files beside a pinned one to its pin, as far as they can be linked: it can be read without them."""
+        for file in files:
+            with suppress(OSError):
+                _link_all([file], os.path.dirname(pin.path), os.path.dirname(pin.link))
 
     def has(self, path: str, device: int, inode: int) -> bool:
         """Return whether this process has a file pinned."""

@@ -122,7 +122,11 @@ class Scanner:
 
     def _hold(self, keys: Sequence[Key]) -> dict[Key, Pin | None]:
         members = {path: held for path, _, _ in keys if (held := self.snapshot.members(path))}
-        return dict(zip(keys, self.pins.hold(keys, members), strict=True))
+        pins = dict(zip(keys, self.pins.hold(keys, members), strict=True))
+        for (path, _, _), pin in pins.items():
+            if pin is not None and pin.holds:
+                self.pins.add(pin, read_beside(path))
+        return pins
 
     def _complete(self, changes: FolderChanges) -> None:
         """Add files that came later than what stands for their checkpoint to its pin, if it has one."""

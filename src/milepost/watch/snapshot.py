@@ -17,7 +17,6 @@ from pathlib import PurePath
 
 from milepost._internal.fileid import identity
 from milepost.checkpoints._files.links import is_outside
-from milepost.checkpoints._files.own import read_beside
 from milepost.checkpoints._files.shards import files_in, main_file_in, main_name
 from milepost.checkpoints.discovery import is_store, is_whole, matches
 from milepost.checkpoints.folders import is_unfinished
@@ -142,13 +141,10 @@ class Snapshot:
         return path in self._wholes
 
     def members(self, path: str) -> list[str]:
-        """Return the other files of the checkpoint at a path, or all files of a folder that is one.
-
-        In a checkpoint's own folder they are those that an evaluation may read: its step may stand in one of them.
-        """
+        """Return the other files of the checkpoint at a path, or all files of a folder that is one."""
         if path in self._wholes:
             return [os.path.join(path, name) for name in files_in(path)]
-        return sorted({*self._members.get(path, ()), *read_beside(path)})
+        return sorted(self._members.get(path, ()))
 
     def root_of(self, path: str) -> str | None:
         """Return the root that a path lies under, though it may be gone; None where it lies under none."""

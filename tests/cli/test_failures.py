@@ -21,7 +21,7 @@ def events(capsys: Shown) -> list[dict[str, object]]:
 def test_a_file_that_failed_is_one_line_with_exactly_these_keys(store: Path, capsys: Shown) -> None:
     assert main(["failures", "--store", str(store), "--json"]) == 0
     (line,) = events(capsys)
-    assert list(line) == ["event", "run", "path", "step", "class", "message", "attempts"]
+    assert list(line) == ["event", "run", "path", "step", "variant", "class", "message", "attempts"]
     assert line["message"] == "step-200.pt: checksum of fc.weight\nsecond line"
     assert (line["event"], line["run"], line["step"], line["class"]) == ("failure", "lenet", 200, "corrupt")
     assert line["attempts"] == 1

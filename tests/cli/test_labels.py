@@ -97,6 +97,18 @@ def test_json_has_the_row_of_an_average_that_is_the_weights_themselves(store: Pa
     assert {("a", 0, "raw"), ("a", 0, "ema")} <= rows
 
 
+def test_a_variant_that_failed_is_listed_and_taken_by_its_label(tmp_path: Path) -> None:
+    runs = checkpoints(tmp_path / "run", 1)
+    go(evaluation_of(100, variants=("raw", "ema")), runs, store=tmp_path / "evals")
+    shown = command("failures", "--store", tmp_path / "evals").stdout.splitlines()
+    label = shown[1].split()[-1]
+    assert label == f"{runs}/step-1.npz:ema"
+    for address in (label, "1:ema", "step-1", "run:step-1:ema"):
+        again = command("failures", address, "--retry", "--json", "--store", tmp_path / "evals")
+        assert [(item["variant"], item["class"]) for item in lines_of(again.stdout)] == [("ema", "mismatch")]
+    assert "mismatch" in command("show", label, "--store", tmp_path / "evals").stdout
+
+
 def test_best_and_score_keep_to_a_variant(store: Path) -> None:
     best = json.loads(command("best", "--metric", "top1", "--variant", "ema", "--json", "--store", store).stdout)
     assert {one["checkpoint"]["variant"] for one in (best["best"], *best["tied"], *best["worse"])} == {"ema"}

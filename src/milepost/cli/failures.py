@@ -16,11 +16,11 @@ from milepost.errors import UsageError, checkpoint_error
 from milepost.report._align import align, shown
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report._numbers import count
-from milepost.report.addresses import find, run_id
+from milepost.report.addresses import RAW, find, run_id
 from milepost.report.table import Plain, failure_of
 from milepost.store.store import Store
 
-_KEYS = ("event", "run", "path", "step", "class", "message", "attempts")
+_KEYS = ("event", "run", "path", "step", "variant", "class", "message", "attempts")
 _HEADS = ("run", "step", "class", "attempts", "path")
 
 
@@ -52,8 +52,7 @@ def _named(rows: Sequence[Plain], addresses: Sequence[str]) -> list[Plain]:
         return list(rows)
     if not rows:
         raise UsageError(f"{addresses[0]!r}: expected a failed checkpoint; no checkpoint failed")
-    by_path = {row["path"]: row for row in rows}  # a file that failed in all its variants is one checkpoint
-    wanted = {find(by_path.values(), address)["path"] for address in addresses}
+    wanted = {find(rows, address)["path"] for address in addresses}  # it failed in all its variants, or in one
     return [row for row in rows if row["path"] in wanted]
 
 
@@ -72,13 +71,18 @@ def _ask_again(store: Store, rows: Sequence[Plain]) -> None:
 
 def _lines(found: list[dict[str, Any]]) -> list[str]:
     cells = [
-        [str(item["run"]), shown(item["step"]), item["class"], count(item["attempts"]), item["path"]] for item in found
+        [str(item["run"]), shown(item["step"]), item["class"], count(item["attempts"]), _label(item)] for item in found
     ]
     lines = align(_HEADS, cells)
     for failure in found:
         text = [f"  {line}".rstrip() for line in failure["message"].strip().splitlines()]
-        lines += ["", f"{failure['path']}: {failure['class']}", *text, f"  next: {_next(failure['class'])}"]
+        lines += ["", f"{_label(failure)}: {failure['class']}", *text, f"  next: {_next(failure['class'])}"]
     return lines
+
+
+def _label(failure: Plain) -> str:
+    """Return the path, with the variant behind it unless that is the raw weights: an address that is taken back."""
+    return str(failure["path"]) + ("" if failure["variant"] in (None, RAW) else f":{failure['variant']}")
 
 
 def _next(kind: str) -> str:

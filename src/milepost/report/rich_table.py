@@ -27,6 +27,7 @@ from milepost.report._align import (
     value_text,
 )
 from milepost.report._numbers import count
+from milepost.report.addresses import RAW
 from milepost.report.table import Results, Row
 
 _DIM = "dim"
@@ -122,6 +123,7 @@ def _status(row: Row, marked: str) -> Text:
 
 def _failure(row: Row) -> Text:
     address = f"{row.run}:{row.step}" if row.run and row.step is not None else ", ".join(row.names)
+    address += "" if row.variant == RAW else f":{row.variant}"
     return Text(printable(f"{address}  {row.status}: {first_line(row.message)}"), style="red")
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, TextIO
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from milepost.errors import printable
@@ -143,8 +144,10 @@ class RunLines(Screen):
     """One live line a data set."""
 
     def __init__(self, console: Console) -> None:
-        texts = [TextColumn(text) for text in ("{task.description}", "{task.fields[rows]}", "{task.fields[rate]}")]
-        self._lines = Progress(texts[0], BarColumn(bar_width=8), *texts[1:], console=console, transient=True)
+        name, rows = TextColumn("{task.description}"), TextColumn("{task.fields[rows]}")
+        # Where the line is too long it is the pace that is cut, not what is evaluated.
+        pace = TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+        self._lines = Progress(name, BarColumn(bar_width=8), rows, pace, console=console, transient=True, expand=True)
         super().__init__(console, self._lines)
         self._tasks: dict[str, TaskID] = {}
         self._total = 0
@@ -163,14 +166,14 @@ class RunLines(Screen):
         data = str(event["data"])
         if data not in self._tasks:
             self._tasks[data] = self._lines.add_task(data, rows="", rate="")
-        finished = f"  {len(self._finished)}/{self._total} done" if self._total else ""
+        finished = f"{len(self._finished)}/{self._total} done  " if self._total else ""
         self._lines.update(
             self._tasks[data],
             completed=event["done"],
             total=event["size"] or None,
             description=f"{data} {_names(event)}".replace("[", r"\["),
             rows=rows(event),
-            rate=(rate(event) + finished).replace("[", r"\["),
+            rate=(finished + rate(event)).replace("[", r"\["),
         )
 
 

@@ -7,6 +7,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from milepost._internal.text import counted
 from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, evaluation_file
 from milepost.cli._output import Reported, print_checkpoints
@@ -59,6 +60,8 @@ def _print_table(store: str, summary: "Summary", paths: set[str]) -> None:
     checkpoints = [row for row in listing.checkpoints() if paths.intersection(each(row, "path"))]
     print_checkpoints(listing, checkpoints, limited=True)
     nothing = "; nothing was left to do" if not summary.evaluated and not summary.failed else ""
+    if summary.checked:
+        nothing = f"; a code check predicted rows of {counted(summary.checked, 'checkpoint')}"
     sys.stderr.write(
         f"evaluated {summary.evaluated}, skipped {summary.skipped}, failed {summary.failed}{nothing}; store {store}\n"
     )

@@ -6,6 +6,7 @@ ones.  Evaluations of the current code are described whole; those of earlier cod
 """
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from milepost.cli._store import failures, open_store
 from milepost.errors import UsageError
 from milepost.report._folding import chosen, folded_lines
 from milepost.report._metrics_on_record import evaluations_of
-from milepost.report.addresses import find
+from milepost.report.addresses import find, overwritten
 from milepost.report.show import Evaluated, describe, drawn
 from milepost.report.table import Plain, records_of
 from milepost.store.code_standing import Standing
@@ -37,7 +38,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     store = open_store(args.store)
     listing = store.listing()
-    checkpoint = find(listing.checkpoints(), args.address, args.variant)
+    checkpoints = listing.checkpoints()
+    checkpoint = find(checkpoints, args.address, args.variant)
+    if before := overwritten(checkpoints, checkpoint):
+        sys.stderr.write(f"milepost: its file held other weights before: `milepost show {before[0]}` shows them\n")
     records = records_of(listing, checkpoint)
     if _keep_means(store, checkpoint, records, args.batch_size):
         records = records_of(store.listing(), checkpoint)

@@ -82,7 +82,7 @@ class Pass:
 
 
 def evaluate(
-    work: Pass, per_pass: Mapping[str, Any], start: int, stop: int, loading: Mapping[str, float] | None = None
+    work: Pass, loaded: Mapping[str, Any], start: int, stop: int, loading: Mapping[str, float] | None = None
 ) -> Iterator[tuple[str, Part | Failure]]:
     """Yield (checkpoint's name, part) as the pass over positions [start, stop) goes on, or its one failure.
 
@@ -92,18 +92,18 @@ def evaluate(
     data's own columns too (`data.label`, ...), by which passes are compared.  A DataError ends the pass: it is no
     checkpoint's fault.
     """
-    buffers = {name: _Buffer(work, (loading or {}).get(name, 0.0)) for name in per_pass}
+    buffers = {name: _Buffer(work, (loading or {}).get(name, 0.0)) for name in loaded}
     cuts = GridCuts(start, stop, grouped=is_grouped(work.source), size=work.source.size)
     work.checks.begin(start, stop)
     with OneBehind() as behind:
-        for outcome in _passed(work, per_pass, buffers, behind, cuts):
+        for outcome in _passed(work, loaded, buffers, behind, cuts):
             if isinstance(outcome[1], Failure):
                 buffers.pop(outcome[0], None)
             yield outcome
 
 
 def _passed(
-    work: Pass, per_pass: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: OneBehind, cuts: GridCuts
+    work: Pass, loaded: Mapping[str, Any], buffers: dict[str, "_Buffer"], behind: OneBehind, cuts: GridCuts
 ) -> Iterator[tuple[str, Part | Failure]]:
     """Take the buffers through the pass; one that failed is taken out by the caller before the next is asked for."""
     published = mark = time.perf_counter()
@@ -119,7 +119,7 @@ def _passed(
         rows = _rows_of(work.task, batch, checksums, cells)
         for name in list(buffers):
             buffers[name].clocks["data"] += waited / len(buffers)
-            failure = _take(work, per_pass[name], batch, rows, (low, high), buffers[name], behind)
+            failure = _take(work, loaded[name], batch, rows, (low, high), buffers[name], behind)
             if failure is not None:
                 yield name, failure
             heartbeat.beat()

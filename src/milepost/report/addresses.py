@@ -42,7 +42,8 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
 
     An address is a step, a name, a path or at least four digits of the digest; `run:` may stand before it and
     `:variant` behind it.  A step or name goes before a digest, so that what people write down stays reachable.  Without
-    a variant it means the raw weights where there are any.
+    a variant it means the raw weights where there are any.  Of weights that a file held one after the other it means
+    those that it holds now (`overwritten` names the others).
 
     >>> find([{"run": "a-01234567", "step": 9, "name": "step-9", "digest": "beef01"}], "beef")["step"]
     9
@@ -67,6 +68,7 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
             f"least {_SHORTEST} digits of a digest; `milepost ls --all` lists them"
         )
     meant = [row for row in found if _variant(row) == RAW] or found
+    meant = [row for row in meant if is_current(row)] or meant
     if len({row.get("digest") or id(row) for row in meant}) == 1:  # several names of the same weights
         return meant[0]
     more = [f"  ... and {len(meant) - _SHOWN:,} more"] if len(meant) > _SHOWN else []
@@ -75,12 +77,30 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
     raise UsageError(f"{address!r} fits {len(meant):,} checkpoints; name one of:\n{several}")
 
 
+def overwritten(checkpoints: Iterable[Plain], row: Plain) -> list[str]:
+    """Return digests of the weights that the files of a checkpoint held before, and hold no more.
+
+    >>> path = {"path": "a/last.npz", "name": "last"}
+    >>> now, old = ({"digest": "d1", **path}, {"digest": "d0", "checkpoints": [{**path, "current": False}]})
+    >>> overwritten([now, old], now), overwritten([now, old], old)
+    (['d0'], [])
+    """
+    paths = set(each(row, "path", current=True)) if is_current(row) else set()
+    others = [one for one in checkpoints if not is_current(one) and _variant(one) == _variant(row)]
+    return [str(one["digest"])[:_DIGITS] for one in others if one.get("digest") and paths & set(each(one, "path"))]
+
+
 def find_evaluated(checkpoints: Iterable[Plain], address: str, purpose: str, variant: str | None = None) -> Plain:
     """Return the one checkpoint at an address; a `UsageError` says that it failed, so that there are no outcomes."""
     row = find(checkpoints, address, variant)
     if not row["digest"]:
         raise UsageError(f"{address}: this checkpoint failed, so there are no outcomes to {purpose}")
     return row
+
+
+def is_current(row: Plain) -> bool:
+    """Return whether some file held these weights when it was last looked at."""
+    return any(checkpoint.get("current", True) for checkpoint in checkpoints_of(row))
 
 
 class Labels:

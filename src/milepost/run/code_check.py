@@ -55,6 +55,7 @@ def _settle(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, k
             continue
         what = listed(changed(earlier, driver.spec.code), _NAMED) or "declared version"
         begin = f"the code changed ({what}; version {earlier['version']} to {version})"
+        driver.reporter.checked.update(one.name for one in recorded)
         found = check_sample(driver, recorded, data)
         if isinstance(found, str):
             driver.reporter.note(f"{begin}: a code check differs ({found}), so all is re-evaluated on {data}")
@@ -67,7 +68,16 @@ def _settle(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, k
             "--again evaluates all again"
         )
         return
-    driver.reporter.note(f"the code or the data is new (version {version}): no earlier result on {data} applies")
+    driver.reporter.note(f"{_what_is_new(driver, data)}: no earlier result on {data} applies")
+
+
+def _what_is_new(driver: Driver, data: str) -> str:
+    """Say why no earlier result applies: other data, or code that no checkpoint of these was evaluated with."""
+    store, version = driver.store, driver.spec.code["version"]
+    specs = filter(None, (store.evaluation(key).spec() for key in store.evaluations()))
+    if any(spec["data"] == driver.data[data].digest for spec in specs):
+        return f"the code is new (version {version}), and none of these checkpoints has results of earlier code"
+    return f"the data of {data} is new or was changed"
 
 
 def _newest_and_oldest(

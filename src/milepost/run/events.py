@@ -12,11 +12,15 @@ Listen = Callable[[dict[str, Json]], None]
 
 
 class Reporter:
-    """Reports to a listener, and keeps how each checkpoint ended: `outcomes` by path ("done", "skipped", "failed")."""
+    """Reports to a listener, and keeps how each checkpoint ended: `outcomes` by path ("done", "skipped", "failed").
+
+    `checked`: the names of those of which a code check predicted rows.
+    """
 
     def __init__(self, listen: Listen) -> None:
         self.listen = listen
         self.outcomes: dict[str, set[str]] = {}
+        self.checked: set[str] = set()
         self._noted: set[str] = set()
         self._warned: dict[tuple[str, str], int] = {}
 

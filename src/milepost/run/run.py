@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class Summary:
     """How a run ended, counted in checkpoints (files or folders); what came out is in the store.
 
-    A checkpoint counts once, however many data sets and evaluations of one file it was taken through.
+    A checkpoint counts once, however many data sets and evaluations of one file it was taken through.  `checked` are
+    those of which a code check predicted rows; they are among the others.
     """
 
     evaluated: int
@@ -41,6 +42,7 @@ class Summary:
     failed: int
     weights: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    checked: int = 0
 
 
 def run(request: Request, listen: Listen) -> Summary:
@@ -51,6 +53,7 @@ def run(request: Request, listen: Listen) -> Summary:
     """
     outcomes: dict[str, set[str]] = {}
     weights: dict[str, None] = {}
+    checked = set[str]()
     listen = _Once(listen)
     with closing(_each(request, request.store, listen, publish=True)) as every:
         for driver, checkpoints in every:
@@ -58,11 +61,12 @@ def run(request: Request, listen: Listen) -> Summary:
             for path, ends in driver.reporter.outcomes.items():
                 outcomes.setdefault(path, set()).update(ends)
             weights.update(driver.weights)
+            checked |= driver.reporter.checked
     failed = sum("failed" in ends for ends in outcomes.values())
     evaluated = sum("done" in ends and "failed" not in ends for ends in outcomes.values())
     skipped = len(outcomes) - failed - evaluated
     listen({"event": "done", "evaluated": evaluated, "skipped": skipped, "failed": failed})
-    return Summary(evaluated, skipped, failed, list(weights), list(outcomes))
+    return Summary(evaluated, skipped, failed, list(weights), list(outcomes), len(checked))
 
 
 def _work(request: Request, driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:

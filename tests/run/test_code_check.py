@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests._material import Events, checkpoints, evaluation_of, go, linear, planned
+from tests._material import Events, checkpoints, command, evaluation_of, go, linear, planned
 
 from milepost.core.types import Array
 from milepost.store.store import Store
@@ -166,6 +166,23 @@ def test_harmless_code_is_found_out_by_the_check(project: Project) -> None:
     events, _ = project.run()
     assert events.done == (1, 3, 0)
     assert len(Store.open(project.folder / "evals").evaluations()) == 4
+
+
+def test_a_run_counts_what_a_code_check_predicted(project: Project) -> None:
+    project.edit("prep.py", "x * 0.5", "x / 2")
+    words = ("run", "ev.py", "lenet", "--store", "evals")
+    ended = command(*words, cwd=project.folder)
+    assert "evaluated 0, skipped 3, failed 0; a code check predicted rows of 2 checkpoints; store evals" in ended.stderr
+    assert "skipped 3, failed 0; nothing was left to do" in command(*words, cwd=project.folder).stderr
+
+
+def test_a_note_says_whether_the_code_or_the_data_is_new(project: Project, tmp_path: Path) -> None:
+    project.edit("prep.py", "x * 0.5", "x * x")
+    notes = go(project.folder / "ev.py", checkpoints(tmp_path / "other", 7), store=project.folder / "evals").notes
+    assert ": no earlier result on test applies" in notes
+    assert "the code is new (version " in notes
+    project.edit("ev.py", "np.arange(2000) / 1000", "np.arange(2000) / 1001")
+    assert "the data of test is new or was changed: no earlier result on test applies" in project.run()[0].notes
 
 
 def test_a_data_set_that_was_left_out_is_checked_when_it_comes(tmp_path: Path) -> None:

@@ -32,8 +32,12 @@ _HEADS = ("verdict", "run", "step", "name", "value", "bytes", "reason")
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN_FOLDER", help="the training run's folder of checkpoints")
     parser.add_argument("--metric", metavar="NAME", required=True, help="the value that decides, such as top1")
-    parser.add_argument("--keep-best", metavar="N", type=positive, default=5, help="how many of the best to keep (default 5)")
-    parser.add_argument("--keep-last", metavar="N", type=positive, default=2, help="how many of the last to keep (default 2)")
+    parser.add_argument(
+        "--keep-best", metavar="N", type=positive, default=5, help="how many of the best to keep (default 5)"
+    )
+    parser.add_argument(
+        "--keep-last", metavar="N", type=positive, default=2, help="how many of the last to keep (default 2)"
+    )
     parser.add_argument(
         "--even-if-tied",
         action="store_true",

@@ -66,11 +66,12 @@ def _about(found: "Best") -> Iterator[str]:
     yield about
     if found.selection is not None:
         chosen = found.selection
+        away = f"{abs(chosen.optimism):.{places}f}"
+        beside = f"{away} {'better' if chosen.optimism >= 0 else 'worse'}" if float(away) else "the same"
         yield (
             f"selected among {chosen.among}: cross-fitted {number(chosen.value, places)} "
             f"{interval(chosen.interval.low, chosen.interval.high, places)}: what the best of nine tenths of the rows "
-            f"scores on the rest; the value above is {abs(chosen.optimism):.{places}f} "
-            f"{'better' if chosen.optimism >= 0 else 'worse'}"
+            f"scores on the rest; the value above is {beside}"
         )
 
 

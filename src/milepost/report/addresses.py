@@ -128,6 +128,7 @@ class Labels:
         for label in (f"{run}{named}{end}" for run in ("", *reversed(runs)) if named):
             meant = self._standing.get(label, [])
             meant = [one for one in meant if _variant(one) == RAW] or meant
+            meant = [one for one in meant if is_current(one)] or meant
             if meant and all(_same(one, row) for one in meant):
                 return label
         return f"{str(row['digest'])[:_DIGITS]}{end}" if row.get("digest") else str(row.get("path"))

@@ -146,8 +146,3 @@ def test_class_names_are_kept_by_class(make: Make) -> None:
 def test_wrong_calls_are_refused(make: Make, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         make(Y, **options)
-
-
-def test_a_data_set_read_by_index_leaves_no_row_out_by_label() -> None:
-    with pytest.raises(UsageError, match=r"label 5.*torch.utils.data.Subset"):
-        loader(Y, label_map={3: 0, 5: None, 7: 1})

@@ -47,6 +47,16 @@ def as_inputs(value: object, what: str = "inputs") -> Inputs:
     return found
 
 
+def as_known_labels(value: object, what: str = "labels") -> tuple[Array, Array | None]:
+    """Return labels as `as_labels` does, and which rows have none, because theirs is None; these hold any label."""
+    listed = value.tolist() if isinstance(value, np.ndarray) and value.dtype.hasobject else value
+    if not isinstance(listed, list | tuple) or all(item is not None for item in listed):
+        return as_labels(value, what), None
+    known = next((item for item in listed if item is not None), 0)
+    unknown = np.array([item is None for item in listed])
+    return as_labels([known if item is None else item for item in listed], what), unknown
+
+
 def as_labels(value: object, what: str = "labels") -> Array:
     """Return labels in their own dtype: integers, booleans, or floating rows of several numbers, which a task may know.
 

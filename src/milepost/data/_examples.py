@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from milepost.core.types import Array, Batch
-from milepost.data._columns import Inputs, as_ids, as_inputs, as_labels, column, counted_rows, join, length, same_length
+from milepost.data._columns import (
+    Inputs,
+    as_ids,
+    as_inputs,
+    as_known_labels,
+    column,
+    counted_rows,
+    join,
+    length,
+    same_length,
+)
 from milepost.data._labels import Labelling
 from milepost.data._slices_groups import Slices, as_groups, as_slices, lengths
 
@@ -58,15 +68,29 @@ def checked(batch: Batch, where: str, labelling: Labelling, numbers: Sequence[in
 
     `where` names it in a `DataError`, `numbers` its rows.  Labels become the model's classes.
     """
-    examples, kept = parsed(batch, labelling, f"{where}: ", numbers)
-    return examples if kept is None else examples.take(kept)
+    return parsed(batch, labelling, f"{where}: ", numbers).counted
 
 
-def parsed(
-    batch: Batch, labelling: Labelling, where: str = "", numbers: Sequence[int] | None = None
-) -> tuple[Examples, Array | None]:
-    """Check what the user gave, of any array type; return all rows, and the numbers of those that count (None: all)."""
-    inputs, found = as_inputs(batch.inputs, f"{where}inputs"), as_labels(batch.labels, f"{where}labels")
+@dataclass(frozen=True, slots=True, eq=False)
+class Parsed:
+    """All rows that the user gave, the numbers of those that count (None: all), and how many have no class, by why."""
+
+    examples: Examples
+    kept: Array | None
+    left_out: Mapping[str, int]
+
+    @property
+    def counted(self) -> Examples:
+        """The rows that count."""
+        return self.examples if self.kept is None else self.examples.take(self.kept)
+
+
+def parsed(batch: Batch, labelling: Labelling, where: str = "", numbers: Sequence[int] | None = None) -> Parsed:
+    """Check what the user gave, of any array type, and turn labels into the model's classes."""
+    inputs, (found, unknown) = (
+        as_inputs(batch.inputs, f"{where}inputs"),
+        as_known_labels(batch.labels, f"{where}labels"),
+    )
     weights = None if batch.weights is None else column(batch.weights, f"{where}weights", "fiub", "one number")
     weights = None if weights is None else weights.astype(np.float64)
     mask = None if batch.mask is None else column(batch.mask, f"{where}mask", "b", "one boolean")
@@ -77,9 +101,12 @@ def parsed(
     same_length(length(inputs), {**others, **lengths(slices, groups)}, f"{where}inputs")
     known = numbers if numbers is not None and len(numbers) == len(found) else None
     counted = counted_rows(weights, mask, f"{where}weights", known)
+    left_out = labelling.left_out(found, unknown, counted)
+    if unknown is not None:
+        counted = ~unknown & (True if counted is None else counted)
     labels, counted = labelling.applied(found, counted, f"{where}labels", known)
     kept = None if counted is None or counted.all() else np.flatnonzero(counted)
-    return Examples(inputs, labels, weights, ids, slices, groups), kept
+    return Parsed(Examples(inputs, labels, weights, ids, slices, groups), kept, left_out)
 
 
 def joined(pieces: Sequence[Examples]) -> Examples:

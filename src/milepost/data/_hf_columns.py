@@ -22,6 +22,11 @@ def is_hf(dataset: Any) -> bool:
     return kind.__module__.partition(".")[0] == "datasets" and kind.__name__ == "Dataset"
 
 
+def labels_in(dataset: Any, name: str | None) -> list[Any] | None:
+    """Return the labels as they lie in a column, None for gaps; None where there is no such column."""
+    return list(dataset.with_format(None)[name]) if name in dataset.column_names else None
+
+
 def columns_known(dataset: Any) -> tuple[dict[str, Json], bool]:
     """Return digests by column, and whether these hold all that decides the items."""
     found, whole = dict[str, Json](), True

@@ -17,6 +17,7 @@ class LabelOptions(TypedDict, total=False):
     label_map: Mapping[int, int | None]
     label_offset: int
     class_names: Sequence[str] | Mapping[int, str]
+    ignore_index: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +28,7 @@ class Labelling:
     offset: int = 0
     names: dict[int, str] | None = None
     classes: int | None = None
+    ignored: int | None = None
 
     def spec(self) -> dict[str, Json]:
         """Return what goes into the fingerprint: nothing where labels stay as they are."""
@@ -35,12 +37,28 @@ class Labelling:
             found["label_map"] = digest(sorted(self.table.items()))
         if self.offset:
             found["label_offset"] = self.offset
+        if self.ignored is not None:
+            found["ignore_index"] = self.ignored
         return found
 
     @property
     def drops(self) -> int | None:
         """A label whose rows are left out, or None."""
-        return next((label for label, to in (self.table or {}).items() if to is None), None)
+        gone = (label for label, to in (self.table or {}).items() if to is None)
+        return next(gone, self.ignored)
+
+    def left_out(self, labels: Array, unknown: Array | None, counted: Array | None) -> dict[str, int]:
+        """Return how many rows that would count are left out for their label, by what it is."""
+        found: dict[str, int] = {}
+        rows = np.ones(len(labels), bool) if counted is None else counted
+        if unknown is not None:
+            found["label None"], rows = int(np.count_nonzero(unknown & rows)), rows & ~unknown
+        if self.ignored is not None and labels.ndim == 1:
+            gone = labels == self.ignored
+            found[f"label {self.ignored} (ignore_index)"], rows = int(np.count_nonzero(gone & rows)), rows & ~gone
+        for label in (label for label, to in (self.table or {}).items() if to is None):
+            found[f"label {label} (label_map)"] = int(np.count_nonzero((labels == label) & rows))
+        return {name: count for name, count in found.items() if count}
 
     def applied(
         self, labels: Array, counted: Array | None, what: str = "labels", rows: Sequence[int] | None = None
@@ -57,6 +75,13 @@ class Labelling:
                 f"{what}: {' and '.join(self.spec())} need class numbers; found dtype {labels.dtype}, shape "
                 f"{labels.shape}: of one-hot labels pass labels.argmax(axis=1)"
             )
+        if self.ignored is not None:
+            if labels.ndim > 1:
+                raise DataError(
+                    f"{what}: ignore_index leaves out rows of one label, but a row has labels of shape "
+                    f"{labels.shape[1:]}: only whole rows can be left out"
+                )
+            counted = (labels != self.ignored) & (True if counted is None else counted)
         if self.table is not None:
             found, counted = self._mapped(self.table, labels, counted, _Place(what, rows))
         if self.offset:
@@ -142,6 +167,7 @@ def labelling(options: LabelOptions) -> Labelling:
         offset,
         None if names is None else class_names(names),
         len(names) if isinstance(names, Sequence) else None,
+        None if options.get("ignore_index") is None else _whole(options["ignore_index"], "ignore_index"),
     )
 
 

@@ -1,6 +1,8 @@
 """What sources share: rows and positions, class names; and fingerprints and slices of rows that are known by number."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -47,6 +49,7 @@ class IndexedSource(OrderedSource, ABC):
     _size: int
     _version: str | None
     _fingerprint: dict[str, Json] | None = None
+    _left_out: Mapping[str, int] = MappingProxyType({})
 
     @property
     def size(self) -> int:
@@ -54,8 +57,12 @@ class IndexedSource(OrderedSource, ABC):
         return self._size
 
     def described(self) -> dict[str, Json]:
-        """Return plain data to show: what there is of classes, slices (names), groups (their number) and notes."""
-        return described(self.class_names, list(self._slices or ()), count(self.order), self.notes)
+        """Return plain data to show: what there is of classes, slices (names), groups (their number) and notes.
+
+        `left_out` counts the rows that are left out for their label.
+        """
+        found = described(self.class_names, list(self._slices or ()), count(self.order), self.notes)
+        return {**found, "left_out": dict(self._left_out)} if self._left_out else found
 
     def fingerprint(self) -> dict[str, Json]:
         """Return kind, digest, size and order; the digest is of the content unless a version was declared.

@@ -1,13 +1,15 @@
 """Which entry of a collated batch is what: inputs, labels, weights, ids, slices, groups; and whether they fit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from milepost.core.types import Array, Batch
 from milepost.data._examples import Examples, checked
 from milepost.data._labels import Labelling
-from milepost.data._slices_groups import Slices, as_groups, as_slices, slice_name
+from milepost.data._slices_groups import Slices, as_groups, as_slices, cut, slice_name
 from milepost.errors import DataError, UsageError
 
 
@@ -48,6 +50,12 @@ class Names:
             None if groups is None or isinstance(groups, str) else as_groups(groups),
         )
 
+    def taken(self, rows: Array) -> "Names":
+        """Return the same for some of the items: values, one an item, are those of these."""
+        values = cut(self.slice_values, rows)
+        groups = None if self.group_values is None else self.group_values[rows]
+        return replace(self, slice_values=values, group_values=groups)
+
     def batch(self, found: Any, where: str) -> Batch:
         """Return what a collate function gave as a batch that is not checked yet."""
         if isinstance(found, Mapping):
@@ -78,6 +86,21 @@ class Names:
         weights, mask, ids, groups = (None if name is None else found[name] for name in others)
         slices = {name: found[name] for name in self.slices} or None
         return Batch(inputs, found[self.label], weights, mask, ids, slices, groups)
+
+
+def refuse_turned(found: Any, names: Names, where: str) -> None:
+    """Refuse inputs that PyTorch's collate function made of lists of numbers: one array a position, not one a row."""
+    if isinstance(found, Mapping):
+        wanted = [names.inputs] if isinstance(names.inputs, str) else names.inputs or ()
+        inputs = [found.get(name) for name in wanted]
+    else:
+        inputs = [found[0]] if isinstance(found, tuple | list) and len(found) in {2, 3} else []
+    if any(isinstance(item, list) and item and isinstance(item[0], np.ndarray) for item in inputs):
+        raise DataError(
+            f"{where}: the items' inputs are lists of numbers, which PyTorch's collate function turns around, one "
+            "array a position; let items hold arrays or tensors: a Hugging Face data set gives them by "
+            '.with_format("torch")'
+        )
 
 
 def checked_items(found: Any, names: Names, rows: list[int], labelling: Labelling) -> Examples:

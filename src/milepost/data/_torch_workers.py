@@ -35,6 +35,11 @@ class Items:
         self._kept: _KeptLoader | None = None
         self._lock = threading.Lock()
 
+    @property
+    def collates_plainly(self) -> bool:
+        """Whether items are put together by PyTorch's own function."""
+        return self._collate is torch_data.default_collate
+
     def __len__(self) -> int:
         """Return the number of items that the data set has now."""
         return len(self.dataset)
@@ -42,9 +47,8 @@ class Items:
     def fetched(self, plan: Callable[[], Iterator[list[int]]]) -> Iterator[tuple[list[int], Any]]:
         """Yield (rows, what the collate function gave) for each list of rows."""
         if not self._workers:
-            own = self._collate is not torch_data.default_collate
             for rows in plan():
-                yield rows, _own(self.read(rows)) if own else self.read(rows)
+                yield rows, self.read(rows) if self.collates_plainly else _own(self.read(rows))
             return
         yield from self._from_workers(plan)
 
@@ -105,6 +109,13 @@ class Items:
                     f"item {row} of the {self.named} is None, which a collate function may drop, but every row counts: "
                     "mend the items that cannot be read, or leave them out beforehand: "
                     "torch.utils.data.Subset(data, [i for i in range(len(data)) if data[i] is not None])"
+                )
+            entry = _none_in(item)
+            if entry is not None:
+                return DataError(
+                    f"item {row} of the {self.named} holds None as its entry {entry!r}, which PyTorch's collate "
+                    "function does not take; where that is the label, pass ignore_index=-100: rows whose label is "
+                    "that, or None, are left out and counted"
                 )
         return DataError(
             f"items {_places(rows)} of the {self.named} do not go into one batch: {_cause(error)}; every item needs "
@@ -201,6 +212,38 @@ def _own(found: Any) -> Any:
     if isinstance(found, tuple | list):
         return [_own(item) for item in found]
     return found
+
+
+def _none_in(item: Any) -> Any:
+    """Return the key or the place of an item's first entry that is None; None where there is none."""
+    entries = item.items() if isinstance(item, Mapping) else enumerate(item) if isinstance(item, tuple | list) else ()
+    return next((key for key, value in entries if value is None), None)
+
+
+def with_gaps(items: list[Any], label: str | None) -> Any:
+    """Put the items of a stream together as PyTorch does; labels stay a list where some are None."""
+    key: Any = label if isinstance(items[0], Mapping) else 1
+    try:
+        labels = [item[key] for item in items]
+    except (TypeError, LookupError):  # what these are is said where the batch is read
+        labels = []
+    if None not in labels:
+        return torch_data.default_collate(items)
+    known = next((one for one in labels if one is not None), 0)
+    filled = [_replaced(item, key, known if item[key] is None else item[key]) for item in items]
+    plain = [one.item() if hasattr(one, "item") else one for one in labels]
+    return _replaced(torch_data.default_collate(filled), key, plain)
+
+
+def _replaced(item: Any, key: Any, value: Any) -> Any:
+    if isinstance(item, Mapping):
+        return {**item, key: value}
+    return [value if place == key else entry for place, entry in enumerate(item)]
+
+
+def unreadable(error: Exception) -> DataError:
+    """Return the error for what a stream raised, here or in a worker."""
+    return DataError(f"the stream could not be read: {_cause(error)}")
 
 
 def _places(rows: list[int]) -> str:

@@ -38,8 +38,9 @@ class Arrays(IndexedSource):
     "natural" and "declared-shuffled" need them to be together already.
 
     `label_map={3: 0, 5: 1, 7: None}` turns the data's labels into the model's classes; rows mapped to None are left
-    out. `label_offset` is added after that (1 where the model's class 0 is background). `class_names` are those of the
-    model's classes, a sequence or a mapping; a label beyond a sequence is refused.
+    out, as are those whose label is `ignore_index` (-100, 255, ...) or None: `described()` counts them. `label_offset`
+    is added after that (1 where the model's class 0 is background). `class_names` are those of the model's classes, a
+    sequence or a mapping; a label beyond a sequence is refused.
 
     Raises `DataError` for data that is empty, of unequal lengths, of wrong dtypes, with an id twice, a label that
     `label_map` does not know, or a group that is not together.
@@ -72,11 +73,14 @@ class Arrays(IndexedSource):
         refuse_unknown(more, Extras, "Arrays")
         self._labelling = labelling(more)
         given = Batch(inputs, labels, weights, mask, ids, more.get("slices"), more.get("groups"))
-        self._all, self._kept = parsed(given, self._labelling)
+        found = parsed(given, self._labelling)
+        self._all, self._kept, self._left_out = found.examples, found.kept, found.left_out
         self._slices, groups, rows = self._all.slices, self._all.groups, len(self._all)
         self._size = rows if self._kept is None else len(self._kept)
         if self._size == 0:
-            dropped = "" if self._labelling.drops is None else ", and a label that label_map keeps"
+            dropped = (
+                "" if self._labelling.drops is None and not self._left_out else ", and a label that is not left out"
+            )
             raise DataError(
                 f"the data is empty: {rows} rows, none of them with mask True and a weight above 0{dropped}"
             )

@@ -1,5 +1,6 @@
 """Held-out data as a stream of batches, in natural order."""
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any, Unpack
@@ -8,7 +9,7 @@ import numpy as np
 
 from milepost._internal.serialization import digest
 from milepost.core.types import Batch, Json
-from milepost.data._examples import Examples, checked, recut
+from milepost.data._examples import Examples, parsed, recut
 from milepost.data._fingerprint import content_digest, declared
 from milepost.data._grouped_order import ADVICE, Runs
 from milepost.data._labels import LabelOptions, labelling
@@ -37,7 +38,7 @@ class Batches(OrderedSource):
     A `Batch` may carry `slices` and `groups` (one value a row, as `Arrays` takes them); then all do. The rows of a
     group stand together in the stream, else `DataError`. Where a version is declared, `groups=True` declares
     the groups, since nothing is read to find out. `label_map` (a row whose label maps to None is left out),
-    `label_offset` and `class_names` are as in `Arrays`.
+    `ignore_index`, `label_offset` and `class_names` are as in `Arrays`.
 
     >>> stream = Batches(lambda: ((np.full((3, 2), i), [i, i, i]) for i in range(2)))
     >>> [batch.labels.tolist() for batch in stream.batches(0, 6, batch_size=4)]
@@ -75,6 +76,7 @@ class Batches(OrderedSource):
         # What is not declared is learnt from the first rows; a version is declared so that nothing need be read.
         self._grouped = False if groups is None and self._version else groups
         self._slices = tuple[str, ...]()
+        self._left_out = Counter[str]()
         self._fingerprint: dict[str, Json] | None = None
 
     @property
@@ -83,8 +85,12 @@ class Batches(OrderedSource):
         return self._size
 
     def described(self) -> dict[str, Json]:
-        """Return plain data to show: classes, and slices and groups (True) as far as the stream was read."""
-        return described(self.class_names, self._slices, self._grouped or None)
+        """Return plain data to show: classes, and slices and groups (True) as far as the stream was read.
+
+        `left_out` counts the rows of a whole pass that are left out for their label.
+        """
+        found = described(self.class_names, self._slices, self._grouped or None)
+        return {**found, "left_out": dict(self._left_out)} if self._left_out else found
 
     @property
     def order(self) -> Natural:
@@ -129,11 +135,11 @@ class Batches(OrderedSource):
     def _pieces(self) -> Generator[Examples]:
         """Yield what counts of each item of one pass, checked."""
         items, total = _opened(self._function), 0
-        runs, carries = Runs(ADVICE), None
+        runs, carries, left_out = Runs(ADVICE), None, Counter[str]()
         try:
             for number, item in enumerate(items):
                 where = f"batch {number} of the stream"
-                piece = self._read(item, where)
+                piece = self._read(item, where, left_out)
                 if len(piece):
                     carries = carries or _carries(piece)
                     if _carries(piece) != carries:
@@ -145,14 +151,17 @@ class Batches(OrderedSource):
                         raise UnstableData(f"the stream goes on after the {self._size} rows of {self._known_by}")
                     yield piece
             self._ended(total)
+            self._left_out = left_out
         finally:
             close = getattr(items, "close", None)
             if close is not None:
                 close()
 
-    def _read(self, item: Any, where: str) -> Examples:
+    def _read(self, item: Any, where: str, left_out: Counter[str]) -> Examples:
         """Check one item of the stream, and learn what it carries."""
-        piece = checked(item if isinstance(item, Batch) else _batch_of(item, where), where, self._labelling)
+        found = parsed(item if isinstance(item, Batch) else _batch_of(item, where), self._labelling, f"{where}: ")
+        left_out.update(found.left_out)
+        piece = found.counted
         if not len(piece):
             return piece
         grouped = piece.groups is not None

@@ -116,6 +116,7 @@ class Images(IndexedSource):
         else:
             self._held = by_labels(self._folder, given, classes, label_offset)
         self._labelling = Labelling(names=self._held.names)
+        self._left_out = {"label None": self._held.unlabelled} if self._held.unlabelled else {}
         self._files, self._labels, skipped = self._held.files, self._held.labels, self._held.skipped
         self._slices = slices_of(self._files, more.get("slices"))
         self._groups = groups_of(self._files, more.get("groups"))
@@ -140,9 +141,7 @@ class Images(IndexedSource):
 
     def described(self) -> dict[str, Json]:
         """Return plain data to show: classes, by what they are numbered, preset, and what there is of the rest."""
-        left_out = {"left_out": {"label None": self._held.unlabelled}} if self._held.unlabelled else {}
-        shown = {"numbered": self._held.numbered, "preset": spec_of(self.preset)}
-        return {**super().described(), **left_out, **shown}
+        return {**super().described(), "numbered": self._held.numbered, "preset": spec_of(self.preset)}
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.

@@ -123,8 +123,12 @@ class TFDataset(Batches):
         return self._own_batch_size
 
     def described(self) -> dict[str, Json]:
-        """Return plain data to show: classes, slices (names), groups (True: their number is not known) and notes."""
-        return described(self.class_names, self._names.slices, self._names.groups is not None or None, self.notes)
+        """Return plain data to show: classes, slices (names), groups (True: their number is not known) and notes.
+
+        `left_out` counts the rows of a whole pass that are left out for their label.
+        """
+        found = described(self.class_names, self._names.slices, self._names.groups is not None or None, self.notes)
+        return {**found, "left_out": dict(self._left_out)} if self._left_out else found
 
     def fingerprint(self) -> dict[str, Json]:
         """Return kind, digest, order, and the size where it is known beforehand; reads the first 64 rows twice.

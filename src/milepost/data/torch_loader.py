@@ -7,6 +7,7 @@ not: items are fetched by index in Milepost's own order, in exact batches.
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, Unpack, cast
 
@@ -26,10 +27,11 @@ from milepost.data._slices_groups import cut, described, lengths, refuse_unknown
 from milepost.data._torch_arrays import as_arrays
 from milepost.data._torch_class_names import class_names_of
 from milepost.data._torch_content import KnownItems, known_content
-from milepost.data._torch_entries import Names, checked_items
-from milepost.data._torch_workers import Items, settings, shut_down
+from milepost.data._torch_entries import Names, checked_items, refuse_turned
+from milepost.data._torch_left_out import labelled_rows
+from milepost.data._torch_workers import Items, settings, shut_down, unreadable, with_gaps
 from milepost.data.batches import Batches
-from milepost.errors import DataError, MissingExtra, UnstableData, UsageError
+from milepost.errors import DataError, MilepostError, MissingExtra, UnstableData, UsageError
 
 try:
     from torch.utils import data as torch_data
@@ -73,9 +75,14 @@ class TorchLoader(OrderedSource):
     `slices` and `groups`, as `Arrays` has them, are names of entries of dict items (`slices=("country",)`,
     `groups="patient"`), or values, one an item (`slices={"country": countries}`, `groups=patients`). Groups by the
     name of an entry are known only once the items are read: then `order` is "natural" or "declared-shuffled", or the
-    data a stream. `label_map`, `label_offset` and `class_names` are as in `Arrays`, but no row is left out by its
-    label, the stream's aside. Where `class_names` is not given, the names are those that the data set holds:
-    torchvision's `classes`, or the `features` of a Hugging Face data set's label.
+    data a stream. `label_map`, `ignore_index`, `label_offset` and `class_names` are as in `Arrays`: where rows are left
+    out by their label, each item is read once beforehand, of a Hugging Face data set only the labels. Where
+    `class_names` is not given, the names are those that the data set holds: torchvision's `classes`, or the `features`
+    of a Hugging Face data set's label.
+
+    A Hugging Face data set (`datasets`), map-style or iterable, gives arrays with `.with_format("torch")`:
+    `TorchLoader(data.with_format("torch"), inputs="pixel_values", label="label")`. A stream of tuples or dicts, such as
+    WebDataset's, is an `IterableDataset`: `TorchLoader(DataLoader(stream, batch_size=64), inputs="jpg", label="cls")`.
 
     64 items are read twice: unequal is `UnstableData`, because a random transform is on; so is a length that changes.
     The fingerprint holds these items, the length, and whatever the data set holds in plain sight: arrays, tensors,
@@ -118,6 +125,7 @@ class TorchLoader(OrderedSource):
         self._fingerprint: dict[str, Json] | None = None
         self._stream: Batches | None = None
         self._items: Items | None = None
+        self._left_out = dict[str, int]()
         self.notes = tuple[str, ...]()
         if isinstance(dataset, torch_data.IterableDataset):
             self._open_stream(data, order)
@@ -147,12 +155,12 @@ class TorchLoader(OrderedSource):
         self._size = _length(dataset)
         if loader is not None:
             self.notes = _opened(loader, self._size, order)
+        same_length(self._size, lengths(self._names.slice_values, self._names.group_values), "items of the data set")
+        rows, self._left_out = labelled_rows(dataset, self._names, self._labelling)
+        if rows is not None:
+            dataset, self._names = torch_data.Subset(dataset, rows.tolist()), self._names.taken(rows)
+            self._size = len(rows)
         self._items = Items(dataset, loader)
-        if self._labelling.drops is not None:
-            raise UsageError(
-                f"label_map leaves out label {self._labelling.drops}, but the labels of a data set that is read by "
-                "index are not known beforehand; leave rows out with torch.utils.data.Subset"
-            )
         self._order = _ordered(order, self._size, seed, self._names)
 
     @property
@@ -168,9 +176,10 @@ class TorchLoader(OrderedSource):
     def described(self) -> dict[str, Json]:
         """Return plain data to show: what there is of classes, slices (names), groups (True: unknown) and notes."""
         groups = True if self._names.groups is not None else None if self._stream else count(self._order)
-        return described(
-            self.class_names, self._names.slices or tuple(self._names.slice_values or ()), groups, self.notes
-        )
+        names = self._names.slices or tuple(self._names.slice_values or ())
+        found = described(self.class_names, names, groups, self.notes)
+        left_out = self._left_out if self._stream is None else self._stream.described().get("left_out")
+        return {**found, "left_out": dict(left_out)} if left_out else found
 
     @property
     def order(self) -> Order:
@@ -244,7 +253,10 @@ class TorchLoader(OrderedSource):
             )
 
     def _checked(self, found: Any, rows: list[int]) -> Examples:
-        return checked_items(as_arrays(found), self._names, rows, self._labelling)
+        arrays = as_arrays(found)
+        if self._items is not None and self._items.collates_plainly:
+            refuse_turned(arrays, self._names, f"item {rows[0]}")
+        return checked_items(arrays, self._names, rows, self._labelling)
 
     def _plan(self, first: int, stop: int, batch_size: int) -> Iterator[list[int]]:
         """Yield the rows of each batch; a call of the order costs as much for one batch as for many."""
@@ -298,7 +310,6 @@ def _ordered(name: str, size: int, seed: int, names: Names) -> Order:
             f"groups={names.groups!r} names an entry, which is known only once the items are read; a seeded "
             'order needs one value an item: groups=[...]; or pass order="natural", where groups stand together'
         )
-    same_length(size, lengths(names.slice_values, names.group_values), "items of the data set")
     return ordered(name, size, seed, names.group_values)
 
 
@@ -327,18 +338,33 @@ def _opened(loader: Any, size: int, order: str) -> tuple[str, ...]:
 def _streamed(data: Any, names: Names) -> Iterator[Batch]:
     """Yield the batches of an iterable data set, the last short one included."""
     like = data if isinstance(data, torch_data.DataLoader) else torch_data.DataLoader(data, batch_size=_STREAM_BATCH)
+    plainly = like.collate_fn is torch_data.default_collate
     loader: Iterable[Any] = torch_data.DataLoader(
-        like.dataset, batch_size=like.batch_size, collate_fn=like.collate_fn, **settings(like)
+        like.dataset,
+        batch_size=like.batch_size,
+        collate_fn=partial(with_gaps, label=names.label) if plainly else like.collate_fn,
+        **settings(like),
     )
     found = iter(loader)
     try:
-        made = (names.batch(as_arrays(item), f"batch {number} of the stream") for number, item in enumerate(found))
+        made = (_batch(item, names, f"batch {number} of the stream", plainly) for number, item in enumerate(found))
         head = list(islice(made, like.num_workers))
         _check_shares(head)
         yield from head
         yield from made
+    except MilepostError:
+        raise
+    except Exception as error:
+        raise unreadable(error) from error
     finally:
         shut_down(found)
+
+
+def _batch(item: Any, names: Names, where: str, plainly: bool) -> Batch:  # noqa: FBT001 - whether PyTorch collates
+    arrays = as_arrays(item)
+    if plainly:
+        refuse_turned(arrays, names, where)
+    return names.batch(arrays, where)
 
 
 def _check_shares(head: list[Batch]) -> None:

@@ -17,6 +17,7 @@ from milepost.run.events import (
     Listen,
     Reporter,
     batch_size_note,
+    left_out_note,
     memory_note,
     missing_note,
     record_events,
@@ -170,6 +171,7 @@ class Driver:
         """Take items of one data set through it; those whose process died are taken alone, for the `last` time."""
         for item in items:
             self._publisher.describe(item)
+            self.reporter.note(left_out_note(item.data, self.data[item.data].described), once=True)
             rows = covered(item.coverage, item.stop)
             if rows:
                 self.reporter.note(f"resuming {item.checkpoint.label}: {rows:,} of {item.stop:,} rows are there")

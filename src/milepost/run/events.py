@@ -117,6 +117,20 @@ def batch_size_note(data: str, environment: Mapping[str, Json]) -> str | None:
     )
 
 
+def left_out_note(data: str, described: Mapping[str, Json]) -> str | None:
+    """Return how many rows of some data are left out for their label; None where none is.
+
+    >>> left_out_note("test", {"left_out": {"label None": 2, "label -100 (ignore_index)": 1}})
+    'test: 3 rows are left out: 2 with label None, 1 with label -100 (ignore_index)'
+    """
+    left_out = described.get("left_out") or {}
+    if not left_out:
+        return None
+    rows = sum(left_out.values())
+    whose = ", ".join(f"{count:,} with {name}" for name, count in left_out.items())
+    return f"{data}: {counted(rows, 'row')} {'is' if rows == 1 else 'are'} left out: {whose}"
+
+
 def memory_note(environment: Mapping[str, Json]) -> str | None:
     """Return what a part was made with where memory held less than was asked for; None where it held all.
 

@@ -66,6 +66,13 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], set[tuple[str, str, int | None]]]] = {
             ("lightning_logs/version_1", "epoch=3-step=400", 400),
         },
     ),
+    "Lightning with DeepSpeed": (
+        (
+            "logs/version_0/checkpoints/epoch=3-step=400.ckpt/checkpoint/mp_rank_00_model_states.pt",
+            "logs/version_0/checkpoints/last.ckpt/checkpoint/mp_rank_00_model_states.pt",
+        ),
+        {("logs/version_0", "epoch=3-step=400", 400), ("logs/version_0", "last", None)},
+    ),
     "Lightning without a logger": (
         ("exp1/checkpoints/epoch=3-step=400.ckpt",),
         {("exp1", "epoch=3-step=400", 400)},
@@ -138,6 +145,14 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], set[tuple[str, str, int | None]]]] = {
             "wmt/checkpoints/checkpoint_best.pt",
         ),
         {("wmt", "checkpoint3", None), ("wmt", "checkpoint_3_5000", 5000), ("wmt", "checkpoint_best", None)},
+    ),
+    "ESPnet": (
+        ("exp/asr/12epoch.pth", "exp/asr/valid.acc.best.pth"),
+        {("exp/asr", "12epoch", None), ("exp/asr", "valid.acc.best", None)},
+    ),
+    "spaCy": (
+        ("output/model-best/transformer/model.pt", "output/model-last/transformer/model.pt"),
+        {("output", "model-best", None), ("output", "model-last", None)},
     ),
     "timm": (
         ("output/train/2024-rn50-224/checkpoint-10.pth.tar", "output/train/2024-rn50-224/model_best.pth.tar"),
@@ -284,8 +299,8 @@ def test_what_is_named_does_not_change_the_run(layout: str, tmp_path: Path) -> N
 
 
 def test_epochs() -> None:
-    names = ("a/epoch_3/model.pt", "a/ep3-ba400-rank0.pt", "a/checkpoint0003.pth", "a/checkpoint_3_500.pt", "a/last.pt")
-    assert [epoch_of_name(name) for name in names] == [3, 3, 3, 3, None]
+    names = ("a/epoch_3/model.pt", "a/ep3-ba400-rank0.pt", "a/checkpoint0003.pth", "a/checkpoint_3_500.pt")
+    assert [epoch_of_name(name) for name in (*names, "a/3epoch.pth", "a/last.pt")] == [3, 3, 3, 3, 3, None]
 
 
 def test_links_count_as_what_they_point_to(tmp_path: Path) -> None:

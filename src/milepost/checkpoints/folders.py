@@ -8,8 +8,8 @@ import re
 
 _WORDS = r"(?:global[-_]?step|step|epoch|iter(?:ation)?|checkpoint|ckpt)"
 _NUMBERED = re.compile(rf"(?<![a-z]){_WORDS}[-_=]?(?P<number>\d{{1,18}})(?!\d)", re.IGNORECASE)
-_BY_FORMAT = re.compile(r"ep\d+-ba\d+.*|CKPT\+\d{4}-.+|.+:v\d+|m-[0-9a-f]{32}")
-"""Folders of one checkpoint as Composer, SpeechBrain, W&B and MLflow name them."""
+_BY_FORMAT = re.compile(r"ep\d+-ba\d+.*|CKPT\+\d{4}-.+|.+:v\d+|m-[0-9a-f]{32}|.+\.(?:ckpt|pth?)")
+"""Folders of one checkpoint as Composer, SpeechBrain, W&B, MLflow and Lightning's strategies name them."""
 _AMOUNT = re.compile(
     r"(?<![a-z])(?:max|num|total|warm-?up|per|every|n)[-_]?(?:global[-_]?step|step|epoch|iter)"
     r"|(?<![a-z])(?:lr|bs|wd|batch(?:[-_]?size)?|dropout|hidden|dim|layers?)[-_=]?\d"
@@ -22,7 +22,8 @@ _STATE = re.compile(r".+[-_](?:ema|raw|best|last|final|(?:un)?sharded|hf|merged|
 """`step1_pretraining` is a stage, `step0-unsharded` a checkpoint."""
 _CHOSEN = r"(?:best|last|latest|newest|final)"
 _THING = r"(?:checkpoint|ckpt|model|weights)"
-_ALIAS = re.compile(rf"(?:{_THING}[-_])?{_CHOSEN}(?:[-_]{_THING})?", re.IGNORECASE)
+_NAMED = re.compile(rf"{_THING}[-_]{_CHOSEN}|{_CHOSEN}[-_]{_THING}", re.IGNORECASE)
+_ALIAS = re.compile(rf"{_CHOSEN}|{_NAMED.pattern}", re.IGNORECASE)
 _GENERIC = re.compile(
     r"(?:(?:saved|model|trained)[-_]?)?(?:checkpoints?|ckpts?|chkpts?|weights?|models?|snapshots?)"
     r"|saves?|artifacts|files|exports?|(?:\w+[-_])?exporter",
@@ -124,7 +125,7 @@ def _run_folder(path: str) -> str:
 
 
 def _is_own(name: str) -> bool:
-    if _BY_FORMAT.fullmatch(name):
+    if _BY_FORMAT.fullmatch(name) or _NAMED.fullmatch(name):
         return True
     if not _NUMBERED.search(name) or _AMOUNT.search(name):
         return False

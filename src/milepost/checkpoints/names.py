@@ -35,10 +35,11 @@ _UPDATES = re.compile(r"(?:^ep\d+-ba|^checkpoint_\d+_)(?P<step>\d{1,18})(?![0-9]
 """Batches as Composer names them (`ep3-ba400-rank0.pt`), updates as fairseq does (`checkpoint_3_5000.pt`)."""
 _FOLDER = re.compile(r"(?:^|[^a-z])(?:checkpoint|ckpt)[-_=]?(?P<step>\d{1,18})(?![0-9])", re.IGNORECASE)
 _EPOCH = re.compile(
-    r"(?:^|[^a-z])epochs?[-_=]?(?P<epoch>\d{1,18})(?![0-9])|^ep(\d+)-ba\d|^checkpoint(\d+)(?=[._]|$)|^checkpoint_(\d+)_\d",
+    r"(?:^|[^a-z])epochs?[-_=]?(?P<epoch>\d{1,18})(?![0-9])"
+    r"|^ep(\d{1,18})-ba\d|^checkpoint(\d{1,18})(?=[._]|$)|^checkpoint_(\d{1,18})_\d|^(\d{1,18})epoch(?=[._]|$)",
     re.IGNORECASE,
 )
-"""Of the last three the first is Composer's, the others are fairseq's, DETR's and DINO's."""
+"""Then Composer's, that of DETR and DINO, fairseq's and ESPnet's."""
 _ENDING = re.compile(
     rf"(?:{'|'.join(re.escape(ending) for ending in ENDINGS)}|\.weights|\.index\.json|\.weights\.json)$", re.IGNORECASE
 )
@@ -153,9 +154,10 @@ def checkpoint_name(path: str, others: int = 0) -> str:
     >>> checkpoint_name(path), checkpoint_name(path, others=1), checkpoint_name("/runs/bert/model_best.pth.tar")
     ('checkpoint-500', 'checkpoint-500/model', 'model_best')
     """
-    own, inside = inside_run(path)
-    if not own:
+    folders, inside = inside_run(path)
+    if not folders:
         return short_name(path)
+    own = "/".join(map(short_name, folders.split("/")))
     step = _last(_SURE.findall(os.path.basename(inside)))
     several = others or step not in (None, _step_of_folder(own.rpartition("/")[2]))
     return f"{own}/{os.path.join(os.path.dirname(inside), short_name(inside))}" if several else own

@@ -73,14 +73,18 @@ def test_the_eval_step_is_read_after_everything_that_adds_to_it(series: Path) ->
 def test_absent_checkpoints_are_value_errors_too(series: Path) -> None:
     with tf.Graph().as_default():
         model()
-        for address, kind, words in ((None, UsageError, "no checkpoint was given"), ("gone", Vanished, "is there")):
+        for address, kind, words in (
+            (None, UsageError, "no checkpoint was given"),
+            ("", UsageError, r"a folder; give one checkpoint of it \(model\.ckpt-1, model\.ckpt-2\)"),
+            ("gone", Vanished, "no checkpoint is there"),
+        ):
             calls: list[Callable[[Any], Any]] = [
                 lambda at: evaluation.evaluate_once("", at, None),
                 training.evaluate_once,
             ]
             for call in calls:
                 with pytest.raises(ValueError, match=words) as caught:
-                    call(address and f"{series}/{address}")
+                    call(None if address is None else f"{series}/{address}")
                 assert isinstance(caught.value, kind)
         with pytest.raises(ValueError, match=r"needs log_dir or summary_writer"):
             slim.SummaryAtEndHook()
@@ -243,6 +247,7 @@ def test_rows_that_count_twice_are_warned_of(
     else:
         assert words in warned[0]
         assert "num_evals=None" in warned[0]
+        assert [item.filename for item in caught if str(item.message) == warned[0]] == [__file__]
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")

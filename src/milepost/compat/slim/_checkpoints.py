@@ -15,7 +15,7 @@ from milepost.checkpoints.names import step_of_name
 from milepost.compat._arrivals import Arrivals
 from milepost.compat.slim._errors import AbsentCheckpoint, InvalidValue
 from milepost.core.types import CheckpointFiles
-from milepost.errors import Torn, UsageError, checkpoint_error
+from milepost.errors import Torn, checkpoint_error
 
 _FORMATS = ("tf_bundle", "tf_v1")
 _SUFFIX = ".index"
@@ -53,7 +53,7 @@ def at(path: object) -> CheckpointFiles:
     """Return the checkpoint at an address, which may be a prefix or its index file.
 
     Raises `UsageError` for no address (TensorFlow would evaluate random weights) and for a folder, `Vanished` where
-    nothing is there (both are a `ValueError` too, as TensorFlow's), and the checkpoint's own error where it is damaged
+    nothing is there (all are a `ValueError` too, as TensorFlow's is), and the checkpoint's own error where it is damaged
     or being written.
     """
     if path is None or path == "":
@@ -67,7 +67,7 @@ def at(path: object) -> CheckpointFiles:
         address = unnamed
     if os.path.isdir(address):
         names = [os.path.basename(prefix_of(one)) for one in listed(address)]
-        raise UsageError(f"{path}: a folder; give one checkpoint of it ({', '.join(names[-5:]) or 'it holds none'})")
+        raise InvalidValue(f"{path}: a folder; give one checkpoint of it ({', '.join(names[-5:]) or 'it holds none'})")
     file = from_prefix(address)
     if not os.path.exists(file):
         near = [os.path.basename(prefix_of(one)) for one in listed(os.path.dirname(address))]

@@ -4,15 +4,19 @@ Order: `initial_op`, `init_fn`, the checkpoint's weights (so that neither can le
 tables, then `eval_op` until a hook stops it or the data ends, then the hooks' ends and `final_op`.
 """
 
+import os
+import sys
 import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence, ValuesView
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+import milepost
 from milepost.compat.slim._checkpoints import prefix_of, step_of, torn
 from milepost.compat.slim._hooks import SummaryAtEndHook, get_or_create_eval_step
 from milepost.compat.slim._repeats import Repeating, repeating
@@ -23,6 +27,10 @@ from milepost.errors import CheckpointError, DataError, checkpoint_error
 
 _ONCE = {"OneShotIterator", "FixedLengthRecordReaderV2", "TextLineReaderV2", "TFRecordReaderV2", "WholeFileReaderV2"}
 """These live as long as their session: the next checkpoint would find them at their end."""
+
+
+_OTHERS = (os.path.dirname(milepost.__file__) + os.sep, f"{os.sep}tensorflow{os.sep}")
+"""Frames of files with these in their names are Milepost's or TensorFlow's."""
 
 
 class Fed(NamedTuple):
@@ -213,9 +221,18 @@ def _repeats(data: Sequence[Repeating], hooks: Sequence[Any], session: Any) -> d
         size = one.size if isinstance(one.size, int) else int(session.run(one.size))
         message = one.warning(min(numbers), size if size >= 0 else None)
         if message is not None:
-            warnings.warn(message, stacklevel=2)
+            warnings.warn(message, stacklevel=_script())
             return {"data": message}
     return {}
+
+
+def _script() -> int:
+    """Return the stack level, for the caller's `warnings.warn`, of the first frame that is the user's."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's frame
+    level = 1
+    while frame is not None and any(place in frame.f_code.co_filename for place in _OTHERS):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def attempted(found: CheckpointFiles, asked: Asked) -> Result:

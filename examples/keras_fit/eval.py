@@ -8,7 +8,7 @@ from milepost.tasks import Classification
 
 evaluation = Evaluation(
     model=KerasModel(make_model),
-    data={"test": TFDataset(make_data(train=False))},
+    data={"test": TFDataset(make_data(train=False), version="digits@1")},
     task=Classification(outputs="probabilities"),
     metrics=[TopK(1), TopK(5), CrossEntropy()],
 )

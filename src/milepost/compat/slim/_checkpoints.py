@@ -53,7 +53,7 @@ def at(path: object) -> CheckpointFiles:
     """Return the checkpoint at an address, which may be a prefix or its index file.
 
     Raises `UsageError` for no address (TensorFlow would evaluate random weights) and for a folder, `Vanished` where
-    nothing is there (all are a `ValueError` too, as TensorFlow's is), and the checkpoint's own error where it is damaged
+    nothing is there (all are a `ValueError` too, as TensorFlow's), and the checkpoint's own error where it is damaged
     or being written.
     """
     if path is None or path == "":

@@ -82,7 +82,10 @@ class Torn(CheckpointError):
 
     kind = "torn"
     retry = True
-    advice = "nothing while it is being written: the next run tries it again; else delete it, its writer was cut off"
+    advice = (
+        "nothing while it is being written: the next run tries it again; else copy it again from where it is whole, or "
+        "delete it"
+    )
 
 
 class Corrupt(CheckpointError):

@@ -190,5 +190,5 @@ def _is_digest(row: Plain, address: str) -> bool:
 
 
 def _described(row: Plain, labels: Labels) -> str:
-    digest = str(row.get("digest") or "failed")[:_DIGITS]
+    digest = str(row.get("digest") or "(failed)")[:_DIGITS]
     return f"  {digest:12}  {labels.of(row)}  {', '.join(each(row, 'name', current=True))}  {_variant(row)}"

@@ -46,3 +46,11 @@ def test_compare_and_labels_mean_the_same(store: Path) -> None:
     assert [label for label, digest in labels.items() if digest == now] == [compared["b"]["label"]]
     assert compared["b"]["label"].endswith("3")
     assert all(digests(store, label) == {digest} for label, digest in labels.items())
+
+
+def test_compare_says_that_it_pairs_on_data_that_was_changed_since(store: Path) -> None:
+    assert "earlier data" not in command("compare", "1", "2", "--store", store).stdout
+    go(evaluation_of(200), next((store.parent / "lenet").glob("*1.npz")), store=store)
+    compared = command("compare", "1", "2", "--store", store)
+    assert "on the same 300 rows of test" in " ".join(compared.stdout.split())
+    assert "rows of earlier data of the name test" in " ".join(compared.stdout.split())

@@ -167,6 +167,7 @@ def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -
             rank = (*same, -sum(earlier), stop, str(a.get("created")), str(b.get("created")), key_a, key_b)
             notes = [words for words, alike in zip(_APART, same, strict=True) if not alike]
             notes += [f"{letter} is of earlier code" for letter, old in zip("AB", earlier, strict=True) if old]
+            notes += _other_data(store, a)
             ranked.append((rank, [replace(side, stop=stop) for side in opened], notes))
         else:
             letter, key = ("A", key_a) if sides[key_a] is None else ("B", key_b)
@@ -174,6 +175,18 @@ def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -
     if not ranked:
         raise UsageError(absent)
     return max(ranked, key=itemgetter(0))[1:]
+
+
+def _other_data(store: Store, used: Plain) -> Iterator[str]:
+    """Yield that the newest evaluation on a data set of this name is of other data, where it is."""
+    specs = filter(None, (store.evaluation(key).spec() for key in store.evaluations()))
+    named = [spec for spec in specs if spec.get("data_name") == used["data_name"]]
+    newest = max(named, key=lambda spec: str(spec.get("created")), default=used)
+    if newest["data"] != used["data"]:
+        yield (
+            f"these are rows of earlier data of the name {used['data_name']} (fingerprint {str(used['data'])[:12]}): "
+            f"the newest evaluation on it is of other data (fingerprint {str(newest['data'])[:12]})"
+        )
 
 
 _APART = (

@@ -108,7 +108,7 @@ def test_what_is_tied_with_the_best_stays_unless_asked(folder: Path, store: Path
     assert gone == {"by value, even if tied, not among the best 1 nor the last 1"}
     assert main(["gc", str(folder), "--store", str(store), "--metric", "top1", *FEW]) == 0
     table = capsys.readouterr().out
-    assert table.splitlines()[0].split() == ["verdict", "run", "step", "name", "value", "bytes", "reason"]
+    assert table.splitlines()[0].split() == ["verdict", "run", "step", "name", "value", "files", "bytes", "reason"]
     assert "--delete does it" in table
 
 

@@ -74,6 +74,7 @@ def test_the_whole_folder_goes_and_all_its_bytes_count(run: Path, capsys: Shown)
     going = {name for name, line in lines.items() if not line["keep"]}
     assert len(going) >= 4
     assert {name: line["bytes"] for name, line in lines.items()} == {name: size(run / name) for name in lines}
+    assert {line["files"] for line in lines.values()} == {5}
     assert {line["path"] for line in lines.values()} == {str(run / name) for name in lines}
     freed = sum(size(run / name) for name in going)
     assert (last["dry_run"], last["bytes"]) == (True, freed)

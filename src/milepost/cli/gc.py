@@ -18,15 +18,15 @@ from milepost.cli._output import answer
 from milepost.cli._store import open_store
 from milepost.errors import MilepostError, UsageError
 from milepost.report._align import align, shown
+from milepost.report._numbers import count, size
 from milepost.report._numbers import number as number_text
-from milepost.report._numbers import size
 from milepost.report.retention import Measured, Retention, keep
 from milepost.store.store import Store
 
 if TYPE_CHECKING:
     from milepost.report.best import Rival
 
-_HEADS = ("verdict", "run", "step", "name", "value", "bytes", "reason")
+_HEADS = ("verdict", "run", "step", "name", "value", "files", "bytes", "reason")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +141,7 @@ def _done(folder: Folder, place: Place, verdict: Retention, *, delete: bool) -> 
         "keep": verdict.keep or problem is not None,
         "reason": problem or verdict.reason,
         "bytes": place.nbytes,
+        "files": len(place.files),
         "deleted": delete and not verdict.keep and problem is None,
         "problem": problem,
     }
@@ -158,6 +159,7 @@ def _table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
                 shown(line["step"]),
                 line["name"],
                 value,
+                count(line["files"]),
                 size(line["bytes"]),
                 line["reason"],
             )

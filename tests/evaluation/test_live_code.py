@@ -150,6 +150,59 @@ def test_a_module_of_the_users_is_part_of_it(tmp_path: Path, monkeypatch: pytest
     assert len(versions) == 3
 
 
+KINDS = {
+    "a factory": (
+        (
+            "import dataclasses\n@dataclasses.dataclass\nclass C:\n"
+            "    a: list = dataclasses.field(default_factory=lambda: [1])\nthing = C"
+        ),
+        ("[1])", "[2])"),
+    ),
+    "an enumeration": ("import enum\nclass E(enum.Enum):\n    A = 1\n    B = 2\nthing = E", ("B = 2", "B = 3")),
+    "a number of an enumeration": ("import enum\nclass E(enum.IntEnum):\n    A = 1\nthing = E.A", ("A = 1", "A = 4")),
+    "a cached function": ("@functools.lru_cache\ndef thing(a):\n    return a", ("return a", "return -a")),
+    "a cached property": (
+        "class K:\n    @functools.cached_property\n    def z(self):\n        return 1\nthing = K()",
+        ("return 1\nthing", "return 2\nthing"),
+    ),
+    "a path": ("from pathlib import Path\nthing = Path('a')", ("Path('a')", "Path('b')")),
+    "a long list": ("thing = list(range(5000))", ("5000", "5001")),
+    "a named tuple": (
+        "import collections\nP = collections.namedtuple('P', 'a b')\nthing = P(1, 2)",
+        ("P(1, 2)", "P(1, 3)"),
+    ),
+    "an expression": ("import re\nthing = re.compile('a')", ("'a'", "'b'")),
+    "an estimator": (
+        "from sklearn.preprocessing import StandardScaler\nthing = StandardScaler().fit(np.eye(5))",
+        ("eye(5)", "eye(6)"),
+    ),
+    "a generator": ("def thing():\n    yield 1", ("yield 1", "yield 2")),
+    "a protocol": (
+        (
+            "from typing import Protocol\nclass A(Protocol):\n    def f(self): ...\n"
+            "class B(A):\n    def f(self):\n        return 1\nthing = B()"
+        ),
+        ("return 1\nthing", "return 2\nthing"),
+    ),
+    "an object that holds itself": (
+        "class N:\n    pass\nthing = N()\nthing.me = thing\nthing.n = 1",
+        (".n = 1", ".n = 2"),
+    ),
+    "a logger": ("import logging\nthing = logging.getLogger('a')", ("getLogger('a')", "getLogger('b')")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_thing_that_a_function_names_has_an_identity(kind: str) -> None:
+    made, change = KINDS[kind]
+    text = CELL.replace("SCALE = 2.0", f"{made}\nSCALE = 2.0").replace(
+        "return x * SCALE", "thing\n    return x * SCALE"
+    )
+    first = version_of(text)
+    assert version_of(text) == first
+    assert version_of(text.replace(*change)) != first
+
+
 @pytest.mark.parametrize(
     "thing",
     ["threading.Lock()", "np.random.default_rng(0)", "iter([1])", "[object()]", "sys.stdout"],
@@ -168,6 +221,22 @@ def test_where_a_version_is_asked_for_nothing_is_made(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="was made in a prompt or notebook"):
         evaluation.run(str(tmp_path / "run"), store=str(tmp_path / "evals"))
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.wide  # Keras takes seconds to import
+@pytest.mark.parametrize("handed_in", [True, False])
+def test_a_model_of_keras_is_known_by_its_configuration(handed_in: bool) -> None:
+    pytest.importorskip("keras", reason="keras is an extra")
+    text = CELL.replace(
+        "import functools", "import functools\nimport keras\nfrom milepost.models.keras import KerasModel"
+    )
+    layers = "keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(5, activation='relu')])"
+    made = f"model = {layers}" if handed_in else f"def model():\n    return {layers}"
+    text = text.replace("def nothing", f"{made}\n\ndef nothing")
+    text = text.replace("FunctionModel(functools.partial(predict))", "KerasModel(model)")
+    first = version_of(text)
+    assert version_of(text) == first  # its layers have other numbers in their names
+    assert version_of(text.replace("relu", "tanh")) != first
 
 
 def test_parameters_of_a_module_that_was_handed_in_do_not_count() -> None:

@@ -184,6 +184,19 @@ def test_variants_of_one_checkpoint_are_loaded_together(tmp_path: Path, store: P
     assert events.done == (1, 0, 1)
     assert "mismatch: the checkpoint holds no weights of variant 'ema'" in events.failures["step-20.npz"]
     assert events.value("top1", variant="raw", step=20) == right(3, 700) / 700
+    assert [item["variant"] for item in events.of("failure")] == ["ema"]
+
+
+def test_notes_and_progress_name_the_variant(folder: Path, store: Path) -> None:
+    zeros = {name: array * 0 for name, array in weights_of(2).items()}
+    save(folder / "step-10.npz", {**weights_of(1), **{f"ema.{name}": array for name, array in zeros.items()}})
+    evaluation = evaluation_of(variants=("raw", "ema"))
+    go(evaluation, folder, store=store, limit=100)
+    events = go(evaluation, folder, store=store)
+    assert "resuming step-10: 100 of 700 rows are there" in events.notes
+    assert "resuming step-10:ema: 100 of 700 rows are there" in events.notes
+    assert "step-10:ema on test: all 700 rows are predicted as" in events.notes
+    assert {"step-10", "step-10:ema"} <= {name for item in events.of("progress") for name in item["names"]}
 
 
 def test_data_that_does_not_repeat_ends_the_run(folder: Path, store: Path) -> None:

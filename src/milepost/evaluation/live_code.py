@@ -8,12 +8,22 @@ the user is asked for a version.
 
 import dis
 import functools
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy as np
@@ -29,8 +39,9 @@ LIVE = "<live>"
 """The file that stands for a prompt or notebook where it is noted who read something."""
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(Ellipsis))
+_VALUES = (int, float, complex, str, bytes)
 _CALLED = (functools.partial, MethodType)
-_NAMED = (BuiltinFunctionType, np.ufunc)
+_NAMED = (BuiltinFunctionType, np.ufunc, WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType)
 _WRITTEN_OUT = (
     "dtype",
     "device",
@@ -48,13 +59,21 @@ _SKIPPED = frozenset(
     {
         *("__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__annotations__", "__slots__"),
         *("__dataclass_fields__", "__dataclass_params__", "__match_args__", "__abstractmethods__", "_abc_impl"),
-        *("__static_attributes__", "__firstlineno__", "__parameters__", "__orig_bases__", "__annotations_cache__"),
+        *(
+            "__name__",
+            "__static_attributes__",
+            "__firstlineno__",
+            "__parameters__",
+            "__orig_bases__",
+            "__annotations_cache__",
+        ),
     }
 )
-_MODULE_STATE = frozenset({"_parameters", "training", "_is_full_backward_hook"})
+_MODULE_STATE = frozenset({"training", "_is_full_backward_hook"})
+_KERAS = ("keras", "tf_keras")
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _MOST = 100_000
-_MANY = 1000
+_MANY = 50
 _LARGE = 1 << 20
 
 
@@ -123,8 +142,12 @@ class _Reach:
     def _data(self, thing: Any, where: str, *, counts: bool) -> None:
         """Take in a value, what a container holds, or the state of an object."""
         kind = type(thing)
-        if isinstance(thing, int | float | complex | str | bytes):  # of a class of its own, such as an IntEnum
-            self.visit([kind, kind.__mro__[-2](thing)], where, counts=counts)
+        base = next((base for base in _VALUES if isinstance(thing, base)), None)
+        if base is not None:  # of a class of its own, such as an IntEnum
+            self.visit([kind, base(thing)], where, counts=counts)
+        elif kind in (list, tuple) and len(thing) > _MANY and all(type(item) in _PLAIN for item in thing):
+            if counts:
+                self._add(where, [[type(item).__name__, repr(item)] for item in thing])
         elif (inner := _inside(thing)) is not None:
             for name, item in inner:
                 self.visit(item, f"{where}{name}", counts=counts or isinstance(thing, _CALLED))
@@ -205,16 +228,19 @@ class _Reach:
         kind = type(thing)
         whose = _whose(kind.__module__)
         self.visit(kind, kind.__qualname__)
-        if kind.__name__ in _WRITTEN_OUT:
+        foreign = whose not in (Origin.USER, Origin.NOBODY)
+        if isinstance(thing, logging.Logger) or (foreign and kind.__name__ in _WRITTEN_OUT):
             self.visit(repr(thing), where, counts=counts)
             return
-        foreign = whose not in (Origin.USER, Origin.NOBODY)
         if whose is Origin.MILEPOST or (self.is_data and foreign):
             counts = False  # the key has the settings of Milepost's own; a data set's content is known by itself
-        elif not foreign or _is_torch_module(kind):
-            counts = True
+        elif not foreign or callable(thing):
+            counts = True  # the user's own, also where a model of Milepost's holds it
         if counts:
             self._add(f"{where}: class", [kind.__module__ if foreign else "", kind.__qualname__])
+        if counts and _is_keras_layer(kind):
+            self.visit(_keras_config(thing, where), where)
+            return
         state = _state(thing) if not foreign or all(map(_is_written_in_python, kind.__mro__[:-1])) else None
         if state is None:
             if counts and foreign and not self.is_data:
@@ -238,8 +264,12 @@ def _inside(thing: Any) -> Iterator[tuple[str, Any]] | None:
         return iter([("", thing.func), (": arguments", thing.args), (": arguments", thing.keywords)])
     if isinstance(thing, staticmethod | classmethod):
         return iter([("", thing.__func__)])
+    if isinstance(thing, functools.cached_property):
+        return iter([("", thing.func)])
     if isinstance(thing, property):
         return iter([("", thing.fget), (".setter", thing.fset)])
+    if callable(thing) and "__wrapped__" in dir(thing):  # a cache, or a function that was compiled
+        return iter([(": wrapper", type(thing)), ("", thing.__wrapped__)])
     return None
 
 
@@ -252,15 +282,41 @@ def _state(thing: Any) -> list[tuple[str, Any]] | None:
     except TypeError:
         return sorted(held.items()) or None
     if _is_torch_module(kind):
-        # Checkpoints bring the parameters and the buffers that are saved.
+        # Checkpoints bring the values of parameters, and of the buffers that are saved.
+        parameters = held.get("_parameters", {}).items()
+        held["_parameters"] = {n: None if p is None else [str(p.dtype), tuple(p.shape)] for n, p in parameters}
         unsaved = held.get("_non_persistent_buffers_set", ())
         held["_buffers"] = {name: item for name, item in held.get("_buffers", {}).items() if name in unsaved}
         held = {name: item for name, item in held.items() if name not in _MODULE_STATE}
-    return sorted(held.items())
+    return sorted((name, item) for name, item in held.items() if name not in _SKIPPED)
 
 
 def _is_torch_module(kind: type) -> bool:
     return any((base.__module__, base.__name__) == ("torch.nn.modules.module", "Module") for base in kind.__mro__)
+
+
+def _is_keras_layer(kind: type) -> bool:
+    return any(base.__name__ == "Layer" and base.__module__.partition(".")[0] in _KERAS for base in kind.__mro__)
+
+
+def _keras_config(layer: Any, where: str) -> Any:
+    """Return what a layer or model of Keras is made from; layers are called by their place, not a running number."""
+    try:
+        config = layer.get_config()
+    except Exception as error:
+        raise _unknown(where, f"its get_config() fails: {error}") from error
+    places = {str(config.get("name")): "itself"}
+    for place, item in enumerate(config.get("layers") or ()):
+        places.setdefault(str(item.get("config", {}).get("name")), f"layer {place}")
+    return _renamed(config, places)
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _renamed(item, names) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_renamed(item, names) for item in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _is_written_in_python(kind: type) -> bool:

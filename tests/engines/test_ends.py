@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from milepost._internal.serialization import to_plain
-from milepost.core.types import Job, Unit
+from milepost.core.types import Extent, Job, Table, Tensor, Unit
 from milepost.engines._process import wire
 from milepost.engines._session import RoleSession
 from milepost.engines._spool import Spool, sweep
@@ -104,10 +104,7 @@ def test_the_end_of_its_input_ends_a_busy_evaluator(unit: Callable[..., Unit], t
     # Its parent lives on, so that only the closed pipe ends it.
     options = {"evaluator": "fake_evaluator:open_evaluator"}
     job = {"file": "eval.py", "attribute": "evaluation", "options": options}
-    where = {"file": "f", "offset": 0, "nbytes": 4, "encoding": "raw", "strides": None}
-    tensor = {"name": "w", "dtype": "float32", "shape": [1], "where": where, "role": "weights", "group": ""}
-    table = {"format": "x", "tensors": [tensor], "step": 7, "step_source": None, "foreign": [], "notes": []}
-    table |= {"adapter": None}
+    table = to_plain(Table("x", (Tensor("w", "float32", (1,), Extent("f", 0, 4)),), 7))
     asked = {"method": "evaluate", "unit": to_plain(unit("hang", paths=("a",))), "tables": {"a": table}}
     command = [sys.executable, "-m", "milepost.engines._process.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:

@@ -121,6 +121,10 @@ SURE: dict[str, tuple[Callable[[], dict[str, Any]], Tensors]] = {
         lambda: {"ema": {"step": torch.tensor([9]), **prefixed(RAW, "online_model."), **prefixed(EMA, "ema_model.")}},
         EMA,
     ),
+    "ema_pytorch at top level": (
+        lambda: {"initted": torch.tensor(True), **prefixed(RAW, "online_model."), **prefixed(EMA, "ema_model.")},
+        EMA,
+    ),
     "latent diffusion": (
         lambda: {
             "state_dict": {
@@ -232,6 +236,19 @@ def test_a_list_of_averages_that_is_not_of_the_parameters_is_refused(
     assert holds(loaded(tmp_path, saved, "raw"), RAW)
     with pytest.raises(Mismatch, match=r"averages at 'ema/shadow_params' are a list of \d+ tensors without names"):
         loaded(tmp_path, saved, "ema")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_averages_that_are_lent_to_the_model_are_not_raw(tmp_path: Path, *, inside: bool) -> None:
+    """torch_ema's state within `average_parameters()`, and after it: the raw parameters are on its list both times."""
+    lists = {"shadow_params": list(trained(EMA).values()), "collected_params": list(trained(RAW).values())}
+    saved = {"model": MIXED if inside else RAW, "ema": lists}
+    assert holds(loaded(tmp_path, saved, "ema"), MIXED)
+    if inside:
+        with pytest.raises(Mismatch, match="the weights at 'model' may be averages: they are the same; torch_ema's"):
+            loaded(tmp_path, saved, "raw")
+    else:
+        assert holds(loaded(tmp_path, saved, "raw"), RAW)
 
 
 def test_a_shared_parameter_is_in_a_list_once(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from milepost._internal.text import listed
+from milepost.checkpoints.mapping import map_tensor
 from milepost.core.types import Table, Tensor, Variable
 from milepost.restore.flattened import Flattened, flattened, in_order
 
@@ -28,6 +31,8 @@ _WORDS = ("ema_model", "model_ema", "ema_params", "params_ema", "ema")
 _PREFIXES = tuple(f"{word}{sign}" for word in _WORDS for sign in "./")
 _ONLINE = "online_model."
 """ema_pytorch's EMA holds the model itself here, beside its average under `ema_model.`."""
+_LENT = "collected_params"
+"""torch_ema keeps the raw parameters here while the averages are in the model, and afterwards, too."""
 _COUNTED = "n_averaged"
 """torch's AveragedModel counts the models that it has taken in, beside their average under `module.`."""
 _COUNTS = frozenset({"initted", "step"})
@@ -77,6 +82,7 @@ def sets_of(
     if table.averaging or any(_is_optimizers_average(item) for item in table.tensors):
         sets |= {place: _perhaps_averaged(item) for place, item in sets.items() if item.kind == "raw"}
     sets |= _named(sets, variables or ())
+    sets = {place: item for place, item in sets.items() if place.rpartition("/")[2] != _LENT}
     return {place: _completed(replace(item, others=_others(item, sets)), sets) for place, item in sets.items()}
 
 
@@ -84,12 +90,13 @@ def _parts(group: str, tensors: Mapping[str, Tensor], wanted: Collection[str]) -
     """Yield the sets of one wrapper: the plain one, then those that names mark."""
     kind = _kind_of(group, tensors, wanted)
     flat = flattened(tensors, wanted) or Flattened("", {}, frozenset(), sure=True)
-    counts = {_COUNTED, *flat.counts, *(_COUNTS if kind == "ema" else ())} - set(wanted)
+    both = all(any(name.startswith(mark) for name in tensors) for mark in (_ONLINE, "ema_model."))
+    counts = {_COUNTED, *flat.counts, *(_COUNTS if kind == "ema" or both else ())} - set(wanted)
     marked: dict[str, dict[str, Tensor]] = {"": {}}
     for name, tensor in tensors.items():
         if name in counts and tensor.shape in {(), (1,)}:
             continue
-        mark, freed = _mark(name, flat, kind)
+        mark, freed = _mark(name, flat, (*_PREFIXES, _ONLINE) if both else _PREFIXES)
         if freed == _COUNTED and name not in wanted:
             continue
         if mark and name in wanted:  # the model has the average itself, as a variable
@@ -113,14 +120,13 @@ def _kind_of(group: str, tensors: Mapping[str, Tensor], wanted: Collection[str])
     return "ema" if averaged or not (_WRAPPERS | _PARTIAL).isdisjoint(group.split("/")) else "raw"
 
 
-def _mark(name: str, flat: Flattened, kind: Kind) -> tuple[str, str]:
+def _mark(name: str, flat: Flattened, prefixes: Sequence[str]) -> tuple[str, str]:
     """Return the pattern of the averages' names that a name follows, "" where none, and the name without the mark."""
     if name in flat.names:
         return f"{flat.mark}*", flat.names[name]
     if name.endswith(SUFFIX):
         return f"*{SUFFIX}", name.removesuffix(SUFFIX)
-    online = (_ONLINE,) if kind == "ema" else ()
-    prefix = next((item for item in (*_PREFIXES, *online) if name.startswith(item)), "")
+    prefix = next((item for item in prefixes if name.startswith(item)), "")
     return (f"{prefix}*", name.removeprefix(prefix)) if prefix else ("", name)
 
 
@@ -198,6 +204,8 @@ def _named(sets: Mapping[str, Candidate], variables: Sequence[Variable]) -> dict
             tensors = _like(item.tensors, raw[0].tensors)
             if all(name.isdecimal() for name in tensors):
                 found[place] = _in_order(item, raw[0], variables)
+                if f"{place.rpartition('/')[0]}/{_LENT}" in sets:
+                    found |= _lent(found[place], raw[0])
             else:
                 found[place] = replace(item, tensors=tensors, beside=raw[0].place)
     return found
@@ -214,6 +222,18 @@ def _in_order(item: Candidate, raw: Candidate, variables: Sequence[Variable]) ->
         '{"model": model.state_dict(), "model_ema": averaged.state_dict()}, and evaluate that file'
     )
     return replace(item, refused=refused)
+
+
+def _lent(averages: Candidate, raw: Candidate) -> dict[str, Candidate]:
+    """Return the raw set as one of either kind where it holds the averages, as within torch_ema's context manager."""
+    if averages.refused or any(not _is_same(item, raw.tensors[name]) for name, item in averages.tensors.items()):
+        return {}
+    remark = "they are the same; torch_ema's average_parameters() puts averages there, and parts with them at its end"
+    return {raw.place: replace(raw, kind="either", remark=remark)}
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    return np.array_equal(map_tensor(one), map_tensor(other))
 
 
 def _completed(item: Candidate, sets: Mapping[str, Candidate]) -> Candidate:

@@ -70,9 +70,10 @@ def absent(table: Table, variant: str, variables: Sequence[Variable] | None) -> 
 
 
 def _of_variant(held: Mapping[str, Candidate], variant: str) -> list[Candidate]:
+    sure = [held[place] for place in sorted(held) if held[place].kind == variant]
     unsure = [item for item in held.values() if item.kind == "either"]
-    if not unsure or variant not in {"raw", "ema"}:
-        return [held[place] for place in sorted(held) if held[place].kind == variant]
+    if sure or not unsure or variant not in {"raw", "ema"}:
+        return sure
     if len(unsure) == 1:
         place = unsure[0].place
         raise Mismatch(

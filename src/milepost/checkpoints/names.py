@@ -19,7 +19,22 @@ ORBAX = frozenset({"_CHECKPOINT_METADATA", "orbax.checkpoint"})
 HF_INDEXES = (".safetensors.index.json", ".bin.index.json")
 """How the index ends that Hugging Face's libraries write beside weights in several files."""
 ENDINGS = (
-    *(".pt", ".pth", ".ckpt", ".npz", SAFETENSORS, ".bin", ".pkl", ".pickle", ".h5", ".hdf5", ".keras", ".th", ".tar"),
+    *(
+        ".pt",
+        ".pth",
+        ".ckpt",
+        ".npz",
+        SAFETENSORS,
+        ".bin",
+        ".pkl",
+        ".pickle",
+        ".pdparams",
+        ".h5",
+        ".hdf5",
+        ".keras",
+        ".th",
+        ".tar",
+    ),
     *(".pt2", INDEX, ".msgpack", ".onnx", ".gguf", ".tflite", *HF_INDEXES),
 )
 """Endings of files that trainers write checkpoints to, those of formats that are not read included."""
@@ -54,7 +69,7 @@ _NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
 _COMPANIONS = re.compile(
     r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|\w+_optim_states\.pt|(?:distrib_)?optim\.pt|training_args\.bin"
     r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)"
-    r"|part-\d{5}-of-\d{5}\.index|.+\.tempstate\d+",  # what TensorFlow has in hand while it writes
+    r"|.+\.pdopt|part-\d{5}-of-\d{5}\.index|.+\.tempstate\d+",  # what TensorFlow has in hand while it writes
     re.IGNORECASE,
 )
 

@@ -10,9 +10,9 @@ Opcodes: the comments of CPython's Lib/pickletools.py.
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, overload
 
-from milepost.errors import CheckpointError, Corrupt, Unsafe
+from milepost.errors import CheckpointError, Corrupt, Unsafe, Unsupported
 
 _FOREIGN_LIMIT = 1000
 _STEPS = 1 << 24  # a step can make about 100 bytes of one: what 100 MB of them make must fit a machine
@@ -37,6 +37,25 @@ class Placeholder:
     state: Any = None
     items: dict[Any, Any] = field(default_factory=dict)
     entries: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes that a pickle holds, by where they lie in it."""
+
+    begin: int
+    length: int
+
+
+class Data(Protocol):
+    """What a pickle is read from: bytes, or what reads a file piece by piece."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: int, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> bytes: ...
+    def find(self, sub: bytes, start: int, /) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +100,25 @@ def unpickle(data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], 
         raise Corrupt(str(error)) from error
 
 
-def unpickle_start(data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], Any], where: str) -> Unpickled:
+def unpickle_start(data: Data, known: Mapping[str, Any], persistent: Callable[[Any], Any], where: str) -> Unpickled:
     """Run the pickle with which the data begins, as `unpickle` does, but raise `Ended` where the data is too short."""
-    machine = _Machine(data, known, persistent)
+    return _ran(_Machine(data, known, persistent), where)
+
+
+def unpickle_spans(data: Data, known: Mapping[str, Any], where: str) -> Unpickled:
+    r"""Run a pickle as `unpickle_start` does, its bytes left where they lie, as a `Span`; refuse persistent ids.
+
+    >>> unpickle_spans(b"]C\x03abca.", {}, "x").value
+    [Span(begin=3, length=3)]
+    """
+    return _ran(_Spans(data, known, _no_id), where)
+
+
+def _no_id(_: Any) -> Any:
+    raise Corrupt("the pickle names an object that lies outside of it")
+
+
+def _ran(machine: "_Machine", where: str) -> Unpickled:
     try:
         value = machine.run()
     except Ended as error:
@@ -97,7 +132,7 @@ def unpickle_start(data: bytes, known: Mapping[str, Any], persistent: Callable[[
 
 
 class _Machine:
-    def __init__(self, data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
+    def __init__(self, data: Data, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
         self.data = data
         self.at = 0
         self.known = known
@@ -135,6 +170,9 @@ class _Machine:
 
     def counted(self, width: int) -> bytes:
         return self.take(self.number(width))
+
+    def blob(self, length: int) -> Any:
+        return self.take(length)
 
     def line(self) -> bytes:
         end = self.data.find(b"\n", self.at)
@@ -179,6 +217,19 @@ class _Machine:
         items = self.stack[-count:]
         del self.stack[-count:]
         return items
+
+
+class _Spans(_Machine):
+    def blob(self, length: int) -> Span:
+        left = len(self.data) - self.at
+        if length > left:
+            raise Ended(f"declares {length:,} bytes at its byte {self.at:,}, {left:,} are left", length - left)
+        self.at += length
+        return Span(self.at - length, length)
+
+
+def _outside(_: _Machine) -> Any:
+    raise Unsupported("its arrays lie outside of the pickle (out-of-band buffers); pickle it without buffer_callback")
 
 
 def _key(value: Any) -> Any:
@@ -261,10 +312,12 @@ _OPCODES: dict[int, Callable[[_Machine], Any]] = {
     ord("X"): _push(lambda m: m.counted(4).decode("utf-8", "surrogatepass")),
     0x8C: _push(lambda m: m.counted(1).decode("utf-8", "surrogatepass")),
     0x8D: _push(lambda m: m.counted(8).decode("utf-8", "surrogatepass")),
-    ord("B"): _push(lambda m: m.counted(4)),
-    ord("C"): _push(lambda m: m.counted(1)),
-    0x8E: _push(lambda m: m.counted(8)),
-    0x96: _push(lambda m: m.counted(8)),
+    ord("B"): _push(lambda m: m.blob(m.number(4))),
+    ord("C"): _push(lambda m: m.blob(m.number(1))),
+    0x8E: _push(lambda m: m.blob(m.number(8))),
+    0x96: _push(lambda m: m.blob(m.number(8))),
+    0x97: _outside,  # NEXT_BUFFER
+    0x98: _outside,  # READONLY_BUFFER
     ord(")"): _push(lambda _: ()),
     ord("t"): _push(lambda m: tuple(m.marked())),
     0x85: _push(lambda m: tuple(m.popped(1))),

@@ -1,0 +1,1 @@
+"""What NumPy writes into others' containers."""

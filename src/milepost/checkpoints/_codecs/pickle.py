@@ -40,7 +40,7 @@ class Placeholder:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class PickledBytes:
     """Bytes that a pickle holds, by where they lie in it."""
 
     begin: int
@@ -105,13 +105,13 @@ def unpickle_start(data: Data, known: Mapping[str, Any], persistent: Callable[[A
     return _ran(_Machine(data, known, persistent), where)
 
 
-def unpickle_spans(data: Data, known: Mapping[str, Any], where: str) -> Unpickled:
-    r"""Run a pickle as `unpickle_start` does, its bytes left where they lie, as a `Span`; refuse persistent ids.
+def unpickle_in_place(data: Data, known: Mapping[str, Any], where: str) -> Unpickled:
+    r"""Run a pickle as `unpickle_start` does, its bytes left where they lie, as a `PickledBytes`; refuse persistent ids.
 
-    >>> unpickle_spans(b"]C\x03abca.", {}, "x").value
-    [Span(begin=3, length=3)]
+    >>> unpickle_in_place(b"]C\x03abca.", {}, "x").value
+    [PickledBytes(begin=3, length=3)]
     """
-    return _ran(_Spans(data, known, _no_id), where)
+    return _ran(_InPlace(data, known, _no_id), where)
 
 
 def _no_id(_: Any) -> Any:
@@ -219,13 +219,13 @@ class _Machine:
         return items
 
 
-class _Spans(_Machine):
-    def blob(self, length: int) -> Span:
+class _InPlace(_Machine):
+    def blob(self, length: int) -> PickledBytes:
         left = len(self.data) - self.at
         if length > left:
             raise Ended(f"declares {length:,} bytes at its byte {self.at:,}, {left:,} are left", length - left)
         self.at += length
-        return Span(self.at - length, length)
+        return PickledBytes(self.at - length, length)
 
 
 def _outside(_: _Machine) -> Any:

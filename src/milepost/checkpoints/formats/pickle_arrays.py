@@ -8,13 +8,14 @@ keys are whole names with dots (`fc.weight`), what is around them is the group, 
 import os
 import re
 from collections.abc import Iterator, Sequence
+from typing import overload
 
 import numpy as np
 
 from milepost._internal.bounded import AGAIN, CUT, OpenFile, opened, per_file
 from milepost._internal.dtypes import is_float
 from milepost._internal.text import listed
-from milepost.checkpoints._codecs.pickle import Ended, Span, Unpickled, unpickle_spans
+from milepost.checkpoints._codecs.pickle import Ended, PickledBytes, Unpickled, unpickle_in_place
 from milepost.checkpoints._files.layout import dtype_of, missing, refused, unsafe
 from milepost.checkpoints._files.roles import role_of, step_of
 from milepost.checkpoints.formats._claims import claim
@@ -93,7 +94,11 @@ class _FileData:
     def __len__(self) -> int:
         return self._file.size
 
-    def __getitem__(self, key: int | slice, /) -> "int | bytes":
+    @overload
+    def __getitem__(self, key: int, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> bytes: ...
+    def __getitem__(self, key: int | slice, /) -> int | bytes:
         if isinstance(key, int):
             return self._within(key, key + 1)[key - self._begin]
         start, stop = int(key.start), int(key.stop)
@@ -141,7 +146,7 @@ def _holds_floats(path: str) -> bool:
 
 def _unpickled(file: OpenFile) -> Unpickled:
     try:
-        made = unpickle_spans(_FileData(file), KNOWN, file.path)
+        made = unpickle_in_place(_FileData(file), KNOWN, file.path)
     except Ended as error:
         raise Torn(f"{file.path}: {CUT}: {str(error).removeprefix(f'{file.path}: ')}{AGAIN}") from error
     if made.foreign:
@@ -176,7 +181,7 @@ def _tensor(path: str, number: int, names: tuple[str, ...], array: PickledArray)
             role = "bookkeeping"  # settings beside the weights; refused only if the model has a variable of that name
         place = unsafe if array.unsafe else missing
         return Tensor(name, "void", array.shape, place(array.odd, path), role, group)
-    if isinstance(array.data, Span):
+    if isinstance(array.data, PickledBytes):
         where = Extent(path, array.data.begin, array.data.length, "raw", array.strides)
     else:
         where = Extent(path, number, len(array.data or b""), _TEXT)

@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_dtypes
 
-from milepost.checkpoints._codecs.pickle import Known, Placeholder, Span
+from milepost.checkpoints._codecs.pickle import Known, Placeholder, PickledBytes
 from milepost.checkpoints._files.layout import checked_shape, contiguous, dtype_of, name_of, shown, total
 from milepost.errors import CheckpointError, Corrupt, Unsafe
 
@@ -26,7 +26,7 @@ class PickledArray:
 
     dtype: str
     shape: tuple[int, ...]
-    data: Span | bytes | None = None
+    data: PickledBytes | bytes | None = None
     strides: tuple[int, ...] | None = None
     odd: str = ""
     unsafe: bool = False
@@ -88,9 +88,9 @@ def _described(value: Placeholder) -> PickledArray:
     if odd:
         return PickledArray("void", sizes, odd=odd, unsafe=odd is OBJECTS)
     held = data.encode("latin-1") if isinstance(data, str) else data
-    if not isinstance(held, Span | bytes):
+    if not isinstance(held, PickledBytes | bytes):
         raise Corrupt(f"an array of {dtype} without bytes; {shown(data)} stands in their place")
-    length = held.length if isinstance(held, Span) else len(held)
+    length = held.length if isinstance(held, PickledBytes) else len(held)
     itemsize = dtype_of(dtype).itemsize
     if total(sizes) * itemsize != length:
         raise Corrupt(f"an array of {dtype} and shape {shown(sizes)} has {length:,} bytes")

@@ -77,10 +77,9 @@ def run_folder(path: str) -> str:
     ('/multirun/2024-05-01/0', '/checkpoints')
     """
     by_path = _run_folder(path)
-    real = os.path.realpath(by_path)
-    if os.path.basename(real) == os.path.basename(by_path):
+    if not os.path.islink(by_path):
         return by_path
-    return _run_folder(os.path.join(real, os.path.basename(path)))
+    return _run_folder(os.path.join(os.path.realpath(by_path), os.path.basename(path)))
 
 
 def is_unfinished(name: str) -> bool:

@@ -1,7 +1,7 @@
 """PEFT's adapters: recognised with their base, never taken for the weights of a whole model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,15 @@ import pytest
 from safetensors.numpy import save_file
 from tests.checkpoints.test_hf_shards import save_bin
 
-from milepost.checkpoints.discovery import find
+from milepost.checkpoints.discovery import entry_of, find
 from milepost.checkpoints.formats.peft import Peft
 from milepost.checkpoints.formats.safetensors import Safetensors
 from milepost.checkpoints.reader import read_table
-from milepost.core.types import Adapter, Table, Variable
-from milepost.errors import Corrupt, Mismatch, Torn
+from milepost.core.protocols import Entry
+from milepost.core.types import Adapter, Array, CheckpointFiles, Table, Variable
+from milepost.errors import CheckpointError, Corrupt, Mismatch, Torn
 from milepost.restore.matching import restore
+from milepost.testing.formats import FormatCase, Law, law_cut_files, law_flipped_bits
 from milepost.watch.snapshot import Snapshot
 
 LORA = {
@@ -24,7 +26,19 @@ LORA = {
     "base_model.model.fc.lora_B.weight": np.ones((4, 2), np.float32),
 }
 CONFIG = {"base_model_name_or_path": "bert-base-uncased", "peft_type": "LORA", "r": 2, "lora_alpha": 4}
+HOSTILE = (b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"r": ' + b"9" * 100_000 + b"}")
 NET = [Variable("fc.weight", "float32", (4, 4)), Variable("fc.bias", "float32", (4,))]
+
+
+class AnyName(Peft):
+    """The format, for files of any name: the laws call theirs otherwise."""
+
+    def find(self, entries: Sequence[Entry]) -> Iterator[CheckpointFiles]:
+        """Claim each file as if it were called adapter_model.safetensors."""
+        for entry in entries:
+            place = Path(entry.path).with_name("adapter_model.safetensors")
+            place.write_bytes(Path(entry.path).read_bytes())
+            yield from super().find([entry_of(str(place))])
 
 
 def adapter(folder: Path, config: Mapping[str, Any] | str = CONFIG, name: str = "adapter_model.safetensors") -> Table:
@@ -77,6 +91,25 @@ def test_an_adapter_without_its_config_is_being_written(tmp_path: Path) -> None:
 def test_a_damaged_config_is_named(config: str, kind: type[Exception], words: str, tmp_path: Path) -> None:
     with pytest.raises(kind, match=words):
         adapter(tmp_path, config)
+
+
+@pytest.mark.parametrize("config", HOSTILE, ids=lambda config: repr(config[:9]))
+def test_a_hostile_config_is_an_error_of_the_tree(config: bytes, tmp_path: Path) -> None:
+    adapter(tmp_path)
+    (tmp_path / "adapter_config.json").write_bytes(config)
+    (found,) = find([str(tmp_path)])
+    with pytest.raises(CheckpointError):
+        read_table(Peft(), found)
+
+
+@pytest.mark.parametrize("law", [law_cut_files, law_flipped_bits], ids=lambda law: law.__name__)
+def test_damaged_weights_keep_the_laws_of_formats(law: Law, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(CONFIG))
+
+    def write(path: Path, arrays: Mapping[str, Array]) -> None:
+        save_file({name: np.array(array, order="C") for name, array in arrays.items()}, path)
+
+    law(FormatCase(AnyName(), write, ".safetensors"), tmp_path)
 
 
 def test_a_config_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 import argparse
 import enum
 import random
+import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.sixty.pieces import Part, archive
 
 from milepost.checkpoints.discovery import find, would_search
 from milepost.checkpoints.reader import Reader
@@ -101,8 +104,24 @@ def test_whatever_may_be_weights_is_a_checkpoint(value: Any, tmp_path: Path) -> 
 
 def test_a_large_file_without_any_storage_is_passed_over_too(tmp_path: Path) -> None:
     torch.save({"losses": [step / 3 for step in range(50_000)]}, tmp_path / "log.pt")
-    assert (tmp_path / "log.pt").stat().st_size > 256 << 10
+    assert (tmp_path / "log.pt").stat().st_size > 64 << 10
     assert find([str(tmp_path)]) == []
+    (found,) = find([str(tmp_path / "log.pt")])
+    assert found.failure is not None
+    assert "holds no weights, only a pickle without tensors" in found.failure[1]
+
+
+def test_a_pickle_that_grows_is_not_unpacked_by_a_search(tmp_path: Path) -> None:
+    text = b"X" + struct.pack("<I", 200_000) + b"x" * 200_000 + b"q\x00"
+    call = b"c_codecs\nencode\nh\x00X\x06\0\0\0latin1\x86R"
+    parts = [Part("a/data.pkl", b"\x80\x02](" + text + 500 * call + b"e."), Part("a/version", b"3\n")]
+    (tmp_path / "bomb.pt").write_bytes(archive([*parts, Part("a/data/0", bytes(4))]))
+    tracemalloc.start()
+    try:
+        assert [one.failure for one in find([str(tmp_path)])] == [None]
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_that_is_one_call_is_no_side_file(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def facts_of(form: Format, files: CheckpointFiles, table: Table) -> dict[str, Js
     """Return the single values of a checkpoint, those at top level first: its format's, and bookkeeping tensors'."""
     holder = capability(form, HoldsFacts)
     found: dict[str, Json] = {}
-    with suppress(CheckpointError):
+    with suppress(CheckpointError, MemoryError):  # the table is there all the same
         found |= holder.facts(files) if holder is not None else {}
         for item in [item for item in table.tensors if _is_number(item)][:_MOST_NUMBERS]:
             name = ".".join((*item.group.split("/"), item.name)) if item.group else item.name

@@ -17,6 +17,7 @@ from milepost.checkpoints._files.roles import step_of
 from milepost.checkpoints.formats._claims import claim_zips
 from milepost.checkpoints.formats._torch.facts import facts_of
 from milepost.checkpoints.formats._torch.side_files import SMALL, refused_if_without
+from milepost.checkpoints.formats._torch.side_files import refused as refused_side_file
 from milepost.checkpoints.formats._torch.storages import KNOWN, StorageType, TorchStorage
 from milepost.checkpoints.formats._torch.table import StoragePlaces, tensors_of
 from milepost.checkpoints.formats._torch.walk import top
@@ -39,9 +40,7 @@ class TorchZip:
 
         "failed" where a small one, or one without any storage, holds no weights.
         """
-        for files in claim_zips(self.name, entries, _torch_like):
-            looked_into = files.state == "complete" and (files.identity.size <= SMALL or not _has_storages(files.path))
-            yield refused_if_without(files, partial(_held, files.path)) if looked_into else files
+        return map(_looked_into, claim_zips(self.name, entries, _torch_like))
 
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table after comparing every CRC-32 but those of optimizer tensors, which are not loaded."""
@@ -80,6 +79,14 @@ def _held(path: str) -> tuple[Any, Sequence[Tensor]]:
     with opened(path) as file:
         _, made, places, _ = _opened(file)
         return made.value, tensors_of(places, made.value)
+
+
+def _looked_into(files: CheckpointFiles) -> CheckpointFiles:
+    if files.state != "complete":
+        return files
+    if files.identity.size <= SMALL:
+        return refused_if_without(files, partial(_held, files.path))
+    return files if _has_storages(files.path) else refused_side_file(files, "a pickle without tensors")
 
 
 def _has_storages(path: str) -> bool:

@@ -14,8 +14,8 @@ from milepost.checkpoints.names import UNKNOWN
 from milepost.core.types import CheckpointFiles, Tensor
 from milepost.errors import CheckpointError, Unsupported
 
-SMALL = 256 << 10
-"""Bytes of a file that is looked into while a folder is searched; a larger one is taken for a checkpoint's."""
+SMALL = 64 << 10
+"""Bytes of a file that is looked into while a folder is searched: more could take a hostile pickle seconds."""
 
 _KEYS = 5
 
@@ -31,8 +31,13 @@ def refused_if_without(files: CheckpointFiles, held: Callable[[], tuple[Any, Seq
         return files
     if any(_is_weight(item) for item in tensors) or _is_call(value):
         return files
-    what = f"{files.path}: holds no weights, only {described(value, tensors)}: name the file that holds them"
-    return replace(files, state="failed", failure=(Unsupported.kind, f"{what}; by itself {UNKNOWN}"))
+    return refused(files, described(value, tensors))
+
+
+def refused(files: CheckpointFiles, what: str) -> CheckpointFiles:
+    """Return the claim of a file that holds no weights, only what is given in words."""
+    why = f"{files.path}: holds no weights, only {what}: name the file that holds them; by itself {UNKNOWN}"
+    return replace(files, state="failed", failure=(Unsupported.kind, why))
 
 
 def described(value: Any, tensors: Sequence[Tensor]) -> str:

@@ -123,6 +123,25 @@ def test_what_does_not_fit_names_tf_keras_and_tf_keras_fits(tmp_path: Path) -> N
     assert np.allclose(model.predict(model.load(arrays), cases.ROWS), old(cases.ROWS), atol=1e-5)
 
 
+def test_an_object_graph_without_numbers_may_be_of_keras_2(tmp_path: Path) -> None:
+    def build(kit: Any, units: int = 6) -> Any:
+        class Plain(kit.Model):  # type: ignore[misc]  # Keras has no types
+            def __init__(self) -> None:
+                super().__init__()
+                self.head = kit.layers.Dense(units)
+
+            def call(self, inputs: Any) -> Any:
+                return self.head(inputs)
+
+        return Plain()
+
+    cases.save_weights(cases.judge(build, cases.ROWS), cases.ROWS, tmp_path)
+    with pytest.raises(
+        Mismatch, match=r"the model wants \[6, 5\].*if Keras 2 wrote this file, .* build it by tf_keras"
+    ):
+        cases.restored(lambda kit: build(kit, 5), cases.ROWS, tmp_path)
+
+
 def test_parts_that_hold_each_other_end() -> None:
     model = cases.made(cases.written, cases.ROWS, keras)
     vars(model.blocks[0])["around"] = model  # a built layer takes no more parts

@@ -57,7 +57,7 @@ def refusal(readings: Sequence[Candidate], variables: Sequence[Variable], *, par
             reasons = ["--allow-missing would keep the built model's values there, and mark the result PARTIAL"]
         near = _with_nearest(missing, _unexpected(nearest, variables))
         reasons = [f"{len(missing)} of {len(families(variables))} variables are missing: {near}", *reasons]
-    reasons += advice((item.name for item in nearest.tensors.values()), variables)
+    reasons += advice(nearest.tensors.values(), variables)
     return f"the weights {where}{taken} do not fit the model: " + "; ".join(reasons)
 
 

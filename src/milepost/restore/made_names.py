@@ -46,13 +46,15 @@ def displaced(tensors: Mapping[str, Tensor], variables: Sequence[Variable]) -> l
     return found
 
 
-def advice(tensors: Iterable[str], variables: Sequence[Variable]) -> list[str]:
-    """Return what to do where a file of Keras 2 does not fit a model of Keras 3."""
-    if not _by_keras_3(variables) or not any(_NUMBERED in name for name in tensors):
+def advice(tensors: Iterable[Tensor], variables: Sequence[Variable]) -> list[str]:
+    """Return what to do where a file that Keras 2 wrote, or may have written, does not fit a model of Keras 3."""
+    graph = [item.name for item in tensors if item.made_as]
+    if not graph or not _by_keras_3(variables):
         return []
-    what = f"Keras 2 wrote these names ({_NUMBERED}N: the layers with weights, in order)"
     how = "build it by tf_keras: pip install tf_keras, and `import tf_keras as keras` in the evaluation file"
-    return [f"{what}; where Keras 3 has no such model, {how}"]
+    if any(_NUMBERED in name for name in graph):
+        return [f"Keras 2 wrote this file; where Keras 3 has no such model, {how}"]
+    return [f"if Keras 2 wrote this file, and Keras 3 has no such model, {how}"]
 
 
 def _by_keras_3(variables: Sequence[Variable]) -> bool:

@@ -106,7 +106,7 @@ def unpickle_start(data: Data, known: Mapping[str, Any], persistent: Callable[[A
 
 
 def unpickle_in_place(data: Data, known: Mapping[str, Any], where: str) -> Unpickled:
-    r"""Run a pickle as `unpickle_start` does, its bytes left where they lie, as a `PickledBytes`; refuse persistent ids.
+    r"""Run a pickle as `unpickle_start` does, its bytes left in place as `PickledBytes`; refuse persistent ids.
 
     >>> unpickle_in_place(b"]C\x03abca.", {}, "x").value
     [PickledBytes(begin=3, length=3)]

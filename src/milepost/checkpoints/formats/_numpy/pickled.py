@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_dtypes
 
-from milepost.checkpoints._codecs.pickle import Known, Placeholder, PickledBytes
+from milepost.checkpoints._codecs.pickle import Known, PickledBytes, Placeholder
 from milepost.checkpoints._files.layout import checked_shape, contiguous, dtype_of, name_of, shown, total
 from milepost.errors import CheckpointError, Corrupt, Unsafe
 

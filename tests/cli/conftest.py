@@ -23,6 +23,7 @@ class Summary:
     evaluated: int
     skipped: int
     failed: int
+    checked: int = 0
 
 
 @pytest.fixture

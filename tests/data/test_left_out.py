@@ -117,6 +117,16 @@ def test_gaps_in_a_stream_of_pytorch(named: bool, tensors: bool, workers: int) -
     assert source.described()["left_out"] == {"label None": ROWS - len(KEPT)}
 
 
+class OneHot(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(zip(X, np.eye(5, dtype=np.float32)[np.maximum(Y, 0)], strict=True))
+
+
+def test_one_hot_labels_in_a_stream_of_pytorch() -> None:
+    (batch,) = TorchLoader(DataLoader(OneHot(), batch_size=9)).batches(0, ROWS, ROWS)
+    assert batch.labels.argmax(axis=1).tolist() == np.maximum(Y, 0).tolist()
+
+
 class GapsByIndex(Items):
     def __getitem__(self, row: int) -> Any:
         return X[row], WITH_NONE[row]

@@ -27,6 +27,11 @@ def labels_in(dataset: Any, name: str | None) -> list[Any] | None:
     return list(dataset.with_format(None)[name]) if name in dataset.column_names else None
 
 
+def has_gaps(dataset: Any, name: str | None) -> bool:
+    """Return whether a column has gaps, as its Arrow table knows without a look at the values."""
+    return name in dataset.column_names and dataset.data.column(name).null_count > 0
+
+
 def columns_known(dataset: Any) -> tuple[dict[str, Json], bool]:
     """Return digests by column, and whether these hold all that decides the items."""
     found, whole = dict[str, Json](), True

@@ -10,7 +10,7 @@ import numpy as np
 from milepost._internal import heartbeat
 from milepost.core.types import Array
 from milepost.data._columns import as_known_labels
-from milepost.data._hf_columns import is_hf, labels_in
+from milepost.data._hf_columns import has_gaps, is_hf, labels_in
 from milepost.data._labels import Labelling
 from milepost.data._torch_arrays import as_arrays
 from milepost.data._torch_entries import Names
@@ -22,9 +22,10 @@ def labelled_rows(dataset: Any, names: Names, labelling: Labelling) -> tuple[Arr
 
     Nothing is read where no label is declared to be left out, except a Hugging Face data set's column with gaps.
     """
-    labels = labels_in(dataset, names.label) if is_hf(dataset) else None
-    if labelling.drops is None and (labels is None or None not in labels):
+    hugging_face = is_hf(dataset)
+    if labelling.drops is None and not (hugging_face and has_gaps(dataset, names.label)):
         return None, {}
+    labels = labels_in(dataset, names.label) if hugging_face else None
     if labels is None:
         labels = [_label(dataset, row, names) for row in range(len(dataset))]
     found, unknown = as_known_labels(labels)

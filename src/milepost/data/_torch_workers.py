@@ -227,7 +227,7 @@ def with_gaps(items: list[Any], label: str | None) -> Any:
         labels = [item[key] for item in items]
     except (TypeError, LookupError):  # what these are is said where the batch is read
         labels = []
-    if None not in labels:
+    if all(one is not None for one in labels):  # `in` would compare arrays
         return torch_data.default_collate(items)
     known = next((one for one in labels if one is not None), 0)
     filled = [_replaced(item, key, known if item[key] is None else item[key]) for item in items]

@@ -276,8 +276,9 @@ def test_a_model_with_buffers_of_such_names_gets_them_as_its_own(tmp_path: Path)
             self.ema = torch.nn.Linear(3, 3)
 
     state = {name: torch.full_like(item, 4) for name, item in Own().state_dict().items()}
-    found = restore(table_of(tmp_path, state), TorchModel(Own).variables(), "raw")
-    assert holds(found, state)
+    for prefix in ("", "module."):
+        found = restore(table_of(tmp_path, prefixed(state, prefix)), TorchModel(Own).variables(), "raw")
+        assert holds(found, state)
 
 
 def test_the_other_sets_of_a_file_are_named(tmp_path: Path) -> None:

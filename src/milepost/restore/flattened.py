@@ -33,9 +33,11 @@ def flattened(tensors: Collection[str], wanted: Collection[str]) -> Flattened | 
     ({'ema_fc_weight': 'fc.weight', 'ema_fc_bias': 'fc.bias'}, False)
     """
     for head, joint, counts, sure in (("ema_", "_", (), False), ("model_ema.", "", ("decay", "num_updates"), True)):
-        marks = {mark for name in tensors for mark in _marks(name, head) if name not in wanted}
-        for mark in sorted(marks):
-            inside = [name for name in tensors if name.startswith(mark) and name not in wanted]
+        own = [name for name in wanted if head in name]
+        # Below a wrapper's prefix the model's own buffers have longer names.
+        others = [name for name in tensors if not any(name == one or name.endswith(f".{one}") for one in own)]
+        for mark in sorted({mark for name in others for mark in _marks(name, head)}):
+            inside = [name for name in others if name.startswith(mark)]
             numbers = frozenset(mark + count for count in counts)
             plain = [name for name in tensors if name not in inside]
             names = _resolved(mark, joint, [name for name in inside if name not in numbers], plain)

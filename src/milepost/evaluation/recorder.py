@@ -154,7 +154,7 @@ class Recorder:
             with _LEFT_TO_THE_CALLER:
                 files, line = self._asking()
                 self._readings(line).add_file(os.path.abspath(file), files)
-        elif self._is_theirs(_caller(), importing=True):
+        elif not _is_from_inside(name) and self._is_theirs(_caller(), importing=True):
             files, line = self._asking()
             self._readings(line).add_package(name, files)
 
@@ -227,6 +227,15 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _is_main(frame: FrameType) -> bool:
     return frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == _MAIN
+
+
+def _is_from_inside(name: str) -> bool:
+    """Return whether a module's package is being imported now: most imports are those of packages' own modules.
+
+    Python's import statement looks at the same mark, which other loaders may lack.
+    """
+    package = sys.modules.get(name.rpartition(".")[0])
+    return bool(getattr(getattr(package, "__spec__", None), "_initializing", False))
 
 
 def _archive_of(path: str) -> str | None:

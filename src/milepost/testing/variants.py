@@ -10,9 +10,9 @@ def variants(cls: type[Any]) -> list[Any]:
     A field without a default takes the first of its choices.  A class attribute `examples`, a tuple of keyword
     arguments, adds settings that no type shows.
 
-    >>> from milepost.metrics.cross_entropy import CrossEntropy
-    >>> variants(CrossEntropy)
-    [CrossEntropy(nonfinite='undefined'), CrossEntropy(nonfinite='skip')]
+    >>> from milepost.metrics.brier import Brier
+    >>> variants(Brier)
+    [Brier(nonfinite='undefined'), Brier(nonfinite='skip')]
     """
     base: dict[str, Any] = {}
     others: list[dict[str, Any]] = []

@@ -87,17 +87,13 @@ def test_an_unguarded_script_still_runs_by_itself_in_process(tmp_path: Path) -> 
     assert "step-100" in ended.stdout
 
 
-def test_a_prompt_needs_a_version(tmp_path: Path) -> None:
+def test_a_prompt_runs_in_its_own_process_only(tmp_path: Path) -> None:
     checkpoints(tmp_path / "lenet", 100)
     run = 'print(evaluation.run("lenet", store="evals"))\n'
     ended = script(tmp_path, "-c", BODY + run)
-    assert ended.returncode != 0
-    assert 'set Evaluation(version="1", ...)' in ended.stderr
-    versioned = BODY.replace("metrics=[TopK(1)],", 'metrics=[TopK(1)], version="1",')
-    ended = script(tmp_path, "-c", versioned + run)
     assert ended.returncode == 0, ended.stderr
     assert "step-100" in ended.stdout
-    local = script(tmp_path, "-c", versioned + run.replace('"evals"', '"evals", engine="local"'))
+    local = script(tmp_path, "-c", BODY + run.replace('"evals"', '"evals", engine="local"'))
     assert local.returncode != 0
     assert 'put it into a file, or use engine="inprocess"' in local.stderr
 

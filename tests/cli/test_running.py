@@ -52,7 +52,7 @@ def test_run_json_prints_records_failures_and_the_end(
     lines = [json.loads(line) for line in shown.out.splitlines()]
     assert [line["event"] for line in lines] == ["record", "failure", "done"]
     assert lines[0]["value"] == "inf"
-    assert lines[-1] == {"event": "done", "evaluated": 1, "skipped": 2, "failed": 0}
+    assert lines[-1] == {"event": "done", "evaluated": 1, "skipped": 2, "failed": 0, "checked": 0}
     assert "the user's own code prints this" in shown.err
 
 

@@ -262,3 +262,13 @@ def test_what_follows_is_noted_and_data_sets_are_passed_over(tmp_path: Path) -> 
 
 def test_an_array_alone_has_a_name(tmp_path: Path) -> None:
     same(read(W, tmp_path)[1], {":array": W})
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_numbers_and_texts_beside_the_arrays_are_facts(protocol: int, tmp_path: Path) -> None:
+    names = {"StructuredToParameterName@@": {"w": "linear_0.w_0"}}
+    value = {"epoch": 3, "w": W, "args": {"lr": 0.1, "name": "lenet"}, "layers": [W], "best": None, **names}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(value, protocol))
+    (found,) = find([str(tmp_path / "a.pkl")])
+    facts = PickleArrays().facts(found)
+    assert facts == {"epoch": 3, "args.lr": 0.1, "args.name": "lenet", "best": None}

@@ -16,6 +16,7 @@ from milepost._internal.bounded import AGAIN, CUT, OpenFile, opened, per_file
 from milepost._internal.dtypes import is_float
 from milepost._internal.text import listed
 from milepost.checkpoints._codecs.pickle import Ended, PickledBytes, Unpickled, unpickle_in_place
+from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import dtype_of, missing, refused, unsafe
 from milepost.checkpoints._files.roles import role_of, step_of
 from milepost.checkpoints.formats._claims import claim
@@ -23,7 +24,7 @@ from milepost.checkpoints.formats._numpy.pickled import KNOWN, PickledArray
 from milepost.checkpoints.formats._numpy.walk import arrays_in
 from milepost.checkpoints.names import is_candidate
 from milepost.core.protocols import Entry
-from milepost.core.types import CheckpointFiles, Extent, Role, Table, Tensor
+from milepost.core.types import CheckpointFiles, Extent, Json, Role, Table, Tensor
 from milepost.errors import CheckpointError, Torn, Unsafe, Unsupported
 
 _BEGIN = re.compile(rb"\x80[\x02-\x05]|\((?:[dl]p\d|cnumpy|cjax)|[\]}]q|c(?:numpy|jax|collections)")
@@ -35,7 +36,7 @@ _OTHERS = re.compile(
 """What tells a learner's pickle, and PyTorch's before its version 1.6."""
 _GLANCE, _WINDOW = 1 << 20, 1 << 16
 _TEXT = "text"
-_CUT_UP = "UnpackBigParamInfor@@"
+_CUT_UP, _PADDLE_NAMES = "UnpackBigParamInfor@@", "StructuredToParameterName@@"
 
 
 class PickleArrays:
@@ -71,6 +72,11 @@ class PickleArrays:
         if all(item.where.encoding.startswith("unsafe") for item in tensors):
             raise refused(tensors[0])
         return Table(self.name, tensors, step, source, notes=tuple(notes))
+
+    def facts(self, files: CheckpointFiles) -> dict[str, Json]:
+        """Return the numbers and texts beside the arrays."""
+        with opened(files.path) as file:
+            return flat(_unpickled(file).value, skip=lambda key: key == _PADDLE_NAMES)
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return the bytes, in C order, of an array that is written as text."""

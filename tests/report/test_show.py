@@ -93,7 +93,7 @@ def test_a_failed_checkpoint_reports_the_whole_message() -> None:
 
 def test_superseded_paths_say_so() -> None:
     row = samples.checkpoint(900, "step-900", "last")
-    row["checkpoints"][1]["current"] = False
+    row["checkpoints"][1] |= {"current": False, "overwritten": True}
     lines = lines_of([], row)
     assert any("last.pt" in line and "holds something else by now" in line for line in lines)
 

@@ -105,6 +105,19 @@ def test_three_names_of_one_content_are_one_row(tmp_path: Path) -> None:
     assert (second["name"], second["state"]) == ("last", "seen")
 
 
+def test_a_file_that_another_model_read_otherwise_was_not_overwritten(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    see(store, "last", step=9)
+    see(store, "last", step=9, signature="other", digest="cd" * 16, seen=SEEN.format(7))
+    see(store, "best", step=8)
+    see(store, "best", second=5, step=9, digest="ef" * 16)
+    first = [item for row in snapshot(store)[1] if row["digest"] == DIGEST for item in row["checkpoints"]]
+    assert sorted((item["name"], item["current"], item["overwritten"]) for item in first) == [
+        ("best", False, True),
+        ("last", False, False),
+    ]
+
+
 def test_each_run_step_and_variant_has_a_row_and_a_record_with_the_other_names(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     see(store, "step-0", step=0)

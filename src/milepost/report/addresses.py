@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from milepost.checkpoints.folders import run_folder
 from milepost.checkpoints.names import INDEX, checkpoint_name
 from milepost.errors import UsageError
-from milepost.report.table import Plain, base_name, checkpoints_of, each
+from milepost.report.table import Plain, base_name, checkpoints_of, each, is_overwritten
 from milepost.store.run_names import fitting
 from milepost.store.store import Store
 
@@ -81,12 +81,13 @@ def overwritten(checkpoints: Iterable[Plain], row: Plain) -> list[str]:
     """Return digests of the weights that the files of a checkpoint held before, and hold no more.
 
     >>> path = {"path": "a/last.npz", "name": "last"}
-    >>> now, old = ({"digest": "d1", **path}, {"digest": "d0", "checkpoints": [{**path, "current": False}]})
+    >>> before = {**path, "current": False, "overwritten": True}
+    >>> now, old = ({"digest": "d1", **path}, {"digest": "d0", "checkpoints": [before]})
     >>> overwritten([now, old], now), overwritten([now, old], old)
     (['d0'], [])
     """
     paths = set(each(row, "path", current=True)) if is_current(row) else set()
-    others = [one for one in checkpoints if not is_current(one) and _variant(one) == _variant(row)]
+    others = [one for one in checkpoints if is_overwritten(one) and _variant(one) == _variant(row)]
     return [str(one["digest"])[:_DIGITS] for one in others if one.get("digest") and paths & set(each(one, "path"))]
 
 

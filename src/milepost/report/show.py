@@ -131,7 +131,7 @@ def _code(standing: Standing) -> list[str]:
 
 def _path(checkpoint: Plain) -> str:
     looked_at = f", seen {checkpoint['seen']}" if checkpoint.get("seen") else ""
-    superseded = "" if checkpoint.get("current", True) else ", holds something else by now"
+    superseded = ", holds something else by now" if checkpoint.get("overwritten", False) else ""
     return f"{checkpoint.get('path')}{looked_at}{superseded}"
 
 

@@ -141,6 +141,12 @@ def checkpoints_of(checkpoint: Plain, *, current: bool = False) -> list[Plain]:
     return kept or listed or [checkpoint]
 
 
+def is_overwritten(row: Plain) -> bool:
+    """Return whether every file that held these weights holds others now; another model may read others from it."""
+    checkpoints = checkpoints_of(row)
+    return bool(checkpoints) and all(checkpoint.get("overwritten", False) for checkpoint in checkpoints)
+
+
 def each(checkpoint: Plain, key: str, *, current: bool = False) -> tuple[Any, ...]:
     """Return the distinct values of a key over the checkpoints of a row, in their order, None left out.
 
@@ -196,8 +202,7 @@ def _row(group: Sequence[Plain], checkpoint: Plain, size: int | None) -> Row:
 
 def _overwritten(checkpoint: Plain) -> Iterator[str]:
     """Yield that no path is known to hold a row's weights any more, where that is so."""
-    listed = checkpoint.get("checkpoints") or []
-    if listed and not any(item.get("current", True) for item in listed):
+    if is_overwritten(checkpoint):
         yield "overwritten: its file held other weights when it was last looked at"
 
 

@@ -10,6 +10,7 @@ from milepost.store._leading import read_plain
 
 _ALIAS = re.compile(r"(^|[-_.])(last|best|latest|newest|final)($|[-_.])", re.IGNORECASE)
 _NEEDED = ("run", "path", "variant", "signature", "digest", "step", "name", "seen", "identity", "attempt", "failure")
+_SHOWN = ("run", "path", "step", "name", "seen", "current", "overwritten")
 
 Row = dict[str, Any]
 
@@ -31,10 +32,14 @@ def by_digest(checkpoints: Iterable[Row]) -> list[Row]:
     rows = []
     for (digest, variant), items in sorted(groups.items(), key=lambda group: (group[0][1] != "raw", group[0])):
         for item in items:
-            item["current"] = newest[item["path"], item["variant"]] is item
+            last = newest[item["path"], item["variant"]]
+            item["current"] = last is item
+            # Another model, or another declaration of what stands where, reads other weights from the same file.
+            same_file = last["identity"] == item["identity"] and last["signature"] != item["signature"]
+            item["overwritten"] = last is not item and not same_file
         if len(items) > 1:
             items.sort(key=_preference)
-        shown = [{key: item[key] for key in ("run", "path", "step", "name", "seen", "current")} for item in items]
+        shown = [{key: item[key] for key in _SHOWN} for item in items]
         head = {key: shown[0][key] for key in ("run", "path", "step", "name")}
         rows.append({**head, "variant": variant, "digest": digest, "checkpoints": shown})
     return rows

@@ -5,7 +5,10 @@ import io
 import pickle
 import pickletools
 import struct
+import subprocess
+import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +171,23 @@ def test_a_pickle_of_python_2_holds_its_bytes_as_text(tmp_path: Path) -> None:
 
 
 def test_jax_arrays(tmp_path: Path) -> None:
-    jnp = pytest.importorskip("jax.numpy")
-    value = {
-        "params": {"dense": {"kernel": jnp.asarray(W), "bias": jnp.ones(3, jnp.bfloat16)}},
-        "opt_state": [jnp.ones(3)],
-    }
+    if find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    # In a process of its own: a process that has imported JAX must not fork, as workers of a DataLoader do.
+    written = """
+import pickle, sys
+import jax.numpy as jnp
+import numpy as np
+kernel = jnp.asarray(np.load("kernel.npy"))
+value = {"params": {"dense": {"kernel": kernel, "bias": jnp.ones(3, jnp.bfloat16)}}, "opt_state": [jnp.ones(3)]}
+for protocol in range(6):
+    with open(f"{protocol}.raw", "wb") as file:
+        pickle.dump(value, file, protocol)
+"""
+    np.save(tmp_path / "kernel.npy", W)
+    subprocess.run([sys.executable, "-c", written], cwd=tmp_path, check=True, capture_output=True)
     for protocol in range(6):
-        table, arrays = read(value, tmp_path, protocol=protocol)
+        table, arrays = read((tmp_path / f"{protocol}.raw").read_bytes(), tmp_path)
         same(arrays, {":params/dense/kernel": W, ":params/dense/bias": np.ones(3, ml_dtypes.bfloat16)})
         assert [item.role for item in table.tensors] == ["weights", "weights", "optimizer"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests._material import ENVIRONMENT, checkpoints, go
+from tests._material import ENVIRONMENT, checkpoints, go, process
 
 from milepost.core.types import Job
 from milepost.evaluation.code_version import code_version
@@ -229,6 +229,19 @@ def test_what_is_read_or_imported_counts(kind: Kind, tmp_path: Path) -> None:
     second = described(file)
     assert second["version"] != first["version"]
     assert changed(first, second) == [kind.named]
+
+
+def test_a_script_that_replaced_open_by_its_own_is_recorded_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "mean.txt").write_text("0.5")
+    (tmp_path / "ev_s.py").write_text(
+        HEAD
+        + "import io\nreal = io.open\n\ndef mine(*words, **more):\n    return real(*words, **more)\n\nio.open = mine\n"
+        + 'M = float((here / "mean.txt").read_text())'
+        + TAIL
+    )
+    checkpoints(tmp_path / "runs", 100)
+    done = process("run", "ev_s.py", "runs", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 VARIABLES = {

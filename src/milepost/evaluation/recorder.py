@@ -9,10 +9,10 @@ between.  Each reading knows the user's files on its stack, so that several eval
 import linecache
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from types import CodeType, FrameType
 from typing import Any
 
@@ -25,8 +25,6 @@ _WRITING = os.O_WRONLY | os.O_RDWR
 _SPECIAL = ("/proc/", "/sys/", "/dev/")
 _MAIN = "__main__"
 _LINECACHE = vars(linecache)
-_LEFT_TO_THE_CALLER = suppress(OSError, ValueError, TypeError)
-"""What cannot be looked at: a path that is none, no working folder."""
 
 
 class Recorder:
@@ -41,6 +39,7 @@ class Recorder:
         self._until: dict[int, Readings] = {}
         self._written = set[str]()
         self._paused = 0
+        self._at_work = set[int]()
         self._attributed: tuple[int, str] | None = None
         self.earlier: dict[str, int | None] = {}
 
@@ -64,10 +63,24 @@ class Recorder:
         def hook(event: str, args: tuple[Any, ...]) -> None:
             # PyTorch and scikit-learn make 80,000 events while they are imported, 9,000 of them of these kinds.
             handler = handler_of(event)
-            if handler is not None and not self._paused:
+            if handler is not None and not self._paused and get_ident() not in self._at_work:
                 handler(*args)
 
         sys.addaudithook(hook)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Record nothing that this thread opens to look at a file: a script may have replaced `open` by its own.
+
+        What cannot be looked at (a path that is none, no working folder) is the caller's to report.
+        """
+        thread = get_ident()
+        self._at_work.add(thread)
+        try:
+            with suppress(OSError, ValueError, TypeError):
+                yield
+        finally:
+            self._at_work.discard(thread)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -82,7 +95,7 @@ class Recorder:
     def attributed(self, file: str | None) -> Iterator[None]:
         """Count what this thread reads meanwhile for an evaluation's file, whoever called Milepost."""
         before = self._attributed
-        self._attributed = before if file is None else (threading.get_ident(), file)
+        self._attributed = before if file is None else (get_ident(), file)
         try:
             yield
         finally:
@@ -115,7 +128,7 @@ class Recorder:
             return
         if not self._is_theirs(_caller()):
             return
-        with _LEFT_TO_THE_CALLER:
+        with self._looking():
             name = os.path.abspath(os.fsdecode(path))
             if name.startswith(_SPECIAL):
                 return
@@ -128,7 +141,7 @@ class Recorder:
     def _on_name(self, name: Any, *_: Any) -> None:
         """Take a file that C code opens by the name that it was given."""
         if isinstance(name, str | bytes | os.PathLike) and self._is_theirs(_caller()):
-            with _LEFT_TO_THE_CALLER:
+            with self._looking():
                 if os.path.isfile(name):
                     files, line = self._asking()
                     self._readings(line).add_file(os.path.abspath(os.fsdecode(name)), files)
@@ -141,7 +154,7 @@ class Recorder:
             if whose is Origin.PACKAGE and (name := installed_name(code.co_filename)) is not None:
                 self._on_import(name)
             return
-        with _LEFT_TO_THE_CALLER:
+        with self._looking():
             path = os.path.realpath(code.co_filename)
             files, line = self._asking()
             if (archive := _archive_of(path)) is not None:
@@ -151,7 +164,7 @@ class Recorder:
 
     def _on_import(self, name: str, file: Any = None, *_: Any) -> None:
         if isinstance(file, str) and origin(file) is Origin.USER:  # an extension module; others run by `exec`
-            with _LEFT_TO_THE_CALLER:
+            with self._looking():
                 files, line = self._asking()
                 self._readings(line).add_file(os.path.abspath(file), files)
         elif not _is_from_inside(name) and self._is_theirs(_caller(), importing=True):
@@ -210,7 +223,7 @@ class Recorder:
     def _attributing(self) -> str | None:
         """Return the file that this thread's readings are attributed to, if any."""
         thread, file = self._attributed or (0, None)
-        return file if thread == threading.get_ident() else None
+        return file if thread == get_ident() else None
 
 
 def _caller() -> FrameType | None:

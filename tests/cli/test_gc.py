@@ -121,6 +121,43 @@ def test_the_best_that_is_still_there_is_what_others_are_held_against(folder: Pa
     assert best["value"] > max(line["value"] for line in others)
 
 
+def test_a_file_with_variants_is_one_checkpoint_by_its_best(tmp_path: Path, capsys: Shown) -> None:
+    folder, store = tmp_path / "two", tmp_path / "evals"
+    folder.mkdir()
+    for step in STEPS:
+        ema = {f"ema.{name}": array for name, array in weights_of(step + 1).items()}
+        save(folder / f"step-{step}.npz", {**weights_of(step), **ema})
+    go(evaluation_of(variants=("raw", "ema")), folder, store=store)
+    words = ["--metric", "cross_entropy", "--store", str(store)]
+    lines = _json(capsys, "gc", str(folder), *words, *FEW)
+    rows = [row for row in _json(capsys, "ls", "--store", str(store)) if row.get("estimator") == "exact"]
+    rows = [row for row in rows if row["metric"] == "cross_entropy"]
+    values = {(row["checkpoint"]["step"], row["checkpoint"]["variant"]): row["value"] for row in rows}
+    found = {line["step"]: line for line in lines[:-1]}
+    assert set(found) == set(STEPS)
+    assert {line["variant"] for line in found.values()} == {"raw", "ema"}, "the test needs both"
+    best = min(values, key=lambda one: values[one])
+    (judged,) = _json(capsys, "best", *words)
+    going = {(one["checkpoint"]["step"], one["checkpoint"]["variant"]): one["p_value"] for one in judged["worse"]}
+    for step, line in found.items():
+        both = {name: values[step, name] for name in ("raw", "ema")}
+        assert (line["variant"], line["value"]) == (min(both, key=lambda name: both[name]), min(both.values()))
+        assert line["keep"] == (step in (best[0], STEPS[-1]) or any((step, name) not in going for name in both))
+        if not line["keep"]:
+            assert f"(p = {going[step, line['variant']]:.2g})" in line["reason"]
+    lines = _json(capsys, "gc", str(folder), *words, "--keep-best", "3", "--keep-last", "1", "--even-if-tied")
+    order = sorted(STEPS, key=lambda step: min(values[step, "raw"], values[step, "ema"]))
+    assert {line["step"] for line in lines[:-1] if line["keep"]} == {*order[:3], STEPS[-1]}
+    assert main(["gc", str(folder), *words, *FEW]) == 0
+    assert capsys.readouterr().out.split()[:5] == ["verdict", "run", "step", "name", "variant"]
+
+
+def _json(capsys: Shown, *words: str) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
 def test_what_cannot_be_tested_stays(folder: Path, tmp_path: Path, capsys: Shown) -> None:
     go(evaluation_of(metrics=[TopK(1), Confusion()]), folder, store=tmp_path / "f")
     capsys.readouterr()

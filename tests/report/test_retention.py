@@ -85,9 +85,72 @@ def test_two_variants_of_one_file_go_together() -> None:
     verdicts = keep([both, held(2), held(3)], measured, higher=True, best=1, last=1)
     assert [one.keep for one in verdicts] == [True, False, True]
     tied = {**measured, "ema": worse(0.2), "raw": stays(0.1), "2": worse(0.9)}
-    assert keep([both, held(2), held(3)], tied, higher=True, best=1, last=1)[0].reason == "tied"
+    assert keep([both, held(2), held(3)], tied, higher=True, best=1, last=1)[0].reason == "other weights in it: tied"
     half = {"raw": worse(0.1), "2": worse(0.5), "3": worse(0.4)}
     assert keep([both, held(2), held(3)], half, higher=True, best=1, last=1)[0].reason == "no whole value yet"
+
+
+def variants(step: int) -> Held:
+    raw, ema = f"{step} raw", f"{step} ema"
+    return Held(f"/run/{step}", str(step), step, (ema, raw), variants={raw: "raw", ema: "ema"})
+
+
+def test_value_and_reason_are_those_of_the_best_variant_and_any_other_may_keep_it() -> None:
+    every = [variants(step) for step in (1, 2, 3, 4)]
+    measured = {
+        "1 raw": Measured(0.9, may_go=True, why="worse, p of raw"),
+        "1 ema": Measured(0.8, may_go=True, why="ema"),
+        "2 raw": Measured(0.1, may_go=True, why="raw"),
+        "2 ema": Measured(0.7, may_go=True, why="worse, p of ema"),
+        "3 raw": stays(0.2, "untested"),
+        "3 ema": worse(0.6),
+        "4 raw": stays(1.0, "the best"),
+        "4 ema": worse(0.99),
+    }
+    verdicts = keep(every, measured, higher=True, best=1, last=1)
+    assert [(one.keep, one.variant, one.value, one.reason) for one in verdicts] == [
+        (False, "raw", 0.9, "worse, p of raw, not among the best 1 nor the last 1"),
+        (False, "ema", 0.7, "worse, p of ema, not among the best 1 nor the last 1"),
+        (True, "ema", 0.6, "raw: untested"),
+        (True, "raw", 1.0, "best 1"),
+    ]
+    assert [one.variant for one in keep(every, measured, higher=False, best=1, last=1)] == ["ema", "raw", "raw", "ema"]
+
+
+def test_the_best_are_counted_by_checkpoint_and_equal_ones_at_the_border_stay() -> None:
+    every = [variants(step) for step in (1, 2, 3, 4, 5)]
+    values = {1: 0.9, 2: 0.8, 3: 0.8, 4: 0.5, 5: 0.1}
+    measured = {f"{step} raw": worse(value) for step, value in values.items()}
+    measured |= {f"{step} ema": worse(value - 0.01) for step, value in values.items()}
+    found = [one.reason for one in keep(every, measured, higher=True, best=2, last=1)]
+    assert found[:3] == ["best 2", "as good as the best 2", "as good as the best 2"]
+    assert found[3:] == ["worse, not among the best 2 nor the last 1", "last 1"]
+    found = [one.reason for one in keep(every, measured, higher=True, best=3, last=1)]
+    assert found[:4] == ["best 3", "best 3", "best 3", "worse, not among the best 3 nor the last 1"]
+
+
+pairs = st.lists(st.tuples(st.tuples(st.integers(0, 6), st.booleans()), st.tuples(st.integers(0, 6), st.booleans())))
+
+
+@given(pairs, st.integers(1, 3), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_laws_of_variants(table: list[tuple[tuple[int, bool], tuple[int, bool]]], best: int, higher: bool) -> None:
+    every = [variants(step) for step in range(len(table))]
+    measured = {
+        f"{step} {name}": Measured(value, may_go, f"{step} {name}")
+        for step, both in enumerate(table)
+        for name, (value, may_go) in zip(("raw", "ema"), both, strict=True)
+    }
+    pick = max if higher else min
+    values = [pick(value for value, _ in both) for both in table]
+    border = sorted(values, reverse=higher)[:best]
+    for step, one in enumerate(keep(every, measured, higher=higher, best=best, last=1)):
+        own = measured[f"{step} {one.variant}"]
+        assert one.value == own.value == values[step]
+        free = values[step] not in border and step != len(table) - 1
+        assert one.keep == (not free or not all(may_go for _, may_go in table[step]))
+        if not one.keep:
+            assert one.reason.startswith(f"{own.why},")
 
 
 folders = st.lists(

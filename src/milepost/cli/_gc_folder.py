@@ -71,7 +71,8 @@ class Folder:
         first = listed[0].path
         run = runs[0] if runs else self._store.run_of(run_folder(first), note=False)
         name = name_of(first) if len(listed) == 1 else checkpoint_name(first)
-        return Place(tuple(listed), run, files, nbytes, Held(path, name, step, weights, barred, epoch_of_name(first)))
+        held = Held(path, name, step, weights, barred, epoch_of_name(first), _variants(known))
+        return Place(tuple(listed), run, files, nbytes, held)
 
     def _records(self, listed: CheckpointFiles) -> list[CheckpointRecord]:
         """Return what is on record of the very content that lies at a path."""
@@ -137,6 +138,14 @@ class Folder:
         for folder in folders:
             with suppress(OSError):  # something came into it
                 os.rmdir(folder)
+
+
+def _variants(known: Iterable[CheckpointRecord]) -> dict[str, str]:
+    """Return the names of weights by digest; equal variants share one."""
+    named = defaultdict[str, set[str]](set)
+    for one in known:
+        named[str(one.digest)].add(one.variant)
+    return {digest: ", ".join(sorted(names)) for digest, names in named.items()}
 
 
 def _together(found: Sequence[CheckpointFiles]) -> list[tuple[str, list[CheckpointFiles]]]:

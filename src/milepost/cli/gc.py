@@ -1,9 +1,10 @@
 """Delete checkpoints that are significantly worse than the best (a dry run unless --delete).
 
-Worse is what `best` calls so: row by row, corrected for all pairs. Tied with the best or untested is kept. Never
-deleted: what is not evaluated as it is now, waits, is claimed, pinned or failed, is another name of something kept, is
-a symbolic link or a link's target, or lies outside of the folder. One with a folder of its own (`checkpoint-500/`) goes
-with all that lies in it, or not at all.
+Worse is what `best` calls so: row by row, corrected for all pairs. Tied with the best or untested is kept. A file or
+folder with several variants (raw, ema) is one checkpoint: its best variant counts, and it goes only if all are worse.
+Never deleted: what is not evaluated as it is now, waits, is claimed, pinned or failed, is another name of something
+kept, is a symbolic link or a link's target, or lies outside of the folder. One with a folder of its own
+(`checkpoint-500/`) goes with all that lies in it, or not at all.
 """
 
 import argparse
@@ -26,17 +27,25 @@ from milepost.store.store import Store
 if TYPE_CHECKING:
     from milepost.report.best import Rival
 
-_HEADS = ("verdict", "run", "step", "name", "value", "files", "bytes", "reason")
+_HEADS = ("verdict", "run", "step", "name", "variant", "value", "files", "bytes", "reason")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN_FOLDER", help="the training run's folder of checkpoints")
     parser.add_argument("--metric", metavar="NAME", required=True, help="the value that decides, such as top1")
     parser.add_argument(
-        "--keep-best", metavar="N", type=positive, default=5, help="how many of the best to keep (default 5)"
+        "--keep-best",
+        metavar="N",
+        type=positive,
+        default=5,
+        help="how many of the best checkpoints to keep, and those as good as the last of them (default 5)",
     )
     parser.add_argument(
-        "--keep-last", metavar="N", type=positive, default=2, help="how many of the last to keep (default 2)"
+        "--keep-last",
+        metavar="N",
+        type=positive,
+        default=2,
+        help="how many of the last checkpoints to keep (default 2)",
     )
     parser.add_argument(
         "--even-if-tied",
@@ -61,7 +70,11 @@ def execute(args: argparse.Namespace) -> int:
         "bytes": sum(line["bytes"] for line in gone),
         "dry_run": not args.delete,
     }
-    answer([*lines, summary], [*_table(lines), "", _sentence(summary, len(gone))], as_json=args.json)
+    answer(
+        [*lines, summary],
+        [*_table(lines, variants=_several(decided)), "", _sentence(summary, len(gone))],
+        as_json=args.json,
+    )
     return FAILED if any(line["problem"] for line in lines) else 0
 
 
@@ -137,6 +150,7 @@ def _done(folder: Folder, place: Place, verdict: Retention, *, delete: bool) -> 
         "path": place.held.path,
         "name": place.held.name,
         "step": place.held.step,
+        "variant": verdict.variant,
         "value": verdict.value,
         "keep": verdict.keep or problem is not None,
         "reason": problem or verdict.reason,
@@ -147,7 +161,12 @@ def _done(folder: Folder, place: Place, verdict: Retention, *, delete: bool) -> 
     }
 
 
-def _table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+def _several(decided: Sequence[tuple[Place, Retention]]) -> bool:
+    """Say whether anything was evaluated as more than one variant, so that a row must name its own."""
+    return len({variant for place, _ in decided for variant in place.held.variants.values()}) > 1
+
+
+def _table(lines: Sequence[Mapping[str, Any]], *, variants: bool) -> list[str]:
     rows = []
     for line in lines:
         word = "keep" if line["keep"] else "deleted" if line["deleted"] else "delete"
@@ -158,13 +177,15 @@ def _table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
                 line["run"],
                 shown(line["step"]),
                 line["name"],
+                shown(line["variant"]),
                 value,
                 count(line["files"]),
                 size(line["bytes"]),
                 line["reason"],
             )
         )
-    return align(_HEADS, rows)
+    columns = [at for at, head in enumerate(_HEADS) if variants or head != "variant"]
+    return align([_HEADS[at] for at in columns], [[row[at] for at in columns] for row in rows])
 
 
 def _sentence(summary: Mapping[str, Any], gone: int) -> str:

@@ -12,6 +12,7 @@ from milepost._internal.bounded import kind_of, opened, unreadable
 from milepost._internal.fileid import identity
 from milepost._internal.text import natural
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
+from milepost.checkpoints._files.near import absent
 from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
 from milepost.checkpoints.diagnosis import diagnose, folder_diagnosis
 from milepost.checkpoints.folders import is_unfinished
@@ -124,7 +125,7 @@ def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str
         status = os.stat(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise UsageError(f"{given}: {_dangling(path) or 'no such file or folder'}") from error
+            raise UsageError(f"{given}: {_dangling(path) or absent(path)}") from error
         raise UsageError(f"{given}: {error.strerror or error}") from error
     if not stat.S_ISDIR(status.st_mode):
         yield from _claimed([entry_of(path, asked=True)], formats)

@@ -7,6 +7,7 @@ Nothing of the file is executed or imported: a process that confined itself read
 """
 
 import argparse
+import os
 import shutil
 import sys
 from operator import attrgetter
@@ -17,6 +18,7 @@ from milepost.checkpoints._files.beside import settled_step
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.core.types import Inspection
+from milepost.errors import UsageError
 from milepost.report.inspection import described, totals
 from milepost.sandbox.confine import lacking
 
@@ -30,12 +32,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     # The help needs no reader.
+    from milepost.checkpoints._files.near import absent  # noqa: PLC0415
     from milepost.checkpoints._files.own import read_beside  # noqa: PLC0415
     from milepost.checkpoints._files.shards import from_prefix, shards_of  # noqa: PLC0415
     from milepost.checkpoints._files.side_files import side_files_of  # noqa: PLC0415
     from milepost.engines.local import inspect  # noqa: PLC0415
 
     path = from_prefix(args.path)
+    if not os.path.lexists(path):  # said here: the confined reader may not look at the folder
+        raise UsageError(f"{args.path}: {absent(path)}")
     inspection, measures = inspect(path, [*shards_of(path), *read_beside(path), *side_files_of(path)])
     if warning := lacking(measures):
         sys.stderr.write(f"{warning}\n")

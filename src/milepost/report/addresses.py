@@ -1,11 +1,13 @@
 """Addresses: from what people write down (a step, a name, a digest's first digits, a run's name) to what it names."""
 
+import difflib
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from milepost.checkpoints.folders import run_folder
+from milepost.checkpoints.folders import own_folder, run_folder
 from milepost.checkpoints.names import INDEX, checkpoint_name
 from milepost.errors import UsageError
 from milepost.report.table import Plain, base_name, checkpoints_of, each, is_overwritten
@@ -18,6 +20,7 @@ RAW = "raw"
 _SHORTEST = 4
 _DIGITS = 12
 _SHOWN = 12
+_NEAR = 3
 _TELLING = re.compile(r"-[0-9a-f]{8}$")
 
 
@@ -41,7 +44,8 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
     """Return the one checkpoint at an address; a `UsageError` lists several.
 
     An address is a step, a name, a path or at least four digits of the digest; `run:` may stand before it and
-    `:variant` behind it.  A step or name goes before a digest, so that what people write down stays reachable.  Without
+    `:variant` behind it.  A path may be relative to the working directory, a TensorFlow prefix, or the checkpoint's own
+    folder.  A step or name goes before a digest, so that what people write down stays reachable.  Without
     a variant it means the raw weights where there are any.  Of weights that a file held one after the other it means
     those that it holds now (`overwritten` names the others).
 
@@ -56,16 +60,17 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
     if every and not rows:
         known = ", ".join(sorted(set(map(_variant, every))))
         raise UsageError(f"--variant {variant}: no checkpoint of this store has it; there are: {known}")
+    place = os.path.abspath(address)
     tests: tuple[Callable[[Plain], bool], ...] = (
         lambda row: address in _words(row),
-        lambda row: _is_path(row, address),
+        lambda row: _is_path(row, address) or _is_at(row, place),
         lambda row: _is_digest(row, address),
     )
     found = next(filter(None, ([row for row in rows if test(row)] for test in tests)), [])
     if not found:
         raise UsageError(
-            f"no checkpoint is at {address!r} in this store of {len(rows)}; expected a step, run:step, a name, or at "
-            f"least {_SHORTEST} digits of a digest; `milepost ls --all` lists them"
+            f"no checkpoint is at {address!r} in this store of {len(rows)}; expected a step, run:step, a name, a path, "
+            f"or at least {_SHORTEST} digits of a digest; `milepost ls --all` lists them{_near(rows, every, address)}"
         )
     meant = [row for row in found if _variant(row) == RAW] or found
     meant = [row for row in meant if is_current(row)] or meant
@@ -182,6 +187,49 @@ def _is_path(row: Plain, address: str) -> bool:
                 if named == word or (run != named and f"/{run_folder(path)}".endswith(f"/{run.strip('/')}")):
                     return True
     return False
+
+
+def _is_at(row: Plain, place: str) -> bool:
+    """Return whether a row's file lies at an absolute path: its own, its prefix, or a folder that is all its own."""
+    place = place.removesuffix(f":{_variant(row)}")
+    for checkpoint in checkpoints_of(row, current=True):
+        if path := str(checkpoint.get("path") or ""):
+            own = own_folder(path)
+            inside = own is not None and f"{place}/".startswith(f"{own}/") and path.startswith(f"{place}/")
+            if inside or place in (path, path.removesuffix(INDEX).rstrip("/")):
+                return True
+    return False
+
+
+def _near(rows: Iterable[Plain], every: Iterable[Plain], address: str) -> str:
+    """Return lines that name the checkpoints whose name, file or step is nearest to what was asked for."""
+    named = defaultdict[str, list[Plain]](list)
+    for row in rows:
+        for checkpoint in checkpoints_of(row, current=True):
+            path = str(checkpoint.get("path") or "")
+            for word in {str(checkpoint.get("name") or ""), base_name(path), str(checkpoint.get("step") or "")} - {""}:
+                named[word.lower()].append(row)
+    words = (_nearest(named, piece.lower()) for piece in reversed(base_name(address).split(":")))
+    found = [row for word in next(filter(None, words), []) for row in named[word]]
+    labels = Labels(every)
+    steps = {labels.of(row): row.get("step") for row in found}
+    lines = (
+        f"\n  {label}{'' if step is None else f' is at step {step}'}: `milepost show {shlex.quote(label)}`"
+        for label, step in list(steps.items())[:_NEAR]
+    )
+    return "".join(lines)
+
+
+def _nearest(words: Iterable[str], asked: str) -> list[str]:
+    """Return the words nearest to one: it itself, those that hold its number, those that look like it.
+
+    >>> _nearest(["epoch_05", "epoch_15", "last"], "5"), _nearest(["epoch_05", "last"], "lsat")
+    (['epoch_05'], ['last'])
+    """
+    known = list(words)
+    number = int(asked) if asked.isdecimal() else None
+    same = [word for word in known if word == asked or number in map(int, re.findall(r"\d{1,18}", word))]
+    return list(dict.fromkeys([*same, *difflib.get_close_matches(asked, known, n=_NEAR)]))
 
 
 def _is_digest(row: Plain, address: str) -> bool:

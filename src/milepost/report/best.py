@@ -115,6 +115,8 @@ class Best:
     def __str__(self) -> str:
         return "\n".join(lines_of(self))
 
+    __repr__ = __str__  # what a notebook and a prompt show of the last line
+
     def _repr_html_(self) -> str:
         return html_of(self)
 

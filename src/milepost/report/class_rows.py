@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from milepost.core.types import Array
@@ -9,6 +10,7 @@ from milepost.errors import UsageError
 from milepost.report._align import align, shown
 from milepost.report._metrics_on_record import recorded
 from milepost.report._numbers import number
+from milepost.report.addresses import RAW
 from milepost.report.table import Plain
 from milepost.store.code_standing import CURRENT, is_earlier
 from milepost.store.listing import Listing
@@ -22,9 +24,20 @@ def class_rows(store: Store, listing: Listing, checkpoints: Iterable[Plain], met
     """Return rows of the metric that gives the value `metric`, of the evaluation that the table shows.
 
     Each has run, step, name, variant, data, status, class and class_name (None where the data has no names), then the
-    metric's numbers of this class, such as recall and support; NaN where undefined.  Raises UsageError where there is
-    no such value, and where its metric has no table by class.
+    metric's numbers of this class, such as recall and support; NaN where undefined.  `metric` may also be the name of a
+    metric (`recall` for `recall_macro_present`), where only one value of it has a table.  Raises UsageError where there
+    is no such value, and where its metric has no table by class.
     """
+    every = list(checkpoints)
+    found = _rows_of(store, listing, every, metric) or _rows_of(
+        store, listing, every, _value_of(store, listing, metric)
+    )
+    if not found:
+        raise UsageError(f"{metric}: none of the checkpoints that were asked for has a table by class")
+    return found
+
+
+def _rows_of(store: Store, listing: Listing, checkpoints: Iterable[Plain], metric: str) -> list[dict[str, Any]]:
     by_weights = defaultdict[str, list[str]](list)
     for key, evaluated in listing.evaluations.items():
         by_weights[evaluated.weights].append(key)
@@ -41,18 +54,48 @@ def class_rows(store: Store, listing: Listing, checkpoints: Iterable[Plain], met
             status = listing.standing(dict(spec)).status(str(payload["status"]))
             about = {key: row.get(key) for key in ("run", "step", "name", "variant")}
             found += _rows({**about, "data": spec["data_name"], "status": status}, arrays, names[spec["data"]])
-    if not found:
-        name = recorded(store, metric)["metric"]["name"]
-        raise UsageError(
-            f"{metric} ({name}) has no table by class; metrics that have one: confusion, balanced_accuracy"
-        )
     return found
 
 
+def _value_of(store: Store, listing: Listing, asked: str) -> str:
+    """Return the value with a table that a name means: its own, or its metric's where only one value has that."""
+    there = _with_tables(store, listing)
+    ours = [value for value, name in there.items() if name == asked]
+    if asked in there or len(ours) == 1:
+        return asked if asked in there else ours[0]
+    known = ", ".join(ours or there)
+    known = f"name one of: {known}" if known else "`milepost score --metric recall` adds one from kept outcomes"
+    if ours:
+        raise UsageError(f"{asked} has {len(ours)} values with a table by class; {known}")
+    name = _metric_of(store, asked)
+    what = f"{asked} ({name}) has no table by class" if name else f"no value {asked!r} is on record"
+    raise UsageError(f"{what}; with a table by class, {known}")
+
+
+def _metric_of(store: Store, value: str) -> str | None:
+    with suppress(UsageError):
+        return str(recorded(store, value)["metric"]["name"])
+    return None
+
+
+def _with_tables(store: Store, listing: Listing) -> dict[str, str]:
+    """Return the names of the values whose metric has a table by class, with their metrics' names."""
+    made: dict[str, tuple[str, bool]] = {}
+    for key in listing.evaluations:
+        results = store.evaluation(key).results
+        for payload in results.read():
+            values = [str(value["metric"]) for value in payload["values"]]
+            if payload["estimator"] == "exact" and not made.keys() >= set(values):
+                has = bool(_vectors(results.tables(payload)))
+                made |= dict.fromkeys(values, (str(payload["metric"]["name"]), has))
+    return {value: name for value, (name, has) in sorted(made.items()) if has}
+
+
 def class_lines(rows: Iterable[Plain]) -> list[str]:
-    """Return the rows as aligned lines; what is the same in all of them is left out."""
+    """Return the rows as aligned lines; what is the same in all is left out, but for a variant that is not raw."""
     every = [{name: _text(value) for name, value in row.items()} for row in rows]
     differ = {name for name in _ABOUT if len({row.get(name) for row in every}) > 1} | {"name", "class"}
+    differ |= {"variant"} if any(row["variant"] != RAW for row in every) else set()
     heads = [
         name for name in dict.fromkeys(name for row in every for name in row) if name not in _ABOUT or name in differ
     ]
@@ -85,11 +128,14 @@ def _tables(
                 name = str(spec["data_name"])
                 best[name] = max(best.get(name, ((),)), (rank, spec, payload, results), key=lambda one: one[0])
     for _, (_, spec, payload, results) in sorted(best.items()):
-        arrays = results.tables(payload)
-        length = len(arrays["support"]) if "support" in arrays else 0
-        vectors = {name: item for name, item in arrays.items() if item.shape == (length,)}
-        if vectors:
+        if vectors := _vectors(results.tables(payload)):
             yield spec, payload, vectors
+
+
+def _vectors(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return those of a record's arrays that have a number for each class."""
+    length = len(arrays["support"]) if "support" in arrays else 0
+    return {name: item for name, item in arrays.items() if item.shape == (length,)}
 
 
 def _rows(about: dict[str, Any], arrays: Mapping[str, Array], names: Mapping[int, str]) -> Iterator[dict[str, Any]]:

@@ -68,6 +68,8 @@ class Comparison:
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
+    __repr__ = __str__  # what a notebook and a prompt show of the last line
+
     def _repr_html_(self) -> str:
         return html.facts(_facts(self)) + html.paragraphs(_notes(self))
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests._material import CLASSES, checkpoints, command, evaluation_of, examples, go, lines_of
+from tests._material import CLASSES, checkpoints, command, evaluation_of, examples, go, lines_of, save, weights_of
 
 from milepost.data.arrays import Arrays
 from milepost.metrics.balanced_accuracy import BalancedAccuracy
 from milepost.metrics.cross_entropy import CrossEntropy
+from milepost.metrics.recall import Recall
 from milepost.metrics.top_k import TopK
 
 KINDS = [f"kind-{number}" for number in range(CLASSES)]
@@ -72,12 +73,50 @@ def test_classes_are_rows_with_their_names(store: Path) -> None:
     assert {event["class_name"] for event in events} == set(KINDS)
 
 
+def test_classes_of_a_metric_by_its_name_where_one_value_of_it_has_a_table(tmp_path: Path) -> None:
+    data = {"test": Arrays(*examples(200), class_names=KINDS)}
+    evaluation = evaluation_of(data=data, metrics=[TopK(1), Recall()])
+    go(evaluation, checkpoints(tmp_path / "a", 1), store=tmp_path / "evals")
+    by_name = listed(tmp_path / "evals", "--classes", "recall")
+    assert by_name == listed(tmp_path / "evals", "--classes", "recall_macro_present")
+    assert (set(by_name[0]) > {"recall", "support"}, len(by_name)) == (True, 1 + CLASSES)
+    assert command("score", "--all", "--metric", "recall(label=1)", "--store", tmp_path / "evals").returncode == 0
+    several = command("ls", "--classes", "recall", "--store", tmp_path / "evals")
+    assert (several.returncode, several.stdout) == (2, "")
+    assert "recall has 2 values with a table by class; name one of: recall_class_1, recall_macro_p" in several.stderr
+
+
+def test_where_no_value_has_a_table_the_advice_adds_one(tmp_path: Path) -> None:
+    go(evaluation_of(100, metrics=[TopK(1)]), checkpoints(tmp_path / "a", 1), store=tmp_path / "evals")
+    nothing = command("ls", "--classes", "recall", "--store", tmp_path / "evals")
+    assert nothing.returncode == 2
+    advice = nothing.stderr.partition("`milepost ")[2].partition("`")[0].split()
+    assert command(*advice, "--store", tmp_path / "evals").returncode == 0
+    assert len(listed(tmp_path / "evals", "--classes", "recall")) == 1 + CLASSES
+
+
+def test_classes_keep_the_variant_column_where_a_variant_is_not_raw(tmp_path: Path) -> None:
+    raw, ema = weights_of(1), weights_of(2)
+    (tmp_path / "a").mkdir()
+    save(tmp_path / "a" / "step-1.npz", {**raw, **{f"ema.{name}": value for name, value in ema.items()}})
+    evaluation = evaluation_of(100, variants=("raw", "ema"), metrics=[BalancedAccuracy()])
+    go(evaluation, tmp_path / "a", store=tmp_path / "evals")
+    for words, variants in ((["--variant", "ema"], {"ema"}), ([], {"raw", "ema"})):
+        heads, *rows = listed(tmp_path / "evals", "--classes", "balanced_accuracy", *words)
+        assert {row[heads.index("variant")] for row in rows} == variants
+    assert "variant" not in listed(tmp_path / "evals", "--classes", "balanced_accuracy", "--variant", "raw")[0]
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
         (["--sort", "accuracy"], "no value 'accuracy' is on record; there are: "),
         (["--metric", "accuracy"], "no value 'accuracy' is on record; there are: "),
-        (["--classes", "top1"], "top1 (top_k) has no table by class"),
+        (
+            ["--classes", "top1"],
+            "top1 (top_k) has no table by class; with a table by class, name one of: balanced_accuracy",
+        ),
+        (["--classes", "accuracy"], "no value 'accuracy' is on record; with a table by class, name one of: balanced_"),
         (["--run", "c"], "'c' is no run of this store; expected one of: a, b"),
     ],
 )

@@ -157,3 +157,10 @@ def test_a_store_of_many_shows_the_newest(tmp_path: Path) -> None:
     page = milepost.open_store(tmp_path / "evals")._repr_html_()
     assert page.count("<tr>") == 51
     assert "the newest 50 of 55 checkpoints" in page
+
+
+def test_a_prompt_shows_the_text_of_best_and_compare(place: Path) -> None:
+    store = milepost.open_store(place)
+    for found in (store.best("top1", run="lenet"), store.compare("lenet:100", "lenet:900")):
+        assert repr(found) == str(found)
+        assert "step-900" in repr(found)

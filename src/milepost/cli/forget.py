@@ -1,7 +1,8 @@
 """Forget results that are wrong or old: of a code version, a data set, a checkpoint, one evaluation (a dry run first).
 
-ADDRESS is a step, run:step, a name, or at least four digits of the digest.  An evaluation goes where all that is given
-fits it.  What is shared with others stays, and what a running watch works on.  Without --delete nothing is touched.
+ADDRESS is a step, run:step, a name, a path, or four digits of the digest or more.  An evaluation goes where all that is
+given fits it.  What is shared with others stays, and what a running watch works on.  Without --delete nothing is
+touched.
 """
 
 import argparse
@@ -25,7 +26,7 @@ _SHORT = 12
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("addresses", metavar="ADDRESS", nargs="*", help="a step, run:step, a name, or a digest")
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="*", help="a step, run:step, a name, a path, or a digest")
     parser.add_argument("--code", metavar="VERSION", help="results of this code version, or its first digits")
     parser.add_argument(
         "--data", metavar="NAME", help="results on this data set: its name, or its digest's first digits"

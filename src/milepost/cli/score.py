@@ -1,7 +1,8 @@
 """Compute new metrics from kept outcomes, without the model: milepost score 900 --metric 'top_k(k=3)'.
 
-ADDRESS is a step, run:step, a name, or at least four digits of the digest; 6:ema is another set of weights.  What is
-computed is kept in the store, on every data set of the checkpoint, by both estimators; asking again changes nothing.
+ADDRESS is a step, run:step, a name, a path, or four digits of the digest or more; 6:ema is another set of weights.
+What is computed is kept in the store, on every data set of the checkpoint, by both estimators; asking again changes
+nothing.
 """
 
 import argparse
@@ -22,7 +23,7 @@ _METRIC_HELP = "a registered metric, NAME or NAME(KEY=VALUE, ...), quoted for th
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("addresses", metavar="ADDRESS", nargs="*", help="a step, run:step, a name, or a digest")
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="*", help="a step, run:step, a name, a path, or a digest")
     parser.add_argument("--all", action="store_true", help="every checkpoint that was evaluated")
     parser.add_argument("--metric", metavar="METRIC", action="append", required=True, help=_METRIC_HELP)
     add_shared(parser, "variant", "store", "json")

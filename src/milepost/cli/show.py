@@ -1,8 +1,8 @@
 """Show all that is known of one checkpoint: provenance, values, gaps, model check, timings, tables, all its names.
 
-ADDRESS is a step, run:step, a name, or at least four digits of the digest; 6:ema is another set of weights than the raw
-ones.  Evaluations of the current code are described whole; those of earlier code in one line each, or whole with --all.
---batch-size asks for the mean of batch means of another batch size, from kept outcomes, without the model.
+ADDRESS is a step, run:step, a name, a path, or four digits of the digest or more; 6:ema is another set of weights than
+the raw ones.  Evaluations of the current code are described whole; those of earlier code in one line each, or whole
+with --all. --batch-size asks for the mean of batch means of another batch size, from kept outcomes, without the model.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _NAMED = 8
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="ADDRESS", help="a step, run:step, a name, or a digest's first digits")
+    parser.add_argument("address", metavar="ADDRESS", help="a step, run:step, a name, a path, or a digest")
     parser.add_argument(
         "--batch-size", metavar="B", type=positive, action="append", default=[], help="batch means for this size too"
     )

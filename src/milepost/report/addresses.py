@@ -227,9 +227,9 @@ def _nearest(words: Iterable[str], asked: str) -> list[str]:
     (['epoch_05'], ['last'])
     """
     known = list(words)
-    number = int(asked) if asked.isdecimal() else None
-    same = [word for word in known if word == asked or number in map(int, re.findall(r"\d{1,18}", word))]
-    return list(dict.fromkeys([*same, *difflib.get_close_matches(asked, known, n=_NEAR)]))
+    number = {int(asked)} if asked.isdecimal() else set()
+    same = [word for word in known if word == asked or number & {int(part) for part in re.findall(r"\d{1,18}", word)}]
+    return list(dict.fromkeys([*same, *difflib.get_close_matches(asked, known, n=2 * _NEAR)]))
 
 
 def _is_digest(row: Plain, address: str) -> bool:

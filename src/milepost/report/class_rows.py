@@ -29,9 +29,8 @@ def class_rows(store: Store, listing: Listing, checkpoints: Iterable[Plain], met
     is no such value, and where its metric has no table by class.
     """
     every = list(checkpoints)
-    found = _rows_of(store, listing, every, metric) or _rows_of(
-        store, listing, every, _value_of(store, listing, metric)
-    )
+    found = _rows_of(store, listing, every, metric)
+    found = found or _rows_of(store, listing, every, _value_of(store, listing, metric))
     if not found:
         raise UsageError(f"{metric}: none of the checkpoints that were asked for has a table by class")
     return found
@@ -64,7 +63,7 @@ def _value_of(store: Store, listing: Listing, asked: str) -> str:
     if asked in there or len(ours) == 1:
         return asked if asked in there else ours[0]
     known = ", ".join(ours or there)
-    known = f"name one of: {known}" if known else "`milepost score --metric recall` adds one from kept outcomes"
+    known = f"name one of: {known}" if known else "there is none: `milepost score --all --metric recall` adds one"
     if ours:
         raise UsageError(f"{asked} has {len(ours)} values with a table by class; {known}")
     name = _metric_of(store, asked)

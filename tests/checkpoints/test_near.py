@@ -19,30 +19,30 @@ def logs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told(path: Path) -> str:
+def error_of(path: Path) -> str:
     with pytest.raises(UsageError, match="no such file or folder") as raised:
         find([str(path)])
     return str(raised.value)
 
 
 def test_the_checkpoints_of_names_like_it_are_named_by_their_prefix(logs: Path) -> None:
-    assert told(logs / "model.ckpt").endswith("; near it: model.ckpt-80, model.ckpt-100, model.ckpt-120")
-    assert set(told(logs / "model.ckpt-119").partition("near it: ")[2].split(", ")) == {
+    assert error_of(logs / "model.ckpt").endswith("; near it: model.ckpt-80, model.ckpt-100, model.ckpt-120")
+    assert set(error_of(logs / "model.ckpt-119").partition("near it: ")[2].split(", ")) == {
         *("model.ckpt-80", "model.ckpt-100", "model.ckpt-120"),
     }
 
 
 def test_nothing_is_named_that_is_unlike_or_in_a_large_folder(logs: Path) -> None:
     for path in (logs / "zzz", logs / "gone" / "model.ckpt"):
-        assert told(path).endswith("no such file or folder")
+        assert error_of(path).endswith("no such file or folder")
     for number in range(1000):
         (logs / f"other-{number}").touch()
-    assert told(logs / "model.ckpt").endswith("no such file or folder")
+    assert error_of(logs / "model.ckpt").endswith("no such file or folder")
 
 
 def test_a_folder_is_named(logs: Path) -> None:
     (logs / "checkpoints").mkdir()
-    assert told(logs / "checkpoint").endswith("near it: checkpoints")
+    assert error_of(logs / "checkpoint").endswith("near it: checkpoints")
 
 
 def test_inspect_names_them(logs: Path) -> None:

@@ -15,7 +15,7 @@ def row(path: str, step: int | None = None, **changes: Any) -> dict[str, Any]:
     return {"run": "a-01234567", "path": path, "name": name, "step": step, "digest": path.encode().hex(), **changes}
 
 
-def told(rows: list[dict[str, Any]], address: str) -> str:
+def error_of(rows: list[dict[str, Any]], address: str) -> str:
     with pytest.raises(UsageError) as raised:
         find(rows, address)
     return str(raised.value)
@@ -54,11 +54,11 @@ def test_a_path_is_an_address_from_the_working_directory_and_whole(here: Path, s
 def test_a_folder_that_is_not_a_checkpoints_own_is_no_address(here: Path) -> None:
     rows = [row(f"{here}/runs/bert/checkpoint-500/model.safetensors"), row(f"{here}/runs/bert/step-7.pt", 7)]
     for address in ("runs", "runs/bert", ".", "", f"{here}"):
-        assert "no checkpoint is at" in told(rows, address)
+        assert "no checkpoint is at" in error_of(rows, address)
 
 
 def test_another_folder_with_a_file_of_the_same_name_is_not_meant(here: Path) -> None:
-    assert "no checkpoint is at" in told([row(f"{here}/x/step-7.pt", 7)], "./y/step-7.pt")
+    assert "no checkpoint is at" in error_of([row(f"{here}/x/step-7.pt", 7)], "./y/step-7.pt")
 
 
 def test_a_name_goes_before_a_path_and_a_path_before_a_digest(here: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_name_goes_before_a_path_and_a_path_before_a_digest(here: Path) -> Non
 
 
 def test_what_is_expected_names_a_path() -> None:
-    assert "expected a step, run:step, a name, a path, or at least 4 digits of a digest" in told([], "x")
+    assert "expected a step, run:step, a name, a path, or at least 4 digits of a digest" in error_of([], "x")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_nearest_are_named_with_a_command_that_shows_them(address: str, near
         *(row("/r/ckpt-3.pt", 69), row("/r/epoch_05.pt", 115), row("/r/best.pt")),
         row("/r/unlike.pt", 1000),
     ]
-    first, *lines = told(rows, address).splitlines()
+    first, *lines = error_of(rows, address).splitlines()
     assert first.startswith(f"no checkpoint is at {address!r}")
     assert [line.partition(":")[0].strip() for line in lines][: len(near) or None] == near
     for line in lines:
@@ -102,4 +102,4 @@ def test_the_nearest_are_named_with_a_command_that_shows_them(address: str, near
 
 
 def test_at_most_three_are_named() -> None:
-    assert len(told([row(f"/r/step-{n}.pt", n) for n in range(100, 120)], "step-99").splitlines()) == 4
+    assert len(error_of([row(f"/r/step-{n}.pt", n) for n in range(100, 120)], "step-99").splitlines()) == 4

@@ -154,11 +154,13 @@ def test_a_checkpoint_that_nobody_finishes_is_given_up(tmp_path: Path) -> None:
 
 def test_a_model_of_another_shape_is_a_result_too(tmp_path: Path) -> None:
     other = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
-    other.save_weights(tmp_path / "epoch-1.weights.h5")
+    other.compile("adam")
+    with_seed(other, 23).save_weights(tmp_path / "epoch-1.weights.h5")
     (tmp_path / "DONE").touch()
     (only,) = fast(compiled(keras), (X, Y), str(tmp_path)).start()
     assert only.failure is not None
     assert only.failure.kind == "mismatch"
+    assert only.step == 230  # what the file tells, as where it is evaluated, not the 1 of its name
     assert "kernel has shape [4, 3], the model wants [5, 3]" in only.failure.message
 
 
@@ -172,3 +174,21 @@ def test_an_unbuilt_model_is_shown_a_batch_and_one_that_is_not_compiled_is_refus
         model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
         (only,) = fast(model, data, str(tmp_path)).start()
         assert only.logs == pytest.approx(expected(keras, 1), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "most"), [(["model-500"], 2), (["a", "b"], 2), (["epoch-1", "epoch-2"], 2)], ids=["beyond", "none", "two"]
+)
+def test_the_end_is_a_number_of_a_name_and_a_count_only_without_one(
+    names: list[str], most: int, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(names, 1):
+        with_seed(compiled(keras), seed).save_weights(tmp_path / f"{name}.weights.h5")
+    results = fast(compiled(keras), (X, Y), str(tmp_path), max_evaluations=most).start()
+    assert [Path(one.checkpoint).name for one in results] == [f"{name}.weights.h5" for name in names]
+
+
+def test_a_failure_of_the_number_is_the_end_too(tmp_path: Path) -> None:
+    keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)]).save_weights(tmp_path / "ckpt-7.weights.h5")
+    (only,) = fast(compiled(keras), (X, Y), str(tmp_path), max_evaluations=7).start()
+    assert only.failure is not None

@@ -52,11 +52,13 @@ class SidecarEvaluator:
     first argument (a `tf.data.Dataset`, ...), or a pair or triple of arrays: inputs, labels, weights.  `steps` and
     `callbacks` go to `model.evaluate`; with a checkpoint's step, the optimizer's `iterations` are set to it before.
 
-    `start` ends once a checkpoint numbered `max_evaluations` or later ("ckpt-7", or a later step) was evaluated, or
-    a file DONE lies in the folder, and nothing is left; without either, with Ctrl-C, after which `results` has what
-    was done.  One that is being written is waited for, at the end for as long as `torn_seconds` after its last change.
-    One that fails is a result, never the end.  The same weights under another name are not evaluated again.  Each
-    result is logged as it comes: numbers at level INFO, failures as warnings.
+    `max_evaluations=7` ends `start` once there is a result, a failure too, of a checkpoint whose name has the number 7
+    or more ("ckpt-7"), and none is left in the folder.  It is no count: "model-500" as the first ends it as well; only
+    names without a number are counted, in order.  A file DONE in the folder ends it too; without either, Ctrl-C, after
+    which `results` has what was done.  One that is being written is waited for, at the end for as long as
+    `torn_seconds` after its last change.  One that fails is a result, and the next ones are evaluated.  The same
+    weights under another name are not evaluated again.  Each result is logged as it comes: numbers at level INFO,
+    failures as warnings.
 
     >>> SidecarEvaluator(None, None, "runs", max_evaluations=3).results
     []
@@ -111,13 +113,13 @@ class SidecarEvaluator:
         path, step = found.path.removesuffix(".index"), _number(found.path)
         try:
             table = reader.table(found, spool)
+            step = table.step if table.step is not None else step
             restored = restore(table, adapter.variables(), "raw")
         except CheckpointError as error:
             return SidecarResult(path, step, failure=Failure(error.kind, str(error)))
         finally:
             for name in os.listdir(spool):
                 os.unlink(os.path.join(spool, name))
-        step = table.step if table.step is not None else step
         if restored.digest not in self._known:
             adapter.assign(restored.arrays)
             optimizer = getattr(self.model, "optimizer", None)

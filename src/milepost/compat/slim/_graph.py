@@ -46,12 +46,7 @@ def _function(name: str, row: MetricRow, *, slim: bool) -> Metric:
 
 
 def _built(name: str, row: MetricRow, given: Mapping[str, Any]) -> tuple[Any, Any]:
-    graph = tf.get_default_graph()
-    if tf.executing_eagerly() or graph.building_function:
-        raise UsageError(
-            f"{name} builds operations of a TensorFlow 1 graph; call it under `with tf.Graph().as_default()`, outside "
-            "of tf.function"
-        )
+    _check_graph(name)
     common = {key: given[key] for key in ("weights", "metrics_collections", "updates_collections", "name")}
     parameters = {key: given[key] for key, _ in row.parameters}
     if given["legacy"]:
@@ -64,6 +59,19 @@ def _built(name: str, row: MetricRow, given: Mapping[str, Any]) -> tuple[Any, An
     weights = None if common["weights"] is None else tf.convert_to_tensor(common["weights"])
     with tf.variable_scope(common["name"], name.removeprefix("streaming_"), [*arrays.values()]):
         return _collected(*_operations(kind, arrays, weights), common)
+
+
+def _check_graph(name: str) -> None:
+    if tf.get_default_graph().building_function:
+        raise UsageError(
+            f"{name} builds operations of a TensorFlow 1 graph, and not inside a tf.function; call it outside"
+        )
+    if tf.executing_eagerly():
+        raise UsageError(
+            f"{name} builds operations of a TensorFlow 1 graph, and TensorFlow 2 runs each operation at once; put the "
+            "line `tf.disable_v2_behavior()` after the imports of the script, or call this under "
+            "`with tf.Graph().as_default()`"
+        )
 
 
 def _collected(value: Any, update: Any, common: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -16,9 +16,7 @@ def original(module: str) -> Any:
     """Import one of the ancestors' modules; a `MissingExtra` says how to install it."""
     package = module.partition(".")[0]
     if package == "tf_slim":
-        # What tf_slim 1.1.0 misses in today's TensorFlow (slim.batch_norm) is put back by the adapter's import.
-        importlib.import_module("milepost.models.tf1")
-        _variable_put_back()
+        put_back()
     try:
         top = importlib.import_module(package)
         # TensorFlow's are attributes, not modules that can be imported.
@@ -27,8 +25,9 @@ def original(module: str) -> Any:
         raise MissingExtra(package, _EXTRA[package]) from error
 
 
-def _variable_put_back() -> None:
-    """Put back the function that `slim.local_variable` and its kind call, where TensorFlow has dropped it."""
+def put_back() -> None:
+    """Put back what tf_slim 1.1.0 misses in today's TensorFlow: for `slim.batch_norm`, `slim.local_variable`, ..."""
+    importlib.import_module("milepost.models.tf1")  # its import does so for slim.batch_norm
     scopes: Any = importlib.import_module("tensorflow.python.ops.variable_scope")
     if not hasattr(scopes, "variable"):
         scopes.variable = importlib.import_module("tensorflow").compat.v1.Variable

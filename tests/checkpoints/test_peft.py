@@ -17,6 +17,7 @@ from milepost.checkpoints.reader import read_table
 from milepost.core.protocols import Entry
 from milepost.core.types import Adapter, Array, CheckpointFiles, Table, Variable
 from milepost.errors import CheckpointError, Corrupt, Mismatch, Torn
+from milepost.restore.adapters import described
 from milepost.restore.matching import restore
 from milepost.testing.formats import FormatCase, Law, law_cut_files, law_flipped_bits
 from milepost.watch.snapshot import Snapshot
@@ -59,7 +60,7 @@ def test_an_adapter_is_known_with_its_base_and_its_config(name: str, tmp_path: P
 
 def test_an_adapter_is_refused_as_a_model_and_the_message_names_its_base(tmp_path: Path) -> None:
     table = adapter(tmp_path)
-    with pytest.raises(Mismatch, match=r"a LORA adapter of the base model bert-base-uncased, not weights") as caught:
+    with pytest.raises(Mismatch, match=r"a LoRA adapter of the base model bert-base-uncased, not weights") as caught:
         restore(table, NET, "raw")
     assert "--allow-missing" not in str(caught.value)
 
@@ -68,7 +69,7 @@ def test_the_bases_values_never_stand_in_for_what_an_adapter_lacks(tmp_path: Pat
     save_file({**LORA, "fc.bias": np.ones(4, np.float32)}, tmp_path / "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text(json.dumps(CONFIG))
     table = read_table(Peft(), find([str(tmp_path)])[0])
-    with pytest.raises(Mismatch, match="a LORA adapter of"):
+    with pytest.raises(Mismatch, match="a LoRA adapter of"):
         restore(table, NET, "raw", initial=lambda names: {name: np.zeros((4, 4), np.float32) for name in names})
 
 
@@ -134,8 +135,12 @@ def test_lora_weights_of_other_writers_are_known_by_their_names(tmp_path: Path) 
     save_file({name: np.ones(2, np.float32) for name in names}, tmp_path / "style.safetensors")
     table = read_table(Safetensors(), find([str(tmp_path)])[0])
     assert table.adapter == Adapter(None, "LORA", {})
-    with pytest.raises(Mismatch, match="a LORA adapter of a base not named"):
+    with pytest.raises(Mismatch, match=r"a LoRA adapter \(the file names no base model\)"):
         restore(table, NET, "raw")
+
+
+def test_a_config_without_a_base_names_none() -> None:
+    assert described(Adapter(None, "IA3", {"r": 2})) == "an IA3 adapter (its config names no base model)"
 
 
 def test_a_model_with_lora_layers_of_its_own_is_a_model(tmp_path: Path) -> None:

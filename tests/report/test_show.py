@@ -43,6 +43,17 @@ def test_a_clustered_interval_says_what_it_rests_on() -> None:
     assert lines[at + 1].split() == ["note:", "too", "few", "groups"]
 
 
+def test_a_rename_to_nothing_is_shown() -> None:
+    given = {"restore": {"tower.": "", "": "net."}, "rename": [["_(.)$", ""]]}
+    evaluated = Evaluated("k1", {"data_name": "test", "model": {"name": "torch", **given}})
+    lines = drawn(describe(samples.checkpoint(900, "step-900"), [], [evaluated], {"overrides": given}))
+    for what in ("overrides", "model"):
+        (restore,) = (line for line in lines if line.startswith(f"  {what}.restore"))
+        assert restore.split(None, 1)[1] == "tower. -> (nothing), (top) -> net."
+        (rename,) = (line for line in lines if line.startswith(f"  {what}.rename"))
+        assert rename.split(None, 1)[1] == "_(.)$ -> (nothing)"
+
+
 def test_doubled_rows_stand_beside_the_values_once() -> None:
     spec = {"data_name": "test"}
     evaluated = tuple(Evaluated(key, spec, doubled="9 of 18 rows repeat an earlier row") for key in ("k1", "k2"))

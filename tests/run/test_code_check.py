@@ -1,6 +1,8 @@
 """New code: a comment re-evaluates nothing, a preprocessing re-evaluates all, an added metric needs no model."""
 
+import json
 import textwrap
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,10 @@ def scaled(x):
     """Scale."""
     return x * 0.5
 '''
+
+
+def earlier(at: str) -> str:
+    return (datetime.fromisoformat(at) - timedelta(hours=1)).isoformat()
 
 
 class Project:
@@ -183,6 +189,30 @@ def test_a_note_says_whether_the_code_or_the_data_is_new(project: Project, tmp_p
     assert "the code is new (version " in notes
     project.edit("ev.py", "np.arange(2000) / 1000", "np.arange(2000) / 1001")
     assert "the data of test is new or was changed: no earlier result on test applies" in project.run()[0].notes
+
+
+def test_where_nothing_was_evaluated_yet_no_earlier_result_is_spoken_of(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.edit("prep.py", "x * 0.5", "x[:, :3]")
+    assert project.run()[0].done == (0, 0, 3)
+    project.edit("prep.py", "x[:, :3]", "x * 0.5")
+    events, _ = project.run()
+    assert events.done == (3, 0, 0)
+    assert "no earlier result" not in events.notes
+
+
+def test_a_failure_of_earlier_code_or_data_is_listed_until_the_same_is_evaluated(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.edit("prep.py", "x * 0.5", "x[:, :3]")
+    project.run()
+    store = Store.open(tmp_path / "evals")
+    assert [row["state"] for row in store.listing().checkpoints()] == ["failed"] * 3
+    for file in (tmp_path / "evals").rglob("failures/*.json"):  # an hour ago: records know the second only
+        file.write_text(json.dumps({**(held := json.loads(file.read_text())), "at": earlier(held["at"])}))
+    project.edit("prep.py", "x[:, :3]", "x * 0.5")
+    project.edit("ev.py", "np.arange(2000) / 1000", "np.arange(2000) / 1001")
+    project.run()
+    assert [(row["state"], row["failure"]) for row in store.listing().checkpoints()] == [("done", None)] * 3
 
 
 def test_a_data_set_that_was_left_out_is_checked_when_it_comes(tmp_path: Path) -> None:

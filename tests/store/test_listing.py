@@ -167,6 +167,40 @@ def test_an_evaluation_that_failed_says_so(tmp_path: Path) -> None:
     assert (row["state"], row["failure"]) == ("done", None)
 
 
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ({}, False),
+        ({"created": "2026-01-01T00:00:03+00:00"}, True),  # before it failed
+        ({"weights": "cd" * 16}, True),
+        ({"data_name": "val"}, True),
+        ({"file": "other.py"}, True),
+        ({"code": "v0"}, True),  # of earlier code itself
+    ],
+)
+def test_a_failure_of_other_data_or_code_ends_with_later_results(
+    changed: dict[str, str], shown: bool, tmp_path: Path
+) -> None:
+    store = Store.create(tmp_path / "s")
+    see(store, "a")
+    store.codes.use("p/ev.py", None, "v1")
+    spec = {
+        "weights": DIGEST,
+        "data": "d1",
+        "data_name": "test",
+        "file": "p/ev.py",
+        "code": "v0",
+        "task": {"name": "t"},
+    }
+    failed, done = store.evaluation("aa" * 16), store.evaluation("bb" * 16)
+    failed.describe(spec)
+    failed.failures.publish(1, {"kind": "model error", "message": "no", "at": "2026-01-01T00:00:04+00:00"})
+    done.describe({**spec, "data": "d2", "code": "v1", "created": "2026-01-01T00:00:05+00:00", **changed})
+    done.results.publish([(payload("top1", 1), {})])
+    (row,) = store.listing().checkpoints()
+    assert (row["failure"] is not None) == shown
+
+
 def test_a_young_folder_is_listed_again_and_an_old_one_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(tmp_path / "s", 2)
     listing = store.listing()

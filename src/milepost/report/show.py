@@ -17,6 +17,7 @@ from milepost.store.records import ALL
 from milepost.store.records import number as as_number
 
 _PLACES = 6
+_PAIR = 2
 _APART = ("timings", "rows", "column_set", "model_check", "inputs", "outputs")
 
 
@@ -60,7 +61,8 @@ def describe(
     >>> describe({"run": "lenet", "step": 9, "name": "a", "path": "a.npz", "digest": "d1"}, [], [])[0].lines[1]
     ('step', '9')
     """
-    sections = [_identity(checkpoint), _flat_section("restored", notes or {})]
+    kept = {**notes, "overrides": _arrows(notes["overrides"])} if notes and "overrides" in notes else notes
+    sections = [_identity(checkpoint), _flat_section("restored", kept or {})]
     evaluated = list(evaluations)
     groups = defaultdict[tuple[str, bool], list[Plain]](list)
     slices = defaultdict[tuple[str, bool], list[Plain]](list)
@@ -205,7 +207,23 @@ def _spelled(spec: Plain) -> Plain:
     """Return a spec with a word for the settings that are not set or empty, which `_flat` would leave out."""
     words = {None: "(not set)", "": "(empty)"}
     settings = {name: words.get(value, value) for name, value in (spec.get("settings") or {}).items()}
-    return {**spec, "settings": settings} if settings else spec
+    spelled = {**spec, "settings": settings} if settings else spec
+    return {**spelled, "model": _arrows(spec["model"])} if isinstance(spec.get("model"), Mapping) else spelled
+
+
+def _arrows(given: Plain) -> Plain:
+    """Return what a user gave of names with each rename as one text, since one to nothing is one too.
+
+    >>> _arrows({"restore": {"tower.": ""}, "rename": [["_(.)$", ""]], "keep": ["w"]})
+    {'restore': ['tower. -> (nothing)'], 'rename': ['_(.)$ -> (nothing)'], 'keep': ['w']}
+    """
+    shown = dict(given)
+    if isinstance(given.get("restore"), Mapping):
+        shown["restore"] = [f"{old or '(top)'} -> {new or '(nothing)'}" for old, new in given["restore"].items()]
+    pairs = given.get("rename")
+    if isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == _PAIR for pair in pairs):
+        shown["rename"] = [f"{old} -> {new or '(nothing)'}" for old, new in pairs]
+    return shown
 
 
 def _flat_section(title: str, value: Plain) -> Section:

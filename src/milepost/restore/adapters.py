@@ -8,9 +8,15 @@ def described(adapter: Adapter) -> str:
     """Return in words what an adapter is, and of which base.
 
     >>> described(Adapter("bert-base-uncased", "LORA"))
-    'a LORA adapter of the base model bert-base-uncased'
+    'a LoRA adapter of the base model bert-base-uncased'
     """
-    return f"a {adapter.kind} adapter of {f'the base model {adapter.base}' if adapter.base else 'a base not named'}"
+    kind = "LoRA" if adapter.kind == "LORA" else adapter.kind
+    base = f"of the base model {adapter.base}" if adapter.base else f"({_unnamed(adapter)})"
+    return f"{'an' if kind[0] in 'AEIO' else 'a'} {kind} adapter {base}"
+
+
+def _unnamed(adapter: Adapter) -> str:
+    return "its config names no base model" if adapter.config else "the file names no base model"
 
 
 def refuse_adapter(table: Table, why: Mismatch) -> None:

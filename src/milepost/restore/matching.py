@@ -23,6 +23,7 @@ from milepost.restore.adapters import refuse_adapter
 from milepost.restore.differences import families
 from milepost.restore.overrides import kept_by, spec_of_overrides
 from milepost.restore.readings import choose
+from milepost.restore.suggestions import suggestion
 from milepost.restore.variants import absent, averaging, candidates
 
 Initial = Callable[[Sequence[str]], Mapping[str, Array]]
@@ -81,7 +82,8 @@ def restore(
         chosen = choose(sets, variables, variant, _kept_names(variables, overrides), partial=partial)
     except Mismatch as error:
         refuse_adapter(table, error)
-        raise
+        option = suggestion(sets, variables or (), variant) if overrides is not None and not overrides else ""
+        raise Mismatch(f"{error}{option}") from error
     if variables is None:
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
     arrays, changes = _arrays(chosen.tensors, variables)

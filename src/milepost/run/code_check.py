@@ -68,16 +68,23 @@ def _settle(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, k
             "--again evaluates all again"
         )
         return
-    driver.reporter.note(f"{_what_is_new(driver, data)}: no earlier result on {data} applies")
+    new = _what_is_new(driver, data)
+    if new:
+        driver.reporter.note(f"{new}: no earlier result on {data} applies")
 
 
 def _what_is_new(driver: Driver, data: str) -> str:
-    """Say why no earlier result applies: other data, or code that no checkpoint of these was evaluated with."""
+    """Say why no earlier result applies: other data, or code that no checkpoint of these was evaluated with.
+
+    "" where there is no earlier result on data of this name: all failed, or the name is new.
+    """
     store, version = driver.store, driver.spec.code["version"]
-    specs = filter(None, (store.evaluation(key).spec() for key in store.evaluations()))
+    evaluated = (store.evaluation(key) for key in store.evaluations())
+    specs = [spec for one in evaluated if any(one.state().coverage.values()) and (spec := one.spec())]
     if any(spec["data"] == driver.data[data].digest for spec in specs):
         return f"the code is new (version {version}), and none of these checkpoints has results of earlier code"
-    return f"the data of {data} is new or was changed"
+    known = any(spec.get("data_name") == data for spec in specs)
+    return f"the data of {data} is new or was changed" if known else ""
 
 
 def _newest_and_oldest(

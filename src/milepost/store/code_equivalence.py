@@ -45,7 +45,7 @@ class CodeEquivalence:
         'up to 0.27 % of the rows may differ (95 %)'
         """
         if not self.may_differ:
-            return f"no row of {' and '.join(self.checkpoints)} differs (others were not checked)"
+            return "other checkpoints were not checked"
         return f"up to {_percent(self.share)} of the rows may differ ({self.level:.0%})".replace("%)", " %)")
 
     def check(self) -> str:
@@ -60,7 +60,9 @@ class CodeEquivalence:
         return f"a code check of {self.sampled:,} of {self.rows:,} rows, drawn at random, of {names}"
 
     def __str__(self) -> str:
-        return f"made by earlier code: {self.check()} finds the same outcomes of both codes, so that {self.bound()}"
+        # Of all rows the check itself says what holds.
+        bound = f", so that {self.bound()}" if self.may_differ else f" ({self.bound()})"
+        return f"made by earlier code: {self.check()} finds the same outcomes of both codes{bound}"
 
 
 def _percent(share: float) -> str:

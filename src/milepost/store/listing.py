@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -299,12 +299,23 @@ class Listing:
     def _failures(self) -> dict[str, tuple[dict[str, str], int]]:
         """Return the latest failure of evaluations without results, and how often they failed, by weights."""
         found: dict[str, tuple[dict[str, str], int]] = {}
+        done = self._done()
         for _, evaluated in sorted(self.evaluations.items()):
             for one in sorted(evaluated.failures.values(), key=lambda one: int(one["attempt"])):
                 known = found.get(evaluated.weights, ({}, 0))
-                if not evaluated.results and one["attempt"] >= known[1]:
+                past = evaluated.results or _is_past(one, done)
+                if not past and one["attempt"] >= known[1]:
                     shown = {"kind": one["kind"], "message": one["message"]}
                     found[evaluated.weights] = shown, one["attempt"]
+        return found
+
+    def _done(self) -> dict[tuple[Any, ...], str]:
+        """Return when the newest results of each subject that the code of now has were begun."""
+        found: dict[tuple[Any, ...], str] = {}
+        for evaluated in self.evaluations.values():
+            spec = evaluated.spec
+            if spec and not self.standing(spec).earlier:
+                found[_subject(spec)] = max(found.get(_subject(spec), ""), str(spec.get("created") or ""))
         return found
 
 
@@ -319,6 +330,17 @@ def _marked(line: str, standing: Standing, spec: Row) -> str:
     if standing.check is not None:
         shown["code_check"] = standing.check.plain()
     return json.dumps(shown)
+
+
+def _subject(spec: Row) -> tuple[Any, ...]:
+    """Return what stays the same where an evaluation's code or data changes."""
+    return tuple(spec.get(key) for key in ("weights", "data_name", "file", "entry"))
+
+
+def _is_past(failure: Row, done: Mapping[tuple[Any, ...], str]) -> bool:
+    """Return whether the same was evaluated by other code, or on other data, after it failed."""
+    spec = failure.get("evaluation") or {}
+    return bool(spec.get("file")) and done.get(_subject(spec), "") > str(failure.get("at") or "~")
 
 
 def _wanted(label: str, slices: str | None) -> bool:

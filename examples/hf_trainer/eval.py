@@ -8,11 +8,7 @@ from milepost.tasks import Classification
 
 evaluation = Evaluation(
     model=TorchModel(make_model),
-    data={
-        "test": TorchLoader(
-            make_data(1000, 1), inputs=["input_ids", "attention_mask"], label="labels", version="words@1"
-        )
-    },
+    data={"test": TorchLoader(make_data(), inputs=["input_ids", "attention_mask"], label="labels", version="words@1")},
     task=Classification(outputs="logits"),
     metrics=[TopK(1), CrossEntropy()],
 )

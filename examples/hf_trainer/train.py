@@ -1,16 +1,18 @@
 """A Hugging Face Trainer run of a tiny BERT, stopped early by what Milepost finds: `python train.py [STEPS]`.
 
-Start `milepost watch eval.py runs/bert --until done` beside it.  The lines for Milepost are marked with `#:`.
+Start `milepost watch eval.py runs/bert --until done` beside it: it ends with the file `DONE` that the last line of
+`main` makes.  The lines for Milepost are marked with `#:`.
 """
 
 import sys
+from pathlib import Path
 
 import torch
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
 from milepost.signals import Signals  #:
 
-RUN = "runs/bert"
+RUN = Path("runs/bert")
 
 
 class StopEarly(TrainerCallback):  #:
@@ -28,8 +30,8 @@ def make_model():
     return BertForSequenceClassification(BertConfig(vocab_size=60, max_position_embeddings=16, num_labels=3, **size))
 
 
-def make_data(rows, seed):
-    """Return sentences of 8 made-up words; the first word decides the class of four in five."""
+def make_data(rows=1000, seed=1):
+    """Return sentences of 8 made-up words, unless said otherwise those held out; four in five go by the first word."""
     random = torch.manual_seed(seed)
     words = torch.randint(0, 60, (rows, 8), generator=random)
     labels = torch.where(torch.rand(rows, generator=random) < 0.8, words[:, 0] % 3, words[:, 1] % 3)
@@ -47,6 +49,7 @@ def main(steps=100_000):
     trainer = Trainer(make_model(), arguments, train_dataset=make_data(2048, 0), callbacks=[StopEarly()])  #:
     trainer.train()
     print(f"stopped at step {trainer.state.global_step}")
+    (RUN / "DONE").touch()  #:
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def test_merged_as_peft_merges(name: str, base_file: Path, tmp_path: Path) -> No
     assert found.arrays.keys() == judge.state_dict().keys()
     for key, item in judge.state_dict().items():
         assert np.array_equal(found.arrays[key], item.numpy()), key
-    assert "a LORA adapter of " in str(found.notes["place"])
+    assert "a LoRA adapter (" in str(found.notes["place"])
     predicted = model.predict(model.load(found.arrays), TOKENS)
     assert torch.equal(predicted, judge(torch.from_numpy(TOKENS)))
     assert not torch.allclose(predicted, loaded(base_file)()(torch.from_numpy(TOKENS)))

@@ -94,7 +94,8 @@ def test_epochs_that_are_called_as_shards_are_checkpoints_without_an_index(tmp_p
         ({"/a/vars": "other_00000.weights.h5"}, "not a shard of big.weights.json"),
         ({"/a/vars": ["big_00000.weights.h5", 7]}, "not a shard of big.weights.json"),
         ({"/a/vars": {"b": 1}}, "'b', which is not a shard of"),
-        ({"/a/vars": 7}, "no proper index"),
+        ({"/a/vars": 7}, "'7', which is not a shard of"),
+        ({"/a/vars": [["b"]]}, "which is not a shard of"),
     ],
 )
 def test_an_index_leads_nowhere_else(listed: Any, words: str, tmp_path: Path) -> None:

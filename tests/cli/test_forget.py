@@ -1,7 +1,6 @@
 """`forget`: what goes, what stays since it is shared or in work, and that a run then does what is missing."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from milepost.core.types import Array
 from milepost.data import Arrays
 from milepost.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("nothing_is_forced")
 Shown = pytest.CaptureFixture[str]
 
 
@@ -24,11 +24,6 @@ def halved(weights: Mapping[str, Array], inputs: Array) -> Array:
 
 
 VERSIONS = {"old-1": linear, "new-2": halved}
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture

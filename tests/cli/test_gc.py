@@ -16,14 +16,9 @@ from milepost.metrics.top_k import TopK
 from milepost.store.deletions import Deletions
 from milepost.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("nothing_is_forced")
 Shown = pytest.CaptureFixture[str]
 STEPS = tuple(range(100, 1000, 100))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power fails here, and forcing a store to disk is most of what these tests would do."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture

@@ -15,14 +15,9 @@ from milepost.cli._gc_folder import Folder
 from milepost.errors import MilepostError
 from milepost.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("nothing_is_forced")
 Shown = pytest.CaptureFixture[str]
 STEPS = tuple(range(100, 1000, 100))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power fails here, and forcing a store to disk is most of what these tests would do."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture

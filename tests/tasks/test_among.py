@@ -1,4 +1,4 @@
-"""The best of a subset of outputs is what slicing the scores by hand gives, in the model's own numbers."""
+"""The best of a subset of outputs is what slicing the scores gives, in the model's own numbers."""
 
 from pathlib import Path
 from typing import Any

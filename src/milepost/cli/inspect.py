@@ -31,12 +31,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    # The help needs no reader.
-    from milepost.checkpoints._files.near import absent  # noqa: PLC0415
-    from milepost.checkpoints._files.own import read_beside  # noqa: PLC0415
-    from milepost.checkpoints._files.shards import from_prefix, shards_of  # noqa: PLC0415
-    from milepost.checkpoints._files.side_files import side_files_of  # noqa: PLC0415
-    from milepost.engines.local import inspect  # noqa: PLC0415
+    from milepost.checkpoints._files.near import absent  # noqa: PLC0415 - the help needs no reader
+    from milepost.checkpoints._files.own import read_beside  # noqa: PLC0415 - the help needs no reader
+    from milepost.checkpoints._files.shards import from_prefix, shards_of  # noqa: PLC0415 - the help needs no reader
+    from milepost.checkpoints._files.side_files import side_files_of  # noqa: PLC0415 - the help needs no reader
+    from milepost.engines.local import inspect  # noqa: PLC0415 - the help needs no reader
 
     path = from_prefix(args.path)
     if not os.path.lexists(path):  # said here: the confined reader may not look at the folder

@@ -53,9 +53,9 @@ def named_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, 
         prefix = f"{path}." if path else ""
         counted = isinstance(part, torch.nn.modules.batchnorm._NormBase)  # noqa: SLF001 - the base of all that count
         # The private dicts, because named_parameters() hides shared ones and what is persistent has no public name.
-        held: dict[str, torch.Tensor | None] = {**part._parameters, **part._buffers}  # noqa: SLF001
+        held: dict[str, torch.Tensor | None] = {**part._parameters, **part._buffers}  # noqa: SLF001 - without those of its parts
         for name, tensor in held.items():
-            if tensor is None or name in part._non_persistent_buffers_set:  # noqa: SLF001
+            if tensor is None or name in part._non_persistent_buffers_set:  # noqa: SLF001 - it has no public name
                 continue
             full = prefix + name
             if isinstance(tensor, torch.nn.UninitializedParameter | torch.nn.UninitializedBuffer):

@@ -4,17 +4,17 @@ The libraries write the shards first and the index last.  The index decides: wha
 and tensors of a shard that it does not list there are left over from another save.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, opened
+from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT
 from milepost._internal.fileid import identity_of
 from milepost._internal.text import listed
 from milepost.checkpoints._files.layout import refused
 from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints.formats._huggingface.weights import read_weights, state_of
+from milepost.checkpoints.formats._weight_map import weight_map
 from milepost.checkpoints.names import HF_INDEXES, hf_index
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
@@ -91,18 +91,7 @@ def _listed(index: str, path: str, table: Table, names: Sequence[str]) -> list[T
 
 def _by_shard(path: str) -> dict[str, list[str]]:
     """Return the names of the tensors in each shard, by the shard's path, in order of the shards."""
-    with opened(path) as file:
-        if file.size > HEADER_LIMIT:
-            raise Corrupt(f"{path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")
-        raw = file.at(0, file.size, "the index")
-    try:
-        held = json.loads(raw.decode("utf-8"))["weight_map"]
-        pairs = list(held.items())
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        if not raw.rstrip().endswith(b"}"):
-            raise Torn(f"{path}: {CUT}: the index of the shards has no end{AGAIN}") from error
-        raise Corrupt(f"{path}: no index of shards: expected a JSON object with weight_map") from error
-    return _checked(path, pairs)
+    return _checked(path, list(weight_map(path, "Hugging Face's").items()))
 
 
 def _checked(path: str, pairs: Sequence[tuple[str, object]]) -> dict[str, list[str]]:

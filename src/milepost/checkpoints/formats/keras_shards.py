@@ -4,17 +4,17 @@ Keras writes the index again whenever it closes a shard, so the index alone does
 a newer shard that it does not list yet shows that saving goes on.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, opened
+from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, opened
 from milepost._internal.fileid import identity_of
 from milepost.checkpoints._codecs.hdf5_file import check_whole, whole
 from milepost.checkpoints.formats._claims import is_whole
 from milepost.checkpoints.formats._keras.table import NOTE, fetched, table_of
+from milepost.checkpoints.formats._weight_map import weight_map
 from milepost.checkpoints.names import keras_index
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
@@ -86,21 +86,12 @@ class KerasShards:
 
 def _shards(path: str) -> list[str]:
     """Return the paths of an index' shards, in order; `Corrupt` where a name leads elsewhere or is not Keras'."""
-    with opened(path) as file:
-        if file.size > HEADER_LIMIT:
-            raise Corrupt(f"{path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")
-        raw = file.at(0, file.size, "the index")
-    try:
-        held = json.loads(raw.decode("utf-8"))["weight_map"]
-        listed = [name for value in held.values() for name in ([value] if isinstance(value, str) else value)]
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        cut = not raw.rstrip().endswith(b"}")
-        kind, begin, end = (Torn, CUT, AGAIN) if cut else (Corrupt, "damaged", "")
-        raise kind(f"{path}: {begin}: no proper index of Keras' shards{end}") from error
+    held = weight_map(path, "Keras'").values()
+    listed = [name for value in held for name in (value if isinstance(value, list | dict) else [value])]
     if not listed or len(listed) > COUNT_LIMIT:
         raise Corrupt(f"{path}: lists {len(listed):,} places of variables, expected 1 to {COUNT_LIMIT:,}")
     own = os.path.basename(path)
-    for name in set(listed):
+    for name in listed:
         if not isinstance(name, str) or os.path.basename(name) != name or keras_index(name) != own:
             raise Corrupt(f"{path}: lists {str(name)[:80]!r}, which is not a shard of {own}; Milepost did not open it")
     return [os.path.join(os.path.dirname(path), name) for name in sorted(set(listed))]

@@ -27,7 +27,8 @@ def original(module: str) -> Any:
 
 def put_back() -> None:
     """Put back what tf_slim 1.1.0 misses in today's TensorFlow: for `slim.batch_norm`, `slim.local_variable`, ..."""
-    importlib.import_module("milepost.models.tf1")  # its import does so for slim.batch_norm
+    import milepost.models.tf1  # noqa: F401, PLC0415 - its import does so for slim.batch_norm, and takes seconds
+
     scopes: Any = importlib.import_module("tensorflow.python.ops.variable_scope")
     if not hasattr(scopes, "variable"):
         scopes.variable = importlib.import_module("tensorflow").compat.v1.Variable

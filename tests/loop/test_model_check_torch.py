@@ -262,7 +262,8 @@ def test_a_constant_checkpoint_before_others_hides_no_mistake(
 
 
 def test_show_prints_the_model_check_and_how_many_rows_could_move(tmp_path: Path) -> None:
-    assert refused(lambda: Net(lambda _, x: x), tmp_path) == ""
+    # Rounds by its company on any processor, as matrix products do only where other kernels take other shapes.
+    assert refused(lambda: Net(lambda _, x: x * (1 + len(x) * 1e-8)), tmp_path) == ""
     shown = command("show", "1", "--store", tmp_path / "evals").stdout
     found = r"model check +64 rows predicted twice differ by 0, in halves by \S+; the scores span [0-9.]+\n"
     assert re.search(found, shown)

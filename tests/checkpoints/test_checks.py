@@ -108,7 +108,8 @@ def test_what_holds_for_every_format_is_added(tmp_path: Path) -> None:
     rows = one(), one((), Extent("", 0, 4), "iteration", "int32"), one((2,), missing("odd", ""), "odd", "void")
     table = table_of(tmp_path, *rows)
     assert (table.step, table.step_source) == (7, "content: iteration")
-    assert table.notes == ("cannot be read, and is refused where the model needs it: odd (odd)",)
+    assert table.notes[0] == "cannot be read, and is refused where the model needs it: odd (odd)"
+    assert table.notes[1].startswith("no checksum: ")
     wrapped = table_of(tmp_path, replace(rows[0], group="model"), one((), Extent("", 0, 4), "best", "int32"))
     assert [item.role for item in wrapped.tensors] == ["weights", "bookkeeping"]
     assert table_of(tmp_path).notes == ("holds no tensors",)

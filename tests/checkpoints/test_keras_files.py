@@ -192,7 +192,7 @@ def test_other_filters_and_types_are_noted_and_fatal_only_if_needed(tmp_path: Pa
     table = table_of(KerasH5(), path)
     odd = {item.name for item in table.tensors if item.dtype == "void"}
     assert odd == {"text", "pair", "lzf", "nothing", "pointer"}
-    assert "HDF5 filter 32000" in table.notes[1]
+    assert "HDF5 filter 32000" in table.notes[0]
     spooled = materialise(KerasH5(), table, str(tmp_path))
     assert np.array_equal(map_tensor(next(item for item in spooled.tensors if item.name == "w")), W)
     with pytest.raises(Unsupported, match="'lzf'"):

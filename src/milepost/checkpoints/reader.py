@@ -50,6 +50,7 @@ from milepost.registry import load
 _ALIGNMENT = 64
 _MOST_NUMBERS = 100
 _PLAIN_NAME = re.compile(r"\w+")
+_UNCHECKED = "no checksum: the file has none of its values, so that damage to them cannot be noticed"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -136,7 +137,8 @@ def read_table(form: Format, files: CheckpointFiles) -> Table:
     """Return the table of a checkpoint as its format reads it, checked, with what holds for every format.
 
     Single numbers beside wrapped weights are bookkeeping; a step that a tensor or a trainer's file beside holds is
-    found, and weights that are an adapter's by their names; notes are added on what cannot be read.  Raises as
+    found, and weights that are an adapter's by their names; notes are added on what cannot be read, and on values
+    without a checksum.  Raises as
     `Format.read` and `check_table` do.
     """
     table = form.read(files)
@@ -148,8 +150,8 @@ def read_table(form: Format, files: CheckpointFiles) -> Table:
     if step is None:
         step, source = step_beside(files.path)
     adapter = table.adapter or adapter_among(tensors)
-    notes = (*table.notes, *unread(tensors)) if tensors else (*table.notes, "holds no tensors")
-    return replace(table, tensors=tensors, step=step, step_source=source, notes=notes, adapter=adapter)
+    more = [*unread(tensors), *([] if table.checksum else [_UNCHECKED])] if tensors else ["holds no tensors"]
+    return replace(table, tensors=tensors, step=step, step_source=source, notes=(*table.notes, *more), adapter=adapter)
 
 
 def bytes_of(form: Format, tensor: Tensor) -> bytes:

@@ -67,6 +67,7 @@ def plain(inspection: Inspection) -> dict[str, Any]:
         "step_source": source,
         "facts": dict(inspection.facts),
         "files_beside": {name: dict(facts) for name, facts in inspection.beside.items()},
+        "checksum": table.checksum,
         "adapter": None if table.adapter is None else to_plain(table.adapter),
         "tensors": tensors,
         "foreign": list(table.foreign),

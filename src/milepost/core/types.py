@@ -104,7 +104,8 @@ class Table:
 
     `step` comes from the content, if at all.  `foreign` lists classes that the file names and that were not imported.
     `adapter` is there where the weights are no model's of their own.  `averaging`: the file's config says that training
-    kept averages of the weights, and they may stand in these weights' place.
+    kept averages of the weights, and they may stand in these weights' place.  `checksum`: the file has a checksum of
+    every weight, and `read` or `fetch` compares it; without one the reader adds a note.
     """
 
     format: str
@@ -115,6 +116,7 @@ class Table:
     notes: tuple[str, ...] = ()
     adapter: Adapter | None = None
     averaging: bool = False
+    checksum: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,11 @@ def law_flipped_bits(case: FormatCase, folder: Path) -> None:
     arrays = examples(case.dtypes[:2])
     expected = _rows_of(arrays)
     path = folder / f"flipped{case.suffix}"
-    files = _files(case, _written(case, folder, arrays), path.name)
+    written = _written(case, folder, arrays)
+    found = _found(case, written)
+    promised = found is not None and case.format.read(found).checksum
+    assert promised == case.checksummed, f"its table says checksum={promised}, its case checksummed={case.checksummed}"
+    files = _files(case, written, path.name)
     draw = random.Random(11)  # noqa: S311 - a sample, not a secret
     for name, content in files.items():
         (folder / name).write_bytes(content)

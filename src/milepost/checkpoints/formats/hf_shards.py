@@ -73,7 +73,8 @@ class HfShards:
         notes = dict.fromkeys(note for table in tables.values() for note in table.notes)
         foreign = dict.fromkeys(name for table in tables.values() for name in table.foreign)
         step, source = (first.step, first.step_source) if first else (None, None)
-        return Table(self.name, tuple(tensors), step, source, tuple(foreign), tuple(notes))
+        checksum = all(table.checksum for table in tables.values())
+        return Table(self.name, tuple(tensors), step, source, tuple(foreign), tuple(notes), checksum=checksum)
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Refuse: nothing in these files is compressed; the extent has the reason."""

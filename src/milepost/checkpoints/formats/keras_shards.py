@@ -13,7 +13,7 @@ from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, opened
 from milepost._internal.fileid import identity_of
 from milepost.checkpoints._codecs.hdf5_file import check_whole, whole
 from milepost.checkpoints.formats._claims import is_whole
-from milepost.checkpoints.formats._keras.table import NOTE, fetched, table_of
+from milepost.checkpoints.formats._keras.table import fetched, table_of
 from milepost.checkpoints.formats._weight_map import weight_map
 from milepost.checkpoints.names import keras_index
 from milepost.core.protocols import Entry
@@ -77,7 +77,7 @@ class KerasShards:
                 if item.name in tensors:
                     raise Corrupt(f"{files.path}: two of its shards hold {item.name!r}")
                 tensors[item.name] = item
-        return Table(self.name, tuple(tensors.values()), step, source, notes=(NOTE,))
+        return Table(self.name, tuple(tensors.values()), step, source)
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return the bytes of an array that lies in chunks or within a header."""

@@ -43,7 +43,7 @@ class KerasZip:
             if window.unpacked is None:
                 verify(file, entries[_WEIGHTS])
             table = table_of(self.name, window, _notes(file, entries))
-            return replace(table, averaging=_averaging(file, entries))
+            return replace(table, averaging=_averaging(file, entries), checksum=True)
 
     def facts(self, files: CheckpointFiles) -> dict[str, Json]:
         """Return what Keras wrote of itself, and of the model's class, name, loss and optimizer; nothing is built."""

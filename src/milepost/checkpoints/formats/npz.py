@@ -35,7 +35,7 @@ class Npz:
             tensors = tuple(_tensor(file, item) for item in members(file).values())
         if tensors and not any(is_readable(item.where) for item in tensors):
             raise refused(tensors[0])
-        return Table(self.name, tensors)
+        return Table(self.name, tensors, checksum=True)
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return a deflated array's bytes in C order, checked against size and CRC-32."""

@@ -64,14 +64,13 @@ class PickleArrays:
             rows = arrays_in(made.value, file.path)
             tensors = tuple(_tensor(file.path, number, *row) for number, row in enumerate(rows))
             step, source = step_of(made.value if isinstance(made.value, dict) else {}, tensors)
-            notes = ["the format holds no checksums"]
-            if file.size > made.end:
-                notes.append(f"{file.size - made.end:,} bytes follow the first pickle; they are not read")
+            after = file.size - made.end
+            notes = (f"{after:,} bytes follow the first pickle; they are not read",) if after > 0 else ()
         if not tensors:
             raise Unsupported(f"{files.path}: a pickle that holds no arrays: no checkpoint")
         if all(item.where.encoding.startswith("unsafe") for item in tensors):
             raise refused(tensors[0])
-        return Table(self.name, tensors, step, source, notes=tuple(notes))
+        return Table(self.name, tensors, step, source, notes=notes)
 
     def facts(self, files: CheckpointFiles) -> dict[str, Json]:
         """Return the numbers and texts beside the arrays."""

@@ -45,7 +45,7 @@ class Safetensors:
         with opened(files.path) as file:
             tensors, metadata = _contents(file)
         step, source = step_of(_numbers(metadata, files.path), tensors, f"{_METADATA}.")
-        return Table(self.name, tensors, step, source, notes=("the format holds no checksums",))
+        return Table(self.name, tensors, step, source)
 
     def facts(self, files: CheckpointFiles) -> dict[str, Json]:
         """Return the texts of the header's metadata."""

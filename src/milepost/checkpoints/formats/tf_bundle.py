@@ -101,7 +101,8 @@ class TfBundle:
         _verify(index, {name: index.tensors[named[name]] for name in named if roles[name] != "optimizer"} | candidates)
         step, source, doubts = step_of(_integers(index, candidates), roles)
         renamed = sum(_tracked(key, tracked).name != plain_name(key) for key in named.values())
-        return Table(self.name, tensors, step, source, notes=(*_notes(tensors, renamed), *doubts))
+        notes = (*_notes(tensors, renamed), *doubts)
+        return Table(self.name, tensors, step, source, notes=notes, checksum=True)
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return the bytes of a partitioned variable, put together from its slices, each checked by its CRC-32C."""

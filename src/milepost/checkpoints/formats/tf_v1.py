@@ -97,7 +97,7 @@ class TfV1:
         numbers = {name: value for name, value in read.items() if value is not None}
         step, source, doubts = step_of(numbers, roles)
         notes = ("checksums of values are compared when they are loaded", *doubts)
-        return Table(self.name, tensors, step, source, notes=notes)
+        return Table(self.name, tensors, step, source, notes=notes, checksum=True)
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return a tensor's bytes in C order, slices put together, after its blocks' CRC-32C were compared."""

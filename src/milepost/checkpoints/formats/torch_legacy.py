@@ -64,10 +64,9 @@ class TorchLegacy:
             made, begins, end = _contents(file, HEADER_LIMIT)
             tensors = tensors_of(StoragePlaces(file, begins), made.value, made.foreign)
             step, source = step_of(top(made.value), tensors)
-            notes = ["the format holds no checksums"]
-            if file.size > end:
-                notes.append(f"{file.size - end:,} bytes follow the last storage; they are not read")
-        return Table(self.name, tensors, step, source, made.foreign, tuple(notes))
+            after = file.size - end
+        notes = (f"{after:,} bytes follow the last storage; they are not read",) if after > 0 else ()
+        return Table(self.name, tensors, step, source, made.foreign, notes)
 
     def facts(self, files: CheckpointFiles) -> dict[str, Json]:
         """Return the numbers, texts and settings in the object beside its tensors."""

@@ -49,7 +49,8 @@ class TorchZip:
             tensors = tensors_of(places, made.value, made.foreign)
             _verify(archive, storages, tensors)
             step, source = step_of(top(made.value), tensors)
-            return Table(self.name, tensors, step, source, made.foreign, _notes(archive, tensors))
+            notes = _notes(archive, tensors)
+            return Table(self.name, tensors, step, source, made.foreign, notes, checksum=archive.checked)
 
     def facts(self, files: CheckpointFiles) -> dict[str, Json]:
         """Return the numbers, texts and settings in the object beside its tensors."""
@@ -207,8 +208,6 @@ def _any_in(starts: Sequence[int], item: ZipEntry) -> bool:
 
 
 def _notes(archive: _Archive, tensors: Sequence[Tensor]) -> tuple[str, ...]:
-    if not archive.checked:
-        return ("written without checksums (every CRC-32 is 0): damage cannot be noticed",)
-    if any(item.role == "optimizer" for item in tensors):
+    if archive.checked and any(item.role == "optimizer" for item in tensors):
         return ("checksums of optimizer tensors were not compared: they are not loaded",)
     return ()

@@ -12,7 +12,6 @@ from milepost.checkpoints.formats._keras.names import NamedDataset, counts_steps
 from milepost.core.types import Extent, Table, Tensor
 from milepost.errors import Torn
 
-NOTE = "HDF5 holds no checksums of its values"
 ENCODING = "hdf5"
 """How a tensor is stored that is neither raw nor absent: in chunks, within a header, or in a packed archive."""
 
@@ -22,7 +21,7 @@ def table_of(form: str, window: Window, notes: Iterable[str] = ()) -> Table:
     items = named(tree(window), window.file.path)
     step, source = _step_of(window, items)
     tensors = tuple(_tensor(window, item) for item in items)
-    return Table(form, tensors, step, source, notes=tuple(notes) or (NOTE,))
+    return Table(form, tensors, step, source, notes=tuple(notes))
 
 
 def _tensor(window: Window, item: NamedDataset) -> Tensor:

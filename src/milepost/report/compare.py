@@ -1,31 +1,26 @@
 """Two checkpoints compared on the same rows, from kept outcomes, without the model."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import reduce
-from itertools import product
-from operator import itemgetter
 from typing import Any
 
 from milepost._internal import html
-from milepost.core.capabilities import capability
 from milepost.core.protocols import MeanMetric, Metric
-from milepost.core.specs import spec_of
-from milepost.errors import UsageError, printable
+from milepost.errors import printable
 from milepost.report._align import wrapped
 from milepost.report._certainty import Rows, certainty_of
-from milepost.report._metrics_on_record import direction_of, evaluations_of, recorded
+from milepost.report._metrics_on_record import direction_of, recorded
 from milepost.report._numbers import count, decimals, interval, method, number
+from milepost.report._pair import mean_metric, opened_pair
 from milepost.report._paired import Paired, paired
-from milepost.report._ranking import one_data
 from milepost.report._slice import on_slice
 from milepost.report.addresses import Labels, find_evaluated
 from milepost.report.table import Plain
-from milepost.scoring.columns import GROUP_NUMBER, Scored, holding, lacking
+from milepost.scoring.columns import GROUP_NUMBER, Scored
 from milepost.scoring.estimators import state_of
 from milepost.scoring.metric_spec import metric_of
 from milepost.stats.interval import Interval
-from milepost.store.keys import subject
 from milepost.store.store import Store
 
 _PLACES = 6
@@ -95,8 +90,8 @@ def compare_two(
     labels = Labels(checkpoints)
     payload = recorded(store, metric, rows[0]["digest"])
     made, direction = metric_of(payload["metric"]), direction_of(payload)
-    mean = _mean(made, metric)
-    sides, notes = _opened(store, rows, made, data)
+    mean = mean_metric(made, metric)
+    sides, notes = opened_pair(store, rows, made, data)
     left, right = (on_slice(store, side, part) for side in sides)
     found = reduce(Paired.merge, _pieces(left, right, made.columns, mean, higher=direction == "higher"))
     values = (_value(left, made), _value(right, made))
@@ -133,81 +128,6 @@ def compare_two(
     )
 
 
-def _mean(metric: Metric, asked: str) -> MeanMetric:
-    mean = capability(metric, MeanMetric)
-    if mean is None or metric.headline != asked:
-        raise UsageError(
-            f"{asked} ({spec_of(metric)}) is no mean over rows, so that two checkpoints cannot be compared row by row; "
-            "compare by one that is, such as top1 or cross_entropy"
-        )
-    return mean
-
-
-def _opened(store: Store, rows: list[Plain], metric: Metric, data: str | None) -> tuple[list[Scored], list[str]]:
-    """Open both on the rows that they share, with notes; of several evaluations those of the same code, that of now."""
-    specs, codes = [_kept(store, row["digest"]) for row in rows], store.codes.standing()
-    shared = [
-        (one, two)
-        for one, two in product(*(side.items() for side in specs))
-        if one[1]["data"] == two[1]["data"] and one[1]["data_name"] == two[1]["data_name"]
-    ]
-    if not shared:
-        raise UsageError(f"A and B share no data set: A has {_listed(specs[0])}; B has {_listed(specs[1])}")
-    name = one_data(sorted({one[1]["data_name"] for one, _ in shared}), data)
-    ranked: list[tuple[tuple[Any, ...], list[Scored], list[str]]] = []
-    absent = f"A and B have no rows on {name} in common"
-    for pair in shared:
-        (key_a, a), (key_b, b) = pair
-        if a["data_name"] != name:
-            continue
-        sides = {key: holding(store, key, metric) for key in (key_a, key_b)}
-        opened = [side for key in (key_a, key_b) if (side := sides[key])]
-        if len(opened) == len(pair):
-            stop = min(side.stop for side in opened)
-            same = (subject(a) == subject(b), codes.root(a) == codes.root(b))
-            earlier = [codes.of(spec).earlier for spec in (a, b)]
-            rank = (*same, -sum(earlier), stop, str(a.get("created")), str(b.get("created")), key_a, key_b)
-            notes = [words for words, alike in zip(_APART, same, strict=True) if not alike]
-            notes += [f"{letter} is of earlier code" for letter, old in zip("AB", earlier, strict=True) if old]
-            notes += _other_data(store, a)
-            ranked.append((rank, [replace(side, stop=stop) for side in opened], notes))
-        else:
-            letter, key = ("A", key_a) if sides[key_a] is None else ("B", key_b)
-            absent = f"{letter}: {lacking(store, key, metric, name)}"
-    if not ranked:
-        raise UsageError(absent)
-    return max(ranked, key=itemgetter(0))[1:]
-
-
-def _other_data(store: Store, used: Plain) -> Iterator[str]:
-    """Yield that the newest evaluation on a data set of this name is of other data, where it is."""
-    specs = filter(None, (store.evaluation(key).spec() for key in store.evaluations()))
-    named = [spec for spec in specs if spec.get("data_name") == used["data_name"]]
-    newest = max(named, key=lambda spec: str(spec.get("created")), default=used)
-    if newest["data"] != used["data"]:
-        yield (
-            f"these are rows of earlier data of the name {used['data_name']} (fingerprint {str(used['data'])[:12]}): "
-            f"the newest evaluation on it is of other data (fingerprint {str(newest['data'])[:12]})"
-        )
-
-
-_APART = (
-    "A and B were evaluated as different tasks, with different settings or in different arithmetic",
-    "A and B were evaluated with different versions of the code",
-)
-
-
-def _kept(store: Store, weights: str) -> dict[str, dict[str, Any]]:
-    """Return the specs of the evaluations of some weights that have kept anything, by key."""
-    found = evaluations_of(store, weights)
-    return {key: spec for key, spec in found.items() if store.evaluation(key).column_sets()}
-
-
-def _listed(specs: Mapping[str, Plain]) -> str:
-    known = {(spec["data_name"], str(spec["data"])[:12]) for spec in specs.values()}
-    return ", ".join(f"{name} (fingerprint {digest})" for name, digest in sorted(known)) or "no kept outcomes"
-
-
 def _pieces(left: Scored, right: Scored, names: Sequence[str], mean: MeanMetric, *, higher: bool) -> Iterator[Paired]:
     for (one, weights), (two, _) in zip(left.chunks(names), right.chunks(names), strict=True):
         yield paired(mean.contribution(one), mean.contribution(two), weights, higher=higher)
@@ -231,7 +151,7 @@ def _rows_of(left: Scored, right: Scored, names: Sequence[str], mean: MeanMetric
         yield mean.contribution(one), mean.contribution(two), weights, one.get(GROUP_NUMBER)
 
 
-_WORDS = {
+COUNT_WORDS = {
     "both": "both right",
     "only_a": "only A right",
     "only_b": "only B right",
@@ -260,7 +180,7 @@ def _facts(found: Comparison) -> list[tuple[str, str]]:
     if found.interval is not None:
         span = interval(found.interval.low, found.interval.high, places)
         rows.append(("interval", f"{span} ({method(found.interval.plain())})"))
-    rows += [(_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "nonfinite"]
+    rows += [(COUNT_WORDS[name], count(value)) for name, value in found.counts.items() if value or name != "nonfinite"]
     return rows + [(name, f"p = {value:.4g} (two-sided)") for name, value in found.tests.items()]
 
 

@@ -1,0 +1,36 @@
+"""Elements of SVG as text, everything escaped."""
+
+import re
+from html import escape
+
+from milepost.core.types import Array
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def element(tag: str, /, *inside: str, **attributes: str | float) -> str:
+    """Return an element; `_` in an attribute's name is a hyphen, one at its end is left off.
+
+    >>> element("text", text("a < b"), x=1.25, class_="ink")
+    '<text x="1.3" class="ink">a &lt; b</text>'
+    """
+    shown = "".join(f' {name.rstrip("_").replace("_", "-")}="{_value(value)}"' for name, value in attributes.items())
+    return f"<{tag}{shown}>{''.join(inside)}</{tag}>" if inside else f"<{tag}{shown}/>"
+
+
+def text(words: str) -> str:
+    r"""Return words as text of an element; what XML cannot hold becomes U+FFFD.
+
+    >>> text("a\x1b[2J&")
+    'a�[2J&amp;'
+    """
+    return escape(_CONTROL.sub("\ufffd", words), quote=True)
+
+
+def places(x: Array, y: Array) -> str:
+    """Return points as SVG writes them in paths."""
+    return "L".join(f"{one:.1f},{other:.1f}" for one, other in zip(x.tolist(), y.tolist(), strict=True))
+
+
+def _value(value: str | float) -> str:
+    return text(value) if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")

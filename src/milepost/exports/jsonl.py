@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+from milepost._internal.text_target import text_target
 from milepost.core.types import Json
-from milepost.exports._text import text_target
 
 
 class JsonLinesExport:

@@ -35,6 +35,16 @@ class Tabular(ABC):
         """
         return column(self._table(), name)
 
+    def plot(self, metric: str, ax: Any = None, data: str | None = None) -> Any:
+        """Draw a metric's curve over the steps into matplotlib's axes, new ones by default, and return these.
+
+        `data` names the data set where there are several.  Raises MissingExtra where matplotlib is not installed, and
+        UsageError where there is no such value.
+        """
+        from milepost.report.figures.curve import plotted  # noqa: PLC0415 - only where a figure is asked for
+
+        return plotted(self._table(), metric, data, ax)
+
     def to_pandas(self) -> Any:
         """Return the table as a DataFrame: a row a checkpoint and data set, a column a metric's exact value.
 

@@ -9,9 +9,11 @@ import numpy as np
 from milepost.core.types import Array
 from milepost.report.chart._xml import element, places, text
 from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Line, Points, Rule, Whiskers
+from milepost.report.chart.palette import DASHES, SERIES
 from milepost.report.chart.thinning import thinned
 
 _MOST_POINTS = 1600
+_MANY_POINTS = 400
 _DARK_CELL = 0.55
 _CELL_TEXT = 22.0
 SMALL = 11.0
@@ -48,9 +50,9 @@ def ends(axis: Axis) -> tuple[float, float]:
     return (axis.low, axis.high) if axis.high > axis.low else (axis.low - 0.5, axis.low + 0.5)
 
 
-def class_of(colour: int, count: int = 8) -> str:
+def class_of(colour: int) -> str:
     """Return the class that gives an element the colour of a series."""
-    return "mp-faint" if colour == NEUTRAL else f"mp-s{colour % count}"
+    return "mp-faint" if colour == NEUTRAL else f"mp-s{colour % SERIES}"
 
 
 @singledispatch
@@ -68,9 +70,16 @@ def _line(mark: Line, frame: Frame) -> str:
     pieces = [piece[np.isfinite(y[piece])] for piece in pieces]
     path = "".join(f"M{places(x[piece], y[piece])}" for piece in pieces if len(piece))
     how: dict[str, str | float] = {"stroke_width": 1.0, "stroke_dasharray": "4 3", "stroke_opacity": "0.75"}
-    how = how if mark.faint else {"stroke_width": "1.8"}
+    if not mark.faint:
+        how = {"stroke_width": "1.8" if len(keep) < _MANY_POINTS else "1.1", **_dashes(mark.colour)}
     shape = element("path", d=path, fill="none", stroke="currentColor", stroke_linejoin="round", **how)
     return element("g", shape, class_=class_of(mark.colour)) if path else ""
+
+
+def _dashes(colour: int) -> dict[str, str]:
+    """Return what tells a line from that of the same colour, where there are more lines than colours."""
+    pattern = DASHES[colour // SERIES % len(DASHES)] if colour >= 0 else ""
+    return {"stroke_dasharray": pattern} if pattern else {}
 
 
 @drawn.register

@@ -19,7 +19,8 @@ Shape = Literal["dot", "ring", "star", "cross", "dash"]
 class Axis:
     """What a side of a panel measures: its label with the unit, its ends, and the names of its categories, if any.
 
-    `whole` says that only whole numbers have a meaning; `percent` that 0.5 reads 50 %.
+    `whole` says that only whole numbers have a meaning; `percent` that 0.5 reads 50 %; `absolute` that -5 reads 5, as
+    on an axis that counts from 0 to both sides.
     """
 
     label: str
@@ -28,6 +29,7 @@ class Axis:
     categories: tuple[str, ...] = ()
     whole: bool = False
     percent: bool = False
+    absolute: bool = False
 
 
 @dataclass(frozen=True, slots=True)

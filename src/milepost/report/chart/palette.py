@@ -45,3 +45,7 @@ DARK = Palette(
     bad="#ff8a80",
     series=("#56b4e9", "#ff8c42", "#2fc79a", "#dd9bc8", "#e0c040", "#8fd0f5", "#f0b840", "#f0f0f0"),
 )
+SERIES = len(LIGHT.series)
+"""How many series have a colour of their own."""
+DASHES = ("", "7 3", "2 2.5")
+"""How lines are broken whose colour came before, as SVG writes it."""

@@ -153,8 +153,8 @@ def _axes(panel: Panel, frame: Frame) -> str:
     for (_, name), y in list(zip(y_ticks, frame.down(_positions(y_ticks)).tolist(), strict=True))[::every]:
         if not frame.y.categories:
             found.append(_grid(frame.left, y, right, y))
-        how: dict[str, str] = {"text_anchor": "end", "dominant_baseline": "central", "class_": "mp-faint"}
-        found.append(_words(_short(name), frame.left - 7, y, **how))
+        x, label = frame.left - 7, _short(name)
+        found.append(_words(label, x, y, text_anchor="end", dominant_baseline="central", class_="mp-faint"))
     x_ticks = ticks(frame.x, max(2, int(frame.width / _X_TICK)))
     found += _x_ticks(frame, x_ticks, bottom)
     found.append(_grid(frame.left, bottom, right, bottom, "mp-faint"))

@@ -55,6 +55,7 @@ def _step(span: float, most: int) -> float:
 
 
 def _text(axis: Axis, value: float, places: int) -> str:
+    value = abs(value) if axis.absolute else value
     if axis.percent:
         return f"{value * 100:.{places}f} %"
     value = value + 0.0  # no negative zero

@@ -68,14 +68,15 @@ def kept(store: Store, asked: Asked, metric: Metric) -> Kept:
             next((lacking(store, key, metric, name) for key in of_name), f"no outcomes on {name} are kept")
         )
     side = max(opened, key=lambda one: one[:4])[4]
-    classes = {int(label): str(called) for label, called in _classes(side).items()}
-    return Kept(on_slice(store, side, asked.part), Labels(checkpoints).of(row), asked.part, classes)
+    return Kept(on_slice(store, side, asked.part), Labels(checkpoints).of(row), asked.part, class_names(side))
 
 
-def _classes(scored: Scored) -> Mapping[Any, Any]:
+def class_names(scored: Scored) -> dict[int, str]:
+    """Return the names of the classes that the data has, by number."""
     described: Any = scored.about.get("described") or {}
     held = described.get("classes") or {}
-    return held if isinstance(held, Mapping) else dict(enumerate(held))
+    pairs = held.items() if isinstance(held, Mapping) else enumerate(held)
+    return {int(label): str(called) for label, called in pairs}
 
 
 def _row(store: Store, asked: Asked, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ _MOST = 30
 """A matrix of up to so many classes is drawn whole."""
 _ZOOMED = 24
 _PAIRS = 40
+_CELL = 26
+"""Pixels of a cell that hold a count of three digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ class ConfusionMatrix:
         # The root makes few confusions visible beside many right answers.
         cells = Cells(np.sqrt(np.clip(share, 0, 1)), texts, titles)
         panel = Panel(Axis("prediction", categories=names), Axis("label", categories=names), (cells,))
-        side = 130 + max(18 * len(shown), 220)
-        size = {"width": max(560, int(side * 1.15)), "height": side + 60}
+        side = max(_CELL * len(shown), 240)
+        names_side = 7 * max(map(len, names), default=0)
+        size = {"width": max(560, side + names_side + 60), "height": side + names_side + 120}
         return Chart(f"Confusion of {self.place}", (panel,), self._notes(shown), self._table(), **size)
 
     def _notes(self, shown: list[int]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from milepost.store.store import Store
 
 _FEW = 400
 """Up to so many points of a series each is marked by itself."""
+_MANY = 6
+"""Beside more series, each is a line alone."""
+_HEIGHT, _LEGEND_LINE = 380, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +123,14 @@ class Curve:
         """Return a band and a line for each series, the batch mean faint, the best and what is tied with it marked."""
         marks: list[Mark] = []
         labels = labels_of(self.series)
+        many = len(self.series) > _MANY
         for colour, (one, label) in enumerate(zip(self.series, labels, strict=True)):
-            marks.append(Band(one.step, one.low, one.high, colour))
-            if np.isfinite(one.batch_mean).any():
+            if not many:
+                marks.append(Band(one.step, one.low, one.high, colour))
+            if not many and np.isfinite(one.batch_mean).any():
                 marks.append(Line(one.step, one.batch_mean, colour, faint=True, label=self._mean_label(colour)))
             marks.append(Line(one.step, one.value, colour, label=label))
-            if len(one.step) <= _FEW:
+            if len(one.step) <= _FEW and not many:
                 titles = tuple(self._title(one, place) for place in range(len(one.step)))
                 marks.append(Points(one.step, one.value, colour, titles=titles))
         marks += self._highlights()
@@ -135,7 +140,8 @@ class Curve:
         marks += self._failures(limits[0])
         x = Axis("step", *padded(steps), whole=True)
         y = Axis(f"{self.metric}", *limits, percent=self.share)
-        return Chart(self._heading(), (Panel(x, y, tuple(marks)),), self._notes(), self._table())
+        height = _HEIGHT + _LEGEND_LINE * (len(self.series) // 3)
+        return Chart(self._heading(), (Panel(x, y, tuple(marks)),), self._notes(), self._table(), height=height)
 
     def _mean_label(self, colour: int) -> str:
         """Return the label of the batch means: once, at the first."""
@@ -166,9 +172,7 @@ class Curve:
 
     def _title(self, one: Series, place: int) -> str:
         places = decimals(one.n[place])
-        spread = interval(
-            *(None if math.isnan(end) else float(end) for end in (one.low[place], one.high[place])), places
-        )
+        spread = _spread(one, place, places)
         value = float(one.value[place])
         return printable(
             f"{one.run} {one.names[place]}, step {count(int(one.step[place]))}: "
@@ -185,7 +189,9 @@ class Curve:
 
     def _notes(self) -> tuple[str, ...]:
         banded = any(np.isfinite(one.low).any() for one in self.series)
-        notes = [f"{self.rows}; {'bands are 95 % intervals' if banded else 'no intervals are on record'}"]
+        said = "bands are 95 % intervals" if banded else "no intervals are on record"
+        said = f"intervals are left out beside {len(self.series)} lines" if len(self.series) > _MANY else said
+        notes = [f"{self.rows}; {said}"]
         if self.unplaced:
             notes.append(f"{self.unplaced} without a step are not drawn")
         return tuple(notes)
@@ -195,11 +201,28 @@ class Curve:
         for one in self.series:
             for place, step in enumerate(one.step):
                 places = decimals(one.n[place])
-                ends = (one.low[place], one.high[place])
-                spread = interval(*(None if math.isnan(end) else float(end) for end in ends), places)
+                spread = _spread(one, place, places)
                 value = number(float(one.value[place]), places)
                 rows.append((one.run, one.variant, count(int(step)), one.names[place], value, spread))
         return Table(("run", "variant", "step", "name", self.metric, "95 % interval"), tuple(rows))
+
+
+def plotted(results: Results, metric: str, data: str | None, axes: Any) -> Any:
+    """Draw the curve of a table into matplotlib's axes, new ones for None, and return them."""
+    from milepost.report.chart.pyplot import draw, new_axes  # noqa: PLC0415 - matplotlib is an extra
+
+    if metric not in results.metrics:
+        raise UsageError(f"no curve of {metric!r}: the values by checkpoint are {', '.join(results.metrics) or 'none'}")
+    name = one_data(sorted({row.data for row in results.rows if metric in row.cells}), data)
+    chart = Curve.among(results, metric, name).chart()
+    shown = new_axes(chart) if axes is None else axes
+    draw(chart.panels[0], shown, chart.title)
+    return shown
+
+
+def _spread(one: Series, place: int, places: int) -> str:
+    low, high = float(one.low[place]), float(one.high[place])
+    return "" if math.isnan(low) or math.isnan(high) else interval(low, high, places)
 
 
 def _raw_first(item: tuple[tuple[str, str], list[Row]]) -> tuple[str, bool, str]:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from milepost.core.protocols import MeanMetric
+from milepost.core.protocols import MeanMetric, Metric
 from milepost.core.types import Array
 from milepost.errors import UsageError, printable
 from milepost.report._metrics_on_record import direction_of, recorded
@@ -16,6 +16,7 @@ from milepost.report._slice import on_slice
 from milepost.report.addresses import Labels, find_evaluated
 from milepost.report.chart.model import Axis, Bars, Chart, Panel, Rule, Table
 from milepost.report.figures._asked import Asked
+from milepost.report.figures._kept import class_names
 from milepost.scoring.columns import Scored
 from milepost.scoring.metric_spec import metric_of
 from milepost.store.store import Store
@@ -56,11 +57,11 @@ class Flips:
         if not all(side.holds(_LABEL) for side in sides):
             raise UsageError(f"{sides[0].name} has no column {_LABEL!r}, by which flips could be counted")
         left, right = (on_slice(store, side, asked.part) for side in sides)
-        pieces = _pieces(left, right, mean, higher=direction_of(payload) == "higher")
+        pieces = _pieces(left, right, made, mean, higher=direction_of(payload) == "higher")
         counts = np.array([item.sum(axis=1) for item in _columns(pieces)], np.int64)
         order = np.argsort(-(counts[0] + counts[1]), kind="stable")
         order = order[counts[2][order] > 0]
-        names = {int(key): str(item) for key, item in _class_names(left).items()}
+        names = class_names(left)
         labels = Labels(checkpoints)
         return cls(
             metric=name,
@@ -87,9 +88,8 @@ class Flips:
             Bars(zero, -b.astype(np.float64), y - 0.36, y + 0.36, 1, f"only B right ({self.b})", _texts(b)),
             Rule(x=0.0),
         )
-        panel = Panel(
-            Axis("rows: B to the left, A to the right", -most * 1.12, most * 1.12), Axis("", categories=names), marks
-        )
+        x = Axis("rows: B to the left, A to the right", -most * 1.12, most * 1.12, whole=True, absolute=True)
+        panel = Panel(x, Axis("", categories=names), marks)
         part = "" if self.slice == "all" else f", {self.slice}"
         a_rows, b_rows = count(int(self.only_a.sum())), count(int(self.only_b.sum()))
         notes = [f"n = {count(self.n)}; only A right on {a_rows}, only B on {b_rows}"]
@@ -106,15 +106,9 @@ class Flips:
         return tuple((name, *map(count, line)) for name, *line in zip(self.classes, *numbers, strict=True))
 
 
-def _class_names(scored: Scored) -> dict[object, object]:
-    described = scored.about.get("described")
-    held = described.get("classes") if isinstance(described, dict) else None
-    return dict(held) if isinstance(held, dict) else dict(enumerate(held or ()))
-
-
-def _pieces(left: Scored, right: Scored, mean: MeanMetric, *, higher: bool) -> Iterator[Array]:
+def _pieces(left: Scored, right: Scored, metric: Metric, mean: MeanMetric, *, higher: bool) -> Iterator[Array]:
     """Yield, a chunk of rows at a time, [3, classes]: rows that A is better on, those that B is, and all."""
-    names = tuple(mean.columns)
+    names = tuple(metric.columns)
     for (one, _), (two, _) in zip(left.chunks((*names, _LABEL)), right.chunks(names), strict=True):
         a, b = (np.asarray(mean.contribution(item), np.float64) for item in (one, two))
         better, worse = (a > b, a < b) if higher else (a < b, a > b)

@@ -1,0 +1,180 @@
+"""A chart drawn by matplotlib: PNG, PDF and the like, and figures in a notebook.  The extra `plot` brings it."""
+
+import os
+from functools import singledispatch
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+
+from milepost.errors import MissingExtra, UsageError
+from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Chart, Line, Panel, Points, Rule, Whiskers
+from milepost.report.chart.palette import DASHES, LIGHT, SERIES
+from milepost.report.chart.thinning import thinned
+from milepost.report.chart.ticks import ticks
+
+try:
+    from matplotlib.figure import Figure as MatplotlibFigure
+except ModuleNotFoundError as error:
+    raise MissingExtra("matplotlib", "plot") from error
+
+_DPI = 100
+_SHAPES = {"dot": ("o", 4.0, True), "ring": ("o", 9.0, False), "star": ("*", 13.0, True)}
+_SHAPES |= {"cross": ("x", 7.0, True), "dash": ("|", 9.0, True)}
+_MOST_POINTS = 4000
+_DARK_CELL = 0.55
+_SMALL = 9
+_LETTER = 7.2
+"""Pixels that a letter of a note takes at most, on average."""
+_LEVEL = 3
+
+
+def save(chart: Chart, target: str, kind: str) -> None:
+    """Write a chart to a file of a kind that matplotlib knows, such as png (at twice the pixels) and pdf."""
+    figure = MatplotlibFigure(figsize=(chart.width / _DPI, chart.height / _DPI), layout="constrained")
+    axes = figure.subplots(
+        len(chart.panels), 1, squeeze=False, gridspec_kw={"height_ratios": [panel.share for panel in chart.panels]}
+    )
+    for place, (panel, one) in enumerate(zip(chart.panels, axes[:, 0], strict=True)):
+        draw(panel, one, chart.title if place == 0 else "")
+    if chart.notes:
+        lines = (line for note in chart.notes for line in wrap(note, int(chart.width / _LETTER)))
+        figure.supxlabel("\n".join(lines), fontsize=_SMALL, color=LIGHT.faint, x=0.01, ha="left")
+    written = f"{target}.{os.getpid()}.tmp"
+    try:
+        figure.savefig(written, format=kind, dpi=2 * _DPI, metadata=_undated(kind))
+        os.replace(written, target)
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written ({error.strerror or error}); name another file") from error
+    finally:
+        if os.path.lexists(written):
+            os.unlink(written)
+
+
+def _undated(kind: str) -> dict[str, None]:
+    """Return metadata without the time, so that the same data give the same bytes."""
+    return {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
+
+
+def new_axes(chart: Chart) -> Any:
+    """Return the axes of a new figure of pyplot's, which a notebook shows by itself."""
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - it sets up a window system where there is one
+
+    return plt.subplots(figsize=(chart.width / _DPI, chart.height / _DPI), layout="constrained")[1]
+
+
+def draw(panel: Panel, axes: Any, title: str = "") -> None:
+    """Draw a panel into matplotlib's axes: the user's own, in a notebook."""
+    for mark in panel.marks:
+        _drawn(mark, axes)
+    _ends(axes, panel)
+    for which, axis in (("x", panel.x), ("y", panel.y)):
+        getattr(axes, f"set_{which}label")(axis.label)
+        if axis.categories or axis.percent or axis.absolute:
+            found = ticks(axis)
+            getattr(axes, f"set_{which}ticks")([at for at, _ in found], [name for _, name in found])
+    if any(len(name) > _LEVEL for name in panel.x.categories):
+        axes.tick_params(axis="x", rotation=55)
+    axes.set_title(title, loc="left", fontweight="bold", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    if not any(isinstance(mark, Cells) for mark in panel.marks):
+        axes.grid(visible=True, color=LIGHT.grid, linewidth=0.7)
+        axes.set_axisbelow(True)
+    _legend(axes)
+
+
+def _legend(axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    once = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
+    if once:
+        names = list(reversed(once))
+        axes.legend([once[name] for name in names], names, frameon=False, fontsize=_SMALL)
+
+
+def _ends(axes: Any, panel: Panel) -> None:
+    def ends(axis: Axis) -> tuple[float, float]:
+        return (-0.5, len(axis.categories) - 0.5) if axis.categories else (axis.low, axis.high)
+
+    axes.set_xlim(*ends(panel.x))
+    axes.set_ylim(*(reversed(ends(panel.y)) if panel.y.categories else ends(panel.y)))
+
+
+def _colour(number: int) -> str:
+    return LIGHT.colour(number)
+
+
+@singledispatch
+def _drawn(mark: object, axes: Any) -> None:
+    raise TypeError(f"no drawing for {type(mark).__name__} in {axes}")
+
+
+@_drawn.register
+def _line(mark: Line, axes: Any) -> None:
+    keep = thinned(np.asarray(mark.y, np.float64), _MOST_POINTS)
+    style: dict[str, Any] = {"linestyle": "--", "linewidth": 0.9, "alpha": 0.7}
+    if not mark.faint:
+        dashes = [float(item) for item in DASHES[max(mark.colour, 0) // SERIES % len(DASHES)].split()]
+        style = {"linewidth": 1.6, "linestyle": (0, tuple(dashes)) if dashes else "-"}
+    axes.plot(mark.x[keep], mark.y[keep], color=_colour(mark.colour), label=mark.label or None, **style)
+
+
+@_drawn.register
+def _band(mark: Band, axes: Any) -> None:
+    label = mark.label or None
+    axes.fill_between(mark.x, mark.low, mark.high, color=_colour(mark.colour), alpha=0.16, linewidth=0, label=label)
+
+
+@_drawn.register
+def _points(mark: Points, axes: Any) -> None:
+    sign, size, filled = _SHAPES[mark.shape]
+    colour = _colour(mark.colour)
+    fill = colour if filled else "none"
+    axes.plot(
+        mark.x, mark.y, sign, color=colour, markersize=size, markerfacecolor=fill, label=mark.label or None, zorder=3
+    )
+
+
+@_drawn.register
+def _bars(mark: Bars, axes: Any) -> None:
+    colour = _colour(mark.colour)
+    height = mark.y1 - mark.y0
+    axes.barh(
+        mark.y0, mark.x1 - mark.x0, height, mark.x0, align="edge", color=colour, alpha=0.75, label=mark.label or None
+    )
+    for place, words in enumerate(mark.texts):
+        left = mark.x1[place] < mark.x0[place]
+        at = (mark.x1[place], (mark.y0[place] + mark.y1[place]) / 2)
+        shift = {"xytext": (-4 if left else 4, 0), "textcoords": "offset points"}
+        axes.annotate(words, at, ha="right" if left else "left", va="center", fontsize=_SMALL, **shift)
+
+
+@_drawn.register
+def _whiskers(mark: Whiskers, axes: Any) -> None:
+    x, y = np.stack([mark.x0, mark.x1]), np.stack([mark.y0, mark.y1])
+    lines = axes.plot(x, y, color=_colour(mark.colour), linewidth=1.5, alpha=0.8)
+    if lines and mark.label:
+        lines[0].set_label(mark.label)
+
+
+@_drawn.register
+def _cells(mark: Cells, axes: Any) -> None:
+    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - only where a matrix is drawn
+
+    colours = LinearSegmentedColormap.from_list("share", [LIGHT.paper, _colour(mark.colour)])
+    axes.imshow(mark.shade, cmap=colours, vmin=0, vmax=1, aspect="auto")
+    for row, line in enumerate(mark.texts):
+        for column, words in enumerate(line):
+            if words:
+                colour = LIGHT.paper if mark.shade[row, column] > _DARK_CELL else LIGHT.ink
+                axes.text(column, row, words, ha="center", va="center", fontsize=_SMALL - 2, color=colour)
+
+
+@_drawn.register
+def _rule(mark: Rule, axes: Any) -> None:
+    how = {"color": _colour(NEUTRAL), "linestyle": ":", "linewidth": 1.0, "label": mark.label or None}
+    if mark.x is not None:
+        axes.axvline(mark.x, **how)
+    elif mark.y is not None:
+        axes.axhline(mark.y, **how)
+    else:
+        axes.axline((0, 0), slope=1, **how)

@@ -128,3 +128,22 @@ def test_a_table_without_rows_has_its_columns(tmp_path: Path) -> None:
     store = milepost.open_store(tmp_path / "evals")
     assert store["step"].shape == (0,)
     assert len(store.to_pandas()) == len(store.to_pandas_long()) == 0
+
+
+def test_a_curve_is_drawn_into_the_axes_that_are_given_or_new_ones(made: tuple[Any, Any]) -> None:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    mpl.use("Agg")
+    for held in made:
+        axes = held.plot("top1")
+        assert axes.get_xlabel() == "step"
+        _, own = plt.subplots()
+        assert held.plot("top1", ax=own) is own
+        drawn = {tuple(line.get_ydata()) for line in own.get_lines() if list(line.get_xdata()) == [0, 10]}
+        rows = [row for row in held.to_pandas().to_dict("records") if row["step"] in (0, 10)]
+        ours = {row["step"]: row["top1"] for row in rows if row["variant"] == "raw"}
+        assert (ours[0], ours[10]) in drawn
+        with pytest.raises(UsageError, match="'f1'"):
+            held.plot("f1")
+    plt.close("all")

@@ -28,14 +28,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    from milepost.report.figures._asked import Asked, Figure  # noqa: PLC0415 - the help needs no NumPy
+    from milepost.report.figures._request import Figure, FigureRequest  # noqa: PLC0415 - the help needs no NumPy
 
     kind: type[Figure] = load("report.figures", args.name)
     least, most = kind.needs
     if not least <= len(args.addresses) <= most:
         wanted = f"{least}" if least == most else f"{least} or {most}"
         raise UsageError(f"plot {args.name}: expected {wanted} checkpoints, found {len(args.addresses)}")
-    asked = Asked(args.metric, args.data, args.run, args.variant, args.slice, tuple(args.addresses))
+    asked = FigureRequest(args.metric, args.data, args.run, args.variant, args.slice, tuple(args.addresses))
     chart = kind.of(open_store(args.store), asked).chart()
     ending = os.path.splitext(args.output or "")[1].lstrip(".").lower()
     if ending in _TEXT:

@@ -8,9 +8,9 @@ import numpy as np
 
 from milepost.core.types import Array
 from milepost.report.chart._xml import element, places, text
-from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Line, Points, Rule, Whiskers
+from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Points, Polyline, Rule, Whiskers
 from milepost.report.chart.palette import DASHES, SERIES
-from milepost.report.chart.thinning import thinned
+from milepost.report.chart.sampling import fewer
 
 _MOST_POINTS = 1600
 _MANY_POINTS = 400
@@ -62,8 +62,8 @@ def drawn(mark: object, frame: Frame) -> str:
 
 
 @drawn.register
-def _line(mark: Line, frame: Frame) -> str:
-    keep = thinned(np.asarray(mark.y, np.float64), _MOST_POINTS)
+def _line(mark: Polyline, frame: Frame) -> str:
+    keep = fewer(np.asarray(mark.y, np.float64), _MOST_POINTS)
     x, y = frame.across(mark.x[keep]), frame.down(np.asarray(mark.y, np.float64)[keep])
     whole = np.flatnonzero(np.isnan(y))
     pieces = [piece for piece in np.split(np.arange(len(y)), whole) if len(piece)]
@@ -91,7 +91,7 @@ def _band(mark: Band, frame: Frame) -> str:
         kept = piece[fine[piece]]
         if len(kept) < 2:  # noqa: PLR2004 - an area needs two
             continue
-        edges = thinned(low[kept], _MOST_POINTS // 2), thinned(high[kept], _MOST_POINTS // 2)
+        edges = fewer(low[kept], _MOST_POINTS // 2), fewer(high[kept], _MOST_POINTS // 2)
         kept = kept[np.union1d(*edges)]
         x = frame.across(mark.x[kept])
         there, back = places(x, frame.down(high[kept])), places(x[::-1], frame.down(low[kept])[::-1])
@@ -101,7 +101,7 @@ def _band(mark: Band, frame: Frame) -> str:
 
 @drawn.register
 def _points(mark: Points, frame: Frame) -> str:
-    keep = thinned(np.asarray(mark.y, np.float64), _MOST_POINTS)
+    keep = fewer(np.asarray(mark.y, np.float64), _MOST_POINTS)
     x, y = frame.across(mark.x), frame.down(mark.y)
     shapes = []
     for place in keep.tolist():

@@ -33,7 +33,7 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Polyline:
     """A line through points in order; NaN interrupts it.  `faint` stands back and is dashed."""
 
     x: Array
@@ -111,7 +111,7 @@ class Rule:
     label: str = ""
 
 
-Mark = Line | Band | Points | Bars | Whiskers | Cells | Rule
+Mark = Polyline | Band | Points | Bars | Whiskers | Cells | Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class NumbersTable:
     """The numbers of a chart for those who cannot see it: heads, and rows of text."""
 
     heads: tuple[str, ...]
@@ -142,6 +142,6 @@ class Chart:
     title: str
     panels: tuple[Panel, ...]
     notes: tuple[str, ...] = ()
-    table: Table = field(default=Table((), ()))
+    table: NumbersTable = field(default=NumbersTable((), ()))
     width: int = 760
     height: int = 380

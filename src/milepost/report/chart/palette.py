@@ -43,7 +43,7 @@ DARK = Palette(
     faint="#9aa3ad",
     grid="#2c3138",
     bad="#ff8a80",
-    series=("#56b4e9", "#ff8c42", "#2fc79a", "#dd9bc8", "#e0c040", "#8fd0f5", "#f0b840", "#f0f0f0"),
+    series=("#56b4e9", "#ff8c42", "#2fc79a", "#dd9bc8", "#f0e442", "#a9c7ff", "#c08552", "#f0f0f0"),
 )
 SERIES = len(LIGHT.series)
 """How many series have a colour of their own."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from milepost.errors import MissingExtra, UsageError
-from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Chart, Line, Panel, Points, Rule, Whiskers
+from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Chart, Panel, Points, Polyline, Rule, Whiskers
 from milepost.report.chart.palette import DASHES, LIGHT, SERIES
-from milepost.report.chart.thinning import thinned
+from milepost.report.chart.sampling import fewer
 from milepost.report.chart.ticks import ticks
 
 try:
@@ -30,7 +30,10 @@ _LEVEL = 3
 
 
 def save(chart: Chart, target: str, kind: str) -> None:
-    """Write a chart to a file of a kind that matplotlib knows, such as png (at twice the pixels) and pdf."""
+    """Write a chart to a file of a kind that matplotlib knows, such as png (at twice the pixels) and pdf.
+
+    Raises UsageError for another kind, and where the file cannot be written.
+    """
     figure = MatplotlibFigure(figsize=(chart.width / _DPI, chart.height / _DPI), layout="constrained")
     axes = figure.subplots(
         len(chart.panels), 1, squeeze=False, gridspec_kw={"height_ratios": [panel.share for panel in chart.panels]}
@@ -40,6 +43,9 @@ def save(chart: Chart, target: str, kind: str) -> None:
     if chart.notes:
         lines = (line for note in chart.notes for line in wrap(note, int(chart.width / _LETTER)))
         figure.supxlabel("\n".join(lines), fontsize=_SMALL, color=LIGHT.faint, x=0.01, ha="left")
+    kinds = figure.canvas.get_supported_filetypes()
+    if kind not in kinds:
+        raise UsageError(f"{target}: matplotlib has no kind {kind!r}; it has: {', '.join(sorted(kinds))}")
     written = f"{target}.{os.getpid()}.tmp"
     try:
         figure.savefig(written, format=kind, dpi=2 * _DPI, metadata=_undated(kind))
@@ -109,8 +115,8 @@ def _drawn(mark: object, axes: Any) -> None:
 
 
 @_drawn.register
-def _line(mark: Line, axes: Any) -> None:
-    keep = thinned(np.asarray(mark.y, np.float64), _MOST_POINTS)
+def _line(mark: Polyline, axes: Any) -> None:
+    keep = fewer(np.asarray(mark.y, np.float64), _MOST_POINTS)
     style: dict[str, Any] = {"linestyle": "--", "linewidth": 0.9, "alpha": 0.7}
     if not mark.faint:
         dashes = [float(item) for item in DASHES[max(mark.colour, 0) // SERIES % len(DASHES)].split()]

@@ -10,7 +10,7 @@ import numpy as np
 
 from milepost.report.chart._svg_marks import SMALL, Frame, class_of, drawn
 from milepost.report.chart._xml import element, text
-from milepost.report.chart.model import Axis, Bars, Chart, Line, Mark, Panel, Points, Whiskers
+from milepost.report.chart.model import Axis, Bars, Chart, Mark, Panel, Points, Polyline, Whiskers
 from milepost.report.chart.palette import DARK, LIGHT, Palette
 from milepost.report.chart.ticks import ticks
 
@@ -32,12 +32,12 @@ def svg(chart: Chart, *, alone: bool = True) -> str:
     foot = _LINE * sum(len(_wrapped(note, chart.width)) for note in chart.notes) + 8
     body += _panels(chart, top, chart.height - foot - 8)
     body += _notes(chart, chart.height - foot)
-    said = [element("title", text(chart.title)), element("desc", text("; ".join(chart.notes)))]
+    notes = [element("title", text(chart.title)), element("desc", text("; ".join(chart.notes)))]
     extra = {"xmlns": "http://www.w3.org/2000/svg"} if alone else {}
     sheet = [f"<style>{css()}</style>", element("rect", width="100%", height="100%", class_="mp-paper")]
     return element(
         "svg",
-        *said,
+        *notes,
         *(sheet if alone else []),
         *body,
         **extra,
@@ -98,8 +98,8 @@ def _key(mark: Mark, x: float, y: float, name: str) -> str:
     """Return what stands before a label in the legend: the mark in small."""
     one = Frame(x, y - 6, 18, 12, Axis(""), Axis(""))
     middle, both, half = np.array([0.5]), np.array([0.0, 1.0]), np.array([0.5, 0.5])
-    if isinstance(mark, Line):
-        return drawn(Line(both, half, mark.colour, faint=mark.faint), one)
+    if isinstance(mark, Polyline):
+        return drawn(Polyline(both, half, mark.colour, faint=mark.faint), one)
     if isinstance(mark, Points):
         return drawn(Points(middle, middle, mark.colour, mark.shape), one)
     if isinstance(mark, Whiskers):

@@ -6,7 +6,7 @@ import numpy as np
 
 from milepost.core.types import Array
 from milepost.report._align import align
-from milepost.report.chart.model import Axis, Bars, Cells, Chart, Line, Panel, Points, Whiskers
+from milepost.report.chart.model import Axis, Bars, Cells, Chart, Panel, Points, Polyline, Whiskers
 from milepost.report.chart.ticks import ticks
 
 _EMPTY = 0x2800
@@ -56,21 +56,21 @@ def _by_category(panel: Panel, width: int) -> Iterator[str]:
         return int(np.clip(round((x - low) / ((high - low) or 1) * (room - 1)), 0, room - 1))
 
     for place, name in enumerate(panel.y.categories):
-        signs, said = [" "] * room, []
+        signs, texts = [" "] * room, []
         for mark in panel.marks:
             if isinstance(mark, Bars):
                 for x0, x1, y0, y1, words in zip(mark.x0, mark.x1, mark.y0, mark.y1, mark.texts, strict=False):
                     if y0 < place < y1 and x0 != x1:
                         first, last = sorted((at(x0), at(x1)))
                         signs[first : last + 1] = "█" * (last + 1 - first)
-                        said.append(words)
+                        texts.append(words)
             elif isinstance(mark, Whiskers) and np.isfinite(mark.x0[place]):
                 first, last = at(mark.x0[place]), at(mark.x1[place])
                 signs[first : last + 1] = "─" * (last + 1 - first)
             elif isinstance(mark, Points) and np.isfinite(mark.x[place]):
                 signs[at(mark.x[place])] = "●"
-                said.append(f"{mark.x[place]:.4f}")
-        yield f"{name.rjust(label)} {''.join(signs).rstrip()} {' / '.join(filter(None, said))}".rstrip()
+                texts.append(f"{mark.x[place]:.4f}")
+        yield f"{name.rjust(label)} {''.join(signs).rstrip()} {' / '.join(filter(None, texts))}".rstrip()
     yield from _below(panel.x, label, room)
 
 
@@ -104,7 +104,7 @@ def _curve(panel: Panel, width: int) -> Iterator[str]:
     field = np.zeros((_HEIGHT * _DOWN, columns * _ACROSS), np.bool_)
     signs: dict[tuple[int, int], str] = {}
     for mark in panel.marks:
-        if isinstance(mark, Line) and not mark.faint:
+        if isinstance(mark, Polyline) and not mark.faint:
             _trace(field, *_places(panel, field, mark.x, mark.y))
         elif isinstance(mark, Points) and mark.shape in {"star", "cross"}:
             for x, y in zip(*_places(panel, field, mark.x, mark.y), strict=True):

@@ -13,7 +13,7 @@ from milepost.report._ranking import one_data
 from milepost.report._slice import on_slice
 from milepost.report.addresses import Labels, find_evaluated
 from milepost.report.best import best_of
-from milepost.report.figures._asked import Asked
+from milepost.report.figures._request import FigureRequest
 from milepost.report.table import newest
 from milepost.scoring.columns import Scored, holding, lacking
 from milepost.store.code_standing import is_earlier
@@ -46,7 +46,7 @@ class Kept:
         return printable(self.classes.get(number, str(number)))
 
 
-def kept(store: Store, asked: Asked, metric: Metric) -> Kept:
+def kept(store: Store, asked: FigureRequest, metric: Metric) -> Kept:
     """Return the outcomes of the checkpoint that was asked for, else of the best, else of the newest.
 
     Of several evaluations that of the code of now with the most rows, then the newest.  Raises UsageError where what
@@ -79,7 +79,7 @@ def class_names(scored: Scored) -> dict[int, str]:
     return {int(label): str(called) for label, called in pairs}
 
 
-def _row(store: Store, asked: Asked, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(store: Store, asked: FigureRequest, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
     if asked.addresses:
         return dict(find_evaluated(checkpoints, asked.addresses[0], "draw", asked.variant))
     records = store.listing().records(slices="all")

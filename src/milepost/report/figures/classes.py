@@ -8,9 +8,9 @@ import numpy as np
 from milepost.core.types import Array
 from milepost.metrics.confusion import Confusion
 from milepost.report._numbers import count
-from milepost.report.chart.model import Axis, Chart, Panel, Points, Table, Whiskers
-from milepost.report.figures._asked import Asked
+from milepost.report.chart.model import Axis, Chart, NumbersTable, Panel, Points, Whiskers
 from milepost.report.figures._kept import kept
+from milepost.report.figures._request import FigureRequest
 from milepost.scoring.estimators import state_of
 from milepost.stats.wilson import wilson
 from milepost.store.store import Store
@@ -38,7 +38,7 @@ class ClassRecall:
     high: Array
 
     @classmethod
-    def of(cls, store: Store, asked: Asked) -> Self:
+    def of(cls, store: Store, asked: FigureRequest) -> Self:
         """Count the kept outcomes of one checkpoint by class."""
         metric = Confusion()
         found = kept(store, asked, metric)
@@ -70,7 +70,7 @@ class ClassRecall:
         notes = [f"{self.rows}; each interval takes the rows of its class as independent"]
         if len(self.classes) > len(names):
             notes.append(f"the worst {len(names)} of {count(len(self.classes))} classes that have rows")
-        table = Table(("class", "rows", "recall", "95 % interval"), tuple(self._lines()))
+        table = NumbersTable(("class", "rows", "recall", "95 % interval"), tuple(self._lines()))
         height = 150 + _LINE * max(len(names), 6)
         return Chart(f"Recall by class of {self.place}", (panel,), tuple(notes), table, height=height)
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from milepost.errors import printable
 from milepost.report._numbers import count, interval, number
-from milepost.report.chart.model import Axis, Bars, Chart, Panel, Points, Rule, Table, Whiskers
+from milepost.report.chart.model import Axis, Bars, Chart, NumbersTable, Panel, Points, Rule, Whiskers
 from milepost.report.chart.ticks import padded
 from milepost.report.compare import COUNT_WORDS, Comparison, compare_two
-from milepost.report.figures._asked import Asked
+from milepost.report.figures._request import FigureRequest
 from milepost.store.store import Store
 
 _PLACES = 5
@@ -26,7 +26,7 @@ class ComparisonFigure:
     found: Comparison
 
     @classmethod
-    def of(cls, store: Store, asked: Asked) -> Self:
+    def of(cls, store: Store, asked: FigureRequest) -> Self:
         """Compare the two checkpoints by a mean over rows, top1 where none is named."""
         a, b = asked.addresses
         return cls(compare_two(store, a, b, asked.metric or "top1", asked.data, asked.part, asked.variant))
@@ -64,14 +64,14 @@ class ComparisonFigure:
     def _notes(self) -> tuple[str, ...]:
         found = self.found
         span = "" if found.interval is None else interval(found.interval.low, found.interval.high, _PLACES)
-        said = f"n = {count(found.n)}; A {number(found.value_a, _PLACES)}, B {number(found.value_b, _PLACES)}"
+        words = f"n = {count(found.n)}; A {number(found.value_a, _PLACES)}, B {number(found.value_b, _PLACES)}"
         tests = "; ".join(f"{name}: p = {value:.4g}" for name, value in found.tests.items())
         return (
-            f"{said}; difference {number(found.difference, _PLACES)} {span}".rstrip(),
+            f"{words}; difference {number(found.difference, _PLACES)} {span}".rstrip(),
             *filter(None, [tests]),
             *found.notes,
         )
 
-    def _table(self) -> Table:
+    def _table(self) -> NumbersTable:
         rows = [(COUNT_WORDS[name], count(value)) for name, value in self.found.counts.items()]
-        return Table(("rows", "count"), tuple(rows))
+        return NumbersTable(("rows", "count"), tuple(rows))

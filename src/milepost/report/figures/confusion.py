@@ -8,9 +8,9 @@ import numpy as np
 from milepost.core.types import Array
 from milepost.metrics.confusion import Confusion
 from milepost.report._numbers import count
-from milepost.report.chart.model import Axis, Cells, Chart, Panel, Table
-from milepost.report.figures._asked import Asked
+from milepost.report.chart.model import Axis, Cells, Chart, NumbersTable, Panel
 from milepost.report.figures._kept import kept
+from milepost.report.figures._request import FigureRequest
 from milepost.scoring.estimators import state_of
 from milepost.store.store import Store
 
@@ -39,7 +39,7 @@ class ConfusionMatrix:
     classes: tuple[str, ...]
 
     @classmethod
-    def of(cls, store: Store, asked: Asked) -> Self:
+    def of(cls, store: Store, asked: FigureRequest) -> Self:
         """Count the kept outcomes of one checkpoint."""
         metric = Confusion()
         found = kept(store, asked, metric)
@@ -112,9 +112,9 @@ class ConfusionMatrix:
             notes.append(f"{_number(self.nonfinite.sum().item())} rows have no finite scores and no prediction")
         return tuple(notes)
 
-    def _table(self) -> Table:
+    def _table(self) -> NumbersTable:
         rows = ((self.classes[row], self.classes[column], _number(item)) for row, column, item in self.pairs())
-        return Table(("label", "predicted as", "rows"), tuple(rows))
+        return NumbersTable(("label", "predicted as", "rows"), tuple(rows))
 
 
 def _text(item: float) -> str:

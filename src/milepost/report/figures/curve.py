@@ -15,9 +15,9 @@ from milepost.report._numbers import count, decimals, interval, number
 from milepost.report._ranking import one_data
 from milepost.report.addresses import RAW, run_id
 from milepost.report.best import best_of
-from milepost.report.chart.model import NEUTRAL, Axis, Band, Chart, Line, Mark, Panel, Points, Table
+from milepost.report.chart.model import NEUTRAL, Axis, Band, Chart, Mark, NumbersTable, Panel, Points, Polyline
 from milepost.report.chart.ticks import padded
-from milepost.report.figures._asked import Asked
+from milepost.report.figures._request import FigureRequest
 from milepost.report.table import Results, Row, build
 from milepost.store.code_standing import is_earlier
 from milepost.store.store import Store
@@ -69,7 +69,7 @@ class Curve:
     batch_size: int | None = None
 
     @classmethod
-    def of(cls, store: Store, asked: Asked) -> Self:
+    def of(cls, store: Store, asked: FigureRequest) -> Self:
         """Read the values of a store, and which are tied with the best; the first metric where none is named."""
         listing = store.listing()
         run = run_id(store, asked.run)
@@ -128,8 +128,8 @@ class Curve:
             if not many:
                 marks.append(Band(one.step, one.low, one.high, colour))
             if not many and np.isfinite(one.batch_mean).any():
-                marks.append(Line(one.step, one.batch_mean, colour, faint=True, label=self._mean_label(colour)))
-            marks.append(Line(one.step, one.value, colour, label=label))
+                marks.append(Polyline(one.step, one.batch_mean, colour, faint=True, label=self._mean_label(colour)))
+            marks.append(Polyline(one.step, one.value, colour, label=label))
             if len(one.step) <= _FEW and not many:
                 titles = tuple(self._title(one, place) for place in range(len(one.step)))
                 marks.append(Points(one.step, one.value, colour, titles=titles))
@@ -189,14 +189,14 @@ class Curve:
 
     def _notes(self) -> tuple[str, ...]:
         banded = any(np.isfinite(one.low).any() for one in self.series)
-        said = "bands are 95 % intervals" if banded else "no intervals are on record"
-        said = f"intervals are left out beside {len(self.series)} lines" if len(self.series) > _MANY else said
-        notes = [f"{self.rows}; {said}"]
+        words = "bands are 95 % intervals" if banded else "no intervals are on record"
+        words = f"intervals are left out beside {len(self.series)} lines" if len(self.series) > _MANY else words
+        notes = [f"{self.rows}; {words}"]
         if self.unplaced:
             notes.append(f"{self.unplaced} without a step are not drawn")
         return tuple(notes)
 
-    def _table(self) -> Table:
+    def _table(self) -> NumbersTable:
         rows = []
         for one in self.series:
             for place, step in enumerate(one.step):
@@ -204,7 +204,7 @@ class Curve:
                 spread = _spread(one, place, places)
                 value = number(float(one.value[place]), places)
                 rows.append((one.run, one.variant, count(int(step)), one.names[place], value, spread))
-        return Table(("run", "variant", "step", "name", self.metric, "95 % interval"), tuple(rows))
+        return NumbersTable(("run", "variant", "step", "name", self.metric, "95 % interval"), tuple(rows))
 
 
 def plotted(results: Results, metric: str, data: str | None, axes: Any) -> Any:

@@ -14,9 +14,9 @@ from milepost.report._numbers import count
 from milepost.report._pair import mean_metric, opened_pair
 from milepost.report._slice import on_slice
 from milepost.report.addresses import Labels, find_evaluated
-from milepost.report.chart.model import Axis, Bars, Chart, Panel, Rule, Table
-from milepost.report.figures._asked import Asked
+from milepost.report.chart.model import Axis, Bars, Chart, NumbersTable, Panel, Rule
 from milepost.report.figures._kept import class_names
+from milepost.report.figures._request import FigureRequest
 from milepost.scoring.columns import Scored
 from milepost.scoring.metric_spec import metric_of
 from milepost.store.store import Store
@@ -45,7 +45,7 @@ class Flips:
     rows: Array
 
     @classmethod
-    def of(cls, store: Store, asked: Asked) -> Self:
+    def of(cls, store: Store, asked: FigureRequest) -> Self:
         """Count the rows that both checkpoints have, by their labels; the metric is a mean over rows, such as top1."""
         checkpoints = store.listing().checkpoints()
         rows = [find_evaluated(checkpoints, address, "draw", asked.variant) for address in asked.addresses]
@@ -97,7 +97,7 @@ class Flips:
             notes.append(f"the {len(names)} classes with the most flips of {count(flipped)} that have any")
         if not flipped:
             notes.append("no row flipped: both are right on the same rows")
-        table = Table(("class", "rows", "only A right", "only B right"), self._lines())
+        table = NumbersTable(("class", "rows", "only A right", "only B right"), self._lines())
         title = printable(f"Flips of {self.metric} on {self.data}{part}, by class")
         return Chart(title, (panel,), tuple(notes), table, height=170 + _LINE * max(len(names), 4))
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from milepost.errors import UsageError
 from milepost.report._numbers import number
-from milepost.report.chart.model import Axis, Chart, Line, Mark, Panel, Points, Rule, Table
+from milepost.report.chart.model import Axis, Chart, Mark, NumbersTable, Panel, Points, Polyline, Rule
 from milepost.report.chart.ticks import padded
-from milepost.report.figures._asked import Asked
+from milepost.report.figures._request import FigureRequest
 from milepost.report.figures.curve import Curve, labels_of
 from milepost.store.store import Store
 
@@ -24,7 +24,7 @@ class Gap:
     curve: Curve
 
     @classmethod
-    def of(cls, store: Store, asked: Asked) -> Self:
+    def of(cls, store: Store, asked: FigureRequest) -> Self:
         """Read a metric's values and batch means; a UsageError where there is no batch mean."""
         curve = Curve.of(store, asked)
         if not any(np.isfinite(one.batch_mean).any() for one in curve.series):
@@ -45,15 +45,15 @@ class Gap:
                 f"{name}: {number(mean, 6)} - {number(exact, 6)} = {difference:+.6f}"
                 for name, mean, exact, difference in zip(one.names, one.batch_mean, one.value, gap, strict=True)
             )
-            marks += [Line(one.step, gap, colour, label), Points(one.step, gap, colour, titles=titles)]
+            marks += [Polyline(one.step, gap, colour, label), Points(one.step, gap, colour, titles=titles)]
             rows += [
                 (one.run, f"{step:.0f}", name, f"{difference:+.6f}")
                 for step, name, difference in zip(one.step, one.names, gap, strict=True)
             ]
-        gaps = [float(item) for mark in marks if isinstance(mark, Line) for item in mark.y]
+        gaps = [float(item) for mark in marks if isinstance(mark, Polyline) for item in mark.y]
         steps = [float(step) for one in self.curve.series for step in one.step]
         y = Axis("batch mean - exact", *padded([*gaps, 0.0]))
         panel = Panel(Axis("step", *padded(steps), whole=True), y, tuple(marks))
         notes = (f"{self.curve.rows}; batches of {self.curve.batch_size}; 0 means that the batch mean is right",)
-        table = Table(("run", "step", "name", "gap"), tuple(rows))
+        table = NumbersTable(("run", "step", "name", "gap"), tuple(rows))
         return Chart(f"Gap of {self.curve.metric} on {self.curve.data}", (panel,), notes, table, height=320)

@@ -8,9 +8,20 @@ import numpy as np
 from milepost.core.types import Array
 from milepost.metrics.calibration import CalibrationError
 from milepost.report._numbers import count, number
-from milepost.report.chart.model import NEUTRAL, Axis, Bars, Chart, Line, Panel, Points, Rule, Table, Whiskers
-from milepost.report.figures._asked import Asked
+from milepost.report.chart.model import (
+    NEUTRAL,
+    Axis,
+    Bars,
+    Chart,
+    NumbersTable,
+    Panel,
+    Points,
+    Polyline,
+    Rule,
+    Whiskers,
+)
 from milepost.report.figures._kept import kept
+from milepost.report.figures._request import FigureRequest
 from milepost.scoring.estimators import state_of
 from milepost.stats.wilson import wilson
 from milepost.store.store import Store
@@ -40,7 +51,7 @@ class Reliability:
     high: Array
 
     @classmethod
-    def of(cls, store: Store, asked: Asked) -> Self:
+    def of(cls, store: Store, asked: FigureRequest) -> Self:
         """Count the kept outcomes of one checkpoint in bins of its calibration error."""
         metric = CalibrationError()
         found = kept(store, asked, metric)
@@ -74,7 +85,7 @@ class Reliability:
         diagram = (
             Rule(label=""),
             Whiskers(self.confidence, self.confidence, self.low, self.high, 0, "95 % interval"),
-            Line(self.confidence[fine], self.accuracy[fine], 0, "right answers"),
+            Polyline(self.confidence[fine], self.accuracy[fine], 0, "right answers"),
             Points(self.confidence, self.accuracy, 0, titles=titles),
         )
         most = float(max(self.count.max(initial=1), 1))
@@ -87,7 +98,7 @@ class Reliability:
         notes = (f"{self.rows}; calibration error {number(self.error, 4)} over {len(self.count)} bins of equal width",)
         heads = ("confidence", "rows", "mean confidence", "right answers", "95 % interval")
         lines = tuple(self._line(place) for place in fine.tolist())
-        return Chart(f"Reliability of {self.place}", panels, notes, Table(heads, lines), _WIDTH, _HEIGHT)
+        return Chart(f"Reliability of {self.place}", panels, notes, NumbersTable(heads, lines), _WIDTH, _HEIGHT)
 
     def _line(self, place: int) -> tuple[str, ...]:
         span = "" if np.isnan(self.low[place]) else f"[{self.low[place]:.3f}, {self.high[place]:.3f}]"

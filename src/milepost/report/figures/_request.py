@@ -8,7 +8,7 @@ from milepost.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FigureRequest:
     """What the user named: a metric's value, a data set, a run, a set of weights, a slice, and checkpoints' addresses.
 
     None, or no address, leaves the choice to the figure.
@@ -29,7 +29,7 @@ class Figure(Protocol):
     needs: ClassVar[tuple[int, int]]
 
     @classmethod
-    def of(cls, store: Store, asked: Asked) -> Self:
+    def of(cls, store: Store, asked: FigureRequest) -> Self:
         """Read the data; a UsageError says what is not there, and what is."""
         ...
 

@@ -7,13 +7,13 @@ import numpy as np
 from milepost.core.types import Array
 
 
-def thinned(y: Array, most: int, keep: Array | None = None) -> Array:
+def fewer(y: Array, most: int, keep: Array | None = None) -> Array:
     """Return the places, ascending, of at most about `most` points that draw like all of `y`.
 
     Of each of `most` / 4 stretches the first, the last, the lowest and the highest stay; so do those that `keep` marks,
     and NaN, which interrupts a line.
 
-    >>> thinned(np.array([0.0, 1.0, 9.0, 1.0, 0.0, -5.0, 0.0, 0.0]), 4).tolist()
+    >>> fewer(np.array([0.0, 1.0, 9.0, 1.0, 0.0, -5.0, 0.0, 0.0]), 4).tolist()
     [0, 2, 5, 7]
     """
     count = len(y)

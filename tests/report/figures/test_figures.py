@@ -186,7 +186,7 @@ def test_a_curve_of_5000_points_is_small_and_keeps_its_peak() -> None:
     assert len(curve.chart().table.rows) == 5000
 
 
-def test_24_runs_are_lines_that_can_be_told_apart() -> None:
+def test_24_runs_are_lines_that_look_different() -> None:
     chart = many(40, runs=24).chart()
     drawn = svg(chart)
     assert not [mark for mark in chart.panels[0].marks if isinstance(mark, Band)]

@@ -96,3 +96,9 @@ def fashion_mnist() -> Path:
     if not (FASHION_MNIST / "t10k-images-idx3-ubyte.gz").is_file():
         pytest.skip("Fashion-MNIST is not here; on Debian: apt-get install dataset-fashion-mnist")
     return FASHION_MNIST
+
+
+@pytest.fixture
+def nothing_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power fails, and forcing a store to disk is most of what some tests would do."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)

@@ -1,6 +1,5 @@
 """A store of a made-up run, and a driver that only tells events."""
 
-import os
 import sys
 import types
 from collections.abc import Callable
@@ -15,12 +14,6 @@ from milepost.core.types import Identity
 from milepost.run.request import Request
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.store import Store
-
-
-@pytest.fixture
-def nothing_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power fails, and forcing a store to disk is most of what some tests would do."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @dataclass

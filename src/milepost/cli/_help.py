@@ -12,7 +12,7 @@ _EXAMPLES = {
 }
 _GROUPS = {
     "evaluate": ("watch", "plan"),
-    "ask about results": ("compare", "plot", "score", "export"),
+    "ask about results": ("compare", "plot", "report", "score", "export"),
     "find out what went wrong": ("failures", "inspect", "doctor"),
     "make room": ("gc", "forget"),
     "try it": ("demo",),

@@ -3,6 +3,7 @@
 Tables with a `support` have a row a class, which is called by its name where it has one.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,33 @@ def table_lines(arrays: Mapping[str, Array], class_names: Mapping[int, str] | No
         elif array.ndim != 1:
             lines.append(f"{name}: {array.dtype} of shape {tuple(array.shape)}")
     return lines
+
+
+def vectors_table(
+    arrays: Mapping[str, Array], class_names: Mapping[int, str] | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of text of the vectors of a table that have its most usual length, numbered; or nothing.
+
+    >>> import numpy as np
+    >>> vectors_table({"support": np.array([3, 1])}, {0: "ant"})
+    (['#', 'class', 'support'], [['0', 'ant', '3'], ['1', '-', '1']])
+    """
+    vectors = {name: arrays[name] for name in sorted(arrays, key=_place) if arrays[name].ndim == 1}
+    lengths = Counter(len(vector) for vector in vectors.values())
+    if not lengths:
+        return [], []
+    length = max(lengths, key=lambda one: lengths[one])
+    vectors = {name: vector for name, vector in vectors.items() if len(vector) == length}
+    names = class_names if class_names and "support" in vectors else {}
+    rows = [
+        [
+            str(place),
+            *([names.get(place, "-")] if names else []),
+            *(_text(vector[place]) for vector in vectors.values()),
+        ]
+        for place in range(length)
+    ]
+    return ["#", *(["class"] if names else []), *vectors], rows
 
 
 def _place(name: str) -> tuple[int, str]:

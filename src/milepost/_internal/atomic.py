@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from milepost._internal.process import Owner
 from milepost._internal.serialization import json_bytes
-from milepost.errors import StoreError
+from milepost.errors import StoreError, StoreFull
 
 PREFIX = ".tmp-"
 """Every temporary file begins with this, so that listings can pass it over."""
@@ -27,11 +27,10 @@ JSON_LIMIT = 64 * 2**20
 """Largest JSON file that is read; ours are a few kilobytes."""
 
 _FULL = "free some room and run it again: nothing that was finished is lost"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SHUT = "have its owner let you, or name another place with --store"
 _REMEDIES = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: _FULL,
+    **dict.fromkeys(_NO_ROOM, _FULL),
     errno.EROFS: "mount it for writing, or name another place with --store",
     errno.EACCES: _SHUT,
     errno.EPERM: _SHUT,
@@ -207,7 +206,8 @@ def disk_error(path: str | Path, what: str, error: OSError) -> StoreError:
     '/evals/a: could not be written (Read-only file system); mount it for writing, or name another place with --store'
     """
     todo = _REMEDIES.get(error.errno or 0, "what was finished before is kept")
-    return StoreError(f"{path}: {what} ({error.strerror or error}); {todo}")
+    kind = StoreFull if error.errno in _NO_ROOM else StoreError
+    return kind(f"{path}: {what} ({error.strerror or error}); {todo}")
 
 
 def read_bounded(path: str | Path, limit: int) -> bytes:

@@ -16,6 +16,7 @@ from milepost.checkpoints._files.shards import reworded
 from milepost.checkpoints.folders import run_folder
 from milepost.core.sessions import Session
 from milepost.core.types import CheckpointFiles, Description, Failure, Identified
+from milepost.errors import StoreFull
 from milepost.run.planning import tried_again
 from milepost.store.checkpoint_records import CheckpointRecord, CheckpointRecords
 from milepost.store.store import Store
@@ -54,7 +55,17 @@ class Identifier:
     def run_of(self, path: str) -> str:
         """Return the id of the run of the checkpoint at a path."""
         folder = run_folder(path)
-        return self._runs.get(folder) or self._runs.setdefault(folder, self._store.run_of(folder, note=self._publish))
+        if folder not in self._runs:
+            try:
+                self._runs[folder] = self._store.run_of(folder, note=self._publish)
+            except StoreFull:  # it is noted with the first record that finds room
+                return self._store.run_of(folder, note=False)
+        return self._runs[folder]
+
+    def unidentified(self, files: CheckpointFiles, kind: str, message: str) -> CheckpointRecord:
+        """Return the record of a checkpoint that could not be identified; it is not put."""
+        run = self._store.run_of(run_folder(files.path), note=False)
+        return _record(run, files, Identified("raw", failure=Failure(kind, message)), self._spec.signature)
 
     def _identify(self, files: CheckpointFiles) -> list[CheckpointRecord]:
         """Return what each variant of a checkpoint is: known from an earlier run, or read now."""

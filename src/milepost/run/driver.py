@@ -5,13 +5,14 @@ a kill at any moment loses the parts in flight and nothing else.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from milepost._internal.ranges import covered
 from milepost.core.sessions import Session
 from milepost.core.types import CheckpointFiles, Part, ScoreRequest
-from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut
+from milepost.errors import CheckpointError, Crashed, NoSpace, OutOfMemory, StoreFull, TimedOut
 from milepost.run.checkpoint_records import Identifier
 from milepost.run.events import (
     Listen,
@@ -78,7 +79,13 @@ class Driver:
         """Bring a few checkpoints up to what is asked for, together in one pass."""
         items = []
         for files in chunk:
-            for one in self.decided(files):
+            try:
+                decided = list(self.decided(files))
+            except StoreFull as error:
+                unknown = self.identifier.unidentified(files, NoSpace.kind, str(error))
+                self.reporter.failed(unknown, NoSpace.kind, str(error))
+                continue
+            for one in decided:
                 if isinstance(one, Item):
                     items.append(one)
                     self.weights[str(one.checkpoint.digest)] = None
@@ -117,11 +124,20 @@ class Driver:
 
     def finish(self, item: Item, *, new: bool) -> None:
         """Seal what is whole, have it scored where records are missing, and report the end."""
-        self._publisher.class_names(item.data)
         decision = item.decision
-        if decision.metrics and not self._score(item):
-            return
-        self.reporter.state(item.checkpoint, "done" if new else "skipped", None if new else decision.reason)
+        with self._room_for(item):
+            self._publisher.class_names(item.data)
+            if decision.metrics and not self._score(item):
+                return
+            self.reporter.state(item.checkpoint, "done" if new else "skipped", None if new else decision.reason)
+
+    @contextmanager
+    def _room_for(self, item: Item) -> Iterator[None]:
+        """Report what an item puts into a store without room for it as its failure, which is not on record."""
+        try:
+            yield
+        except StoreFull as error:
+            self.reporter.failed(item.checkpoint, NoSpace.kind, str(error))
 
     def _renewed(self, item: Item) -> Item:
         return self.items.item(item.checkpoint, item.files, item.target.files, item.data)
@@ -152,8 +168,12 @@ class Driver:
         held: dict[Item, Lease] = {}
         for item in items:
             lease = self._lease(item)
-            if not lease.acquire():
+            acquired: bool | None = None
+            with self._room_for(item):
+                acquired = lease.acquire()
+            if acquired is False:
                 self._deferred.append(item)
+            if not acquired:
                 continue
             fresh = self._renewed(item)
             if fresh.decision.action == "evaluate":
@@ -169,16 +189,8 @@ class Driver:
 
     def _evaluate(self, items: list[Item], *, last: bool = False) -> None:
         """Take items of one data set through it; those whose process died are taken alone, for the `last` time."""
-        for item in items:
-            self._publisher.describe(item)
-            self.reporter.note(left_out_note(item.data, self.data[item.data].described), once=True)
-            rows = covered(item.coverage, item.stop)
-            if rows:
-                self.reporter.note(f"resuming {item.checkpoint.label}: {rows:,} of {item.stop:,} rows are there")
-            self.reporter.note(missing_note(item.checkpoint))
-            self.reporter.state(item.checkpoint, "claimed")
-        by_target = {item.target: item for item in items}
-        alive = dict(by_target)
+        alive = {item.target: item for item in items if self._begin(item)}
+        by_target = dict(alive)
         shaken: list[Item] = []
         started = time.monotonic()
         for unit in units(((item.target, item.gaps) for item in items), items[0].data):
@@ -188,24 +200,47 @@ class Driver:
             for target, outcome in self.session.run([left]):
                 item = by_target[target]
                 if isinstance(outcome, Part):
-                    self.reporter.note(self._publisher.part(item, outcome))
-                    self.reporter.note(memory_note(outcome.environment), once=True)
-                    self.reporter.note(batch_size_note(item.data, outcome.environment), once=True)
+                    if target in alive and not self._publish(item, outcome):
+                        del alive[target]
                     self._progress(item, outcome, items, started)
                     continue
-                alive.pop(target, None)
+                if alive.pop(target, None) is None:
+                    continue  # it has failed already
                 alone = len(left.targets) == 1
                 if outcome.kind in _SHARED and not last and not (alone and outcome.kind != Crashed.kind):
                     shaken.append(item)
                 else:
-                    message, attempts = self._publisher.failure(item, outcome)
-                    self.reporter.failed(item.checkpoint, outcome.kind, message, attempts)
+                    with self._room_for(item):
+                        message, attempts = self._publisher.failure(item, outcome)
+                        self.reporter.failed(item.checkpoint, outcome.kind, message, attempts)
         self.items.passed()
         for item in alive.values():
             self.finish(self._renewed(item), new=True)
         # One of them brought the others down, or something else the process: each by itself, and the culprit is known.
         for item in shaken:
             self._evaluate([self._renewed(item)], last=True)
+
+    def _begin(self, item: Item) -> bool:
+        """Say what an item is, to the store and to the user; False where the store has no room."""
+        with self._room_for(item):
+            self._publisher.describe(item)
+            self.reporter.note(left_out_note(item.data, self.data[item.data].described), once=True)
+            rows = covered(item.coverage, item.stop)
+            if rows:
+                self.reporter.note(f"resuming {item.checkpoint.label}: {rows:,} of {item.stop:,} rows are there")
+            self.reporter.note(missing_note(item.checkpoint))
+            self.reporter.state(item.checkpoint, "claimed")
+            return True
+        return False
+
+    def _publish(self, item: Item, part: Part) -> bool:
+        """Put a part of an item; False where the store has no room."""
+        with self._room_for(item):
+            self.reporter.note(self._publisher.part(item, part))
+            self.reporter.note(memory_note(part.environment), once=True)
+            self.reporter.note(batch_size_note(item.data, part.environment), once=True)
+            return True
+        return False
 
     def _score(self, item: Item) -> bool:
         """Have the metrics that are missing scored; False where that failed."""

@@ -31,9 +31,10 @@ class Publisher:
         data = self._items.data[item.data]
         if item.data not in self._datasets:
             order = data.fingerprint.get("order", {"kind": "natural"})
-            self._datasets[item.data] = self._store.dataset(data.digest)
             described = {name: value for name, value in data.described.items() if name != "classes"}
-            self._datasets[item.data].write_spec({**to_plain(replace(data, described=described)), "order": order})
+            dataset = self._store.dataset(data.digest)
+            dataset.write_spec({**to_plain(replace(data, described=described)), "order": order})
+            self._datasets[item.data] = dataset
         spec = {
             "weights": item.target.digest,
             "data": data.digest,
@@ -56,10 +57,10 @@ class Publisher:
     def class_names(self, data: str) -> None:
         """Put the names of a data set's classes, which the same data may have been given since."""
         if data not in self._named:
-            self._named.add(data)
             described = self._items.data[data]
             names = {int(label): str(name) for label, name in described.described.get("classes", {}).items()}
             self._store.dataset(described.digest).class_names.add(names)
+            self._named.add(data)
 
     def part(self, item: Item, part: Part) -> str | None:
         """Put a part: its own columns with the evaluation, those of the data (`data.`) with the data set.

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,9 @@ def has(storage: Storage, name: str) -> bool:
 class FolderStorage:
     """The four operations on a folder of a file system, shared by processes and hosts.
 
+    Before each change the folder is looked at: where it is gone, or is another one than it was (by device and inode),
+    nothing is written any more, and a `StoreError` says so.  The folder itself is never made.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     storage = FolderStorage(folder)
@@ -60,11 +64,24 @@ class FolderStorage:
         self.root = Path(root)
         self._root = str(self.root)
         self._forced = _FORCED.setdefault(os.path.realpath(root), set())
+        self._opened = _folder_at(self._root)
+
+    def check(self) -> None:
+        """Raise a `StoreError` where the folder is gone, or is not the one that it was when this was made."""
+        now = _folder_at(self._root)
+        if now is None or now != self._opened:
+            what = "it is gone" if now is None else "another folder is in its place"
+            raise StoreError(
+                f"{self._root}: expected the folder of the store as it was opened, but {what} (deleted, renamed, "
+                "replaced, or its file system unmounted): nothing more is written; put the store back, or name the "
+                "right one with --store, and start it again: what was finished is in the store that was opened"
+            )
 
     def put(self, name: str, data: bytes | Callable[[BinaryIO], None], *, durable: bool = True) -> bool:
         """Put an object, whole and durable, if its name is free; a `StoreError` where the folder cannot be written."""
         path = self._text(name)
         folder = os.path.dirname(path)
+        self.check()
         try:
             for _ in range(_TRIES):
                 # Another process may remove a folder, empty at that moment, between the steps.
@@ -73,6 +90,7 @@ class FolderStorage:
                     return publish(path, data, durable=durable)
         except OSError as error:
             raise disk_error(path, "could not be written", error) from error
+        self.check()
         raise StoreError(f"{folder}: vanishes whenever it is made; is something cleaning the store's folder?")
 
     def get(self, name: str) -> Path:
@@ -101,6 +119,7 @@ class FolderStorage:
     def delete(self, name: str) -> None:
         """Remove an object and the folders that it leaves empty."""
         path = self._text(name)
+        self.check()
         try:
             with suppress(FileNotFoundError):
                 os.unlink(path)
@@ -124,14 +143,24 @@ class FolderStorage:
         """Make a folder below the root, and force its name to disk even where another process made it."""
         if folder == self._root or (folder in self._forced and os.path.isdir(folder)):
             return
-        if not durable:
-            os.makedirs(folder, exist_ok=True)
-            return
         parent = os.path.dirname(folder)
-        self._make(parent, durable=True)
+        self._make(parent, durable=durable)
         with suppress(FileExistsError):
             os.mkdir(folder)
+        if not durable:
+            return
         sync_folder(parent)
         if len(self._forced) >= _REMEMBERED:
             self._forced.clear()
         self._forced.add(folder)
+
+
+def _folder_at(path: str) -> tuple[int, int] | None:
+    """Return device and inode of the folder at a path; None where there is none."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise disk_error(path, "cannot be looked at", error) from error
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None

@@ -91,7 +91,8 @@ class CheckpointRecords:
         return None
 
     def _note(self, checkpoint: CheckpointRecord, stamp: str, name: str) -> None:
-        self._storage.put(_note_of(checkpoint, stamp), json_bytes({"schema": 1, "record": name}), durable=False)
+        with suppress(StoreError):  # read-only, or full: without the note the weights are digested again
+            self._storage.put(_note_of(checkpoint, stamp), json_bytes({"schema": 1, "record": name}), durable=False)
 
     def find(self, run: str, path: str, identity: Identity, variant: str, signature: str) -> CheckpointRecord | None:
         """Return the success, else the latest failure (attempts count from 1 without a gap), else None."""

@@ -43,14 +43,16 @@ class Worker:
         self._thread = threading.Thread(target=self._beat, name="milepost-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        self.touch()
+        with suppress(StoreError):  # read-only, or full: whoever has something to put is told, and others need not be
+            self.touch()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._storage.delete(self._file)
+        with suppress(StoreError):  # it is swept once this process is gone
+            self._storage.delete(self._file)
 
     def touch(self) -> None:
         """Give a sign of life."""

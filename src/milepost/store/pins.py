@@ -16,7 +16,7 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from milepost._internal.fileid import identity_of
 from milepost._internal.process import Owner
 from milepost._internal.serialization import digest
 from milepost.core.types import Identity
+from milepost.errors import StoreError
 
 _NOTE = "@pin.json"
 _NEW = "new-"
@@ -56,6 +57,7 @@ class Pins:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "a.npz").write_bytes(b"weights")
+    ...     os.mkdir(f"{folder}/store")
     ...     pins = Pins(Path(folder, "store"))
     ...     status = os.stat(f"{folder}/a.npz")
     ...     (pin,) = pins.hold([(f"{folder}/a.npz", status.st_dev, status.st_ino)])
@@ -64,18 +66,26 @@ class Pins:
     (b'weights', None, [])
     """
 
-    def __init__(self, store: Path) -> None:
-        """Use a store's folder; `trouble` says why nothing can be pinned, once that was found out."""
+    def __init__(self, store: Path, check: Callable[[], None] = lambda: None) -> None:
+        """Use a store's folder; `trouble` says why nothing can be pinned, once that was found out.
+
+        `check` is called before each change: it raises a `StoreError` where the store is not there any more.
+        """
         self._folder = Path(os.path.abspath(store), "pins")
+        self._check = check
         self.trouble: str | None = None
 
     def __enter__(self) -> Self:
         """Make the folder, which stays for as long as somebody may pin: a confined reader is given this very one."""
-        self._folder.mkdir(exist_ok=True)
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:  # a store that may only be read
+            self.trouble = f"{self._folder}: {error.strerror or error}"
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
+        with suppress(OSError, StoreError):
+            self._check()
             self._folder.rmdir()
 
     def hold(
@@ -88,11 +98,14 @@ class Pins:
         All are linked before any is noted, which takes longer.  None stands for a file that is gone or was replaced,
         or that this file system, or its owner's rights, do not allow to be linked.
         """
+        if wanted:
+            self._check()
         made = [self._link(*item, members.get(item[0], ())) for item in wanted]
         return [None if new is None else self._note(new, *item) for new, item in zip(made, wanted, strict=True)]
 
     def add(self, pin: Pin, files: Iterable[str]) -> None:
         """Add files beside a pinned one to its pin, as far as they can be linked: it can be read without them."""
+        self._check()
         for file in files:
             with suppress(OSError):
                 _link_all([file], os.path.dirname(pin.path), os.path.dirname(pin.link))
@@ -118,7 +131,8 @@ class Pins:
             return ""
         new = self._fresh()
         try:
-            new.mkdir(parents=True)
+            self._folder.mkdir(exist_ok=True)
+            new.mkdir()
             made = _link_all(files, os.path.dirname(path), str(new))
             if (device, inode) in {(status.st_dev, status.st_ino) for status in map(os.stat, made)}:
                 return str(new)
@@ -172,6 +186,7 @@ class Pins:
 
     def release(self, pin: Pin) -> None:
         """Remove a pin; one that is gone is no error."""
+        self._check()
         # At once out of its place: a kill half through leaves what the next sweep knows to be nobody's.
         old = self._fresh()
         with suppress(OSError):

@@ -47,7 +47,7 @@ class Store:
         self.storage = FolderStorage(path)
         self._heartbeats = leases.Heartbeats(self.storage)
         self.codes = Codes(self.storage)
-        self.pins = Pins(path)
+        self.pins = Pins(path, self.storage.check)
         self.retry_requests = CheckpointRetries(self.storage)
         self._runs: dict[str, str] = {}
         self._specs: dict[str, Mapping[str, Json]] = {}
@@ -185,7 +185,12 @@ class Store:
         return [worker for worker in self.storage.list("workers") if not self._heartbeats.dead(worker)]
 
     def sweep(self) -> int:
-        """Remove what the dead left: temporary files, leases, heartbeats, pins, parts under a seal; return how many."""
+        """Remove what the dead left: temporary files, leases, heartbeats, pins, parts under a seal; return how many.
+
+        In a store that may only be read it stays.
+        """
+        if not os.access(self.path, os.W_OK):
+            return 0
         removed = atomic.sweep(self.path) + leases.sweep(self.storage, leases.WORKERS) + self.pins.sweep()
         for key in self.evaluations():
             names = self.storage.list(folder_of(key))

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from milepost._internal.fileid import identity, identity_of, stamp
@@ -13,7 +13,17 @@ from milepost.checkpoints._files.own import name_of
 from milepost.checkpoints._files.shards import main_file_in
 from milepost.checkpoints.names import is_candidate
 from milepost.core.types import CheckpointFiles, Identity, Json
-from milepost.errors import CheckpointError, Crashed, OutOfMemory, TimedOut, Torn, UsageError, Vanished
+from milepost.errors import (
+    CheckpointError,
+    Crashed,
+    NoSpace,
+    OutOfMemory,
+    StoreFull,
+    TimedOut,
+    Torn,
+    UsageError,
+    Vanished,
+)
 from milepost.run.driver import Driver
 from milepost.run.events import Listen
 from milepost.store.checkpoint_records import CheckpointRecord
@@ -23,8 +33,8 @@ from milepost.watch.snapshot import Snapshot
 from milepost.watch.states import Fact, State, Tracked
 from milepost.watch.tracker import Tracker
 
-_PASSING = frozenset({Crashed.kind, OutOfMemory.kind, TimedOut.kind})
-"""Failures of a process, which may pass without the file changing."""
+_PASSING = frozenset({Crashed.kind, OutOfMemory.kind, TimedOut.kind, NoSpace.kind})
+"""Failures of a process or of the store, which may pass without the file changing."""
 _BATCH = 500
 """Files that the reader is asked about at once."""
 
@@ -106,11 +116,14 @@ class Evaluations:
         for event in failures.values():
             self._listen(event)
         tracked.attempts = max(tracked.attempts + 1, *(event["attempts"] for event in tracked.failures))
-        if kinds <= _PASSING and tracked.attempts < ATTEMPTS and not ending:
+        full = NoSpace.kind in kinds  # nobody counts these, and each might be the last: it is waited for room
+        if kinds <= _PASSING and (full or tracked.attempts < ATTEMPTS) and not ending:
             wait = wait_seconds(tracked.attempts)
             tracked.due = time.monotonic() + wait
             self._tracker.apply(tracked, Fact.PASSING, f"{latest['class']}: tried again in {wait:g} s")
         else:
+            if full:
+                self._tracker.hand_on(tracked)
             tracked.requests = tuple(_requests(self.drivers, tracked))
             self._tracker.apply(tracked, Fact.FAILURE, latest["class"])
 
@@ -174,7 +187,12 @@ class Evaluations:
         """Publish and report the failure of a checkpoint that was refused or has vanished."""
         run = self._run_of(tracked.path)
         if tracked.state == "failed" and tracked.files is not None:
-            for checkpoint in self.drivers[0].identifier.identify(tracked.files):
+            try:
+                refused = self.drivers[0].identifier.identify(tracked.files)
+            except StoreFull:  # reported all the same
+                kind, message = tracked.files.failure or (str(tracked.reason), "")
+                refused = [self.drivers[0].identifier.unidentified(tracked.files, kind, message)]
+            for checkpoint in refused:
                 if checkpoint.failure is not None:
                     self.drivers[0].reporter.failed(checkpoint, *checkpoint.failure)
             tracked.requests = tuple(_requests(self.drivers[:1], tracked))
@@ -191,7 +209,8 @@ class Evaluations:
             failure=(Vanished.kind, message),
             seen=now(),
         )
-        self.drivers[0].store.add_checkpoint(record)
+        with suppress(StoreFull):  # reported all the same
+            self.drivers[0].store.add_checkpoint(record)
         self.drivers[0].reporter.failed(record, Vanished.kind, message)
 
     def emit(self, tracked: Tracked, state: State) -> None:

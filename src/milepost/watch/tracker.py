@@ -36,6 +36,7 @@ class Tracker(Effects):
         super().__init__(scanner, world)
         self._scheduler = scheduler
         self._torn_after = torn_after
+        self._handed_on = set[Pin]()
 
     def take_in(self, result: ScanResult) -> None:
         """Take in what a scan found; `look` then reads what is new."""
@@ -55,7 +56,7 @@ class Tracker(Effects):
         by_key = {tracked.file.key: tracked for tracked in (*self.at_path.values(), *self.open)}
         held = {tracked.pin for tracked in self.open}
         for pin, file in self.scanner.left():
-            if pin in held:
+            if pin in held or pin in self._handed_on:
                 continue
             tracked = by_key.get(file.key)
             there = self.scanner.snapshot.file(file.path)
@@ -133,6 +134,12 @@ class Tracker(Effects):
         else:
             self.lose(tracked, "deleted")
         return False
+
+    def hand_on(self, tracked: Tracked) -> None:
+        """Leave a checkpoint's pin to the next watch."""
+        if tracked.pin is not None:
+            self._handed_on.add(tracked.pin)
+            tracked.pin = None
 
     def retry(self, tracked: Tracked) -> None:
         """Begin again with a failed checkpoint if its content is still there."""

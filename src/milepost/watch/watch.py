@@ -159,6 +159,7 @@ class _WatchLoop:
 
     def _step(self, *, ending: bool) -> bool:
         """Learn what changed and evaluate what shares the next pass; False where there was nothing to evaluate."""
+        self._store.storage.check()  # nothing may be put for hours
         self._take_in()
         self._tracker.wait_or_give_up(ending=ending)
         self._tracker.ask_again()

@@ -39,9 +39,16 @@ def open_evaluator(job: Job) -> "Evaluator":
         raise IndexError(job.attribute)
     if job.attribute == "exit":
         sys.exit(5)
-    if job.attribute == "kill":
+    if job.attribute == "leave":
         print("no library", file=sys.stderr, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(7)
+    if job.attribute == "kill":
+        with open(str(job.options["opened"]), "a") as log:
+            log.write("x")
+            opened = log.tell()
+        print("no library", file=sys.stderr, flush=True)
+        if opened <= int(job.options["kills"]):
+            os.kill(os.getpid(), signal.SIGKILL)
     if job.attribute == "extra":
         raise errors.MissingExtra("torch", "torch")
     return Evaluator(job)

@@ -38,6 +38,7 @@ class Child:
     `replies` end when the process dies, even where a grandchild still holds the pipe.
 
     What it writes on standard error goes to ours as it comes; the last lines are kept for the report on its exit.
+    `signalled` tells, once its exit was reported, whether a signal ended it, not a call of its own nor we.
     It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone.  `timeout` is how many seconds
     it may be silent while it is read from, or leave unread what it was sent: then `Unresponsive` is raised; None waits.
     """
@@ -46,6 +47,7 @@ class Child:
         """Start `python -m MODULE ARGUMENT...`; `role` names the process in messages."""
         self.role = role
         self.timeout: float | None = None
+        self.signalled = False
         self._command = [sys.executable, "-P", "-m", *module]
         self._tail = ""
         self._ended = False
@@ -77,7 +79,7 @@ class Child:
     def exit_report(self) -> str:
         """End the process if it lives, and return how it died, with the last lines that it wrote."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GRACE_SECONDS)
+            self.signalled = self._process.wait(_GRACE_SECONDS) < 0
         self.kill()
         return f"the {self.role} process {self.pid} died with {_ending(self._process.returncode)}{self._last_lines()}"
 

@@ -51,8 +51,13 @@ class ConfinedReader:
         self._child = self._spawn() if named else None
 
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
+        """Return the checkpoints under some paths; asked once more where the process died, as for a `table`."""
         self._allow(paths)
-        checkpoints = self._ask("discover", list[CheckpointFiles], {"paths": list(paths), "match": match})
+        arguments: dict[str, Json] = {"paths": list(paths), "match": match}
+        try:
+            checkpoints = self._ask("discover", list[CheckpointFiles], arguments)
+        except Crashed:
+            checkpoints = self._ask("discover", list[CheckpointFiles], arguments)
         with self._distrusted():
             check_found(checkpoints, paths, self._places.named)
         return checkpoints
@@ -118,8 +123,10 @@ class ConfinedReader:
     def _report(self, child: Child) -> list[Measure]:
         """Return what the process reports of its sandbox, first of all."""
         if self._measures is None:
-            report = json.loads(self._line(child, _LONGEST_REPORT))
-            self._measures = [from_plain(Measure, item) for item in report["sandbox"]]
+            line = self._line(child, _LONGEST_REPORT)
+            if not line.endswith(b"\n"):
+                raise Crashed(child.exit_report())
+            self._measures = [from_plain(Measure, item) for item in json.loads(line)["sandbox"]]
         return self._measures
 
     def _line(self, child: Child, most: int) -> bytes:

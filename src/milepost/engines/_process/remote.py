@@ -1,5 +1,6 @@
 """The evaluator in a process of its own, as the driver holds it."""
 
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -37,6 +38,9 @@ from milepost.errors import (
 OPENING_SECONDS = 120.0
 """Importing frameworks, building a model or computing metrics is given this time, however short the timeout."""
 
+OPENING_WAITS = (1.0, 4.0, 16.0)
+"""Seconds before an evaluator that a signal ended while it opened is started again: as often as there are waits."""
+
 
 class RemoteEvaluator:
     """An evaluator in a process of its own; started again, when next needed, after it died or was ended.
@@ -52,17 +56,22 @@ class RemoteEvaluator:
         self._child: Child | None = None
         self._ready = False
         self._streaming = False
-        self._starved = False
+        self._starved = self._signalled = self._described = False
         self._less = self._worked = 0
         self._least = 1
         self._start()
 
     def ready(self) -> None:
-        """Wait until the evaluation is open; raise what its file raised as an `EvaluationFileError`."""
+        """Wait until the evaluation is open; raise what its file raised as an `EvaluationFileError`.
+
+        A process that a signal ended is not the file's doing: it is `Crashed` (`OutOfMemory`), as at any other time.
+        """
         try:
             self._answer()
         except (Crashed, OutOfMemory, TimedOut) as error:
-            raise EvaluationFileError(f"{self._job.file} cannot be used: while it was opened, {error}") from error
+            if self._signalled or (self._described and isinstance(error, TimedOut)):
+                raise
+            raise self._unusable(error) from error
         except MilepostError:
             self.kill()
             raise
@@ -71,10 +80,33 @@ class RemoteEvaluator:
         self._ready = True
 
     def describe(self) -> Description:
-        described = from_plain(Description, self._ask({"method": "describe"}, OPENING_SECONDS))
+        """Return what the evaluation is: the first question, for which a process that was killed is started again."""
+        described = from_plain(Description, self._asked_first({"method": "describe"}))
+        self._described = True
         largest = max(described.batch_sizes.values(), default=1)
         self._least = 1 + largest.bit_length()  # one checkpoint at once, then half and half
         return described
+
+    def _asked_first(self, head: dict[str, Json]) -> Json:
+        """Ask once the evaluation is open; where signals end one process after the other, say what was seen."""
+        seen = list[str]()
+        for wait in (*OPENING_WAITS, None):
+            try:
+                return self._ask(head, OPENING_SECONDS)
+            except (Crashed, OutOfMemory) as error:
+                if not self._signalled:
+                    raise self._unusable(error) from error
+                seen.append(str(error))
+            if wait is not None:
+                time.sleep(wait)
+        raise MilepostError(
+            f"{self._job.file} was not opened, though it raised no error: a signal ended each of {len(seen)} evaluator "
+            f"processes that began to; of the last: {seen[-1]}\nfind what sends it (a memory limit, a job scheduler, a "
+            "crash inside a library), then start again"
+        )
+
+    def _unusable(self, error: MilepostError) -> EvaluationFileError:
+        return EvaluationFileError(f"{self._job.file} cannot be used: while it was opened, {error}")
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         made: list[dict[str, Json]] = self._ask({"method": "score", "request": to_plain(request)}, OPENING_SECONDS)
@@ -166,7 +198,7 @@ class RemoteEvaluator:
         self._child = Child("evaluator", "milepost.engines._process.worker")
         if self._timeout is not None:
             self._child.timeout = max(self._timeout, OPENING_SECONDS)
-        self._starved = self._ready = False
+        self._starved = self._signalled = self._ready = False
         options = {**self._job.options, **({"less": self._less} if self._less else {})}
         job = {"file": self._job.file, "attribute": self._job.attribute, "options": options}
         self._write(self._child, {"method": "open", "job": job})
@@ -234,7 +266,7 @@ class RemoteEvaluator:
     def _died(self, child: Child) -> Crashed | OutOfMemory:
         self._child = None
         report = child.exit_report()
-        self._starved = child.starved
+        self._starved, self._signalled = child.starved, child.signalled
         return OutOfMemory(f"the kernel ended it for lack of memory: {report}") if self._starved else Crashed(report)
 
     def _timed_out(self, child: Child) -> TimedOut:

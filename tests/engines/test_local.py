@@ -157,7 +157,9 @@ def test_a_signal_while_opening_is_none_of_the_file_and_is_tried_again(
         if kills < opened:
             session.describe()
         else:
-            with pytest.raises(errors.MilepostError, match=r"(?s)a signal ended each of 3 .*SIGKILL.*no library") as died:
+            with pytest.raises(
+                errors.MilepostError, match=r"(?s)a signal ended each of 3 .*SIGKILL.*no library"
+            ) as died:
                 session.describe()
             assert not isinstance(died.value, errors.UsageError | errors.CheckpointError)
     assert log.stat().st_size == opened

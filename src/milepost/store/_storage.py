@@ -96,7 +96,8 @@ class FolderStorage:
     def get(self, name: str) -> Path:
         """Return the object's file; `FileNotFoundError` where it is absent, or claimed but never filled."""
         path = self._text(name)
-        with readable(path):
+        size = 0
+        with readable(path), suppress(NotADirectoryError):  # a file lies where the store was
             size = os.stat(path).st_size
         if not size:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

@@ -116,9 +116,9 @@ class Evaluations:
         for event in failures.values():
             self._listen(event)
         tracked.attempts = max(tracked.attempts + 1, *(event["attempts"] for event in tracked.failures))
-        full = NoSpace.kind in kinds  # nobody counts these, and each might be the last: it is waited for room
+        full = NoSpace.kind in kinds  # that is no fault of the checkpoint's: it is tried until there is room
         if kinds <= _PASSING and (full or tracked.attempts < ATTEMPTS) and not ending:
-            wait = wait_seconds(tracked.attempts)
+            wait = wait_seconds(min(tracked.attempts, ATTEMPTS))
             tracked.due = time.monotonic() + wait
             self._tracker.apply(tracked, Fact.PASSING, f"{latest['class']}: tried again in {wait:g} s")
         else:

@@ -38,10 +38,17 @@ def test_a_killed_child_that_nobody_waited_for_is_dead() -> None:
     child.communicate()
 
 
+def test_a_host_that_was_renamed_is_the_same() -> None:
+    me = Owner.me()
+    assert Owner("as-it-was-called", me.boot, me.pid, me.start).alive() is True
+    assert Owner("as-it-was-called", me.boot, me.pid, me.start + 1).alive() is False
+
+
 def test_what_cannot_be_known_is_none() -> None:
     me = Owner.me()
     boot, _, space = me.boot.partition(".")
-    assert Owner("another-host", me.boot, me.pid, me.start).alive() is None
+    assert Owner("another-host", f"0ther.{space}", me.pid, me.start).alive() is None
+    assert Owner("another-host", f"0.{space}", me.pid, me.start).alive() is None
     assert Owner(me.host, f"{boot}.{int(space) + 1}", me.pid, me.start).alive() is None
     assert Owner(me.host, f"0ther.{space}", me.pid, me.start).alive() is False
 
@@ -61,7 +68,7 @@ def test_sweep_removes_dead_owners_files_only(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     dead = tmp_path / "deep" / f"{atomic.PREFIX}{Owner(me.host, me.boot, me.pid, me.start + 1).text()}-0"
     mine = tmp_path / f"{atomic.PREFIX}{me.text()}-0"
-    foreign = tmp_path / f"{atomic.PREFIX}{Owner('elsewhere', me.boot, 1, 1).text()}-0"
+    foreign = tmp_path / f"{atomic.PREFIX}{Owner('elsewhere', '0b007.1', 1, 1).text()}-0"
     odd = tmp_path / f"{atomic.PREFIX}somebody"
     for path in (dead, mine, foreign, odd):
         path.write_bytes(b"x")

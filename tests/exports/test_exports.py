@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 from milepost.cli import main
 from milepost.errors import UsageError
+from milepost.exports._text import text_target
 from milepost.exports.csv import CsvExport
 from milepost.exports.jsonl import JsonLinesExport
 from milepost.registry import classes
@@ -122,3 +126,19 @@ def test_a_filter_that_fits_nothing_is_a_mistake_not_an_empty_file(
     assert main(["export", "csv", str(tmp_path / "out.csv"), *words, "--store", str(store)]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom milepost.exports._text import text_target\n"
+        "with text_target(sys.argv[1]) as out:\n    out.write('half'); out.flush(); os.kill(os.getpid(), 9)\n"
+    )
+    target = tmp_path / "results.csv"
+    assert subprocess.run([sys.executable, "-c", code, str(target)], check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    neighbour = tmp_path / left.name.replace("results", "others")
+    neighbour.write_text("half")
+    with text_target(str(target)) as out:
+        out.write("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"results.csv", neighbour.name}
+    assert target.read_text() == "whole"

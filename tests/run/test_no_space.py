@@ -26,7 +26,7 @@ ROWS = 300
 
 
 @contextmanager
-def small(place: Path, size: str = "600k") -> Iterator[Callable[[str], None]]:
+def small(place: Path, size: str = "600k") -> Iterator[Callable[[str], object]]:
     """Mount a small file system at a place, or skip; yields what mounts it again with other options."""
     place.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)]

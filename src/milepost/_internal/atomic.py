@@ -39,6 +39,7 @@ _REMEDIES = {
 }
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 _DEAD_CLAIM_SECONDS = 60
+_LONGEST_NAME = 60  # of a name that a temporary one repeats
 _numbers = itertools.count()
 
 
@@ -168,6 +169,24 @@ def sweep(folder: str | Path) -> int:
                 path.unlink()
                 removed += 1
     return removed
+
+
+def replacing(final: str) -> str:
+    """Return the temporary name of what is to replace a file; what dead processes left under such names is removed.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     replacing(f"{folder}/a.csv").startswith(f"{folder}/.tmp-a.csv~")
+    True
+    """
+    folder, name = os.path.split(os.path.abspath(final))
+    begin = f"{PREFIX}{name[:_LONGEST_NAME]}~"
+    with suppress(OSError):
+        for other in os.listdir(folder):
+            owner = Owner.parse(other.removeprefix(begin)) if other.startswith(begin) else None
+            if owner is not None and owner.alive() is False:
+                os.unlink(os.path.join(folder, other))
+    return os.path.join(folder, begin + Owner.me().text())
 
 
 def _temporaries(folder: str) -> Iterator[Path]:

@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
+from milepost._internal.atomic import replacing
 from milepost._internal.serialization import Json, canonical
 
 _KEY, _VALUE = "key", "value"
@@ -30,7 +30,7 @@ def cached(name: str, key: str, make: Callable[[], Json]) -> Json:
     made = make()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=path.parent, prefix=".tmp-", delete=False, encoding="ascii") as stream:
-            stream.write(canonical({_KEY: key, _VALUE: made}))
-        os.replace(stream.name, path)
+        temporary = replacing(str(path))
+        Path(temporary).write_text(canonical({_KEY: key, _VALUE: made}), encoding="ascii")
+        os.replace(temporary, path)
     return made

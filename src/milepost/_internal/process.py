@@ -7,13 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+_UNKNOWN = "0"
 _FIELDS = 4  # of an owner's text
 _START = 19  # the start time's place behind the command's name in /proc/<pid>/stat
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, named so that neither a reused number nor a reboot nor a container is mistaken for it.
+    """A process, named so that neither a reused number nor a reboot, a container or a new host name is mistaken.
 
     `boot` holds the boot id and the number of the process namespace; `start` is the start time in clock ticks since
     boot (0 where the system does not say).
@@ -47,15 +48,15 @@ class Owner:
     def alive(self) -> bool | None:
         """Return whether the process runs; None where this process cannot know (another host or container)."""
         me = Owner.me()
-        if self.host != me.host:
-            return None
         boot, _, space = self.boot.partition(".")
         my_boot, _, my_space = me.boot.partition(".")
-        if boot != my_boot:
-            return False
-        if space != my_space:
-            return None
-        return runs(self.pid, self.start)
+        if boot != my_boot or boot == _UNKNOWN:
+            if self.host != me.host:
+                return None
+            if boot != my_boot:
+                return False
+        # A host may be renamed while it runs, and containers that share process numbers may have names of their own.
+        return runs(self.pid, self.start) if space == my_space else None
 
 
 @cache
@@ -70,8 +71,8 @@ def _boot() -> str:
     try:
         text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     except OSError:
-        return "0"
-    return re.sub(r"[^0-9a-f]", "", text.lower())[:16] or "0"
+        return _UNKNOWN
+    return re.sub(r"[^0-9a-f]", "", text.lower())[:16] or _UNKNOWN
 
 
 def _namespace() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from milepost._internal.atomic import replacing
 from milepost.errors import UsageError
 
 STDOUT = "-"
@@ -25,7 +26,7 @@ def text_target(target: str) -> Iterator[TextIO]:
         return
     whole = os.path.isfile(target) or not os.path.exists(target)
     final = os.path.realpath(target) if whole else target
-    written = f"{final}.{os.getpid()}.tmp" if whole else target
+    written = replacing(final) if whole else target
     try:
         with open(written, "x" if whole else "w", encoding="utf-8", newline="") as stream:
             yield stream

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 
 from milepost.core.types import Json
 from milepost.errors import UsageError
@@ -38,13 +38,16 @@ def described_afresh(evaluation: Evaluation, where: str) -> dict[str, Json]:
     Raises UsageError where the file cannot be imported as a module.
     """
     name, reason = name_of(evaluation), "the Evaluation is not assigned to a variable of its file"
-    with TemporaryDirectory() as folder:
-        file = f"{folder}/code.json"
-        if name is not None:
-            command = [sys.executable, "-P", "-m", _MODULE, str(evaluation.file), name, file]
-            done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter and module
+    if name is not None:
+        with TemporaryFile() as out:  # without a name, so that nothing is left of it
+            handle = out.fileno()
+            command = [sys.executable, "-P", "-m", _MODULE, str(evaluation.file), name, f"/dev/fd/{handle}"]
+            done = subprocess.run(  # noqa: S603 - our own interpreter and module
+                command, env=_environment(), capture_output=True, text=True, check=False, pass_fds=[handle]
+            )
             if done.returncode == 0:
-                described: dict[str, Json] = json.loads(Path(file).read_bytes())
+                out.seek(0)
+                described: dict[str, Json] = json.loads(out.read())
                 return described
             reason = (done.stderr.rstrip() or f"exit code {done.returncode}").splitlines()[-1]
     raise UsageError(

@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 
-from milepost._internal.atomic import PREFIX
+from milepost._internal.atomic import replacing
 from milepost.errors import UsageError
 
 
@@ -31,7 +31,7 @@ def keep_link(link: str, target: str) -> bool:
     leads_to = os.path.relpath(os.path.realpath(target), os.path.realpath(folder))
     if os.path.islink(link) and os.readlink(link) == leads_to:
         return False
-    temporary = os.path.join(folder, f"{PREFIX}{os.getpid()}-link")
+    temporary = replacing(link)
     try:
         with suppress(FileNotFoundError):
             os.unlink(temporary)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from milepost._internal.text import natural
@@ -14,6 +13,7 @@ from milepost.checkpoints.discovery import looked_for
 from milepost.checkpoints.folders import run_folder
 from milepost.checkpoints.names import step_of_name
 from milepost.core.types import CheckpointFiles, Json
+from milepost.engines._spool import Spool
 from milepost.errors import UsageError
 from milepost.evaluation.definition import Evaluation
 from milepost.evaluation.loader import PLAIN, name_of
@@ -109,9 +109,9 @@ class _Once:
 
 def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
     """Return what `run` would do with each checkpoint, variant and data set, and why; publish nothing."""
-    with TemporaryDirectory() as scratch:
+    with closing(Spool()) as scratch:  # which is swept where this process is killed
         there = Path(request.store, "store.json").exists()
-        place = request.store if there else scratch
+        place = request.store if there else str(scratch.folder())
         rows: dict[tuple[Json, ...], dict[str, Json]] = {}
         with closing(_each(request, place, listen, publish=False)) as every:
             for driver, checkpoints in every:  # what two evaluations report alike, of a torn file, is one row

@@ -94,7 +94,7 @@ class Tracker(Effects):
             if tracked.at is not None and tracked.at.state == "failed":
                 if still or age >= _RESTS_SECONDS:
                     self._refused(tracked, tracked.at)
-            elif age >= self._torn_after or (ending and still):
+            elif still and (age >= self._torn_after or ending):  # what it is stamped with is another clock's word
                 tracked.last = True
                 self.apply(tracked, Fact.STILL)
 

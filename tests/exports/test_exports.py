@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from milepost.exports._text import text_target
 
 from milepost.cli import main
 from milepost.errors import UsageError
-from milepost.exports._text import text_target
 from milepost.exports.csv import CsvExport
 from milepost.exports.jsonl import JsonLinesExport
 from milepost.registry import classes

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from milepost.exports._text import text_target
 
+from milepost._internal.text_target import text_target
 from milepost.cli import main
 from milepost.errors import UsageError
 from milepost.exports.csv import CsvExport
@@ -130,7 +130,7 @@ def test_a_filter_that_fits_nothing_is_a_mistake_not_an_empty_file(
 
 def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom milepost.exports._text import text_target\n"
+        "import os, sys\nfrom milepost._internal.text_target import text_target\n"
         "with text_target(sys.argv[1]) as out:\n    out.write('half'); out.flush(); os.kill(os.getpid(), 9)\n"
     )
     target = tmp_path / "results.csv"

@@ -6,6 +6,7 @@ and are still there: where every column is the same within rounding, the fact is
 equivalent, with the bound on the rows that may differ all the same, and the old results stand.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -28,7 +29,13 @@ def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
     """Decide under which code version each data set's evaluations stand, and report it in notes."""
     code, codes = driver.spec.code, driver.store.codes
     # First of all: whatever comes of the check, what earlier code gave is no longer what the code of now gives.
-    codes.use(file_of(driver.spec), driver.spec.entry, code["version"])
+    file, place = file_of(driver.spec), driver.spec.file or ""
+    before = codes.use(file, driver.spec.entry, code["version"], driver.spec.signature, place)
+    if before is not None and os.path.exists(before) and not os.path.samefile(before, place):
+        driver.reporter.note(
+            f"results of {before} count as of earlier code from now on: the store knows this file by the same name, "
+            f"{file}; if they are two projects, rename a folder or give each a store of its own"
+        )
     known = codes.all()
     same = [item for item in known if item["version"] == code["version"]]
     if same:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from milepost._internal.text import natural
@@ -13,6 +13,8 @@ _NEEDED = ("run", "path", "variant", "signature", "digest", "step", "name", "see
 _SHOWN = ("run", "path", "step", "name", "seen", "current", "overwritten")
 
 Row = dict[str, Any]
+Readings = Mapping[str, int]
+"""The ways in which checkpoints were read (`CodeStanding.readings`)."""
 
 
 def read_checkpoint(path: str) -> Row:
@@ -21,10 +23,10 @@ def read_checkpoint(path: str) -> Row:
     return {key: found[key] for key in _NEEDED}
 
 
-def by_digest(checkpoints: Iterable[Row]) -> list[Row]:
+def by_digest(checkpoints: Iterable[Row], readings: Readings) -> list[Row]:
     """Return one row for each digest and variant with its checkpoints; raw before other variants of the same digest."""
     every = list(checkpoints)
-    newest = _newest(every)
+    newest = _newest(every, readings)
     groups: dict[tuple[str, str], list[Row]] = {}
     for item in every:
         if item["digest"] is not None:
@@ -35,8 +37,7 @@ def by_digest(checkpoints: Iterable[Row]) -> list[Row]:
             last = newest[item["path"], item["variant"]]
             item["current"] = last is item
             # Another model, or another declaration of what stands where, reads other weights from the same file.
-            same_file = last["identity"] == item["identity"] and last["signature"] != item["signature"]
-            item["overwritten"] = last is not item and not same_file
+            item["overwritten"] = last is not item and not _is_read_otherwise(last, item)
         if len(items) > 1:
             items.sort(key=_preference)
         shown = [{key: item[key] for key in _SHOWN} for item in items]
@@ -104,7 +105,7 @@ def join_names(checkpoints: Sequence[Row]) -> None:
     """
     inside = [item for item in checkpoints if "/" in item["name"]]
     held: dict[tuple[str, str, str], list[tuple[str | None, int | None]]] = {}
-    for item in _newest(inside).values():
+    for item in _newest(inside, {}).values():
         held.setdefault(_folder(item), []).append((item["digest"], item["step"]))
     for item in inside:
         weights = held.get(_folder(item), ())
@@ -116,10 +117,10 @@ def _folder(item: Row) -> tuple[str, str, str]:
     return item["run"], item["variant"], item["name"].rpartition("/")[0]
 
 
-def failed(checkpoints: Iterable[Row]) -> list[Row]:
+def failed(checkpoints: Iterable[Row], readings: Readings) -> list[Row]:
     """Return one row for each file and variant whose newest record is a failure."""
     rows = []
-    for item in _newest(checkpoints).values():
+    for item in _newest(checkpoints, readings).values():
         if item["failure"] is not None:
             head = {key: item[key] for key in ("run", "path", "step", "name")}
             kind, message = item["failure"]
@@ -147,15 +148,34 @@ def line_start(row: Row) -> str:
     return f'{head}"also": {json.dumps(row.get("also") or [])}, '
 
 
-def _newest(checkpoints: Iterable[Row]) -> dict[tuple[str, str], Row]:
-    """Return the newest record for each path and variant: seen last, then the file changed last, then a success."""
-    found: dict[tuple[str, str], tuple[Any, Row]] = {}
+def _newest(checkpoints: Iterable[Row], readings: Readings) -> dict[tuple[str, str], Row]:
+    """Return the newest record for each path and variant: seen last, then the file changed last, then a success.
+
+    Of those of one content that were read in several ways (another model, another declaration of variants) the one that
+    was read as the last run did: it may have been made long before, and by then it only was looked up.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
     for item in checkpoints:
-        key = (item["path"], item["variant"])
-        age = (item["seen"], item["identity"][4], item["failure"] is None, item["attempt"], item["digest"] or "")
-        if key not in found or age > found[key][0]:
-            found[key] = (age, item)
-    return {key: item for key, (_, item) in found.items()}
+        groups.setdefault((item["path"], item["variant"]), []).append(item)
+    return {key: _newest_of(items, readings) if len(items) > 1 else items[0] for key, items in groups.items()}
+
+
+def _newest_of(items: list[Row], readings: Readings) -> Row:
+    newest = max(items, key=_age)
+    others = [item for item in items if _is_read_otherwise(newest, item)]
+    if not others or newest["signature"] not in readings:
+        return newest
+    alike = [newest, *others]
+    return max(alike, key=lambda item: (readings.get(item["signature"], -1), _age(item)))
+
+
+def _is_read_otherwise(one: Row, other: Row) -> bool:
+    """Return whether two records are of the same content, read in different ways."""
+    return one["identity"][:4] == other["identity"][:4] and one["signature"] != other["signature"]
+
+
+def _age(item: Row) -> tuple[Any, ...]:
+    return (item["seen"], item["identity"][4], item["failure"] is None, item["attempt"], item["digest"] or "")
 
 
 def _preference(item: Row) -> tuple[Any, ...]:

@@ -48,11 +48,13 @@ class CodeStanding:
     """The facts that decide: the latest code version of each evaluation file's entry, and the equivalences.
 
     `latest` is by (file, entry), as evaluations have them in their specs; `equivalences` by (data, task, code), each
-    with "same_as" and "evidence".
+    with "same_as" and "evidence".  `readings` are the ways in which checkpoints were read, a signature each, by when a
+    run last began with it: a later one has a larger number.
     """
 
     latest: Mapping[tuple[Json, Json], str] = field(default_factory=dict)
     equivalences: Mapping[tuple[str, str, str], Mapping[str, Json]] = field(default_factory=dict)
+    readings: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, spec: Mapping[str, Json]) -> Standing:
         """Return the standing of an evaluation with this spec; CURRENT where no run has said what its code is now.

@@ -32,13 +32,24 @@ class Codes:
                 found.append((path.stat().st_mtime_ns, name, read_json(path)))
         return [code for _, _, code in sorted(found, key=lambda item: item[:2])]
 
-    def use(self, file: Json, entry: Json, version: str) -> None:
-        """Note that a code version is that of an evaluation file's entry from now on."""
-        while self.standing().latest.get((file, entry)) != version:
+    def use(self, file: Json, entry: Json, version: str, signature: str = "", place: str = "") -> str | None:
+        """Note what an evaluation file's entry is from now on: its code version, and how it reads checkpoints.
+
+        `place` is the file's path.  Returns the path of the last use, where that is another one.
+        """
+        fact = {"file": file, "entry": entry, "code": version, "signature": signature, "place": place}
+        before = self._used().get((file, entry), {})
+        while self._used().get((file, entry)) != fact:
             names = [name for name in self._storage.list("codes") if name.startswith(_LATEST)]
             number = 1 + int(max(names)[len(_LATEST) :].partition(".")[0]) if names else 1
-            fact = {"file": file, "entry": entry, "code": version}
             self._storage.put(f"codes/{_LATEST}{number:06d}.json", json_bytes(fact))
+        return before.get("place") or None if before.get("place") != place else None
+
+    def _used(self) -> dict[tuple[Json, Json], dict[str, Any]]:
+        """Return the last use of each file's entry."""
+        names = (name for name in self._storage.list("codes") if name.startswith(_LATEST))
+        facts = (read_json(self._storage.get(f"codes/{name}")) for name in sorted(names))
+        return {(fact["file"], fact["entry"]): fact for fact in facts}
 
     def add_equivalent(self, data: str, task: str, code: str, same_as: str, found: CodeEquivalence) -> bool:
         """Put the fact that `code` gives what `same_as` gave, for this data and task; False where it adds nothing."""
@@ -51,14 +62,16 @@ class Codes:
     def standing(self) -> CodeStanding:
         """Return what decides which evaluations stand now."""
         latest, equivalences = dict[tuple[Json, Json], str](), dict[tuple[str, str, str], Mapping[str, Json]]()
-        for name in sorted(self._storage.list("codes")):
+        readings = dict[str, int]()
+        for number, name in enumerate(sorted(self._storage.list("codes"))):
             if name.startswith((_LATEST, _EQUIVALENT)):
                 fact = read_json(self._storage.get(f"codes/{name}"))
                 if name.startswith(_LATEST):
                     latest[fact["file"], fact["entry"]] = str(fact["code"])
+                    readings[str(fact.get("signature", ""))] = number
                 else:
                     equivalences[fact["data"], fact["task"], fact["code"]] = fact
-        return CodeStanding(latest, equivalences)
+        return CodeStanding(latest, equivalences, readings)
 
 
 def edited(old: Mapping[str, Any], new: Mapping[str, Any], kind: str = "normalised") -> list[str]:

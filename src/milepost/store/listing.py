@@ -153,7 +153,7 @@ class Listing:
         for row in rows:
             row["failure"], row["attempts"] = failures.get(row["digest"], (None, 0))
             row["state"] = "done" if row["digest"] in done else "failed" if row["failure"] else "seen"
-        return sorted(rows + rows_of.failed(self._checkpoints(run)), key=rows_of.order)
+        return sorted(rows + rows_of.failed(self._checkpoints(run), self._codes.readings), key=rows_of.order)
 
     def slices(self) -> list[str]:
         """Return the slices that are on record, `name=value`, sorted."""
@@ -294,7 +294,7 @@ class Listing:
         return found
 
     def _by_digest(self, run: str | None) -> list[Row]:
-        return rows_of.by_digest(self._checkpoints(run))
+        return rows_of.by_digest(self._checkpoints(run), self._codes.readings)
 
     def _failures(self) -> dict[str, tuple[dict[str, str], int]]:
         """Return the latest failure of evaluations without results, and how often they failed, by weights."""

@@ -1,6 +1,7 @@
 """`best` over the real thing: direction, rivals, data sets and runs."""
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -65,9 +66,21 @@ def test_in_words(store: Path, capsys: Shown) -> None:
     assert last.endswith(".npz: holds these weights")
 
 
-def test_a_name_that_is_not_on_record(store: Path, capsys: Shown) -> None:
+def test_a_name_that_is_not_on_record(store: Path, tmp_path: Path, capsys: Shown) -> None:
+    store = Path(shutil.copytree(store, tmp_path / "copy"))
     assert main(["best", "--metric", "top3", "--store", str(store)]) == 2
-    assert "no value 'top3' is on record; there are: cross_entropy, top1, top5" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no value 'top3' is on record; there are: cross_entropy, top1, top5; `milepost score --all" in error
+    advice = shlex.split(error.partition("`milepost ")[2].partition("`")[0])
+    assert main([*advice, "--store", str(store)]) == 0
+    assert main(["best", "--metric", "top3", "--store", str(store)]) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("asked", ["accuracy", "acc", "val_accuracy", "Acc@1", "top-1", "prec1"])
+def test_what_a_value_is_called_elsewhere_is_understood_in_the_error(store: Path, capsys: Shown, asked: str) -> None:
+    assert main(["best", "--metric", asked, "--store", str(store)]) == 2
+    assert "cross_entropy, top1, top5 (did you mean top1?); `milepost score` computes" in capsys.readouterr().err
 
 
 def test_failures_are_counted(tmp_path: Path, capsys: Shown) -> None:

@@ -100,6 +100,8 @@ def test_the_value_of_the_selected_is_shown_with_its_optimism() -> None:
 def test_other_data_of_the_same_name_is_left_out() -> None:
     found = rank([made(0.9, 1), made(0.99, 2)], "higher", lambda item: item["checkpoint"]["step"] == 2)
     assert (steps((found.ranked[0],)), steps(found.elsewhere)) == ([1], [2])
+    with pytest.raises(UsageError, match=r"2 evaluated on other data of this name than the newest evaluation"):
+        rank([made(0.9, 1), made(0.99, 2)], "higher", lambda _: True)
 
 
 def test_several_data_sets_need_a_name() -> None:

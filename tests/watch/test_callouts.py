@@ -178,7 +178,10 @@ def test_a_name_of_no_value_is_reported_once_each_and_the_watch_goes_on(place: P
     (place / "run" / "DONE").touch()
     ended = watched(place, "--metric", "accuracy", "--on-best", "true")
     assert ended.returncode == 0
-    assert "--on-best: no value 'accuracy' is on record; there are: cross_entropy, top1, top5" in ended.stderr
+    assert (
+        "--on-best: no value 'accuracy' is on record; there are: cross_entropy, top1, top5 (did you mean top1?)"
+        in ended.stderr
+    )
 
 
 def test_options_that_cannot_work_are_refused_before_anything_is_made(place: Path) -> None:

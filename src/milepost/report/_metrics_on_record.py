@@ -5,6 +5,7 @@ from typing import Any
 from milepost._internal.text import listed
 from milepost.errors import UsageError
 from milepost.registry import load
+from milepost.report._metric_names import computed, hint
 from milepost.store.listing import Listing
 from milepost.store.store import Store
 
@@ -25,8 +26,8 @@ def recorded(store: Store, metric: str, weights: str | None = None) -> dict[str,
                 return dict(payload)
             names |= values
     raise UsageError(
-        f"no value {metric!r} is on record; there are: {', '.join(sorted(names)) or 'none'}; `milepost score` computes "
-        "further ones from kept outcomes"
+        f"no value {metric!r} is on record; there are: {', '.join(sorted(names)) or 'none'}{hint(metric, names)}; "
+        f"{computed(metric, names)}"
     )
 
 

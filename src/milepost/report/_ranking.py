@@ -14,7 +14,11 @@ from milepost.store.listing import Listing
 from milepost.store.records import number as as_number
 from milepost.store.store import Store
 
-_GROUPS = {"missing": "restored in part"}
+_GROUPS = {
+    "missing": "restored in part",
+    "undefined": "undefined",
+    "elsewhere": "evaluated on other data of this name than the newest evaluation was: `milepost run` evaluates again",
+}
 _RANKED = ("whole", "partial", "earlier")
 """What is ranked: the first of these groups that holds anything."""
 
@@ -89,7 +93,7 @@ def rank(records: Iterable[Plain], direction: str, elsewhere: Callable[[Plain], 
         groups[_group(record, elsewhere)].append(record)
     candidates = groups.pop("whole") or groups.pop("partial") or groups.pop("earlier")
     if not candidates:
-        counts = "; ".join(f"{len(held)} {_GROUPS.get(key, key)}" for key, held in sorted(groups.items()) if held)
+        counts = "; ".join(f"{len(held)} {words}" for key, words in _GROUPS.items() if (held := groups[key]))
         raise UsageError(f"no checkpoint has a value that can be compared ({counts or 'nothing is on record'})")
     sign = 1 if direction == "higher" else -1
     ranked = sorted(candidates, key=lambda record: -sign * value_of_record(record))

@@ -8,6 +8,7 @@ from typing import Any
 from milepost.core.types import Array
 from milepost.errors import UsageError
 from milepost.report._align import align, shown
+from milepost.report._metric_names import hint
 from milepost.report._metrics_on_record import recorded
 from milepost.report._numbers import number
 from milepost.report.addresses import RAW
@@ -63,7 +64,11 @@ def _value_of(store: Store, listing: Listing, asked: str) -> str:
     if asked in there or len(ours) == 1:
         return asked if asked in there else ours[0]
     known = ", ".join(ours or there)
-    known = f"name one of: {known}" if known else "there is none: `milepost score --all --metric recall` adds one"
+    known = (
+        f"name one of: {known}{hint(asked, ours or list(there))}"
+        if known
+        else "there is none: `milepost score --all --metric recall` adds one"
+    )
     if ours:
         raise UsageError(f"{asked} has {len(ours)} values with a table by class; {known}")
     name = _metric_of(store, asked)

@@ -122,7 +122,7 @@ def test_plan_json(driver: Install, evaluation: str, capsys: Shown) -> None:
     assert main(["plan", evaluation, "runs", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in lines] == ["plan", "plan", "plan", "done"]
-    assert lines[-1] == {"event": "done", "evaluate": 1, "score": 0, "skip": 1, "failed": 1}
+    assert lines[-1] == {"event": "done", "evaluate": 1, "check": 0, "score": 0, "skip": 1, "failed": 1}
 
 
 def test_the_demo_evaluates_twice_and_the_second_time_does_nothing(tmp_path: Path) -> None:

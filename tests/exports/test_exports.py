@@ -12,13 +12,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from tests._material import evaluation_of, examples, go, save, weights_of
 
 from milepost._internal.text_target import text_target
 from milepost.cli import main
+from milepost.data.arrays import Arrays
 from milepost.errors import UsageError
 from milepost.exports.csv import CsvExport
 from milepost.exports.jsonl import JsonLinesExport
+from milepost.metrics.recall import Recall
 from milepost.registry import classes
+from milepost.report.reader import open_store
 from milepost.scoring.flat_record import FIELDS
 from milepost.testing.exports import check_export, sample_records
 
@@ -142,3 +146,31 @@ def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> Non
         out.write("whole")
     assert {path.name for path in tmp_path.iterdir()} == {"results.csv", neighbour.name}
     assert target.read_text() == "whole"
+
+
+@pytest.mark.parametrize("variants", [("raw",), ("raw", "ema")])
+def test_what_a_metric_gives_by_class_is_exported_as_records(tmp_path: Path, variants: tuple[str, ...]) -> None:
+    names = [f"class-{letter}" for letter in "abcdefghij"]
+    folder, store = tmp_path / "lenet", tmp_path / "evals"
+    folder.mkdir()
+    for step in (1, 2):
+        averages = {f"ema.{name}": value for name, value in weights_of(step + 9).items()}
+        save(folder / f"step-{step}.npz", weights_of(step) | (averages if "ema" in variants else {}))
+    data = {"test": Arrays(*examples(300), class_names=names)}
+    go(evaluation_of(data=data, metrics=[Recall()], variants=variants), folder, store=store)
+    asked = ["--classes", "recall", "--store", str(store)]
+    assert main(["export", "csv", str(tmp_path / "a.csv"), *asked]) == 0
+    assert main(["export", "jsonl", str(tmp_path / "a.jsonl"), *asked]) == 0
+    frame = pd.read_csv(tmp_path / "a.csv")
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()]
+    assert [(one["metric"], one["class"], one["value"]) for one in lines] == list(
+        frame[["metric", "class", "value"]].itertuples(index=False, name=None)
+    )
+    wide = frame.pivot_table(index=["step", "variant", "class"], columns="metric", values="value").reset_index()
+    judge = open_store(store).to_pandas_by_class("recall")
+    for name in ("recall", "support"):
+        expected = judge.sort_values(["step", "variant", "class"])[name].to_list()
+        assert wide.sort_values(["step", "variant", "class"])[name].to_list() == expected
+    assert set(frame["class_name"]) == set(names)
+    assert set(frame["digest"]) == {one["digest"] for one in open_store(store).checkpoints()}
+    assert main(["export", "csv", "--metric", "top1", *asked]) == 2

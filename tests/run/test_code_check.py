@@ -112,7 +112,7 @@ def test_comments_docstrings_and_layout_re_evaluate_nothing_and_are_noted(
 def test_an_edited_preprocessing_in_an_imported_module_re_evaluates_all_and_says_so(project: Project) -> None:
     project.edit("prep.py", "x * 0.5", "x * x")
     assert all(
-        reason.startswith("evaluate: no result on this data yet; its code version") and "code check" in reason
+        reason == "check: a code check decides: skip (nothing is missing) or evaluate (no result on this data yet)"
         for reason in project.plan().values()
     )
     events, rows = project.run()

@@ -1,5 +1,6 @@
 """What a name means after another way of reading its file was tried and taken back: what the last run declared."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,3 +77,18 @@ def test_two_projects_of_one_name_in_one_store_are_reported(tmp_path: Path) -> N
     assert "count as of earlier code" not in run(files[1])
     files[1].unlink()  # a project that was moved is one project
     assert "count as of earlier code" not in run(files[0])
+
+
+def test_averages_that_are_not_evaluated_are_named_once_with_what_evaluates_them(tmp_path: Path) -> None:
+    folder, store = tmp_path / "lenet", tmp_path / "evals"
+    two_sets(folder / "step-1.pt")
+    shutil.copy(folder / "step-1.pt", folder / "step-2.pt")
+    torch.save({name: {key: torch.from_numpy(item) for key, item in weights_of(7 + place).items()}
+                for place, name in enumerate(RAW.values())}, folder / "step-3.pt")  # fmt: skip
+    notes = go(evaluation_of(), folder, store=store).notes
+    words = (
+        'averaged weights in the files are not evaluated (ema at \'ema\'): Evaluation(variants=("raw", "ema")) gives'
+    )
+    assert notes.count(words) == 1
+    assert go(evaluation_of(variants=("raw", "ema")), folder, store=store).notes.count("not evaluated") == 0
+    assert go(evaluation_of(), folder, store=store).notes.count("not evaluated") == 0  # nothing was left to do

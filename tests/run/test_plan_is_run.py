@@ -1,15 +1,18 @@
-"""The law of the one decision: over any store, `run` does exactly what `plan` lists, and then nothing is left."""
+"""The law of the one decision: over any store, `run` does exactly what `plan` lists, and then nothing is left.
+
+Where a code check decides, a plan says what follows from either end of it.
+"""
 
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests._material import Events, contents
 
@@ -30,11 +33,14 @@ from milepost.core.types import (
     Target,
     Unit,
 )
+from milepost.run.code_check import settle_code
 from milepost.run.driver import Driver
 from milepost.run.items import Item
+from milepost.run.plan_rows import Planned, planned
+from milepost.run.planning import Decision
 from milepost.run.request import Request
 from milepost.store.checkpoint_records import CheckpointRecord
-from milepost.store.keys import evaluation_key
+from milepost.store.keys import evaluation_key, subject
 from milepost.store.store import Store
 
 SIZES = {"test": 700, "fresh": 300}
@@ -50,7 +56,7 @@ SPEC = Description(
     column_set="set",
     kept=("x",),
     task={"name": "made up"},
-    data={name: DataDescription(size, {"order": {"kind": "natural"}}, f"{name}{size}") for name, size in SIZES.items()},
+    data={name: DataDescription(size, {"order": {"kind": "natural"}}, digest(name)) for name, size in SIZES.items()},
     code={"version": "v", "files": {}},
 )
 
@@ -76,12 +82,18 @@ class File:
 
 @dataclass
 class Case:
-    """A random store, what is asked for, and which weights the model fails on."""
+    """A random store, what is asked for, and which weights the model fails on.
+
+    `earlier`: what there is of earlier code, by weights, data and version; `same`: whether the code of now gives what
+    that gave.
+    """
 
     files: list[File]
     stored: dict[tuple[str, str, int], Stored]
     options: Request
     broken: dict[str, str] = field(default_factory=dict)
+    earlier: dict[tuple[str, str, str], Stored] = field(default_factory=dict)
+    same: bool = True
 
 
 @st.composite
@@ -107,7 +119,11 @@ def cases(draw: st.DrawFn) -> Case:
         again=st.booleans(),
     )
     broken = st.dictionaries(weights, st.sampled_from(["mismatch", "model error"]), max_size=1)
-    return Case(files, draw(st.dictionaries(keys, stored, max_size=6)), draw(options), draw(broken))
+    versions = st.tuples(weights, st.sampled_from(list(SIZES)), st.sampled_from("tu"))
+    now, earlier = st.dictionaries(keys, stored, max_size=6), st.just({})
+    if draw(st.booleans()):  # a check comes first where the code of now has nothing yet
+        now, earlier = st.just({}) | now, st.dictionaries(versions, stored, min_size=1, max_size=6)
+    return Case(files, draw(now), draw(options), draw(broken), draw(earlier), draw(st.booleans()))
 
 
 class Fake:
@@ -146,6 +162,13 @@ class Fake:
         for unit in units:
             for target in unit.targets:
                 weights = str(target.digest)
+                if unit.sample and weights not in self.case.broken:
+                    drawn = np.array(unit.sample)
+                    yield target, Part(0, unit.stop, {"x": drawn if self.case.same else drawn + 1, "data.label": drawn})
+                    continue
+                if unit.sample:
+                    yield target, Failure("mismatch", "as scripted")
+                    continue
                 self.rows[weights, unit.data, unit.start, unit.stop] += 1
                 if weights in self.case.broken:
                     yield target, Failure(self.case.broken[weights], "as scripted")
@@ -199,8 +222,14 @@ def filled(folder: Path, case: Case) -> tuple[Store, list[CheckpointFiles]]:
 
 
 def fill(store: Store, case: Case) -> None:
-    for (weights, data, repetition), one in case.stored.items():
-        size, key = SIZES[data], key_of(weights, data, repetition)
+    for code in sorted({code for _, _, code in case.earlier}):
+        store.codes.add({"version": code, "files": {}})
+    now = {(weights, data, key_of(weights, data, number)): one for (weights, data, number), one in case.stored.items()}
+    before = {
+        (weights, data, key_of(weights, data, code=code)): one for (weights, data, code), one in case.earlier.items()
+    }
+    for (weights, data, key), one in (before | now).items():
+        size = SIZES[data]
         evaluation = store.evaluation(key)
         evaluation.describe({"weights": weights, "data": SPEC.data[data].digest})
         for at in one.covered:
@@ -220,13 +249,41 @@ def case_lacks(one: Stored, stop: int) -> bool:
     return any(at not in one.covered for at in range(len(CUTS) - 1) if CUTS[at] < stop)
 
 
-def key_of(weights: str, data: str, repetition: int) -> str:
-    return evaluation_key(weights, SPEC.data[data].digest, SPEC.task, "v", repetition)
+def key_of(weights: str, data: str, repetition: int = 0, code: str = "v") -> str:
+    return evaluation_key(weights, SPEC.data[data].digest, subject(asdict(SPEC)), code, repetition)
 
 
-def planned(store: Store, session: Fake, case: Case, found: list[CheckpointFiles]) -> list[Any]:
-    driver = Driver(store, session, None, case.options, lambda _: None)
-    return [one for files in found for one in driver.decided(files)]
+def listed(store: Store, session: Fake, case: Case, found: list[CheckpointFiles]) -> list[Planned]:
+    return list(planned(Driver(store, session, None, case.options, lambda _: None), found))
+
+
+def decision_of(one: Planned, case: Case) -> Decision:
+    """Return what a plan decides, given what the code check finds."""
+    assert isinstance(one.decided, Item)
+    if one.check is None:
+        return one.decided.decision
+    assert one.if_same is not None
+    weights = {str(recorded.target.digest) for recorded in one.check.recorded}
+    return one.if_same if case.same and weights.isdisjoint(case.broken) else one.decided.decision
+
+
+WHOLE = Stored(frozenset(range(5)), (), False, frozenset())
+CHECKED = Case(
+    files=[File("w1", None, False), File("w2", None, False)],
+    stored={},
+    options=Request((), "", data="test"),
+    earlier={("w1", "test", "t"): WHOLE, ("w1", "fresh", "t"): WHOLE},
+)
+"""A check decides about the first checkpoint; the second has no results of any code."""
+
+
+def test_a_plan_names_what_a_check_decides_and_nothing_else(tmp_path: Path) -> None:
+    store, found = filled(tmp_path, CHECKED)
+    first, second = listed(store, Fake(store, CHECKED), CHECKED, found)
+    assert first.check is not None
+    assert (first.check.names, decision_of(first, CHECKED).action) == (["step-0"], "score")
+    assert decision_of(first, replace(CHECKED, same=False)).action == "evaluate"
+    assert (second.check, decision_of(second, CHECKED).action) == (None, "evaluate")
 
 
 @pytest.fixture(autouse=True)
@@ -237,27 +294,31 @@ def _forced_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases(), st.integers(1, 3))
+@example(CHECKED, 1)
+@example(replace(CHECKED, same=False), 1)
 def test_run_does_what_plan_lists(case: Case, per_pass: int) -> None:
     with tempfile.TemporaryDirectory() as place:
         store, found = filled(Path(place), case)
         before = contents(store.path)
-        plan = planned(store, Fake(store, case), case, found)
+        plan = listed(store, Fake(store, case), case, found)
         assert contents(store.path) == before  # a plan writes nothing
 
         store = Store.open(store.path)
         events, session = Events(), Fake(store, case)
         with store.worker() as worker:
             driver = Driver(store, session, worker, case.options, events.append)
+            settle_code(driver, found)
             for begin in range(0, len(found), per_pass):
                 driver.work(found[begin : begin + per_pass])
             driver.wait()
         assert not vars(driver.store)["_specs"]  # a driver's memory does not grow with checkpoints
 
-        items = [one for one in plan if isinstance(one, Item)]
-        failed = [(one.path, *one.failure) for one in plan if isinstance(one, CheckpointRecord) and one.failure]
+        items = [(one.decided, decision_of(one, case)) for one in plan if isinstance(one.decided, Item)]
+        known = [one.decided for one in plan if isinstance(one.decided, CheckpointRecord)]
+        failed = [(one.path, *one.failure) for one in known if one.failure]
         rows, scored, skipped = Counter[Any](), Counter[Any](), list[Any]()
-        for item in items:
-            weights, path, decision = str(item.target.digest), item.checkpoint.path, item.decision
+        for item, decision in items:
+            weights, path = str(item.target.digest), item.checkpoint.path
             breaks = case.broken.get(weights) if decision.action == "evaluate" else None
             for start, stop in decision.gaps[: 1 if breaks else None]:
                 rows[weights, item.data, start, stop] += 1
@@ -277,7 +338,9 @@ def test_run_does_what_plan_lists(case: Case, per_pass: int) -> None:
         assert Counter((one["path"], one["class"], one["message"]) for one in events.of("failure")) == Counter(failed)
         done = Counter(one["path"] for one in states if one["state"] == "done")
         broken = case.broken
-        evaluated = [one for one in items if one.decision.action == "evaluate" and one.target.digest not in broken]
+        evaluated = [
+            one for one, decision in items if decision.action == "evaluate" and one.target.digest not in broken
+        ]
         assert done == Counter(one.checkpoint.path for one in evaluated)
 
 
@@ -289,6 +352,9 @@ def test_after_a_run_nothing_is_left(case: Case) -> None:
     with tempfile.TemporaryDirectory() as place:
         store, found = filled(Path(place), case)
         with store.worker() as worker:
-            Driver(store, Fake(store, case), worker, case.options, lambda _: None).work(found)
-        left = [one for one in planned(store, Fake(store, case), case, found) if isinstance(one, Item)]
+            driver = Driver(store, Fake(store, case), worker, case.options, lambda _: None)
+            settle_code(driver, found)
+            driver.work(found)
+        every = listed(store, Fake(store, case), case, found)
+        left = [one.decided for one in every if isinstance(one.decided, Item)]
         assert {one.decision.action for one in left} <= {"skip", "failed"}

@@ -120,5 +120,7 @@ def test_a_plan_lists_failures_limits_metrics_and_new_code(tmp_path: Path) -> No
     more = evaluation_of(metrics=[TopK(1), TopK(7)])
     assert planned(more, folder, store=store)["step-100/raw"] == "score: scored from kept columns"
     changed = planned(evaluation_of(version="2"), folder, store=store)
-    assert "its code version declared:2 is new" in changed["step-100/raw"]
+    assert changed["step-100/raw"] == (
+        "check: a code check decides: skip (nothing is missing) or evaluate (no result on this data yet)"
+    )
     assert planned(evaluation_of(), folder, store=store, again=True)["step-100/raw"].startswith("evaluate: ")

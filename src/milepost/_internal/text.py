@@ -1,7 +1,7 @@
 """Text for people: natural order, lists with a limit."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -32,3 +32,12 @@ def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     """
     others = len(items) - most
     return separator.join(items[:most]) + (f" and {others:,} more" if others > 0 else "")
+
+
+def numbered(names: Mapping[int, str], most: int = 8) -> str:
+    """Return the first names with their numbers before them, and count the others.
+
+    >>> numbered({1: "dog", 0: "cat"}), numbered({0: "cat", 1: "dog"}, 1)
+    ('0 cat, 1 dog', '0 cat and 1 more')
+    """
+    return listed([f"{number} {names[number]}" for number in sorted(names)], most)

@@ -14,7 +14,7 @@ from milepost.report._numbers import count, duration
 from milepost.report.progress import headline
 
 _HEADS = ("action", "run", "step", "name", "variant", "data", "rows", "time", "reason")
-_ACTIONS = ("evaluate", "score", "skip", "failed")
+_ACTIONS = ("evaluate", "check", "score", "skip", "failed")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -42,18 +42,27 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
 
     >>> summary([{"action": "evaluate", "seconds": 2.0, "rows": 10}, {"action": "skip", "seconds": None, "rows": 0}])
     '1 to evaluate (10 rows, about 2.0 s), 0 to score, 1 to skip, 0 failed'
+    >>> summary([{"action": "check", "seconds": 2.0, "rows": 10}])[:73]
+    '0 to evaluate, 1 that a code check decides (at most 10 rows, about 2.0 s)'
     """
-    todo = [row for row in rows if row["action"] == "evaluate"]
+    parts = [f"{_count(rows, 'evaluate')} to evaluate{_work(rows, 'evaluate')}"]
+    if checked := _count(rows, "check"):
+        parts.append(f"{checked} that a code check decides{_work(rows, 'check', 'at most ')}")
+    parts += [f"{_count(rows, action)} to {action}" for action in ("score", "skip")]
+    return f"{', '.join(parts)}, {_count(rows, 'failed')} failed"
+
+
+def _work(rows: Sequence[Mapping[str, Any]], action: str, most: str = "") -> str:
+    """Return rows and time of an action in brackets; "" where there is none."""
+    todo = [row for row in rows if row["action"] == action]
     seconds = [row.get("seconds") for row in todo]
     known = [value for value in seconds if value is not None]
-    time = f"about {duration(sum(known))}" if todo and len(known) == len(seconds) else "time unknown"
-    details = f" ({count(sum(row['rows'] for row in todo))} rows, {time})" if todo else ""
-    rest = ", ".join(f"{_count(rows, action)} to {action}" for action in ("score", "skip"))
-    return f"{len(todo)} to evaluate{details}, {rest}, {_count(rows, 'failed')} failed"
+    time = f"about {duration(sum(known))}" if len(known) == len(seconds) else "time unknown"
+    return f" ({most}{count(sum(row['rows'] for row in todo))} rows, {time})" if todo else ""
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    todo = row["action"] == "evaluate"
+    todo = row["action"] in ("evaluate", "check")
     texts = [shown(row.get(key)) for key in ("action", "run", "step", "name", "variant", "data")]
     timed = [count(row["rows"]), duration(row.get("seconds"))] if todo else ["-", "-"]
     return [*texts, *timed, first_line(row.get("reason"))]

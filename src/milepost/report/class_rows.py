@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from milepost.core.types import Array
+from milepost.core.types import Array, Json
 from milepost.errors import UsageError
 from milepost.report._align import align, shown
 from milepost.report._metric_names import hint
@@ -15,10 +15,12 @@ from milepost.report.addresses import RAW
 from milepost.report.table import Plain
 from milepost.store.code_standing import CURRENT, is_earlier
 from milepost.store.listing import Listing
+from milepost.store.records import ALL
 from milepost.store.store import Store
 
 _PLACES = 4
-_ABOUT = ("run", "step", "name", "variant", "data", "status", "class", "class_name")
+_CHECKPOINT = ("run", "step", "name", "variant")
+_ABOUT = (*_CHECKPOINT, "data", "status", "class", "class_name")
 
 
 def class_rows(store: Store, listing: Listing, checkpoints: Iterable[Plain], metric: str) -> list[dict[str, Any]]:
@@ -37,6 +39,27 @@ def class_rows(store: Store, listing: Listing, checkpoints: Iterable[Plain], met
     return found
 
 
+def class_records(
+    store: Store, listing: Listing, checkpoints: Iterable[Plain], metric: str
+) -> Iterator[dict[str, Json]]:
+    """Yield the same as records, one a number: its name is the `metric`, and `class` and `class_name` say of which."""
+    every = list(checkpoints)
+    by_name = {tuple(row.get(key) for key in _CHECKPOINT): row for row in every}
+    for row in class_rows(store, listing, every, metric):
+        of = by_name[tuple(row[key] for key in _CHECKPOINT)]
+        head = {
+            "event": "record",
+            "run": row["run"],
+            "checkpoint": {key: of.get(key) for key in ("path", "step", "digest", "variant")},
+            "data": row["data"],
+            "slice": ALL,
+        }
+        for name in (name for name in row if name not in _ABOUT):
+            value = None if row[name] != row[name] else row[name]
+            found = {"metric": name, "estimator": "exact", "value": value, "status": row["status"]}
+            yield {**head, **found, "class": row["class"], "class_name": row["class_name"]}
+
+
 def _rows_of(store: Store, listing: Listing, checkpoints: Iterable[Plain], metric: str) -> list[dict[str, Any]]:
     by_weights = defaultdict[str, list[str]](list)
     for key, evaluated in listing.evaluations.items():
@@ -52,7 +75,7 @@ def _rows_of(store: Store, listing: Listing, checkpoints: Iterable[Plain], metri
             if spec["data"] not in names:
                 names[spec["data"]] = store.dataset(spec["data"]).class_names.read()
             status = listing.standing(dict(spec)).status(str(payload["status"]))
-            about = {key: row.get(key) for key in ("run", "step", "name", "variant")}
+            about = {key: row.get(key) for key in _CHECKPOINT}
             found += _rows({**about, "data": spec["data_name"], "status": status}, arrays, names[spec["data"]])
     return found
 

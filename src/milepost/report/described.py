@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from milepost._internal.text import listed
+from milepost._internal.text import numbered
 from milepost.core.types import Array
 from milepost.report._folding import chosen, folded_lines
 from milepost.report._metrics_on_record import evaluations_of
@@ -13,8 +13,6 @@ from milepost.report.table import Plain
 from milepost.store.code_standing import Standing
 from milepost.store.doubled_rows import doubled_rows
 from milepost.store.store import Store
-
-_NAMED = 8
 
 
 def described(
@@ -64,6 +62,6 @@ def _evaluated(store: Store, key: str, spec: Plain, standing: Standing) -> Evalu
     dataset = store.dataset(spec["data"]) if spec.get("data") else None
     data = (dataset.spec() if dataset else None) or {}
     if dataset and (names := dataset.class_names.read()):
-        data = {**data, "classes": f"{len(names):,}: {listed(list(names.values()), _NAMED)}"}
+        data = {**data, "classes": f"{len(names):,}: {numbered(names)}"}
     doubled = doubled_rows(dataset, int(data["size"])) if dataset and data.get("size") else None
     return Evaluated(key, spec, data, environments, folder.failures.list(), ties, doubled, standing)

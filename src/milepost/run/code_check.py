@@ -7,7 +7,8 @@ equivalent, with the bound on the rows that may differ all the same, and the old
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from milepost._internal.text import listed
@@ -45,39 +46,78 @@ def settle_code(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> None:
                 f"only comments, docstrings, layout or names of locals changed in {', '.join(names)}: same code "
                 f"version {code['version']}, nothing is re-evaluated for it"
             )
-    earlier = [item for item in known if item["version"] != code["version"]]
-    for name in driver.data if earlier and not driver.items.again else ():
-        # A data set may have been left out (`--data`) until now, so that it has no results under this very code.
-        if len(driver.items.standing(name)) == 1 and not any(_recorded(driver, checkpoints, name, code["version"])):
-            _settle(driver, checkpoints, name, earlier)
+    for name in driver.data:
+        if lacks_code(driver, checkpoints, name):
+            _settle(driver, checkpoints, name)
     codes.add(code)
 
 
-def _settle(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str, known: list[dict[str, Any]]) -> None:
-    """Check the newest earlier version that has results of these checkpoints, and publish that it stands if so."""
+@dataclass(frozen=True, slots=True)
+class DueCheck:
+    """A code check that is due: what is on record under an earlier code, as it is described, and of which checkpoints.
+
+    `begin` says what changed since.
+    """
+
+    earlier: Mapping[str, Any]
+    recorded: Sequence[Recorded]
+    begin: str
+
+    @property
+    def names(self) -> list[str]:
+        """The checkpoints of which rows are predicted."""
+        return [one.name for one in self.recorded]
+
+
+def lacks_code(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -> bool:
+    """Return whether the store knows earlier code, and no result of these checkpoints on this data of the code of now.
+
+    A data set may have been left out (`--data`) until now, so that it has no results under this very code.
+    """
+    if driver.items.again or not _earlier(driver) or len(driver.items.standing(data)) > 1:
+        return False
+    return not any(_recorded(driver, checkpoints, data, driver.spec.code["version"]))
+
+
+def due_check(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -> DueCheck | None:
+    """Return the check against the newest earlier version that has results of these checkpoints, where `lacks_code`."""
     version = driver.spec.code["version"]
-    for earlier in list(reversed(known))[:_CODES]:
-        recorded = _newest_and_oldest(driver, checkpoints, data, earlier["version"])
-        if not recorded:
-            continue
-        what = listed(changed(earlier, driver.spec.code), _NAMED) or "declared version"
-        begin = f"the code changed ({what}; version {earlier['version']} to {version})"
-        driver.reporter.checked.update(one.name for one in recorded)
-        found = check_sample(driver, recorded, data)
-        if isinstance(found, str):
-            driver.reporter.note(f"{begin}: a code check differs ({found}), so all is re-evaluated on {data}")
-            return
-        described = driver.data[data]
-        driver.store.codes.add_equivalent(described.digest, driver.items.task, version, earlier["version"], found)
-        driver.items.codes.pop(data)
-        driver.reporter.note(
-            f"{begin}: {found.check()} finds the same outcomes, so the results on {data} stand: {found.bound()}; "
-            "--again evaluates all again"
-        )
+    for earlier in list(reversed(_earlier(driver)))[:_CODES]:
+        if recorded := _newest_and_oldest(driver, checkpoints, data, earlier["version"]):
+            what = listed(changed(earlier, driver.spec.code), _NAMED) or "declared version"
+            return DueCheck(earlier, recorded, f"the code changed ({what}; version {earlier['version']} to {version})")
+    return None
+
+
+def standing_if_same(driver: Driver, data: str, check: DueCheck) -> list[str]:
+    """Return the code versions whose evaluations stand where a check finds no difference: this one first."""
+    equal = driver.store.codes.standing().chain(driver.data[data].digest, driver.items.task, check.earlier["version"])
+    return [str(driver.spec.code["version"]), *equal]
+
+
+def _earlier(driver: Driver) -> list[dict[str, Any]]:
+    return [item for item in driver.store.codes.all() if item["version"] != driver.spec.code["version"]]
+
+
+def _settle(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -> None:
+    """Check against earlier results, if there are any, and publish that they stand where nothing differs."""
+    check = due_check(driver, checkpoints, data)
+    if check is None:
+        new = _what_is_new(driver, data)
+        driver.reporter.note(f"{new}: no earlier result on {data} applies" if new else None)
         return
-    new = _what_is_new(driver, data)
-    if new:
-        driver.reporter.note(f"{new}: no earlier result on {data} applies")
+    driver.reporter.checked.update(check.names)
+    found = check_sample(driver, check.recorded, data)
+    if isinstance(found, str):
+        driver.reporter.note(f"{check.begin}: a code check differs ({found}), so all is re-evaluated on {data}")
+        return
+    described, version = driver.data[data], driver.spec.code["version"]
+    driver.store.codes.add_equivalent(described.digest, driver.items.task, version, check.earlier["version"], found)
+    driver.items.codes.pop(data)
+    driver.reporter.note(
+        f"{check.begin}: {found.check()} finds the same outcomes, so the results on {data} stand: {found.bound()}; "
+        "--again evaluates all again"
+    )
 
 
 def _what_is_new(driver: Driver, data: str) -> str:

@@ -5,7 +5,7 @@ a kill at any moment loses the parts in flight and nothing else.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,10 +17,12 @@ from milepost.run.checkpoint_records import Identifier
 from milepost.run.events import (
     Listen,
     Reporter,
+    averages_note,
     batch_size_note,
     left_out_note,
     memory_note,
     missing_note,
+    numbering_note,
     record_events,
 )
 from milepost.run.items import Item, ItemLookup
@@ -48,11 +50,19 @@ class Driver:
         self.identifier = Identifier(store, session, self.spec, publish=worker is not None, again=request.again)
         self.items = ItemLookup(store, self.spec, request)
         self.data = self.items.data
+        self._request = request
         self.weights: dict[str, None] = {}
         self._worker = worker
         self._publisher = Publisher(store, self.spec, self.items)
         self._first: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._deferred: list[Item] = []
+
+    def supposing(self, standing: Mapping[str, list[str]]) -> "Driver":
+        """Return a driver that publishes nothing, and for which other code versions stand, by data set."""
+        other = Driver(self.store, self.session, None, self._request, self.reporter.listen)
+        other.identifier = self.identifier
+        other.items.codes.update(standing)
+        return other
 
     def item(self, checkpoint: CheckpointRecord, files: CheckpointFiles, data: str) -> Item:
         """Decide about one checkpoint on one data set, whatever else this run does."""
@@ -225,10 +235,12 @@ class Driver:
         with self._room_for(item):
             self._publisher.describe(item)
             self.reporter.note(left_out_note(item.data, self.data[item.data].described), once=True)
+            self.reporter.note(numbering_note(item.data, self.data[item.data].described), once=True)
             rows = covered(item.coverage, item.stop)
             if rows:
                 self.reporter.note(f"resuming {item.checkpoint.label}: {rows:,} of {item.stop:,} rows are there")
             self.reporter.note(missing_note(item.checkpoint))
+            self.reporter.note(averages_note(item.checkpoint, self.spec.variants), once=True)
             self.reporter.state(item.checkpoint, "claimed")
             return True
         return False

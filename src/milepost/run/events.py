@@ -1,8 +1,8 @@
 """What a run reports while it goes on: plain dictionaries, the same in `--json`, in tables and in tests."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from milepost._internal.text import counted, listed
+from milepost._internal.text import counted, listed, numbered
 from milepost.core.types import Json
 from milepost.store.checkpoint_records import CheckpointRecord
 from milepost.store.evaluations import partial_of
@@ -91,6 +91,18 @@ def missing_note(checkpoint: CheckpointRecord) -> str | None:
     return f"{checkpoint.label}: {partial}; they keep the values that the model was built with: {names}"
 
 
+def averages_note(checkpoint: CheckpointRecord, variants: Sequence[str]) -> str | None:
+    """Return that a checkpoint also holds averages that the evaluation leaves out; None where there are none."""
+    held = str(checkpoint.notes.get("also holds") or "")
+    if "ema" in variants or "ema at " not in held:
+        return None
+    both = ", ".join(f'"{name}"' for name in (*variants, "ema"))
+    return (
+        f"averaged weights in the files are not evaluated ({held}): Evaluation(variants=({both})) gives them rows of "
+        "their own"
+    )
+
+
 def warnings_in(payloads: Iterable[Mapping[str, Json]]) -> dict[str, str]:
     """Return the warnings of some records' values by kind, the first of each.
 
@@ -129,6 +141,21 @@ def left_out_note(data: str, described: Mapping[str, Json]) -> str | None:
     rows = sum(left_out.values())
     whose = ", ".join(f"{count:,} with {name}" for name, count in left_out.items())
     return f"{data}: {counted(rows, 'row')} {'is' if rows == 1 else 'are'} left out: {whose}"
+
+
+def numbering_note(data: str, described: Mapping[str, Json]) -> str | None:
+    """Return which numbers the classes of some data have, where only the order of their names gives these.
+
+    >>> numbering_note("test", {"numbered": "names", "classes": {"0": "cat", "1": "dog"}})[:78]
+    'test: the classes (2) are numbered in the order of their names: 0 cat, 1 dog; '
+    """
+    if described.get("numbered") != "names":
+        return None
+    names = {int(label): str(name) for label, name in described["classes"].items()}
+    return (
+        f"{data}: the classes ({len(names):,}) are numbered in the order of their names: {numbered(names)}; if the "
+        "model's outputs stand in another order, give classes=[...]"
+    )
 
 
 def memory_note(environment: Mapping[str, Json]) -> str | None:

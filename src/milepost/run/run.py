@@ -20,9 +20,8 @@ from milepost.evaluation.loader import PLAIN, name_of
 from milepost.run.code_check import settle_code
 from milepost.run.driver import Driver
 from milepost.run.events import Listen
-from milepost.run.items import Item
+from milepost.run.plan_rows import planned_rows
 from milepost.run.request import Request, check_place, open_session, report_sandbox
-from milepost.store.evaluations import partial_of
 from milepost.store.store import Store
 
 if TYPE_CHECKING:
@@ -108,56 +107,18 @@ class _Once:
 
 
 def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
-    """Return what `run` would do with each checkpoint, variant and data set, and why; publish nothing."""
+    """Return what `run` would do with each checkpoint, variant and data set, and why; publish nothing.
+
+    Of what the run's code check decides, the action is "check": see `plan_rows`.
+    """
     with closing(Spool()) as scratch:  # which is swept where this process is killed
         there = Path(request.store, "store.json").exists()
         place = request.store if there else str(scratch.folder())
         rows: dict[tuple[Json, ...], dict[str, Json]] = {}
         with closing(_each(request, place, listen, publish=False)) as every:
             for driver, checkpoints in every:  # what two evaluations report alike, of a torn file, is one row
-                rows.update((tuple(row.values()), row) for row in _planned(driver, checkpoints))
+                rows.update((tuple(row.values()), row) for row in planned_rows(driver, checkpoints))
         return list(rows.values())
-
-
-def _planned(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator[dict[str, Json]]:
-    paces = {data: _pace(driver, data) for data in driver.data}
-    for decided in (one for files in checkpoints for one in driver.decided(files)):
-        checkpoint = decided.checkpoint if isinstance(decided, Item) else decided
-        row = {key: getattr(checkpoint, key) for key in ("run", "path", "name", "step", "variant", "digest")}
-        if isinstance(decided, Item):
-            decision, data = decided.decision, decided.data
-            reasons = [decision.reason, _code_check(driver, decided), partial_of(checkpoint.notes)]
-            row |= {"data": data, "action": decision.action, "reason": "; ".join(filter(None, reasons))}
-            pace = paces[data] if decision.rows else 0.0
-            yield {**row, "rows": decision.rows, "seconds": None if pace is None else pace * decision.rows}
-        else:
-            kind, message = checkpoint.failure or ("", "")
-            reason = f"{kind}: {message}"
-            yield {**row, "data": None, "action": "failed", "reason": reason, "rows": 0, "seconds": None}
-
-
-def _code_check(driver: Driver, item: Item) -> str:
-    """Return what a plan cannot know: whether the results of earlier code stand, which the run's code check decides."""
-    code = driver.spec.code["version"]
-    asked = item.decision.action == "evaluate" and not item.coverage and not driver.items.again
-    known = driver.store.codes.all() if asked else []
-    if not known or len(driver.items.standing(item.data)) > 1 or code in [one["version"] for one in known]:
-        return ""
-    return f"its code version {code} is new: a code check decides whether the results of an earlier one stand"
-
-
-def _pace(driver: Driver, data: str) -> float | None:
-    """Return seconds a row, from what the store has of the same data; None where it has nothing."""
-    for key in reversed(driver.store.evaluations()[-50:]):
-        folder = driver.store.evaluation(key)
-        spec = folder.spec()
-        for name in folder.column_sets() if spec is not None and spec["data"] == driver.data[data].digest else ():
-            environments = folder.parts(name).read().environments()
-            rows = sum(item["rows"] for item in environments)
-            seconds = sum(sum(item.get("timings", {}).values()) for item in environments)
-            if rows and seconds:
-                return float(seconds / rows)
-    return None
 
 
 def _each(

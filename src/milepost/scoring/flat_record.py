@@ -10,7 +10,7 @@ from milepost.store.records import number
 FIELDS = (
     "run", "step", "path", "digest", "variant", "data", "slice", "metric", "estimator", "batch_size", "value",
     "numerator", "denominator", "n", "low", "high", "level", "method", "effective_n", "groups", "tied", "nonfinite",
-    "status", "may_differ", "note", "also",
+    "status", "may_differ", "note", "also", "class", "class_name",
 )  # fmt: skip
 """The columns of a flat row, in order."""
 
@@ -20,8 +20,8 @@ def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
 
     The first interval is spread out as low, high, level, method, effective_n and groups, and its note is joined to the
     value's; `also` lists the other names of the same weights, `run:name:variant` each.  `may_differ` is the share of
-    the rows that may differ at most (95 %) where a code check lets the value of earlier code stand.  A failure has no
-    value: its `status` names the class and its `note` holds the message.
+    the rows that may differ at most (95 %) where a code check lets the value of earlier code stand.  `class` and
+    `class_name` are those of a number by class.  A failure has no value: its `status` names the class and its `note` holds the message.
 
     >>> row = flat_record({"checkpoint": {"step": 9, "path": "a.npz"}, "metric": "top1", "value": "inf"})
     >>> row["step"], row["value"], row["low"]

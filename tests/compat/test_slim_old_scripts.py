@@ -75,9 +75,10 @@ def run(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
         IMPORTS + NETWORK.replace("import tf_slim as slim", ""),
         IMPORTS + "from network import network",
         "from network import network" + IMPORTS,
+        "import tensorflow.compat.v1 as tf\nfrom milepost.compat import slim\nfrom network import network",
         "from milepost.compat.slim import tf\nslim = tf.contrib.slim" + NETWORK.replace("import tf_slim as slim", ""),
     ],
-    ids=["in the script", "in a file of its own", "imported first", "under tf.contrib"],
+    ids=["in the script", "in a file of its own", "imported first", "the second line alone", "under tf.contrib"],
 )
 def test_a_network_with_batch_norm_is_built(head: str, tmp_path: Path) -> None:
     done = run(tmp_path, head + IN_A_GRAPH)

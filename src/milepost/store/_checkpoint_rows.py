@@ -171,7 +171,7 @@ def _newest_of(items: list[Row], readings: Readings) -> Row:
 
 def _is_read_otherwise(one: Row, other: Row) -> bool:
     """Return whether two records are of the same content, read in different ways."""
-    return one["identity"][:4] == other["identity"][:4] and one["signature"] != other["signature"]
+    return bool(one["identity"][:4] == other["identity"][:4] and one["signature"] != other["signature"])
 
 
 def _age(item: Row) -> tuple[Any, ...]:

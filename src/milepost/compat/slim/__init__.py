@@ -11,9 +11,10 @@ lists every difference.
 """
 
 import importlib
+import importlib.util
 from typing import Any
 
-from milepost.compat.slim._handed_on import original
+from milepost.compat.slim._handed_on import original, put_back
 
 _EVALUATION = (
     "StopAfterNEvalsHook",
@@ -27,6 +28,9 @@ _EVALUATION = (
 )
 _METRICS = ("aggregate_metric_map", "aggregate_metrics")
 _MODULES = ("contrib", "evaluation", "metrics", "tf", "tf_metrics", "training")
+
+if importlib.util.find_spec("tensorflow") is not None:
+    put_back()  # here, since the networks of a script may lie in files that import tf_slim themselves
 
 
 def __getattr__(name: str) -> Any:

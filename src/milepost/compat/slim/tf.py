@@ -7,11 +7,9 @@ from typing import Any
 
 from milepost.compat.slim import contrib
 from milepost.compat.slim import tf_metrics as metrics
-from milepost.compat.slim._handed_on import original, put_back
+from milepost.compat.slim._handed_on import original
 
 __all__ = ["contrib", "metrics"]
-
-put_back()  # here, since the networks of a script may lie in files that import tf_slim themselves
 
 
 def __getattr__(name: str) -> Any:

@@ -120,7 +120,8 @@ def cases(draw: st.DrawFn) -> Case:
     )
     broken = st.dictionaries(weights, st.sampled_from(["mismatch", "model error"]), max_size=1)
     versions = st.tuples(weights, st.sampled_from(list(SIZES)), st.sampled_from("tu"))
-    now, earlier = st.dictionaries(keys, stored, max_size=6), st.just({})
+    now = st.dictionaries(keys, stored, max_size=6)
+    earlier: st.SearchStrategy[dict[tuple[str, str, str], Stored]] = st.just({})
     if draw(st.booleans()):  # a check comes first where the code of now has nothing yet
         now, earlier = st.just({}) | now, st.dictionaries(versions, stored, min_size=1, max_size=6)
     return Case(files, draw(now), draw(options), draw(broken), draw(earlier), draw(st.booleans()))

@@ -21,7 +21,8 @@ def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
     The first interval is spread out as low, high, level, method, effective_n and groups, and its note is joined to the
     value's; `also` lists the other names of the same weights, `run:name:variant` each.  `may_differ` is the share of
     the rows that may differ at most (95 %) where a code check lets the value of earlier code stand.  `class` and
-    `class_name` are those of a number by class.  A failure has no value: its `status` names the class and its `note` holds the message.
+    `class_name` are those of a number by class.  A failure has no value: its `status` names the class and its `note`
+    holds the message.
 
     >>> row = flat_record({"checkpoint": {"step": 9, "path": "a.npz"}, "metric": "top1", "value": "inf"})
     >>> row["step"], row["value"], row["low"]

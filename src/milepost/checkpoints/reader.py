@@ -62,9 +62,10 @@ class Reader:
         return find(paths, match)
 
     def table(self, files: CheckpointFiles, spool: str) -> Table:
-        """Return the table of a checkpoint; compressed tensors are unpacked into one new file in `spool`.
+        """Return the table of a checkpoint; compressed tensors are unpacked into one file.
 
-        All that remains is to map raw extents.  The folder `spool` is the caller's, and so is removing the file.
+        All that remains is to map raw extents.  `spool` is an empty file of the caller's, or a folder for a new one,
+        which is the caller's to remove.
         Raises the errors of `errors.CheckpointError`: `Torn` also where the file changed since it was found or while
         it was read, `Vanished` where it is gone.
         """
@@ -160,19 +161,25 @@ def bytes_of(form: Format, tensor: Tensor) -> bytes:
 
 
 def materialise(form: Format, table: Table, spool: str) -> Table:
-    """Write the compressed tensors into one file in `spool` and point the table at it; the others stay where they lie.
+    """Write the compressed tensors into one file and point the table at it; the others stay where they lie.
 
-    An optimizer's stay packed: they are not loaded.
+    The file is `spool`, or a new one where that is a folder.  An optimizer's tensors stay packed: they are not loaded.
     """
     if all(_mappable(item) for item in table.tensors):
         return table
+    if not os.path.isdir(spool):
+        return _unpacked(form, table, os.open(spool, os.O_WRONLY | os.O_CLOEXEC), spool)
     descriptor, path = tempfile.mkstemp(prefix="tensors-", suffix=".raw", dir=spool)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            tensors = tuple(item if _mappable(item) else _spooled(form, item, file, path) for item in table.tensors)
+        return _unpacked(form, table, descriptor, path)
     except BaseException:
         os.unlink(path)
         raise
+
+
+def _unpacked(form: Format, table: Table, descriptor: int, path: str) -> Table:
+    with os.fdopen(descriptor, "wb") as file:
+        tensors = tuple(item if _mappable(item) else _spooled(form, item, file, path) for item in table.tensors)
     return replace(table, tensors=tensors)
 
 

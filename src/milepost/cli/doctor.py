@@ -23,7 +23,7 @@ from milepost.cli import _disk_space
 from milepost.cli._arguments import STORE, add_shared
 from milepost.cli._output import json_lines
 from milepost.report._numbers import size
-from milepost.sandbox import confine
+from milepost.sandbox import confine, limits
 from milepost.sandbox.selftest import try_out
 
 _ALLOWED = ("read a checkpoint", "write into the spool")
@@ -81,7 +81,7 @@ def _machine() -> Iterator[Line]:
     yield Line("milepost", "ok", importlib.metadata.version("milepost"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Line("processors", "ok", str(cores))
-    yield Line("memory", "ok", size(confine.memory()))
+    yield Line("memory", "ok", size(limits.memory()))
     spool = tempfile.gettempdir()
     left = disk_usage(spool).free
     advice = "set TMPDIR to a folder with more: compressed checkpoints are unpacked there" if left < _LITTLE else ""

@@ -7,25 +7,19 @@ others hold all the same; nothing here is ever silently absent.  What is decided
 import ctypes
 import importlib.util
 import os
-import resource
 import site
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from milepost.sandbox import landlock, seccomp
+from milepost.sandbox import landlock, limits, seccomp
 
 SWITCH = "MILEPOST_SANDBOX"
 """Environment variable: `off` switches the sandbox off, and every run says so."""
 
 MEASURES = ("no_new_privs", "limits", "capabilities", "landlock", "seccomp")
 
-_GIB = 1 << 30
-_LEAST_MEMORY = 4 * _GIB
-_OPEN_FILES = 256
 _CAPABILITIES_3 = 0x20080522
 _READING = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 _NEEDED = ("numpy", "ml_dtypes", "google_crc32c", "h5py", "milepost")
@@ -56,7 +50,7 @@ def confine(read: Sequence[str], write: Sequence[str]) -> list[Measure]:
     places = [*read, *python_places()]
     steps: dict[str, Callable[[], str]] = {
         "no_new_privs": _no_new_privs,
-        "limits": lambda: _limits(write),
+        "limits": lambda: limits.limit(write),
         "capabilities": _capabilities,
         "landlock": lambda: _landlocked(places, write),
         "seccomp": _filtered,
@@ -79,15 +73,6 @@ def python_places() -> list[str]:
     found += [*_packages(_NEEDED), *_LIBRARIES]
     narrow = (place for place in found if place != os.sep and os.path.commonpath([place, home]) != place)
     return sorted(dict.fromkeys(place for place in narrow if os.path.exists(place)))
-
-
-def memory() -> int:
-    """Return the bytes of memory that this machine, or this container, has."""
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):
-            found = min(found, int(Path(name).read_text(encoding="ascii")))
-    return found
 
 
 def lacking(measures: Iterable[Measure]) -> str | None:
@@ -113,31 +98,6 @@ def _taken(name: str, step: Callable[[], str]) -> Measure:
 def _no_new_privs() -> str:
     seccomp.no_new_privs()
     return "no program that is started could gain rights"
-
-
-def _limits(write: Sequence[str]) -> str:
-    """Bound what can be taken; processor time is not, since the process lives as long as the run: see `--timeout`."""
-    most = max(memory() // 2, _LEAST_MEMORY)
-    disks = [os.statvfs(folder) for folder in write]
-    room = max((disk.f_bavail * disk.f_frsize for disk in disks), default=0) * 3 // 4
-    wanted = {
-        resource.RLIMIT_AS: most,
-        resource.RLIMIT_FSIZE: room,
-        resource.RLIMIT_NOFILE: _OPEN_FILES,
-        resource.RLIMIT_CORE: 0,
-    }
-    for kind, value in wanted.items():
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # noqa: PLW2901 - the lower of the two
-        resource.setrlimit(kind, (value, value))
-    return (
-        f"memory {_gib(most)} (half of what there is, at least {_gib(_LEAST_MEMORY)}), one file {_gib(room)} (three "
-        f"quarters of what is free), {_OPEN_FILES} open files, no core dump; processor time is not limited"
-    )
-
-
-def _gib(count: int) -> str:
-    return f"{count / _GIB:.1f} GiB"
 
 
 def _capabilities() -> str:
@@ -167,7 +127,8 @@ def _landlocked(read: Sequence[str], write: Sequence[str]) -> str:
     landlock.restrict(read, write, version)
     network = "no TCP" if version >= landlock.TCP_SINCE else f"TCP is left to seccomp (ABI {landlock.TCP_SINCE})"
     scope = ", no signals to others" if version >= landlock.SCOPE_SINCE else ""
-    return f"ABI {version}: reads what was named and Python's own files, writes {len(write)} folder, {network}{scope}"
+    files = f"reads what was named and Python's own files, writes into files of {len(write)} folder"
+    return f"ABI {version}: {files}, {network}{scope}"
 
 
 def _filtered() -> str:
@@ -175,7 +136,10 @@ def _filtered() -> str:
     if reason is not None:
         raise ValueError(reason)
     seccomp.restrict()
-    return "no programs, processes, sockets, foreign processes, changed modes or times, mounts, BPF, io_uring"
+    return (
+        "no programs, processes, threads, sockets, shared memory, queues, foreign processes, new or locked files, "
+        "changed modes or times, watched folders, mounts, BPF, io_uring"
+    )
 
 
 def _packages(names: Sequence[str]) -> list[str]:

@@ -17,12 +17,12 @@ _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _VERSION = 1
 _BENEATH = 1
 
-_WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_REG = 1 << 1, 1 << 2, 1 << 3, 1 << 5, 1 << 8
+_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 _TRUNCATE = 1 << 14
 
 _READ = _READ_FILE | _READ_DIR
-_WRITE = _READ | _WRITE_FILE | _MAKE_REG | _REMOVE_FILE | _TRUNCATE
-_OF_A_FILE = 1 | _WRITE_FILE | _READ_FILE | _TRUNCATE
+_WRITE = _READ | _WRITE_FILE
+_OF_A_FILE = _WRITE_FILE | _READ_FILE
 
 # What each version can take away: execute, write and read to make-symlink; then refer, truncate, device ioctl.
 _BASE, _REFER, _DEVICE = (1 << 13) - 1, 1 << 13, 1 << 15
@@ -45,8 +45,9 @@ def abi() -> int:
 
 
 def restrict(read: Sequence[str], write: Sequence[str], version: int) -> None:
-    """Confine this thread, and those that it starts: it may `read` at and beneath places, and `write` beneath folders.
+    """Confine this thread, and those that it starts: it may `read` at and beneath places.
 
+    Beneath the folders in `write` it may also write into files that are there: it makes, removes and empties none.
     From version 4 on TCP is refused as well, from version 6 on signals and abstract sockets to those outside.  Places
     that are not there are passed over.  The caller has set no_new_privs.  Raises `OSError`.
     """

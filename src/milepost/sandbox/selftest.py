@@ -26,7 +26,7 @@ def try_out() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="milepost-trial-") as folder:
         for name in ("inside", "spool"):
             Path(folder, name).mkdir()
-        for name in ("inside/file", "outside"):
+        for name in ("inside/file", "outside", "spool/room"):
             Path(folder, name).write_text("x", encoding="ascii")
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), root]))
@@ -54,7 +54,7 @@ def main() -> None:
     measures = confine.confine([inside], [spool])
     tried = {
         "read a checkpoint": _attempt(lambda: Path(inside, "file").read_bytes()),
-        "write into the spool": _attempt(lambda: Path(spool, "new").write_bytes(b"")),
+        "write into the spool": _attempt(lambda: _written(os.path.join(spool, "room"))),
         "read a foreign file": _attempt(lambda: Path(folder, "outside").read_bytes()),
         "write into the checkpoints' folder": _attempt(lambda: Path(inside, "new").write_bytes(b"")),
         "open a network connection": _attempt(_connect),
@@ -72,6 +72,11 @@ def _attempt(work: Callable[[], object]) -> str:
     except OSError:
         return "done"  # it came as far as to fail for another reason
     return "done"
+
+
+def _written(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.write(b"x")
 
 
 def _connect() -> None:

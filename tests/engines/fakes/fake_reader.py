@@ -36,8 +36,9 @@ class Reader(reader.Reader):
         if os.path.isabs(path):
             file, size = path, os.path.getsize(path)
         else:
-            file, size = str(Path(spool, "w.bin")), 4
-            Path(file).write_bytes(b"1234")
+            file, size = str(Path(spool, "w.bin")) if os.path.isdir(spool) else spool, 4
+            with open(file, "wb" if os.path.isdir(spool) else "r+b") as unpacked:
+                unpacked.write(b"1234")
         return Table("fake", (Tensor("w", "float32", (1,), Extent(file, 0, size)),), step=7, step_source="x")
 
     def inspect(self, path: str) -> Inspection:

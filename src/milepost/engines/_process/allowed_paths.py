@@ -82,6 +82,18 @@ def check_table(table: Table, files: CheckpointFiles, spool: str) -> None:
             raise Crashed(f"the reader process points at {file!r} for {files.path}, and was ended")
 
 
+def check_room(table: Table, room: str) -> bool:
+    """Return whether a table points at the file that was given for unpacked tensors.
+
+    Raises `Crashed` where more was written there than the table holds.
+    """
+    ends = [tensor.where.offset + tensor.where.nbytes for tensor in table.tensors if tensor.where.file == room]
+    held, wanted = os.stat(room).st_size, max(ends, default=0)
+    if held != wanted:
+        raise Crashed(f"the reader process wrote {held:,} bytes for a table that holds {wanted:,}, and was ended")
+    return bool(ends)
+
+
 def _above(path: str, places: Container[str]) -> list[str]:
     """Return which of the places a path is, or lies beneath."""
     found = []

@@ -5,6 +5,8 @@ them is added when a session is asked about it, which costs the start of another
 """
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
@@ -13,10 +15,11 @@ from milepost._internal.plain_errors import raised
 from milepost._internal.serialization import from_plain, to_plain
 from milepost.core.types import CheckpointFiles, Inspection, Job, Json, Table
 from milepost.engines._failures import check_whole
-from milepost.engines._process.allowed_paths import Places, check_found, check_table
+from milepost.engines._process.allowed_paths import Places, check_found, check_room, check_table
 from milepost.engines._process.child import Child, Unresponsive
 from milepost.engines._process.parent_death import CONFINED
 from milepost.errors import Crashed, TimedOut, UsageError
+from milepost.sandbox import limits
 from milepost.sandbox.confine import Measure
 
 T = TypeVar("T")
@@ -65,15 +68,11 @@ class ConfinedReader:
     def table(self, files: CheckpointFiles, spool: str) -> Table:
         """Return the table of a checkpoint; asked once more where the process died: anything may kill it."""
         self._allow([files.path])
-        arguments = {"files": to_plain(files), "spool": spool}
         try:
-            table = self._ask("table", Table, arguments)
+            return self._table(files, spool)
         except Crashed as error:
             check_whole(files, None, error)
-            table = self._ask("table", Table, arguments)
-        with self._distrusted():
-            check_table(table, files, spool)
-        return table
+            return self._table(files, spool)
 
     def inspect(self, path: str) -> Inspection:
         self._allow([path])
@@ -88,6 +87,21 @@ class ConfinedReader:
             self._child.close()
             self._child = None
 
+    def _table(self, files: CheckpointFiles, spool: str) -> Table:
+        """Ask once, with an empty file in `spool`: the reader can make none.  It stays if the table points at it."""
+        descriptor, room = tempfile.mkstemp(prefix="tensors-", suffix=".raw", dir=spool)
+        os.close(descriptor)
+        used = False
+        try:
+            table = self._ask("table", Table, {"files": to_plain(files), "spool": room}, _size_of(files))
+            with self._distrusted():
+                check_table(table, files, room)
+                used = check_room(table, room)
+        finally:
+            if not used:
+                os.unlink(room)
+        return table
+
     def _allow(self, paths: Sequence[str]) -> None:
         if self._places.need_within(paths):
             self.close()
@@ -101,9 +115,11 @@ class ConfinedReader:
         self._measures = None
         return child
 
-    def _ask(self, method: str, kind: type[T], arguments: dict[str, Json]) -> T:
+    def _ask(self, method: str, kind: type[T], arguments: dict[str, Json], size: int | None = None) -> T:
+        """Ask a question; `size` is that of the checkpoint, where it is about one that is to be read whole."""
         with self._alive() as child:
-            self._report(child)
+            if any(measure.name == "limits" and measure.active for measure in self._report(child)):
+                limits.allow(child.pid, size)
             self._number += 1
             request = {"id": self._number, "method": method, "arguments": arguments}
             with suppress(BrokenPipeError, ConnectionResetError):  # the same
@@ -157,3 +173,12 @@ class ConfinedReader:
         except Crashed:
             self.close()
             raise
+
+
+def _size_of(files: CheckpointFiles) -> int:
+    """Return the bytes of a checkpoint's files as they are now; one that is gone has none."""
+    size = 0
+    for path in files.paths:
+        with suppress(OSError):
+            size += os.path.getsize(path)
+    return size

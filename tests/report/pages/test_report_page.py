@@ -170,7 +170,7 @@ def test_a_report_on_500_checkpoints_is_below_3_mb(tmp_path: Path, place: Path) 
         record = CheckpointRecord(run, path, identity, f"step-{step}", step=step, digest=digest, seen="2026-01-01")
         store.add_checkpoint(record)
         folder = store.evaluation(digest[-32:])
-        folder.describe({"weights": digest, "code": "c0de", "data_name": "clean"})
+        folder.describe({"weights": digest, "code": "c0de", "data_name": "clean", "data": "d" * 32})
         folder.results.publish([(payload, {}) for payload in payloads])
     text = page_html(report_page(store))
     assert text.count("step-499") >= 2

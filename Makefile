@@ -3,7 +3,7 @@ PYTHON ?= python3
 # A process a core; a file's tests stay together, but for those that an idle process takes over at the end.
 PYTEST_ARGS ?= -n auto --dist worksteal
 BIN := .venv/bin
-ALL := torch,slim,jax,images,pandas,plot,dev,wide,docs
+ALL := torch,slim,jax,images,pandas,plot,parquet,dev,wide,docs
 # A complete .venv serves the demo too; without one it gets a light one of its own.
 DEMO := $(if $(wildcard .venv/.milepost-stamp),.venv,.venv-demo)
 

@@ -1,4 +1,4 @@
-"""The laws of an export that writes a file: whole or not at all, every record in it, the same bytes each time.
+"""The laws of an export to a file or a folder: whole or not at all, every record in it, the same bytes each time.
 
 ```python
 def test_my_export(tmp_path: Path) -> None:
@@ -34,24 +34,31 @@ def check_export(export: Export, folder: Path) -> None:
     first, second = folder / "first", folder / "second"
     export.write(sample_records(), str(first))
     export.write(iter(sample_records()), str(second))
-    assert first.read_bytes() == second.read_bytes(), "the same records gave other bytes"
-    _says_every_record(export, folder, first.read_bytes())
+    assert _content(first) == _content(second), "the same records gave other bytes"
+    _says_every_record(export, folder, _content(first))
     _is_whole(export, first)
     _takes_no_records(export, folder / "none")
     _refuses_a_bad_target(export, folder)
     assert {path.name for path in folder.iterdir()} <= {"first", "second", "none", "fewer"}, "it left other files"
 
 
-def _says_every_record(export: Export, folder: Path, whole: bytes) -> None:
+def _content(target: Path) -> dict[str, bytes]:
+    """Return the bytes of a file, or of all files of a folder, by their paths within it."""
+    if target.is_file():
+        return {"": target.read_bytes()}
+    return {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+
+
+def _says_every_record(export: Export, folder: Path, whole: dict[str, bytes]) -> None:
     for left_out in range(len(sample_records())):
         records = sample_records()
         del records[left_out]
         export.write(records, str(folder / "fewer"))
-        assert (folder / "fewer").read_bytes() != whole, f"record {left_out} changes nothing of what is written"
+        assert _content(folder / "fewer") != whole, f"record {left_out} changes nothing of what is written"
 
 
 def _is_whole(export: Export, target: Path) -> None:
-    before = target.read_bytes()
+    before = _content(target)
 
     def broken() -> Iterator[Mapping[str, Json]]:
         yield sample_records()[0]
@@ -59,12 +66,12 @@ def _is_whole(export: Export, target: Path) -> None:
 
     with refused(RuntimeError, "an error of the records was swallowed"):
         export.write(broken(), str(target))
-    assert target.read_bytes() == before, "an error half-way changed the file that was there"
+    assert _content(target) == before, "an error half-way changed the file that was there"
 
 
 def _takes_no_records(export: Export, target: Path) -> None:
     export.write([], str(target))
-    assert target.is_file(), "no records: expected a file that says so"
+    assert _content(target), "no records: expected a file, or a folder with one, that says so"
 
 
 def _refuses_a_bad_target(export: Export, folder: Path) -> None:

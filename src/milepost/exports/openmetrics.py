@@ -1,0 +1,74 @@
+"""OpenMetrics: text that Prometheus' node exporter and others read from a file; one sample a value.
+
+The format: OpenMetrics 1.0 (https://github.com/prometheus/OpenMetrics).
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from milepost._internal.text_target import text_target
+from milepost.core.types import Json
+from milepost.scoring.flat_record import flat_record
+
+_LABELS = ("run", "step", "path", "variant", "data", "slice", "metric", "estimator", "batch_size", "status")
+_FAMILIES = {
+    "milepost_value": "A metric's value on a data set; NaN where it is undefined.",
+    "milepost_interval_low": "The lower bound of the value's 95 % interval.",
+    "milepost_interval_high": "The upper bound of the value's 95 % interval.",
+    "milepost_rows": "The rows behind the value.",
+    "milepost_failed": "1 for a checkpoint that failed.",
+}
+
+
+class OpenMetricsExport:
+    """Writes every value as a sample of `milepost_value`, with its interval, its rows, and failures as families beside.
+
+    >>> OpenMetricsExport().write([{"run": "a", "checkpoint": {"step": 9}, "metric": "top1", "value": 0.5}], "-")
+    # HELP milepost_value A metric's value on a data set; NaN where it is undefined.
+    # TYPE milepost_value gauge
+    milepost_value{run="a",step="9",metric="top1"} 0.5
+    # EOF
+    """
+
+    name: ClassVar[str] = "openmetrics"
+
+    def write(self, records: Iterable[Mapping[str, Json]], target: str) -> None:
+        """Write every record to a path, or to standard output for "-"."""
+        samples: dict[str, list[str]] = {family: [] for family in _FAMILIES}
+        for record in records:
+            for family, line in _samples(record):
+                samples[family].append(f"{family}{line}\n")
+        with text_target(target) as stream:
+            for family, lines in samples.items():
+                if lines:
+                    stream.write(f"# HELP {family} {_FAMILIES[family]}\n# TYPE {family} gauge\n")
+                    stream.writelines(lines)
+            stream.write("# EOF\n")
+
+
+def _samples(record: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+    row = flat_record(record)
+    labels = _labels(row)
+    if record.get("event") == "failure":
+        yield "milepost_failed", f"{labels} 1"
+        return
+    yield "milepost_value", f"{labels} {_number(row['value'])}"
+    held = (("milepost_interval_low", "low"), ("milepost_interval_high", "high"), ("milepost_rows", "n"))
+    yield from ((family, f"{labels} {_number(row[name])}") for family, name in held if row[name] is not None)
+
+
+def _labels(row: Mapping[str, Any]) -> str:
+    shown = (f'{name}="{_escaped(str(row[name]))}"' for name in _LABELS if row[name] is not None)
+    return f"{{{','.join(shown)}}}"
+
+
+def _escaped(text: str) -> str:
+    plain = text.encode("utf-8", "replace").decode()
+    return plain.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _number(value: Any) -> str:
+    if value is None or math.isnan(value):
+        return "NaN"
+    return f"{'+' if value > 0 else '-'}Inf" if math.isinf(value) else repr(value)

@@ -1,0 +1,50 @@
+"""Parquet: one row a value, for pandas, Polars, DuckDB and Arrow; floats keep every bit."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from milepost.core.types import Json
+from milepost.errors import MissingExtra, UsageError
+from milepost.scoring.flat_record import FIELDS, flat_record
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ModuleNotFoundError as error:
+    raise MissingExtra("pyarrow", "parquet") from error
+
+_WHOLE = frozenset({"step", "batch_size", "n", "groups", "tied", "nonfinite"})
+_REAL = frozenset({"value", "numerator", "denominator", "low", "high", "level", "effective_n", "may_differ"})
+
+
+class ParquetExport:
+    """Writes records as a Parquet file with the columns of the CSV export; null is a value that is not there."""
+
+    name: ClassVar[str] = "parquet"
+
+    def write(self, records: Iterable[Mapping[str, Json]], target: str) -> None:
+        """Write every record to a path; raise UsageError for standard output, and where it cannot be written."""
+        if target == "-":
+            raise UsageError("parquet: expected a file to write, such as: milepost export parquet results.parquet")
+        rows = [flat_record(record) for record in records]
+        kinds = {name: _kind(name) for name in FIELDS}
+        columns = {name: pa.array([_plain(row[name]) for row in rows], kinds[name]) for name in FIELDS}
+        final = os.path.realpath(target)
+        written = f"{final}.{os.getpid()}.tmp"
+        try:
+            pq.write_table(pa.table(columns), written, compression="zstd")
+            os.replace(written, final)
+        except OSError as error:
+            raise UsageError(f"{target}: cannot be written ({error.strerror or error}); name another file") from error
+        finally:
+            if os.path.lexists(written):
+                os.unlink(written)
+
+
+def _kind(name: str) -> Any:
+    return pa.int64() if name in _WHOLE else pa.float64() if name in _REAL else pa.string()
+
+
+def _plain(value: Any) -> Any:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -136,12 +136,11 @@ def archive(parts: Sequence[Part]) -> bytes:
     for part in parts:
         size = len(part.data) if part.size is None else part.size
         crc = zlib.crc32(part.data) if part.crc is None else part.crc
-        fields = struct.pack(
-            "<3H2H3L2H", 20, part.flags, part.method, 0, 33, crc, len(part.data), size, len(part.name), 0
-        )
+        name = part.name.encode()
+        fields = struct.pack("<3H2H3L2H", 20, part.flags, part.method, 0, 33, crc, len(part.data), size, len(name), 0)
         directory += b"PK\x01\x02" + struct.pack("<H", 20) + fields + bytes(10) + struct.pack("<L", len(made))
-        directory += part.name.encode()
-        made += b"PK\x03\x04" + fields + part.name.encode() + part.data
+        directory += name
+        made += b"PK\x03\x04" + fields + name + part.data
     count = len(parts)
     return made + directory + b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, count, count, len(directory), len(made), 0)
 

@@ -54,7 +54,7 @@ def _single(item: Any) -> Any:
     if isinstance(item, float):
         return item if math.isfinite(item) else str(item)
     if isinstance(item, list | tuple) and item and len(item) <= _ITEMS:
-        items = [_single(one) for one in item]
+        items = [_ODD if isinstance(one, list | tuple) else _single(one) for one in item]  # one may hold itself
         if all(isinstance(one, str | int | float | bool) for one in items):
             return items
     return _ODD

@@ -21,7 +21,7 @@ from _figures import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from tests.checkpoints.fuzz.judge import OUTCOMES, Judge, Reading, Verdict, verdict  # noqa: E402 - the tests' own
+from tests.checkpoints.fuzz.judge import OUTCOMES, Judge, Reading, Verdict, difference, verdict  # noqa: E402 - the tests' own
 from tests.checkpoints.fuzz.mutants import Mutant, found, kept, mutant  # noqa: E402 - the same
 from tests.checkpoints.fuzz.specimens import Specimen, every  # noqa: E402 - the same
 
@@ -87,7 +87,7 @@ def _replay(path: Path) -> int:
     given = verdict(whole, read, sealed=made.sealed)
     print(f"{made.specimen.form}, {made.specimen.name}: {made.what}")
     for row in read.rows:
-        print(f"  {row['path']}: {row.get('refused') or row.get('notes')}")
+        print(f"  {row['path']}: {row.get('refused') or difference({}, row['holds'])}")
     print(f"{given.outcome}, {read.cpu:.1f} s of processor time, {read.peak >> 10:,} MiB\n{given.detail}")
     return int(given.bad)
 

@@ -64,7 +64,7 @@ def reading(folder: str, spool: str) -> dict[str, Any]:
 def _read(found: CheckpointFiles, folder: str, spool: str, faults: list[str]) -> dict[str, Any]:
     try:
         table = _crossed(Table, Reader().table(_crossed(CheckpointFiles, found), spool))
-        return {"holds": _held(table, (folder, spool), faults), "notes": list(table.notes), "format": table.format}
+        return {"holds": _held(table, (folder, spool), faults), "checksum": table.checksum}
     except CheckpointError as error:
         if "could not make sense of it" in str(error):  # discovery goes on, whatever a format raises
             faults.append(str(error))

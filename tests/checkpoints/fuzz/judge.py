@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -23,11 +22,12 @@ KINDS = {kind.kind for kind in CheckpointError.__subclasses__()}
 BAD = ("changed", "hang", "memory", "traceback", "killed")
 """Outcomes that are a fault of Milepost's."""
 
-OUTCOMES = ("same", "row", "nothing", "no checksum", "made again", *BAD)
-"""All outcomes: the same weights; an error of the tree; no checkpoint; other weights, which a note says cannot be
-noticed; other weights, with their checksums made again; and the bad ones, first other weights without such a note."""
+OUTCOMES = ("same", "row", "nothing", "fewer", "no checksum", "made again", *BAD)
+"""All outcomes: the same weights; an error of the tree; no checkpoint; the same, without those that a changed index of
+shards does not list, so that a model that needs them refuses the checkpoint; other weights, where the table says that
+they have no checksum; other weights, with their checksums made again; and the bad ones, first other weights where the
+table says that they have one."""
 
-_UNCHECKED = re.compile(r"\b(?:no|without) checksums?\b")
 _ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -48,6 +48,10 @@ class Reading:
             for row in self.rows
             if "holds" in row
         }
+
+    def checked(self) -> set[str]:
+        """Return the paths of rows whose weights have checksums."""
+        return {row["path"] for row in self.rows if row.get("checksum")}
 
     def data(self, folder: str) -> dict[str, list[tuple[int, int]]]:
         """Return where tensors lie in the files below a folder, by the file's name there."""
@@ -147,18 +151,22 @@ def verdict(whole: Reading, read: Reading, *, sealed: bool) -> Verdict:
         return Verdict("memory", str(read.rows))
     if not set(kinds) <= KINDS | {"usage"}:
         return Verdict("traceback", f"a row of kind {kinds}")
-    found, expected = read.weights(), whole.weights()
-    other = {path: held for path, held in found.items() if expected.get(path) != held}
+    return _compared(whole.weights(), read, kinds, sealed=sealed)
+
+
+def _compared(expected: Mapping[str, Any], read: Reading, kinds: tuple[str, ...], *, sealed: bool) -> Verdict:
+    found = read.weights()
+    other = [path for path, held in found.items() if expected.get(path) != held]
+    checked = [path for path in other if path in read.checked()]
     if not other:
         return Verdict("same" if found else "row" if kinds else "nothing", kinds=kinds)
-    unnoted = [
-        path for path in other for row in read.rows if row["path"] == path and not _UNCHECKED.search(f"{row['notes']}")
-    ]
     if sealed:
         return Verdict("made again", kinds=kinds)
-    if not unnoted:
+    if not checked:
         return Verdict("no checksum", kinds=kinds)
-    (path, *_) = unnoted
+    path = checked[0]
+    if path.endswith(".json") and found[path].items() <= expected.get(path, {}).items():
+        return Verdict("fewer", kinds=kinds)
     return Verdict("changed", difference(expected.get(path, {}), found[path]), kinds)
 
 

@@ -144,9 +144,9 @@ def _forked(request: dict[str, Any]) -> dict[str, Any]:
         os._exit(0)
     os.close(theirs)
     with os.fdopen(ours, "rb") as stream:
-        said = stream.read()
+        answered = stream.read()
     _, status, used = os.wait4(pid, 0)
-    made = json.loads(said) if said and not status else {"rows": [], "faults": []}
+    made = json.loads(answered) if answered and not status else {"rows": [], "faults": []}
     ended = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else ""
     return {**made, "ended": ended, "cpu": used.ru_utime + used.ru_stime, "peak": used.ru_maxrss}
 

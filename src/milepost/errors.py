@@ -16,17 +16,9 @@ A message says where, what was expected, what was found, and what to do.  The tr
 
 from typing import ClassVar
 
+from milepost.escaping import one_line, printable
+
 _LONGEST = 10_000  # characters of a message
-
-
-def printable(text: str) -> str:
-    r"""Return text without signs that steer a terminal: names of files and tensors are anybody's.
-
-    >>> printable("step-1\x1b[2J.pt")
-    'step-1?[2J.pt'
-    """
-    plain = text.isprintable()  # as nearly every text is
-    return text if plain else "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
 
 
 class MilepostError(Exception):
@@ -70,16 +62,19 @@ class CheckpointError(MilepostError):
     """One checkpoint failed; it becomes a row of its kind.
 
     `retry` tells whether a later run tries the same file again without being asked; `advice` what to do, in a line.
+    `several_lines`: the message may hold a traceback or what a process has printed; else it is one line.
     """
 
     kind: ClassVar[str] = "failed"
     retry: ClassVar[bool] = False
+    several_lines: ClassVar[bool] = False
     advice: ClassVar[str] = "read the message; `milepost failures --retry` has it tried again once its cause is gone"
 
     def __init__(self, message: str = "") -> None:
         """Keep the message as far as it is fit to print: names in it come from files, and must not steer a terminal."""
         more = f" [{len(message) - _LONGEST:,} characters more]" if len(message) > _LONGEST else ""
-        super().__init__(printable(message[:_LONGEST]) + more)
+        fit = printable if self.several_lines else one_line
+        super().__init__(fit(message[:_LONGEST]) + more)
 
 
 class Torn(CheckpointError):
@@ -139,6 +134,7 @@ class StochasticModel(CheckpointError):
     """Two predictions of the same batch differ, or depend on the batch."""
 
     kind = "stochastic model"
+    several_lines = True
     advice = "put the model into evaluation mode: no dropout, no batch statistics, no random numbers"
 
 
@@ -146,6 +142,7 @@ class OutOfMemory(CheckpointError):
     """The model, its weights or its outputs do not fit into memory."""
 
     kind = "out of memory"
+    several_lines = True
     retry = True
     advice = "a smaller batch_size or fewer --per-pass; the next run tries it again"
 
@@ -154,6 +151,7 @@ class Crashed(CheckpointError):
     """The process that evaluated it died."""
 
     kind = "crashed"
+    several_lines = True
     retry = True
     advice = "read the last lines above; the next run tries it again, alone"
 
@@ -162,6 +160,7 @@ class TimedOut(CheckpointError):
     """The process that evaluated it gave no sign of life in time."""
 
     kind = "timeout"
+    several_lines = True
     retry = True
     advice = "a longer --timeout, or find what hangs; the next run tries it again"
 
@@ -170,6 +169,7 @@ class ModelFailed(CheckpointError):
     """The user's model, or its framework, raised an error of its own."""
 
     kind = "model error"
+    several_lines = True
     advice = "mend the evaluation file: the error above is its own, or its framework's"
 
 

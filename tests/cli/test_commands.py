@@ -240,5 +240,5 @@ def test_names_do_not_steer_a_terminal(tmp_path: Path) -> None:
     ended.append(command("inspect", runs / hostile, cwd=tmp_path))
     printed = "".join(item.stdout + item.stderr for item in ended)
     assert [item.returncode for item in ended] == [3, 0, 0, 0, 0, 0], printed
-    assert "step-1?[2J?" in printed
+    assert r"step-1\x1b[2J\x07" in printed
     assert {sign for sign in printed if not sign.isprintable()} == {"\n"}

@@ -18,6 +18,7 @@ from milepost._internal.text_target import text_target
 from milepost.cli import main
 from milepost.data.arrays import Arrays
 from milepost.errors import UsageError
+from milepost.escaping import unescaped
 from milepost.exports.csv import CsvExport
 from milepost.exports.jsonl import JsonLinesExport
 from milepost.metrics.recall import Recall
@@ -53,7 +54,8 @@ def test_csv_reads_back_to_the_same_bits(tmp_path: Path) -> None:
     assert [tuple(row) for row in rows] == [FIELDS] * 4
     assert float(rows[0]["value"]) == 1 / 3
     assert [row["value"] for row in rows[1:]] == ["inf", "", ""]
-    assert rows[0]["path"] == 'runs/a "quoted", path\n.pt'
+    assert rows[0]["path"] == r'runs/a "quoted", path\x0a\xe9.pt'
+    assert unescaped(rows[0]["path"]) == sample_records()[0]["checkpoint"]["path"]
     assert (rows[3]["status"], rows[3]["note"]) == ("failed: torn", "cut\noff")
     frame = pd.read_csv(tmp_path / "a.csv")
     assert list(frame["value"][:2]) == [1 / 3, float("inf")]

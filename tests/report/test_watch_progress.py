@@ -37,7 +37,7 @@ def test_names_do_not_steer_the_terminal() -> None:
     hostile = checkpoint(1, "failed", name="step-1\x1b[31m\x07", run="r\x1b[31m", reason="why\x1b[31m")
     failure = {"event": "failure", "path": "p\x1b[31m", "class": "torn", "message": "m\x07"}
     screen = drawn(hostile, failure)
-    assert "step-1?[31m?" in screen
+    assert "[31m\\x07  1  failed  why\\x1b[31m" in screen
     assert "\x1b[31m" not in screen
     assert "\x07" not in screen
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from milepost.escaping import printable
+
 _HEAD = "text-align: {}; border-bottom: 1px solid"
 _CELL = "text-align: {}; vertical-align: top; font-variant-numeric: tabular-nums{}"
 _WHOLE = "; white-space: nowrap"
@@ -38,9 +40,13 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
 
 def paragraphs(texts: Iterable[str]) -> str:
     """Return each text as a paragraph; empty ones are left out."""
-    return "".join(f'<p style="margin: 0.2em 0">{escape(text)}</p>' for text in texts if text)
+    return "".join(f'<p style="margin: 0.2em 0">{_escape(text)}</p>' for text in texts if text)
+
+
+def _escape(text: str) -> str:
+    return escape(printable(text))
 
 
 def _line(tag: str, cells: Sequence[str], styles: Sequence[str]) -> str:
-    shown = (f'<{tag} style="{style}">{escape(cell)}</{tag}>' for cell, style in zip(cells, styles, strict=True))
+    shown = (f'<{tag} style="{style}">{_escape(cell)}</{tag}>' for cell, style in zip(cells, styles, strict=True))
     return f"<tr>{''.join(shown)}</tr>\n"

@@ -30,6 +30,7 @@ from milepost.checkpoints.others.recognition import Diagnosis, search
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
+from milepost.escaping import one_line
 from milepost.registry import classes
 
 _HEAD = 4096
@@ -307,7 +308,10 @@ def _others(folder: str, match: str | None) -> Iterator[CheckpointFiles]:
 
 def _row(path: str, files: tuple[str, ...], now: Identity, why: Diagnosis) -> CheckpointFiles:
     """Return the row of what no format claims, "writing" where its writer may go on."""
-    return CheckpointFiles(path, None, files, now, "writing" if why[0] == Torn.kind else "failed", why)
+    kind, message = why
+    return CheckpointFiles(
+        path, None, files, now, "writing" if kind == Torn.kind else "failed", (kind, one_line(message))
+    )
 
 
 def _torn_zip(item: ListedFile) -> Diagnosis | None:

@@ -14,9 +14,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from milepost.cli._help import grouped
+from milepost.cli._streams import all_encodable, restart_in_utf8, to_stderr, to_stdout
 from milepost.errors import CheckpointError, MilepostError
+from milepost.escaping import one_line
 
 USAGE, FAILED, PIPE, INTERRUPTED = 2, 3, 141, 130
 
@@ -35,7 +38,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     parser = _Parser(prog="milepost", usage="milepost VERB ...", description=_DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     choices = parser.add_subparsers(
-        dest="verb", metavar="VERB", required=True, prog="milepost", parser_class=argparse.ArgumentParser
+        dest="verb", metavar="VERB", required=True, prog="milepost", parser_class=_VerbParser
     )
     for verb in verbs():
         about = _about(verb)
@@ -52,7 +55,13 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; no error of Milepost's own ends in a traceback."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        restart_in_utf8()
+    with all_encodable():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> int:
     verb = next((word for word in arguments if not word.startswith("-")), "")
     try:
         args = build_parser(verb).parse_args(arguments)
@@ -64,13 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _close_stdout()
         return PIPE
     except KeyboardInterrupt:
-        _say("stopped")
+        to_stderr("milepost: stopped")
         return INTERRUPTED
     except CheckpointError as error:
-        _say(f"error: {error.kind}: {error}")
+        to_stderr(f"milepost: error: {error.kind}: {error}")
         return FAILED
     except MilepostError as error:
-        _say(f"error: {error}")
+        to_stderr(f"milepost: error: {error}")
         return USAGE
     return code
 
@@ -78,7 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 _DESCRIPTION = "Evaluates the checkpoints that training leaves behind: every one, exactly once, recorded for good."
 
 
-class _Parser(argparse.ArgumentParser):
+class _VerbParser(argparse.ArgumentParser):
+    """A parser whose errors hold the words of the command as they are printed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the words, and leave."""
+        super().error(one_line(message))
+
+
+class _Parser(_VerbParser):
     """The command's own parser, whose help lists the verbs by purpose."""
 
     def format_help(self) -> str:
@@ -94,19 +111,13 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         metadata = importlib.import_module("importlib.metadata")
-        sys.stdout.write(f"milepost {metadata.version('milepost')}\n")
+        to_stdout([f"milepost {metadata.version('milepost')}"])
         parser.exit()
 
 
 def _about(verb: str) -> str:
     """Read a verb's docstring from its text, so that listing the verbs imports none of them."""
     return Path(__file__).with_name(f"{verb}.py").read_text("utf-8").split('"""', 2)[1].strip()
-
-
-def _say(message: str) -> None:
-    with suppress(OSError):
-        sys.stderr.write(f"milepost: {message}\n")
-        sys.stderr.flush()
 
 
 def _close_stdout() -> None:

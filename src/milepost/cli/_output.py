@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from milepost.errors import printable
+from milepost.cli._streams import to_stdout
 from milepost.report._align import lines
 from milepost.report.table import NEWEST, Plain, Results, build, newest
 from milepost.store.listing import Listing
@@ -40,7 +40,7 @@ def answer(values: Iterable[Mapping[str, Any]], lines: Iterable[str], *, as_json
         with json_lines() as out:
             out.write(*values)
     else:
-        sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+        to_stdout(lines)
 
 
 @contextmanager
@@ -108,18 +108,17 @@ def print_checkpoints(
     if cut and best:
         results = replace(results, rows=results.rows[:NEWEST])
     if terminal:
-        from rich.console import Console  # noqa: PLC0415 - only a terminal needs the library that draws
-
+        from milepost.report._console import console_of  # noqa: PLC0415 - only a terminal needs the library that draws
         from milepost.report.rich_table import render  # noqa: PLC0415
 
-        console = Console(highlight=False)
+        console = console_of()
         console.print(render(results, console))
     else:
-        sys.stdout.write("\n".join(lines(results)) + "\n")
+        to_stdout(lines(results))
     if len(shown) < len(checkpoints):
-        sys.stdout.write(f"the newest {len(shown)} of {len(checkpoints):,} checkpoints; --all shows all\n")
+        to_stdout([f"the newest {len(shown)} of {len(checkpoints):,} checkpoints; --all shows all"])
     if len(results.rows) < rows:
-        sys.stdout.write(f"the best {len(results.rows)} of {rows:,} rows; --all shows all\n")
+        to_stdout([f"the best {len(results.rows)} of {rows:,} rows; --all shows all"])
 
 
 def _copy_of_stdout(stream: TextIO) -> int | None:

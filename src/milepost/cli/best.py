@@ -7,13 +7,14 @@ is none.
 """
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from milepost.cli import FAILED
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._store import open_store
+from milepost.cli._streams import path_to_stdout, to_stderr
+from milepost.escaping import escaped
 
 if TYPE_CHECKING:
     from milepost.report.best import Best
@@ -36,9 +37,9 @@ def execute(args: argparse.Namespace) -> int:
     if path is not None and args.link:
         _link(args.link, path)
     if not args.path:
-        answer([found.plain()], str(found).splitlines(), as_json=args.json)
+        answer([found.plain()], found.lines(), as_json=args.json)
     elif path is not None:
-        sys.stdout.write(f"{path}\n")
+        path_to_stdout(path)
     return FAILED if path is None and (args.path or args.link) else 0
 
 
@@ -46,18 +47,18 @@ def _path(found: "Best") -> str | None:
     """Return the path of the best that is still there, None where none is; report what a script should know."""
     record, file = found.still_there
     if not file.here:
-        sys.stderr.write(f"milepost: no file holds the weights of any of those compared; {file.path}: {file.state}\n")
+        to_stderr(f"milepost: no file holds the weights of any of those compared; {escaped(file.path)}: {file.state}")
         return None
     if record is not found.best:
-        sys.stderr.write(
-            f"milepost: the best, {found.best['label']}, is not there any more ({found.file.path}: "
-            f"{found.file.state}); this is the best that is: {record['label']}\n"
+        to_stderr(
+            f"milepost: the best, {found.best['label']}, is not there any more ({escaped(found.file.path)}: "
+            f"{found.file.state}); this is the best that is: {record['label']}"
         )
     if record["status"] != "ok":
-        sys.stderr.write(f"milepost: its value is not one over all rows by the code of now: {record['status']}\n")
+        to_stderr(f"milepost: its value is not one over all rows by the code of now: {record['status']}")
     variant = record["checkpoint"]["variant"]
     if variant != "raw":
-        sys.stderr.write(f"milepost: the best weights are the variant {variant} in this file\n")
+        to_stderr(f"milepost: the best weights are the variant {escaped(variant)} in this file")
     return file.path
 
 
@@ -65,4 +66,4 @@ def _link(link: str, path: str) -> None:
     from milepost.report.best_link import keep_link  # noqa: PLC0415 - only where a link is asked for
 
     changed = keep_link(link, path)
-    sys.stderr.write(f"milepost: {link} {'now leads' if changed else 'leads already'} to {path}\n")
+    to_stderr(f"milepost: {escaped(link)} {'now leads' if changed else 'leads already'} to {escaped(path)}")

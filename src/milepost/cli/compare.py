@@ -24,5 +24,5 @@ def execute(args: argparse.Namespace) -> int:
     from milepost.report.compare import compare_two  # noqa: PLC0415 - the help needs no NumPy
 
     found = compare_two(open_store(args.store), args.a, args.b, args.metric, args.data, args.slice, args.variant)
-    answer([found.plain()], str(found).splitlines(), as_json=args.json)
+    answer([found.plain()], found.lines(), as_json=args.json)
     return 0

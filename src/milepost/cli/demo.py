@@ -13,6 +13,7 @@ from pathlib import Path
 
 from milepost import cli
 from milepost.cli._arguments import add_shared
+from milepost.cli._streams import to_stderr
 from milepost.errors import MissingExtra, UsageError
 
 _TRAIN, _EVAL = "train_digits.py", "eval_digits.py"
@@ -83,5 +84,5 @@ def _next(folder: Path) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    for line in text.split("\n"):  # of our own, or what the scripts print
+        to_stderr(line)

@@ -22,6 +22,8 @@ from shutil import disk_usage
 from milepost.cli import _disk_space
 from milepost.cli._arguments import STORE, add_shared
 from milepost.cli._output import json_lines
+from milepost.cli._streams import to_stdout
+from milepost.escaping import escaped
 from milepost.report._numbers import size
 from milepost.sandbox import confine, limits
 from milepost.sandbox.selftest import try_out
@@ -60,8 +62,8 @@ def execute(args: argparse.Namespace) -> int:
             if out:
                 out.write({"event": "doctor", **asdict(line)})
                 continue
-            advice = f"{'':<8} -> {line.advice}\n" if line.advice else ""
-            sys.stdout.write(f"{line.state:<8} {line.check}: {line.message}\n{advice}")
+            advice = [f"{'':<8} -> {line.advice}"] if line.advice else []
+            to_stdout([f"{line.state:<8} {line.check}: {line.message}", *advice])
     return int(failed)
 
 
@@ -134,13 +136,13 @@ def _sandbox() -> Iterator[Line]:
 
 def _store(path: str, *, asked: bool) -> Iterator[Line]:
     place = _disk_space.existing(path)
-    there = "" if os.path.exists(path) else f", not there yet; looked at {place}"
+    there = "" if os.path.exists(path) else f", not there yet; looked at {escaped(place)}"
     broken = "failed" if asked else "warning"
     if not os.path.isdir(place):
-        yield Line("store", broken, f"{path}: not a folder", "name another with --store")
+        yield Line("store", broken, f"{escaped(path)}: not a folder", "name another with --store")
         return
     trouble, left = _disk_space.trouble_with_links(place), disk_usage(place).free
-    about = f"{path}{there}: {_disk_space.kind_of(place) or 'file system unknown'}, {size(left)} free"
+    about = f"{escaped(path)}{there}: {_disk_space.kind_of(place) or 'file system unknown'}, {size(left)} free"
     if not os.access(place, os.W_OK | os.X_OK):
         yield Line("store", broken, f"{about}; cannot be written", "name another with --store")
     elif trouble:
@@ -153,7 +155,7 @@ def _store(path: str, *, asked: bool) -> Iterator[Line]:
 
 
 def _folder(path: str, store: str) -> Iterator[Line]:
-    check = f"checkpoints {path}"
+    check = f"checkpoints {escaped(path)}"
     if not os.path.exists(path):
         yield Line(check, "failed", "no such file or folder", "name what training writes, or its folder")
         return

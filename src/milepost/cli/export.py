@@ -7,15 +7,16 @@ With --classes METRIC the records are what this metric gives by class: one a che
 """
 
 import argparse
-import sys
 from itertools import chain
 
 from milepost._internal.text import counted
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import failures, open_store
+from milepost.cli._streams import to_stderr
 from milepost.core.protocols import Export
 from milepost.core.types import Json
 from milepost.errors import UsageError
+from milepost.escaping import escaped
 from milepost.registry import files, load
 from milepost.report._metrics_on_record import check_slice, recorded
 from milepost.report.addresses import run_id
@@ -52,8 +53,8 @@ def execute(args: argparse.Namespace) -> int:
         records = [record for record in records if record["data"] == name]
     failed = list(failures(store.checkpoints(args.run)))
     export.write(chain(records, failed), args.target)
-    where = "standard output" if args.target == "-" else args.target
-    sys.stderr.write(f"wrote {counted(len(records), 'record')} and {counted(len(failed), 'failure')} to {where}\n")
+    where = "standard output" if args.target == "-" else escaped(args.target)
+    to_stderr(f"wrote {counted(len(records), 'record')} and {counted(len(failed), 'failure')} to {where}")
     return 0
 
 

@@ -5,14 +5,15 @@ their class.  The exit code is 0 also where there are failures: the listing itse
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._store import failures, open_store
+from milepost.cli._streams import to_stderr
 from milepost.errors import UsageError, checkpoint_error
+from milepost.escaping import escaped
 from milepost.report._align import align, shown
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report._numbers import count
@@ -38,7 +39,7 @@ def execute(args: argparse.Namespace) -> int:
         _ask_again(store, rows)
     found = list(failures(rows))
     if not args.json:
-        sys.stderr.write(f"store {args.store}\n")
+        to_stderr(f"store {escaped(args.store)}")
     lines = _lines(found) if found else ["no failures"]
     if args.retry and found:
         again = "by the next `milepost run` or `milepost watch`, and within a minute by a running one"
@@ -75,14 +76,14 @@ def _lines(found: list[dict[str, Any]]) -> list[str]:
     ]
     lines = align(_HEADS, cells)
     for failure in found:
-        text = [f"  {line}".rstrip() for line in failure["message"].strip().splitlines()]
+        text = [f"  {line}".rstrip() for line in failure["message"].strip().split("\n")]
         lines += ["", f"{_label(failure)}: {failure['class']}", *text, f"  next: {_next(failure['class'])}"]
     return lines
 
 
 def _label(failure: Plain) -> str:
     """Return the path, with the variant behind it unless that is the raw weights: an address that is taken back."""
-    return str(failure["path"]) + ("" if failure["variant"] in (None, RAW) else f":{failure['variant']}")
+    return escaped(str(failure["path"])) + ("" if failure["variant"] in (None, RAW) else f":{failure['variant']}")
 
 
 def _next(kind: str) -> str:

@@ -15,6 +15,7 @@ from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._store import open_store
 from milepost.errors import UsageError
+from milepost.escaping import escaped
 from milepost.report._align import align
 from milepost.report._numbers import size
 from milepost.report.addresses import find
@@ -78,7 +79,7 @@ def _table(things: Sequence[Forgettable], gone: Sequence[Forgettable], *, delete
     rows = []
     for thing in things:
         word = "keep: in work" if thing not in gone else "forgotten" if deleted else "forget"
-        named = thing.name if thing.kind == "checkpoint" else thing.name[:_SHORT]
+        named = escaped(thing.name) if thing.kind == "checkpoint" else thing.name[:_SHORT]
         spec = [str(thing.spec.get(key) or "-")[:_SHORT] for key in ("weights", "data_name", "code")]
         rows.append((word, thing.kind, named, *spec, str(len(thing.files)), size(thing.nbytes)))
     return align(_HEADS, rows)

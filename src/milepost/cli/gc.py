@@ -21,6 +21,7 @@ from milepost.errors import MilepostError, UsageError
 from milepost.report._align import align, shown
 from milepost.report._numbers import count, size
 from milepost.report._numbers import number as number_text
+from milepost.report._printed import printed
 from milepost.report.retention import Measured, Retention, keep
 from milepost.store.store import Store
 
@@ -168,7 +169,7 @@ def _several(decided: Sequence[tuple[Place, Retention]]) -> bool:
 
 def _table(lines: Sequence[Mapping[str, Any]], *, variants: bool) -> list[str]:
     rows = []
-    for line in lines:
+    for line in map(printed, lines):
         word = "keep" if line["keep"] else "deleted" if line["deleted"] else "delete"
         value = "-" if line["value"] is None else number_text(line["value"], 4)
         rows.append(

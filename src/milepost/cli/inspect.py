@@ -17,8 +17,10 @@ from milepost._internal.serialization import to_plain
 from milepost.checkpoints._files.beside import settled_step
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
+from milepost.cli._streams import to_stderr
 from milepost.core.types import Inspection
 from milepost.errors import UsageError
+from milepost.escaping import one_line
 from milepost.report.inspection import described, totals
 from milepost.sandbox.confine import lacking
 
@@ -42,7 +44,7 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.path}: {absent(path)}")
     inspection, measures = inspect(path, [*shards_of(path), *read_beside(path), *side_files_of(path)])
     if warning := lacking(measures):
-        sys.stderr.write(f"{warning}\n")
+        to_stderr(warning)
     held = plain(inspection)
     line = {"event": "inspect", **held, "totals": totals(held["tensors"])}
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -71,5 +73,5 @@ def plain(inspection: Inspection) -> dict[str, Any]:
         "adapter": None if table.adapter is None else to_plain(table.adapter),
         "tensors": tensors,
         "foreign": list(table.foreign),
-        "notes": [*table.notes, *([failure[1].removeprefix(f"{path}: ")] if failure else [])],
+        "notes": [*table.notes, *([failure[1].removeprefix(one_line(f"{path}: "))] if failure else [])],
     }

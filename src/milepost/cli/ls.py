@@ -6,13 +6,14 @@ with --slice NAME one line a checkpoint and value of the slice, with --classes M
 
 import argparse
 import gc
-import sys
 from collections.abc import Sequence
 from functools import partial
 
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer, json_lines, print_checkpoints
 from milepost.cli._store import failures, open_store
+from milepost.cli._streams import to_stderr
+from milepost.escaping import escaped
 from milepost.report._metrics_on_record import check_slice, direction_of, recorded
 from milepost.report.addresses import run_id
 from milepost.report.table import Plain, Results
@@ -47,7 +48,7 @@ def _list(args: argparse.Namespace) -> int:
     run = run_id(store, args.run)
     checkpoints = [row for row in listing.checkpoints(run) if args.variant in (None, row["variant"])]
     if not args.json:
-        sys.stderr.write(f"store {args.store}\n")
+        to_stderr(f"store {escaped(args.store)}")
     if args.classes:
         _list_classes(store, listing, checkpoints, args)
     elif args.json:

@@ -1,16 +1,17 @@
 """List what `run` would do with each checkpoint, and why; nothing is evaluated."""
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from milepost.cli._arguments import add_request
 from milepost.cli._output import json_lines
+from milepost.cli._streams import to_stderr, to_stdout
 from milepost.cli.run import request_of
 from milepost.report._align import align, first_line, shown
 from milepost.report._numbers import count, duration
+from milepost.report._printed import printed
 from milepost.report.progress import headline
 
 _HEADS = ("action", "run", "step", "name", "variant", "data", "rows", "time", "reason")
@@ -32,8 +33,8 @@ def execute(args: argparse.Namespace) -> int:
             out.write({"event": "done", **{action: _count(rows, action) for action in _ACTIONS}})
         return 0
     rows = plan(request, _warn)
-    table = align(_HEADS, [_cells(row) for row in rows]) if rows else []
-    sys.stdout.write("\n".join([*table, summary(rows)]) + "\n")
+    table = align(_HEADS, [_cells(printed(row)) for row in rows]) if rows else []
+    to_stdout([*table, summary(rows)])
     return 0
 
 
@@ -73,5 +74,5 @@ def _count(rows: Sequence[Mapping[str, Any]], action: str) -> int:
 
 
 def _warn(event: Mapping[str, Any]) -> None:
-    if (line := headline(event)) and event["event"] != "failure":  # a failure is a row of the plan
-        sys.stderr.write(line + "\n")
+    if (line := headline(printed(event))) and event["event"] != "failure":  # a failure is a row of the plan
+        to_stderr(line)

@@ -8,11 +8,12 @@ three before them one (default: the best).  The end of FILE says the kind: svg n
 import argparse
 import os
 import shutil
-import sys
 
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import open_store
+from milepost.cli._streams import to_stderr
 from milepost.errors import UsageError
+from milepost.escaping import escaped
 from milepost.registry import files, load
 
 _TEXT = ("", "txt")
@@ -58,5 +59,5 @@ def execute(args: argparse.Namespace) -> int:
         with text_target(args.output or "-") as stream:
             stream.write(text)
     if args.output:
-        sys.stderr.write(f"wrote {args.output}\n")
+        to_stderr(f"wrote {escaped(args.output)}")
     return 0

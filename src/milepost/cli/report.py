@@ -6,10 +6,11 @@ text; without -o it goes to standard output.
 """
 
 import argparse
-import sys
 
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import open_store
+from milepost.cli._streams import to_stderr
+from milepost.escaping import escaped
 
 _PAGES = 10
 
@@ -34,5 +35,5 @@ def execute(args: argparse.Namespace) -> int:
     with text_target(args.output) as stream:
         stream.write(text)
     if args.output != "-":
-        sys.stderr.write(f"wrote {args.output}, {len(text.encode()):,} bytes\n")
+        to_stderr(f"wrote {escaped(args.output)}, {len(text.encode()):,} bytes")
     return 0

@@ -12,6 +12,8 @@ from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, evaluation_file
 from milepost.cli._output import Reported, print_checkpoints
 from milepost.cli._store import open_store
+from milepost.cli._streams import to_stderr
+from milepost.escaping import escaped
 from milepost.report.progress import progress
 from milepost.report.table import each
 
@@ -47,9 +49,10 @@ def execute(args: argparse.Namespace) -> int:
         if not args.json:
             _print_table(args.store, summary, reported.paths)
     except KeyboardInterrupt:
-        sys.stderr.write(
-            f"\nmilepost: stopped; {reported.done} checkpoints were finished in this run, and every finished part is "
-            f"kept in {args.store}; the same command resumes from there\n"
+        to_stderr("")  # behind the terminal's ^C
+        to_stderr(
+            f"milepost: stopped; {reported.done} checkpoints were finished in this run, and every finished part is "
+            f"kept in {escaped(args.store)}; the same command resumes from there"
         )
         return INTERRUPTED
     return FAILED if summary.failed else 0
@@ -62,6 +65,5 @@ def _print_table(store: str, summary: "Summary", paths: set[str]) -> None:
     nothing = "; nothing was left to do" if not summary.evaluated and not summary.failed else ""
     if summary.checked:
         nothing = f"; a code check predicted rows of {counted(summary.checked, 'checkpoint')}"
-    sys.stderr.write(
-        f"evaluated {summary.evaluated}, skipped {summary.skipped}, failed {summary.failed}{nothing}; store {store}\n"
-    )
+    done = f"evaluated {summary.evaluated}, skipped {summary.skipped}, failed {summary.failed}{nothing}"
+    to_stderr(f"{done}; store {escaped(store)}")

@@ -6,7 +6,6 @@ nothing.
 """
 
 import argparse
-import sys
 from itertools import pairwise
 
 from milepost.cli import FAILED
@@ -14,7 +13,9 @@ from milepost.cli._arguments import add_shared
 from milepost.cli._metric_spec import metric_from
 from milepost.cli._output import answer, print_checkpoints
 from milepost.cli._store import open_store
+from milepost.cli._streams import to_stderr
 from milepost.errors import UsageError
+from milepost.escaping import escaped
 from milepost.report.addresses import Labels, find_evaluated
 from milepost.report.table import Plain
 from milepost.store.store import Store
@@ -61,9 +62,9 @@ def execute(args: argparse.Namespace) -> int:
         answer((record for record in held if record["metric"] in names), (), as_json=True)
     else:
         print_checkpoints(listing, chosen, limited=True)
-        sys.stderr.write(f"{', '.join(sorted(names))} of {len(chosen)} checkpoints, kept in {store.path}\n")
+        to_stderr(f"{', '.join(sorted(names))} of {len(chosen)} checkpoints, kept in {escaped(str(store.path))}")
     for line in lacking:
-        sys.stderr.write(f"milepost: not scored: {line}\n")
+        to_stderr(f"milepost: not scored: {line}")
     return FAILED if lacking else 0
 
 

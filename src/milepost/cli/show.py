@@ -6,12 +6,12 @@ with --all. --batch-size asks for the mean of batch means of another batch size,
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 
 from milepost.cli._arguments import add_shared, positive
 from milepost.cli._output import answer
 from milepost.cli._store import failures, open_store
+from milepost.cli._streams import to_stderr
 from milepost.errors import UsageError
 from milepost.report.addresses import find, overwritten
 from milepost.report.show import drawn
@@ -34,7 +34,7 @@ def execute(args: argparse.Namespace) -> int:
     checkpoints = listing.checkpoints()
     checkpoint = find(checkpoints, args.address, args.variant)
     if before := overwritten(checkpoints, checkpoint):
-        sys.stderr.write(f"milepost: its file held other weights before: `milepost show {before[0]}` shows them\n")
+        to_stderr(f"milepost: its file held other weights before: `milepost show {before[0]}` shows them")
     records = records_of(listing, checkpoint)
     if _keep_means(store, checkpoint, records, args.batch_size):
         records = records_of(store.listing(), checkpoint)

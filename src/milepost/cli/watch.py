@@ -13,8 +13,10 @@ from milepost.cli import FAILED, INTERRUPTED
 from milepost.cli._arguments import add_request, positive, seconds
 from milepost.cli._output import Reported
 from milepost.cli._store import open_store
+from milepost.cli._streams import to_stderr
 from milepost.cli.run import request_of
 from milepost.errors import UsageError
+from milepost.escaping import escaped
 from milepost.report.table import Plain
 from milepost.report.watch_progress import watching
 
@@ -109,9 +111,10 @@ def execute(args: argparse.Namespace) -> int:
         with reported, callouts:
             summary = watch(request_of(args), options_of(args), callouts)
     except KeyboardInterrupt:
-        sys.stderr.write(
-            f"\nmilepost: stopped; {reported.done} checkpoints were finished in this watch; every finished part, and "
-            f"what is pinned until its turn, is kept in {args.store}; the same command goes on from there\n"
+        to_stderr("")  # behind the terminal's ^C
+        to_stderr(
+            f"milepost: stopped; {reported.done} checkpoints were finished in this watch; every finished part, and "
+            f"what is pinned until its turn, is kept in {escaped(args.store)}; the same command goes on from there"
         )
         return INTERRUPTED
     if not args.json:
@@ -119,5 +122,5 @@ def execute(args: argparse.Namespace) -> int:
             f"evaluated {summary['evaluated']:,}, up to date {summary['up_to_date']:,}, failed {summary['failed']:,}, "
             f"vanished {summary['vanished']:,}, skipped (--every) {summary['skipped']:,}"
         )
-        sys.stderr.write(f"{counts}; store {args.store}\n")
+        to_stderr(f"{counts}; store {escaped(args.store)}")
     return FAILED if summary["failed"] or summary["vanished"] else 0

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from milepost.errors import printable
+from milepost.escaping import one_line
 from milepost.report._numbers import decimals, interval, number
 from milepost.report.table import Cell, Results, Row
 
@@ -47,7 +47,7 @@ def align(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[b
     >>> align(["step", "name"], [["900", "last"]])
     ['step  name', ' 900  last']
     """
-    rows = [[printable(cell) for cell in row] for row in rows]
+    heads, rows = list(map(one_line, heads)), [[one_line(cell) for cell in row] for row in rows]
     right = right or [head in _RIGHT for head in heads]
     widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
     drawn = []

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from milepost._internal import html
-from milepost.errors import printable
+from milepost.escaping import escaped
 from milepost.report._align import WIDTH, align, plain, shown, unbroken, wrapped
 from milepost.report._numbers import decimals, interval, method, number, span_of, value_of
 from milepost.report._ranking import value_of_record
@@ -94,10 +94,10 @@ def _tested(found: "Best") -> Iterator[str]:
 
 
 def _files(found: "Best") -> Iterator[str]:
-    yield unbroken(f"{printable(found.file.path)}: {found.file.state}")
+    yield unbroken(f"{escaped(found.file.path)}: {found.file.state}")
     if found.there is not None and found.there_file is not None:
         value = number(value_of_record(found.there), max(decimals(found.there.get("n")), 4))
-        yield f"the best that is still there: {unbroken(printable(found.there_file.path))}, {value}"
+        yield f"the best that is still there: {unbroken(escaped(found.there_file.path))}, {value}"
     elif not found.file.here:
         yield "no file holds the weights of any of those compared"
 
@@ -129,4 +129,4 @@ def _cells(place: str, record: Plain, pair: PairResult | None, places: int) -> t
 
 def _label(record: Plain) -> str:
     checkpoint = record["checkpoint"]
-    return printable(str(record.get("label") or base_name(str(checkpoint.get("path") or checkpoint["digest"]))))
+    return str(record.get("label") or escaped(base_name(str(checkpoint.get("path") or checkpoint["digest"]))))

@@ -6,10 +6,12 @@ import re
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from milepost.checkpoints.folders import own_folder, run_folder
 from milepost.checkpoints.names import INDEX, checkpoint_name
 from milepost.errors import UsageError
+from milepost.escaping import escaped, unescaped
 from milepost.report.table import Plain, base_name, checkpoints_of, each, is_overwritten
 from milepost.store.run_names import fitting
 from milepost.store.store import Store
@@ -32,11 +34,12 @@ def run_id(store: Store, name: str | None) -> str | None:
     if name is None:
         return None
     runs = store.runs()
-    ids = fitting(runs, name, run_folder(os.path.join(os.path.abspath(name), "checkpoint")))
+    spelled = ((one, run_folder(os.path.join(os.path.abspath(one), "checkpoint"))) for one in _spellings(name))
+    ids = next(filter(None, (fitting(runs, one, folder) for one, folder in spelled)), [])
     if len(ids) != 1:
         expected = ", ".join(ids or sorted(run["id"] for run in runs)) or "none"
         found = "names several runs" if ids else "is no run of this store"
-        raise UsageError(f"{name!r} {found}; expected one of: {expected}")
+        raise UsageError(f"'{escaped(name)}' {found}; expected one of: {expected}")
     return ids[0]
 
 
@@ -45,9 +48,10 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
 
     An address is a step, a name, a path or at least four digits of the digest; `run:` may stand before it and
     `:variant` behind it.  A path may be relative to the working directory, a TensorFlow prefix, or the checkpoint's own
-    folder.  A step or name goes before a digest, so that what people write down stays reachable.  Without
-    a variant it means the raw weights where there are any.  Of weights that a file held one after the other it means
-    those that it holds now (`overwritten` names the others).
+    folder.  Names may stand in their printed form, which goes before a name that is spelled like it.  A step or name
+    goes before a digest, so that what people write down stays reachable.  Without a variant it means the raw weights
+    where there are any.  Of weights that a file held one after the other it means those that it holds now
+    (`overwritten` names the others).
 
     >>> find([{"run": "a-01234567", "step": 9, "name": "step-9", "digest": "beef01"}], "beef")["step"]
     9
@@ -60,17 +64,18 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
     if every and not rows:
         known = ", ".join(sorted(set(map(_variant, every))))
         raise UsageError(f"--variant {variant}: no checkpoint of this store has it; there are: {known}")
-    place = os.path.abspath(address)
-    tests: tuple[Callable[[Plain], bool], ...] = (
+    tests: list[Callable[[Plain], bool]] = [
         lambda row: address in _words(row),
-        lambda row: _is_path(row, address) or _is_at(row, place),
+        lambda row: address in _words(row, str),
+        *(partial(_is_path, address=one, place=os.path.abspath(one)) for one in _spellings(address)),
         lambda row: _is_digest(row, address),
-    )
+    ]
     found = next(filter(None, ([row for row in rows if test(row)] for test in tests)), [])
     if not found:
+        near = _near(rows, every, address)
         raise UsageError(
-            f"no checkpoint is at {address!r} in this store of {len(rows)}; expected a step, run:step, a name, a path, "
-            f"or at least {_SHORTEST} digits of a digest; `milepost ls --all` lists them{_near(rows, every, address)}"
+            f"no checkpoint is at '{escaped(address)}' in this store of {len(rows)}; expected a step, run:step, a "
+            f"name, a path, or at least {_SHORTEST} digits of a digest; `milepost ls --all` lists them{near}"
         )
     meant = [row for row in found if _variant(row) == RAW] or found
     meant = [row for row in meant if is_current(row)] or meant
@@ -79,7 +84,12 @@ def find(checkpoints: Iterable[Plain], address: str, variant: str | None = None)
     more = [f"  ... and {len(meant) - _SHOWN:,} more"] if len(meant) > _SHOWN else []
     labels = Labels(every)
     several = "\n".join([*(_described(row, labels) for row in meant[:_SHOWN]), *more])
-    raise UsageError(f"{address!r} fits {len(meant):,} checkpoints; name one of:\n{several}")
+    raise UsageError(f"'{escaped(address)}' fits {len(meant):,} checkpoints; name one of:\n{several}")
+
+
+def _spellings(text: str) -> list[str]:
+    """Return the names that a text may stand for: the one whose printed form it is, and itself."""
+    return list(dict.fromkeys((unescaped(text), text)))
 
 
 def overwritten(checkpoints: Iterable[Plain], row: Plain) -> list[str]:
@@ -100,7 +110,7 @@ def find_evaluated(checkpoints: Iterable[Plain], address: str, purpose: str, var
     """Return the one checkpoint at an address; a `UsageError` says that it failed, so that there are no outcomes."""
     row = find(checkpoints, address, variant)
     if not row["digest"]:
-        raise UsageError(f"{address}: this checkpoint failed, so there are no outcomes to {purpose}")
+        raise UsageError(f"{escaped(address)}: this checkpoint failed, so there are no outcomes to {purpose}")
     return row
 
 
@@ -111,6 +121,8 @@ def is_current(row: Plain) -> bool:
 
 class Labels:
     """The shortest address of each checkpoint of a store: what a verb prints, every verb takes.
+
+    Names stand in it in their printed form.  A name that begins as an option does comes with its run.
 
     >>> rows = [{"run": "a-01234567", "name": "last", "digest": "d1"}, {"run": "b-01234567", "name": "last"}]
     >>> Labels(rows).of(rows[0]), Labels(rows[:1]).of(rows[0])
@@ -128,16 +140,17 @@ class Labels:
     def of(self, row: Plain) -> str:
         """Return the label of one of the checkpoints: its name, with its run and variant where these are needed."""
         variant = _variant(row)
-        end = "" if variant == RAW else f":{variant}"
-        named = str(row.get("name") or base_name(str(row.get("path") or "")))
+        end = "" if variant == RAW else f":{escaped(variant)}"
+        named = escaped(str(row.get("name") or base_name(str(row.get("path") or ""))))
         runs = [f"{run}:" for run in _runs(str(row.get("run") or ""))]
-        for label in (f"{run}{named}{end}" for run in ("", *reversed(runs)) if named):
+        alone = [] if named.startswith("-") and runs else [""]
+        for label in (f"{run}{named}{end}" for run in (*alone, *reversed(runs)) if named):
             meant = self._standing.get(label, [])
             meant = [one for one in meant if _variant(one) == RAW] or meant
             meant = [one for one in meant if is_current(one)] or meant
             if meant and all(_same(one, row) for one in meant):
                 return label
-        return f"{str(row['digest'])[:_DIGITS]}{end}" if row.get("digest") else str(row.get("path"))
+        return f"{str(row['digest'])[:_DIGITS]}{end}" if row.get("digest") else escaped(str(row.get("path")))
 
     def of_record(self, record: Plain) -> str:
         """Return the label of the checkpoint that a record is of; the digest where no checkpoint is known any more."""
@@ -162,20 +175,25 @@ def _runs(run: str) -> list[str]:
     return list(dict.fromkeys([run, _TELLING.sub("", run)])) if run else []
 
 
-def _words(row: Plain) -> set[str]:
-    """Return all that names a row, but for digests."""
-    variant, found = _variant(row), set[str]()
+def _words(row: Plain, form: Callable[[str], str] = escaped) -> set[str]:
+    """Return all that names a row, but for digests, in one form: printed, or exact (`str`)."""
+    variant, found = form(_variant(row)), set[str]()
     for checkpoint in checkpoints_of(row, current=True):
         path = str(checkpoint.get("path") or "")
-        words = {str(checkpoint[key]) for key in ("step", "name") if checkpoint.get(key) is not None}
-        words |= {path, base_name(path)} - {""}
+        named = {str(checkpoint[key]) for key in ("step", "name") if checkpoint.get(key) is not None}
+        words = {form(word) for word in named | {path, base_name(path)} - {""}}
         run = str(checkpoint.get("run") or row.get("run") or "")
         words |= {f"{known}:{word}" for known in _runs(run) for word in words}
         found |= words
     return found | {f"{word}:{variant}" for word in found}
 
 
-def _is_path(row: Plain, address: str) -> bool:
+def _is_path(row: Plain, address: str, place: str) -> bool:
+    """Return whether an address, or the absolute path that it is, names a row by its path."""
+    return _is_in_path(row, address) or _is_at(row, place)
+
+
+def _is_in_path(row: Plain, address: str) -> bool:
     """Return whether a row is named by what stands in its path: `runs/bert:checkpoint-500`, `checkpoint-500/model`."""
     named = address.removesuffix(f":{_variant(row)}")
     for checkpoint in checkpoints_of(row, current=True):
@@ -240,4 +258,5 @@ def _is_digest(row: Plain, address: str) -> bool:
 
 def _described(row: Plain, labels: Labels) -> str:
     digest = str(row.get("digest") or "(failed)")[:_DIGITS]
-    return f"  {digest:12}  {labels.of(row)}  {', '.join(each(row, 'name', current=True))}  {_variant(row)}"
+    names = ", ".join(map(escaped, each(row, "name", current=True)))
+    return f"  {digest:12}  {labels.of(row)}  {names}  {escaped(_variant(row))}"

@@ -112,8 +112,12 @@ class Best:
             "failed": self.failed,
         }
 
+    def lines(self) -> list[str]:
+        """Return what it prints as."""
+        return lines_of(self)
+
     def __str__(self) -> str:
-        return "\n".join(lines_of(self))
+        return "\n".join(self.lines())
 
     __repr__ = __str__  # what a notebook and a prompt show of the last line
 

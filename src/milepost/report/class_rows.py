@@ -11,6 +11,7 @@ from milepost.report._align import align, shown
 from milepost.report._metric_names import hint
 from milepost.report._metrics_on_record import recorded
 from milepost.report._numbers import number
+from milepost.report._printed import printed
 from milepost.report.addresses import RAW
 from milepost.report.table import Plain
 from milepost.store.code_standing import CURRENT, is_earlier
@@ -120,7 +121,7 @@ def _with_tables(store: Store, listing: Listing) -> dict[str, str]:
 
 def class_lines(rows: Iterable[Plain]) -> list[str]:
     """Return the rows as aligned lines; what is the same in all is left out, but for a variant that is not raw."""
-    every = [{name: _text(value) for name, value in row.items()} for row in rows]
+    every = [{name: _text(value) for name, value in printed(row).items()} for row in rows]
     differ = {name for name in _ABOUT if len({row.get(name) for row in every}) > 1} | {"name", "class"}
     differ |= {"variant"} if any(row["variant"] != RAW for row in every) else set()
     heads = [

@@ -7,7 +7,6 @@ from typing import Any
 
 from milepost._internal import html
 from milepost.core.protocols import MeanMetric, Metric
-from milepost.errors import printable
 from milepost.report._align import wrapped
 from milepost.report._certainty import Rows, certainty_of
 from milepost.report._metrics_on_record import direction_of, recorded
@@ -60,8 +59,12 @@ class Comparison:
         interval = None if self.interval is None else self.interval.plain()
         return {"event": "comparison", **asdict(self), "interval": interval, "tests": tests}
 
+    def lines(self) -> list[str]:
+        """Return what it prints as."""
+        return _lines(self)
+
     def __str__(self) -> str:
-        return "\n".join(_lines(self))
+        return "\n".join(self.lines())
 
     __repr__ = __str__  # what a notebook and a prompt show of the last line
 
@@ -170,7 +173,7 @@ def _named(item: Plain) -> str:
 
 def _facts(found: Comparison) -> list[tuple[str, str]]:
     places = max(_PLACES, decimals(found.n))
-    rows = [(letter, printable(_named(item))) for letter, item in (("A", found.a), ("B", found.b))]
+    rows = [(letter, _named(item)) for letter, item in (("A", found.a), ("B", found.b))]
     about = f"{found.metric}, {found.direction} is better, on the same {count(found.n)} rows of {found.data}"
     about += f", slice {found.slice}" if found.slice != "all" else ""
     rows += [("", about), ("A", number(found.value_a, places)), ("B", number(found.value_b, places))]

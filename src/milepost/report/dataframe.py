@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from milepost.errors import MissingExtra
+from milepost.report._printed import printed
 from milepost.report.table import Plain, Results
 from milepost.report.table_columns import TEXT, WHOLE, column, names_of
 from milepost.scoring.flat_record import FIELDS, flat_record
@@ -30,8 +31,9 @@ def long(records: Iterable[Plain]) -> Any:
 
 def by_class(rows: Sequence[Plain]) -> Any:
     """Return a DataFrame with a row a checkpoint and class."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return _frame({name: [row.get(name) for row in rows] for name in names}, {"step": "Int64"} if rows else {})
+    shown = list(map(printed, rows))
+    names = list(dict.fromkeys(name for row in shown for name in row))
+    return _frame({name: [row.get(name) for row in shown] for name in names}, {"step": "Int64"} if rows else {})
 
 
 def _frame(columns: Mapping[str, Any], dtypes: Mapping[str, str]) -> Any:

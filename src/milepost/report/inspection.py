@@ -7,6 +7,7 @@ from typing import Any
 
 from milepost.report._align import align
 from milepost.report._numbers import count, size
+from milepost.report._printed import printed
 
 _ROLES = ("weights", "optimizer", "bookkeeping")
 _HEADS = ("name", "role", "dtype", "shape", "bytes")
@@ -36,6 +37,7 @@ def described(held: Mapping[str, Any], width: int | None = None) -> list[str]:
 
     Without a width nothing is shortened.  Paths are never broken.
     """
+    held = printed(held)
     step = "unknown" if held.get("step") is None else str(held["step"])
     source = f" (from {held['step_source']})" if held.get("step_source") else ""
     lines = [f"path    {held['path']}", f"format  {held.get('format')}", f"step    {step}{source}"]

@@ -14,9 +14,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from milepost.errors import printable
+from milepost.escaping import message
 from milepost.report._align import first_line
+from milepost.report._console import console_of
 from milepost.report._numbers import count
+from milepost.report._printed import printed
 
 Event = Mapping[str, Any]
 
@@ -50,10 +52,11 @@ class Screen(ABC):
 
     def __call__(self, event: Event) -> None:
         """Take one event and draw."""
-        if line := headline(event):
+        shown = printed(event)
+        if line := headline(shown):
             style = "red" if event["event"] == "failure" else "dim"
-            self._console.print(Text(printable(line), style=style), soft_wrap=True)
-        self.take(event)
+            self._console.print(Text(message(line), style=style), soft_wrap=True)
+        self.take(shown)
 
     @abstractmethod
     def take(self, event: Event) -> None:
@@ -62,7 +65,7 @@ class Screen(ABC):
 
 def progress(stream: TextIO, screen: Callable[[Console], Listener] | None = None) -> Listener:
     """Return a screen (by default the live lines of a run) for a terminal, plain lines for anything else."""
-    console = Console(file=stream, highlight=False)
+    console = console_of(stream)
     return (screen or RunLines)(console) if console.is_terminal else Lines(stream)
 
 
@@ -126,8 +129,9 @@ class Lines:
 
     def __call__(self, event: Event) -> None:
         """Write the event's line, if it has one now."""
-        if line := headline(event) or self._line(event):
-            self._stream.write(printable(line) + "\n")
+        shown = printed(event)
+        if line := headline(shown) or self._line(shown):
+            self._stream.write(message(line) + "\n")
             self._stream.flush()
 
     def _line(self, event: Event) -> str | None:
@@ -144,9 +148,11 @@ class RunLines(Screen):
     """One live line a data set."""
 
     def __init__(self, console: Console) -> None:
-        name, rows = TextColumn("{task.description}"), TextColumn("{task.fields[rows]}")
+        name = TextColumn("{task.description}", markup=False)  # names hold brackets
+        rows = TextColumn("{task.fields[rows]}", markup=False)
         # Where the line is too long it is the pace that is cut, not what is evaluated.
-        pace = TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+        cut = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        pace = TextColumn("{task.fields[rate]}", table_column=cut, markup=False)
         self._lines = Progress(name, BarColumn(bar_width=8), rows, pace, console=console, transient=True, expand=True)
         super().__init__(console, self._lines)
         self._tasks: dict[str, TaskID] = {}
@@ -171,9 +177,9 @@ class RunLines(Screen):
             self._tasks[data],
             completed=event["done"],
             total=event["size"] or None,
-            description=f"{data} {_names(event)}".replace("[", r"\["),
+            description=f"{data} {_names(event)}",
             rows=rows(event),
-            rate=(finished + rate(event)).replace("[", r"\["),
+            rate=finished + rate(event),
         )
 
 

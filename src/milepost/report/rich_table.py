@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from milepost._internal.text import listed
-from milepost.errors import printable
+from milepost.escaping import one_line, printable
 from milepost.report._align import (
     first_line,
     fixed,
@@ -74,16 +74,18 @@ def _table(results: Results, metrics: Sequence[str], *, stacked: bool) -> Table:
     columns = needed(results)
     heads = {metric: metric_columns(results, metric) for metric in metrics}
     for column in columns:
-        table.add_column(column, justify="right" if column in {"step", "n"} else "left", no_wrap=column != "name")
+        table.add_column(Text(column), justify="right" if column in {"step", "n"} else "left", no_wrap=column != "name")
     for metric in metrics:
         if stacked:
-            head = metric if len(metric) <= _LONG_HEAD else metric.replace("_", "_\n")
-            table.add_column(head, justify="right", no_wrap=True)
+            head = one_line(metric)
+            head = head if len(head) <= _LONG_HEAD else head.replace("_", "_\n")
+            table.add_column(Text(head), justify="right", no_wrap=True)
             continue
         for head in heads[metric]:
             side: JustifyMethod = "left" if head == "interval" else "right"
             style = _DIM if head == "batch_mean" else ""
-            table.add_column(Text(head.replace("batch_mean", "batch mean"), style), justify=side, no_wrap=True)
+            shown = one_line(head).replace("batch_mean", "batch mean")
+            table.add_column(Text(shown, style), justify=side, no_wrap=True)
     table.add_column("status", no_wrap=True)
     for row in results.rows:
         cells: list[RenderableType] = [_described(row, column) for column in columns]
@@ -124,10 +126,10 @@ def _status(row: Row, marked: str) -> Text:
 def _failure(row: Row) -> Text:
     address = f"{row.run}:{row.step}" if row.run and row.step is not None else ", ".join(row.names)
     address += "" if row.variant == RAW else f":{row.variant}"
-    return Text(printable(f"{address}  {row.status}: {first_line(row.message)}"), style="red")
+    return Text(one_line(f"{address}  {row.status}: {first_line(row.message)}"), style="red")
 
 
 def _notes(results: Results) -> list[Text]:
     cells = (item for row in results.rows for item in row.cells.items())
     notes = (f"{metric}: {cell.note}" for metric, cell in cells if cell.note and cell.value is None)
-    return [Text(note, style="yellow") for note in (*dict.fromkeys(notes), *footnotes(results))]
+    return [Text(one_line(note), style="yellow") for note in (*dict.fromkeys(notes), *footnotes(results))]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from milepost.errors import printable
+from milepost.escaping import escaped, one_line
 from milepost.report._model_check import NearTies, model_check_text, rounding_text
 from milepost.report._numbers import count, decimals, duration, interval, is_share, method, value_of
 from milepost.report.gap import explain
@@ -104,23 +104,23 @@ def drawn(sections: Sequence[Section]) -> list[str]:
     lines: list[str] = []
     for section in sections:
         width = max((len(label) for label, _ in section.lines), default=0)
-        lines += [""] * bool(lines) + [section.title]
+        lines += [""] * bool(lines) + [one_line(section.title)]
         gutter = "  " if width else ""
-        lines += [printable(f"  {label.ljust(width)}{gutter}{text}".rstrip()) for label, text in section.lines]
+        lines += [one_line(f"  {label.ljust(width)}{gutter}{text}".rstrip()) for label, text in section.lines]
     return lines
 
 
 def _identity(checkpoint: Plain) -> Section:
     lines = [
-        (label, ", ".join(map(str, each(checkpoint, key))) or "unknown")
+        (label, ", ".join(escaped(str(value)) for value in each(checkpoint, key)) or "unknown")
         for label, key in (("run", "run"), ("step", "step"), ("names", "name"))
     ]
     lines.append(("digest", str(checkpoint.get("digest") or "none: its weights were not restored")))
-    lines.append(("variant", str(checkpoint.get("variant") or "raw")))
+    lines.append(("variant", escaped(str(checkpoint.get("variant") or "raw"))))
     lines += _column("paths", map(_path, checkpoints_of(checkpoint)))
     lines.append(("state", str(checkpoint.get("state") or "unknown")))
     if failure := failure_of(checkpoint):
-        lines += _column("failure", f"{failure[0]}: {failure[1]}".strip().splitlines())
+        lines += _column("failure", f"{failure[0]}: {failure[1]}".strip().split("\n"))
     return Section("checkpoint", lines)
 
 
@@ -134,7 +134,7 @@ def _code(standing: Standing) -> list[str]:
 def _path(checkpoint: Plain) -> str:
     looked_at = f", seen {checkpoint['seen']}" if checkpoint.get("seen") else ""
     superseded = ", holds something else by now" if checkpoint.get("overwritten", False) else ""
-    return f"{checkpoint.get('path')}{looked_at}{superseded}"
+    return f"{escaped(str(checkpoint.get('path')))}{looked_at}{superseded}"
 
 
 def _results(data: str, group: Sequence[Plain], evaluated: Sequence[Evaluated]) -> Section:

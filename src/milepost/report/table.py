@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost._internal.text import natural
+from milepost.escaping import escaped
 from milepost.report._numbers import is_share, span_of
 from milepost.store.code_equivalence import CodeEquivalence
 from milepost.store.code_standing import is_earlier
@@ -48,7 +49,8 @@ class Row:
     """One checkpoint on one data set and slice, or a checkpoint that failed.
 
     `status` is "ok", "partial n/N", these behind "earlier code", a failure's kind, or the state of one without
-    records; `message` is the failure's text.  `footnotes` say what the values rest on.
+    records; `message` is the failure's text.  `footnotes` say what the values rest on.  Names (those of run, variant,
+    data and slice, too) stand in their printed form; see `escaping`.
     """
 
     run: str
@@ -189,8 +191,8 @@ def _row(group: Sequence[Plain], checkpoint: Plain, size: int | None) -> Row:
         cells[record["metric"]].setdefault(record["estimator"], record)
     return Row(
         **_described(checkpoint or {"run": first.get("run"), **first["checkpoint"]}),
-        data=first["data"],
-        slice=first.get("slice") or ALL,
+        data=escaped(first["data"]),
+        slice=escaped(first.get("slice") or ALL),
         n=first.get("n"),
         status=str(first.get("status") or "ok"),
         cells={metric: _cell(records.get("exact"), records.get("batch_mean")) for metric, records in cells.items()},
@@ -238,11 +240,11 @@ def _bare(checkpoint: Plain) -> Row:
 def _described(checkpoint: Plain) -> dict[str, Any]:
     paths = each(checkpoint, "path", current=True)
     return {
-        "run": str(checkpoint.get("run") or ""),
+        "run": escaped(str(checkpoint.get("run") or "")),
         "step": checkpoint.get("step"),
-        "names": each(checkpoint, "name", current=True) or tuple(map(base_name, paths)),
+        "names": tuple(map(escaped, each(checkpoint, "name", current=True) or map(base_name, paths))),
         "digest": checkpoint.get("digest"),
-        "variant": str(checkpoint.get("variant") or "raw"),
+        "variant": escaped(str(checkpoint.get("variant") or "raw")),
     }
 
 

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from milepost.errors import printable
+from milepost.escaping import one_line
 from milepost.report._align import first_line
 from milepost.report._numbers import count
 from milepost.report.progress import Event, Listener, Screen, progress, rate, rows
@@ -77,6 +77,6 @@ class WatchTable(Screen):
             step = "" if event.get("step") is None else str(event["step"])
             style = _STYLES.get(str(event["state"]), "")
             cells = (str(event.get("run") or ""), str(event.get("name") or event["path"]), step)
-            reason = Text(printable(first_line(event.get("reason"))), "dim")
-            table.add_row(*(Text(printable(cell)) for cell in cells), Text(str(event["state"]), style), reason)
-        return Group(Text(counts or "waiting for checkpoints", "bold"), table, Text(printable(self._pace), "dim"))
+            reason = Text(one_line(first_line(event.get("reason"))), "dim")
+            table.add_row(*(Text(one_line(cell)) for cell in cells), Text(str(event["state"]), style), reason)
+        return Group(Text(counts or "waiting for checkpoints", "bold"), table, Text(one_line(self._pace), "dim"))

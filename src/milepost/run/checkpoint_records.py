@@ -17,6 +17,7 @@ from milepost.checkpoints.folders import run_folder
 from milepost.core.sessions import Session
 from milepost.core.types import CheckpointFiles, Description, Failure, Identified
 from milepost.errors import StoreFull
+from milepost.escaping import one_line
 from milepost.run.planning import tried_again
 from milepost.store.checkpoint_records import CheckpointRecord, CheckpointRecords
 from milepost.store.store import Store
@@ -147,7 +148,7 @@ def _record(run: str, files: CheckpointFiles, row: Identified, signature: str, a
     step, source = settled_step(files.path, row.step, row.step_source)
     failure = None
     if row.failure is not None:
-        failure = row.failure.kind, row.failure.message.removeprefix(f"{files.path}: ")
+        failure = row.failure.kind, row.failure.message.removeprefix(one_line(f"{files.path}: "))
     return CheckpointRecord(
         run=run,
         path=files.path,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from milepost.core.types import Json
+from milepost.escaping import escaped, printable
 from milepost.store.code_equivalence import CodeEquivalence
 from milepost.store.records import number
 
@@ -14,6 +15,8 @@ FIELDS = (
 )  # fmt: skip
 """The columns of a flat row, in order."""
 
+_NAMES = frozenset({"run", "path", "variant", "data", "slice", "metric", "class_name"})
+
 
 def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
     """Return a record, or the failure of a checkpoint, as a row of `FIELDS`; what it does not say is None.
@@ -22,7 +25,8 @@ def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
     value's; `also` lists the other names of the same weights, `run:name:variant` each.  `may_differ` is the share of
     the rows that may differ at most (95 %) where a code check lets the value of earlier code stand.  `class` and
     `class_name` are those of a number by class.  A failure has no value: its `status` names the class and its `note`
-    holds the message.
+    holds the message.  Names stand in their printed form, since what reads tables takes no other bytes;
+    `escaping.unescaped` makes the exact name again.
 
     >>> row = flat_record({"checkpoint": {"step": 9, "path": "a.npz"}, "metric": "top1", "value": "inf"})
     >>> row["step"], row["value"], row["low"]
@@ -42,6 +46,13 @@ def flat_record(record: Mapping[str, Json]) -> dict[str, Any]:
         spread["value"] = number(record.get("value"))
         checked = record.get("code_check")
         spread["may_differ"] = None if checked is None else CodeEquivalence.of(checked).share
-        spread["also"] = ", ".join(f"{o['run']}:{o['name']}:{o['variant']}" for o in record.get("also") or ()) or None
+        also = (f"{o['run']}:{escaped(o['name'])}:{o['variant']}" for o in record.get("also") or ())
+        spread["also"] = ", ".join(also) or None
         spread["note"] = "; ".join(filter(None, (record.get("note"), span.get("note")))) or None
-    return {name: spread.get(name) for name in FIELDS}
+    return {name: _printed(name, spread.get(name)) for name in FIELDS}
+
+
+def _printed(column: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return escaped(value) if column in _NAMES else printable(value)

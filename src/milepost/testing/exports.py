@@ -14,7 +14,7 @@ from milepost.core.types import Json
 from milepost.errors import UsageError
 from milepost.testing._refusals import refused
 
-_CHECKPOINT = {"path": 'runs/a "quoted", path\n.pt', "step": 900, "digest": "00ff" * 8, "variant": "raw"}
+_CHECKPOINT = {"path": 'runs/a "quoted", path\n\udce9.pt', "step": 900, "digest": "00ff" * 8, "variant": "raw"}
 _WILSON = {"low": 0.1, "high": 0.9, "level": 0.95, "method": "wilson", "kind": "population"}
 
 

@@ -24,6 +24,7 @@ from milepost.errors import (
     UsageError,
     Vanished,
 )
+from milepost.escaping import one_line
 from milepost.run.driver import Driver
 from milepost.run.events import Listen
 from milepost.store.checkpoint_records import CheckpointRecord
@@ -198,7 +199,7 @@ class Evaluations:
             tracked.requests = tuple(_requests(self.drivers[:1], tracked))
             self.drivers[0].identifier.forget(tracked.path)
             return
-        message = str(tracked.reason).removeprefix(f"{tracked.path}: ")
+        message = str(tracked.reason).removeprefix(one_line(f"{tracked.path}: "))
         record = CheckpointRecord(
             run,
             tracked.path,

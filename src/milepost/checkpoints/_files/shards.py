@@ -13,6 +13,7 @@ from milepost.core.capabilities import capability
 from milepost.core.protocols import ShardedFormat
 from milepost.core.types import CheckpointFiles
 from milepost.errors import Vanished
+from milepost.escaping import one_line
 from milepost.registry import classes
 
 SAVED_MODEL = "saved_model.pb"
@@ -108,7 +109,8 @@ def reworded(text: str, place: str, to: str) -> str:
     >>> reworded("/pins/1/m.data: 3 bytes", "/pins/1/m.index", "/runs/m.index")
     '/runs/m.data: 3 bytes'
     """
-    return text.replace(os.path.dirname(place) + os.sep, os.path.dirname(to) + os.sep) if place != to else text
+    beside = one_line(os.path.dirname(place) + os.sep)  # as a checkpoint's errors have it
+    return text.replace(beside, one_line(os.path.dirname(to) + os.sep)) if place != to else text
 
 
 @cache

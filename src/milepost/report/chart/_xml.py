@@ -4,8 +4,11 @@ import re
 from html import escape
 
 from milepost.core.types import Array
+from milepost.escaping import one_line
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]"
+)
 
 
 def element(tag: str, /, *inside: str, **attributes: str | float) -> str:
@@ -19,12 +22,12 @@ def element(tag: str, /, *inside: str, **attributes: str | float) -> str:
 
 
 def text(words: str) -> str:
-    r"""Return words as text of an element; what XML cannot hold becomes U+FFFD.
+    r"""Return words as text of an element; what XML cannot hold, or what turns words round, is escaped.
 
-    >>> text("a\x1b[2J&")
-    'a�[2J&amp;'
+    >>> print(text("a\x1b[2J&"))
+    a\x1b[2J&amp;
     """
-    return escape(_CONTROL.sub("\ufffd", words), quote=True)
+    return escape(_CONTROL.sub(lambda found: one_line(found[0]), words), quote=True)
 
 
 def places(x: Array, y: Array) -> str:

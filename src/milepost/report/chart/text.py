@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from milepost.core.types import Array
+from milepost.escaping import one_line
 from milepost.report._align import align
 from milepost.report.chart.model import Axis, Bars, Cells, Chart, Panel, Points, Polyline, Whiskers
 from milepost.report.chart.ticks import ticks
@@ -22,7 +23,7 @@ def text_lines(chart: Chart, width: int = 80) -> list[str]:
     lines = [chart.title]
     for panel in chart.panels:
         lines += ["", *_panel(panel, width)]
-    return [" ".join(line.splitlines()) for line in (*lines, "", *chart.notes)]
+    return [one_line(" ".join(line.split("\n"))) for line in (*lines, "", *chart.notes)]
 
 
 def _panel(panel: Panel, width: int) -> Iterator[str]:

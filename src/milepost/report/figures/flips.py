@@ -8,7 +8,8 @@ import numpy as np
 
 from milepost.core.protocols import MeanMetric, Metric
 from milepost.core.types import Array
-from milepost.errors import UsageError, printable
+from milepost.errors import UsageError
+from milepost.escaping import printable
 from milepost.report._metrics_on_record import direction_of, recorded
 from milepost.report._numbers import count
 from milepost.report._pair import mean_metric, opened_pair

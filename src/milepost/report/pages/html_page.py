@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
-from html import escape
 from importlib.resources import files
 
 from milepost.report.chart._xml import text
@@ -47,7 +46,7 @@ def _html(block: object) -> str:
 
 @_html.register
 def _heading(block: Heading) -> str:
-    anchor = f' id="{escape(block.anchor)}"' if block.anchor else ""
+    anchor = f' id="{text(block.anchor)}"' if block.anchor else ""
     return f"<h{block.level}{anchor}>{text(block.text)}</h{block.level}>"
 
 
@@ -86,7 +85,7 @@ def _drawing(block: Drawing) -> str:
 
 @_html.register
 def _fold(block: Fold) -> str:
-    anchor = f' id="{escape(block.anchor)}"' if block.anchor else ""
+    anchor = f' id="{text(block.anchor)}"' if block.anchor else ""
     return f"<details{anchor}><summary>{text(block.title)}</summary>\n{blocks_html(block.blocks)}</details>"
 
 
@@ -94,7 +93,7 @@ def _cell(cell: PageCell, *, right: bool) -> str:
     words = ["right"] * right + [cell.tone] * bool(cell.tone)
     name = f' class="{" ".join(words)}"' if words else ""
     inside = spark_svg(cell.spark, cell.text) if cell.spark else text(cell.text)
-    linked = f'<a href="{escape(cell.href)}">{inside}</a>' if cell.href else inside
+    linked = f'<a href="{text(cell.href)}">{inside}</a>' if cell.href else inside
     return f"<td{name}>{linked}</td>"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from functools import singledispatch
 
+from milepost.escaping import one_line
 from milepost.report.chart.sparkline import spark_text
 from milepost.report.chart.text import text_lines
 from milepost.report.pages.blocks import Block, Drawing, Facts, Fold, Grid, Heading, Page, PageCell, Paragraph
@@ -23,7 +24,7 @@ def _text(words: str) -> str:
     'a\\_b \\| \\<b\\>'
     """
     # A zero-width space behind an at sign keeps a name from calling a person.
-    return " ".join(words.splitlines()).translate(_STEERING).replace("\\@", "@\u200b")
+    return one_line(" ".join(words.split("\n"))).translate(_STEERING).replace("\\@", "@\u200b")
 
 
 @singledispatch

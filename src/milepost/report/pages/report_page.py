@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from milepost._internal.text import counted
-from milepost.errors import UsageError, checkpoint_error, printable
+from milepost.errors import UsageError, checkpoint_error
+from milepost.escaping import escaped, printable
 from milepost.report._numbers import count, decimals, interval, number, span_of
 from milepost.report.addresses import Labels, run_id
 from milepost.report.best import Best, best_of
@@ -154,7 +155,7 @@ def _failures(checkpoints: Sequence[Plain]) -> Iterator[Block]:
         [
             PageCell(printable(str(row["run"]))),
             PageCell("-" if row["step"] is None else count(row["step"])),
-            PageCell(printable(str(row["path"]))),
+            PageCell(escaped(str(row["path"]))),
             PageCell(kind, tone="bad"),
             PageCell(printable(message)),
             PageCell(checkpoint_error(kind).advice),

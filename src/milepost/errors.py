@@ -16,7 +16,7 @@ A message says where, what was expected, what was found, and what to do.  The tr
 
 from typing import ClassVar
 
-from milepost.escaping import one_line, printable
+from milepost.core.escaping import one_line, printable
 
 _LONGEST = 10_000  # characters of a message
 

@@ -16,9 +16,9 @@ from tests._material import evaluation_of, examples, go, save, weights_of
 
 from milepost._internal.text_target import text_target
 from milepost.cli import main
+from milepost.core.escaping import unescaped
 from milepost.data.arrays import Arrays
 from milepost.errors import UsageError
-from milepost.escaping import unescaped
 from milepost.exports.csv import CsvExport
 from milepost.exports.jsonl import JsonLinesExport
 from milepost.metrics.recall import Recall

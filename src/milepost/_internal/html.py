@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from milepost.escaping import printable
+from milepost.core.escaping import printable
 
 _HEAD = "text-align: {}; border-bottom: 1px solid"
 _CELL = "text-align: {}; vertical-align: top; font-variant-numeric: tabular-nums{}"

@@ -27,10 +27,10 @@ from milepost.checkpoints.names import (
     is_hidden,
 )
 from milepost.checkpoints.others.recognition import Diagnosis, search
+from milepost.core.escaping import one_line
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
 from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
-from milepost.escaping import one_line
 from milepost.registry import classes
 
 _HEAD = 4096

@@ -18,8 +18,8 @@ from typing import NoReturn
 
 from milepost.cli._help import grouped
 from milepost.cli._streams import all_encodable, restart_in_utf8, to_stderr, to_stdout
+from milepost.core.escaping import one_line
 from milepost.errors import CheckpointError, MilepostError
-from milepost.escaping import one_line
 
 USAGE, FAILED, PIPE, INTERRUPTED = 2, 3, 141, 130
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from milepost.escaping import ERRORS, message, one_line
+from milepost.core.escaping import ERRORS, message, one_line
 
 UTF8 = "utf-8"
 

@@ -14,7 +14,7 @@ from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._store import open_store
 from milepost.cli._streams import path_to_stdout, to_stderr
-from milepost.escaping import escaped
+from milepost.core.escaping import escaped
 
 if TYPE_CHECKING:
     from milepost.report.best import Best

@@ -23,7 +23,7 @@ from milepost.cli import _disk_space
 from milepost.cli._arguments import STORE, add_shared
 from milepost.cli._output import json_lines
 from milepost.cli._streams import to_stdout
-from milepost.escaping import escaped
+from milepost.core.escaping import escaped
 from milepost.report._numbers import size
 from milepost.sandbox import confine, limits
 from milepost.sandbox.selftest import try_out

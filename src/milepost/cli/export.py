@@ -13,10 +13,10 @@ from milepost._internal.text import counted
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import failures, open_store
 from milepost.cli._streams import to_stderr
+from milepost.core.escaping import escaped
 from milepost.core.protocols import Export
 from milepost.core.types import Json
 from milepost.errors import UsageError
-from milepost.escaping import escaped
 from milepost.registry import files, load
 from milepost.report._metrics_on_record import check_slice, recorded
 from milepost.report.addresses import run_id

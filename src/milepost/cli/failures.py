@@ -12,8 +12,8 @@ from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._store import failures, open_store
 from milepost.cli._streams import to_stderr
+from milepost.core.escaping import escaped
 from milepost.errors import UsageError, checkpoint_error
-from milepost.escaping import escaped
 from milepost.report._align import align, shown
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report._numbers import count

@@ -14,8 +14,8 @@ from milepost.cli import FAILED
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._store import open_store
+from milepost.core.escaping import escaped
 from milepost.errors import UsageError
-from milepost.escaping import escaped
 from milepost.report._align import align
 from milepost.report._numbers import size
 from milepost.report.addresses import find

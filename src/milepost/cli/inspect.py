@@ -18,9 +18,9 @@ from milepost.checkpoints._files.beside import settled_step
 from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer
 from milepost.cli._streams import to_stderr
+from milepost.core.escaping import one_line
 from milepost.core.types import Inspection
 from milepost.errors import UsageError
-from milepost.escaping import one_line
 from milepost.report.inspection import described, totals
 from milepost.sandbox.confine import lacking
 

@@ -13,7 +13,7 @@ from milepost.cli._arguments import add_shared
 from milepost.cli._output import answer, json_lines, print_checkpoints
 from milepost.cli._store import failures, open_store
 from milepost.cli._streams import to_stderr
-from milepost.escaping import escaped
+from milepost.core.escaping import escaped
 from milepost.report._metrics_on_record import check_slice, direction_of, recorded
 from milepost.report.addresses import run_id
 from milepost.report.table import Plain, Results

@@ -12,8 +12,8 @@ import shutil
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import open_store
 from milepost.cli._streams import to_stderr
+from milepost.core.escaping import escaped
 from milepost.errors import UsageError
-from milepost.escaping import escaped
 from milepost.registry import files, load
 
 _TEXT = ("", "txt")

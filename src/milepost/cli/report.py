@@ -10,7 +10,7 @@ import argparse
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import open_store
 from milepost.cli._streams import to_stderr
-from milepost.escaping import escaped
+from milepost.core.escaping import escaped
 
 _PAGES = 10
 

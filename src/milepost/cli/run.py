@@ -13,7 +13,7 @@ from milepost.cli._arguments import add_request, evaluation_file
 from milepost.cli._output import Reported, print_checkpoints
 from milepost.cli._store import open_store
 from milepost.cli._streams import to_stderr
-from milepost.escaping import escaped
+from milepost.core.escaping import escaped
 from milepost.report.progress import progress
 from milepost.report.table import each
 

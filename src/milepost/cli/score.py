@@ -14,8 +14,8 @@ from milepost.cli._metric_spec import metric_from
 from milepost.cli._output import answer, print_checkpoints
 from milepost.cli._store import open_store
 from milepost.cli._streams import to_stderr
+from milepost.core.escaping import escaped
 from milepost.errors import UsageError
-from milepost.escaping import escaped
 from milepost.report.addresses import Labels, find_evaluated
 from milepost.report.table import Plain
 from milepost.store.store import Store

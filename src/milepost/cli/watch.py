@@ -15,8 +15,8 @@ from milepost.cli._output import Reported
 from milepost.cli._store import open_store
 from milepost.cli._streams import to_stderr
 from milepost.cli.run import request_of
+from milepost.core.escaping import escaped
 from milepost.errors import UsageError
-from milepost.escaping import escaped
 from milepost.report.table import Plain
 from milepost.report.watch_progress import watching
 

@@ -29,7 +29,7 @@ class ParquetExport:
             raise UsageError("parquet: expected a file to write, such as: milepost export parquet results.parquet")
         rows = [flat_record(record) for record in records]
         kinds = {name: _kind(name) for name in FIELDS}
-        columns = {name: pa.array([_plain(row[name]) for row in rows], kinds[name]) for name in FIELDS}
+        columns = {name: pa.array([row[name] for row in rows], kinds[name]) for name in FIELDS}
         final = os.path.realpath(target)
         written = f"{final}.{os.getpid()}.tmp"
         try:
@@ -44,7 +44,3 @@ class ParquetExport:
 
 def _kind(name: str) -> Any:
     return pa.int64() if name in _WHOLE else pa.float64() if name in _REAL else pa.string()
-
-
-def _plain(value: Any) -> Any:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -87,17 +87,17 @@ def _safe(name: str) -> str:
     >>> _safe("../a/b"), _safe("")
     ('.._a_b', '_')
     """
-    return _UNSAFE.sub("_", name.encode("utf-8", "replace").decode())[:120].strip() or "_"
+    return _UNSAFE.sub("_", name)[:120].strip() or "_"
 
 
 def _events(values: _Values, texts: list[str]) -> Iterator[bytes]:
     """Yield the events of a file as bytes: version, values in the order of their steps, then what is not drawn."""
     yield _field(3, _VERSION)
     for step, tag, value in sorted(values, key=lambda one: one[:2]):
-        one = _field(1, tag.encode("utf-8", "replace")) + _key(2, 5) + struct.pack("<f", _float32(value))
+        one = _field(1, tag.encode()) + _key(2, 5) + struct.pack("<f", _float32(value))
         yield _number(2, step) + _field(5, _field(1, one))
     if texts:
-        words = "\n".join(f"- {text}" for text in texts).encode("utf-8", "replace")
+        words = "\n".join(f"- {text}" for text in texts).encode()
         tensor = _number(1, _STRING) + _field(2, _field(2, _number(1, 1))) + _field(8, words)
         plugin = _field(1, _field(1, b"text"))
         yield _field(5, _field(1, _field(1, b"not drawn") + _field(8, tensor) + _field(9, plugin)))

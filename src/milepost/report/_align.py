@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from milepost.escaping import one_line
+from milepost.core.escaping import one_line
 from milepost.report._numbers import decimals, interval, number
 from milepost.report.table import Cell, Results, Row
 

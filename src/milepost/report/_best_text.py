@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from milepost._internal import html
-from milepost.escaping import escaped
+from milepost.core.escaping import escaped
 from milepost.report._align import WIDTH, align, plain, shown, unbroken, wrapped
 from milepost.report._numbers import decimals, interval, method, number, span_of, value_of
 from milepost.report._ranking import value_of_record

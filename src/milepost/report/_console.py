@@ -6,7 +6,7 @@ from typing import TextIO
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from milepost.escaping import printable
+from milepost.core.escaping import printable
 
 
 def console_of(stream: TextIO | None = None) -> Console:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from milepost.escaping import escaped
+from milepost.core.escaping import escaped
 
 _TEXTS = frozenset({"message", "reason", "note", "notes"})
 """The keys of texts, which hold names, and are none; what writes them keeps their signs in check."""

@@ -10,8 +10,8 @@ from functools import partial
 
 from milepost.checkpoints.folders import own_folder, run_folder
 from milepost.checkpoints.names import INDEX, checkpoint_name
+from milepost.core.escaping import escaped, unescaped
 from milepost.errors import UsageError
-from milepost.escaping import escaped, unescaped
 from milepost.report.table import Plain, base_name, checkpoints_of, each, is_overwritten
 from milepost.store.run_names import fitting
 from milepost.store.store import Store

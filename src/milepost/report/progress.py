@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from milepost.escaping import message
+from milepost.core.escaping import message
 from milepost.report._align import first_line
 from milepost.report._console import console_of
 from milepost.report._numbers import count

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from milepost._internal.text import listed
-from milepost.escaping import one_line, printable
+from milepost.core.escaping import one_line, printable
 from milepost.report._align import (
     first_line,
     fixed,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from milepost.escaping import escaped, one_line
+from milepost.core.escaping import escaped, one_line
 from milepost.report._model_check import NearTies, model_check_text, rounding_text
 from milepost.report._numbers import count, decimals, duration, interval, is_share, method, value_of
 from milepost.report.gap import explain

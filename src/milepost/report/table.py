@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost._internal.text import natural
-from milepost.escaping import escaped
+from milepost.core.escaping import escaped
 from milepost.report._numbers import is_share, span_of
 from milepost.store.code_equivalence import CodeEquivalence
 from milepost.store.code_standing import is_earlier

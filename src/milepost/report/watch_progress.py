@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from milepost.escaping import one_line
+from milepost.core.escaping import one_line
 from milepost.report._align import first_line
 from milepost.report._numbers import count
 from milepost.report.progress import Event, Listener, Screen, progress, rate, rows

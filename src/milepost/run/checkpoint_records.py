@@ -14,10 +14,10 @@ from milepost.checkpoints._files.beside import settled_step
 from milepost.checkpoints._files.own import name_of
 from milepost.checkpoints._files.shards import reworded
 from milepost.checkpoints.folders import run_folder
+from milepost.core.escaping import one_line
 from milepost.core.sessions import Session
 from milepost.core.types import CheckpointFiles, Description, Failure, Identified
 from milepost.errors import StoreFull
-from milepost.escaping import one_line
 from milepost.run.planning import tried_again
 from milepost.store.checkpoint_records import CheckpointRecord, CheckpointRecords
 from milepost.store.store import Store

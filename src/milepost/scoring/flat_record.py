@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from milepost.core.escaping import escaped, printable
 from milepost.core.types import Json
-from milepost.escaping import escaped, printable
 from milepost.store.code_equivalence import CodeEquivalence
 from milepost.store.records import number
 

@@ -12,6 +12,7 @@ from milepost.checkpoints._files.links import is_outside, refused_link
 from milepost.checkpoints._files.own import name_of
 from milepost.checkpoints._files.shards import main_file_in
 from milepost.checkpoints.names import is_candidate
+from milepost.core.escaping import one_line
 from milepost.core.types import CheckpointFiles, Identity, Json
 from milepost.errors import (
     CheckpointError,
@@ -24,7 +25,6 @@ from milepost.errors import (
     UsageError,
     Vanished,
 )
-from milepost.escaping import one_line
 from milepost.run.driver import Driver
 from milepost.run.events import Listen
 from milepost.store.checkpoint_records import CheckpointRecord

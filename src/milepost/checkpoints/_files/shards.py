@@ -10,10 +10,10 @@ from functools import cache
 from milepost._internal.bounded import unreadable
 from milepost.checkpoints.names import INDEX, saver_shards
 from milepost.core.capabilities import capability
+from milepost.core.escaping import one_line
 from milepost.core.protocols import ShardedFormat
 from milepost.core.types import CheckpointFiles
 from milepost.errors import Vanished
-from milepost.escaping import one_line
 from milepost.registry import classes
 
 SAVED_MODEL = "saved_model.pb"

@@ -3,8 +3,8 @@
 import re
 from html import escape
 
+from milepost.core.escaping import one_line
 from milepost.core.types import Array
-from milepost.escaping import one_line
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from milepost.core.escaping import one_line
 from milepost.core.types import Array
-from milepost.escaping import one_line
 from milepost.report._align import align
 from milepost.report.chart.model import Axis, Bars, Cells, Chart, Panel, Points, Polyline, Whiskers
 from milepost.report.chart.ticks import ticks

@@ -5,9 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from milepost.core.escaping import printable
 from milepost.core.protocols import Metric
 from milepost.errors import UsageError
-from milepost.escaping import printable
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report._numbers import count
 from milepost.report._ranking import one_data

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from milepost.escaping import printable
+from milepost.core.escaping import printable
 from milepost.report._numbers import count, interval, number
 from milepost.report.chart.model import Axis, Bars, Chart, NumbersTable, Panel, Points, Rule, Whiskers
 from milepost.report.chart.ticks import padded

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from milepost.core.escaping import printable
 from milepost.core.types import Array
 from milepost.errors import UsageError
-from milepost.escaping import printable
 from milepost.report._numbers import count, decimals, interval, number
 from milepost.report._ranking import one_data
 from milepost.report.addresses import RAW, run_id

@@ -6,10 +6,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from milepost.core.escaping import printable
 from milepost.core.protocols import MeanMetric, Metric
 from milepost.core.types import Array
 from milepost.errors import UsageError
-from milepost.escaping import printable
 from milepost.report._metrics_on_record import direction_of, recorded
 from milepost.report._numbers import count
 from milepost.report._pair import mean_metric, opened_pair

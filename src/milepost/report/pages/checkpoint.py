@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from milepost.core.escaping import printable
 from milepost.errors import UsageError
-from milepost.escaping import printable
 from milepost.registry import classes
 from milepost.report.addresses import Labels
 from milepost.report.described import class_names_of, described, tables_of

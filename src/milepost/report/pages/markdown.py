@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from functools import singledispatch
 
-from milepost.escaping import one_line
+from milepost.core.escaping import one_line
 from milepost.report.chart.sparkline import spark_text
 from milepost.report.chart.text import text_lines
 from milepost.report.pages.blocks import Block, Drawing, Facts, Fold, Grid, Heading, Page, PageCell, Paragraph

@@ -5,8 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from milepost._internal.text import counted
+from milepost.core.escaping import escaped, printable
 from milepost.errors import UsageError, checkpoint_error
-from milepost.escaping import escaped, printable
 from milepost.report._numbers import count, decimals, interval, number, span_of
 from milepost.report.addresses import Labels, run_id
 from milepost.report.best import Best, best_of

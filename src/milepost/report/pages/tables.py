@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from milepost.escaping import printable
+from milepost.core.escaping import printable
 from milepost.report._align import first_line, fixed, interval_text, marks, needed, value_text
 from milepost.report.pages.blocks import Grid, PageCell, Tone
 from milepost.report.table import Results, Row

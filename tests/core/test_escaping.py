@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from milepost.escaping import ERRORS, escaped, message, one_line, printable, unescaped
+from milepost.core.escaping import ERRORS, escaped, message, one_line, printable, unescaped
 
 # Bytes that look like escapes, or begin one, are what a random text has too rarely.
 PIECES = st.sampled_from(

@@ -8,7 +8,7 @@ from milepost._internal import npy
 from milepost._internal import zip as zip_codec
 from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT
 from milepost._internal.text import listed
-from milepost.checkpoints._codecs.hdf5_file import MAGIC as HDF5
+from milepost.checkpoints._codecs.hdf5.window import MAGIC as HDF5
 from milepost.checkpoints._codecs.sstable import MAGIC as SSTABLE
 from milepost.checkpoints._files.lfs import pointer
 from milepost.checkpoints.names import (

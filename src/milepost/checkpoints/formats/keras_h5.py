@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from milepost._internal.bounded import opened
-from milepost.checkpoints._codecs.hdf5_file import MAGIC, check_whole, whole
+from milepost.checkpoints._codecs.hdf5.superblock import check_whole
+from milepost.checkpoints._codecs.hdf5.window import MAGIC, whole
 from milepost.checkpoints.formats._claims import claim
 from milepost.checkpoints.formats._keras.table import fetched, table_of
 from milepost.checkpoints.names import keras_index

@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, opened
 from milepost._internal.fileid import identity_of
-from milepost.checkpoints._codecs.hdf5_file import check_whole, whole
+from milepost.checkpoints._codecs.hdf5.superblock import check_whole
+from milepost.checkpoints._codecs.hdf5.window import whole
 from milepost.checkpoints.formats._claims import is_whole
 from milepost.checkpoints.formats._keras.table import fetched, table_of
 from milepost.checkpoints.formats._weight_map import weight_map

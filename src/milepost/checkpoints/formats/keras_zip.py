@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened, per_file
 from milepost._internal.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
-from milepost.checkpoints._codecs.hdf5_file import Window
+from milepost.checkpoints._codecs.hdf5.window import Window
 from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import affordable
 from milepost.checkpoints.formats._claims import claim_zips

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from milepost._internal.text import natural
-from milepost.checkpoints._codecs.hdf5 import Hdf5Dataset, Tree
+from milepost.checkpoints._codecs.hdf5.datasets import Hdf5Dataset
+from milepost.checkpoints._codecs.hdf5.tree import Tree
 from milepost.checkpoints._files.roles import role_of
 from milepost.core.types import Role
 from milepost.errors import Corrupt

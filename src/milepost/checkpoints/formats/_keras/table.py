@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from milepost._internal.bounded import OpenFile, opened, per_file
-from milepost.checkpoints._codecs import hdf5_chunks as chunks
-from milepost.checkpoints._codecs.hdf5 import Hdf5Dataset, tree
-from milepost.checkpoints._codecs.hdf5_file import Window
+from milepost.checkpoints._codecs.hdf5.chunks import assemble
+from milepost.checkpoints._codecs.hdf5.datasets import Hdf5Dataset
+from milepost.checkpoints._codecs.hdf5.tree import tree
+from milepost.checkpoints._codecs.hdf5.window import Window
 from milepost.checkpoints._files.layout import missing, name_of, refused
 from milepost.checkpoints._files.roles import integer
 from milepost.checkpoints.formats._keras.names import NamedDataset, counts_steps, named
@@ -50,7 +51,7 @@ def bytes_of(window: Window, held: Hdf5Dataset) -> bytes:
     if held.compact is not None:
         return held.compact
     if held.chunks is not None:
-        return chunks.assemble(held.chunks, window.at, what)
+        return assemble(held.chunks, window.at, what)
     return window.at(held.offset or 0, held.nbytes, what)
 
 

@@ -22,7 +22,7 @@ MEASURES = ("no_new_privs", "limits", "capabilities", "landlock", "seccomp")
 
 _CAPABILITIES_3 = 0x20080522
 _READING = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-_NEEDED = ("numpy", "ml_dtypes", "google_crc32c", "h5py", "milepost")
+_NEEDED = ("numpy", "ml_dtypes", "google_crc32c", "milepost")
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/nix/store")
 _PROC_THREADS = "/proc/self/task"
 

@@ -18,7 +18,7 @@ from milepost.core.types import CheckpointFiles, Table, Tensor
 
 
 class KerasH5:
-    """Reads HDF5 files; needs h5py, but for finding them."""
+    """Reads HDF5 files, without h5py."""
 
     name = "keras_h5"
 
@@ -32,7 +32,7 @@ class KerasH5:
         """Return the table: `layers/dense/vars/0` for files of Keras 3, `dense/kernel` for older ones, else paths.
 
         Raises `Torn` where the file is open for writing or short, `Corrupt` where it is damaged, declares more than it
-        holds or leads to other files, and `Unsupported` where h5py is not installed.
+        holds or leads to other files, and `Unsupported` where it uses what Keras and h5py do not.
         """
         with opened(files.path) as file:
             return table_of(self.name, whole(file))

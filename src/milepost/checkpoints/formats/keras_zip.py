@@ -27,7 +27,7 @@ _AVERAGING = b'"use_ema": true'
 
 
 class KerasZip:
-    """Reads `.keras` archives; needs h5py, but for finding them."""
+    """Reads `.keras` archives, without Keras and h5py."""
 
     name = "keras_zip"
 

@@ -26,15 +26,15 @@ class _Kind:
     page: int
 
 
-def fixed(blocks: Blocks, address: int, filtered: bool) -> tuple[int, Iterator[Run]]:
-    """Return how many bytes an element of a fixed array takes, and its elements."""
+def fixed(blocks: Blocks, address: int, client: int) -> tuple[int, Iterator[Run]]:
+    """Return how many bytes an element of a fixed array takes, and its elements; `client` is 1 for filtered chunks."""
     fields = Fields(blocks, "a fixed array", address)
     fields.begin(b"FAHD", 0)
-    client, element, bits = fields.unpack("BBB")
+    found, element, bits = fields.unpack("BBB")
     (count,) = fields.unpack("l")
     place = fields.address()
     fields.checksum()
-    _check(blocks, client, filtered, bits)
+    _check(blocks, found, client, bits)
     return element, _fixed_runs(blocks, _Kind(address, client, element, 1 << bits), place, count)
 
 
@@ -53,7 +53,9 @@ def _fixed_runs(blocks: Blocks, kind: _Kind, place: int | None, count: int) -> I
     yield from _pages(blocks, fields, kind, 0, count, _bits(written, 0, pages))
 
 
-def _pages(blocks: Blocks, fields: Fields, kind: _Kind, first: int, count: int, written: Iterator[bool]) -> Iterator[Run]:
+def _pages(
+    blocks: Blocks, fields: Fields, kind: _Kind, first: int, count: int, written: Iterator[bool]
+) -> Iterator[Run]:
     """Yield the elements of the pages that were written; they follow a block's own fields, each with a checksum."""
     begin = fields.begins + fields.place
     charge(nodes=-(-count // kind.page))
@@ -66,15 +68,15 @@ def _pages(blocks: Blocks, fields: Fields, kind: _Kind, first: int, count: int, 
         begin += held * kind.element + 4
 
 
-def extensible(blocks: Blocks, address: int, filtered: bool) -> tuple[int, Iterator[Run]]:
-    """Return how many bytes an element of an extensible array takes, and its elements, as far as they are stored."""
+def extensible(blocks: Blocks, address: int, client: int) -> tuple[int, Iterator[Run]]:
+    """Return how many bytes an element of an array that can grow takes, and those that are stored; as `fixed`."""
     fields = Fields(blocks, "an extensible array", address)
     fields.begin(b"EAHD", 0)
-    client, element, bits, direct, least, pointers, page_bits = fields.unpack("7B")
+    found, element, bits, direct, least, pointers, page_bits = fields.unpack("7B")
     fields.unpack("6l")
     place = fields.address()
     fields.checksum()
-    _check(blocks, client, filtered, page_bits)
+    _check(blocks, found, client, page_bits)
     if any(not number or number & (number - 1) for number in (least, pointers)) or bits > _MOST_BITS:
         numbers = f"blocks of {least} elements, {pointers} pointers and {bits} bits"
         raise blocks.fault(f"an extensible array has {numbers}, expected powers of two")
@@ -152,11 +154,19 @@ def _super(blocks: Blocks, kind: _Kind, shape: _Shape, number: int, address: int
     charge(nodes=count)
     for place, one in enumerate(addresses):
         bits = _bits(written, place * pages, pages) if pages else None
-        yield from _block(blocks, kind, shape, None if one == blocks.undefined else one, first + place * held, held, bits)
+        yield from _block(
+            blocks, kind, shape, None if one == blocks.undefined else one, first + place * held, held, bits
+        )
 
 
 def _block(
-    blocks: Blocks, kind: _Kind, shape: _Shape, address: int | None, first: int, held: int, written: Iterator[bool] | None
+    blocks: Blocks,
+    kind: _Kind,
+    shape: _Shape,
+    address: int | None,
+    first: int,
+    held: int,
+    written: Iterator[bool] | None,
 ) -> Iterator[Run]:
     if address is None:
         return
@@ -171,9 +181,9 @@ def _block(
         yield from _pages(blocks, fields, kind, first, held, written)
 
 
-def _check(blocks: Blocks, client: int, filtered: bool, bits: int) -> None:
-    if client != int(filtered) or bits > _MOST_BITS:
-        raise blocks.fault(f"an array of chunks is of kind {client} with pages of {bits} bits")
+def _check(blocks: Blocks, found: int, client: int, bits: int) -> None:
+    if found != client or bits > _MOST_BITS:
+        raise blocks.fault(f"an array of chunks is of kind {found}, expected {client}, with pages of {bits} bits")
 
 
 def _begin(blocks: Blocks, fields: Fields, kind: _Kind, signature: bytes) -> None:

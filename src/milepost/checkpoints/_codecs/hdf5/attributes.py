@@ -75,14 +75,14 @@ def _texts(blocks: Blocks, heaps: GlobalHeaps, fields: Fields, kind: Type, count
         what = f"{count:,} strings of {size:,} bytes"
         raise blocks.fault(f"an attribute declares {what}, more than a list of names can need: it holds fewer bytes")
     charge(made=size * count, nodes=count)
-    found = (_fixed if fixed else _variable)(blocks, heaps, fields, kind, count)
+    found = _fixed(fields, kind, count) if fixed else _variable(blocks, heaps, fields, count)
     try:
         return [one.decode("utf-8") for one in found]
     except UnicodeDecodeError as error:
         raise blocks.fault(f"an attribute's text is not UTF-8: {error}") from error
 
 
-def _fixed(blocks: Blocks, _: GlobalHeaps, fields: Fields, kind: Type, count: int) -> Iterator[bytes]:
+def _fixed(fields: Fields, kind: Type, count: int) -> Iterator[bytes]:
     for _number in range(count):
         one = fields.take(kind.size)
         if kind.padding == 0:
@@ -90,7 +90,7 @@ def _fixed(blocks: Blocks, _: GlobalHeaps, fields: Fields, kind: Type, count: in
         yield one.rstrip(b" ") if kind.padding == _BLANKS else one.rstrip(b"\0")
 
 
-def _variable(blocks: Blocks, heaps: GlobalHeaps, fields: Fields, _: Type, count: int) -> Iterator[bytes]:
+def _variable(blocks: Blocks, heaps: GlobalHeaps, fields: Fields, count: int) -> Iterator[bytes]:
     total = 0
     for _number in range(count):
         length, address, index = fields.unpack("IaI")

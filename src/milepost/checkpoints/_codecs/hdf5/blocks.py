@@ -76,7 +76,7 @@ class Fields:
         found = self.uint(self._blocks.address_width)
         return None if found == self._blocks.undefined else found
 
-    def text(self, padded: bool = False) -> bytes:
+    def text(self, *, padded: bool) -> bytes:
         """Return bytes up to a zero byte, and pass that; `padded`: also what fills up to a multiple of 8 bytes."""
         end = self.data.find(b"\0", self.place)
         if end < 0:

@@ -27,7 +27,7 @@ def records(blocks: Blocks, address: int, kind: int) -> Iterator[bytes]:
         shape = f"of kind {found}, {depth} deep, with records of {size} bytes in nodes of {node_size:,}"
         raise blocks.fault(f"a B-tree of version 2 is {shape}, expected kind {kind}")
     widths = _widths(blocks, node_size, size, depth)
-    waiting = [(root, count, depth)] if root is not None and count else []
+    waiting: list[tuple[int | None, int, int]] = [(root, count, depth)] if root is not None and count else []
     seen: set[int] = set()
     while waiting:
         place, count, level = waiting.pop()

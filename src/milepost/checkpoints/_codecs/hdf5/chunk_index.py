@@ -5,6 +5,7 @@ HDF5 File Format Specification, version 3.0, sections III.A and VII.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 
 from milepost._internal.bounded import COUNT_LIMIT
@@ -19,68 +20,102 @@ from milepost.checkpoints._codecs.hdf5.spaces import Space
 _MASK = 4
 """Bytes of the mask of filters that a chunk left out."""
 
+_WIDEST = 8
+"""Most bytes of a chunk's size."""
 
-def chunks(blocks: Blocks, held: InChunks, extent: Space, filtered: bool) -> list[Chunk]:
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """A dataset's list of chunks: where it is and of which way, and whether the chunks went through filters."""
+
+    blocks: Blocks
+    held: InChunks
+    address: int
+    extent: Space
+    filtered: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a chunk without filters."""
+        return math.prod(self.held.shape)
+
+    def width(self, length: int) -> int:
+        """Return how many bytes a size takes in an entry of so many: 0 where all chunks have one size."""
+        width = length - self.blocks.address_width - (_MASK if self.filtered else 0)
+        if not (1 <= width <= _WIDEST if self.filtered else width == 0):
+            raise self.blocks.fault(f"the list of a dataset's chunks gives each size {width} bytes")
+        return width
+
+    def chunk(self, start: tuple[int, ...], entry: bytes, width: int) -> Chunk:
+        """Return the chunk of an entry: its address, then, where there are filters, its size and those left out."""
+        place = self.blocks.address_width
+        address = int.from_bytes(entry[:place], "little")
+        if not self.filtered:
+            return Chunk(start, address, self.nbytes, 0)
+        size, skipped = entry[place : place + width], entry[place + width : place + width + _MASK]
+        return Chunk(start, address, int.from_bytes(size, "little"), int.from_bytes(skipped, "little"))
+
+
+def chunks(blocks: Blocks, held: InChunks, extent: Space, *, filtered: bool) -> list[Chunk]:
     """Return the stored chunks of a dataset whose shape is no null space."""
     if held.address is None:
         return []
     found: list[Chunk] = []
-    for item in _ALL[held.index](blocks, held, extent, filtered):
+    for item in _ALL[held.index](_Index(blocks, held, held.address, extent, filtered)):
         found.append(item)
         if len(found) > COUNT_LIMIT:
             raise blocks.unknown(f"a dataset of more than {COUNT_LIMIT:,} chunks")
     return found
 
 
-def _by_btree1(blocks: Blocks, held: InChunks, extent: Space, filtered: bool) -> Iterator[Chunk]:
-    del extent, filtered
-    key = f"II{len(held.shape)}Q"
-    for size, skipped, *start, _, address in btree1.leaves(blocks, held.address or 0, btree1.CHUNKS, key):
+def _by_btree1(index: _Index) -> Iterator[Chunk]:
+    key = f"II{len(index.held.shape)}Q"
+    for size, skipped, *start, _, address in btree1.leaves(index.blocks, index.address, btree1.CHUNKS, key):
         yield Chunk(tuple(start), address, size, skipped)
 
 
-def _single(blocks: Blocks, held: InChunks, extent: Space, filtered: bool) -> Iterator[Chunk]:
-    size, skipped = held.single or (-1, 0)
-    if filtered != (size >= 0):
-        raise blocks.fault("the one chunk of a dataset is filtered in one place and not in another")
-    yield Chunk((0,) * len(extent.largest), held.address or 0, size if filtered else math.prod(held.shape), skipped)
+def _single(index: _Index) -> Iterator[Chunk]:
+    if index.filtered != (index.held.single is not None):
+        raise index.blocks.fault("the one chunk of a dataset is filtered in one place and not in another")
+    size, skipped = index.held.single or (index.nbytes, 0)
+    yield Chunk((0,) * len(index.extent.largest), index.address, size, skipped)
 
 
-def _implicit(blocks: Blocks, held: InChunks, extent: Space, filtered: bool) -> Iterator[Chunk]:
-    grid, nbytes, begin = _Grid(blocks, held, extent, None), math.prod(held.shape), held.address or 0
-    if filtered or grid.count * nbytes > blocks.size - begin:
-        raise blocks.fault(f"{grid.count:,} chunks of {nbytes:,} bytes should follow each other at byte {begin:,}")
-    for start in product(*(range(0, size, part) for size, part in zip(extent.shape or (), held.shape, strict=False))):
-        yield Chunk(start, begin + grid.number(start) * nbytes, nbytes, 0)
+def _implicit(index: _Index) -> Iterator[Chunk]:
+    grid, parts, nbytes = _Grid(index, None), index.held.shape[:-1], index.nbytes
+    if index.filtered or grid.count * nbytes > index.blocks.size - index.address:
+        what = f"{grid.count:,} chunks of {nbytes:,} bytes should follow each other at byte {index.address:,}"
+        raise index.blocks.fault(what)
+    for start in product(*(range(0, size, part) for size, part in zip(index.extent.shape or (), parts, strict=True))):
+        yield Chunk(start, index.address + grid.number(start) * nbytes, nbytes, 0)
 
 
-def _by_array(blocks: Blocks, held: InChunks, extent: Space, filtered: bool) -> Iterator[Chunk]:
-    growing = held.index == layouts.EXTENSIBLE
-    endless = [axis for axis, most in enumerate(extent.largest) if most is None]
+def _by_array(index: _Index) -> Iterator[Chunk]:
+    growing = index.held.index == layouts.EXTENSIBLE
+    endless = [axis for axis, most in enumerate(index.extent.largest) if most is None]
     if len(endless) != growing:
-        raise blocks.fault(f"{len(endless)} axes of a dataset can grow without end, expected {int(growing)}")
-    grid = _Grid(blocks, held, extent, endless[0] if growing else None)
-    element, runs = (extensible if growing else fixed)(blocks, held.address or 0, filtered)
-    width = _size_width(blocks, element - blocks.address_width - (_MASK if filtered else 0), filtered)
+        what = f"{len(endless)} axes of a dataset can grow without end, expected {int(growing)}"
+        raise index.blocks.fault(what)
+    grid = _Grid(index, endless[0] if growing else None)
+    element, runs = (extensible if growing else fixed)(index.blocks, index.address, int(index.filtered))
+    width = index.width(element)
+    missing = index.blocks.undefined.to_bytes(index.blocks.address_width, "little")
     for first, data in runs:
         charge(nodes=len(data) // element)
-        for number in range(len(data) // element):
-            address, size, skipped = _entry(blocks, data[number * element : (number + 1) * element], width)
-            if address != blocks.undefined:
-                yield Chunk(grid.start(first + number), address, size if filtered else math.prod(held.shape), skipped)
+        for place in range(0, len(data) - element + 1, element):
+            if not data.startswith(missing, place):
+                yield index.chunk(grid.start(first + place // element), data[place : place + element], width)
 
 
-def _by_btree2(blocks: Blocks, held: InChunks, extent: Space, filtered: bool) -> Iterator[Chunk]:
-    del extent
-    rank = len(held.shape) - 1
-    form = blocks.form(f"{rank}Q")
-    kind = btree2.FILTERED_CHUNKS if filtered else btree2.PLAIN_CHUNKS
-    for record in btree2.records(blocks, held.address or 0, kind):
+def _by_btree2(index: _Index) -> Iterator[Chunk]:
+    parts = index.held.shape[:-1]
+    form = index.blocks.form(f"{len(parts)}Q")
+    kind = btree2.FILTERED_CHUNKS if index.filtered else btree2.PLAIN_CHUNKS
+    for record in btree2.records(index.blocks, index.address, kind):
         head = len(record) - form.size
-        width = _size_width(blocks, head - blocks.address_width - (_MASK if filtered else 0), filtered)
-        address, size, skipped = _entry(blocks, record[:head], width)
-        start = tuple(place * part for place, part in zip(form.unpack(record[head:]), held.shape, strict=False))
-        yield Chunk(start, address, size if filtered else math.prod(held.shape), skipped)
+        width = index.width(head)
+        start = tuple(place * part for place, part in zip(form.unpack(record[head:]), parts, strict=True))
+        yield index.chunk(start, record[:head], width)
 
 
 _ALL = {
@@ -93,34 +128,20 @@ _ALL = {
 }
 
 
-def _size_width(blocks: Blocks, width: int, filtered: bool) -> int:
-    """Return how many bytes an entry's size takes: 0 where each chunk has the same."""
-    if not (1 <= width <= 8 if filtered else width == 0):  # noqa: PLR2004 - bytes
-        raise blocks.fault(f"the list of a dataset's chunks gives each size {width} bytes")
-    return width
-
-
-def _entry(blocks: Blocks, data: bytes, width: int) -> tuple[int, int, int]:
-    """Return an entry's address, its size and which filters it left out."""
-    place = blocks.address_width
-    size, mask = data[place : place + width], data[place + width : place + width + _MASK]
-    return int.from_bytes(data[:place], "little"), int.from_bytes(size, "little"), int.from_bytes(mask, "little")
-
-
 class _Grid:
     """The order in which chunks are numbered: C order of the largest shape, the axis that can grow first."""
 
-    def __init__(self, blocks: Blocks, held: InChunks, extent: Space, growing: int | None) -> None:
-        self._parts = held.shape[:-1]
+    def __init__(self, index: _Index, growing: int | None) -> None:
+        self._parts = index.held.shape[:-1]
         axes = range(len(self._parts))
         self._order = [growing, *(axis for axis in axes if axis != growing)] if growing is not None else list(axes)
         self._steps = []
         self.count = 1
         for axis in reversed(self._order):
             self._steps.append(self.count)
-            most = extent.largest[axis]
+            most = index.extent.largest[axis]
             if most is None and axis != growing:
-                raise blocks.fault("a dataset's chunks are numbered, and one of its axes can grow without end")
+                raise index.blocks.fault("a dataset's chunks are numbered, and one of its axes can grow without end")
             self.count *= -(-most // self._parts[axis]) if most is not None else 1
         self._steps.reverse()
 

@@ -118,9 +118,7 @@ def _compact(blocks: Blocks, where: Compact, held: Hdf5Dataset) -> Hdf5Dataset:
     return replace(held, compact=where.data)
 
 
-def _chunked(
-    blocks: Blocks, where: InChunks, header: headers.Header, held: Hdf5Dataset, extent: Space
-) -> Hdf5Dataset:
+def _chunked(blocks: Blocks, where: InChunks, header: headers.Header, held: Hdf5Dataset, extent: Space) -> Hdf5Dataset:
     filters = pipeline(blocks, _body(blocks, header, headers.FILTERS)) if header.holds(headers.FILTERS) else ()
     odd = [str(one.code) for one in filters if one.code not in KNOWN]
     if odd or where.whole_edges:
@@ -137,7 +135,7 @@ def _chunked(
     if where.shape[-1] != itemsize or not _fit(filters, itemsize):
         raise blocks.fault(f"{held.path!r} has items of {itemsize} bytes, and chunks of items of another size")
     codes = tuple(one.code for one in filters)
-    made = Chunked(held.shape, held.dtype, chunk, codes, tuple(chunks(blocks, where, extent, bool(filters))))
+    made = Chunked(held.shape, held.dtype, chunk, codes, tuple(chunks(blocks, where, extent, filtered=bool(filters))))
     fault = misplaced(made)
     if fault:
         raise Corrupt(f"{blocks.path}: {held.path!r}: {fault}")

@@ -122,7 +122,7 @@ def _messages(blocks: Blocks, data: bytes, form: str, found: list[Message], more
         if kind in _READ:
             found.append(Message(kind, flags, data[place : place + size]))
             if kind == CONTINUED:
-                more.append(Fields(blocks, "where a header goes on", data=found.pop().body).unpack("al"))  # type: ignore[arg-type] # two integers
+                more.append(Fields(blocks, "where a header goes on", data=found.pop().body).unpack("al"))
         place += size
     charge(nodes=count)
     if len(found) > COUNT_LIMIT:

@@ -38,7 +38,7 @@ class Contiguous:
 class InChunks:
     """Values in chunks of a shape, whose last number is an item's bytes, and how and where they are listed.
 
-    `single` is the size of the one chunk that there is and the filters that it left out; None where they are listed.
+    `single` is the size of the one chunk that there is and the filters that it left out; None where it has none.
     `whole_edges`: those that reach over the dataset's edge are not filtered.
     """
 
@@ -102,11 +102,11 @@ def _in_chunks(blocks: Blocks, fields: Fields) -> InChunks:
         raise blocks.fault(f"chunks have sizes of {width} bytes")
     shape = tuple(fields.uint(width) for _ in range(_rank(blocks, rank)))
     index = fields.uint(1)
-    single = None
+    single: tuple[int, int] | None = None
     if index == SINGLE:
-        single = fields.unpack("lI") if flags & _PACKED_SINGLE else (-1, 0)
+        single = fields.unpack("lI") if flags & _PACKED_SINGLE else None
     elif index in _PARAMETERS:
         fields.take(_PARAMETERS[index])
     else:
         raise blocks.fault(f"chunks are listed in way {index}")
-    return InChunks(shape, index, fields.address(), single, bool(flags & _WHOLE_EDGES))  # type: ignore[arg-type] # two integers
+    return InChunks(shape, index, fields.address(), single, bool(flags & _WHOLE_EDGES))

@@ -70,9 +70,9 @@ def _parsed(blocks: Blocks, fields: Fields) -> Type:
     if sort == VARIABLE:
         return Type(sort, size, text=low & 15 == _TEXT)
     if sort == ENUM:
-        return _enumeration(blocks, fields, version, low | middle << 8, size)
+        return _enumeration(fields, version, low | middle << 8, size)
     if sort == COMPOUND and low | middle << 8 == 2:  # noqa: PLR2004 - members of a complex number
-        return Type(sort, size, _complex(blocks, fields, version, size))
+        return Type(sort, size, _complex(fields, version, size))
     return Type(sort, size)
 
 
@@ -97,8 +97,8 @@ def _float(fields: Fields, low: int, sign: int, size: int) -> Type:
     return Type(FLOAT, size)
 
 
-def _enumeration(blocks: Blocks, fields: Fields, version: int, count: int, size: int) -> Type:
-    base = _base(blocks, fields, INTEGER)
+def _enumeration(fields: Fields, version: int, count: int, size: int) -> Type:
+    base = _base(fields, INTEGER)
     if base is None or base.itemsize != size or count > _FEW:
         return Type(ENUM, size)
     names = [fields.text(padded=version < 3) for _ in range(count)]  # noqa: PLR2004 - the version without padding
@@ -109,23 +109,23 @@ def _enumeration(blocks: Blocks, fields: Fields, version: int, count: int, size:
     return Type(ENUM, size, np.dtype(bool)) if boolean else Type(ENUM, size)
 
 
-def _complex(blocks: Blocks, fields: Fields, version: int, size: int) -> np.dtype[np.generic] | None:
+def _complex(fields: Fields, version: int, size: int) -> np.dtype[np.generic] | None:
     """Return the NumPy type of a compound of two members; None where it is no complex number."""
-    parts = [_member(blocks, fields, version, size) for _ in range(2)]
+    parts = [_member(fields, version, size) for _ in range(2)]
     found = parts[0][2]
     if found is None or parts != [(b"r", 0, found), (b"i", found.itemsize, found)] or size != 2 * found.itemsize:
         return None
     return np.dtype(f"{found.str[0]}c{size}") if found.itemsize in (4, 8) else None
 
 
-def _member(blocks: Blocks, fields: Fields, version: int, size: int) -> tuple[bytes, int, np.dtype[np.generic] | None]:
+def _member(fields: Fields, version: int, size: int) -> tuple[bytes, int, np.dtype[np.generic] | None]:
     name = fields.text(padded=version < 3)  # noqa: PLR2004 - the version without padding
     offset = fields.uint(4 if version < 3 else max(size.bit_length() - 1, 0) // 8 + 1)  # noqa: PLR2004 - the same
     fields.take(28 if version == 1 else 0)
-    return name, offset, _base(blocks, fields, FLOAT)
+    return name, offset, _base(fields, FLOAT)
 
 
-def _base(blocks: Blocks, fields: Fields, sort: int) -> np.dtype[np.generic] | None:
+def _base(fields: Fields, sort: int) -> np.dtype[np.generic] | None:
     """Return the type that another is made of, where it is a number of a class."""
     first, low, middle, _, size = fields.unpack("BBBBI")
     if first & 15 != sort or not 1 <= first >> 4 <= 5:  # noqa: PLR2004 - versions

@@ -66,6 +66,7 @@ class KerasShards:
         tensors: dict[str, Tensor] = {}
         step: int | None = None
         source: str | None = None
+        checksum = True
         for path in _shards(files.path):
             try:
                 with opened(path) as file:
@@ -74,11 +75,12 @@ class KerasShards:
                 raise Torn(f"{files.path}: {CUT}: its shard {os.path.basename(path)} is not there{AGAIN}") from error
             if step is None:
                 step, source = table.step, table.step_source
+            checksum &= table.checksum
             for item in table.tensors:
                 if item.name in tensors:
                     raise Corrupt(f"{files.path}: two of its shards hold {item.name!r}")
                 tensors[item.name] = item
-        return Table(self.name, tuple(tensors.values()), step, source)
+        return Table(self.name, tuple(tensors.values()), step, source, checksum=checksum)
 
     def fetch(self, tensor: Tensor) -> bytes:
         """Return the bytes of an array that lies in chunks or within a header."""

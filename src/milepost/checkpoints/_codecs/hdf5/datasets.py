@@ -13,7 +13,7 @@ from milepost.checkpoints._codecs.hdf5.chunk_index import chunks
 from milepost.checkpoints._codecs.hdf5.chunks import Chunked, misplaced
 from milepost.checkpoints._codecs.hdf5.filters import KNOWN, SHUFFLE, Filter, pipeline
 from milepost.checkpoints._codecs.hdf5.heaps import GlobalHeaps
-from milepost.checkpoints._codecs.hdf5.layouts import Compact, Contiguous, InChunks, Layout, Virtual, layout
+from milepost.checkpoints._codecs.hdf5.layouts import BTREE1, Compact, Contiguous, InChunks, Layout, Virtual, layout
 from milepost.checkpoints._codecs.hdf5.spaces import Space, space
 from milepost.checkpoints._files.layout import affordable
 from milepost.errors import Corrupt
@@ -27,6 +27,7 @@ class Hdf5Dataset:
     """An array: at `offset` as it is, in `chunks`, or, where it is tiny, `compact` within the file's own structures.
 
     `address` is the place of its header, which no other object shares.  `why` is the reason where it cannot be read.
+    `checked`: its values, and what says where they are and what they mean, all have checksums.
     """
 
     path: str
@@ -38,16 +39,12 @@ class Hdf5Dataset:
     chunks: Chunked | None = None
     compact: bytes | None = None
     why: str = ""
+    checked: bool = False
 
     @property
     def nbytes(self) -> int:
         """Bytes of its values; 0 where they cannot be read."""
         return math.prod(self.shape) * self.dtype.itemsize if self.dtype is not None else 0
-
-    @property
-    def checked(self) -> bool:
-        """Whether each of its values has a checksum in the file."""
-        return self.nbytes == 0 or (self.chunks is not None and self.chunks.checked)
 
 
 def is_dataset(header: headers.Header) -> bool:
@@ -139,7 +136,7 @@ def _chunked(blocks: Blocks, where: InChunks, header: headers.Header, held: Hdf5
     fault = misplaced(made)
     if fault:
         raise Corrupt(f"{blocks.path}: {held.path!r}: {fault}")
-    return replace(held, chunks=made)
+    return replace(held, chunks=made, checked=header.checked and where.index != BTREE1 and made.checked)
 
 
 def _fit(filters: tuple[Filter, ...], itemsize: int) -> bool:

@@ -34,12 +34,12 @@ class Message(NamedTuple):
 
 
 class Header:
-    """What an object's header holds, of the kinds that are read."""
+    """What an object's header holds, of the kinds that are read; `checked`: its blocks have checksums."""
 
-    __slots__ = ("address", "messages")
+    __slots__ = ("address", "checked", "messages")
 
-    def __init__(self, address: int, messages: list[Message]) -> None:
-        self.address, self.messages = address, messages
+    def __init__(self, address: int, messages: list[Message], *, checked: bool) -> None:
+        self.address, self.messages, self.checked = address, messages, checked
 
     def each(self, kind: int) -> Iterator[Message]:
         """Yield the messages of a kind, in their order."""
@@ -59,7 +59,7 @@ def header(blocks: Blocks, address: int) -> Header:
     fields = Fields(blocks, _HEADER, address)
     if fields.take(4) != b"OHDR":
         fields.place = 0
-        return Header(address, _old(blocks, fields, address))
+        return Header(address, _old(blocks, fields, address), checked=False)
     fields.place = 0
     fields.begin(b"OHDR", 2)
     flags = fields.uint(1)
@@ -73,7 +73,7 @@ def header(blocks: Blocks, address: int) -> Header:
         if inner.take(4) != b"OCHK":
             raise blocks.fault(f"{_HEADER} does not go on at byte {begin:,}")
         more += _new(blocks, inner, length - 8, flags, found)
-    return Header(address, found)
+    return Header(address, found, checked=True)
 
 
 def _once(blocks: Blocks, more: list[tuple[int, int]], first: int) -> Iterator[tuple[int, int]]:

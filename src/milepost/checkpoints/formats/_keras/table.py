@@ -22,7 +22,8 @@ def table_of(form: str, window: Window, notes: Iterable[str] = ()) -> Table:
     items = named(tree(window), window.file.path)
     step, source = _step_of(window, items)
     tensors = tuple(_tensor(window, item) for item in items)
-    return Table(form, tensors, step, source, notes=tuple(notes))
+    checksum = all(one.dataset.checked or not one.dataset.nbytes for one in items if one.role == "weights")
+    return Table(form, tensors, step, source, notes=tuple(notes), checksum=checksum)
 
 
 def _tensor(window: Window, item: NamedDataset) -> Tensor:

@@ -13,7 +13,7 @@ from milepost.checkpoints._codecs.hdf5.blocks import Blocks, Fields
 from milepost.checkpoints._codecs.hdf5.fractal import FractalHeap
 from milepost.checkpoints._codecs.hdf5.heaps import GlobalHeaps
 from milepost.checkpoints._codecs.hdf5.spaces import space
-from milepost.checkpoints._codecs.hdf5.types import STRING, Type, type_of
+from milepost.checkpoints._codecs.hdf5.types import STRING, Hdf5Type, type_of
 
 _TEXT_LIMIT = 16 << 20
 _PADDED = 1
@@ -39,7 +39,9 @@ def texts(
         if not wanted.fullmatch(name):
             continue
         shared = flags if version != _PADDED else 0
-        made = type_of(blocks, headers.Message(headers.TYPE, headers.SHARED if shared & _TYPE_SHARED else 0, kind))
+        made = type_of(
+            blocks, headers.HeaderMessage(headers.TYPE, headers.SHARED if shared & _TYPE_SHARED else 0, kind)
+        )
         flag = headers.SHARED if shared & _SPACE_SHARED else 0
         extent = space(blocks, headers.body_of(blocks, headers.SPACE, flag, shape)).shape
         count = 0 if extent is None else math.prod(extent)
@@ -68,7 +70,7 @@ def _bodies(blocks: Blocks, header: headers.Header) -> Iterator[bytes]:
             yield heap.item(record[:_IDENTIFIER])
 
 
-def _texts(blocks: Blocks, heaps: GlobalHeaps, fields: Fields, kind: Type, count: int) -> list[str]:
+def _texts(blocks: Blocks, heaps: GlobalHeaps, fields: Fields, kind: Hdf5Type, count: int) -> list[str]:
     fixed = kind.sort == STRING
     size = kind.size if fixed else 8 + blocks.address_width
     if size * count > fields.left:
@@ -82,7 +84,7 @@ def _texts(blocks: Blocks, heaps: GlobalHeaps, fields: Fields, kind: Type, count
         raise blocks.fault(f"an attribute's text is not UTF-8: {error}") from error
 
 
-def _fixed(fields: Fields, kind: Type, count: int) -> Iterator[bytes]:
+def _fixed(fields: Fields, kind: Hdf5Type, count: int) -> Iterator[bytes]:
     for _number in range(count):
         one = fields.take(kind.size)
         if kind.padding == 0:

@@ -25,7 +25,7 @@ _IN_TABLE = 1
 _HEADER = "an object header"
 
 
-class Message(NamedTuple):
+class HeaderMessage(NamedTuple):
     """A message of a header: its kind, its flags and its bytes."""
 
     kind: int
@@ -38,14 +38,14 @@ class Header:
 
     __slots__ = ("address", "checked", "messages")
 
-    def __init__(self, address: int, messages: list[Message], *, checked: bool) -> None:
+    def __init__(self, address: int, messages: list[HeaderMessage], *, checked: bool) -> None:
         self.address, self.messages, self.checked = address, messages, checked
 
-    def each(self, kind: int) -> Iterator[Message]:
+    def each(self, kind: int) -> Iterator[HeaderMessage]:
         """Yield the messages of a kind, in their order."""
         return (message for message in self.messages if message.kind == kind)
 
-    def first(self, kind: int) -> Message | None:
+    def first(self, kind: int) -> HeaderMessage | None:
         """Return the first message of a kind; None where there is none."""
         return next(self.each(kind), None)
 
@@ -64,7 +64,7 @@ def header(blocks: Blocks, address: int) -> Header:
     fields.begin(b"OHDR", 2)
     flags = fields.uint(1)
     fields.take((16 if flags & _TIMES else 0) + (4 if flags & _PHASES else 0))
-    found: list[Message] = []
+    found: list[HeaderMessage] = []
     more = _new(blocks, fields, fields.uint(1 << (flags & 3)), flags, found)
     for begin, length in _once(blocks, more, address):
         inner = Fields(blocks, _HEADER, begin)
@@ -86,11 +86,11 @@ def _once(blocks: Blocks, more: list[tuple[int, int]], first: int) -> Iterator[t
         yield begin, length
 
 
-def _old(blocks: Blocks, fields: Fields, address: int) -> list[Message]:
+def _old(blocks: Blocks, fields: Fields, address: int) -> list[HeaderMessage]:
     version, count, length = fields.unpack("BxH4xI4x")
     if version != 1:
         raise blocks.fault(f"there is no object header at byte {address:,}")
-    found: list[Message] = []
+    found: list[HeaderMessage] = []
     more = [(address + 16, length)]
     total = 0
     for begin, size in _once(blocks, more, address):
@@ -101,7 +101,7 @@ def _old(blocks: Blocks, fields: Fields, address: int) -> list[Message]:
     return found
 
 
-def _new(blocks: Blocks, fields: Fields, length: int, flags: int, found: list[Message]) -> list[tuple[int, int]]:
+def _new(blocks: Blocks, fields: Fields, length: int, flags: int, found: list[HeaderMessage]) -> list[tuple[int, int]]:
     data = fields.take(length)
     fields.checksum()
     more: list[tuple[int, int]] = []
@@ -109,7 +109,7 @@ def _new(blocks: Blocks, fields: Fields, length: int, flags: int, found: list[Me
     return more
 
 
-def _messages(blocks: Blocks, data: bytes, form: str, found: list[Message], more: list[tuple[int, int]]) -> int:
+def _messages(blocks: Blocks, data: bytes, form: str, found: list[HeaderMessage], more: list[tuple[int, int]]) -> int:
     """Add the messages of a block, and the places where the header goes on; return how many there are."""
     prefix = blocks.form(form)
     place, end, count = 0, len(data), 0
@@ -120,7 +120,7 @@ def _messages(blocks: Blocks, data: bytes, form: str, found: list[Message], more
             raise blocks.fault(f"a message in {_HEADER} takes {size:,} bytes, {end - place:,} are there")
         count += 1
         if kind in _READ:
-            found.append(Message(kind, flags, data[place : place + size]))
+            found.append(HeaderMessage(kind, flags, data[place : place + size]))
             if kind == CONTINUED:
                 more.append(Fields(blocks, "where a header goes on", data=found.pop().body).unpack("al"))
         place += size

@@ -29,7 +29,7 @@ _FEW = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Type:
+class Hdf5Type:
     """A type's class in HDF5 and its bytes; its NumPy type where it has one; whether it is text of any length.
 
     `padding` is how a text of fixed length ends: 0 with a zero byte, 1 is filled with zeros, 2 with blanks.
@@ -50,30 +50,30 @@ class Type:
         return f"values of HDF5 class {self.sort}, which are no plain numbers"
 
 
-def type_of(blocks: Blocks, message: headers.Message) -> Type:
+def type_of(blocks: Blocks, message: headers.HeaderMessage) -> Hdf5Type:
     """Return the type of a message, a committed one too."""
     body = headers.body_of(blocks, headers.TYPE, message.flags, message.body)
     return _parsed(blocks, Fields(blocks, "a datatype", data=body))
 
 
-def _parsed(blocks: Blocks, fields: Fields) -> Type:
+def _parsed(blocks: Blocks, fields: Fields) -> Hdf5Type:
     first, low, middle, _, size = fields.unpack("BBBBI")
     version, sort = first >> 4, first & 15
     if version not in range(1, 6):
         raise blocks.fault(f"a datatype has version {version}")
     if sort == INTEGER:
-        return Type(sort, size, _integer(fields, low, size))
+        return Hdf5Type(sort, size, _integer(fields, low, size))
     if sort == FLOAT:
         return _float(fields, low, middle, size)
     if sort == STRING:
-        return Type(sort, size, text=True, padding=low & 15)
+        return Hdf5Type(sort, size, text=True, padding=low & 15)
     if sort == VARIABLE:
-        return Type(sort, size, text=low & 15 == _TEXT)
+        return Hdf5Type(sort, size, text=low & 15 == _TEXT)
     if sort == ENUM:
         return _enumeration(fields, version, low | middle << 8, size)
     if sort == COMPOUND and low | middle << 8 == 2:  # noqa: PLR2004 - members of a complex number
-        return Type(sort, size, _complex(fields, version, size))
-    return Type(sort, size)
+        return Hdf5Type(sort, size, _complex(fields, version, size))
+    return Hdf5Type(sort, size)
 
 
 def _order(low: int) -> str:
@@ -87,26 +87,26 @@ def _integer(fields: Fields, low: int, size: int) -> np.dtype[np.generic] | None
     return np.dtype(f"{_order(low)}{'i' if low & _SIGNED else 'u'}{size}")
 
 
-def _float(fields: Fields, low: int, sign: int, size: int) -> Type:
+def _float(fields: Fields, low: int, sign: int, size: int) -> Hdf5Type:
     layout = (size, *fields.unpack("HHBBBBI"))
     plain = not low & _VAX and low >> 4 & 3 == _IMPLIED and sign == 8 * size - 1
     if plain and layout in _FLOATS:
-        return Type(FLOAT, size, np.dtype(_order(low) + _FLOATS[layout]))
+        return Hdf5Type(FLOAT, size, np.dtype(_order(low) + _FLOATS[layout]))
     if plain and layout == _BFLOAT16 and not low & _BIG:
-        return Type(FLOAT, size, np.dtype("<u2"), bfloat16=True)
-    return Type(FLOAT, size)
+        return Hdf5Type(FLOAT, size, np.dtype("<u2"), bfloat16=True)
+    return Hdf5Type(FLOAT, size)
 
 
-def _enumeration(fields: Fields, version: int, count: int, size: int) -> Type:
+def _enumeration(fields: Fields, version: int, count: int, size: int) -> Hdf5Type:
     base = _base(fields, INTEGER)
     if base is None or base.itemsize != size or count > _FEW:
-        return Type(ENUM, size)
+        return Hdf5Type(ENUM, size)
     names = [fields.text(padded=version < 3) for _ in range(count)]  # noqa: PLR2004 - the version without padding
     values = [fields.take(size) for _ in range(count)]
     if set(names) != _BOOLEAN.keys():
-        return Type(ENUM, size, base)
+        return Hdf5Type(ENUM, size, base)
     boolean = base == np.int8 and dict(zip(names, values, strict=True)) == _BOOLEAN
-    return Type(ENUM, size, np.dtype(bool)) if boolean else Type(ENUM, size)
+    return Hdf5Type(ENUM, size, np.dtype(bool)) if boolean else Hdf5Type(ENUM, size)
 
 
 def _complex(fields: Fields, version: int, size: int) -> np.dtype[np.generic] | None:

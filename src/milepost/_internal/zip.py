@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile
+from milepost._internal.budget import charge
 from milepost.errors import Corrupt, Torn, Unsupported
 
 MAGIC = b"PK\x03\x04"
@@ -21,6 +22,7 @@ _LOCATOR = struct.Struct("<4sLQL")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _SECTOR = 512
+_ENTRY = 600  # bytes of what one becomes
 _MASK32 = 0xFFFFFFFF
 _MASK16 = 0xFFFF
 _DEFLATE_MOST = 1032  # deflate cannot expand by more (RFC 1951: 258 bytes from two bits)
@@ -127,6 +129,7 @@ def _inflated(file: OpenFile, item: ZipEntry, packed: bytes, limit: int) -> byte
 
 def _listed(file: OpenFile) -> tuple[list[ZipEntry], int]:
     count, size, start = _end(file)
+    charge(made=size + _ENTRY * count, nodes=count)
     raw = file.at(start, size, "the archive's directory")
     found = []
     position = 0

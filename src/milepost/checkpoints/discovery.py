@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 
 from milepost._internal import zip as zip_codec
 from milepost._internal.bounded import kind_of, opened, unreadable
+from milepost._internal.budget import glancing
 from milepost._internal.fileid import identity
 from milepost._internal.text import natural
 from milepost.checkpoints._files.links import leads_out, refused, roots_of
@@ -318,7 +319,7 @@ def _torn_zip(item: ListedFile) -> Diagnosis | None:
     if not item.head.startswith(zip_codec.MAGIC):
         return None
     try:
-        with opened(item.path) as file:
+        with opened(item.path) as file, glancing(item.path, file.size):
             zip_codec.names(file)
     except CheckpointError as error:
         return error.kind, str(error)

@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from milepost._internal.bounded import unreadable
+from milepost._internal.budget import spending, unpack_seconds
 from milepost._internal.fileid import identity_of
 from milepost._internal.plain_errors import plain_error
 from milepost._internal.serialization import from_plain, to_plain
@@ -27,7 +28,7 @@ from milepost.checkpoints._files.checks import check_table
 from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import dtype_of, is_readable, unread
 from milepost.checkpoints._files.roles import scalars_beside, step_among
-from milepost.checkpoints._files.shards import main_file
+from milepost.checkpoints._files.shards import bytes_in, main_file
 from milepost.checkpoints._files.side_files import facts_beside
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.formats.peft import adapter_among
@@ -76,7 +77,8 @@ class Reader:
         _unchanged(files, "since it was found")
         form = _format(files.format)
         try:
-            table = materialise(form, read_table(form, files), spool)
+            with spending(files.path, bytes_in(files)):
+                table = materialise(form, read_table(form, files), spool)
         except MemoryError as error:
             raise OutOfMemory(f"{files.path}: reading its table needs more memory than there is") from error
         except OSError as error:
@@ -99,13 +101,14 @@ class Reader:
         if files.failure is not None and (files.format is None or files.failure[0] != Unsupported.kind):
             raise checkpoint_error(*files.failure)
         form = _format(str(files.format))
-        try:
-            table = read_table(form, files)
-        except Unsafe:
-            if files.failure is None:
-                raise
-            table = Table(form.name, ())  # it holds no weights: what it holds else is shown
-        return Inspection(files, table, facts_of(form, files, table), facts_beside(files.path))
+        with spending(files.path, bytes_in(files)):
+            try:
+                table = read_table(form, files)
+            except Unsafe:
+                if files.failure is None:
+                    raise
+                table = Table(form.name, ())  # it holds no weights: what it holds else is shown
+            return Inspection(files, table, facts_of(form, files, table), facts_beside(files.path))
 
 
 def facts_of(form: Format, files: CheckpointFiles, table: Table) -> dict[str, Json]:
@@ -188,6 +191,7 @@ def _mappable(tensor: Tensor) -> bool:
 
 
 def _spooled(form: Format, tensor: Tensor, file: BinaryIO, path: str) -> Tensor:
+    unpack_seconds(tensor.where.nbytes)
     data = form.fetch(tensor)
     if len(data) != tensor.where.nbytes:
         unpacked = f"unpacks to {len(data):,} of {tensor.where.nbytes:,} bytes"

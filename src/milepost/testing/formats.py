@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from milepost._internal.budget import spending
 from milepost._internal.fileid import identity_of
+from milepost.checkpoints._files.shards import bytes_in
 from milepost.checkpoints.discovery import ListedFile, entry_of
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import materialise, read_table
@@ -231,7 +233,8 @@ def _outcome(case: FormatCase, path: Path) -> Rows | CheckpointError | None:
     if found is None:
         return None
     try:
-        table = materialise(case.format, read_table(case.format, found), str(path.parent))
+        with spending(str(path), bytes_in(found)):
+            table = materialise(case.format, read_table(case.format, found), str(path.parent))
         return {
             "/".join(filter(None, (one.group, one.name))): (one.dtype, one.shape, map_tensor(one).tobytes())
             for one in table.tensors

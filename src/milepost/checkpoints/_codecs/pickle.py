@@ -3,21 +3,27 @@
 A pickle is a program for a stack machine.  This one knows the opcodes that build data; where a program asks for an
 object by name it gets a placeholder, unless the name is in `known`, a table of our own functions.  The machine is our
 own rather than a subclass of the library's: that one lets eight bytes of a file ask for gigabytes (a memo index, a
-bytearray), and hashes nested tuples until the stack overflows.
+bytearray), and hashes nested tuples until the stack overflows.  What an opcode makes is charged to the checkpoint's
+budget: one byte of a pickle can ask for a container, three can ask for a copy of all that is in the memo.
 Opcodes: the comments of CPython's Lib/pickletools.py.
 """
 
 import struct
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, overload
 
+from milepost._internal.budget import TooCostly, charge
 from milepost.errors import CheckpointError, Corrupt, Unsafe, Unsupported
 
 _FOREIGN_LIMIT = 1000
-_STEPS = 1 << 24  # a step can make about 100 bytes of one: what 100 MB of them make must fit a machine
+_STEPS, _STEP = 1 << 12, 96  # so many steps are charged at once, at what one makes that is no call
+_OBJECT = 400
+_NAME_LIMIT = 1000
+_LONG = 1 << 10
 _STOP = ord(".")
-_SCALARS = (str, int, float, bytes, bool, type(None))
+_SIZED, _FEW = (str, bytes, list, tuple, dict), 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,13 @@ class Known:
 
     address: str
     make: Callable[..., Any]
+
+    def call(self, arguments: Sequence[Any]) -> Any:
+        """Call it, after what it may copy of its arguments was charged."""
+        for item in arguments:
+            if isinstance(item, _SIZED) and len(item) > _FEW:
+                charge(made=len(item) if isinstance(item, str | bytes) else _STEP * len(item))
+        return self.make(*arguments)
 
 
 @dataclass(eq=False, slots=True)
@@ -123,6 +136,8 @@ def _ran(machine: "_Machine", where: str) -> Unpickled:
         value = machine.run()
     except Ended as error:
         raise Ended(f"{where}: the pickle {error}", error.lacking) from None
+    except TooCostly:
+        raise
     except CheckpointError as error:
         raise type(error)(f"{where}: {error}") from error
     except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error, OverflowError) as error:
@@ -143,25 +158,28 @@ class _Machine:
 
     def run(self) -> Any:
         data, stack = self.data, self.stack
-        for _ in range(_STEPS):
-            try:
-                code = data[self.at]
-            except IndexError:
-                raise Ended(f"has no end within {len(data):,} bytes", 1) from None
-            self.at += 1
-            if code == _STOP:
-                return stack.pop()
-            step = _OPCODES.get(code)
-            if step is None:
-                used = f"opcode 0x{code:02x} at byte {self.at - 1:,}"
-                raise Unsafe(f"the pickle uses {used}, which plain data does not need")
-            step(self)
-        raise Corrupt(f"the pickle takes more than {_STEPS:,} steps")
+        while True:
+            charge(made=_STEPS * _STEP)
+            for _ in range(_STEPS):
+                try:
+                    code = data[self.at]
+                except IndexError:
+                    raise Ended(f"has no end within {len(data):,} bytes", 1) from None
+                self.at += 1
+                if code == _STOP:
+                    return stack.pop()
+                step = _OPCODES.get(code)
+                if step is None:
+                    used = f"opcode 0x{code:02x} at byte {self.at - 1:,}"
+                    raise Unsafe(f"the pickle uses {used}, which plain data does not need")
+                step(self)
 
     def take(self, length: int) -> bytes:
         left = len(self.data) - self.at
         if length > left:
             raise Ended(f"declares {length:,} bytes at its byte {self.at:,}, {left:,} are left", length - left)
+        if length > _LONG:
+            charge(made=length)
         self.at += length
         return self.data[self.at - length : self.at]
 
@@ -170,6 +188,12 @@ class _Machine:
 
     def counted(self, width: int) -> bytes:
         return self.take(self.number(width))
+
+    def text(self, length: int, codec: str, errors: str = "strict") -> str:
+        made = self.take(length).decode(codec, errors)
+        if length > _LONG:
+            charge(made=sys.getsizeof(made))
+        return made
 
     def blob(self, length: int) -> Any:
         return self.take(length)
@@ -192,19 +216,23 @@ class _Machine:
         return items
 
     def named(self, module: str, name: str) -> Any:
+        if len(module) + len(name) > _NAME_LIMIT:
+            raise Corrupt(f"the pickle names a class by {len(module) + len(name):,} characters")
         address = f"{module}.{name}"
         if address in self.known:
             return self.known[address]
         if len(self.foreign) < _FOREIGN_LIMIT:
             # The list is printed: a name must not steer the terminal.
             self.foreign["".join(sign if sign.isprintable() else "?" for sign in address[:200])] = None
+        charge(made=_OBJECT)
         return Placeholder(address)
 
     def make(self, function: Any, arguments: Any) -> Any:
         if not isinstance(arguments, tuple):
             raise TypeError("arguments are not a tuple")
         if isinstance(function, Known):
-            return function.make(*arguments)
+            return function.call(arguments)
+        charge(made=_OBJECT)
         address = function.address if isinstance(function, Placeholder) else type(function).__name__
         return Placeholder(address, arguments)
 
@@ -232,9 +260,26 @@ def _outside(_: _Machine) -> Any:
     raise Unsupported("its arrays lie outside of the pickle (out-of-band buffers); pickle it without buffer_callback")
 
 
+def is_key(value: Any) -> bool:
+    """Return whether a value hashes at once: nested tuples would hash for ever or overflow, and long integers slowly.
+
+    >>> is_key("w"), is_key(10**5000), is_key(("a", "b"))
+    (True, False, False)
+    """
+    if isinstance(value, str | bytes):
+        if len(value) > _LONG:
+            charge(made=len(value))  # to be compared with another as long
+        return True
+    if isinstance(value, int):
+        return value.bit_length() <= _LONG
+    return value is None or isinstance(value, float)
+
+
 def _key(value: Any) -> Any:
-    """Return a dictionary key that hashes at once: tuples nested in tuples would hash for ever, or overflow."""
-    return value if isinstance(value, _SCALARS) else Placeholder("key", (value,))
+    if is_key(value):
+        return value
+    charge(made=_OBJECT)
+    return Placeholder("key", (value,))
 
 
 def _pairs(flat: list[Any], target: Any) -> Any:
@@ -257,6 +302,7 @@ def _extend(items: list[Any], target: Any) -> None:
 
 def _newobj_ex(machine: _Machine) -> Placeholder:
     made, arguments, keywords = machine.popped(3)
+    charge(made=_OBJECT)
     return Placeholder(getattr(made, "address", "?"), (arguments, keywords))
 
 
@@ -306,12 +352,12 @@ _OPCODES: dict[int, Callable[[_Machine], Any]] = {
     ord("F"): _push(lambda m: float(m.line())),
     ord("G"): _push(lambda m: struct.unpack(">d", m.take(8))[0]),
     ord("S"): _push(lambda m: m.line()[1:-1].decode("latin-1")),
-    ord("T"): _push(lambda m: m.counted(4).decode("latin-1")),
-    ord("U"): _push(lambda m: m.counted(1).decode("latin-1")),
+    ord("T"): _push(lambda m: m.text(m.number(4), "latin-1")),
+    ord("U"): _push(lambda m: m.text(m.number(1), "latin-1")),
     ord("V"): _push(lambda m: m.line().decode("raw_unicode_escape")),
-    ord("X"): _push(lambda m: m.counted(4).decode("utf-8", "surrogatepass")),
-    0x8C: _push(lambda m: m.counted(1).decode("utf-8", "surrogatepass")),
-    0x8D: _push(lambda m: m.counted(8).decode("utf-8", "surrogatepass")),
+    ord("X"): _push(lambda m: m.text(m.number(4), "utf-8", "surrogatepass")),
+    0x8C: _push(lambda m: m.text(m.number(1), "utf-8", "surrogatepass")),
+    0x8D: _push(lambda m: m.text(m.number(8), "utf-8", "surrogatepass")),
     ord("B"): _push(lambda m: m.blob(m.number(4))),
     ord("C"): _push(lambda m: m.blob(m.number(1))),
     0x8E: _push(lambda m: m.blob(m.number(8))),

@@ -6,12 +6,14 @@ encoding: a field is a varint of number and wire type, then a varint, 8 bytes, a
 
 from collections.abc import Callable
 
+from milepost._internal.budget import charge
 from milepost.errors import Corrupt
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _LONGEST = 10  # bytes of a varint of 64 bits
 _MASK = (1 << 64) - 1
 _MORE = 0x80
+_MANY, _FIELD = 256, 250  # fields that are charged at once, and bytes of what one becomes
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
 
 
@@ -44,8 +46,11 @@ class Message:
         """Split the bytes; `Corrupt` where they do not end with a field, or hold a group."""
         self._where = where
         self._fields: dict[int, list[tuple[int, int | memoryview]]] = {}
-        at, end = 0, len(data)
+        at, end, count = 0, len(data), 0
         while at < end:
+            count += 1
+            if not count % _MANY:
+                charge(made=_FIELD * _MANY, nodes=_MANY)
             key = data[at]
             if key < _MORE:  # nearly always: a field below 16
                 at += 1

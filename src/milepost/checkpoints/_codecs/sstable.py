@@ -2,7 +2,7 @@
 
 A block is entries (bytes shared with the key before, bytes not shared, length of the value, key's rest, value), the
 places of its restarts, a byte of compression and a masked CRC-32C.  All of it is checked before it is used: handles
-against the file, blocks against each other, keys against their order, and what keys unpack to against the file's size.
+against the file, blocks against each other, keys against their order, and what keys unpack to against the budget.
 """
 
 from bisect import bisect_left
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, OpenFile, opened, per_file
+from milepost._internal.budget import charge
 from milepost.checkpoints._codecs import snappy
 from milepost.checkpoints._codecs.crc32c import crc32c, masked
 from milepost.checkpoints._codecs.protobuf import varint
@@ -23,7 +24,7 @@ KEY_LIMIT = 16384
 
 _FOOTER, _TRAILER, _WORD = 48, 5, 4
 _PLAIN, _SNAPPY = 0, 1
-_KEYS_FACTOR, _KEYS_FLOOR = 20, 32 << 20
+_ENTRY = 300  # bytes of what an entry becomes, besides its key
 _KEPT = 1 << 20
 
 
@@ -45,20 +46,15 @@ class Sstable:
 
     def entries(self) -> Iterator[tuple[bytes, memoryview]]:
         """Yield every key with its value, in order; `Corrupt` for keys out of order, twice, or without end."""
-        room = max(_KEYS_FACTOR * self.file.size, _KEYS_FLOOR)
         before = None
         count = 0
         for handle in self.blocks:
             for key, value in _entries(block(self.file, handle), self.file.path):
-                room -= len(key)
                 count += 1
                 if before is not None and key <= before:
                     raise Corrupt(f"{self.file.path}: key {key[:200]!r} stands after {before[:200]!r}: not sorted")
-                if room < 0 or count > 2 * COUNT_LIMIT:
-                    raise Corrupt(
-                        f"{self.file.path}: {self.file.size:,} bytes expand to more names than a checkpoint can need; "
-                        "Milepost stopped reading"
-                    )
+                if count > 2 * COUNT_LIMIT:
+                    raise Corrupt(f"{self.file.path}: more than {2 * COUNT_LIMIT:,} names; Milepost stopped reading")
                 before = key
                 yield key, value
 
@@ -116,7 +112,7 @@ def block(file: OpenFile, handle: Handle) -> memoryview:
     if kind == _PLAIN:
         return raw[: handle.size]
     if kind == _SNAPPY:
-        return memoryview(snappy.unpack(raw[: handle.size], where))
+        return snappy.unpack(raw[: handle.size], where)
     raise Corrupt(f"{where} is compressed by method {kind}; expected 0 (not at all) or 1 (snappy)")
 
 
@@ -152,6 +148,7 @@ def _entries(data: memoryview, path: str) -> Iterator[tuple[bytes, memoryview]]:
                 f"{path}: an entry of a block declares a key of {shared:,} + {rest:,} and a value of {size:,} bytes; "
                 f"{len(key):,} can be shared, {max(end - at, 0):,} are left, and keys have at most {KEY_LIMIT:,}"
             )
+        charge(made=_ENTRY + shared + rest, nodes=1)
         key = key[:shared] + bytes(data[at : at + rest])
         at += rest
         yield key, data[at : at + size]

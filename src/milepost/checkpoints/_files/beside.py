@@ -1,10 +1,11 @@
 """Files that trainers write beside a checkpoint: what they say of it is used where the weights do not say it."""
 
-import json
 import os
 import re
 
 from milepost._internal.bounded import opened
+from milepost._internal.budget import extend
+from milepost.checkpoints._codecs.json_text import parsed
 from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints._files.roles import STEP_LIMIT
 from milepost.checkpoints.names import HF_INDEXES, step_of_name
@@ -64,6 +65,7 @@ def json_beside(path: str, name: str) -> Json:
         check_shards(path, [file_path])
         with opened(file_path) as file:
             raw = file.at(0, file.size, "the file") if file.size <= _JSON_LIMIT else b""
-        return json.loads(raw.decode("utf-8"))
+        extend(len(raw))
+        return parsed(raw)
     except (CheckpointError, ValueError, RecursionError):
         return None

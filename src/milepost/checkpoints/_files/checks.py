@@ -3,12 +3,15 @@
 import os
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, unreadable
+from milepost._internal.budget import charge
 from milepost.checkpoints._files.layout import affordable, checked_shape, contiguous, dtype_of, is_readable, span, total
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import Corrupt, Torn
 
 NAME_LIMIT = 4096
 """Most characters of a tensor's name."""
+
+_ROW = 500
 
 
 def check_table(table: Table, files: CheckpointFiles) -> None:
@@ -28,6 +31,7 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
     own, held, unpacked = frozenset(files.paths), sum(sizes.values()), 0
     for tensor in table.tensors:
         where = tensor.where
+        charge(made=_ROW + len(tensor.name) + len(tensor.group) + len(tensor.made_as), nodes=1)
         check_name(tensor, where.file)
         if where.file not in own:
             raise Corrupt(f"{about(tensor)} lies in a file that is none of the checkpoint's; it was not opened")

@@ -39,10 +39,14 @@ def flat(
             found[key] = single
         elif isinstance(item, Mapping) and depth < _DEPTH and not (depth == 1 and skip(key)):
             names = [name for name in islice(item, MOST) if isinstance(name, str | int)]
-            waiting.extend(
-                (f"{key}.{name}"[-_KEY:] if key else f"{name}"[:_KEY], item[name], depth + 1) for name in names
-            )
+            names = names[: max(0, _NODES - len(waiting))]
+            waiting.extend((_joined(key, name), item[name], depth + 1) for name in names)
     return found
+
+
+def _joined(key: str, name: str | int) -> str:
+    text = name[:_KEY] if isinstance(name, str) else str(name)
+    return f"{key}.{text}"[-_KEY:] if key else text
 
 
 def _single(item: Any) -> Any:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,6 +14,7 @@ STEP_NAMES = ("global_step", "step", "iteration", "iter")
 """Names of the training step, the clearest first.  An epoch is no step."""
 
 STEP_LIMIT = 2**63
+_KEY_LIMIT = 200
 
 _OPTIMIZER = re.compile(r"(?:\w*_)?(?:optimizers?|optims?)(?:[A-Z0-9]\w*|_\w*)?|opts?(?:_(?:states?|dict|state_dict))?")
 _BOOKKEEPING = re.compile(
@@ -33,13 +35,22 @@ def role_of(group: str, name: str) -> Role:
     """
     if not group:
         head, slash, _ = name.partition("/")
-        if (slash and _OPTIMIZER.fullmatch(head)) or name.startswith(("optimizer.", "optimizer_state.")):
+        if (slash and _is_like(_OPTIMIZER, head)) or name.startswith(("optimizer.", "optimizer_state.")):
             return "optimizer"
-        return "bookkeeping" if _BOOKKEEPING.fullmatch(head) else "weights"
+        return "bookkeeping" if _is_like(_BOOKKEEPING, head) else "weights"
+    return _role_of_group(group)
+
+
+@lru_cache(maxsize=1024)
+def _role_of_group(group: str) -> Role:
     keys = group.split("/")
-    if any(_OPTIMIZER.fullmatch(key) for key in keys):
+    if any(_is_like(_OPTIMIZER, key) for key in keys):
         return "optimizer"
-    return "bookkeeping" if any(_BOOKKEEPING.fullmatch(key) for key in keys) else "weights"
+    return "bookkeeping" if any(_is_like(_BOOKKEEPING, key) for key in keys) else "weights"
+
+
+def _is_like(pattern: re.Pattern[str], key: str) -> bool:
+    return len(key) <= _KEY_LIMIT and bool(pattern.fullmatch(key))  # trainers' keys are short, and time is not
 
 
 def step_of(

@@ -44,6 +44,11 @@ def main_file(files: CheckpointFiles) -> str:
     return files.paths[0] if files.paths else files.path
 
 
+def bytes_in(files: CheckpointFiles) -> int:
+    """Return how many bytes the files of a checkpoint have together, as they were found."""
+    return files.identity.size + sum(one.size for one in files.others)
+
+
 def main_file_in(folder: str) -> str:
     """Return the main file of a folder that is one checkpoint: a SavedModel's index of variables, else the folder."""
     index = os.path.join(folder, _VARIABLES)

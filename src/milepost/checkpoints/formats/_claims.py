@@ -5,6 +5,7 @@ from typing import Literal
 
 from milepost._internal import zip as zip_codec
 from milepost._internal.bounded import OpenFile, opened
+from milepost._internal.budget import glancing
 from milepost._internal.fileid import identity_of
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles
@@ -20,7 +21,7 @@ def claim(form: str, path: str, check: Callable[[OpenFile], object]) -> Checkpoi
 def is_whole(path: str, check: Callable[[OpenFile], object]) -> bool:
     """Return whether a file is there and its check does not raise `Torn`; `read` raises any other error again."""
     try:
-        with opened(path) as file:
+        with opened(path) as file, glancing(path, file.size):
             check(file)
     except CheckpointError as error:
         return not isinstance(error, Torn | Vanished)
@@ -41,7 +42,7 @@ def claim_zips(
         now, listed, known = identity_of(entry.path), [first], first in firsts
         state: Literal["complete", "writing"] = "complete"
         try:
-            with opened(entry.path) as file:
+            with opened(entry.path) as file, glancing(entry.path, file.size):
                 listed, known = zip_codec.names(file), False
         except Torn:
             state = "writing"

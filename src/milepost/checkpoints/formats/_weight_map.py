@@ -1,10 +1,14 @@
 """The index that Keras and Hugging Face write beside weights in several files: JSON with a `weight_map`."""
 
-import json
 from typing import Any
 
 from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT, opened
+from milepost._internal.budget import glancing
+from milepost.checkpoints._codecs.json_text import parsed
 from milepost.errors import Corrupt, Torn
+
+MOST_SHARDS = 10_000
+"""Most files of weights of one checkpoint."""
 
 
 def weight_map(path: str, whose: str) -> dict[str, Any]:
@@ -17,7 +21,8 @@ def weight_map(path: str, whose: str) -> dict[str, Any]:
             raise Corrupt(f"{path}: an index of {file.size:,} bytes, at most {HEADER_LIMIT:,} are read")
         raw = file.at(0, file.size, "the index")
     try:
-        held = json.loads(raw.decode("utf-8"))["weight_map"]
+        with glancing(path, len(raw)):
+            held = parsed(raw)["weight_map"]
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         raise _improper(path, whose, raw) from error
     if not isinstance(held, dict):

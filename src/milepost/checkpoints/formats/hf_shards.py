@@ -14,7 +14,7 @@ from milepost._internal.text import listed
 from milepost.checkpoints._files.layout import refused
 from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints.formats._huggingface.weights import read_weights, state_of
-from milepost.checkpoints.formats._weight_map import weight_map
+from milepost.checkpoints.formats._weight_map import MOST_SHARDS, weight_map
 from milepost.checkpoints.names import HF_INDEXES, hf_index
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
@@ -23,7 +23,6 @@ from milepost.errors import CheckpointError, Corrupt, Torn
 _BEGIN = re.compile(rb'\s*\{\s*"(?:metadata|weight_map)"')
 _MARK = b'"weight_map"'
 _SHARDS = (".safetensors", ".bin")
-_MOST_SHARDS = 10_000
 
 
 class HfShards:
@@ -104,8 +103,8 @@ def _checked(path: str, pairs: Sequence[tuple[str, object]]) -> dict[str, list[s
             what = f"lists {str(shard)[:80]!r}, which is no file of weights beside it; Milepost did not open it"
             raise Corrupt(f"{path}: {what}")
         names.setdefault(shard, []).append(tensor)
-    if len(names) > _MOST_SHARDS:
-        raise Corrupt(f"{path}: lists {len(names):,} shards, at most {_MOST_SHARDS:,} are read")
+    if len(names) > MOST_SHARDS:
+        raise Corrupt(f"{path}: lists {len(names):,} shards, at most {MOST_SHARDS:,} are read")
     folder = os.path.dirname(path)
     sorted_names: Mapping[str, list[str]] = {shard: names[shard] for shard in sorted(names)}
     return {os.path.join(folder, shard): tensors for shard, tensors in sorted_names.items()}

@@ -15,7 +15,7 @@ from milepost.checkpoints._codecs.hdf5.superblock import check_whole
 from milepost.checkpoints._codecs.hdf5.window import whole
 from milepost.checkpoints.formats._claims import is_whole
 from milepost.checkpoints.formats._keras.table import fetched, table_of
-from milepost.checkpoints.formats._weight_map import weight_map
+from milepost.checkpoints.formats._weight_map import MOST_SHARDS, weight_map
 from milepost.checkpoints.names import keras_index
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
@@ -97,7 +97,10 @@ def _shards(path: str) -> list[str]:
     for name in listed:
         if not isinstance(name, str) or os.path.basename(name) != name or keras_index(name) != own:
             raise Corrupt(f"{path}: lists {str(name)[:80]!r}, which is not a shard of {own}; Milepost did not open it")
-    return [os.path.join(os.path.dirname(path), name) for name in sorted(set(listed))]
+    names = sorted(set(listed))
+    if len(names) > MOST_SHARDS:
+        raise Corrupt(f"{path}: lists {len(names):,} shards, at most {MOST_SHARDS:,} are read")
+    return [os.path.join(os.path.dirname(path), name) for name in names]
 
 
 def _unlisted(index: str, shards: Sequence[str]) -> list[str]:

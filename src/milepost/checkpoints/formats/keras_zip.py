@@ -3,13 +3,14 @@
 The architecture in config.json is never built, and its code never run: the model comes from the evaluation file.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened, per_file
+from milepost._internal.budget import charge
 from milepost._internal.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
 from milepost.checkpoints._codecs.hdf5.window import Window
+from milepost.checkpoints._codecs.json_text import parsed
 from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import affordable
 from milepost.checkpoints.formats._claims import claim_zips
@@ -67,8 +68,9 @@ def _json(file: OpenFile, entries: dict[str, ZipEntry], name: str) -> dict[str, 
     item = entries.get(name)
     if item is None or item.size > HEADER_LIMIT or not affordable(item.size, file.size):
         return {}
+    charge(made=item.size)
     try:
-        held = json.loads(unpack(file, item).decode("utf-8"))
+        held = parsed(unpack(file, item))
     except (ValueError, RecursionError):
         return {}
     return held if isinstance(held, dict) else {}

@@ -90,10 +90,16 @@ def _tensor(file: OpenFile, item: ZipEntry) -> Tensor:
     return Tensor(name, name_of(dtype), array.shape, extent, role)
 
 
+def _has_objects(descr: object) -> bool:
+    if isinstance(descr, list | tuple):
+        return any(_has_objects(field[1]) for field in descr if isinstance(field, list | tuple) and len(field) > 1)
+    return isinstance(descr, str) and descr.lstrip("<>=|").startswith("O")
+
+
 def _dtype(descr: object, where: str) -> tuple[np.dtype[np.generic] | None, str]:
     """Return the type of plain numbers, or None and what is there instead."""
     if not isinstance(descr, str):
-        return None, _OBJECTS if "O'" in repr(descr) else "a structured type"
+        return None, _OBJECTS if _has_objects(descr) else "a structured type"
     try:
         dtype = np.dtype(descr)
     except (TypeError, ValueError, SyntaxError) as error:

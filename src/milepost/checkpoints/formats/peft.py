@@ -4,7 +4,6 @@ An adapter's tensors change those of a base model, whose name the config has.  T
 that they are an adapter's, so that nobody takes the base's numbers for theirs.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,8 @@ from dataclasses import replace
 
 from milepost._internal.bounded import AGAIN, CUT, opened
 from milepost._internal.fileid import identity_of
+from milepost._internal.serialization import to_plain
+from milepost.checkpoints._codecs.json_text import parsed
 from milepost.checkpoints._files.layout import refused
 from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints.formats._huggingface.weights import beside, read_weights, state_of
@@ -91,7 +92,8 @@ def _config(path: str) -> dict[str, Json]:
             raise Corrupt(f"{config}: {file.size:,} bytes, at most {_CONFIG_LIMIT:,} are read")
         raw = file.at(0, file.size, "the config")
     try:
-        held = json.loads(raw.decode("utf-8"))
+        held = parsed(raw)
+        to_plain(held)  # it crosses to other processes: what is nested too deep for that is refused here
     except (ValueError, RecursionError) as error:
         if not raw.rstrip().endswith(b"}"):
             raise Torn(f"{config}: {CUT}: it has no end{AGAIN}") from error

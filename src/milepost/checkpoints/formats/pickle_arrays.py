@@ -13,6 +13,7 @@ from typing import overload
 import numpy as np
 
 from milepost._internal.bounded import AGAIN, CUT, OpenFile, opened, per_file
+from milepost._internal.budget import glancing
 from milepost._internal.dtypes import is_float
 from milepost._internal.text import listed
 from milepost.checkpoints._codecs.pickle import Ended, PickledBytes, Unpickled, unpickle_in_place
@@ -142,7 +143,7 @@ def _is_ours(path: str) -> bool:
 def _holds_floats(path: str) -> bool:
     """Return whether a file that is named like no checkpoint is one all the same: data sets are pickles, too."""
     try:
-        with opened(path) as file:
+        with opened(path) as file, glancing(path, file.size):
             arrays = [array for _, array in arrays_in(_unpickled(file).value, path)]
     except CheckpointError:
         return False

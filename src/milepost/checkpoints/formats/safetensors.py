@@ -4,12 +4,12 @@ Own parser, by the published layout: u64 little-endian header length (at most 10
 {name: {dtype, shape, data_offsets}}, and offsets that cover the rest of the file exactly.  The format has no checksum.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
+from milepost.checkpoints._codecs.json_text import parsed
 from milepost.checkpoints._files.checks import about
 from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import checked_shape, missing, refused, total
@@ -90,7 +90,7 @@ def _header(file: OpenFile) -> tuple[dict[str, Json], int]:
         raise Torn(f"{file.path}: {CUT}: {declared}, {file.size - 8:,} are there{AGAIN}")
     raw = file.at(8, length, "the header")
     try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
+        header = parsed(raw, _once)
     except (ValueError, RecursionError) as error:
         raise Corrupt(f"{file.path}: the safetensors header is not proper JSON: {str(error)[:120]}") from error
     if not isinstance(header, dict) or len(header) > COUNT_LIMIT:

@@ -12,6 +12,7 @@ from typing import Any
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
 from milepost.checkpoints._codecs.pickle import Ended, Unpickled, unpickle_start
+from milepost.checkpoints._files.checks import NAME_LIMIT
 from milepost.checkpoints._files.layout import checked_shape, refused, shown
 from milepost.checkpoints._files.roles import step_of
 from milepost.checkpoints.formats._claims import claim
@@ -152,7 +153,7 @@ def _persistent(storages: dict[str, TorchStorage]) -> Callable[[Any], Any]:
 
 def _storage(storages: dict[str, TorchStorage], fields: list[Any]) -> TorchStorage:
     kind, key, _, count, view = fields  # the third is the device that it was saved on: everything is read as it lies
-    if not isinstance(kind, StorageType) or not isinstance(key, str):
+    if not isinstance(kind, StorageType) or not isinstance(key, str) or len(key) > NAME_LIMIT:
         raise Corrupt(f"the description of storage {shown(key)} is not one of torch's")
     where = f"storage {key[:40]!r}"
     (count,) = checked_shape((count,), where, "its count of items")

@@ -12,6 +12,7 @@ from typing import Any
 from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened
 from milepost._internal.zip import STORED, ZipEntry, damaged, members, names, unpack
 from milepost.checkpoints._codecs.pickle import Unpickled, unpickle
+from milepost.checkpoints._files.checks import NAME_LIMIT
 from milepost.checkpoints._files.layout import refused, shown
 from milepost.checkpoints._files.roles import step_of
 from milepost.checkpoints.formats._claims import claim_zips
@@ -172,7 +173,7 @@ def _persistent(archive: _Archive, storages: dict[str, TorchStorage]) -> Callabl
         _, kind, name, _, count = key
         if not isinstance(kind, StorageType) or not isinstance(name, str) or type(count) is not int or count < 0:
             raise Corrupt(f"the description of storage {shown(name)} is not one of torch's")
-        item = archive.entries.get(f"{archive.root}/data/{name}")
+        item = archive.entries.get(f"{archive.root}/data/{name}") if len(name) <= NAME_LIMIT else None
         if item is None:
             raise Corrupt(f"it names storage {name[:40]!r}, for which the archive has no entry")
         if item.method != STORED:

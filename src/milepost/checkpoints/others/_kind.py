@@ -1,12 +1,13 @@
 """What a kind of file is, and the walk through one."""
 
-import json
 import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from milepost._internal.bounded import OpenFile
+from milepost._internal.budget import charge
+from milepost.checkpoints._codecs.json_text import parsed
 
 _WINDOW = 64 << 10
 _JSON_MOST = 4 << 20
@@ -50,6 +51,7 @@ class Cursor:
 
     def take(self, length: int) -> bytes:
         """Return the next bytes, at most 64 KiB of them."""
+        charge()
         if not 0 <= length <= _WINDOW:
             raise Wrong(f"it has a field of {length:,} bytes at byte {self.at:,}")
         if self.at + length > self.size:
@@ -63,6 +65,7 @@ class Cursor:
 
     def skip(self, length: int) -> None:
         """Move on."""
+        charge()
         if length < 0:
             raise Wrong(f"it has a negative length at byte {self.at:,}")
         if self.at + length > self.size:
@@ -101,7 +104,7 @@ def json_end(cursor: Cursor) -> None:
         raise Short("its JSON has no end")
     try:
         if whole:
-            json.loads(read)
+            parsed(read)
     except (ValueError, RecursionError) as error:
         raise Wrong(f"its JSON is not proper: {str(error)[:80]}") from error
 

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from milepost._internal.budget import TooCostly, charge
 from milepost.checkpoints.others._kind import Cursor, OtherKind, Short, Start, Wrong
 
 _LIMIT = 64 << 10
@@ -39,6 +40,8 @@ def packed_with(head: bytes) -> tuple[str, bytes] | None:
 def unpack_whole(cursor: Cursor) -> bool:
     """Unpack a file to its end without keeping what is within, up to 1 GiB of it; False where it is not compressed.
 
+    One that takes longer to unpack than its budget has is taken for whole.
+
     Raises `Short` where it ends too early, `Wrong` where it is damaged.
     """
     head = cursor.take(min(6, cursor.size))
@@ -47,7 +50,7 @@ def unpack_whole(cursor: Cursor) -> bool:
     if unpacker is None:
         return False
     given, total = b"", 0
-    while not unpacker.eof and total < _MOST:
+    while not unpacker.eof and total < _MOST and _in_time():
         if not given and getattr(unpacker, "needs_input", True):
             if cursor.done:
                 raise Short("what is compressed has no end")
@@ -57,6 +60,14 @@ def unpack_whole(cursor: Cursor) -> bool:
         except _DAMAGED as error:
             raise Wrong(f"it cannot be unpacked: {error}") from error
         given = getattr(unpacker, "unconsumed_tail", b"")
+    return True
+
+
+def _in_time() -> bool:
+    try:
+        charge(made=1 << 16)
+    except TooCostly:
+        return False
     return True
 
 

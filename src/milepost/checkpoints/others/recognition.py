@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 from milepost._internal.bounded import AGAIN, CUT, opened
+from milepost._internal.budget import glancing
 from milepost.checkpoints._files.links import leads_out, roots_of
 from milepost.checkpoints.others import arrays, described, learners, packed, programs
 from milepost.checkpoints.others._kind import Cursor, OtherKind, Short, Start, Wrong
@@ -24,7 +25,7 @@ def recognise(start: Start) -> Diagnosis | None:
         return None
     try:
         if kind.walk is not None:
-            with opened(start.path) as file:
+            with opened(start.path) as file, glancing(start.path, file.size):
                 kind.walk(Cursor(file))
     except Short as error:
         return "torn", f"{start.path}: {CUT}: {kind.what}: {error}{AGAIN}"

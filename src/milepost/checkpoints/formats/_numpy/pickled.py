@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_dtypes
 
-from milepost.checkpoints._codecs.pickle import Known, PickledBytes, Placeholder
+from milepost.checkpoints._codecs.pickle import Known, PickledBytes, Placeholder, is_key
 from milepost.checkpoints._files.layout import checked_shape, contiguous, dtype_of, name_of, shown, total
 from milepost.errors import CheckpointError, Corrupt, Unsafe
 
@@ -146,7 +146,7 @@ def _jax(function: Any, arguments: Any, state: Any, _: Any = None) -> Any:
     """Rebuild a JAX array: NumPy's own call, its arguments and its state."""
     if not isinstance(function, Known) or not isinstance(arguments, tuple):
         raise Corrupt("a JAX array that is made of something else than a NumPy array")
-    array = function.make(*arguments)
+    array = function.call(arguments)
     if isinstance(array, Placeholder):
         array.state = state
     return array
@@ -167,7 +167,11 @@ def _sequence(*arguments: Any) -> Any:
 
 def _mapping(*arguments: Any) -> Any:
     given = arguments[0] if arguments else {}
-    return given if isinstance(given, dict) else {key: value for key, value in given if isinstance(key, str)}
+    return (
+        given
+        if isinstance(given, dict)
+        else {key: value for key, value in given if isinstance(key, str) and is_key(key)}
+    )
 
 
 def _encoded(text: Any, *_: Any) -> bytes:

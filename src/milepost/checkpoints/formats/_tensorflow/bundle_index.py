@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT, OpenFile, opened, per_file
+from milepost._internal.budget import glancing
 from milepost._internal.text import listed
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import is_whole, open_table
@@ -65,7 +66,7 @@ def shard_of(index: str, number: int, count: int) -> str:
 @per_file(1024)
 def reach_of(path: str) -> tuple[int, dict[int, int]]:
     """Return the number of shards, and how far each must reach; kept, since a watch asks every second."""
-    with opened(path) as file:
+    with opened(path) as file, glancing(path, file.size):
         index = index_of(file)
     return index.shards, index.needed
 

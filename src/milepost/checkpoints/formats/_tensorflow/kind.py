@@ -7,6 +7,7 @@ whose first field is a message.  LevelDB's own files end in the same bytes, and 
 from typing import Literal
 
 from milepost._internal.bounded import opened
+from milepost._internal.budget import glancing
 from milepost.checkpoints._codecs.protobuf import BYTES, VARINT
 from milepost.checkpoints._codecs.sstable import MAGIC, open_table
 from milepost.core.protocols import Entry
@@ -23,7 +24,7 @@ def kind_of_table(entry: Entry) -> Kind | None:
     if entry.is_dir or entry.tail != MAGIC:
         return None
     try:
-        with opened(entry.path) as file:
+        with opened(entry.path) as file, glancing(entry.path, file.size):
             first = open_table(file).first()
     except CheckpointError:
         return "damaged"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from milepost._internal.budget import charge
 from milepost._internal.text import listed
 from milepost.checkpoints._files.roles import STEP_LIMIT, role_of
 from milepost.core.types import Role
@@ -89,6 +90,7 @@ def _slot_home(name: str, item: Traits, tensors: Mapping[str, Traits]) -> str | 
         at = parent.find("/")
         while at > 0:
             inner = parent[at + 1 :]
+            charge(made=len(inner))
             if inner in tensors and tensors[inner].shape == item.shape:
                 return parent[:at]
             at = parent.find("/", at + 1)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from milepost._internal.bounded import COUNT_LIMIT
+from milepost._internal.budget import charge
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints.formats._tensorflow.names import COUNTERS
 from milepost.checkpoints.formats._tensorflow.slices import Where
@@ -24,7 +25,7 @@ _KERAS = "keras_api"
 _LISTS = {"variables", "trainable_variables", "non_trainable_variables", _KERAS}
 """What Keras 2 tracks beside a model's and a layer's own parts when it writes a SavedModel."""
 _NAME_LIMIT = 4096
-_ROOM_FACTOR, _ROOM_FLOOR = 20, 32 << 20
+_PIECE = 150  # bytes of a child or a key of an object
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,6 @@ def names_by_key(graph: memoryview, where: Where) -> dict[str, TrackedName]:
     nodes = _nodes(graph, where)
     parents, listed = _parents(nodes)
     inner: dict[int, dict[str, int]] = {}
-    room = max(_ROOM_FACTOR * len(graph), _ROOM_FLOOR)
     found: dict[str, TrackedName] = {}
     for number, node in enumerate(nodes):
         for key, full_name in node.keys:
@@ -62,12 +62,6 @@ def names_by_key(graph: memoryview, where: Where) -> dict[str, TrackedName]:
             reached = number in parents
             if reached and number not in listed and key.endswith(VALUE) and _makes_a_detour(nodes, name, inner):
                 name = _way(parents, number) or name
-                room -= len(name)
-                if room < 0:
-                    raise Corrupt(
-                        f"{where()}: {len(graph):,} bytes expand to more names than a checkpoint can need; "
-                        "Milepost stopped reading"
-                    )
             found[key] = TrackedName(name, not reached, full_name)
     return found
 
@@ -89,6 +83,7 @@ def _node(piece: memoryview, where: Where) -> _Node:
         (child.integer(1), child.text(2)) for child in (Message(part, where) for part in message.messages(1))
     )
     keys = tuple((item.text(3), item.text(2)) for item in (Message(part, where) for part in message.messages(2)))
+    charge(made=_PIECE * (2 + len(children) + len(keys)), nodes=1 + len(children) + len(keys))
     names = {name for _, name in children}
     counts = bool(names.intersection(COUNTERS)) and bool(names & _SETTINGS)
     lists = frozenset(names & _LISTS if _KERAS in names else ())
@@ -129,7 +124,10 @@ def _way(parents: Mapping[int, tuple[int, str]], number: int) -> str | None:
         pieces.append(local)
         length += len(local) + 1
         if length > _NAME_LIMIT:
-            return None
+            break
+    charge(made=length, nodes=len(pieces))
+    if length > _NAME_LIMIT:
+        return None
     return "/".join(reversed(pieces))
 
 

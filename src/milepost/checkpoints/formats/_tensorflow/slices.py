@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with NumPy
 import numpy as np
 
+from milepost._internal.budget import charge
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._files.layout import checked_shape, dtype_of, total
 from milepost.core.types import Array
@@ -26,6 +27,7 @@ NAMES = {
 STRING = 7
 _OTHERS = {STRING: "strings", 20: "a resource handle", 21: "a variant, an object of TensorFlow's own"}
 _SLICES = 4096
+_SLICE, _FEW = 500, 64  # bytes of a slice; each is compared with all others
 _SINGLE = 64  # integers up to here take one byte of ordered code
 
 Where = Callable[[], str]
@@ -94,6 +96,7 @@ def covered(shape: Sequence[int], slices: Sequence[Slice], where: Where) -> list
     if len(slices) > _SLICES:
         raise Corrupt(f"{where()}: {len(slices):,} slices, at most {_SLICES:,} are read")
     places = [item.within(shape, where) for item in slices]
+    charge(made=_SLICE * len(slices) * (1 + len(slices) // _FEW), nodes=len(slices))
     volume = sum(total([axis.stop - axis.start for axis in place]) for place in places)
     if volume != total(shape):
         raise Corrupt(f"{where()}: its slices hold {volume:,} of {total(shape):,} items")

@@ -3,6 +3,7 @@
 import struct
 from typing import Any
 
+from milepost._internal.budget import charge
 from milepost.checkpoints._codecs.pickle import Placeholder
 from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.roles import role_of
@@ -10,6 +11,7 @@ from milepost.core.types import Json
 
 _SCALAR = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
 _CODES = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b", "u1": "B", "b1": "?"}
+_PIECES, _PIECE, _ENTRY = 64, 4096, 100
 _KEPT = {"hyper_parameters", "datamodule_hyper_parameters", "callbacks"}
 
 
@@ -25,10 +27,13 @@ def _plain(item: Any) -> Any:
     arguments = item.arguments
     if item.address in _SCALAR:
         return _number(arguments)
-    if item.address.startswith("pathlib.") and all(isinstance(one, str) for one in arguments):
+    short = len(arguments) < _PIECES and all(isinstance(one, str) and len(one) < _PIECE for one in arguments)
+    if short and item.address.startswith("pathlib."):
         return "/".join(arguments).replace("//", "/")
     if isinstance(item.state, dict) or item.items:
-        return {**(item.state if isinstance(item.state, dict) else {}), **item.items}
+        state = item.state if isinstance(item.state, dict) else {}
+        charge(made=_ENTRY * (len(state) + len(item.items)))
+        return {**state, **item.items}
     if len(arguments) == 1 and isinstance(arguments[0], str | int | float | bool):
         return arguments[0]  # an enumeration's value, a type of the file's own
     return item

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from milepost._internal.budget import glancing
 from milepost._internal.text import listed
 from milepost.checkpoints._codecs.pickle import Placeholder
 from milepost.checkpoints._files.layout import is_readable
@@ -26,7 +27,8 @@ def refused_if_without(files: CheckpointFiles, held: Callable[[], tuple[Any, Seq
     A file that cannot be read stays claimed: reading it again says why.
     """
     try:
-        value, tensors = held()
+        with glancing(files.path, files.identity.size):
+            value, tensors = held()
     except CheckpointError:
         return files
     if any(_is_weight(item) for item in tensors) or _is_call(value):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from milepost.checkpoints._codecs.pickle import Known, Placeholder
+from milepost.checkpoints._codecs.pickle import Known, Placeholder, is_key
 from milepost.checkpoints._files.layout import checked_shape, dtype_of, overlaps, span, total
 from milepost.errors import Corrupt
 
@@ -122,7 +122,7 @@ def _odd(reason: str) -> Callable[..., View]:
 
 def _from_type(function: Any, kind: Any, arguments: Any, state: Any) -> Any:  # noqa: ARG001 - torch's own order
     if isinstance(function, Known) and isinstance(arguments, tuple):
-        return function.make(*arguments)
+        return function.call(arguments)
     return Placeholder("torch._tensor._rebuild_from_type_v2", (function, kind, arguments))
 
 
@@ -132,7 +132,7 @@ def _first(*arguments: Any) -> Any:
 
 def _mapping(*arguments: Any) -> dict[Any, Any]:
     pairs = (pair for pair in _listed(*arguments) if isinstance(pair, list | tuple) and len(pair) == 2)  # noqa: PLR2004 - key, value
-    return {key: value for key, value in pairs if isinstance(key, str | int)}
+    return {key: value for key, value in pairs if isinstance(key, str | int) and is_key(key)}
 
 
 def _listed(*arguments: Any) -> list[Any]:

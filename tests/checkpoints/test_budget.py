@@ -11,6 +11,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,6 +209,7 @@ def test_nested_brackets_are_no_proper_json() -> None:
 
 # ---------------------------------------------------------------------------------------------------------- TensorFlow
 
+Node = tuple[list[tuple[int, str]], list[tuple[str, str]]]
 KEYS = entry(0, b"n" * 15_000, 0, b"") + b"".join(
     entry(15_000, place.to_bytes(4, "big"), 0, b"") for place in range(1 << 30, (1 << 30) + 2000)
 )
@@ -237,11 +239,18 @@ def test_empty_fields_of_a_message_are_counted() -> None:
 def test_a_chain_of_objects_is_not_walked_from_each_of_them() -> None:
     # The kernels hang at the end of a chain, and their keys lead through an optimizer: each is named by the chain.
     kernels, steps = 200, 800
-    chain = [([(place + 1, "a")], []) for place in range(1, steps)]
+    chain: list[Node] = [([(place + 1, "a")], []) for place in range(1, steps)]
     first = steps + 1
-    optimizer = ([(1, "m"), (steps, "iterations"), (steps, "learning_rate"), (first, "k")], [])
+    optimizer: Node = ([(1, "m"), (steps, "iterations"), (steps, "learning_rate"), (first, "k")], [])
     leaves = [([(first + 1 + place, "k")], [("", "o/k/.ATTRIBUTES/VARIABLE_VALUE")]) for place in range(kernels)]
-    nodes = [([(1, "m"), (steps, "o")], []), *chain[:-1], ([(first, "k")], []), optimizer, *leaves, ([], [])]
+    nodes: list[Node] = [
+        ([(1, "m"), (steps, "o")], []),
+        *chain[:-1],
+        ([(first, "k")], []),
+        optimizer,
+        *leaves,
+        ([], []),
+    ]
     graph = memoryview(writer.graph(nodes))
 
     def named() -> None:
@@ -283,6 +292,7 @@ def test_a_checkpoint_has_one_budget_and_files_beside_add_to_it() -> None:
 
 def test_good_files_are_read_within_a_sixty_fourth_of_their_budget(tmp_path: Path) -> None:
     made = io.BytesIO()
-    np.savez_compressed(made, **{f"w{place}": np.zeros((4, 4), "f4") for place in range(500)})
+    arrays: dict[str, Any] = {f"w{place}": np.zeros((4, 4), "f4") for place in range(500)}
+    np.savez_compressed(made, **arrays)
     (tmp_path / "a.npz").write_bytes(made.getvalue())
     assert table(tmp_path / "a.npz")

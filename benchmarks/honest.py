@@ -80,6 +80,7 @@ FILES = {
 
 READ = """
 import resource, sys, tempfile
+from pathlib import Path
 from milepost.checkpoints.reader import Reader
 import milepost.checkpoints.formats
 reader = Reader()
@@ -87,7 +88,8 @@ began = resource.getrusage(resource.RUSAGE_SELF)
 with tempfile.TemporaryDirectory() as spool:
     table = reader.table(reader.discover([sys.argv[1]])[0], spool)
 ended = resource.getrusage(resource.RUSAGE_SELF)
-print(ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime, ended.ru_maxrss / 1024, len(table.tensors))
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime, int(status["VmHWM"].split()[0]) / 1024)
 """
 
 

@@ -21,8 +21,8 @@ from tests.checkpoints.test_torch_zip import archive, number, text
 
 from milepost._internal import budget
 from milepost._internal.budget import Budget, TooCostly, charge, glancing, spending
+from milepost._internal.json_text import parsed
 from milepost._internal.zip import names
-from milepost.checkpoints._codecs.json_text import parsed
 from milepost.checkpoints._codecs.pickle import Placeholder, unpickle
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import open_table

@@ -23,7 +23,7 @@ _OBJECT = 400
 _NAME_LIMIT = 1000
 _LONG = 1 << 10
 _STOP = ord(".")
-_SIZED, _FEW = (str, bytes, list, tuple, dict), 64
+_SIZED, _FEW = {str: 1, bytes: 1, list: _STEP, tuple: _STEP, dict: _STEP}, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Known:
     def call(self, arguments: Sequence[Any]) -> Any:
         """Call it, after what it may copy of its arguments was charged."""
         for item in arguments:
-            if isinstance(item, _SIZED) and len(item) > _FEW:
-                charge(made=len(item) if isinstance(item, str | bytes) else _STEP * len(item))
+            if type(item) in _SIZED and len(item) > _FEW:
+                charge(made=len(item) * _SIZED[type(item)])
         return self.make(*arguments)
 
 
@@ -276,7 +276,7 @@ def is_key(value: Any) -> bool:
 
 
 def _key(value: Any) -> Any:
-    if is_key(value):
+    if (type(value) is str and len(value) <= _LONG) or is_key(value):
         return value
     charge(made=_OBJECT)
     return Placeholder("key", (value,))

@@ -5,7 +5,7 @@ import re
 
 from milepost._internal.bounded import opened
 from milepost._internal.budget import extend
-from milepost.checkpoints._codecs.json_text import parsed
+from milepost._internal.json_text import parsed
 from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints._files.roles import STEP_LIMIT
 from milepost.checkpoints.names import HF_INDEXES, step_of_name

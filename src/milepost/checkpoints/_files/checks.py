@@ -28,10 +28,11 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
             sizes[path] = os.path.getsize(path)
         except OSError as error:
             problems[path] = error  # it matters only where a tensor lies in the file
+    names = sum(len(item.name) + len(item.group) + len(item.made_as) for item in table.tensors)
+    charge(made=names + _ROW * len(table.tensors), nodes=len(table.tensors))
     own, held, unpacked = frozenset(files.paths), sum(sizes.values()), 0
     for tensor in table.tensors:
         where = tensor.where
-        charge(made=_ROW + len(tensor.name) + len(tensor.group) + len(tensor.made_as), nodes=1)
         check_name(tensor, where.file)
         if where.file not in own:
             raise Corrupt(f"{about(tensor)} lies in a file that is none of the checkpoint's; it was not opened")

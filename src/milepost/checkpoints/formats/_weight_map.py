@@ -4,7 +4,7 @@ from typing import Any
 
 from milepost._internal.bounded import AGAIN, CUT, HEADER_LIMIT, opened
 from milepost._internal.budget import glancing
-from milepost.checkpoints._codecs.json_text import parsed
+from milepost._internal.json_text import parsed
 from milepost.errors import Corrupt, Torn
 
 MOST_SHARDS = 10_000

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from milepost._internal.bounded import HEADER_LIMIT, OpenFile, opened, per_file
 from milepost._internal.budget import charge
+from milepost._internal.json_text import parsed
 from milepost._internal.zip import DEFLATED, STORED, ZipEntry, members, peek, unpack, verify
 from milepost.checkpoints._codecs.hdf5.window import Window
-from milepost.checkpoints._codecs.json_text import parsed
 from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import affordable
 from milepost.checkpoints.formats._claims import claim_zips

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from milepost._internal.bounded import AGAIN, CUT, opened
 from milepost._internal.fileid import identity_of
+from milepost._internal.json_text import parsed
 from milepost._internal.serialization import to_plain
-from milepost.checkpoints._codecs.json_text import parsed
 from milepost.checkpoints._files.layout import refused
 from milepost.checkpoints._files.links import check_shards
 from milepost.checkpoints.formats._huggingface.weights import beside, read_weights, state_of

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, CUT, HEADER_LIMIT, OpenFile, opened
-from milepost.checkpoints._codecs.json_text import parsed
+from milepost._internal.json_text import parsed
 from milepost.checkpoints._files.checks import about
 from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import checked_shape, missing, refused, total

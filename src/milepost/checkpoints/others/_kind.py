@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from milepost._internal.bounded import OpenFile
 from milepost._internal.budget import charge
-from milepost.checkpoints._codecs.json_text import parsed
+from milepost._internal.json_text import parsed
 
 _WINDOW = 64 << 10
 _JSON_MOST = 4 << 20

@@ -23,7 +23,7 @@ _OBJECT = 400
 _NAME_LIMIT = 1000
 _LONG = 1 << 10
 _STOP = ord(".")
-_SIZED, _FEW = {str: 1, bytes: 1, list: _STEP, tuple: _STEP, dict: _STEP}, 64
+_FEW, _SIZED = 64, dict[type[Any], int]({str: 1, bytes: 1, list: _STEP, tuple: _STEP, dict: _STEP})
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ def _block(content: bytes, begin: int, size: int) -> bytes:
     if content[begin + size] != 1:
         return body
     try:
-        return snappy.unpack(memoryview(body), "a block")
+        return bytes(snappy.unpack(memoryview(body), "a block"))
     except CheckpointError:
         return b""
 

@@ -91,7 +91,7 @@ class Right:
 
 
 def values_of(metric: Metric, scored: Scored) -> dict[str, Any]:
-    return dict(exact(scored, metric)[0]["values"][0])
+    return dict(exact(scored, metric)[0][0])
 
 
 def interval(metric: Metric, scored: Scored) -> dict[str, Any]:

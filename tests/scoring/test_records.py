@@ -19,7 +19,7 @@ from milepost.data._order import make_order
 from milepost.errors import StoreError, UsageError
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
 from milepost.scoring.columns import Scored, scored_of
-from milepost.scoring.estimators import batch_mean, exact, oddities
+from milepost.scoring.estimators import batch_mean, exact, oddities, record_of
 from milepost.scoring.records import batch_means, records
 from milepost.store.store import Store
 from milepost.tasks import Classification
@@ -71,6 +71,15 @@ def headline(record: Mapping[str, Any]) -> dict[str, Any]:
     return first
 
 
+def exactly(scored: Scored, metric: Metric) -> dict[str, Any]:
+    return {**record_of(scored, metric, spec_of(metric)), "values": exact(scored, metric)[0]}
+
+
+def by_batches(scored: Scored, metric: Metric, size: int) -> dict[str, Any]:
+    values = batch_mean(scored, metric, size, exact(scored, metric)[0])
+    return {**record_of(scored, metric, spec_of(metric), size), "values": values}
+
+
 def made(rows: int, seed: int = 0) -> dict[str, Array]:
     task = Classification(outputs="logits")
     random = np.random.default_rng(seed)
@@ -89,7 +98,8 @@ def right_of_360() -> dict[str, Array]:
 
 
 def test_the_exact_accuracy_and_its_interval(tmp_path: Path) -> None:
-    record, tables = exact(kept(tmp_path, right_of_360(), Layout()), TopK(1))
+    scored = kept(tmp_path, right_of_360(), Layout())
+    record, (_, tables) = exactly(scored, TopK(1)), exact(scored, TopK(1))
     found = headline(record)
     assert (found["numerator"], found["denominator"], found["n"], found["value"]) == (299, 360, 360, 299 / 360)
     [interval] = found["intervals"]
@@ -105,8 +115,7 @@ def test_the_exact_accuracy_and_its_interval(tmp_path: Path) -> None:
 def test_the_batch_mean_and_where_its_gap_comes_from(size: int, batches: int, last_rows: int, tmp_path: Path) -> None:
     rows = right_of_360()
     scored = kept(tmp_path, rows, Layout(order="seeded", seed=5, cuts=(17, 256)))
-    whole, _ = exact(scored, TopK(1))
-    found = headline(batch_mean(scored, TopK(1), size, whole))
+    found = headline(by_batches(scored, TopK(1), size))
     right = (rows["rank"] == 0).tolist()
     shares = [Fraction(sum(right[at : at + size]), len(right[at : at + size])) for at in range(0, 360, size)]
     true = sum(shares) / len(shares)
@@ -120,7 +129,7 @@ def test_the_batch_mean_and_where_its_gap_comes_from(size: int, batches: int, la
 
 def test_batches_of_359_worked_out(tmp_path: Path) -> None:
     scored = kept(tmp_path, right_of_360(), Layout())
-    found = headline(batch_mean(scored, TopK(1), 359, exact(scored, TopK(1))[0]))
+    found = headline(by_batches(scored, TopK(1), 359))
     assert round(found["value"], 6) == 0.915042
     gap = found["gap"]
     assert (gap["last"], gap["full"]) == (1.0, 298 / 359)
@@ -131,10 +140,10 @@ def test_batches_of_359_worked_out(tmp_path: Path) -> None:
 def test_equal_batches_have_no_gap_of_a_mean_and_one_of_calibration(tmp_path: Path) -> None:
     scored = kept(tmp_path, made(360), Layout())
     for metric in (TopK(1), CrossEntropy()):
-        gap = headline(batch_mean(scored, metric, 36, exact(scored, metric)[0]))["gap"]
+        gap = headline(by_batches(scored, metric, 36))["gap"]
         assert gap["closed_form"] == 0.0
         assert abs(gap["value"]) < 1e-15
-    gap = headline(batch_mean(scored, CalibrationError(), 36, exact(scored, CalibrationError())[0]))["gap"]
+    gap = headline(by_batches(scored, CalibrationError(), 36))["gap"]
     assert abs(gap["value"]) > 1e-3
     assert "closed_form" not in gap
 
@@ -170,7 +179,7 @@ def test_records_do_not_depend_on_order_and_parts(weighted: bool, tmp_path: Path
 @pytest.mark.parametrize("metric", METRICS, ids=str)
 def test_the_exact_value_is_that_of_all_rows_at_once(metric: Metric, tmp_path: Path) -> None:
     rows = made(300)
-    record, _ = exact(kept(tmp_path, rows, Layout("seeded", 2, (100,))), metric)
+    record = exactly(kept(tmp_path, rows, Layout("seeded", 2, (100,))), metric)
     expected = metric.values(metric.state(rows, None))
     assert {item["metric"]: item["value"] for item in record["values"]} == {k: v.value for k, v in expected.items()}
 
@@ -178,12 +187,12 @@ def test_the_exact_value_is_that_of_all_rows_at_once(metric: Metric, tmp_path: P
 def test_a_prefix_is_scored_as_if_its_rows_were_all(tmp_path: Path) -> None:
     rows = made(700)
     scored = kept(tmp_path, rows, Layout("seeded", 4, (256,)), covered=512)
-    record, _ = exact(scored, TopK(1))
+    record = exactly(scored, TopK(1))
     natural = np.sort(make_order("seeded", 700, 4).rows(np.arange(512)))
     right = rows["rank"][natural] == 0
     assert (record["status"], record["coverage"], record["size"]) == ("partial 512/700", [[0, 512]], 700)
     assert headline(record)["numerator"] == np.count_nonzero(right)
-    mean = headline(batch_mean(scored, TopK(1), 100, record))["value"]
+    mean = headline(by_batches(scored, TopK(1), 100))["value"]
     shares = [Fraction(int(sum(part)), len(part)) for part in np.split(right, range(100, 512, 100))]
     assert mean == pytest.approx(float(sum(shares) / len(shares)), rel=1e-15)
 
@@ -191,9 +200,8 @@ def test_a_prefix_is_scored_as_if_its_rows_were_all(tmp_path: Path) -> None:
 def test_weights_count_and_leave_no_closed_form(tmp_path: Path) -> None:
     rows = {"rank": np.array([0, 1, 0], np.int32), "weight": np.array([0.5, 2.0, 1.5])}
     scored = kept(tmp_path, rows, Layout("seeded", 1))
-    whole, _ = exact(scored, TopK(1))
-    assert headline(whole)["value"] == 0.5
-    mean = headline(batch_mean(scored, TopK(1), 2, whole))
+    assert headline(exactly(scored, TopK(1)))["value"] == 0.5
+    mean = headline(by_batches(scored, TopK(1), 2))
     assert mean["value"] == (0.5 / 2.5 + 1.0) / 2
     assert mean["gap"] == {"value": mean["value"] - 0.5, "batches": 2, "last_rows": 1}
 
@@ -217,19 +225,17 @@ def test_an_undefined_batch_leaves_the_mean_undefined(tmp_path: Path) -> None:
     nll, finite = np.array([0.5, np.nan, 1.5, 2.5], np.float32), np.array([1, 0, 1, 1], np.uint8)
     scored = kept(tmp_path, {"nll": nll, "finite": finite}, Layout())
     skip = CrossEntropy(nonfinite="skip")
-    whole, _ = exact(scored, skip)
-    assert headline(whole)["value"] == 1.5
-    found = headline(batch_mean(scored, skip, 1, whole))
+    assert headline(exactly(scored, skip))["value"] == 1.5
+    found = headline(by_batches(scored, skip, 1))
     assert (found["value"], found["gap"], found["note"]) == (None, None, "undefined: 1 of 4 batches have no value")
-    assert headline(batch_mean(scored, skip, 2, whole))["value"] == 1.25
-    assert headline(batch_mean(scored, CrossEntropy(), 2, exact(scored, CrossEntropy())[0]))["value"] is None
+    assert headline(by_batches(scored, skip, 2))["value"] == 1.25
+    assert headline(by_batches(scored, CrossEntropy(), 2))["value"] is None
 
 
 def test_an_infinite_loss_is_recorded_as_such(tmp_path: Path) -> None:
     rows: dict[str, Array] = {"nll": np.array([0.5, np.inf, 1.5], np.float32), "finite": np.ones(3, np.uint8)}
     scored = kept(tmp_path, rows, Layout())
-    whole, _ = exact(scored, CrossEntropy())
-    mean = batch_mean(scored, CrossEntropy(), 2, whole)
+    whole, mean = exactly(scored, CrossEntropy()), by_batches(scored, CrossEntropy(), 2)
     assert headline(whole)["value"] == headline(mean)["value"] == math.inf
     assert headline(mean)["gap"] is None
     store = Store.open(tmp_path / "evals")
@@ -242,7 +248,7 @@ def test_an_infinite_loss_is_recorded_as_such(tmp_path: Path) -> None:
 def test_a_batch_of_no_rows_is_refused(size: int, tmp_path: Path) -> None:
     scored = kept(tmp_path, right_of_360(), Layout())
     with pytest.raises(UsageError, match=f"batches of {size} rows"):
-        batch_mean(scored, TopK(1), size, exact(scored, TopK(1))[0])
+        by_batches(scored, TopK(1), size)
 
 
 def test_states_without_rows_are_merged(tmp_path: Path) -> None:
@@ -290,7 +296,7 @@ def test_other_batch_sizes_are_asked_afterwards(tmp_path: Path) -> None:
 def test_metrics_that_are_unknown_here_are_left_out(tmp_path: Path) -> None:
     scored = kept(tmp_path, made(20), Layout())
     store = Store.open(tmp_path / "evals")
-    record, _ = exact(scored, TopK(1))
+    record = exactly(scored, TopK(1))
     store.evaluation(KEY).results.publish([(record | {"metric": {"name": "somebody_elses"}}, {})])
     assert batch_means(store, WEIGHTS, (8,)) == []
     with pytest.raises(StoreError, match="no such evaluation"):

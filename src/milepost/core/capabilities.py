@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
+from types import FunctionType
 from typing import Protocol, TypeVar, cast
 
 from milepost.core.protocols import (
@@ -79,7 +80,24 @@ def missing(thing: object, seam: type) -> list[str]:
 
 def capability(thing: object, kind: type[P]) -> P | None:
     """Return an object as an optional capability of its seam, None where it lacks any member of it."""
-    return None if missing(thing, kind) else cast(P, thing)
+    decided = _by_class(type(thing), kind)
+    has = not missing(thing, kind) if decided is None else decided
+    return cast(P, thing) if has else None
+
+
+@lru_cache(maxsize=1024)
+def _by_class(kind: type, seam: type) -> bool | None:
+    """Return whether all objects of a class have a capability; None where that is each object's own affair.
+
+    Metrics are asked a hundred times a checkpoint, and most are objects with slots: these have what their class has.
+    """
+    if kind.__dictoffset__ or not _is_plain(kind):
+        return None
+    found = {name: inspect.getattr_static(kind, name, _ABSENT) for name in members(seam)}
+    methods = [item for name, item in found.items() if members(seam)[name]]
+    if not all(item is _ABSENT or isinstance(item, FunctionType | staticmethod | classmethod) for item in methods):
+        return None
+    return _ABSENT not in found.values()
 
 
 def is_begun(thing: object, kind: type) -> bool:

@@ -1,6 +1,7 @@
 """A task, metric or adapter as plain data: what its class is called, and what it was made with."""
 
 import dataclasses
+from functools import lru_cache
 
 from milepost.core.capabilities import capability
 from milepost.core.protocols import Named, Versioned
@@ -21,9 +22,15 @@ def spec_of(thing: object) -> dict[str, Json]:
     described: dict[str, Json] = {"name": type(thing).__name__ if named is None else named.name}
     if versioned is not None:
         described["version"] = versioned.version
-    if dataclasses.is_dataclass(thing):
-        for item in dataclasses.fields(thing):
-            kept, value = item.metadata.get("spec", True), getattr(thing, item.name)
-            if kept and not (kept == "set" and value is None):
-                described[item.name] = list(value) if isinstance(value, tuple) else value
+    for name, kept in _fields(type(thing)):
+        value = getattr(thing, name)
+        if not (kept == "set" and value is None):
+            described[name] = list(value) if isinstance(value, tuple) else value
     return described
+
+
+@lru_cache(maxsize=1024)
+def _fields(kind: type) -> list[tuple[str, Json]]:
+    """Return a dataclass's fields that are in its spec, and how; none of another class."""
+    found = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return [(item.name, kept) for item in found if (kept := item.metadata.get("spec", True))]

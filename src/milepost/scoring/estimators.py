@@ -26,16 +26,19 @@ _FEW = 100
 """So many numbers are averaged quicker without arrays."""
 
 
-def exact(scored: Scored, metric: Metric) -> tuple[dict[str, Json], dict[str, Array]]:
-    """Return the record of a metric's exact values, and its tables."""
+Values = list[dict[str, Json]]
+"""The values of one record, as it holds them."""
+
+
+def exact(scored: Scored, metric: Metric) -> tuple[Values, dict[str, Array]]:
+    """Return a metric's exact values, and its tables."""
     state = state_of(scored, metric)
     tabled = capability(metric, Tabled)
     tables = {} if tabled is None else tabled.tables(state)
-    values = [
-        _entry(scored, name, item, *interval_of(scored, metric, name, item))
+    return [
+        _entry(scored, metric, name, item, *interval_of(scored, metric, name, item))
         for name, item in metric.values(state).items()
-    ]
-    return _payload(scored, metric, values, None), tables
+    ], tables
 
 
 def state_of(scored: Scored, metric: Metric) -> Any:
@@ -55,24 +58,22 @@ def _states(scored: Scored, metric: Metric) -> Iterator[Any]:
     yield from (metric.state(*chunk) for chunk in scored.chunks(metric.columns))
 
 
-def batch_mean(scored: Scored, metric: Metric, size: int, whole: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the record of a metric's mean over batches of `size`; `whole` is the exact record, for the gap."""
+def batch_mean(scored: Scored, metric: Metric, size: int, whole: Sequence[Mapping[str, Json]]) -> Values:
+    """Return a metric's means over batches of `size`; `whole` are its exact values, for the gap."""
     if size < 1:
         raise UsageError(f"a batch mean over batches of {size} rows: expected 1 or more")
     found: dict[str, list[Value]] = {}
-    weighted = "weight" in scored.data.names
-    mean = None if weighted else capability(metric, MeanMetric)
+    mean = None if scored.weighted else capability(metric, MeanMetric)
     for columns, weights in scored.blocks(metric.columns, max(1, CHUNK // size) * size):
         for name, items in _values_by_batch(metric, mean, columns, weights, size).items():
             found.setdefault(name, []).extend(items)
     entries = []
-    for known in whole["values"]:
-        entry = _entry(scored, known["metric"], _mean(found[known["metric"]]))
-        entry["gap"] = _gap(
-            known["value"], entry["value"], found[known["metric"]], scored.n, size, closed=mean is not None
-        )
+    for known in whole:
+        batches = found[known["metric"]]
+        entry = _entry(scored, metric, known["metric"], _mean(batches))
+        entry["gap"] = _gap(known["value"], entry["value"], batches, scored.n, size, closed=mean is not None)
         entries.append(entry)
-    return _payload(scored, metric, entries, size)
+    return entries
 
 
 def _values_by_batch(
@@ -141,10 +142,10 @@ def _gap(
 
 
 def _entry(
-    scored: Scored, name: str, item: Value, interval: Interval | None = None, without: str | None = None
+    scored: Scored, metric: Metric, name: str, item: Value, interval: Interval | None = None, without: str | None = None
 ) -> dict[str, Json]:
     """Return a value as a record holds it; `without` says why it has no interval."""
-    return {
+    entry = {
         "metric": name,
         "value": item.value,
         "numerator": item.numerator,
@@ -154,12 +155,14 @@ def _entry(
         "gap": None,
         "note": "; ".join(filter(None, (item.note, without))) or None,
     }
+    return entry if name == metric.headline else {**entry, "headline": False}
 
 
-def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size: int | None) -> dict[str, Json]:
+def record_of(scored: Scored, metric: Metric, spec: Mapping[str, Json], size: int | None = None) -> dict[str, Json]:
+    """Return the record of a metric, whose spec is given, without values: of exact ones, or of means over batches."""
     return {
         "schema": 1,
-        "metric": spec_of(metric),
+        "metric": spec,
         "estimator": "exact" if size is None else "batch_mean",
         "batch_size": size,
         "coverage": [[0, scored.stop]],
@@ -168,13 +171,13 @@ def _payload(scored: Scored, metric: Metric, values: list[dict[str, Json]], size
         "slice": "all",
         "status": scored.status,
         "direction": metric.direction,
-        "values": [item if item["metric"] == metric.headline else {**item, "headline": False} for item in values],
+        "values": [],
     }
 
 
-def counted(payload: dict[str, Json], counts: Mapping[str, Json]) -> dict[str, Json]:
-    """Return a record with the counts of odd rows (`oddities`), and warnings, beside each of its values."""
-    return {**payload, "values": [{**entry, **counts} for entry in payload["values"]]}
+def counted(values: Values, counts: Mapping[str, Json]) -> Values:
+    """Return values with the counts of odd rows (`oddities`), and warnings, beside each."""
+    return [{**entry, **counts} for entry in values]
 
 
 def oddities(scored: Scored) -> dict[str, int | None]:

@@ -8,7 +8,7 @@ from milepost.core.specs import spec_of
 from milepost.core.types import Array, Json
 from milepost.errors import UsageError
 from milepost.scoring.columns import Scored, holding, lacking, slices_of
-from milepost.scoring.estimators import batch_mean, counted, exact, oddities
+from milepost.scoring.estimators import batch_mean, counted, exact, oddities, record_of
 from milepost.scoring.metric_spec import metric_of
 from milepost.scoring.slices import rows_by_label, slice_records
 from milepost.scoring.warnings import warnings_of
@@ -28,12 +28,13 @@ def records(
     """
     odd, warnings = oddities(scored), warnings_of(scored, metrics)
     for metric in metrics:
-        counts = {**odd, "warnings": warnings[metric.headline] or None}
+        counts, spec = {**odd, "warnings": warnings[metric.headline] or None}, spec_of(metric)
         whole, tables = exact(scored, metric)
-        yield counted(whole, counts), tables
+        yield {**record_of(scored, metric, spec), "values": counted(whole, counts)}, tables
         if scored.has(metric):
             for size in sizes:
-                yield counted(batch_mean(scored, metric, size, whole), counts), {}
+                means = counted(batch_mean(scored, metric, size, whole), counts)
+                yield {**record_of(scored, metric, spec, size), "values": means}, {}
     for name, rows in (slices or {}).items():
         for payload in slice_records(scored, metrics, sizes, name, rows):
             yield payload, {}
@@ -78,7 +79,8 @@ def _again(store: Store, key: str, payload: dict[str, Json], sizes: Sequence[int
     if scored is not None:
         counts = {**oddities(scored), "warnings": warnings_of(scored, [metric])[metric.headline] or None}
         for size in sizes:
-            yield counted(batch_mean(scored, metric, size, payload), counts)
+            means = counted(batch_mean(scored, metric, size, payload["values"]), counts)
+            yield {**record_of(scored, metric, payload["metric"], size), "values": means}
         for name, values in slices_of(store, scored.digest, scored.stop).items():
             rows = rows_by_label(scored, name, values)
             for record in slice_records(scored, [metric], sizes, name, rows):

@@ -11,10 +11,11 @@ import numpy as np
 
 from milepost.core.capabilities import capability
 from milepost.core.protocols import Metric, Sliced, Source
+from milepost.core.specs import spec_of
 from milepost.core.types import Array, Json
 from milepost.errors import DataError, UsageError
 from milepost.scoring.columns import CHUNK, Scored
-from milepost.scoring.estimators import batch_mean, counted, exact, oddities
+from milepost.scoring.estimators import Values, batch_mean, counted, exact, oddities, record_of
 from milepost.store.datasets import Dataset
 
 MOST = 1000
@@ -36,11 +37,12 @@ def slice_records(
     counts = {label: oddities(one) for label, one in sliced.items()}
     for metric in metrics:
         if scored.has(metric):
+            spec = spec_of(metric)
             wholes = {label: exact(one, metric)[0] for label, one in sliced.items()}
-            yield _joined(name, wholes, counts)
+            yield {**record_of(scored, metric, spec), **_by_label(name, wholes, counts)}
             for size in sizes:
                 means = {label: batch_mean(one, metric, size, wholes[label]) for label, one in sliced.items()}
-                yield _joined(name, means, counts)
+                yield {**record_of(scored, metric, spec, size), **_by_label(name, means, counts)}
 
 
 def rows_by_label(scored: Scored, name: str, values: Array) -> dict[str, Array]:
@@ -63,11 +65,11 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _joined(
-    name: str, payloads: Mapping[str, dict[str, Json]], counts: Mapping[str, Mapping[str, Json]]
+def _by_label(
+    name: str, values: Mapping[str, Values], counts: Mapping[str, Mapping[str, Json]]
 ) -> dict[str, Json]:
-    slices = {label: counted(payload, counts[label])["values"] for label, payload in payloads.items()}
-    return {**next(iter(payloads.values())), "slice": name, "values": [], "slices": slices}
+    """Return what a record of a slice holds in place of values over all rows."""
+    return {"slice": name, "slices": {label: counted(held, counts[label]) for label, held in values.items()}}
 
 
 def complete(dataset: Dataset, source: Source, names: Sequence[str], stop: int) -> None:

@@ -132,14 +132,16 @@ def _extract(values: Array, cells: Index | None, units: Array) -> None:
         largest = float(np.abs(rest).max())
         if largest == 0.0:
             break
-        anchor = math.ldexp(1.0, math.frexp(largest)[1] + extra + 1)
+        exponent = math.frexp(largest)[1] + extra + 1
+        anchor = math.ldexp(1.0, exponent)
         leading = (rest + anchor) - anchor
         if cells is None:
             units[0] += _units(float(leading.sum()))
         else:
-            sums = np.bincount(cells, weights=leading, minlength=len(units))
-            for cell in np.flatnonzero(sums).tolist():
-                units[cell] += _units(float(sums[cell]))
+            # Sums are multiples of half the anchor's last place, and at most 2**52 of them.
+            place = max(exponent - 53, -_UNIT)
+            sums = np.ldexp(np.bincount(cells, weights=leading, minlength=len(units)), -place)
+            units += sums.astype(np.int64).astype(object) << (place + _UNIT)
         rest = rest - leading
 
 

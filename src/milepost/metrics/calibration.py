@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -124,9 +126,21 @@ class CalibrationError:
 
 
 def _units(state: Tally) -> tuple[Array, Array, Array]:
-    """Return confidence, right rows and rows of each bin as integers of one unit: nothing is rounded before the end."""
+    """Return confidence, right rows and rows of each bin as integers of one unit: nothing is rounded before the end.
+
+    The unit is the largest that leaves integers: those of 2**-1074 have a thousand bits, and are slow.
+    """
     confidence = state.sums["confidence"].units
     if "weight" in state.sums:
-        return confidence, state.sums["right"].units, state.sums["weight"].units
-    right, rows = (np.asarray(state.counts[name]).astype(object) * ONE for name in ("right", "rows"))
-    return confidence, right, rows
+        found = (confidence, state.sums["right"].units, state.sums["weight"].units)
+        zeros = _zeros(*found)
+        return found[0] >> zeros, found[1] >> zeros, found[2] >> zeros
+    right, rows = (np.asarray(state.counts[name]).astype(object) for name in ("right", "rows"))
+    zeros = min(_zeros(confidence), ONE.bit_length() - 1)
+    return confidence >> zeros, right * (ONE >> zeros), rows * (ONE >> zeros)
+
+
+def _zeros(*sums: Array) -> int:
+    """Return how many low bits are 0 in all integers of some arrays."""
+    bits = reduce(or_, (unit for units in sums for unit in units.ravel().tolist()), 0)
+    return (bits & -bits).bit_length() - 1 if bits else 0

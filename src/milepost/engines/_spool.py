@@ -28,9 +28,12 @@ class Spool:
         self._made = 0
 
     def folder(self) -> Path:
-        self._made += 1
+        """Return an empty folder: the one that it returned last, as long as that is empty."""
         path = self.path / str(self._made)
-        path.mkdir()
+        if not is_empty(path):
+            self._made += 1
+            path = self.path / str(self._made)
+            path.mkdir()
         return path
 
     def close(self) -> None:
@@ -38,6 +41,13 @@ class Spool:
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
             self._lock = -1
+
+
+def is_empty(folder: Path) -> bool:
+    """Return whether a folder is there, and holds nothing."""
+    with contextlib.suppress(FileNotFoundError):
+        return not os.listdir(folder)
+    return False
 
 
 def sweep() -> None:

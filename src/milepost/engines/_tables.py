@@ -6,7 +6,7 @@ from pathlib import Path
 
 from milepost.core.types import CheckpointFiles, Table
 from milepost.engines._roles import ReaderRole
-from milepost.engines._spool import Spool
+from milepost.engines._spool import Spool, is_empty
 from milepost.errors import CheckpointError, Corrupt, MilepostError, UsageError
 
 _CACHED = 4
@@ -14,12 +14,15 @@ _CACHED = 4
 
 
 class Tables:
-    """Asks the reader for tables and keeps the latest few; what a forgotten one put into the spool is removed."""
+    """Asks the reader for tables and keeps the latest few; what a forgotten one put into the spool is removed.
+
+    Most put nothing there, and share one empty folder.
+    """
 
     def __init__(self, reader: ReaderRole, spool: Spool) -> None:
         self._reader = reader
         self._spool = spool
-        self._kept: dict[CheckpointFiles, tuple[Table, Path]] = {}
+        self._kept: dict[CheckpointFiles, tuple[Table, Path | None]] = {}
 
     def get(self, files: CheckpointFiles, needed: Collection[CheckpointFiles] = ()) -> Table:
         """Return the table of a checkpoint; raise the `CheckpointError` that the reader met.  `needed` ones stay."""
@@ -28,24 +31,19 @@ class Tables:
         for other in list(self._kept)[: max(0, len(self._kept) - _CACHED)]:
             if other not in needed:
                 # A mapping that the evaluator still has outlives the file's name.
-                _remove(self._kept.pop(other)[1])
+                if (folder := self._kept.pop(other)[1]) is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
         return kept[0]
 
-    def _read(self, files: CheckpointFiles) -> tuple[Table, Path]:
+    def _read(self, files: CheckpointFiles) -> tuple[Table, Path | None]:
         folder = self._spool.folder()
         try:
-            return self._reader.table(files, str(folder)), folder
+            table = self._reader.table(files, str(folder))
         except BaseException as error:
-            _remove(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, CheckpointError | UsageError) or not isinstance(error, Exception):
                 raise
             # One strange file does not end a run.
             text = str(error) if isinstance(error, MilepostError) else f"{type(error).__name__}: {error}"
             raise Corrupt(f"{files.path}: the reader failed on it: {text}") from error
-
-
-def _remove(folder: Path) -> None:
-    try:
-        folder.rmdir()  # most are empty
-    except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
+        return table, None if is_empty(folder) else folder

@@ -84,15 +84,23 @@ class Scored:
 
         Rows that fit one block are gathered once for all metrics.
         """
-        weight = ("weight",) if self.weighted else ()
-        whole = self.n <= step
-        for positions in [self._once[_POSITIONS]] if whole and _POSITIONS in self._once else self.natural(step):
-            held = self._once if whole else {}
-            held[_POSITIONS] = positions
-            for name in (*names, *weight):
+        wanted = (*names, "weight") if self.weighted else tuple(names)
+        if self.n <= step:
+            held = self._once
+            for name in wanted:
                 if name not in held:
-                    held[name] = self._take(name, positions)
+                    held[name] = self._take(name, self._positions(step))
             yield {name: held[name] for name in names}, held.get("weight")
+            return
+        for positions in self.natural(step):
+            block = {name: self._take(name, positions) for name in wanted}
+            yield {name: block[name] for name in names}, block.get("weight")
+
+    def _positions(self, step: int) -> Array:
+        """Return the positions of all rows to score, which fit one block."""
+        if _POSITIONS not in self._once:
+            (self._once[_POSITIONS],) = self.natural(step)
+        return self._once[_POSITIONS]
 
     def natural(self, step: int) -> Iterator[Array]:
         """Yield positions, `step` rows at a time: the rows to score in the source's own order, as if they were all."""

@@ -35,13 +35,20 @@ class RecordKey:
     coverage: tuple[tuple[int, int], ...]
 
 
-def record_key(payload: Mapping[str, Json]) -> RecordKey:
-    """Return what a record's payload is of; a `StoreError` where it does not say so."""
+def record_key(payload: Mapping[str, Json], digests: dict[int, str] | None = None) -> RecordKey:
+    """Return what a record's payload is of; a `StoreError` where it does not say so.
+
+    `digests` remembers those of metrics' specs by the specs' `id`, for payloads that are all held meanwhile.
+    """
+    known = {} if digests is None else digests
     try:
+        spec = payload["metric"]
+        if id(spec) not in known:
+            known[id(spec)] = digest(plain(spec))
         rows = tuple((int(start), int(stop)) for start, stop in payload["coverage"])
         estimator = str(payload["estimator"])
         size = None if estimator == "exact" else int(payload["batch_size"])
-        return RecordKey(digest(plain(payload["metric"])), estimator, size, payload.get("slice", ALL), rows)
+        return RecordKey(known[id(spec)], estimator, size, payload.get("slice", ALL), rows)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"a record without metric, estimator, batch_size or coverage: {error!r}") from None
 

@@ -149,10 +149,10 @@ class EvaluationResults:
 
         They become one file, or one for each coverage and status that they have.
         """
-        known = self.keys()
+        known, held, digests = self.keys(), list(made), dict[int, str]()
         acts: dict[str, dict[RecordKey, Made]] = {}
-        for payload, tables in made:
-            key = record_key(payload)
+        for payload, tables in held:
+            key = record_key(payload, digests)
             if key not in known:
                 shared = str([payload[name] for name in _SHARED])
                 acts.setdefault(shared, {}).setdefault(key, (payload, tables))
@@ -227,13 +227,15 @@ def _text(
 ) -> tuple[dict[str, Json], list[str], list[str]]:
     """Return header and lines of some records."""
     metrics: dict[str, dict[str, Json]] = {}
+    places: dict[str, int] = {}
     labels: dict[str, list[str]] = {}
     records = []
     lines: list[str] = []
     slice_lines: list[str] = []
     for key, payload in payloads.items():
-        index = list(metrics).index(key.metric) if key.metric in metrics else len(metrics)
-        metrics.setdefault(key.metric, {"spec": plain(payload["metric"]), "direction": payload.get("direction")})
+        if key.metric not in metrics:
+            places[key.metric] = len(metrics)
+            metrics[key.metric] = {"spec": plain(payload["metric"]), "direction": payload.get("direction")}
         if key.slice == ALL:
             names = [str(value["metric"]) for value in payload["values"]]
             lines += [line_of(payload, ALL, value) for value in payload["values"]]
@@ -245,7 +247,7 @@ def _text(
             for label, values in held.items():
                 there = {value["metric"]: value for value in values}
                 slice_lines += [line_of(payload, label, there[name]) if name in there else _ABSENT for name in names]
-        records.append([index, key.estimator, key.batch_size, key.slice, names])
+        records.append([places[key.metric], key.estimator, key.batch_size, key.slice, names])
     shared = {name: plain(next(iter(payloads.values()))[name]) for name in _SHARED}
     head = {"format": FORMAT, "evaluation": None if spec is None else dict(spec), **shared}
     return {**head, "metrics": list(metrics.values()), "slices": labels, "records": records}, lines, slice_lines

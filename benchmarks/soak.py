@@ -290,7 +290,7 @@ def leftovers(world: World, outcome: Outcome) -> None:
     """Look for what should not be there any more."""
     codes = [code for _, code in world.ended if code not in ("0", "3")]
     outcome.law(not codes, f"watches ended with {codes}: {world.errors()[-2000:]}")
-    for pattern in ("pins/*", "evaluations/*/*/leases/*"):
+    for pattern in ("pins/*", "leases/*"):
         left = [(path.name, [item.name for item in path.glob("*")]) for path in world.store.glob(pattern)]
         outcome.law(not left, f"left: {left}")
     lost = outcome.vanished  # of what was lost half evaluated, the half is left

@@ -211,10 +211,8 @@ def _comparable(path: Path) -> Any:
 def leftovers(store: Path) -> list[str]:
     """Return temporary files, leases, heartbeats, and parts under a seal: what no finished run leaves."""
     names = [path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()]
-    marks = ("/leases/", "/parts/", "/pieces/")
-    return [
-        name for name in names if PREFIX in name or name.startswith("workers/") or any(mark in name for mark in marks)
-    ]
+    begins, marks = ("workers/", "leases/"), ("/parts/", "/pieces/")
+    return [name for name in names if PREFIX in name or name.startswith(begins) or any(mark in name for mark in marks)]
 
 
 def files_of(folder: Path) -> Iterator[str]:

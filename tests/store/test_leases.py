@@ -52,9 +52,9 @@ def test_sweep_removes_leases_of_dead_workers(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     me = Owner.me()
     dead = Owner(me.host, me.boot, me.pid, me.start + 1).text() + "-0"
-    assert Lease(store.storage, f"evaluations/{KEY[0]}/{KEY}/leases/x", dead, Heartbeats(store.storage)).acquire()
+    assert Lease(store.storage, KEY, "x", dead, Heartbeats(store.storage)).acquire()
     assert store.sweep() == 1
-    assert not (tmp_path / "s" / "evaluations").exists()
+    assert not (tmp_path / "s" / "leases").exists()
 
 
 class Hosts:
@@ -69,7 +69,7 @@ class Hosts:
         self.foreign.touch()
 
     def lease(self, worker: str) -> Lease:
-        return Lease(self.store.storage, "evaluations/0/0123/leases/0-256", worker, self.heartbeats)
+        return Lease(self.store.storage, "01234567", "0-256", worker, self.heartbeats)
 
 
 def test_a_foreign_holder_is_judged_by_its_heartbeat(tmp_path: Path) -> None:

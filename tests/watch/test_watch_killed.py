@@ -277,4 +277,4 @@ def test_four_watchers_share_a_folder_and_one_is_killed_now_and_then(world_of: C
     opened = Store.open(world.store)
     assert len(opened.evaluations()) == len(order)
     assert not list(world.store.glob("pins/*"))
-    assert not list(world.store.glob("evaluations/*/*/leases/*"))
+    assert not list(world.store.glob("leases/*"))

@@ -227,5 +227,5 @@ def _claimed(store: Store) -> set[str]:
     """Return the digests of the weights that somebody who may be alive holds a lease on."""
     heartbeats = Heartbeats(store.storage)
     folders = [store.evaluation(key) for key in store.evaluations()]
-    held = [folder for folder in folders if is_held(store.storage, f"{folder.folder}/leases", heartbeats)]
+    held = [folder for folder in folders if is_held(store.storage, folder.key, heartbeats)]
     return {str(spec["weights"]) for folder in held if (spec := folder.spec()) is not None}

@@ -29,10 +29,9 @@ class Tables:
         kept = self._kept.pop(files, None) or self._read(files)
         self._kept[files] = kept
         for other in list(self._kept)[: max(0, len(self._kept) - _CACHED)]:
-            if other not in needed:
+            if other not in needed and (folder := self._kept.pop(other)[1]) is not None:
                 # A mapping that the evaluator still has outlives the file's name.
-                if (folder := self._kept.pop(other)[1]) is not None:
-                    shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
         return kept[0]
 
     def _read(self, files: CheckpointFiles) -> tuple[Table, Path | None]:

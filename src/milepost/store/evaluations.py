@@ -77,7 +77,7 @@ class EvaluationFolder:
         """Return what is there in one read; it costs at most two opened files once the evaluation is finished."""
         names = self._storage.list(self.folder)
         files = list(self.results.files(names))
-        spec = files[0].spec if files else self.spec() if set(names) - {"leases"} else None
+        spec = files[0].spec if files else self.spec() if names else None
         failures = tuple(self.failures.list()) if "failures" in names else ()
         coverage = {name: self._covered(name, names, spec) for name in self._column_sets(names)}
         return EvaluationState(

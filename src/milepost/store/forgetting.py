@@ -51,7 +51,7 @@ def forgettable(
     found = []
     for one in sorted(gone):
         folder = store.evaluation(one).folder
-        held = is_held(store.storage, f"{folder}/leases", heartbeats)
+        held = is_held(store.storage, one, heartbeats)
         found.append(_described(store, "evaluation", one, specs[one], _files(store, folder), held=held))
     stay = [spec for one, spec in specs.items() if one not in gone] + [one.spec for one in found if one.held]
     if data is not None:
@@ -73,8 +73,8 @@ def forget(store: Store, things: Iterable[Forgettable]) -> list[Forgettable]:
     heartbeats = Heartbeats(store.storage)
     gone = []
     for thing in things:
-        folder = f"{store.evaluation(thing.name).folder}/leases" if thing.kind == "evaluation" else ""
-        if not thing.held and not (folder and is_held(store.storage, folder, heartbeats)):
+        taken = thing.kind == "evaluation" and is_held(store.storage, thing.name, heartbeats)
+        if not thing.held and not taken:
             for name in thing.files:
                 store.storage.delete(name)
             gone.append(thing)

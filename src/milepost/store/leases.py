@@ -1,9 +1,10 @@
 """Leases: who is working on what.  They save double work; that results are put only once makes double work harmless.
 
-A lease is a file `<name>.<attempt>` that is created exclusively and names its worker.  A worker has one heartbeat file,
-touched every third of the time to live.  A holder on this host is judged by its process; one elsewhere by whether its
-heartbeat stands still, by the observer's own clock, so that no two clocks are ever compared.  Taking a dead holder's
-lease over creates the next attempt exclusively: of several thieves one wins.
+A lease is a file `leases/<evaluation>.<name>.<attempt>` that is created exclusively and names its worker: those of all
+evaluations lie in one folder, since making and removing a folder for each would cost as much as the lease.  A worker
+has one heartbeat file, touched every third of the time to live.  A holder on this host is judged by its process; one
+elsewhere by whether its heartbeat stands still, by the observer's own clock, so that no two clocks are ever compared.
+Taking a dead holder's lease over creates the next attempt exclusively: of several thieves one wins.
 """
 
 import itertools
@@ -25,6 +26,7 @@ TTL = 60.0
 """Seconds without a heartbeat after which a worker on another host is taken for dead."""
 
 WORKERS = "workers"
+LEASES = "leases"
 _LIMIT = 1 << 16
 _serial = itertools.count()
 
@@ -107,12 +109,12 @@ class Heartbeats:
 
 
 class Lease:
-    """The right to work on one thing; `folder` holds the attempts of all things of one evaluation."""
+    """The right to work on one thing of an evaluation."""
 
-    def __init__(self, storage: Storage, path: str, worker: str, heartbeats: Heartbeats) -> None:
-        """Name the lease (`<folder>/<name>`) and the worker that may want it."""
+    def __init__(self, storage: Storage, key: str, name: str, worker: str, heartbeats: Heartbeats) -> None:
+        """Name the evaluation by its key, the thing, and the worker that may want it."""
         self._storage = storage
-        self._folder, _, self._name = path.rpartition("/")
+        self._name = f"{key}.{name}"
         self._worker = worker
         self._heartbeats = heartbeats
         self._mine: int | None = None
@@ -149,16 +151,17 @@ class Lease:
         return None if worker is None or self._heartbeats.dead(worker) else worker
 
     def _file(self, attempt: int) -> str:
-        return f"{self._folder}/{self._name}.{attempt}"
+        return f"{LEASES}/{self._name}.{attempt}"
 
     def _attempts(self) -> list[int]:
-        found = (name.rpartition(".") for name in self._storage.list(self._folder))
+        found = (name.rpartition(".") for name in self._storage.list(LEASES))
         return sorted(int(number) for stem, _, number in found if stem == self._name and number.isdecimal())
 
 
-def is_held(storage: Storage, folder: str, heartbeats: Heartbeats) -> bool:
-    """Return whether somebody who may be alive holds a lease in a folder of leases."""
-    workers = [worker_of(storage, f"{folder}/{name}") for name in storage.list(folder)]
+def is_held(storage: Storage, key: str, heartbeats: Heartbeats) -> bool:
+    """Return whether somebody who may be alive holds a lease of an evaluation."""
+    names = [name for name in storage.list(LEASES) if name.startswith(f"{key}.")]
+    workers = [worker_of(storage, f"{LEASES}/{name}") for name in names]
     return any(worker is not None and not heartbeats.dead(worker) for worker in workers)
 
 

@@ -172,7 +172,7 @@ class Store:
 
     def lease(self, key: str, name: str, worker: leases.Worker) -> leases.Lease:
         """Return the lease of a range (or anything named) of an evaluation, for a worker to acquire."""
-        return leases.Lease(self.storage, f"{folder_of(key)}/leases/{name}", worker.text, self._heartbeats)
+        return leases.Lease(self.storage, key, name, worker.text, self._heartbeats)
 
     # ------------------------------------------------------------------------------------------- listing and tidying
 
@@ -191,10 +191,10 @@ class Store:
         """
         if not os.access(self.path, os.W_OK):
             return 0
-        removed = atomic.sweep(self.path) + leases.sweep(self.storage, leases.WORKERS) + self.pins.sweep()
+        removed = atomic.sweep(self.path) + self.pins.sweep()
+        removed += sum(leases.sweep(self.storage, folder) for folder in (leases.WORKERS, leases.LEASES))
         for key in self.evaluations():
             names = self.storage.list(folder_of(key))
-            removed += leases.sweep(self.storage, f"{folder_of(key)}/leases") if "leases" in names else 0
             removed += self.evaluation(key).tidy() if "parts" in names else 0
         for digest in self.storage.list("datasets"):
             if {"parts", "slices", "checksums"} & set(self.storage.list(f"datasets/{digest}")):

@@ -65,9 +65,7 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _by_label(
-    name: str, values: Mapping[str, Values], counts: Mapping[str, Mapping[str, Json]]
-) -> dict[str, Json]:
+def _by_label(name: str, values: Mapping[str, Values], counts: Mapping[str, Mapping[str, Json]]) -> dict[str, Json]:
     """Return what a record of a slice holds in place of values over all rows."""
     return {"slice": name, "slices": {label: counted(held, counts[label]) for label, held in values.items()}}
 

@@ -40,7 +40,7 @@ def small(place: Path, size: str = "600k") -> Iterator[Callable[[str], object]]:
 
 def kept(store: Path) -> dict[str, Any]:
     """Return what a store holds, less the leases and heartbeats of this process, which lives."""
-    mine = ("/leases/", "workers/")
+    mine = ("leases/", "workers/")
     return {name: held for name, held in contents(store).items() if not any(mark in name for mark in mine)}
 
 

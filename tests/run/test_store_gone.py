@@ -132,7 +132,7 @@ def test_what_was_finished_is_taken_up_in_the_store_that_was_opened(folder: Path
         run(request_of(evaluation_of(), folder, store=store, per_pass=1), listen)
     store.with_name("elsewhere").rename(store)
     assert go(evaluation_of(), folder, store=store).done == (2, 1, 0)
-    mine = ("/leases/", "workers/")  # those of this process, which lives: they are swept later
+    mine = ("leases/", "workers/")  # those of this process, which lives: they are swept later
     left = {name: held for name, held in contents(store).items() if not any(mark in name for mark in mine)}
     assert left == contents(calm)
 

@@ -80,7 +80,9 @@ def missing(thing: object, seam: type) -> list[str]:
 
 def capability(thing: object, kind: type[P]) -> P | None:
     """Return an object as an optional capability of its seam, None where it lacks any member of it."""
-    decided = _by_class(type(thing), kind)
+    made_of: type = type(thing)
+    seam: type = kind
+    decided = _by_class(made_of, seam)
     has = not missing(thing, kind) if decided is None else decided
     return cast(P, thing) if has else None
 

@@ -22,7 +22,8 @@ def spec_of(thing: object) -> dict[str, Json]:
     described: dict[str, Json] = {"name": type(thing).__name__ if named is None else named.name}
     if versioned is not None:
         described["version"] = versioned.version
-    for name, kept in _fields(type(thing)):
+    kind: type = type(thing)
+    for name, kept in _fields(kind):
         value = getattr(thing, name)
         if not (kept == "set" and value is None):
             described[name] = list(value) if isinstance(value, tuple) else value

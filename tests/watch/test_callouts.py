@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests._material import ENVIRONMENT, FEATURES, MILEPOST, command, examples, lines_of, save
+from tests._material import ENVIRONMENT, FEATURES, MILEPOST, command, examples, lines_of, process, save
 
 from milepost.errors import UsageError
+from milepost.store._storage import FolderStorage
+from milepost.store.called_out import CalledOut
 from milepost.watch.callouts import Callouts, Command
 
 EVALUATION = f"""
@@ -197,11 +199,48 @@ def test_options_that_cannot_work_are_refused_before_anything_is_made(place: Pat
     assert not (place / "evals").exists()
 
 
-def test_what_another_watch_evaluated_is_not_called_out_twice() -> None:
+@pytest.mark.parametrize("sign", ["KILL", "INT"])
+def test_a_call_that_a_killed_or_stopped_watch_left_is_made_by_the_next(place: Path, sign: str) -> None:
+    for step, quality in ((1, 0.2), (2, 0.9)):
+        save(place / "run" / f"step-{step}.npz", trained(quality))
+    (place / "run" / "DONE").touch()
+    fixed = ["watch", place / "ev.py", place / "run", "--store", place / "evals", "--until", "done"]
+    words = ["--metric", "cross_entropy", "--on-best"]
+    ends = f"sh -c 'kill -{sign} $PPID; exec sleep 99'"  # results are in the store, and the call has begun
+    killed = process(*fixed, "--engine", "inprocess", *words, ends)
+    assert killed.returncode == (130 if sign == "INT" else -signal.SIGKILL), killed.stderr
+    again = watched(place, *words, noting(place, "{step}"))
+    assert (again.returncode, [step for (step,), _ in notes(place)]) == (0, ["2"])
+    assert "evaluated 0" in again.stderr
+    assert (watched(place, *words, noting(place, "{step}")).returncode, len(notes(place))) == (0, 1)
+
+
+def test_what_was_the_best_before_the_first_watch_that_calls_is_no_news(place: Path) -> None:
+    save(place / "run" / "step-1.npz", trained(0.9))
+    (place / "run" / "DONE").touch()
+    assert watched(place).returncode == 0
+    save(place / "run" / "step-2.npz", trained(0.2))
+    assert watched(place, "--metric", "top1", "--on-best", noting(place, "{step}")).returncode == 0
+    assert notes(place) == []
+
+
+def test_a_failure_that_is_still_there_is_called_out_by_each_watch(place: Path) -> None:
+    (place / "run" / "step-1.npz").write_bytes(b"noise" * 99)
+    (place / "run" / "DONE").touch()
+    for times in (1, 2):
+        assert watched(place, "--on-failure", noting(place, "{class}")).returncode == 3
+        assert len(notes(place)) == times
+
+
+def test_what_another_watch_evaluated_is_not_called_out_twice(tmp_path: Path) -> None:
     called: list[str] = []
+
+    def held() -> CalledOut:
+        return CalledOut(FolderStorage(tmp_path), "top1", None)
+
     best = {"checkpoint": {"digest": "one", "path": "step-1.npz"}, "value": 1.0}
     with Callouts(lambda event: called.append(str(event.get("message"))), lambda _: best,
-                  Command.parse("--on-best", "true"), None, 9.0) as callouts:  # fmt: skip
+                  Command.parse("--on-best", "true"), None, 9.0, held) as callouts:  # fmt: skip
         callouts({"event": "record", "checkpoint": {"digest": "two"}})
         callouts({"event": "checkpoint", "state": "done", "run": "a", "path": "step-2.npz"})
     assert not any("--on-best" in text for text in called)

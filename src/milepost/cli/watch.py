@@ -86,7 +86,8 @@ def options_of(args: argparse.Namespace) -> "WatchOptions":
 
 def callouts_of(args: argparse.Namespace, listen: "Listen") -> "Callouts":
     """Return what takes the watch's events, passes them on, and calls the user's commands."""
-    from milepost.watch.callouts import Callouts, Command  # noqa: PLC0415 - `--help` loads none of it
+    from milepost.store.called_out import CalledOut  # noqa: PLC0415 - `--help` loads none of it
+    from milepost.watch.callouts import Callouts, Command  # noqa: PLC0415 - the same
 
     if (args.on_best is None) != (args.metric is None):
         raise UsageError("watch: --on-best CMD and --metric NAME go together: the value by which a best is one")
@@ -99,7 +100,11 @@ def callouts_of(args: argparse.Namespace, listen: "Listen") -> "Callouts":
 
     on_best = None if args.on_best is None else Command.parse("--on-best", args.on_best)
     on_failure = None if args.on_failure is None else Command.parse("--on-failure", args.on_failure)
-    return Callouts(listen, best, on_best, on_failure, args.command_timeout)
+
+    def called() -> CalledOut:
+        return CalledOut(open_store(args.store).storage, args.metric, args.data)
+
+    return Callouts(listen, best, on_best, on_failure, args.command_timeout, called)
 
 
 def execute(args: argparse.Namespace) -> int:

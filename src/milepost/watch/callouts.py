@@ -21,6 +21,7 @@ from typing import IO, Any, Self
 
 from milepost.core.types import Json
 from milepost.errors import MilepostError, UsageError
+from milepost.store.called_out import CalledOut
 
 NAMES = ("path", "name", "run", "step", "variant", "metric", "data", "value", "class", "message")
 """What a command may ask for."""
@@ -72,7 +73,9 @@ class Command:
 class Callouts:
     """Takes the events of a watch, passes them on, and calls the commands that they ask for.
 
-    `best` is asked at each checkpoint that is done.  A new best is called out by the watch that evaluated it, once.
+    `best` is asked at each checkpoint that is done.  A new best is called out by the watch that evaluated it.  What was
+    called out last, with its command at an end, is in the store (`called`): a watch that was killed or stopped before
+    that leaves its call to the next one, so that each best that stays the best is called out at least once.
     """
 
     def __init__(
@@ -82,8 +85,10 @@ class Callouts:
         on_best: Command | None,
         on_failure: Command | None,
         timeout: float,
+        called: Callable[[], CalledOut],
     ) -> None:
-        self._listen, self._best = listen, best
+        """Take what listens, and the commands; `called` opens the store, which is there once the watch has begun."""
+        self._listen, self._best, self._called = listen, best, called
         self._on_best, self._on_failure = on_best, on_failure
         self._lock = threading.Lock()
         self._commands = _Commands(timeout, self._note)
@@ -109,19 +114,35 @@ class Callouts:
                 self._fresh = True
             case "failure", _:
                 self._failures[str(event["path"])] = event
-            case "checkpoint", "claimed":  # what is on record before its first evaluation is no news
-                self._begin(str(event["run"]))
-            case "checkpoint", "done" if self._fresh and self._on_best is not None:
-                self._fresh = False
-                self._done(str(event["run"]), self._on_best)
+            case "checkpoint", "claimed" | "done" if self._on_best is not None:
+                self._begin(str(event["run"]), self._on_best)
+                if event["state"] == "done" and self._fresh:
+                    self._fresh = False
+                    self._done(str(event["run"]), self._on_best)
             case "checkpoint", "failed" | "vanished":
                 self._failed(event)
 
-    def _begin(self, run: str) -> None:
-        if self._on_best is not None and run not in self._bests:
-            with suppress(MilepostError):  # nothing is on record yet
-                record = self._best(run)
-                self._bests[run] = None if record is None else record["checkpoint"]["digest"]
+    def _begin(self, run: str, on_best: Command) -> None:
+        """Learn what was called out of a run, and call what an earlier watch has left."""
+        if run in self._bests:
+            return
+        record: Mapping[str, Any] | None = None
+        with suppress(MilepostError):  # nothing is on record yet
+            record = self._best(run)
+        digest = None if record is None else record["checkpoint"]["digest"]
+        self._bests[run] = digest
+        try:
+            last = self._called().last(run)
+            if last is None:  # what is on record before the first evaluation of the first watch that calls is no news
+                self._called().put(run, digest)
+            elif record is not None and digest != last["digest"]:
+                self._call_best(run, on_best, record)
+        except MilepostError as error:  # a store that cannot be written
+            self._note(f"{on_best.option}: {error}")
+
+    def _call_best(self, run: str, on_best: Command, record: Mapping[str, Any]) -> None:
+        digest = record["checkpoint"]["digest"]
+        self._commands.call(on_best, _values("best", record), lambda: self._called().put(run, digest))
 
     def _done(self, run: str, on_best: Command) -> None:
         try:
@@ -133,13 +154,13 @@ class Callouts:
         if record is not None and digest != self._bests.get(run):
             self._bests[run] = digest
             if digest in self._scored:  # else another watch has evaluated it, and calls
-                self._commands.call(on_best, _values("best", record))
+                self._call_best(run, on_best, record)
 
     def _failed(self, event: Event) -> None:
         if self._on_failure is not None:
             failure = self._failures.pop(str(event["path"]), {})
             reason = {"class": event["state"], "message": event["reason"]}
-            self._commands.call(self._on_failure, _values("failure", {**event, **reason, **failure}))
+            self._commands.call(self._on_failure, _values("failure", {**event, **reason, **failure}), lambda: None)
 
     def _note(self, message: str) -> None:
         with self._lock:
@@ -159,16 +180,16 @@ class _Commands:
 
     def __init__(self, timeout: float, note: Callable[[str], None]) -> None:
         self._timeout, self._note = timeout, note
-        self._waiting = queue.SimpleQueue[tuple[Command, dict[str, str]] | None]()
+        self._waiting = queue.SimpleQueue[tuple[Command, dict[str, str], Callable[[], None]] | None]()
         self._thread: threading.Thread | None = None
         self._dropped = threading.Event()
 
-    def call(self, command: Command, values: dict[str, str]) -> None:
-        """Have a command run when its turn comes."""
+    def call(self, command: Command, values: dict[str, str], ended: Callable[[], None]) -> None:
+        """Have a command run when its turn comes, and `ended` called once it has; not where the watch was stopped."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="milepost-callouts", daemon=True)
             self._thread.start()
-        self._waiting.put((command, values))
+        self._waiting.put((command, values, ended))
 
     def close(self, *, drop: bool) -> None:
         """Wait until all have run; `drop`: end the one that runs, and leave out the others."""
@@ -186,8 +207,14 @@ class _Commands:
     def _work(self) -> None:
         while (called := self._waiting.get()) is not None:
             if not self._dropped.is_set():
-                command, values = called
-                self._note(f"{command.option} ({values['name'] or values['path']}): {self._run(command, values)}")
+                command, values, ended = called
+                outcome = self._run(command, values)
+                if not self._dropped.is_set():
+                    try:
+                        ended()
+                    except MilepostError as error:  # the store is full, or gone: the next watch calls again
+                        outcome += f"; {error}"
+                self._note(f"{command.option} ({values['name'] or values['path']}): {outcome}")
 
     def _run(self, command: Command, values: dict[str, str]) -> str:
         """Run a command, and return what became of it."""

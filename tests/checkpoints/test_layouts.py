@@ -13,6 +13,8 @@ from milepost.checkpoints.folders import own_folder, run_folder
 from milepost.checkpoints.names import epoch_of_name, step_of_name
 
 HEX = "0f" * 16
+SPEECHBRAIN = ("model", "optimizer", "lr_annealing", "counter")
+"""A file of each thing that its Checkpointer was given, under the name that the script gave."""
 BESIDE = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "training_args.bin", "config.json")
 
 # trainer: files (a name that ends in .index is a bundle's), then what is found: run, name, step.
@@ -82,8 +84,13 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], set[tuple[str, str, int | None]]]] = {
         {("nemo/mini/2024-05-01_12-00-00", "mini--val_loss=0.52-epoch=3-last", None)},
     ),
     "NeMo 2": (
-        ("nemo/mini/checkpoints/mini--val_loss=0.52-step=99-consumed_samples=800.0/weights/common.pt",),
-        {("nemo/mini", "mini--val_loss=0.52-step=99-consumed_samples=800.0", 99)},
+        (
+            *(
+                f"nemo/mini/2024-05-01_12-00-00/checkpoints/mini--val_loss=0.52-step=99-consumed_samples=800.0/{name}"
+                for name in ("weights/.metadata", "weights/__0_0.distcp", "weights/common.pt", "context/io.json")
+            ),
+        ),
+        {("nemo/mini/2024-05-01_12-00-00", "mini--val_loss=0.52-step=99-consumed_samples=800.0", 99)},
     ),
     "Composer": (
         ("llm/checkpoints/ep3-ba400-rank0.pt", "llm/checkpoints/latest-rank0.pt"),
@@ -111,12 +118,32 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], set[tuple[str, str, int | None]]]] = {
             ("gpt", "iter_0002000/mp_rank_01/model_optim_rng", 2000),
         },
     ),
-    "verl": (
-        ("checkpoints/gsm8k/ppo/global_step_435/actor/huggingface/model.safetensors",),
-        {("checkpoints/gsm8k/ppo", "global_step_435", 435)},
+    "verl, with shards by FSDP and a model for Hugging Face": (
+        (
+            *(
+                f"checkpoints/gsm8k/ppo/global_step_435/{role}/{part}_world_size_2_rank_{rank}.pt"
+                for role in ("actor", "critic")
+                for part in ("model", "optim", "extra_state")
+                for rank in (0, 1)
+            ),
+            "checkpoints/gsm8k/ppo/global_step_435/actor/huggingface/model.safetensors",
+            "checkpoints/gsm8k/ppo/global_step_435/actor/huggingface/config.json",
+            "checkpoints/gsm8k/ppo/latest_checkpointed_iteration.txt",
+        ),
+        {
+            *(
+                ("checkpoints/gsm8k/ppo", f"global_step_435/{role}/model_world_size_2_rank_{rank}", 435)
+                for role in ("actor", "critic")
+                for rank in (0, 1)
+            ),
+            ("checkpoints/gsm8k/ppo", "global_step_435/actor/huggingface/model", 435),
+        },
     ),
     "OLMo": (
-        ("olmo/step0-unsharded/model.pt", "olmo/step1000-unsharded/model.pt", "olmo/step1000-unsharded/optim.pt"),
+        (
+            *(f"olmo/step{step}-unsharded/{name}.pt" for step in (0, 1000) for name in ("model", "optim")),
+            "olmo/step2000-unsharded-tmp/model.pt",
+        ),
         {
             ("olmo", "step0-unsharded", 0),
             ("olmo", "step1000-unsharded", 1000),
@@ -147,8 +174,8 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], set[tuple[str, str, int | None]]]] = {
         {("wmt", "checkpoint3", None), ("wmt", "checkpoint_3_5000", 5000), ("wmt", "checkpoint_best", None)},
     ),
     "ESPnet": (
-        ("exp/asr/12epoch.pth", "exp/asr/valid.acc.best.pth"),
-        {("exp/asr", "12epoch", None), ("exp/asr", "valid.acc.best", None)},
+        ("exp/asr/12epoch.pth", "exp/asr/checkpoint.pth", "exp/asr/valid.acc.ave_10best.pth"),
+        {("exp/asr", "12epoch", None), ("exp/asr", "checkpoint", None), ("exp/asr", "valid.acc.ave_10best", None)},
     ),
     "spaCy": (
         ("output/model-best/transformer/model.pt", "output/model-last/transformer/model.pt"),
@@ -159,12 +186,26 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], set[tuple[str, str, int | None]]]] = {
         {("output/train/2024-rn50-224", "checkpoint-10", 10), ("output/train/2024-rn50-224", "model_best", None)},
     ),
     "SpeechBrain": (
-        ("results/crdnn/1986/save/CKPT+2024-05-01+12-00-00+00/model.ckpt",),
-        {("results/crdnn/1986", "CKPT+2024-05-01+12-00-00+00", None)},
+        (
+            *(f"results/crdnn/1986/save/CKPT+2024-05-01+12-00-00+00/{name}.ckpt" for name in SPEECHBRAIN),
+            "results/crdnn/1986/save/CKPT+2024-05-01+12-00-00+00/CKPT.yaml",
+        ),
+        {("results/crdnn/1986", f"CKPT+2024-05-01+12-00-00+00/{name}", None) for name in SPEECHBRAIN},
     ),
     "Ray Train": (
         ("ray/exp/Trainer_a1b2_00000_0_lr=0.1_2024-05-01/checkpoint_000010/model.pt",),
         {("ray/exp/Trainer_a1b2_00000_0_lr=0.1_2024-05-01", "checkpoint_000010", 10)},
+    ),
+    "Ray Train 2": (
+        ("ray/exp/checkpoint_2025-05-01_12-00-00.123456/model.pt",),
+        {("ray/exp", "checkpoint_2025-05-01_12-00-00.123456", None)},
+    ),
+    "MLflow 3, logged models": (
+        (
+            f"mlruns/1/models/m-{HEX}/artifacts/data/model.pth",
+            f"mlruns/1/models/m-{HEX[::-1]}/artifacts/data/model.pth",
+        ),
+        {("mlruns/1", f"m-{HEX}", None), ("mlruns/1", f"m-{HEX[::-1]}", None)},
     ),
     "Keras' ModelCheckpoint": (
         ("fit/ckpt/weights.epoch=03-0.52.weights.h5", "fit/ckpt/03-0.52.keras"),
@@ -296,6 +337,12 @@ def test_what_is_named_does_not_change_the_run(layout: str, tmp_path: Path) -> N
                 break
             again = {one.path: run_folder(one.path) for one in find([str(named)])}
             assert again.get(path, run_folder(path)) == run_folder(path)
+
+
+def test_a_date_is_no_step() -> None:
+    for name in ("checkpoint_2025-05-01_12-00-00.123456", "model_2024-12-31.pt", "a/ckpt-2025-05-01/model.pt"):
+        assert step_of_name(name) is None
+    assert step_of_name("checkpoint_2025") == step_of_name("2024-12-31_step-2025.pt") == 2025
 
 
 def test_epochs() -> None:

@@ -187,3 +187,27 @@ def test_a_link_inside_goes_and_what_it_points_to_stays(run: Path, tmp_path: Pat
     gc(run, capsys, "--delete")
     assert not (run / loser).exists()
     assert (tmp_path / "data" / "vocab.txt").read_text() == "the\n"
+
+
+def test_what_goes_with_a_folder_is_named_whatever_it_is(run: Path, capsys: Shown) -> None:
+    trainers = [
+        ".hidden",
+        "global_step1/zero_pp_rank_0_mp_rank_00_optim_states.pt",
+        "optimizer.pt",
+        "trainer_state.json",
+    ]
+    first = next(name for name, line in gc(run, capsys)[0].items() if not line["keep"])
+    (run / first / "thesis").mkdir()
+    (run / first / "thesis" / "chapter 1.tex").write_text("x" * 1234)
+    lines, _ = gc(run, capsys)
+    gone = {name: line for name, line in lines.items() if not line["keep"]}
+    assert first in gone
+    for name, line in gone.items():
+        others = {one["file"]: one["bytes"] for one in line["others"]}
+        assert set(others) == {*trainers, *(["thesis/chapter 1.tex"] if name == first else [])}
+        assert others == {file: (run / name / file).stat().st_size for file in others}
+    words = ["gc", str(run), "--store", str(_store(run)), "--keep-best", "1", "--keep-last", "1"]
+    assert main([*words, "--metric", "cross_entropy"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{first}/: 5 other files, 6.8 KiB: {', '.join(sorted([*trainers, 'thesis/chapter 1.tex']))}" in shown
+    assert f"4 other files{' each' if len(gone) > 2 else ''}, " in shown

@@ -169,7 +169,7 @@ def test_no_checkpoint_is_an_error_and_never_random_weights(series: Path, tmp_pa
             once(None)
         with pytest.raises(UsageError, match=r"a folder; give one checkpoint of it \(model\.ckpt-0, model\.ckpt-40"):
             once(str(series))
-        with pytest.raises(Vanished, match=r"no model\.ckpt-41\.index\).*near: \['model\.ckpt-4"):
+        with pytest.raises(Vanished, match=r"no model\.ckpt-41\.index\); near it: model\.ckpt-4"):
             once(f"{series}/model.ckpt-41")
         random = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer())
         assert once(f"{series}/model.ckpt-40.index", initial_op=random) == 120.0, "the checkpoint has the last word"

@@ -89,3 +89,19 @@ def test_the_end_of_fit_does_put_averages_in_place(tmp_path: Path) -> None:
     values = [restored(keras, tmp_path / name, "raw", "").arrays["d/kernel"] for name in ("epoch.keras", "end.keras")]
     assert np.array_equal(values[1], tf.convert_to_tensor(average).numpy())
     assert not np.array_equal(values[0], values[1])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "noted"), [(keras.optimizers.Adam(use_ema=True), True), (keras.optimizers.SGD(), False)]
+)
+def test_weights_with_an_optimizers_numbered_variables_say_what_the_file_does_not_tell(
+    name: str, noted: bool, tmp_path: Path
+) -> None:
+    net = fitted(keras, getattr(keras.optimizers, name)(use_ema=noted))
+    net.save_weights(tmp_path / "m.weights.h5")
+    (found,) = find([str(tmp_path / "m.weights.h5")])
+    notes = " ".join(Reader().table(found, str(tmp_path)).notes)
+    assert ("use_ema" in notes) == noted
+    expected = [item.tolist() for item in net.get_weights()]
+    arrays = restored(keras, tmp_path / "m.weights.h5", "raw").arrays
+    assert [item.tolist() for item in arrays.values()] == expected

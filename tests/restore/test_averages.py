@@ -318,3 +318,30 @@ def test_a_declaration_that_is_no_place_is_refused() -> None:
     for odd in ({"raw": 1}, {1: "raw"}, {}, "raw"):
         with pytest.raises(UsageError, match=r"Evaluation\(variants="):
             evaluation(odd)
+
+
+def lightning(averages: list[torch.Tensor]) -> dict[str, Any]:
+    """As NeMo's first EMA callback: a list of averages of all that `state_dict` holds, among the callbacks' states."""
+    states = {"EMA": {"ema_weights": averages, "cur_step": 5}, "ModelCheckpoint": {"best_model_path": "a"}}
+    return {"epoch": 1, "global_step": 5, "state_dict": RAW, "callbacks": states}
+
+
+def test_a_list_of_averages_in_a_callbacks_state_is_by_the_names_of_the_state_dict(tmp_path: Path) -> None:
+    saved = lightning([EMA[name] for name in RAW])
+    assert holds(loaded(tmp_path, saved, "raw"), RAW)
+    assert holds(loaded(tmp_path, saved, "ema"), EMA)
+    for other in (
+        saved["callbacks"]["EMA"]["ema_weights"][1:],
+        [torch.zeros(7), *(EMA[name] for name in list(RAW)[1:])],
+    ):
+        with pytest.raises(Mismatch, match="tensors without names, and not those of the 8 tensors at"):
+            loaded(tmp_path, lightning(other), "ema")
+        assert holds(loaded(tmp_path, lightning(other), "raw"), RAW)
+
+
+@pytest.mark.parametrize(("name", "noted"), [("epoch=3-step=400-EMA.ckpt", True), ("epoch=3-step=400.ckpt", False)])
+def test_a_file_that_is_named_after_averages_says_so(name: str, noted: bool, tmp_path: Path) -> None:
+    torch.save({"state_dict": EMA}, tmp_path / name)
+    (found,) = find([str(tmp_path / name)])
+    table = Reader().table(found, str(tmp_path))
+    assert any("averages are in the weights' place" in note for note in table.notes) == noted

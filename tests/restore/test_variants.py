@@ -1,5 +1,6 @@
 """Averages beside raw weights, and a user's overrides: each set whole, or refused."""
 
+import ast
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,10 @@ def test_raw_values_stand_in_for_variables_without_an_average(tmp_path: Path) ->
     raw, ema = restore(whole, NORM, "raw"), restore(whole, NORM, "ema")
     equal(raw, RAW)
     equal(ema, {"fc/w": W + 1, "fc/b": B + 1, "norm/mean": M})
-    assert "averaging" not in raw.notes
-    assert ema.notes["averaging"] == "2 of 3 tensors are averages; raw ones stand in for the others: norm/mean"
+    assert "swapping_saver" in str(raw.notes["averaging"])
+    assert str(ema.notes["averaging"]).endswith(
+        "2 of 3 tensors are averages; raw ones stand in for the others: norm/mean"
+    )
 
 
 def test_a_checkpoint_without_averages_has_no_ema_variant(tmp_path: Path) -> None:
@@ -120,3 +123,15 @@ def test_what_a_user_restored_is_as_strict() -> None:
     assert kept.digest != plain.digest
     with pytest.raises(Mismatch, match="restored fc/w, fc/b, which keep"):
         adopt(RAW, NORM, "init_fn mine", Overrides(keep=("fc/*",), built=built))
+
+
+def test_both_rows_of_tensorflows_pair_say_that_a_swapping_saver_exchanges_them(tmp_path: Path) -> None:
+    held = table(tmp_path, {"fc/w": W, "fc/b": B, **AVERAGED})
+    for variant in ("raw", "ema"):
+        note = str(restore(held, None, variant).notes["averaging"])
+        assert "swapping_saver" in note
+        declared = ast.literal_eval(note.partition("variants=")[2].partition(")")[0])
+        other = {"raw": "ema", "ema": "raw"}[variant]
+        swapped = restore(held, None, variant, place=declared[variant])
+        equal(swapped, dict(restore(held, None, other).arrays))
+    assert "averaging" not in restore(table(tmp_path, {"fc/w": W, "fc/b": B}), None, "raw").notes

@@ -34,7 +34,7 @@ _SAYS = re.compile(rf"(?<![a-z])(?:(?:{_WORDS}|{_THING})[-_=]?\d|{_CHOSEN}(?![a-
 _MLFLOW = re.compile(r"(.*/[0-9a-f]{32})/artifacts/.*", re.DOTALL)
 _UNFINISHED = re.compile(
     rf"(?:tmp|temp)[-_.]{_WORDS}[-_=]?\d.*|.+\.orbax-checkpoint-tmp.*"
-    rf"|(?:.*[^a-z])?{_WORDS}[-_=]?\d+[._-](?:tmp|temp|incomplete|partial)(?:[-_.]?\d+)*",
+    rf"|(?:.*[^a-z])?{_WORDS}[-_=]?\d+(?:-(?:un)?sharded)?[._-](?:tmp|temp|incomplete|partial)(?:[-_.]?\d+)*",
     re.IGNORECASE,
 )
 

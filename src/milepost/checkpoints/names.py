@@ -65,9 +65,12 @@ _UNNAMED = re.compile(r"\.(?:index|meta|data-\d{5}-of-\d{5})")
 _KERAS_SHARD = re.compile(r"(.+)_\d{5}\.weights\.h5", re.DOTALL)
 _HF_SHARD = re.compile(r"(.+)-(\d{5,6})-of-(\d{5,6})(\.safetensors|\.bin)", re.DOTALL)
 _MOST = 10_000  # shards of one checkpoint
+_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d-[01]\d-[0-3]\d(?!\d)")
+"""Ray Train's `checkpoint_2025-05-01_12-00-00.123456` is of no step 2025."""
 _NUMBERED = re.compile(r"\.ckpt-\d+$", re.IGNORECASE)
 _COMPANIONS = re.compile(
     r"(?:optimizer|scheduler|scaler|sampler)(?:_\d+)?\.(?:pt|pth|bin)|\w+_optim_states\.pt|(?:distrib_)?optim\.pt|training_args\.bin"
+    r"|(?:optim|extra_state)_world_size_\d+_rank_\d+\.pt"
     r"|(?:rng_state|random_states)[\w-]*\.(?:pth|pt|pkl)|\.?tokenizer\.(?:pkl|bin)"
     r"|.+\.pdopt|part-\d{5}-of-\d{5}\.index|.+\.tempstate\d+",  # what TensorFlow has in hand while it writes
     re.IGNORECASE,
@@ -87,6 +90,7 @@ def step_of_name(name: str) -> int | None:
     (None, None, 7)
     """
     folder, _, base = name.replace("\\", "/").rstrip("/").rpartition("/")
+    base = _DATE.sub("", base)
     found = _last(_SURE.findall(base) or _UPDATES.findall(base))
     found = _in_own_folder(folder, base, _step_of_folder) if found is None else found
     found = _last(_WORD.findall(base)) if found is None else found
@@ -115,6 +119,7 @@ def _in_own_folder(folder: str, base: str, number_of: Callable[[str], int | None
 
 
 def _step_of_folder(name: str) -> int | None:
+    name = _DATE.sub("", name)
     return _last(_SURE.findall(name) or _UPDATES.findall(name) or _FOLDER.findall(name))
 
 

@@ -33,6 +33,7 @@ from milepost.checkpoints._files.side_files import facts_beside
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.formats.peft import adapter_among
 from milepost.checkpoints.mapping import map_tensor
+from milepost.checkpoints.names import checkpoint_name
 from milepost.core.capabilities import capability
 from milepost.core.protocols import Format, HoldsFacts
 from milepost.core.types import CheckpointFiles, Extent, Identity, Inspection, Json, Table, Tensor
@@ -51,6 +52,7 @@ from milepost.registry import load
 _ALIGNMENT = 64
 _MOST_NUMBERS = 100
 _PLAIN_NAME = re.compile(r"\w+")
+_AVERAGES = "its name says that averages are in the weights' place, as EMA callbacks for Lightning save NAME-EMA.ckpt"
 _UNCHECKED = "no checksum: the file has none of its values, so that damage to them cannot be noticed"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -155,6 +157,7 @@ def read_table(form: Format, files: CheckpointFiles) -> Table:
         step, source = step_beside(files.path)
     adapter = table.adapter or adapter_among(tensors)
     more = [*unread(tensors), *([] if table.checksum else [_UNCHECKED])] if tensors else ["holds no tensors"]
+    more += [_AVERAGES] if checkpoint_name(files.path).endswith("-EMA") else []
     return replace(table, tensors=tensors, step=step, step_source=source, notes=(*table.notes, *more), adapter=adapter)
 
 

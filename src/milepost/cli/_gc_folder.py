@@ -29,7 +29,7 @@ class Place:
     """What goes or stays as a whole: one checkpoint, or a checkpoint's own folder with all that lies in it.
 
     `listed` are the checkpoints as discovery lists them, `files` all files as they were looked at, the checkpoints' own
-    first.
+    first; `others` are those of a folder that are not the checkpoints' weights, as paths below it, with their bytes.
     """
 
     listed: tuple[CheckpointFiles, ...]
@@ -37,6 +37,7 @@ class Place:
     files: tuple[tuple[str, Content], ...]
     nbytes: int
     held: Held
+    others: tuple[tuple[str, int], ...] = ()
 
     @property
     def is_folder(self) -> bool:
@@ -72,7 +73,7 @@ class Folder:
         run = runs[0] if runs else self._store.run_of(run_folder(first), note=False)
         name = name_of(first) if len(listed) == 1 else checkpoint_name(first)
         held = Held(path, name, step, weights, barred, epoch_of_name(first), _variants(known))
-        return Place(tuple(listed), run, files, nbytes, held)
+        return Place(tuple(listed), run, files, nbytes, held, _others(path, listed, files))
 
     def _records(self, listed: CheckpointFiles) -> list[CheckpointRecord]:
         """Return what is on record of the very content that lies at a path."""
@@ -163,6 +164,15 @@ def _files_of(path: str, listed: Iterable[CheckpointFiles]) -> dict[str, None]:
     """Return the paths of all files that go with a place, those of its checkpoints first."""
     own = [file for one in listed for file in (*one.paths, *shards_of(one.path)) if not os.path.isdir(file)]
     return dict.fromkeys([*own, *(files_below(path) if os.path.isdir(path) else ())])
+
+
+def _others(
+    path: str, listed: Iterable[CheckpointFiles], files: Iterable[tuple[str, Content]]
+) -> tuple[tuple[str, int], ...]:
+    if not os.path.isdir(path):
+        return ()
+    own = {file for one in listed for file in (*one.paths, *shards_of(one.path))}
+    return tuple(sorted((os.path.relpath(file, path), content[2]) for file, content in files if file not in own))
 
 
 def _looked_at(paths: Iterable[str], weights: Container[str]) -> tuple[tuple[tuple[str, Content], ...], int, str]:

@@ -4,20 +4,22 @@ Worse is what `best` calls so: row by row, corrected for all pairs. Tied with th
 folder with several variants (raw, ema) is one checkpoint: its best variant counts, and it goes only if all are worse.
 Never deleted: what is not evaluated as it is now, waits, is claimed, pinned or failed, is another name of something
 kept, is a symbolic link or a link's target, or lies outside of the folder. One with a folder of its own
-(`checkpoint-500/`) goes with all that lies in it, or not at all.
+(`checkpoint-500/`) goes with all that lies in it, or not at all: below the table stands what that is besides weights.
 """
 
 import argparse
 import os
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from milepost._internal.text import counted, listed
 from milepost.cli import FAILED
 from milepost.cli._arguments import add_shared, positive
 from milepost.cli._gc_folder import Folder, Place
 from milepost.cli._output import answer
 from milepost.cli._store import open_store
-from milepost.errors import MilepostError, UsageError
+from milepost.errors import MilepostError, UsageError, printable
 from milepost.report._align import align, shown
 from milepost.report._numbers import count, size
 from milepost.report._numbers import number as number_text
@@ -27,6 +29,9 @@ from milepost.store.store import Store
 
 if TYPE_CHECKING:
     from milepost.report.best import Rival
+
+_NAMED = 20
+"""Other files of a folder that are named; `--json` has all."""
 
 _HEADS = ("verdict", "run", "step", "name", "variant", "value", "files", "bytes", "reason")
 
@@ -73,7 +78,7 @@ def execute(args: argparse.Namespace) -> int:
     }
     answer(
         [*lines, summary],
-        [*_table(lines, variants=_several(decided)), "", _sentence(summary, len(gone))],
+        [*_table(lines, variants=_several(decided)), "", *_others(gone), _sentence(summary, len(gone))],
         as_json=args.json,
     )
     return FAILED if any(line["problem"] for line in lines) else 0
@@ -157,6 +162,7 @@ def _done(folder: Folder, place: Place, verdict: Retention, *, delete: bool) -> 
         "reason": problem or verdict.reason,
         "bytes": place.nbytes,
         "files": len(place.files),
+        "others": [{"file": file, "bytes": nbytes} for file, nbytes in place.others],
         "deleted": delete and not verdict.keep and problem is None,
         "problem": problem,
     }
@@ -187,6 +193,22 @@ def _table(lines: Sequence[Mapping[str, Any]], *, variants: bool) -> list[str]:
         )
     columns = [at for at, head in enumerate(_HEADS) if variants or head != "variant"]
     return align([_HEADS[at] for at in columns], [[row[at] for at in columns] for row in rows])
+
+
+def _others(gone: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what goes with folders besides weights: a line for all folders that hold files of the same names."""
+    alike = defaultdict[tuple[str, ...], list[Mapping[str, Any]]](list)
+    for line in gone:
+        if line["others"]:
+            alike[tuple(other["file"] for other in line["others"])].append(line)
+    texts = []
+    for names, lines in alike.items():
+        nbytes = sum(other["bytes"] for line in lines for other in line["others"])
+        folders = listed([f"{printable(line['name'])}/" for line in lines], 3)
+        each, in_all = (" each", " in all") if len(lines) > 1 else ("", "")
+        files = listed([printable(name) for name in names], _NAMED)
+        texts.append(f"{folders}: {counted(len(names), 'other file')}{each}, {size(nbytes)}{in_all}: {files}")
+    return [*texts, ""] if texts else []
 
 
 def _sentence(summary: Mapping[str, Any], gone: int) -> str:

@@ -30,7 +30,7 @@ Initial = Callable[[Sequence[str]], Mapping[str, Array]]
 """Gives, by name, the values that a model was built with."""
 
 _SHOWN = 5
-_RULES = 2
+_RULES = 3
 """Counts the changes of what a file's tensors are taken for: a checkpoint is then identified again, under its key."""
 
 
@@ -49,7 +49,7 @@ def signature(variables: Sequence[Variable] | None) -> str:
     So does what the rules of this room make of a file: `_RULES` counts their changes.
 
     >>> signature(None)
-    'any, rules 2'
+    'any, rules 3'
     """
     if variables is None:
         return f"any, rules {_RULES}"

@@ -36,6 +36,13 @@ _LENT = "collected_params"
 _COUNTED = "n_averaged"
 """torch's AveragedModel counts the models that it has taken in, beside their average under `module.`."""
 _COUNTS = frozenset({"initted", "step"})
+_LISTED = "ema_weights"
+"""NeMo's EMA callback keeps a list of the averages of all that `state_dict` holds here, in its order."""
+_SWAPPING = (
+    f"NAME{SUFFIX} is taken for the average, as TensorFlow's averages are saved; the swapping_saver of a "
+    "MovingAverageOptimizer exchanges the two names, and the file does not tell: "
+    f'Evaluation(variants={{"raw": "*{SUFFIX}", "ema": ""}}) says that it did'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ def sets_of(
     for tensor in table.tensors:
         # A number called "step" is bookkeeping, unless the model has a variable of that very name.
         named = tensor.role == "bookkeeping" and tensor.name in wanted
-        if tensor.role == "weights" or named or tensor.group in odd:
+        if tensor.role == "weights" or named or tensor.group in odd or _is_callbacks(tensor.group):
             groups.setdefault(tensor.group, {})[tensor.name] = tensor
     parts = (part for group, tensors in groups.items() for part in _parts(group, tensors, wanted))
     sets = _without_copies({part.place: part for part in parts})
@@ -103,14 +110,20 @@ def _parts(group: str, tensors: Mapping[str, Tensor], wanted: Collection[str]) -
             marked[""][name] = tensor
         marked.setdefault(mark, {})[freed] = tensor
     plain = marked.pop("")
+    swapping = _SWAPPING if f"*{SUFFIX}" in marked else ""
     if plain:
-        yield Candidate(group, plain, kind="either" if flat.names and not flat.sure else kind)
+        yield Candidate(group, plain, kind="either" if flat.names and not flat.sure else kind, remark=swapping)
     for mark, averages in marked.items():
         place = f"{group}/{mark}" if group else mark
         if mark in {f"*{SUFFIX}", f"{flat.mark}*"}:
-            yield Candidate(place, averages, kind="ema" if flat.sure else "either", beside=group)
+            kind, remark = "ema" if flat.sure else "either", swapping if mark == f"*{SUFFIX}" else ""
+            yield Candidate(place, averages, kind=kind, beside=group, remark=remark)
         else:
             yield Candidate(place, _like(averages, plain), kind="raw" if mark == f"{_ONLINE}*" else "ema")
+
+
+def _is_callbacks(group: str) -> bool:
+    return group.startswith("callbacks/") and group.endswith(f"/{_LISTED}")
 
 
 def _kind_of(group: str, tensors: Mapping[str, Tensor], wanted: Collection[str]) -> Kind:
@@ -200,6 +213,8 @@ def _named(sets: Mapping[str, Candidate], variables: Sequence[Variable]) -> dict
     raw = [item for item in sets.values() if item.kind == "raw"]
     found = {}
     for place, item in sets.items():
+        if _is_callbacks(place) and len(raw) == 1:
+            found[place] = _as_listed(item, raw[0])
         if place.rsplit("/", 1)[-1] in _PARTIAL and item.kind == "ema" and len(raw) == 1:
             tensors = _like(item.tensors, raw[0].tensors)
             if all(name.isdecimal() for name in tensors):
@@ -209,6 +224,19 @@ def _named(sets: Mapping[str, Candidate], variables: Sequence[Variable]) -> dict
             else:
                 found[place] = replace(item, tensors=tensors, beside=raw[0].place)
     return found
+
+
+def _as_listed(item: Candidate, raw: Candidate) -> Candidate:
+    """Return a list of averages under the names of all raw tensors, one by one."""
+    order = sorted(item.tensors, key=lambda number: int(number) if number.isdecimal() else -1)
+    pairs = list(zip(order, raw.tensors, strict=False))
+    if len(order) == len(raw.tensors) and all(item.tensors[a].shape == raw.tensors[b].shape for a, b in pairs):
+        return replace(item, tensors={name: item.tensors[number] for number, name in pairs})
+    refused = (
+        f"the averages at {item.place!r} are a list of {len(order)} tensors without names, and not those of the "
+        f"{len(raw.tensors)} tensors at {raw.place or 'top level'!r} in their order"
+    )
+    return replace(item, refused=refused)
 
 
 def _in_order(item: Candidate, raw: Candidate, variables: Sequence[Variable]) -> Candidate:

@@ -21,8 +21,13 @@ def absent(path: str) -> str:
     >>> absent("/nowhere/model.ckpt")
     'no such file or folder'
     """
+    return f"no such file or folder{near(path)}"
+
+
+def near(path: str) -> str:
+    """Return words that name at most three checkpoints or folders of names like a path's; "" where there are none."""
     names = ", ".join(_near(path))
-    return f"no such file or folder; near it: {names}" if names else "no such file or folder"
+    return f"; near it: {names}" if names else ""
 
 
 def _near(path: str) -> list[str]:

@@ -14,7 +14,8 @@ _DEEPEST = 3
 def name_of(path: str) -> str:
     """Return the name of the checkpoint at a path, by what else lies in its own folder now."""
     own = own_folder(path)
-    return checkpoint_name(path, 0 if own is None else sum(1 for other in _main_files(own) if other != path))
+    others = () if own is None else (other for other in _main_files(own) if not f"{other}/".startswith(f"{path}/"))
+    return checkpoint_name(path, sum(1 for _ in others))
 
 
 def read_beside(path: str) -> list[str]:

@@ -3,12 +3,12 @@
 The `checkpoint` state file is not read: it lists the latest only, often under another machine's paths.
 """
 
-import difflib
 import os
 import time
 from collections.abc import Callable, Iterator
 
 from milepost._internal.text import natural
+from milepost.checkpoints._files.near import near
 from milepost.checkpoints._files.shards import from_prefix, main_file
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.names import step_of_name
@@ -70,11 +70,7 @@ def at(path: object) -> CheckpointFiles:
         raise InvalidValue(f"{path}: a folder; give one checkpoint of it ({', '.join(names[-5:]) or 'it holds none'})")
     file = from_prefix(address)
     if not os.path.exists(file):
-        near = [os.path.basename(prefix_of(one)) for one in listed(os.path.dirname(address))]
-        close = difflib.get_close_matches(os.path.basename(address), near, n=3)
-        raise AbsentCheckpoint(
-            f"{path}: no checkpoint is there (no {os.path.basename(address)}.index); near: {close or 'none'}"
-        )
+        raise AbsentCheckpoint(f"{path}: no checkpoint is there (no {os.path.basename(address)}.index){near(address)}")
     (found,) = find([file])
     if found.failure is not None:
         raise checkpoint_error(*found.failure)

@@ -16,14 +16,27 @@ from milepost.errors import Torn
 ENCODING = "hdf5"
 """How a tensor is stored that is neither raw nor absent: in chunks, within a header, or in a packed archive."""
 
+_NUMBERED = (
+    "the optimizer's variables are numbered: if it was made with use_ema, the file does not tell whether a callback "
+    "(SwapEMAWeights), an overwrite or the end of `fit` has put the averages in the weights' place"
+)
+
 
 def table_of(form: str, window: Window, notes: Iterable[str] = ()) -> Table:
     """Return the table of one HDF5 file for the format that is named."""
     items = named(tree(window), window.file.path)
     step, source = _step_of(window, items)
     tensors = tuple(_tensor(window, item) for item in items)
+    more = [_NUMBERED] if form == "keras_h5" and _may_hold_averages(tensors) else []
     checksum = all(one.dataset.checked or not one.dataset.nbytes for one in items if one.role == "weights")
-    return Table(form, tensors, step, source, notes=tuple(notes), checksum=checksum)
+    return Table(form, tensors, step, source, notes=(*notes, *more), checksum=checksum)
+
+
+def _may_hold_averages(tensors: Sequence[Tensor]) -> bool:
+    """Return whether an optimizer's numbered variables have shapes of weights: moments, or averages."""
+    shapes = {item.shape for item in tensors if item.role == "weights" and item.shape}
+    numbered = [item for item in tensors if item.role == "optimizer" and item.name.rpartition("/")[2].isdecimal()]
+    return any(item.shape in shapes for item in numbered)
 
 
 def _tensor(window: Window, item: NamedDataset) -> Tensor:

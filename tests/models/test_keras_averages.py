@@ -91,9 +91,7 @@ def test_the_end_of_fit_does_put_averages_in_place(tmp_path: Path) -> None:
     assert not np.array_equal(values[0], values[1])
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "noted"), [(keras.optimizers.Adam(use_ema=True), True), (keras.optimizers.SGD(), False)]
-)
+@pytest.mark.parametrize(("name", "noted"), [("Adam", True), ("SGD", False)])
 def test_weights_with_an_optimizers_numbered_variables_say_what_the_file_does_not_tell(
     name: str, noted: bool, tmp_path: Path
 ) -> None:

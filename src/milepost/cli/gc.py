@@ -19,7 +19,8 @@ from milepost.cli._arguments import add_shared, positive
 from milepost.cli._gc_folder import Folder, Place
 from milepost.cli._output import answer
 from milepost.cli._store import open_store
-from milepost.errors import MilepostError, UsageError, printable
+from milepost.core.escaping import printable
+from milepost.errors import MilepostError, UsageError
 from milepost.report._align import align, shown
 from milepost.report._numbers import count, size
 from milepost.report._numbers import number as number_text

@@ -92,7 +92,7 @@ def test_the_end_of_fit_does_put_averages_in_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "noted"), [("Adam", True), ("SGD", False)])
-def test_weights_with_an_optimizers_numbered_variables_say_what_the_file_does_not_tell(
+def test_weights_beside_numbered_variables_of_an_optimizer_say_what_is_unknown(
     name: str, noted: bool, tmp_path: Path
 ) -> None:
     net = fitted(keras, getattr(keras.optimizers, name)(use_ema=noted))

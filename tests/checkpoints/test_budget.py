@@ -21,14 +21,17 @@ from tests.checkpoints.test_torch_zip import archive, number, text
 
 from milepost._internal import budget
 from milepost._internal.budget import Budget, TooCostly, charge, glancing, spending
+from milepost._internal.fileid import identity_of
 from milepost._internal.json_text import parsed
 from milepost._internal.zip import names
 from milepost.checkpoints._codecs.pickle import Placeholder, unpickle
 from milepost.checkpoints._codecs.protobuf import Message
 from milepost.checkpoints._codecs.sstable import open_table
+from milepost.checkpoints._files.checks import check_table
 from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints.formats._tensorflow.object_graph import names_by_key
 from milepost.checkpoints.reader import Reader
+from milepost.core.types import CheckpointFiles, Extent, Table, Tensor
 from milepost.errors import Corrupt
 
 MIB = 1 << 20
@@ -296,3 +299,17 @@ def test_good_files_are_read_within_a_sixty_fourth_of_their_budget(tmp_path: Pat
     np.savez_compressed(made, **arrays)
     (tmp_path / "a.npz").write_bytes(made.getvalue())
     assert table(tmp_path / "a.npz")
+
+
+def test_a_table_takes_no_more_text_than_its_files_allow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(bytes(400))
+    path = str(tmp_path / "a.bin")
+    files = CheckpointFiles(path, "believing", (path,), identity_of(path))
+    for sign, fine in (("n", True), ("\x01", False), ("\N{BUTTERFLY}", False)):
+        rows = [Tensor(f"{sign * 300}{place}", "float32", (1,), Extent(path, 0, 4)) for place in range(10)]
+        monkeypatch.setattr(budget, "_ANSWER_AT_LEAST", 4000 + 10 * (250 + len(path)))
+        if fine:
+            check_table(Table("believing", tuple(rows)), files)
+        else:
+            with pytest.raises(Corrupt, match=r"more than \d+ times its size of 400 bytes to read: its names"):
+                check_table(Table("believing", tuple(rows)), files)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from milepost._internal.fileid import identity_of
 from milepost.core.types import CheckpointFiles, Extent, Identity, Job, Table, Tensor
 from milepost.engines._process.allowed_paths import Places, check_found, check_table
 from milepost.engines._process.confined_reader import ConfinedReader, readable_of
-from milepost.errors import Corrupt, Crashed, UsageError
+from milepost.errors import Corrupt, Crashed, TimedOut, UsageError
 from milepost.sandbox import confine, landlock
 
 needs_landlock = pytest.mark.skipif(not landlock.abi(), reason="this kernel has no Landlock")
@@ -173,3 +174,37 @@ def test_a_run_notes_once_what_its_sandbox_lacks(tmp_path: Path) -> None:
     lacking = "sandbox (switched off by the environment variable MILEPOST_SANDBOX=off); see `milepost doctor`\n"
     assert done.stderr.count(f"checkpoints are read without the whole sandbox: {lacking}") == 1, done.stderr
     assert lines_of(done.stdout).done == (1, 0, 0)
+
+
+FAKE = "fake_reader"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("endless", r"answered more than 3,145,728 bytes, which no checkpoint needs, and was ended"),
+        ("crowd", r"answered 400,004 values in 600,\d+ bytes, and was ended"),
+    ],
+)
+def test_an_answer_is_bounded_before_the_driver_takes_it(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.engines._process.confined_reader.answer_bytes", lambda _: 2 << 20)
+    found = CheckpointFiles(name, "fake", (name,), Identity(1, 2, 3, 4, 5))
+    with closing(ConfinedReader(FAKE, None, str(tmp_path), [os.path.dirname(__file__)])) as made:
+        with pytest.raises(Crashed, match=words):
+            made.table(found, str(tmp_path))
+        assert made.table(replace(found, path="good"), str(tmp_path)).step == 7
+
+
+def test_a_reader_that_takes_more_processor_time_than_its_checkpoint_needs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.engines._process.confined_reader.answer_seconds", lambda size: 0.3 + size)
+    found = CheckpointFiles("spin", "fake", ("spin",), Identity(1, 2, 3, 4, 5))
+    with closing(ConfinedReader(FAKE, None, str(tmp_path), [os.path.dirname(__file__)])) as made:
+        with pytest.raises(
+            TimedOut, match=r"the reader process \d+ took more than 0 s of processor time and was ended"
+        ):
+            made.table(found, str(tmp_path))
+        assert made.table(replace(found, path="good"), str(tmp_path)).step == 7

@@ -16,6 +16,8 @@ _MADE_AT_LEAST, _MADE_PER_BYTE, _MADE_AT_MOST = 128 << 20, 6, 8 << 30
 _NODES_AT_LEAST, _NODES_PER_BYTE = 500_000, 0.25
 _SECONDS_AT_LEAST, _SECONDS_PER_BYTE, _SECONDS_PER_UNPACKED = 5.0, 1e-7, 5e-7
 _GLANCE_SECONDS = 1.5
+_ANSWER_AT_LEAST, _ANSWER_PER_BYTE, _ANSWER_AT_MOST = 48 << 20, 0.25, 1 << 28
+_DEADLINE_AT_LEAST, _DEADLINE_PER_BYTE = 20.0, 1e-6
 _LARGE, _OFTEN = 1 << 16, 256  # asking the clock takes longer than charging
 
 
@@ -120,3 +122,20 @@ def unpack_seconds(nbytes: int) -> None:
     if budget is not None:
         budget.until += _SECONDS_PER_UNPACKED * nbytes
         budget.seconds += _SECONDS_PER_UNPACKED * nbytes
+
+
+def answer_bytes(size: int) -> int:
+    """Return how many bytes of text may tell what a checkpoint of `size` bytes holds.
+
+    >>> answer_bytes(0) >> 20, answer_bytes(1 << 40) >> 20
+    (48, 256)
+    """
+    return min(_ANSWER_AT_LEAST + int(_ANSWER_PER_BYTE * size), _ANSWER_AT_MOST)
+
+
+def answer_seconds(size: int) -> float:
+    """Return after how many seconds of processor time a reader of `size` bytes is taken for hanging.
+
+    More than its budget, which ends it in its own words, unless it hangs in one call.
+    """
+    return _DEADLINE_AT_LEAST + _DEADLINE_PER_BYTE * size

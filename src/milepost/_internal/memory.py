@@ -1,8 +1,10 @@
 """Memory that ran out, in the words of any framework, as one error."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from milepost._internal.bounded import CONFINED
 from milepost.errors import MilepostError, OutOfMemory
 
 _WORDS = (
@@ -38,3 +40,13 @@ def fits_memory(what: str) -> Iterator[None]:
             raise
         first = next(iter(str(error).splitlines()), "no memory left")
         raise OutOfMemory(f"{what} did not fit into memory: {first}") from error
+
+
+def bounded_by_driver() -> bool:
+    """Return whether this is a confined reader whose driver lowered its memory for the checkpoint that is read."""
+    if CONFINED not in os.environ:
+        return False
+    import resource  # noqa: PLC0415 - only where there is a sandbox
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    return soft not in (hard, resource.RLIM_INFINITY)

@@ -9,6 +9,7 @@ from typing import Self
 
 _UNKNOWN = "0"
 _FIELDS = 4  # of an owner's text
+_USED = slice(11, 13)  # the times in its own code and in the kernel's
 _START = 19  # the start time's place behind the command's name in /proc/<pid>/stat
 
 
@@ -84,13 +85,29 @@ def _namespace() -> str:
 
 def _status(pid: int) -> tuple[str, int] | None:
     """Return a process's state letter and start time, None where the system does not say."""
+    fields = _fields_of(pid)
+    return (fields[0], int(fields[_START])) if fields else None
+
+
+def processor_seconds(pid: int) -> float | None:
+    """Return the processor time that a process has used, all threads, in seconds; None where the system does not say.
+
+    >>> (processor_seconds(os.getpid()) or 0) >= 0
+    True
+    """
+    fields = _fields_of(pid)
+    return sum(map(int, fields[_USED])) / os.sysconf("SC_CLK_TCK") if fields else None
+
+
+def _fields_of(pid: int) -> list[str]:
+    """Return what stands behind the command's name in /proc/<pid>/stat; [] where the system does not say."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return []
     # The command's name is in brackets and may hold anything, brackets too.
     fields = text[text.rfind(")") + 2 :].split()
-    return (fields[0], int(fields[_START])) if len(fields) > _START else None
+    return fields if len(fields) > _START else []
 
 
 def runs(pid: int, start: int = 0) -> bool:

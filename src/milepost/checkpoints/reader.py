@@ -10,8 +10,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from typing import BinaryIO
@@ -21,6 +21,7 @@ import numpy as np
 from milepost._internal.bounded import unreadable
 from milepost._internal.budget import spending, unpack_seconds
 from milepost._internal.fileid import identity_of
+from milepost._internal.memory import bounded_by_driver
 from milepost._internal.plain_errors import plain_error
 from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints._files.beside import step_beside
@@ -79,10 +80,8 @@ class Reader:
         _unchanged(files, "since it was found")
         form = _format(files.format)
         try:
-            with spending(files.path, bytes_in(files)):
+            with spending(files.path, bytes_in(files)), _fits_memory(files):
                 table = materialise(form, read_table(form, files), spool)
-        except MemoryError as error:
-            raise OutOfMemory(f"{files.path}: reading its table needs more memory than there is") from error
         except OSError as error:
             if error.errno in _NO_ROOM:
                 raise OutOfMemory(
@@ -103,7 +102,7 @@ class Reader:
         if files.failure is not None and (files.format is None or files.failure[0] != Unsupported.kind):
             raise checkpoint_error(*files.failure)
         form = _format(str(files.format))
-        with spending(files.path, bytes_in(files)):
+        with spending(files.path, bytes_in(files)), _fits_memory(files):
             try:
                 table = read_table(form, files)
             except Unsafe:
@@ -111,6 +110,19 @@ class Reader:
                     raise
                 table = Table(form.name, ())  # it holds no weights: what it holds else is shown
             return Inspection(files, table, facts_of(form, files, table), facts_beside(files.path))
+
+
+@contextmanager
+def _fits_memory(files: CheckpointFiles) -> Iterator[None]:
+    """Turn a lack of memory into an error of the tree: `Corrupt` where the driver set a bound by the checkpoint's size."""
+    try:
+        yield
+    except MemoryError as error:
+        if bounded_by_driver():
+            size = bytes_in(files)
+            what = f"needs more memory to read than a checkpoint of {size:,} bytes may take"
+            raise Corrupt(f"{files.path}: {what}: damaged, or made to exhaust the reader") from error
+        raise OutOfMemory(f"{files.path}: reading its table needs more memory than there is") from error
 
 
 def facts_of(form: Format, files: CheckpointFiles, table: Table) -> dict[str, Json]:

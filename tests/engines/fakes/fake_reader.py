@@ -13,26 +13,14 @@ from milepost.errors import checkpoint_error
 
 
 class Reader(reader.Reader):
-    """Answers for any path; "torn" in it raises, "die" in it kills the process, "garbage" garbles its answer."""
+    """Answers for any path; "torn" in it raises, "die" in it kills the process, "garbage" garbles its answer, ..."""
 
     def discover(self, paths: Sequence[str], match: str | None = None) -> list[CheckpointFiles]:
         return [_files(path) for path in paths if match is None or match in path]
 
     def table(self, files: CheckpointFiles, spool: str) -> Table:
         path = files.path
-        if "die" in path:
-            print("about to die", file=sys.stderr, flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
-        if "drowsy" in path:
-            threading.Event().wait(600)
-        if "garbage" in path:
-            os.write(1, b"no JSON\n")
-        if "odd" in path:
-            os.write(1, b'{"id": 1, "result": {"format": 3}}\n')
-        if "bug" in path and "-" in path:
-            raise KeyError(path)
-        if "torn" in path:
-            raise checkpoint_error("torn", f"{path}: 12 bytes are missing")
+        _misbehave(path)
         if os.path.isabs(path):
             file, size = path, os.path.getsize(path)
         else:
@@ -44,6 +32,35 @@ class Reader(reader.Reader):
     def inspect(self, path: str) -> Inspection:
         """Return a table whose step is the number of this process."""
         return Inspection(_files(path), Table("fake", (), step=os.getpid()))
+
+
+def _misbehave(path: str) -> None:
+    if "die" in path:
+        print("about to die", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "drowsy" in path:
+        threading.Event().wait(600)
+    _answer_oddly(path)
+
+
+def _answer_oddly(path: str) -> None:
+    if "spin" in path:
+        while True:
+            pass
+    if "endless" in path:
+        os.write(1, b'{"id": 1, "result": "')
+        while True:
+            os.write(1, b"x" * 65536)
+    if "crowd" in path:
+        os.write(1, b'{"id": 1, "result": [' + b"[]," * 200_000 + b"[]]}\n")
+    if "garbage" in path:
+        os.write(1, b"no JSON\n")
+    if "odd" in path:
+        os.write(1, b'{"id": 1, "result": {"format": 3}}\n')
+    if "bug" in path and "-" in path:
+        raise KeyError(path)
+    if "torn" in path:
+        raise checkpoint_error("torn", f"{path}: 12 bytes are missing")
 
 
 def _files(path: str) -> CheckpointFiles:

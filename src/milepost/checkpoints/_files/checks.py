@@ -1,9 +1,10 @@
 """The checks that every table passes, whatever format it comes from: a format parses, and the reader applies these."""
 
 import os
+from json.encoder import encode_basestring_ascii as _escaped
 
 from milepost._internal.bounded import AGAIN, COUNT_LIMIT, unreadable
-from milepost._internal.budget import charge
+from milepost._internal.budget import answer_bytes, charge
 from milepost.checkpoints._files.layout import affordable, checked_shape, contiguous, dtype_of, is_readable, span, total
 from milepost.core.types import CheckpointFiles, Table, Tensor
 from milepost.errors import Corrupt, Torn
@@ -12,6 +13,8 @@ NAME_LIMIT = 4096
 """Most characters of a tensor's name."""
 
 _ROW = 500
+_ROW_TEXT, _NUMBER = 220, 12
+"""Bytes of a tensor in a table, and of its JSON without its names; of a usual number in it."""
 
 
 def check_table(table: Table, files: CheckpointFiles) -> None:
@@ -28,9 +31,9 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
             sizes[path] = os.path.getsize(path)
         except OSError as error:
             problems[path] = error  # it matters only where a tensor lies in the file
-    names = sum(len(item.name) + len(item.group) + len(item.made_as) for item in table.tensors)
-    charge(made=names + _ROW * len(table.tensors), nodes=len(table.tensors))
+    charge(made=_ROW * len(table.tensors), nodes=len(table.tensors))
     own, held, unpacked = frozenset(files.paths), sum(sizes.values()), 0
+    _check_text(table, files.path, held)
     for tensor in table.tensors:
         where = tensor.where
         check_name(tensor, where.file)
@@ -50,6 +53,20 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
         if not affordable(max(nbytes if where.strides is not None else 0, unpacked), held):
             unpacked = max(nbytes, unpacked)
             raise Corrupt(f"{about(tensor)}: {held:,} bytes would unpack to {unpacked:,}: a bomb, not read")
+
+
+def _check_text(table: Table, path: str, size: int) -> None:
+    """Raise `Corrupt` where a table is too long as text for files of `size` bytes: it is sent as JSON."""
+    numbers, text = 0, 0
+    for item in table.tensors:
+        numbers += len(item.shape) + len(item.where.strides or ())
+        text += len(_escaped(item.name + item.group + item.made_as)) + len(item.where.encoding)
+    # Every tensor names its file: one of the checkpoint's, or that to which it is unpacked.
+    text += _NUMBER * numbers + len(table.tensors) * (_ROW_TEXT + len(_escaped(path)))
+    limit = answer_bytes(size)
+    if text > limit:
+        times = f"{limit // max(size, 1):,} times its size of {size:,} bytes"
+        raise Corrupt(f"{path}: needs more than {times} to read: its names and shapes alone take {text:,}")
 
 
 def check_name(tensor: Tensor, file: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from milepost._internal.process import processor_seconds
 from milepost.engines._process.parent_death import DUMP_SIGNAL
 
 _TAIL_CHARACTERS = 16384
@@ -41,12 +42,14 @@ class Child:
     `signalled` tells, once its exit was reported, whether a signal ended it, not a call of its own nor we.
     It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone.  `timeout` is how many seconds
     it may be silent while it is read from, or leave unread what it was sent: then `Unresponsive` is raised; None waits.
+    `allow_processor` sets how much processor time it may take until the next call.
     """
 
     def __init__(self, role: str, *module: str) -> None:
         """Start `python -m MODULE ARGUMENT...`; `role` names the process in messages."""
         self.role = role
         self.timeout: float | None = None
+        self._processor: tuple[float, float] | None = None  # what was allowed, and the time that it ends at
         self.signalled = False
         self._command = [sys.executable, "-P", "-m", *module]
         self._tail = ""
@@ -85,12 +88,24 @@ class Child:
 
     def timeout_report(self) -> str:
         """Have the process dump its stack, end it, and return that it gave no sign of life, with the stack."""
+        what = (
+            f"took more than {self._processor[0]:.0f} s of processor time and was ended (--timeout allows others)"
+            if self.processor_spent and self._processor
+            else f"gave no sign of life for {self.timeout:g} s and was ended (--timeout)"
+        )
         self._dump_stack()
         self.kill()
-        return (
-            f"the {self.role} process {self.pid} gave no sign of life for {self.timeout:g} s and was ended "
-            f"(--timeout){self._last_lines()}"
-        )
+        return f"the {self.role} process {self.pid} {what}{self._last_lines()}"
+
+    def allow_processor(self, seconds: float | None) -> None:
+        """Allow it so much processor time from now on; None allows any, as where the system does not say it."""
+        used = processor_seconds(self.pid) if seconds is not None else None
+        self._processor = None if seconds is None or used is None else (seconds, used + seconds)
+
+    @property
+    def processor_spent(self) -> bool:
+        """Whether it took more processor time than it was allowed."""
+        return self._processor is not None and (processor_seconds(self.pid) or 0) > self._processor[1]
 
     def close(self) -> None:
         """End the process: ask it by the end of its input, then kill it and what it started."""
@@ -187,7 +202,8 @@ class _Pipe(io.RawIOBase):
         super().close()
 
     def _check_timeout(self, begun: float) -> None:
-        if self._child.timeout is not None and time.monotonic() - begun > self._child.timeout:
+        late = self._child.timeout is not None and time.monotonic() - begun > self._child.timeout
+        if late or self._child.processor_spent:
             raise Unresponsive
 
 

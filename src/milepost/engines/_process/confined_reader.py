@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+from milepost._internal.budget import answer_bytes, answer_seconds
 from milepost._internal.plain_errors import raised
 from milepost._internal.serialization import from_plain, to_plain
 from milepost.core.types import CheckpointFiles, Inspection, Job, Json, Table
@@ -26,6 +27,10 @@ T = TypeVar("T")
 
 _LONGEST_ANSWER = 1 << 28
 _LONGEST_REPORT = 1 << 16
+_MOST_FILES = 10_000
+_SLACK = 1 << 20  # facts, notes
+_VALUES_AT_LEAST, _BYTES_PER_VALUE = 200_000, 6
+"""A table has one value, or container, in twelve bytes of its JSON or more."""
 
 
 def readable_of(job: Job) -> list[str]:
@@ -44,7 +49,8 @@ class ConfinedReader:
     def __init__(self, module: str, timeout: float | None, spool: str, named: Sequence[str] = ()) -> None:
         """Take the spool, where alone it may write; start the process where its places are `named` already.
 
-        `timeout` is how many seconds an answer may take; None waits for ever.
+        `timeout` is how many seconds an answer may take; None waits while the processor time that the process takes for
+        a checkpoint is below what one of its size can need.
         """
         self._module = module
         self._timeout = timeout
@@ -76,7 +82,7 @@ class ConfinedReader:
 
     def inspect(self, path: str) -> Inspection:
         self._allow([path])
-        return self._ask("inspect", Inspection, {"path": path})
+        return self._ask("inspect", Inspection, {"path": path}, _size_at(self._places.named))
 
     def sandbox(self) -> list[Measure]:
         with self._alive() as child:
@@ -120,11 +126,12 @@ class ConfinedReader:
         with self._alive() as child:
             if any(measure.name == "limits" and measure.active for measure in self._report(child)):
                 limits.allow(child.pid, size)
+            child.allow_processor(None if size is None or self._timeout is not None else answer_seconds(size))
             self._number += 1
             request = {"id": self._number, "method": method, "arguments": arguments}
             with suppress(BrokenPipeError, ConnectionResetError):  # the same
                 child.requests.write(json.dumps(request).encode() + b"\n")
-            text = self._line(child, _LONGEST_ANSWER)
+            text = self._bounded_line(child, size)
             try:
                 answer = json.loads(text)
                 if answer["id"] == self._number and "error" not in answer:
@@ -144,6 +151,19 @@ class ConfinedReader:
                 raise Crashed(child.exit_report())
             self._measures = [from_plain(Measure, item) for item in json.loads(line)["sandbox"]]
         return self._measures
+
+    def _bounded_line(self, child: Child, size: int | None) -> bytes:
+        """Return an answer that takes no more memory than one about a checkpoint of its size does."""
+        most = _LONGEST_ANSWER if size is None else answer_bytes(size) + _SLACK
+        text = self._line(child, most + 1)
+        if len(text) > most:
+            raise Crashed(
+                f"the reader process answered more than {most:,} bytes, which no checkpoint needs, and was ended"
+            )
+        values = sum(map(text.count, (b",", b"[", b"{")))
+        if values > _VALUES_AT_LEAST + len(text) // _BYTES_PER_VALUE:
+            raise Crashed(f"the reader process answered {values:,} values in {len(text):,} bytes, and was ended")
+        return text
 
     def _line(self, child: Child, most: int) -> bytes:
         text = child.replies.readline(most)
@@ -173,6 +193,22 @@ class ConfinedReader:
         except Crashed:
             self.close()
             raise
+
+
+def _size_at(paths: Sequence[str]) -> int:
+    """Return the bytes of files, and of those in folders, that are named; a folder of many counts in part."""
+    size, count = 0, 0
+    for path in paths:
+        places = (
+            [path] if os.path.isfile(path) else (os.path.join(at, one) for at, _, held in os.walk(path) for one in held)
+        )
+        for place in places:
+            count += 1
+            if count > _MOST_FILES:
+                return size
+            with suppress(OSError):
+                size += os.path.getsize(place)
+    return size
 
 
 def _size_of(files: CheckpointFiles) -> int:

@@ -111,11 +111,10 @@ class Reader:
                 table = Table(form.name, ())  # it holds no weights: what it holds else is shown
             return Inspection(files, table, facts_of(form, files, table), facts_beside(files.path))
 
-    """Turn a lack of memory into an error of the tree, `Corrupt` where the driver bounds it by the checkpoint's size."""
 
-
+@contextmanager
 def _fits_memory(files: CheckpointFiles) -> Iterator[None]:
-    """Turn a lack of memory into an error of the tree: `Corrupt` where the driver set a bound by the checkpoint's size."""
+    """Turn a lack of memory into an error of the tree, `Corrupt` where the driver set a bound by its size."""
     try:
         yield
     except MemoryError as error:

@@ -45,6 +45,7 @@ def test_a_row_has_one_checksum_in_any_batch_and_memory_layout(
 
 
 def test_labels_and_every_entry_of_a_dict_count_by_name() -> None:
+    assert not (sums({"a": np.zeros(3)}) == sums({"b": np.zeros(3)})).any()
     x, y = np.arange(6.0).reshape(3, 2), np.arange(3)
     base = sums({"a": x, "b": y})
     assert not (base == sums({"a": x, "b": y}, [1, 1, 1])).any()
@@ -83,6 +84,13 @@ def test_rows_of_ones_and_zeros_and_their_changes_of_sign_all_have_their_own(dty
         variants += [-row for row in (rows, 1 - rows, 1 + rows)] + [1 - rows, 1 + rows]
     every = np.concatenate(variants)
     assert len(np.unique(sums(every))) == len({row.tobytes() for row in every}) == len(every)
+
+
+@pytest.mark.parametrize("two", [(1, -1), (0, 1), (1, 2), (3, -4)], ids=str)
+@pytest.mark.parametrize("dtype", ["int16", "float16", "float32", "float64", "int64"])
+def test_a_quarter_million_rows_of_two_numbers_all_have_their_own(dtype: str, two: tuple[int, int]) -> None:
+    bits = np.arange(1 << 18)[:, None] >> np.arange(18) & 1  # each combination once
+    assert len(np.unique(sums(np.array(two, dtype)[bits]))) == len(bits)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -65,3 +65,11 @@ def test_they_are_sealed_with_the_data_and_a_data_set_without_gets_them_later(da
     assert data.seal(10)
     assert data.read().names == ["label"]
     assert (data.checksums.repeats(10), data.tidy()) == (0, 0)
+
+
+def test_those_of_another_kind_are_not_compared(data: Dataset, tmp_path: Path) -> None:
+    data.checksums.add(0, 10, ROWS, NOW)
+    data.checksums.seal(10)
+    (folder,) = (tmp_path / "store").glob("datasets/*/checksums")
+    (folder / "2").rename(folder / "1")
+    assert Store.open(tmp_path / "store").dataset("d" * 12).checksums.add(0, 10, changed(3), NOW) is None

@@ -14,6 +14,8 @@ from milepost.store.columns import ColumnsReader
 from milepost.store.parts import Parts
 
 _COLUMN = "checksum"
+_KIND = "2"
+"""How they are computed: those of another kind, which lie beside this folder, are not compared with these."""
 _MOST = 1 << 24
 """Rows whose checksums are sorted to find doubles: 128 MiB, a second or two."""
 
@@ -22,7 +24,7 @@ class RowChecksums:
     """The checksums of one data set, with what its rows were made with (libraries and their versions, a processor)."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
-        self._parts = Parts(storage, f"{folder}/parts", f"{folder}/checksums.npz")
+        self._parts = Parts(storage, f"{folder}/{_KIND}/parts", f"{folder}/{_KIND}/checksums.npz")
 
     def add(self, start: int, stop: int, checksums: Array, made_with: Mapping[str, str]) -> str | None:
         """Put those of rows [start, stop) unless they are there; return a warning where others are on record.

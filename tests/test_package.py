@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -120,3 +121,23 @@ def test_a_missing_extra_is_named(empty: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "pip install 'milepost[torch]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_line_with_an_address_makes_every_link_of_the_page_absolute(root: Path, tmp_path: Path) -> None:
+    made = shutil.ignore_patterns(".*", "build", "__pycache__", "milepost-store")
+    project = Path(shutil.copytree(root, tmp_path / "project", ignore=made))
+    settings = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(settings + '\n[project.urls]\nSource = "https://example.org/milepost"\n')
+    command = (sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(project))
+    installed_or_skip(quietly(*command, cwd=tmp_path))
+    (wheel,) = tmp_path.glob("*.whl")
+    with ZipFile(wheel) as file:
+        (metadata,) = (name for name in file.namelist() if name.endswith("METADATA"))
+        page = file.read(metadata).decode()
+    assert "Project-URL: Source, https://example.org/milepost" in page
+    links = re.findall(r"\]\(([^)]+)\)", (root / "README.md").read_text())
+    for link in links:
+        whole = link if link.startswith("http") else f"https://example.org/milepost/blob/HEAD/{link}"
+        assert f"]({whole})" in page
+    assert len(links) > 5
+    assert not re.search(r"\]\((?!https?:)", page)

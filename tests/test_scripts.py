@@ -1,12 +1,13 @@
 """The checks of the house notice what they are there for."""
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from scripts import changelog, check_extras, check_limits, check_links, make_cli_reference, make_stubs
+from scripts import changelog, check_extras, check_limits, check_links, make_cli_reference, make_stubs, readme_hook
 
 KINDS = {"added": "Added", "fixed": "Fixed"}
 
@@ -179,3 +180,18 @@ def test_a_script_runs_from_anywhere(script: str, root: Path, tmp_path: Path) ->
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1)
     assert not done.stderr
+
+
+@pytest.mark.parametrize("address", ["https://example.org/milepost", "https://example.org/milepost/"])
+def test_the_page_of_an_index_has_absolute_links_or_texts(address: str, root: Path) -> None:
+    text = (root / "README.md").read_text()
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")}
+    assert links
+    page = readme_hook.page(text, {readme_hook.KEY: address})
+    assert set(re.findall(r"\]\(([^)]+)\)", page)) == {
+        f"https://example.org/milepost/blob/HEAD/{link}" for link in links
+    }
+    assert not re.findall(r"\]\(([^)]+)\)", readme_hook.page(text, {}))
+    code = "```console\n$ echo [a](b)\n```\n"
+    assert readme_hook.page(code, {readme_hook.KEY: address}) == code
+    assert readme_hook.page("![x](docs/a.png)", {readme_hook.KEY: address}).endswith("/raw/HEAD/docs/a.png)")

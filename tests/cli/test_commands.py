@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests._material import checkpoints, command, lines_of, save, weights_of
+from tests._material import checkpoints, command, evaluation_of, go, lines_of, save, weights_of
 
 EVALUATION = """
 import numpy as np
@@ -212,6 +212,26 @@ def test_ambiguous_addresses_list_the_candidates(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "'900' fits 2 checkpoints" in ended.stderr
     assert command("show", "a:900", cwd=tmp_path).returncode == 0
+
+
+def test_inspect_takes_what_the_store_knows_a_checkpoint_by(tmp_path: Path) -> None:
+    folder, store = checkpoints(tmp_path / "lenet", 1, 2), tmp_path / "milepost-store"
+    save(folder / "last.npz", weights_of(2))
+    go(evaluation_of(100), folder, store=store)
+    for address, file in (("1", "step-1"), ("step-2", "step-2"), ("last", "last"), ("lenet:1", "step-1")):
+        ended = command("inspect", address, "--json", cwd=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        assert lines_of(ended.stdout)[0]["path"] == str(folder / f"{file}.npz")
+        assert f"milepost: {address} is {folder}/{file}.npz" in ended.stderr
+    (folder / "step-2.npz").unlink()
+    assert lines_of(command("inspect", "2", "--json", cwd=tmp_path).stdout)[0]["path"] == str(folder / "last.npz")
+    (folder / "last.npz").unlink()
+    gone = command("inspect", "2", cwd=tmp_path)
+    assert (gone.returncode, gone.stdout) == (2, "")
+    assert "gone; `milepost show` has what is on record of it" in gone.stderr
+    absent = command("inspect", "zzz", cwd=tmp_path)
+    assert "zzz: no such file or folder; in the store milepost-store: no checkpoint is at 'zzz'" in absent.stderr
+    assert "in the store" not in command("inspect", "zzz", cwd=folder).stderr
 
 
 def test_inspect_never_executes(tmp_path: Path) -> None:

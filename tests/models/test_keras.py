@@ -68,6 +68,19 @@ def test_object_graphs_of_keras_3(name: str, root: str, tmp_path: Path) -> None:
     assert cases.restored(model, tmp_path / "a.weights.h5").digest == result.digest
 
 
+@pytest.mark.parametrize("name", ["convolved", "nested"])
+def test_what_keras_3_exports_is_the_model(name: str, tmp_path: Path) -> None:
+    """`model.export()` numbers the variables, and keeps most of them once more in no order."""
+    source = cases.trained(name)
+    source.export(tmp_path / "exported", verbose=False)
+    model = cases.evaluated(name)
+    result = cases.restored(model, tmp_path / "exported")
+    expected = source.predict(cases.INPUTS[name], verbose=0)
+    cases.same(model.predict(model.load(result.arrays), cases.INPUTS[name]), expected, "exported")
+    source.save_weights(tmp_path / "a.weights.h5")
+    assert cases.restored(model, tmp_path / "a.weights.h5").digest == result.digest
+
+
 def test_layers_in_a_list_are_not_in_an_object_graph_of_keras_3(tmp_path: Path) -> None:
     """TensorFlow does not see the lists of Keras 3: what is in them stands under the optimizer alone, or nowhere."""
     prefix = tf.train.Checkpoint(net=cases.trained("written")).save(str(tmp_path / "ckpt"))

@@ -31,6 +31,7 @@ def held_by(model: Any, *, modern: bool) -> tuple[list[HeldVariable], list[Varia
     legacy = _grouped(_legacy(model))
     objects = _objects(model)
     older = keras2_names(model) if modern else {}
+    exported = {id(holder): f"variables/{place}" for place, holder in enumerate(model.variables)} if modern else {}
     found: list[HeldVariable] = []
     tied: list[Variable] = []
     taken: set[str] = set()
@@ -42,6 +43,7 @@ def held_by(model: Any, *, modern: bool) -> tuple[list[HeldVariable], list[Varia
         also += [("weights_h5", old) for old in _older(files["weights_h5"][:1])]
         also += [("objects", path) for path in objects.get(id(holder), [])]
         also += [("keras2", path) for path in older.get(id(holder), [])]
+        also += [("keras3_export", exported[id(holder)])] if id(holder) in exported else []
         is_optional = any(holder is item for item in optional)
         found.append(HeldVariable(holder, Variable(name, dtype, shape, None, is_optional, tuple(also))))
         for number in range(1, max(map(len, files.values()))):

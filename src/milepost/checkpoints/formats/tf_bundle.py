@@ -7,7 +7,7 @@ variables put together on request.  A SavedModel's graph is a program and is nev
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,6 +41,7 @@ from milepost.errors import CheckpointError, Corrupt, Torn
 _PART = re.compile(r"(.*)\.(?:data-\d{5}-of-\d{5}|meta)")
 _SLICES = "slices"
 _WORD = 4
+_COPIES = "_all_variables/"
 
 
 class TfBundle:
@@ -91,7 +92,7 @@ class TfBundle:
         for name, key in named.items():
             row, item = index.tensors[key], _tracked(key, tracked)
             known[name] = Traits(row.shape, is_integer(row.kind), item.optimizer, item.full_name)
-        roles = roles_of(known)
+        roles = {**roles_of(known), **_copies(known)}
         order = {key: number for number, key in enumerate(index.tensors)}
         tensors = tuple(
             replace(_tensor(index, name, key, order[key], roles[name]), made_as=known[name].full_name)
@@ -114,6 +115,12 @@ class TfBundle:
         if key is None or index.tensors[key].shape != tensor.shape:
             raise Torn(f"{where.file}: changed while it was read: it has no partitioned variable {tensor.name!r}")
         return joined(tensor.shape, tensor.dtype, _pieces(index, key, tensor))
+
+
+def _copies(names: Collection[str]) -> dict[str, Role]:
+    """Return the role of what `model.export()` of Keras 3 keeps once more beside `variables/0`, in no order."""
+    copies = [name for name in names if name.startswith(_COPIES)]
+    return dict.fromkeys(copies, "bookkeeping") if "variables/0" in names else {}
 
 
 def _is_index(entry: Entry) -> bool:

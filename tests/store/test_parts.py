@@ -142,8 +142,8 @@ def test_dataset_pieces_widen_text_and_must_agree(tmp_path: Path) -> None:
             data.check(1, 3, {"labels": np.array([7, 8])})
         data.check(0, 9, {"labels": np.array([1, 2, 3, 4, 5, 6, 7, 8, 9]), "new": np.zeros(9)})
         assert data.seal(3)
-    assert data.write_spec({"kind": "arrays"})
+    assert data.write_spec({"kind": "arrays", "size": 3})
     assert not data.add(0, 3, {"labels": np.array([1, 2, 3])})
-    assert data.spec() == {"kind": "arrays"}
+    assert data.spec() == {"kind": "arrays", "size": 3}
     with pytest.raises(UnstableData, match="position 2"):
         data.add(0, 3, {"labels": np.array([1, 2, 4])})

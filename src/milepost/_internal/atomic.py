@@ -256,3 +256,11 @@ def read_json(path: str | Path, limit: int = JSON_LIMIT) -> Any:
         return json.loads(data)
     except ValueError as error:
         raise StoreError(f"{path}: expected JSON, found damage ({error}); delete it to have it made again") from None
+
+
+def read_object(path: str | Path, *keys: str) -> dict[str, Any]:
+    """Read a small JSON object that has these keys; a `StoreError` where it is none, or lacks one."""
+    found = read_json(path)
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise StoreError(f"{path}: expected {', '.join(keys)}, found another file; delete it to have it made again")
+    return found

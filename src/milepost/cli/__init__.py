@@ -3,7 +3,8 @@
 A verb's file offers `add(parser)`, which declares its arguments, and `execute(args)`, which returns the exit code; the
 first line of its docstring is its help.  Only the file of the verb that is asked for is imported.
 
-Exit codes: 0 done, 2 usage or data, 3 some checkpoints failed, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 2 usage or data, 3 some checkpoints failed or files of the store were left out, 130 stopped by
+Ctrl-C.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from milepost.cli._damage import damage_reported
 from milepost.cli._help import grouped
 from milepost.cli._streams import all_encodable, restart_in_utf8, to_stderr, to_stdout
 from milepost.core.escaping import one_line
@@ -65,7 +67,8 @@ def _run(arguments: list[str]) -> int:
     verb = next((word for word in arguments if not word.startswith("-")), "")
     try:
         args = build_parser(verb).parse_args(arguments)
-        code = int(args.execute(args))
+        with damage_reported() as damage:
+            code = int(args.execute(args)) or (FAILED if damage else 0)
         sys.stdout.flush()
     except SystemExit as leaving:  # argparse has said what was wrong, or printed the help
         return leaving.code if isinstance(leaving.code, int) else USAGE

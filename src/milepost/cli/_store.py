@@ -4,13 +4,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from milepost.cli._damage import report
 from milepost.errors import UsageError
 from milepost.report.table import Plain, failure_of
 from milepost.store.store import Store
 
 
 def open_store(path: str) -> Store:
-    """Open a store that exists; reading never makes one."""
+    """Open a store that exists, to read it: what cannot be read of it is reported and left out."""
+    store = open_whole_store(path)
+    store.on_damage = report
+    return store
+
+
+def open_whole_store(path: str) -> Store:
+    """Open a store that exists; reading never makes one.  What cannot be read of it is an error."""
     if not Path(path, "store.json").is_file():
         raise UsageError(
             f"{path}: expected a store, found {'no store.json in it' if Path(path).exists() else 'no such folder'}; "

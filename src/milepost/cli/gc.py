@@ -18,7 +18,7 @@ from milepost.cli import FAILED
 from milepost.cli._arguments import add_shared, positive
 from milepost.cli._gc_folder import Folder, Place
 from milepost.cli._output import answer
-from milepost.cli._store import open_store
+from milepost.cli._store import open_whole_store
 from milepost.core.escaping import printable
 from milepost.errors import MilepostError, UsageError
 from milepost.report._align import align, shown
@@ -65,7 +65,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     if not os.path.isdir(args.folder):
         raise UsageError(f"{args.folder}: expected a run's folder of checkpoints, found no such folder")
-    store = open_store(args.store)
+    store = open_whole_store(args.store)  # a hole would decide on what goes
     folder = Folder(store, args.folder)
     decided = _decided(store, folder, args)
     lines = [_done(folder, place, verdict, delete=args.delete) for place, verdict in decided]

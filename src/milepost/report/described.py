@@ -5,13 +5,16 @@ from typing import Any
 
 from milepost._internal.text import numbered
 from milepost.core.types import Array
+from milepost.errors import StoreError
 from milepost.report._folding import chosen, folded_lines
 from milepost.report._metrics_on_record import evaluations_of
 from milepost.report.near_ties import near_ties
 from milepost.report.show import Evaluated, Section, describe
 from milepost.report.table import Plain
 from milepost.store.code_standing import Standing
+from milepost.store.columns import ColumnsReader
 from milepost.store.doubled_rows import doubled_rows
+from milepost.store.evaluations import EvaluationFolder
 from milepost.store.store import Store
 
 
@@ -54,14 +57,34 @@ def _notes(store: Store, row: Plain) -> dict[str, Any]:
     return {}
 
 
+def _kept(store: Store, folder: EvaluationFolder) -> Iterator[ColumnsReader]:
+    """Yield the column sets of an evaluation that can be read."""
+    for name in folder.column_sets():
+        try:
+            columns = folder.parts(name).read()
+        except StoreError as error:
+            store.on_damage(error)
+            continue
+        yield columns
+
+
+def _data(store: Store, digest: str) -> tuple[dict[str, Any], str | None]:
+    """Return what describes some data, with its classes, and a warning of rows that are there twice."""
+    dataset = store.dataset(digest)
+    data = dataset.spec() or {}
+    if names := dataset.class_names.read():
+        data = {**data, "classes": f"{len(names):,}: {numbered(names)}"}
+    return data, doubled_rows(dataset, int(data["size"])) if data.get("size") else None
+
+
 def _evaluated(store: Store, key: str, spec: Plain, standing: Standing) -> Evaluated:
     folder = store.evaluation(key)
-    kept = [folder.parts(name).read() for name in folder.column_sets()]
+    kept = list(_kept(store, folder))
     environments = [item for columns in kept for item in columns.environments()]
     ties = max(filter(None, map(near_ties, kept)), key=lambda found: found.rows, default=None)
-    dataset = store.dataset(spec["data"]) if spec.get("data") else None
-    data = (dataset.spec() if dataset else None) or {}
-    if dataset and (names := dataset.class_names.read()):
-        data = {**data, "classes": f"{len(names):,}: {numbered(names)}"}
-    doubled = doubled_rows(dataset, int(data["size"])) if dataset and data.get("size") else None
+    data, doubled = dict[str, Any](), None
+    try:
+        data, doubled = _data(store, str(spec["data"])) if spec.get("data") else (data, None)
+    except StoreError as error:
+        store.on_damage(error)
     return Evaluated(key, spec, data, environments, folder.failures.list(), ties, doubled, standing)

@@ -222,7 +222,11 @@ def holding(
     """
     widest: Scored | None = None
     for column_set in store.evaluation(key).column_sets():
-        scored = scored_of(store, key, column_set, 0, opened=opened)
+        try:
+            scored = scored_of(store, key, column_set, 0, opened=opened)
+        except StoreError as error:
+            store.on_damage(error)
+            continue
         covered = scored.outcomes.coverage
         last = covered[0][1] if covered and covered[0][0] == 0 else 0
         if scored.has(metric) and last >= max(stop or 1, widest.stop + 1 if widest else 1):

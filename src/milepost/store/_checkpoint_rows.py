@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 from milepost._internal.text import natural
@@ -10,6 +11,7 @@ from milepost.store._leading import read_plain
 
 _ALIAS = re.compile(r"(^|[-_.])(last|best|latest|newest|final)($|[-_.])", re.IGNORECASE)
 _NEEDED = ("run", "path", "variant", "signature", "digest", "step", "name", "seen", "identity", "attempt", "failure")
+_TEXTS = ("run", "path", "variant", "signature", "name", "seen")
 _SHOWN = ("run", "path", "step", "name", "seen", "current", "overwritten")
 
 Row = dict[str, Any]
@@ -18,9 +20,16 @@ Readings = Mapping[str, int]
 
 
 def read_checkpoint(path: str) -> Row:
-    """Read a checkpoint's record; `KeyError` where it lacks something."""
+    """Read a checkpoint's record; `KeyError` or `ValueError` where it lacks something, or holds something else."""
     found = read_plain(path)
-    return {key: found[key] for key in _NEEDED}
+    row = {key: found[key] for key in _NEEDED}
+    whole = all(type(row[key]) is str for key in _TEXTS) and type(row["attempt"]) is int
+    whole = whole and type(row["identity"]) is list and list(map(type, row["identity"])) == [int] * 5
+    step, digest, failure = row["step"], row["digest"], row["failure"]
+    failed = type(failure) is list and list(map(type, failure)) == [str, str]
+    if not whole or type(step) not in (int, NoneType) or (type(digest) is str) is failed:
+        raise ValueError("a value of another kind")
+    return row
 
 
 def by_digest(checkpoints: Iterable[Row], readings: Readings) -> list[Row]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, astuple, dataclass, field
 from milepost._internal.serialization import digest, json_bytes
 from milepost.core.types import Identity, Json
 from milepost.errors import StoreError
+from milepost.store._damage import OnDamage, raised
 from milepost.store._leading import read_plain
 from milepost.store._storage import Storage, has
 
@@ -107,11 +108,15 @@ class CheckpointRecords:
             attempt += 1
         return found
 
-    def all(self, run: str | None = None) -> Iterator[CheckpointRecord]:
+    def all(self, run: str | None = None, on_damage: OnDamage = raised) -> Iterator[CheckpointRecord]:
         """Yield every record, of one run or of all, failures included."""
         for folder in [run] if run is not None else self._storage.list("runs"):
             for name in self._storage.list(f"runs/{folder}/checkpoints"):
-                found = self._read(f"runs/{folder}/checkpoints/{name}")
+                try:
+                    found = self._read(f"runs/{folder}/checkpoints/{name}")
+                except StoreError as error:
+                    on_damage(error)
+                    continue
                 if found is not None:
                     yield found
 

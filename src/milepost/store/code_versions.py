@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from milepost._internal.atomic import read_json
+from milepost._internal.atomic import read_json, read_object
 from milepost._internal.serialization import digest, json_bytes
 from milepost.core.types import Json
 from milepost.store._storage import Storage
@@ -11,6 +11,7 @@ from milepost.store.code_equivalence import CodeEquivalence
 from milepost.store.code_standing import CodeStanding
 
 _LATEST, _EQUIVALENT = "latest-", "equivalent-"
+_USED, _SAME = ("file", "entry", "code"), ("data", "task", "code", "same_as")
 
 
 class Codes:
@@ -48,7 +49,7 @@ class Codes:
     def _used(self) -> dict[tuple[Json, Json], dict[str, Any]]:
         """Return the last use of each file's entry."""
         names = (name for name in self._storage.list("codes") if name.startswith(_LATEST))
-        facts = (read_json(self._storage.get(f"codes/{name}")) for name in sorted(names))
+        facts = (read_object(self._storage.get(f"codes/{name}"), *_USED) for name in sorted(names))
         return {(fact["file"], fact["entry"]): fact for fact in facts}
 
     def add_equivalent(self, data: str, task: str, code: str, same_as: str, found: CodeEquivalence) -> bool:
@@ -65,7 +66,8 @@ class Codes:
         readings = dict[str, int]()
         for number, name in enumerate(sorted(self._storage.list("codes"))):
             if name.startswith((_LATEST, _EQUIVALENT)):
-                fact = read_json(self._storage.get(f"codes/{name}"))
+                keys = _USED if name.startswith(_LATEST) else _SAME
+                fact = read_object(self._storage.get(f"codes/{name}"), *keys)
                 if name.startswith(_LATEST):
                     latest[fact["file"], fact["entry"]] = str(fact["code"])
                     readings[str(fact.get("signature", ""))] = number

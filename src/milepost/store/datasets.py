@@ -6,7 +6,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from milepost._internal.atomic import read_json
+from milepost._internal.atomic import read_object
 from milepost._internal.serialization import json_bytes
 from milepost.core.types import Array, Columns, Json, Part
 from milepost.errors import UnstableData
@@ -74,7 +74,7 @@ class Dataset:
         """Return what describes the data, None where nothing does yet; it never changes."""
         if self._spec is None:
             with suppress(FileNotFoundError):
-                self._spec = read_json(self._storage.get(f"{self._folder}/spec.json"))
+                self._spec = read_object(self._storage.get(f"{self._folder}/spec.json"), "size")
         return self._spec
 
     def check(self, start: int, stop: int, columns: Columns) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from milepost.errors import StoreError
+from milepost.store._damage import OnDamage, raised
 from milepost.store._leading import Leading
 from milepost.store._storage import Storage
 from milepost.store.failures import Failures
@@ -63,14 +64,19 @@ class EvaluationFolder:
     """The folder of one evaluation key."""
 
     def __init__(
-        self, storage: Storage, key: str, specs: "MutableMapping[str, Mapping[str, Json]] | None" = None
+        self,
+        storage: Storage,
+        key: str,
+        specs: "MutableMapping[str, Mapping[str, Json]] | None" = None,
+        on_damage: OnDamage = raised,
     ) -> None:
         """Name the evaluation by its key; nothing is made yet.  `specs` remembers what `describe` was given, by key."""
         self._storage = storage
         self._specs = {} if specs is None else specs
+        self._on_damage = on_damage
         self.key = key
         self.folder = folder_of(key)
-        self.results = EvaluationResults(storage, self.folder, self.spec)
+        self.results = EvaluationResults(storage, self.folder, self.spec, on_damage)
         self.failures = Failures(storage, self.folder, self._specs.get(key))
 
     def state(self) -> EvaluationState:
@@ -113,10 +119,15 @@ class EvaluationFolder:
             return dict(known)
         for _ in range(2):  # parts may be sealed, and removed, between a listing and an opening
             for name in self._described_in():
-                with suppress(FileNotFoundError):
+                try:
                     found: dict[str, Json] | None = Leading(str(self._storage.get(name))).header().get("evaluation")
-                    if found is not None:
-                        return found
+                except FileNotFoundError:
+                    continue
+                except StoreError as error:
+                    self._on_damage(error)
+                    continue
+                if found is not None:
+                    return found
         return self.failures.spec()
 
     def _described_in(self) -> "Iterator[str]":

@@ -7,10 +7,10 @@ have another evaluation, a code version while it has one.  What somebody is work
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from milepost._internal.atomic import PREFIX, read_json
+from milepost._internal.atomic import PREFIX, read_object
 from milepost._internal.serialization import digest
 from milepost.core.types import Json
-from milepost.errors import UsageError
+from milepost.errors import StoreError, UsageError
 from milepost.store._storage import has
 from milepost.store.leases import Heartbeats, is_held
 from milepost.store.store import Store
@@ -122,7 +122,7 @@ def _codes(store: Store, wanted: str, used: set[str]) -> list[Forgettable]:
         names = [f"codes/code-{digest(version)}.json"]
         for name in store.storage.list("codes"):
             if name.startswith("equivalent-"):
-                fact = read_json(store.storage.get(f"codes/{name}"))
+                fact = read_object(store.storage.get(f"codes/{name}"), "code", "same_as")
                 if version in (fact["code"], fact["same_as"]):
                     names.append(f"codes/{name}")
         found.append(_described(store, "code", version, {}, names))
@@ -134,7 +134,11 @@ def _checkpoints(store: Store, paths: Collection[str], weights: Collection[str],
     for run in store.storage.list("runs") if paths else ():
         for name in store.storage.list(f"runs/{run}/checkpoints"):
             file = f"runs/{run}/checkpoints/{name}"
-            record = read_json(store.storage.get(file))
+            try:
+                record = read_object(store.storage.get(file), "digest", "path")
+            except StoreError as error:
+                store.on_damage(error)
+                continue
             failed = record["digest"] is None
             if record["path"] in paths and (failed or (record["digest"] in weights and record["digest"] not in used)):
                 retries = f"runs/{run}/retries/{name}"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 from milepost._internal.atomic import readable
 from milepost.errors import StoreError
 from milepost.store import _checkpoint_rows as rows_of
+from milepost.store._damage import OnDamage, raised
 from milepost.store._leading import read_plain
 from milepost.store._storage import FolderStorage
 from milepost.store.code_standing import CURRENT, CodeStanding, Standing
@@ -74,10 +75,13 @@ class _Changed(NamedTuple):
 
 
 class Listing:
-    """What one store holds, as of the last `refresh`."""
+    """What one store holds, as of the last `refresh`; a file that cannot be read goes to `on_damage`, which may raise.
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+    Where it does not, that file is left out, and the others are there.
+    """
+
+    def __init__(self, root: str, on_damage: OnDamage = raised) -> None:
+        self._root, self._on_damage = root, on_damage
         self._times: dict[str, int] = {}
         self._runs: dict[str, dict[str, Row]] = {}
         self._shelves: dict[str, list[str]] = {}
@@ -85,7 +89,7 @@ class Listing:
         self._codes = CodeStanding()
 
     def refresh(self) -> "Listing":
-        """Take in what changed in the store since; a `StoreError` names a file that is damaged."""
+        """Take in what changed in the store since; a `StoreError` names a damaged file, unless that is left out."""
         with readable(self._root):
             self._refresh_codes()
             self._refresh_runs()
@@ -125,7 +129,9 @@ class Listing:
         for key, evaluated in self.evaluations.items():
             weights = evaluated.weights
             if (digest is None or weights.startswith(digest)) and (chosen is None or weights in chosen):
-                by_weights.setdefault(weights, []).extend((key, file) for file in evaluated.results.values())
+                files = (file for file in evaluated.results.values() if _is_whole(file, slices, self._on_damage))
+                by_weights.setdefault(weights, []).extend((key, file) for file in files)
+        by_weights = {weights: files for weights, files in by_weights.items() if files}
         heads = [row for row in rows if row["digest"] in by_weights]
         if narrowed.get("run") is None and narrowed.get("variant") is None:
             known = {row["digest"] for row in heads}
@@ -275,15 +281,14 @@ class Listing:
             del held[gone]
         for name in names:
             if name not in held:
+                path = f"{self._root}/{folder}/{name}"
                 try:
-                    held[name] = read(f"{self._root}/{folder}/{name}")
+                    held[name] = read(path)
                 except FileNotFoundError:
                     whole = False
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    raise StoreError(
-                        f"{self._root}/{folder}/{name}: expected what Milepost writes, found damage or another "
-                        f"version's file ({error!r}); delete it to have it made again"
-                    ) from error
+                except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:
+                    whole = False
+                    self._on_damage(error if isinstance(error, StoreError) else _unlike_ours(path, error))
         if whole:
             self._times[folder] = changed.time
 
@@ -317,6 +322,22 @@ class Listing:
             if spec and not self.standing(spec).earlier:
                 found[_subject(spec)] = max(found.get(_subject(spec), ""), str(spec.get("created") or ""))
         return found
+
+
+def _is_whole(file: ResultsFile, slices: str | None, on_damage: OnDamage) -> bool:
+    """Return whether the values of a file can be read."""
+    try:
+        return bool(file.lines) and (slices == ALL or bool(file.slice_lines))
+    except StoreError as error:
+        on_damage(error)
+        return False
+
+
+def _unlike_ours(path: str, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path}: expected what Milepost writes, found damage or another version's file ({error!r}); delete it to have "
+        "it made again"
+    )
 
 
 def _marked(line: str, standing: Standing, spec: Row) -> str:

@@ -10,7 +10,6 @@ The file is a NumPy archive.  Its first members are text, so that listing a stor
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from milepost._internal.serialization import digest
 from milepost.core.types import Array, Json
 from milepost.errors import StoreError
+from milepost.store._damage import OnDamage, raised
 from milepost.store._leading import Leading
 from milepost.store._storage import Storage
 from milepost.store.records import ALL, RecordKey, by_slice, line_of, plain, record_key, value_of
@@ -138,9 +138,15 @@ def place_of(held: ValueKey) -> tuple[str, bool, int, str, str]:
 class EvaluationResults:
     """The files of results of one evaluation."""
 
-    def __init__(self, storage: Storage, evaluation: str, spec: Callable[[], Mapping[str, Json] | None]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        evaluation: str,
+        spec: Callable[[], Mapping[str, Json] | None],
+        on_damage: OnDamage = raised,
+    ) -> None:
         """Use the folder of an evaluation; `spec` says what it is, for the files that are put."""
-        self._storage = storage
+        self._storage, self._on_damage = storage, on_damage
         self._evaluation = evaluation
         self._spec = spec
 
@@ -168,8 +174,11 @@ class EvaluationResults:
         """Return every record once, in an order that does not depend on the files."""
         found: dict[RecordKey, dict[str, Json]] = {}
         for file in self.files():
-            for payload in file.payloads():
-                found.setdefault(record_key(payload), payload)
+            try:
+                for payload in file.payloads():
+                    found.setdefault(record_key(payload), payload)
+            except StoreError as error:
+                self._on_damage(error)
         return [found[key] for key in sorted(found, key=lambda key: _order(found[key]["metric"]["name"], key))]
 
     def tables(self, payload: Mapping[str, Json]) -> dict[str, Array]:
@@ -192,8 +201,14 @@ class EvaluationResults:
         """Yield the files of results, each opened; `names` are those in the evaluation's folder, where known."""
         for name in self._storage.list(self._evaluation) if names is None else names:
             if is_results(name):
-                with suppress(FileNotFoundError):
-                    yield ResultsFile(self._storage.get(f"{self._evaluation}/{name}"))
+                try:
+                    file = ResultsFile(self._storage.get(f"{self._evaluation}/{name}"))
+                except FileNotFoundError:
+                    continue
+                except StoreError as error:
+                    self._on_damage(error)
+                    continue
+                yield file
 
     def _put(self, act: Mapping[RecordKey, Made]) -> None:
         from milepost.store import _archive  # noqa: PLC0415 - as above

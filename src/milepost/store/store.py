@@ -10,6 +10,7 @@ from milepost._internal import atomic
 from milepost._internal.serialization import json_bytes
 from milepost.errors import StoreError
 from milepost.store import leases
+from milepost.store._damage import OnDamage, raised
 from milepost.store._storage import FolderStorage
 from milepost.store.checkpoint_records import CheckpointRecord, CheckpointRecords, CheckpointRetries
 from milepost.store.code_versions import Codes
@@ -31,7 +32,8 @@ class Store:
     """An open store.
 
     `codes` are the versions of code that it knows, `pins` the checkpoints that are pinned until their turn, and
-    `retry_requests` those for checkpoints that failed.
+    `retry_requests` those for checkpoints that failed.  `on_damage` takes the error that names a file that cannot be
+    read: it raises it, unless who reads the store puts another in its place, that reports what is left out.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -49,6 +51,7 @@ class Store:
         self.codes = Codes(self.storage)
         self.pins = Pins(path, self.storage.check)
         self.retry_requests = CheckpointRetries(self.storage)
+        self.on_damage: OnDamage = raised
         self._runs: dict[str, str] = {}
         self._specs: dict[str, Mapping[str, Json]] = {}
 
@@ -124,14 +127,21 @@ class Store:
         if note:
             self.storage.put(path, json_bytes({"name": name, "path": real}))
         try:
-            return str(atomic.read_json(self.storage.get(path))["path"])
+            return str(atomic.read_object(self.storage.get(path), "path")["path"])
         except FileNotFoundError:
             return None
 
     def runs(self) -> list[dict[str, Any]]:
         """Return every run: {"id", "name", "path"}."""
         ids = [run for run in self.storage.list("runs") if "run.json" in self.storage.list(f"runs/{run}")]
-        return [{"id": run, **atomic.read_json(self.storage.get(f"runs/{run}/run.json"))} for run in ids]
+        found = []
+        for run in ids:
+            try:
+                file = self.storage.get(f"runs/{run}/run.json")
+                found.append({"id": run, **atomic.read_object(file, "name", "path")})
+            except StoreError as error:
+                self.on_damage(error)
+        return found
 
     def add_checkpoint(self, checkpoint: "CheckpointRecord") -> bool:
         """Put a checkpoint record; False where it is there."""
@@ -145,7 +155,7 @@ class Store:
 
     def checkpoints(self, run: str | None = None) -> "Iterator[CheckpointRecord]":
         """Yield every checkpoint record, failures included."""
-        return CheckpointRecords(self.storage).all(run)
+        return CheckpointRecords(self.storage).all(run, self.on_damage)
 
     # ---------------------------------------------------------------------------------------- data and evaluations
 
@@ -157,7 +167,7 @@ class Store:
 
     def evaluation(self, key: str) -> EvaluationFolder:
         """Return an evaluation's folder."""
-        return EvaluationFolder(self.storage, key, self._specs)
+        return EvaluationFolder(self.storage, key, self._specs, self.on_damage)
 
     def evaluations(self) -> list[str]:
         """Return the keys of all evaluations, sorted."""
@@ -178,7 +188,7 @@ class Store:
 
     def listing(self) -> Listing:
         """Return what the store holds now; `refresh` takes in what changed since."""
-        return Listing(str(self.path)).refresh()
+        return Listing(str(self.path), self.on_damage).refresh()
 
     def workers(self) -> list[str]:
         """Return the names of the workers that are alive, as far as this process can know."""

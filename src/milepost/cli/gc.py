@@ -19,7 +19,7 @@ from milepost.cli._arguments import add_shared, positive
 from milepost.cli._gc_folder import Folder, Place
 from milepost.cli._output import answer
 from milepost.cli._store import open_whole_store
-from milepost.core.escaping import printable
+from milepost.core.escaping import escaped
 from milepost.errors import MilepostError, UsageError
 from milepost.report._align import align, shown
 from milepost.report._numbers import count, size
@@ -205,9 +205,9 @@ def _others(gone: Sequence[Mapping[str, Any]]) -> list[str]:
     texts = []
     for names, lines in alike.items():
         nbytes = sum(other["bytes"] for line in lines for other in line["others"])
-        folders = listed([f"{printable(line['name'])}/" for line in lines], 3)
+        folders = listed([f"{escaped(line['name'])}/" for line in lines], 3)
         each, in_all = (" each", " in all") if len(lines) > 1 else ("", "")
-        files = listed([printable(name) for name in names], _NAMED)
+        files = listed([escaped(name) for name in names], _NAMED)
         texts.append(f"{folders}: {counted(len(names), 'other file')}{each}, {size(nbytes)}{in_all}: {files}")
     return [*texts, ""] if texts else []
 

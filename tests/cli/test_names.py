@@ -22,7 +22,7 @@ NAMES = [
     b"sp ace 'q\" $x`-11.npz", b"6:ema.npz", b"6.npz", b"step-6.npz", b"[red]markup-13.npz",
     "nfc-\u00e9.npz".encode(), "nfc-e\u0301.npz".encode(), b"Case.npz", b"case.npz", b"back\\slash.npz",
     b"caf\\xe9-2.npz", b"caf\\x5cxe9-2.npz", b"tab\t-17.npz", b"del\x7f.npz", "c1\x9b31m.npz".encode(),
-    b"x" * 247 + b"-20.npz", b"<b>&amp;.npz", b" .npz", b"two  spaces .npz", b"=1+1.npz", b"*?[!a].npz",
+    b"x" * 248 + b"-20.npz", b"<b>&amp;.npz", b" .npz", b"two  spaces .npz", b"=1+1.npz", b"*?[!a].npz",
     b"%s{path}.npz", b"bell\x07\x08.npz", b"lenet:step-1.npz", b"\xed\xa0\x80.npz", b"deadbeef.npz",
     "emoji-\U0001f600.npz".encode(), b"next\xc2\x85line.npz",
 ]  # fmt: skip
@@ -84,7 +84,7 @@ ASKED: dict[str, Callable[[Odd], list[list[Any]]]] = {
     "failures": lambda odd: [[], [escaped(os.fsdecode(odd.broken))]],
     "forget": lambda odd: [[escaped(os.fsdecode(path))] for path in odd.paths[:3]],
     "gc": lambda odd: [[lenet(odd), "--metric", "top1", "--keep-last", "1", "--even-if-tied", "--keep-best", "1"]],
-    "inspect": lambda odd: [[os.fsdecode(odd.paths[2])]],
+    "inspect": lambda odd: [[escaped(os.fsdecode(odd.paths[2]))]],
     "ls": lambda odd: [[], ["--sort", "top1"], ["--run", f"{odd.runs}/{os.fsdecode(RUN)}"]],
     "plan": lambda odd: [[odd.evaluation, odd.runs, "--engine", "inprocess"]],
     "plot": lambda odd: [["curve", "--metric", "top1"], ["compare", *two(odd)]],

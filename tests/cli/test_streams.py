@@ -114,3 +114,14 @@ def test_names_are_the_same_bytes_in_a_locale_of_ascii(store: Path) -> None:
     assert shown.stdout == command("show", r"caf\xe9-1", "--json", "--store", store).stdout.encode()
     path = json.loads(shown.stdout.splitlines()[0])["checkpoint"]["path"]
     assert os.fsencode(path).endswith(NAMES[0])
+
+
+def test_python_that_reads_names_otherwise_gets_a_sentence(store: Path) -> None:
+    code = "import sys, milepost\ntry: milepost.open_store(sys.argv[1])\nexcept Exception as error: print(repr(error))"
+    env = {**ENVIRONMENT, "PYTHONPATH": import_path(PACKAGE.parent), **ASCII}
+    ended = subprocess.run([sys.executable, "-c", code, store], capture_output=True, text=True, check=False, env=env)
+    assert "StoreError" in ended.stdout
+    assert "start it with PYTHONUTF8=1" in ended.stdout
+    assert (
+        subprocess.run([sys.executable, "-c", code, store], env={**env, "PYTHONUTF8": "1"}, check=True).returncode == 0
+    )

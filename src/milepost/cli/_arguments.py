@@ -1,17 +1,31 @@
 """Arguments that several verbs share."""
 
 import argparse
+import os
 import re
 from pathlib import Path
 from typing import Any
 
+from milepost.core.escaping import unescaped
 from milepost.errors import UsageError
 
 STORE = "milepost-store"
 _EVALUATION = "the evaluation file, which holds `evaluation`, or `evaluations` by name: all of them, or the one named"
 
+
+def path_of(text: str) -> str:
+    """Return the path that was typed; where nothing is there, the one whose printed form it is, if that is there."""
+    exact = unescaped(text)
+    return exact if not os.path.lexists(text) and os.path.lexists(exact) else text
+
+
 _SHARED: dict[str, dict[str, Any]] = {
-    "store": {"metavar": "DIR", "default": STORE, "help": f"where results are kept (default: ./{STORE})"},
+    "store": {
+        "metavar": "DIR",
+        "default": STORE,
+        "type": path_of,
+        "help": f"where results are kept (default: ./{STORE})",
+    },
     "json": {"action": "store_true", "help": "print JSON lines on stdout, everything else on stderr"},
     "run": {"metavar": "RUN", "help": "only this run: its id, or its folder's name, path or end of path"},
     "variant": {"metavar": "NAME", "help": "only this set of weights: raw, ema"},
@@ -29,7 +43,9 @@ def add_shared(parser: argparse._ActionsContainer, *names: str) -> None:
 def add_request(parser: argparse.ArgumentParser) -> None:
     """Declare what to evaluate: shared by `run` and `plan`."""
     parser.add_argument("evaluation", metavar="EVAL.py[:NAME]", help=_EVALUATION)
-    parser.add_argument("checkpoints", metavar="CKPTS", nargs="+", help="checkpoint files, or folders of them")
+    parser.add_argument(
+        "checkpoints", metavar="CKPTS", nargs="+", type=path_of, help="checkpoint files, or folders of them"
+    )
     parser.add_argument("--match", metavar="GLOB", help="only checkpoints whose path fits this pattern")
     parser.add_argument("--limit", metavar="N", type=positive, help="only the first N rows of the order")
     parser.add_argument("--data", metavar="NAME", help="only this data set, such as test or clean/test")

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from shutil import disk_usage
 
 from milepost.cli import _disk_space
-from milepost.cli._arguments import STORE, add_shared
+from milepost.cli._arguments import STORE, add_shared, path_of
 from milepost.cli._output import json_lines
 from milepost.cli._streams import to_stdout
 from milepost.core.escaping import escaped
@@ -47,7 +47,9 @@ class Line:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoints", metavar="CKPTS", nargs="*", help="folders of checkpoints to look at as well")
+    parser.add_argument(
+        "checkpoints", metavar="CKPTS", nargs="*", type=path_of, help="folders of checkpoints to look at"
+    )
     parser.add_argument(
         "--store", metavar="DIR", help=f"the store to look at (default: ./{STORE}, which may be absent)"
     )

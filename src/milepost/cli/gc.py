@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from milepost._internal.text import counted, listed
 from milepost.cli import FAILED
-from milepost.cli._arguments import add_shared, positive
+from milepost.cli._arguments import add_shared, path_of, positive
 from milepost.cli._gc_folder import Folder, Place
 from milepost.cli._output import answer
 from milepost.cli._store import open_whole_store
@@ -38,7 +38,7 @@ _HEADS = ("verdict", "run", "step", "name", "variant", "value", "files", "bytes"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="RUN_FOLDER", help="the training run's folder of checkpoints")
+    parser.add_argument("folder", metavar="RUN_FOLDER", type=path_of, help="the training run's folder of checkpoints")
     parser.add_argument("--metric", metavar="NAME", required=True, help="the value that decides, such as top1")
     parser.add_argument(
         "--keep-best",

@@ -17,7 +17,7 @@ from typing import Any
 
 from milepost._internal.serialization import to_plain
 from milepost.checkpoints._files.beside import settled_step
-from milepost.cli._arguments import add_shared
+from milepost.cli._arguments import add_shared, path_of
 from milepost.cli._output import answer
 from milepost.cli._store import open_store
 from milepost.cli._streams import to_stderr
@@ -34,7 +34,10 @@ _TENSOR = ("group", "name", "role", "dtype", "shape")
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", metavar="PATH", help="a checkpoint: file, folder or prefix, or what `ls` shows of one in the store"
+        "path",
+        metavar="PATH",
+        type=path_of,
+        help="a checkpoint: file, folder or prefix, or what `ls` shows of one in the store",
     )
     add_shared(parser, "store", "json")
 

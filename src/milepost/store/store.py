@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,11 @@ class Store:
     def open(cls, path: str | Path) -> "Store":
         """Open a store that is there; a `StoreError` says what is wrong and how to make one."""
         folder = Path(path)
+        if (encoding := sys.getfilesystemencoding()) != "utf-8":
+            raise StoreError(
+                f"{folder}: expected Python to read file names as UTF-8, as the names in a store are; it reads them as "
+                f"{encoding}: start it with PYTHONUTF8=1 in its environment"
+            )
         try:
             described = atomic.read_json(folder / "store.json")
         except (FileNotFoundError, NotADirectoryError):

@@ -289,6 +289,8 @@ def _environment() -> dict[str, str]:
     # The child must import the same Milepost; where it is installed, it will, and the path stays as it is.
     root = str(Path(__file__).resolve().parents[3])
     environment = dict(os.environ)
+    if sys.flags.utf8_mode:  # names must mean the same files to both
+        environment["PYTHONUTF8"] = "1"
     if root not in [*site.getsitepackages(), site.getusersitepackages()]:
         paths = [*environment.get("PYTHONPATH", "").split(os.pathsep), root]
         environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))

@@ -188,6 +188,8 @@ def test_a_note_says_whether_the_code_or_the_data_is_new(project: Project, tmp_p
     assert ": no earlier result on test applies" in notes
     assert "the code is new (version " in notes
     project.edit("ev.py", "np.arange(2000) / 1000", "np.arange(2000) / 1001")
+    ended = command("plan", "ev.py", "lenet", "--store", "evals", cwd=project.folder)
+    assert "the data of test is new or was changed: no earlier result on test applies" in ended.stderr
     assert "the data of test is new or was changed: no earlier result on test applies" in project.run()[0].notes
 
 

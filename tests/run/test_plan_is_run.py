@@ -36,7 +36,7 @@ from milepost.core.types import (
 from milepost.run.code_check import settle_code
 from milepost.run.driver import Driver
 from milepost.run.items import Item
-from milepost.run.plan_rows import Planned, planned
+from milepost.run.plan_rows import Planned, due_checks, planned
 from milepost.run.planning import Decision
 from milepost.run.request import Request
 from milepost.store.checkpoint_records import CheckpointRecord
@@ -255,7 +255,8 @@ def key_of(weights: str, data: str, repetition: int = 0, code: str = "v") -> str
 
 
 def listed(store: Store, session: Fake, case: Case, found: list[CheckpointFiles]) -> list[Planned]:
-    return list(planned(Driver(store, session, None, case.options, lambda _: None), found))
+    driver = Driver(store, session, None, case.options, lambda _: None)
+    return list(planned(driver, found, due_checks(driver, found)))
 
 
 def decision_of(one: Planned, case: Case) -> Decision:

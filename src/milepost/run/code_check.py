@@ -103,8 +103,7 @@ def _settle(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -
     """Check against earlier results, if there are any, and publish that they stand where nothing differs."""
     check = due_check(driver, checkpoints, data)
     if check is None:
-        new = _what_is_new(driver, data)
-        driver.reporter.note(f"{new}: no earlier result on {data} applies" if new else None)
+        driver.reporter.note(nothing_applies(driver, data))
         return
     driver.reporter.checked.update(check.names)
     found = check_sample(driver, check.recorded, data)
@@ -118,6 +117,12 @@ def _settle(driver: Driver, checkpoints: Sequence[CheckpointFiles], data: str) -
         f"{check.begin}: {found.check()} finds the same outcomes, so the results on {data} stand: {found.bound()}; "
         "--again evaluates all again"
     )
+
+
+def nothing_applies(driver: Driver, data: str) -> str | None:
+    """Return why no earlier result on a data set applies; None where there is none."""
+    new = _what_is_new(driver, data)
+    return f"{new}: no earlier result on {data} applies" if new else None
 
 
 def _what_is_new(driver: Driver, data: str) -> str:

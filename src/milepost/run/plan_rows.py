@@ -4,12 +4,12 @@ Where the run begins with a code check, what it finds decides.  Such a row has t
 comes where the outcomes are the same ("if_same"), and that all is evaluated otherwise.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from milepost._internal.text import listed
 from milepost.core.types import CheckpointFiles, Json
-from milepost.run.code_check import DueCheck, due_check, lacks_code, standing_if_same
+from milepost.run.code_check import DueCheck, due_check, lacks_code, nothing_applies, standing_if_same
 from milepost.run.driver import Driver
 from milepost.run.items import Item
 from milepost.run.planning import Decision
@@ -29,11 +29,17 @@ class Planned:
     check: DueCheck | None = None
 
 
-def planned(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator[Planned]:
-    """Yield what a run would do, in its order."""
+def due_checks(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> dict[str, DueCheck | None]:
+    """Return the code check of each data set that has no results of the code of now; None where nothing is checked."""
     lacking = [data for data in driver.data if lacks_code(driver, checkpoints, data)]
-    found = {data: due_check(driver, checkpoints, data) for data in lacking}
-    checks = {data: check for data, check in found.items() if check is not None}
+    return {data: due_check(driver, checkpoints, data) for data in lacking}
+
+
+def planned(
+    driver: Driver, checkpoints: Sequence[CheckpointFiles], due: Mapping[str, DueCheck | None]
+) -> Iterator[Planned]:
+    """Yield what a run would do, in its order; `due` are its code checks."""
+    checks = {data: check for data, check in due.items() if check is not None}
     supposed = driver.supposing({data: standing_if_same(driver, data, check) for data, check in checks.items()})
     for files in checkpoints:
         for decided, same in zip(driver.decided(files), supposed.decided(files), strict=True):
@@ -46,14 +52,16 @@ def planned(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator[
 def planned_rows(driver: Driver, checkpoints: Sequence[CheckpointFiles]) -> Iterator[dict[str, Json]]:
     """Yield the rows of `milepost plan`."""
     paces = {data: _pace(driver, data) for data in driver.data}
-    reported = set[str]()
-    for one in planned(driver, checkpoints):
-        if one.check is not None and isinstance(one.decided, Item) and one.decided.data not in reported:
-            reported.add(one.decided.data)
-            driver.reporter.note(
-                f"{one.check.begin}: the run begins with a code check of {listed(one.check.names)} on "
-                f"{one.decided.data}, which decides whether earlier results stand"
-            )
+    due = due_checks(driver, checkpoints)
+    for data, check in due.items():
+        if check is None:
+            driver.reporter.note(nothing_applies(driver, data))
+            continue
+        driver.reporter.note(
+            f"{check.begin}: the run begins with a code check of {listed(check.names)} on {data}, which decides "
+            "whether earlier results stand"
+        )
+    for one in planned(driver, checkpoints, due):
         checkpoint = one.decided.checkpoint if isinstance(one.decided, Item) else one.decided
         row = {key: getattr(checkpoint, key) for key in ("run", "path", "name", "step", "variant", "digest")}
         if isinstance(one.decided, Item):

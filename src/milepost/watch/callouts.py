@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Self
 
+from milepost.checkpoints.folders import own_folder
 from milepost.core.types import Json
 from milepost.errors import MilepostError, UsageError
 from milepost.store.called_out import CalledOut
@@ -175,6 +176,16 @@ def _values(kind: str, item: Mapping[str, Any]) -> dict[str, str]:
     return {**found, "event": kind}
 
 
+def _named(path: str) -> str:
+    """Return what a note calls a checkpoint: its file, with the folder that is its own.
+
+    >>> _named("runs/bert/checkpoint-500/model.safetensors"), _named("runs/lenet/step-9.pt")
+    ('checkpoint-500/model.safetensors', 'step-9.pt')
+    """
+    own = own_folder(path)
+    return os.path.basename(path) if own is None else os.path.relpath(path, os.path.dirname(own))
+
+
 class _Commands:
     """Runs commands one after the other in a thread of its own."""
 
@@ -214,7 +225,7 @@ class _Commands:
                         ended()
                     except MilepostError as error:  # the store is full, or gone: the next watch calls again
                         outcome += f"; {error}"
-                self._note(f"{command.option} ({values['name'] or values['path']}): {outcome}")
+                self._note(f"{command.option} ({_named(values['path'])}): {outcome}")
 
     def _run(self, command: Command, values: dict[str, str]) -> str:
         """Run a command, and return what became of it."""

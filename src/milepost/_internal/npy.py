@@ -39,7 +39,6 @@ def header(start: bytes, where: str) -> Npy:
     begin = 8 + width + int.from_bytes(start[8 : 8 + width], "little")
     if begin > min(len(start), LIMIT):
         raise Corrupt(f"{where}: the .npy header declares {begin:,} bytes: longer than the entry, or than {LIMIT:,}")
-    charge(nodes=begin // _PIECE)
     try:
         return Npy(*(_kept if begin <= _SHORT else _fields)(start[8 + width : begin]), begin)
     except ValueError as error:
@@ -48,6 +47,7 @@ def header(start: bytes, where: str) -> Npy:
 
 
 def _fields(raw: bytes) -> tuple[Any, tuple[int, ...], bool]:
+    charge(nodes=len(raw) // _PIECE)
     text = raw.decode("utf-8").strip()
     found: dict[str, Any] = {}
     at = _sign(text, 0, "{")

@@ -71,6 +71,9 @@ def _check_text(table: Table, path: str, size: int) -> None:
 
 def check_name(tensor: Tensor, file: str) -> None:
     """Raise `Corrupt` where a tensor's name cannot be printed or stored."""
+    text = tensor.name + tensor.group + tensor.made_as
+    if text.isascii() and len(text) <= NAME_LIMIT:  # nearly always
+        return
     for name in (tensor.name, tensor.group, tensor.made_as):
         try:
             name.encode()  # half of a surrogate pair has no bytes

@@ -205,6 +205,19 @@ def test_long_metadata_and_many_tensors_are_read(monkeypatch: pytest.MonkeyPatch
     assert len(Reader().table(found, str(tmp_path)).tensors) == 20_000
 
 
+@pytest.mark.parametrize("sign", ["\N{BUTTERFLY}", r"\ud83e\udd8b", "\N{CYRILLIC SMALL LETTER A}", r"\u0430"])
+def test_one_wide_sign_widens_a_whole_text(sign: str) -> None:
+    raw = f'["{"x" * 700_000}{sign}"]'.encode()
+
+    def wide() -> None:
+        with spending("x", 0):
+            parsed(raw)
+
+    refused(wide)
+    with spending("x", 0):
+        assert parsed(raw.replace(sign.encode(), b"x"))
+
+
 def test_nested_brackets_are_no_proper_json() -> None:
     with pytest.raises(RecursionError):
         parsed(b"[" * 30_000 + b"]" * 30_000)
@@ -311,5 +324,5 @@ def test_a_table_takes_no_more_text_than_its_files_allow(monkeypatch: pytest.Mon
         if fine:
             check_table(Table("believing", tuple(rows)), files)
         else:
-            with pytest.raises(Corrupt, match=r"more than \d+ times its size of 400 bytes to read: its names"):
+            with pytest.raises(Corrupt, match=r"of text, at most \d[\d,]+ are read of a file of 400 bytes"):
                 check_table(Table("believing", tuple(rows)), files)

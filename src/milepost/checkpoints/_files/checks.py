@@ -13,8 +13,9 @@ NAME_LIMIT = 4096
 """Most characters of a tensor's name."""
 
 _ROW = 500
-_ROW_TEXT, _NUMBER = 220, 12
-"""Bytes of a tensor in a table, and of its JSON without its names; of a usual number in it."""
+"""Bytes of a tensor in a table."""
+_ROW_TEXT, _NUMBER, _FEW = 220, 21, 8
+"""Bytes of a tensor's JSON without its names; of the longest number in it; so many take all that."""
 
 
 def check_table(table: Table, files: CheckpointFiles) -> None:
@@ -57,16 +58,18 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
 
 def _check_text(table: Table, path: str, size: int) -> None:
     """Raise `Corrupt` where a table is too long as text for files of `size` bytes: it is sent as JSON."""
-    numbers, text = 0, 0
-    for item in table.tensors:
-        numbers += len(item.shape) + len(item.where.strides or ())
-        text += len(_escaped(item.name + item.group + item.made_as)) + len(item.where.encoding)
     # Every tensor names its file: one of the checkpoint's, or that to which it is unpacked.
-    text += _NUMBER * numbers + len(table.tensors) * (_ROW_TEXT + len(_escaped(path)))
+    text = len(table.tensors) * (_ROW_TEXT + len(_escaped(path)))
+    for item in table.tensors:
+        numbers = item.shape if item.where.strides is None else (*item.shape, *item.where.strides)
+        text += _NUMBER * len(numbers) if len(numbers) <= _FEW else len(repr(numbers))
+        text += len(_escaped(item.name + item.group + item.made_as)) + len(item.where.encoding)
     limit = answer_bytes(size)
     if text > limit:
-        times = f"{limit // max(size, 1):,} times its size of {size:,} bytes"
-        raise Corrupt(f"{path}: needs more than {times} to read: its names and shapes alone take {text:,}")
+        what = (
+            f"its names and shapes take {text:,} bytes of text, at most {limit:,} are read of a file of {size:,} bytes"
+        )
+        raise Corrupt(f"{path}: {what}: damaged, or made to exhaust the reader")
 
 
 def check_name(tensor: Tensor, file: str) -> None:

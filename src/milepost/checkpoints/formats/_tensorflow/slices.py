@@ -96,7 +96,7 @@ def covered(shape: Sequence[int], slices: Sequence[Slice], where: Where) -> list
     if len(slices) > _SLICES:
         raise Corrupt(f"{where()}: {len(slices):,} slices, at most {_SLICES:,} are read")
     places = [item.within(shape, where) for item in slices]
-    charge(made=_SLICE * len(slices) * (1 + len(slices) // _FEW), nodes=len(slices))
+    charge(made=_SLICE * len(slices), nodes=len(slices) * (1 + len(slices) // _FEW))
     volume = sum(total([axis.stop - axis.start for axis in place]) for place in places)
     if volume != total(shape):
         raise Corrupt(f"{where()}: its slices hold {volume:,} of {total(shape):,} items")

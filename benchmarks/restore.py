@@ -4,6 +4,8 @@ Each in a process of its own, imports taken out unless they are named; memory is
 everything held), so that what is mapped from the file does not count.  `torch.load` and safetensors read all tensors
 and check nothing.  TensorFlow's reader compares every checksum as ours does, so these two are promised against each
 other: every array checked, and summed afterwards, because what is only mapped was not read yet.
+
+The local engine's evaluator maps the file, in process its bytes are read: the one is promised against the other.
 """
 
 import os
@@ -22,7 +24,12 @@ MEGABYTES, TENSORS, ROUNDS = 400, 100, 5
 
 WAYS = {
     "pt": {"table": "table only", "restored": "restored, digested", "torch": "torch loads it"},
-    "safetensors": {"table": "table only", "restored": "restored, digested", "safetensors": "safetensors loads it"},
+    "safetensors": {
+        "table": "table only",
+        "restored": "restored, digested",
+        "mapped": "restored from maps, digested",
+        "safetensors": "safetensors loads it",
+    },
     "index": {
         "table": "table only, every checksum compared",
         "restored": "restored, digested",
@@ -92,9 +99,10 @@ def ours(how: str, path: str) -> Callable[[], object]:
             return held, [array.sum() for array in held.values()]
         from milepost.restore.matching import restore
 
-        return restore(whole, [Variable(item.name, item.dtype, item.shape) for item in whole.tensors], "raw")
+        variables = [Variable(item.name, item.dtype, item.shape) for item in whole.tensors]
+        return restore(whole, variables, "raw", mapped=lambda _: how == "mapped")
 
-    if how == "restored":
+    if how in ("restored", "mapped"):
         import milepost.restore.matching  # noqa: F401 - its import is no part of the reading
     return read
 
@@ -102,7 +110,7 @@ def ours(how: str, path: str) -> Callable[[], object]:
 def one(how: str, path: str) -> tuple[float, float, float]:
     """Return seconds, MiB, and seconds with imports of one way of reading."""
     started = time.perf_counter()
-    read = (ours if how in ("table", "restored", "summed") else peer)(how, path)
+    read = (ours if how in ("table", "restored", "mapped", "summed") else peer)(how, path)
     before = memory_kib("RssAnon")
     began = time.perf_counter()
     held = read()
@@ -135,6 +143,9 @@ def measure() -> list[Figure]:
                 memory = statistics.median(item[1] for item in found[way])
                 figures.append(plain_figure(f"{end}, {label}: time", 1e3 * wall, "ms", 1))
                 figures.append(plain_figure(f"{end}, {label}: own memory", memory, "MiB", 1))
+            if "mapped" in found:
+                read, mapped = ([item[0] for item in found[way]] for way in ("restored", "mapped"))
+                figures.append(at_most(f"{end}, restored, digested, beside maps", ratio(read, mapped), 1.1, "times"))
             if "tensorflow" in found:
                 for number, kind in ((0, "imports aside"), (2, "imports included")):
                     mine, theirs = ([item[number] for item in found[way]] for way in ("summed", "tensorflow"))

@@ -73,21 +73,27 @@ _MISSING_ALLOWED = ", missing allowed"
 """Marks the signature: what strict restoring refuses is another checkpoint record."""
 
 
-def open_evaluator(job: Job) -> "Evaluator":
-    """Load a job's evaluation and stand ready; raises EvaluationFileError and UsageError."""
-    return Evaluator(load(job), job.options, entries(job))
+def open_evaluator(job: Job, *, mapped: bool = False) -> "Evaluator":
+    """Load a job's evaluation and stand ready; raises EvaluationFileError and UsageError.
+
+    Checkpoints stay `mapped` where the process may die of a file that is cut short; else they are read.
+    """
+    return Evaluator(load(job), job.options, entries(job), mapped=mapped)
 
 
 class Evaluator:
     """One evaluation, its model built at most once, with the checkpoints that are loaded."""
 
-    def __init__(self, evaluation: Evaluation, options: Mapping[str, Json], entries: Sequence[str] = ()) -> None:
-        """Take the evaluation; `entries` are all that its file offers.
+    def __init__(
+        self, evaluation: Evaluation, options: Mapping[str, Json], entries: Sequence[str] = (), *, mapped: bool = False
+    ) -> None:
+        """Take the evaluation; `entries` are all that its file offers, and `mapped` says whether checkpoints are.
 
         `options`: "device" moves the model, "allow_missing", and "less" as for `MemoryFit.begin_with`.
         """
         self._evaluation = evaluation
         self._entries = list(entries)
+        self._mapped = mapped
         self._sources = evaluation.sources
         self._sizes: dict[str, int] = {}
         self._settings: dict[str, Json] = {}
@@ -161,7 +167,7 @@ class Evaluator:
         for variant in variants:
             row = Identified(variant, step=table.step, step_source=table.step_source)
             try:
-                restored = self._restore(files.path, table, variant)
+                restored = self._restore(files, table, variant)
                 _check_files(files, is_changed)
             except CheckpointError as error:
                 rows.append(replace(row, failure=Failure(error.kind, str(error))))
@@ -202,7 +208,7 @@ class Evaluator:
         path = target.files.path
         restored = self._restored.pop((path, target.variant), None)
         if restored is None or restored.digest != target.digest:
-            restored = self._restore(path, self._tables[path], target.variant)
+            restored = self._restore(target.files, self._tables[path], target.variant)
             if target.digest is not None and restored.digest != target.digest:
                 raise Torn(f"{path} was overwritten after it was identified; the next run evaluates it again")
         try:
@@ -215,28 +221,31 @@ class Evaluator:
         _check_files(target.files, is_overwritten)
         return weights
 
-    def _restore(self, path: str, table: Table, variant: str) -> Restored:
+    def _restore(self, files: CheckpointFiles, table: Table, variant: str) -> Restored:
         """Restore one variant; where memory runs out, once more without what is kept for speed only."""
         for _ in range(2):
             heartbeat.beat()
             try:
-                return self._restored_once(path, table, variant)
+                return self._restored_once(files, table, variant)
             except MemoryError as error:
                 message = f"the weights do not fit into memory: {error}"
             self._free()
         raise OutOfMemory(message)
 
-    def _restored_once(self, path: str, table: Table, variant: str) -> Restored:
+    def _restored_once(self, files: CheckpointFiles, table: Table, variant: str) -> Restored:
         """Restore by the table, or by what the model's user gave for it."""
         variables, overrides, restorer = self._model.variables(), _overrides_of(self._model), _restorer_of(self._model)
         merger = _merger_of(self._model)
         if merger is not None and table.adapter is not None and variant == "raw":
             return merge(table, table.adapter, variables or (), merger, overrides)
         if restorer is None:
-            return restore(table, variables, variant, self._initial, overrides, self._places.get(variant))
+            # What the reader unpacked is this session's own file: nobody cuts it short.
+            foreign = frozenset[str]() if self._mapped else frozenset(files.paths)
+            place = self._places.get(variant)
+            return restore(table, variables, variant, self._initial, overrides, place, lambda file: file not in foreign)
         if self._places:
             raise UsageError(f"{restorer.place} finds the weights itself: variants is a tuple of names for it")
-        return adopt(restorer(path, variant), variables or (), restorer.place, overrides)
+        return adopt(restorer(files.path, variant), variables or (), restorer.place, overrides)
 
     def _free(self) -> None:
         """Let go of everything that can be computed again."""

@@ -13,7 +13,8 @@ from milepost.checkpoints.discovery import find
 from milepost.checkpoints.reader import Reader
 from milepost.core.types import Array, Extent, Table, Tensor, Variable
 from milepost.errors import Mismatch, NonfiniteWeights, Unsupported
-from milepost.restore.matching import Restored, restore, signature, weights_digest
+from milepost.restore.matching import Restored, restore, signature
+from milepost.restore.values import weights_digest
 from milepost.restore.variants import candidates
 
 W, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(3, dtype=np.float32)

@@ -1,14 +1,21 @@
-"""From a row of a table to an array: a read-only view of the file's bytes, checked against the file as it is now."""
+"""From a row of a table to an array: a read-only view of the file's bytes, or a copy of them.
+
+Both check the place against the file as it is now.  A view costs no memory, but a file that is cut short while it is
+looked at ends the process (SIGBUS); a copy is torn then.
+"""
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
-from milepost._internal.bounded import unreadable
+from milepost._internal.bounded import OpenFile, opened, unreadable
 from milepost.checkpoints._files.checks import about, check_place
-from milepost.checkpoints._files.layout import dtype_of, refused
+from milepost.checkpoints._files.layout import contiguous, dtype_of, refused
 from milepost.core.types import Array, Tensor
 from milepost.errors import Torn
+
+_PIECE = 1 << 20
 
 
 def map_tensor(tensor: Tensor) -> Array:
@@ -25,19 +32,78 @@ def map_tensor(tensor: Tensor) -> Array:
     ...     map_tensor(Tensor("t", "int16", (2, 2), Extent(file.name, 0, 8))).tolist()
     [[0, 1], [2, 3]]
     """
-    where = tensor.where
-    if where.encoding != "raw":
-        raise refused(tensor)
-    dtype, strides = dtype_of(tensor.dtype), check_place(tensor)
+    where, (dtype, strides) = tensor.where, _layout_of(tensor)
     if 0 in tensor.shape:
         empty = np.empty(tensor.shape, dtype)
         empty.flags.writeable = False
         return empty
     try:
-        size = os.stat(where.file).st_size
-        if where.offset + where.nbytes > size:
-            raise Torn(f"{about(tensor)} ends at byte {where.offset + where.nbytes:,}, the file has {size:,}")
+        _check_inside(tensor, os.stat(where.file).st_size)
         mapped = np.memmap(where.file, np.uint8, "r", where.offset, (where.nbytes,))
     except OSError as error:
         raise unreadable(where.file, error) from error
     return np.ndarray(tensor.shape, dtype, mapped, 0, strides)
+
+
+def read_tensor(tensor: Tensor) -> Array:
+    """Return a copy of the tensor, which is the caller's own; raises as `map_tensor` does."""
+    where, (dtype, strides) = tensor.where, _layout_of(tensor)
+    if 0 in tensor.shape:
+        return np.empty(tensor.shape, dtype)
+    with opened(where.file) as file:
+        _check_inside(tensor, file.size)
+        held = np.empty(where.nbytes, np.uint8)
+        _fill(held, file, tensor, 0)
+    return np.ndarray(tensor.shape, dtype, held, 0, strides)
+
+
+def read_pieces(tensor: Tensor) -> Iterator[Array]:
+    """Yield the tensor's items in C order, as arrays of one axis, each overwritten by the next; raises as above.
+
+    Only a tensor that lies in the file in another order is in memory as a whole.
+    """
+    where, (dtype, strides) = tensor.where, _layout_of(tensor)
+    if 0 in tensor.shape:
+        return
+    if strides != contiguous(tensor.shape, dtype.itemsize):
+        yield read_tensor(tensor).reshape(-1)
+        return
+    size = max(_PIECE - _PIECE % dtype.itemsize, dtype.itemsize)
+    with opened(where.file) as file:
+        _check_inside(tensor, file.size)
+        held = np.empty(min(size, where.nbytes), np.uint8)
+        for done in range(0, where.nbytes, size):
+            piece = held[: where.nbytes - done]
+            _fill(piece, file, tensor, done)
+            yield piece.view(dtype)
+
+
+def _fill(held: Array, file: OpenFile, tensor: Tensor, begin: int) -> None:
+    """Read a tensor's bytes from its byte `begin` on, in pieces that a processor's cache holds."""
+    done = 0
+    while done < len(held):
+        count = os.preadv(file.descriptor, [held[done : done + _PIECE].data], tensor.where.offset + begin + done)
+        if not count:
+            raise _cut_short(tensor, os.fstat(file.descriptor).st_size)
+        done += count
+
+
+def dtype_in_file(tensor: Tensor) -> np.dtype[np.generic]:
+    """Return the dtype of the tensor's array, byte order included; raises as above where that needs no file."""
+    return _layout_of(tensor)[0]
+
+
+def _layout_of(tensor: Tensor) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
+    if tensor.where.encoding != "raw":
+        raise refused(tensor)
+    return dtype_of(tensor.dtype), check_place(tensor)
+
+
+def _check_inside(tensor: Tensor, size: int) -> None:
+    if tensor.where.offset + tensor.where.nbytes > size:
+        raise _cut_short(tensor, size)
+
+
+def _cut_short(tensor: Tensor, size: int) -> Torn:
+    end = tensor.where.offset + tensor.where.nbytes
+    return Torn(f"{about(tensor)} ends at byte {end:,}, the file has {size:,}")

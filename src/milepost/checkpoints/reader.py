@@ -33,7 +33,7 @@ from milepost.checkpoints._files.shards import bytes_in, main_file
 from milepost.checkpoints._files.side_files import facts_beside
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.formats.peft import adapter_among
-from milepost.checkpoints.mapping import map_tensor
+from milepost.checkpoints.mapping import read_tensor
 from milepost.checkpoints.names import checkpoint_name
 from milepost.core.capabilities import capability
 from milepost.core.protocols import Format, HoldsFacts
@@ -175,7 +175,7 @@ def read_table(form: Format, files: CheckpointFiles) -> Table:
 
 def bytes_of(form: Format, tensor: Tensor) -> bytes:
     """Return the bytes of a tensor in C order, wherever they lie."""
-    return map_tensor(tensor).tobytes() if tensor.where.encoding == "raw" else form.fetch(tensor)
+    return read_tensor(tensor).tobytes() if tensor.where.encoding == "raw" else form.fetch(tensor)
 
 
 def materialise(form: Format, table: Table, spool: str) -> Table:

@@ -114,14 +114,17 @@ class SidecarEvaluator:
         try:
             table = reader.table(found, spool)
             step = table.step if table.step is not None else step
-            restored = restore(table, adapter.variables(), "raw")
+            # What the reader unpacked stays mapped after its name is gone; files of others are read.
+            restored = restore(table, adapter.variables(), "raw", mapped=lambda file: file not in found.paths)
+            fresh = restored.digest not in self._known
+            if fresh:
+                adapter.assign(restored.arrays)
         except CheckpointError as error:
             return SidecarResult(path, step, failure=Failure(error.kind, str(error)))
         finally:
             for name in os.listdir(spool):
                 os.unlink(os.path.join(spool, name))
-        if restored.digest not in self._known:
-            adapter.assign(restored.arrays)
+        if fresh:
             optimizer = getattr(self.model, "optimizer", None)
             if step is not None and optimizer is not None:
                 optimizer.iterations.assign(step)

@@ -60,10 +60,11 @@ class Guarded:
     What their file raises by itself is an `EvaluationFileError`; what the model raises is the failure of a checkpoint.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, mapped: bool = False) -> None:
+        """Open a job's evaluation; files stay `mapped` where this process may die of one that is cut short."""
         self._file = job.file
         with typed("opening it", EvaluationFileError, job.file):
-            self._evaluator = _opened(job)
+            self._evaluator = _opened(job, mapped=mapped)
 
     def describe(self) -> Description:
         with typed("describing it", EvaluationFileError, self._file):
@@ -88,13 +89,13 @@ class Guarded:
             yield from self._evaluator.evaluate(unit, tables)
 
 
-def _opened(job: Job) -> EvaluatorRole:
+def _opened(job: Job, *, mapped: bool) -> EvaluatorRole:
     if named := address(job, "evaluator"):
         made: EvaluatorRole = resolve_name(named)(job)
         return made
     from milepost.evaluator import open_evaluator  # noqa: PLC0415 - a higher layer, and the user's frameworks with it
 
-    return open_evaluator(job)
+    return open_evaluator(job, mapped=mapped)
 
 
 def address(job: Job, role: str) -> str | None:

@@ -9,17 +9,17 @@ from milepost._internal.dtypes import is_float
 from milepost.core.types import Array
 from milepost.errors import DataError, Mismatch
 from milepost.models._tf1_graph import Partition, Slot
-from milepost.models._values import array_for
+from milepost.models._values import array_for, shared
 
 
 def partitions_of(slot: Slot, tensors: Mapping[str, Array]) -> Iterator[tuple[Partition, Array]]:
     """Yield what goes into each partition of a variable, in memory of its own; Mismatch where it does not fit."""
     variable = slot.variable
-    array = np.asarray(array_for(variable, tensors))
+    array, copy = np.asarray(array_for(variable, tensors)), shared(variable.name, tensors)
     for partition in slot.partitions:
         wanted = np.dtype(variable.dtype)
         alike = array.dtype == wanted or _kind(array.dtype) == _kind(wanted)
-        cast = _cast(array[partition.where], wanted, copy=True) if alike else None
+        cast = _cast(array[partition.where], wanted, copy=copy) if alike else None
         if cast is None:
             raise Mismatch(
                 f"variable {variable.name!r} has dtype {wanted}; found {array.dtype}, which does not convert to it"

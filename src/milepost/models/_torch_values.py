@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes  # noqa: F401 - gives NumPy the dtypes that `_BITS` names
-import numpy as np
 import torch
 
 from milepost.core.types import Array, Variable
@@ -88,10 +87,9 @@ def must_copy(array: Array) -> bool:
     return not (plain and array.flags.writeable and array.flags.c_contiguous)
 
 
-def tensor_of(array: Array, name: str) -> torch.Tensor:
-    """Copy an array into a tensor of its own: read-only maps, foreign byte orders and ml_dtypes' dtypes included."""
-    # A copy, because a memory-mapped file that is overwritten in place kills the process that reads the map.
-    native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
+def tensor_of(array: Array, name: str, *, copy: bool = True) -> torch.Tensor:
+    """Return an array as a tensor, of its own by `copy`: read-only maps, foreign byte orders, ml_dtypes' dtypes too."""
+    native = array.astype(array.dtype.newbyteorder("="), order="C", copy=copy)
     try:
         dtype = native.dtype.name
         if dtype in _BITS:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from milepost.core.types import Array, Variable
 from milepost.errors import Mismatch, UsageError
+from milepost.restore.values import Values
 
 
 def array_for(variable: Variable, tensors: Mapping[str, Array]) -> Array:
@@ -15,6 +16,14 @@ def array_for(variable: Variable, tensors: Mapping[str, Array]) -> Array:
     if variable.shape is not None and array.shape != variable.shape and not is_number:
         raise Mismatch(f"variable {variable.name!r} has shape {variable.shape}; found {tuple(array.shape)}")
     return array
+
+
+def shared(name: str, tensors: Mapping[str, Array]) -> bool:
+    """Return whether a model must copy the array of a name: nobody else has one that was read just for it.
+
+    The file of a map may be overwritten in place, and cut short: then the process that reads the map is killed.
+    """
+    return not (isinstance(tensors, Values) and tensors.makes(name))
 
 
 def repeatable(

@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 
 from milepost.models._keras_backends import Captured, Stateless
 from milepost.models._keras_names import HeldVariable, held_by, numbered_from_first
-from milepost.models._values import array_for, repeatable
+from milepost.models._values import array_for, repeatable, shared
 from milepost.restore.overrides import GivenNames, again, check_names, overrides_of, spec_of_overrides
 
 _RANDOM = ("Dropout", "Noise", "Random")
@@ -274,8 +274,7 @@ def _fitted(variable: Variable, tensors: Mapping[str, Array]) -> Array:
     """Return the array for a variable, copied, in its dtype."""
     array = array_for(variable, tensors)
     wanted = np.dtype(str(variable.dtype))
-    # A copy, because a memory-mapped file that is overwritten in place kills the process that reads the map.
-    copied = np.array(array, dtype=wanted, order="C", copy=True)
+    copied = array.astype(wanted, order="C", copy=shared(variable.name, tensors))
     if not (is_float(array.dtype) and is_float(wanted)) and array.dtype.newbyteorder("=") != wanted:
         integers = array.dtype.kind in "iu" and wanted.kind in "iu"
         if not integers or not np.array_equal(copied, array):

@@ -8,6 +8,7 @@ import numpy as np
 
 from milepost.core.types import Array, Json, Variable
 from milepost.errors import UsageError
+from milepost.models._values import shared
 
 Declared = Sequence[str | Variable] | Mapping[str, Any]
 
@@ -89,7 +90,7 @@ class FunctionModel:
 
     def load(self, tensors: Mapping[str, Array]) -> Weights:
         """Copy arrays by name into read-only memory of their own, dtype and shape kept (byte order made native)."""
-        return Weights({name: _copied(array) for name, array in tensors.items()})
+        return Weights({name: _own(array, copy=shared(name, tensors)) for name, array in tensors.items()})
 
     def predict(self, weights: Weights, inputs: Any) -> Any:
         """Return what the function returns; its own errors pass through."""
@@ -111,11 +112,10 @@ class FunctionModel:
         return {"framework": "numpy", "version": np.__version__, "device": "cpu", "threads": None}
 
 
-def _copied(array: Array) -> Array:
-    # A copy, because a memory-mapped file that is overwritten in place kills the process that reads the map.
-    copy = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
-    copy.flags.writeable = False
-    return copy
+def _own(array: Array, *, copy: bool) -> Array:
+    own = array.astype(array.dtype.newbyteorder("="), order="C", copy=copy)
+    own.flags.writeable = False
+    return own
 
 
 def _normalised(declared: Declared) -> tuple[Variable, ...]:

@@ -37,7 +37,7 @@ from milepost.models._torch_values import (
     values_of,
     variables_of,
 )
-from milepost.models._values import array_for, repeatable
+from milepost.models._values import array_for, repeatable, shared
 from milepost.restore.overrides import GivenNames, again, check_names, overrides_of, spec_of_overrides
 
 _INTEGERS = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
@@ -268,7 +268,8 @@ class TorchModel:
         holder, variable = slot.holders[0], slot.variable
         if variable.name not in tensors and variable.optional:
             return torch.zeros_like(holder)
-        found = tensor_of(array_for(variable, tensors), variable.name).reshape(holder.shape)
+        copy = shared(variable.name, tensors)
+        found = tensor_of(array_for(variable, tensors), variable.name, copy=copy).reshape(holder.shape)
         check_cast(found, holder, variable.name)
         as_built = found.to(getattr(torch, str(variable.dtype)))  # rounded as a module that is loaded, then converted
         return as_built.to(device=holder.device, dtype=holder.dtype)

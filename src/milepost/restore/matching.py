@@ -6,9 +6,9 @@ are refused, with the nearest names.  Only where the user allows for missing var
 the values that the model was built with; every result then says so.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 and the float8 kinds with NumPy
 import numpy as np
@@ -16,14 +16,15 @@ import numpy as np
 from milepost._internal.dtypes import is_float
 from milepost._internal.serialization import digest
 from milepost._internal.text import listed
-from milepost.checkpoints.mapping import map_tensor
+from milepost.checkpoints.mapping import dtype_in_file, map_tensor
 from milepost.core.types import Array, Overrides, Table, Tensor, Variable
-from milepost.errors import Mismatch, NonfiniteWeights
+from milepost.errors import Mismatch
 from milepost.restore.adapters import refuse_adapter
 from milepost.restore.differences import families
 from milepost.restore.overrides import kept_by, spec_of_overrides
 from milepost.restore.readings import choose
 from milepost.restore.suggestions import suggestion
+from milepost.restore.values import Unread, Values, fit
 from milepost.restore.variants import absent, averaging, candidates
 
 Initial = Callable[[Sequence[str]], Mapping[str, Array]]
@@ -38,7 +39,7 @@ _RULES = 3
 class Restored:
     """The arrays of a model's variables, the digest of their values, and what was done to get them."""
 
-    arrays: Mapping[str, Array]
+    arrays: Values
     digest: str
     notes: Mapping[str, object]
 
@@ -64,14 +65,16 @@ def restore(
     initial: Initial | None = None,
     overrides: Overrides | None = None,
     place: str | None = None,
+    mapped: Callable[[str], bool] = lambda _: False,
 ) -> Restored:
-    """Match a checkpoint's tensors to variables and map their bytes.
+    """Match a checkpoint's tensors to variables.
 
     With `variables` None the function takes all tensors of the one set there is, under their own names.  `initial`
     allows for missing variables, and gives their values; `overrides` may rename, and name variables that keep theirs.
-    `place` is where the user declared the variant to stand.
+    `place` is where the user declared the variant to stand.  Values are read when they are asked for; files that are
+    `mapped`, which they may be where one that is cut short does no harm, stay so.
     Then `notes["missing"]` names these, and the digest differs from that of any whole checkpoint.
-    Raises Mismatch (names, shapes or kinds), NonfiniteWeights, and what mapping the bytes raises.
+    Raises Mismatch (names, shapes or kinds), NonfiniteWeights, and what reading the bytes raises.
     """
     sets = candidates(table, variant, variables, overrides, place)
     if not sets:
@@ -86,7 +89,7 @@ def restore(
         raise Mismatch(f"{error}{option}") from error
     if variables is None:
         variables = [Variable(name, item.dtype, item.shape) for name, item in sorted(chosen.tensors.items())]
-    arrays, changes = _arrays(chosen.tensors, variables)
+    arrays, ties, changes = _values(chosen.tensors, variables, mapped)
     notes: dict[str, object] = {"place": chosen.place or "top level", "variables": len(arrays)}
     averaged = averaging(chosen, variables)
     if averaged:
@@ -96,7 +99,7 @@ def restore(
     if chosen.renamed:
         notes["names"] = chosen.renamed
     notes |= {key: _cut(items) for key, items in changes.items() if items}
-    return _restored_of(arrays, notes, variables, initial, overrides)
+    return _restored_of(arrays, notes, variables, initial, overrides, ties)
 
 
 def adopt(
@@ -118,9 +121,8 @@ def adopt(
     spared = [item.name for item in variables if item.name in kept and item.name in arrays]
     if spared:
         raise Mismatch(f"{place} restored {listed(spared)}, which keep=(...) leaves as built")
-    for name, array in arrays.items():
-        check_finite(name, array)
-    return _restored_of(dict(arrays), {"place": place, "variables": len(arrays)}, variables, None, overrides)
+    notes: dict[str, object] = {"place": place, "variables": len(arrays)}
+    return _restored_of(Values(arrays, {}), notes, variables, None, overrides)
 
 
 def _kept_names(variables: Sequence[Variable] | None, overrides: Overrides | None) -> set[str]:
@@ -130,96 +132,81 @@ def _kept_names(variables: Sequence[Variable] | None, overrides: Overrides | Non
 
 
 def _restored_of(
-    arrays: dict[str, Array],
+    arrays: Values,
     notes: dict[str, object],
     variables: Sequence[Variable],
     initial: Initial | None,
     overrides: Overrides | None,
+    ties: Sequence[Unread] = (),
 ) -> Restored:
-    """Complete arrays by the values that variables keep, and digest them."""
+    """Complete arrays by the values that variables keep, check them all, and digest them."""
     missing = [owner for owner in families(variables) if owner not in arrays]
     values = initial if initial is not None or overrides is None else overrides.built
     if overrides:
         notes["overrides"] = spec_of_overrides(overrides)
     if missing and values is not None:
-        arrays |= _kept(values, missing, variables)
+        arrays = arrays.with_held(_kept(values, missing, variables))
         notes["missing"] = {"variables": len(missing), "of": len(families(variables)), "names": missing}
-    optional = {item.name for item in variables if item.optional}
-    found = weights_digest({name: array for name, array in arrays.items() if name not in optional})
+    for value in ties:
+        _check_tied(value.variable, arrays[str(value.variable.tied_to)], value.array())
+    found = arrays.checked_digest(frozenset(item.name for item in variables if item.optional))
     return Restored(arrays, digest(["partial", found, missing]) if missing else found, notes)
 
 
-def _arrays(
-    tensors: Mapping[str, Tensor], variables: Sequence[Variable]
-) -> tuple[dict[str, Array], dict[str, list[str]]]:
-    """Map what the checkpoint holds, a shared value once under its owner's name; and list what was cast or stood in."""
-    arrays: dict[str, Array] = {}
+def _values(
+    tensors: Mapping[str, Tensor], variables: Sequence[Variable], mapped: Callable[[str], bool]
+) -> tuple[Values, list[Unread], dict[str, list[str]]]:
+    """Return what the checkpoint holds, a shared value once under its owner's name.
+
+    Beside it, the values of variables that are tied to one that it holds, which must be the same; and lists of what was
+    cast, and what stood in for another.
+    """
+    held: dict[str, Array] = {}
+    unread: dict[str, Unread] = {}
+    ties: list[Unread] = []
     casts: list[str] = []
     tied: list[str] = []
     for variable in variables:
         tensor = tensors.get(variable.name)
         if tensor is None:
             continue  # optional, allowed to be missing, or a tied name whose owner is there: `choose` saw to it
-        array = _fit(map_tensor(tensor), variable, casts)
-        if variable.tied_to in arrays:
-            _check_tied(variable, arrays[variable.tied_to], array)
+        value = Unread(tensor, variable, _wanted(dtype_in_file(tensor), variable, casts))
+        name = variable.tied_to or variable.name
+        if name in held or name in unread:
+            ties.append(value)
             continue
-        check_finite(variable.name, array)
-        arrays[variable.tied_to or variable.name] = array
+        if mapped(tensor.where.file):
+            held[name] = fit(map_tensor(tensor), variable, value.dtype)
+        else:
+            unread[name] = value
         if variable.tied_to is not None:
             tied.append(f"{variable.name} stood in for {variable.tied_to}, to which it is tied")
-    return arrays, {"tied": tied, "casts": casts}
+    return Values(held, unread), ties, {"tied": tied, "casts": casts}
 
 
 def _kept(initial: Initial, missing: Sequence[str], variables: Sequence[Variable]) -> dict[str, Array]:
     known = {item.name: item for item in variables}
     values = initial(missing)
-    kept = {name: _fit(values[name], known[name], []) for name in missing}
-    for name, array in kept.items():
-        check_finite(name, array)
-    return kept
+    return {name: fit(values[name], known[name], _wanted(values[name].dtype, known[name], [])) for name in missing}
 
 
 def _cut(items: list[str]) -> list[str]:
     return items[:_SHOWN] + [f"and {len(items) - _SHOWN} more"] * (len(items) > _SHOWN)
 
 
-def _fit(array: Array, variable: Variable, casts: list[str]) -> Array:
-    """Bring an array to its variable's dtype and shape; only floats are cast, and it is noted."""
-    found = array.dtype.newbyteorder("=")
+def _wanted(found: np.dtype[Any], variable: Variable, casts: list[str]) -> np.dtype[Any]:
+    """Return the dtype that a variable is to have; only floats are cast, and it is noted."""
+    found = found.newbyteorder("=")
     wanted = found if variable.dtype is None else np.dtype(variable.dtype)
     if found != wanted:
         if not (is_float(found) and is_float(wanted)):
             what = f"{variable.name} is {found} in the checkpoint, the model wants {wanted}"
             raise Mismatch(f"{what}; only floats are cast")
         casts.append(f"{variable.name}: {found} to {wanted}")
-    fitted = array.astype(wanted, copy=False)
-    return fitted if variable.shape is None else fitted.reshape(variable.shape)
+    return wanted
 
 
 def _check_tied(variable: Variable, owner: Array, array: Array) -> None:
     if not np.array_equal(owner, array):
         tied = f"{variable.name} is tied to {variable.tied_to} in the model"
         raise Mismatch(f"{tied}, but the checkpoint holds two different values")
-
-
-def check_finite(name: str, array: Array) -> None:
-    """Raise NonfiniteWeights where a tensor of floats holds what is no number."""
-    bad = array.size - int(np.count_nonzero(np.isfinite(array))) if is_float(array.dtype) else 0
-    if bad:
-        raise NonfiniteWeights(f"{bad} of {array.size} values of {name} are NaN or infinite; the training diverged")
-
-
-def weights_digest(arrays: Mapping[str, Array]) -> str:
-    """Return the SHA-256 of variables: names, dtypes, shapes and little-endian bytes, in order of names.
-
-    >>> weights_digest({"w": np.zeros(2, np.float32)})[:12]
-    'e0c72b6659e2'
-    """
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        total.update(f"{name}\0{array.dtype.name}\0{list(array.shape)}\0".encode())
-        total.update(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
-    return total.hexdigest()

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from milepost._internal.text import listed
-from milepost.checkpoints.mapping import map_tensor
+from milepost.checkpoints.mapping import read_tensor
 from milepost.core.types import Table, Tensor, Variable
 from milepost.restore.flattened import Flattened, flattened, in_order
 
@@ -261,7 +261,7 @@ def _lent(averages: Candidate, raw: Candidate) -> dict[str, Candidate]:
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
-    return np.array_equal(map_tensor(one), map_tensor(other))
+    return np.array_equal(read_tensor(one), read_tensor(other))
 
 
 def _completed(item: Candidate, sets: Mapping[str, Candidate]) -> Candidate:

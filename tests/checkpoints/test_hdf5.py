@@ -248,6 +248,13 @@ def test_a_float_type_of_brain_floats(tmp_path: Path) -> None:
     assert np.array_equal((stored.astype("u4") << 16).view("f4"), expected)
 
 
+def test_real_files_of_keras(shared_data: Path) -> None:
+    paths = sorted((shared_data / "checkpoints").rglob("*.h5"))
+    assert paths
+    for path in paths:
+        assert check(path).datasets
+
+
 # --------------------------------------------------------------------------------------------------- lists of chunks
 
 

@@ -33,7 +33,7 @@ def read(path: Path, data: bytes) -> tuple[Tree, dict[str, bytes]]:
     path.write_bytes(data)
     with opened(str(path)) as file, spending(str(path), len(data)):
         made = tree(whole(file))
-        return made, {name: bytes_of(whole(file), held) for name, held in made.datasets.items() if held.dtype}
+        return made, {name: bytes(bytes_of(whole(file), held)) for name, held in made.datasets.items() if held.dtype}
 
 
 def dense(file: h5py.File) -> None:
@@ -72,7 +72,7 @@ def test_no_changed_byte_changes_a_value_where_all_has_checksums(fill: Callable[
 
 
 @pytest.mark.parametrize("how", [{}, {"chunks": (7, 5)}, {"chunks": (7, 5), "compression": "gzip"}])
-def test_values_without_checksums_are_not_said_to_have_them(how: dict[str, Any], tmp_path: Path) -> None:
+def test_values_without_checksums_are_not_reported_as_checked(how: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     for version in ("earliest", "latest"):
         with h5py.File(path, "w", libver=version) as file:
@@ -168,7 +168,7 @@ def signed(data: bytes, begin: int, size: int, place: int, value: bytes) -> byte
 
 
 NEW = {
-    # structure: its bytes before the checksum, then where a field lies, what to put there, and what is said
+    # structure: its bytes before the checksum, then where a field lies, what to put there, and what is reported
     "depth": (b"BTHD", 34, 12, b"\xff\xff", "65535 deep"),
     "record": (b"BTHD", 34, 10, b"\0\0", "records of 0 bytes"),
     "count": (b"BTHD", 34, 24, b"\xff\xff", "65,535 records of another kind or size"),

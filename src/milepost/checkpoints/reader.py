@@ -173,7 +173,7 @@ def read_table(form: Format, files: CheckpointFiles) -> Table:
     return replace(table, tensors=tensors, step=step, step_source=source, notes=(*table.notes, *more), adapter=adapter)
 
 
-def bytes_of(form: Format, tensor: Tensor) -> bytes:
+def bytes_of(form: Format, tensor: Tensor) -> bytes | memoryview:
     """Return the bytes of a tensor in C order, wherever they lie."""
     return read_tensor(tensor).tobytes() if tensor.where.encoding == "raw" else form.fetch(tensor)
 

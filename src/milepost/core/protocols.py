@@ -70,7 +70,7 @@ class Format(Named, Protocol):
     def read(self, files: CheckpointFiles) -> Table:
         """Return the table of tensors; raise a `CheckpointError` for a file that is damaged, unsafe or unsupported."""
 
-    def fetch(self, tensor: Tensor) -> bytes:
+    def fetch(self, tensor: Tensor) -> bytes | memoryview:
         """Return the bytes of a tensor whose encoding is not "raw", in C order; raise as `read` does."""
 
 

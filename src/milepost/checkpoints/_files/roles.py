@@ -70,7 +70,9 @@ def step_of(
     return None, None
 
 
-def step_among(tensors: Sequence[Tensor], read: Callable[[Tensor], bytes]) -> tuple[int | None, str | None]:
+def step_among(
+    tensors: Sequence[Tensor], read: Callable[[Tensor], bytes | memoryview]
+) -> tuple[int | None, str | None]:
     """Return the step that a tensor at the top level holds, and where it stands; None twice where there is none."""
     held = _single_integers(tensors)
     for name in STEP_NAMES:
@@ -86,7 +88,7 @@ def _single_integers(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     return {item.name: item for item in top if total(item.shape) == 1 and dtype_of(item.dtype).kind in "iu"}
 
 
-def integer(data: bytes, dtype: str) -> int | None:
+def integer(data: bytes | memoryview, dtype: str) -> int | None:
     """Return the one integer that bytes hold, as a count; None where they hold another type, or it cannot be one.
 
     >>> integer(bytes([7, 0]), "int16"), integer(bytes([255]), "int8"), integer(bytes(4), "float32")

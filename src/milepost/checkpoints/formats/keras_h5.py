@@ -37,7 +37,7 @@ class KerasH5:
         with opened(files.path) as file:
             return table_of(self.name, whole(file))
 
-    def fetch(self, tensor: Tensor) -> bytes:
+    def fetch(self, tensor: Tensor) -> bytes | memoryview:
         """Return the bytes of an array that lies in chunks or within a header."""
         return fetched(tensor, whole)
 

@@ -82,7 +82,7 @@ class KerasShards:
                 tensors[item.name] = item
         return Table(self.name, tuple(tensors.values()), step, source, checksum=checksum)
 
-    def fetch(self, tensor: Tensor) -> bytes:
+    def fetch(self, tensor: Tensor) -> bytes | memoryview:
         """Return the bytes of an array that lies in chunks or within a header."""
         return fetched(tensor, whole)
 

@@ -58,7 +58,7 @@ class KerasZip:
         named |= {key: _inside(compiled, key) for key in ("loss", "metrics")}
         return flat({**about, **{key: value for key, value in named.items() if value is not None}})
 
-    def fetch(self, tensor: Tensor) -> bytes:
+    def fetch(self, tensor: Tensor) -> bytes | memoryview:
         """Return the bytes of an array that is not stored as it is."""
         return fetched(tensor, _window)
 

@@ -58,14 +58,18 @@ class Fields:
     def unpack(self, text: str) -> tuple[Any, ...]:
         """Return the fields of a form (see `Blocks.form`)."""
         form, place = self._blocks.form(text), self.place
-        self._reach(place + form.size)
+        self.place = end = place + form.size
+        if end > len(self.data):
+            self._reach(end)
         return form.unpack_from(self.data, place)
 
     def take(self, length: int) -> bytes:
         """Return the next bytes."""
         place = self.place
-        self._reach(place + length)
-        return self.data[place : place + length]
+        self.place = end = place + length
+        if end > len(self.data):
+            self._reach(end)
+        return self.data[place:end]
 
     def uint(self, width: int) -> int:
         """Return an unsigned integer of so many bytes."""
@@ -109,10 +113,10 @@ class Fields:
             raise self._blocks.fault(f"{self.what} at byte {self.begins:,}: {sums}")
 
     def _reach(self, end: int) -> None:
-        if end > (held := len(self.data)):
-            if self._address is None:
-                raise self._blocks.fault(f"{self.what} has {held:,} bytes, expected {end:,} or more")
-            begin = self._address + held
-            more = max(end - held, min(_AHEAD, self._blocks.size - begin))
-            self.data += self._blocks.at(begin, more, self.what)
-        self.place = end
+        """Read on, up to what is asked for and a little ahead."""
+        held = len(self.data)
+        if self._address is None:
+            raise self._blocks.fault(f"{self.what} has {held:,} bytes, expected {end:,} or more")
+        begin = self._address + held
+        more = max(end - held, min(_AHEAD, self._blocks.size - begin))
+        self.data += self._blocks.at(begin, more, self.what)

@@ -10,6 +10,8 @@ import numpy as np
 
 _MASK = 0xFFFFFFFF
 _BLOCK = 12
+_WEIGHTS = np.arange(1 << 16, 0, -1, dtype=np.int64)
+"""How often each word of a piece counts: as many times as there are words from it on."""
 
 
 def lookup3(data: bytes) -> int:
@@ -25,20 +27,22 @@ def lookup3(data: bytes) -> int:
     rounds = (length - 1) // _BLOCK
     words = struct.unpack(f"<{3 * rounds + 3}I", data + bytes(_BLOCK * (rounds + 1) - length))
     values = iter(words[:-3])
+    # Only what is rotated next is cut to 32 bits: a sum or a difference may grow until then.
     for first, second, third in zip(values, values, values, strict=True):
-        a, b, c = (a + first) & _MASK, (b + second) & _MASK, (c + third) & _MASK
-        a = (a - c) & _MASK ^ (c << 4 & _MASK | c >> 28)
-        c = (c + b) & _MASK
-        b = (b - a) & _MASK ^ (a << 6 & _MASK | a >> 26)
-        a = (a + c) & _MASK
-        c = (c - b) & _MASK ^ (b << 8 & _MASK | b >> 24)
-        b = (b + a) & _MASK
-        a = (a - c) & _MASK ^ (c << 16 & _MASK | c >> 16)
-        c = (c + b) & _MASK
-        b = (b - a) & _MASK ^ (a << 19 & _MASK | a >> 13)
-        a = (a + c) & _MASK
-        c = (c - b) & _MASK ^ (b << 4 & _MASK | b >> 28)
-        b = (b + a) & _MASK
+        c = (c + third) & _MASK
+        b += second
+        a = (a + first - c ^ (c << 4 | c >> 28)) & _MASK
+        c += b
+        b = (b - a ^ (a << 6 | a >> 26)) & _MASK
+        a += c
+        c = (c - b ^ (b << 8 | b >> 24)) & _MASK
+        b += a
+        a = (a - c ^ (c << 16 | c >> 16)) & _MASK
+        c += b
+        b = (b - a ^ (a << 19 | a >> 13)) & _MASK
+        a += c
+        c = (c - b ^ (b << 4 | b >> 28)) & _MASK
+        b += a
     return _last(a + words[-3] & _MASK, b + words[-2] & _MASK, c + words[-1] & _MASK)
 
 
@@ -52,17 +56,22 @@ def _last(a: int, b: int, c: int) -> int:
     return (c ^ b) - (b << 24 | b >> 8) & _MASK
 
 
-def fletcher32(data: bytes) -> int:
+def fletcher32(data: bytes | memoryview) -> int:
     """Return HDF5's Fletcher-32 of big-endian words of two bytes, the last one filled up with zero.
+
+    Words are summed as this machine has them: a sum of swapped words is 256 times theirs, modulo 65,535.
 
     >>> hex(fletcher32(b"abcde"))
     '0x4ff029c7'
     """
-    words = np.frombuffer(data + bytes(len(data) % 2), ">u2").astype(np.int64)
-    if not words.any():
+    words = np.frombuffer(bytes(data) + b"\0" if len(data) % 2 else data, "<u2")
+    low = high = 0
+    for begin in range(0, len(words), len(_WEIGHTS)):
+        piece = words[begin : begin + len(_WEIGHTS)].astype(np.int64)
+        total = int(piece.sum())
+        high += int(piece @ _WEIGHTS[-len(piece) :]) + (len(words) - begin - len(piece)) * total
+        low += total
+    if not low:
         return 0
-    weights = np.arange(len(words), 0, -1) % 0xFFFF
     # Ones' complement sums fold 65,536 to 1, so that a sum of words that are not all zero is never 0 but 65,535.
-    low = int(words.sum()) % 0xFFFF or 0xFFFF
-    high = int((words * weights % 0xFFFF).sum()) % 0xFFFF or 0xFFFF
-    return high << 16 | low
+    return (high * 256 % 0xFFFF or 0xFFFF) << 16 | (low * 256 % 0xFFFF or 0xFFFF)

@@ -51,14 +51,16 @@ def misplaced(held: Chunked) -> str | None:
     return None if on_grid and len(starts) == expected else "its chunks overlap, or lie outside of it"
 
 
-def assemble(held: Chunked, read: Read, what: str) -> bytes:
+def assemble(held: Chunked, read: Read, what: str) -> bytes | memoryview:
     """Return a dataset's bytes in C order; `Corrupt` for a chunk that does not unpack to its size or sum."""
     nbytes, itemsize = math.prod(held.chunk) * held.dtype.itemsize, held.dtype.itemsize
-    made = np.zeros(held.shape, held.dtype)
+    made = np.empty(held.shape, held.dtype)  # the chunks make up all of it
     for item in held.chunks:
         label = f"{what}: the chunk at {item.start}"
         data = undone(read(item.offset, item.size, label), held.filters, item.skipped, itemsize, nbytes, label)
+        if held.chunk == held.shape:
+            return data
         block = np.frombuffer(data, held.dtype).reshape(held.chunk)
         target = made[tuple(slice(first, first + part) for first, part in zip(item.start, held.chunk, strict=True))]
         target[...] = block[tuple(slice(0, size) for size in target.shape)]
-    return made.tobytes()
+    return made.reshape(-1).view(np.uint8).data

@@ -49,7 +49,7 @@ class Hdf5Dataset:
 
 def is_dataset(header: headers.Header) -> bool:
     """Return whether an object that is no group is a dataset."""
-    return header.holds(headers.SPACE, headers.TYPE)
+    return header.holds(headers.SPACE) and header.holds(headers.TYPE)
 
 
 def dataset(blocks: Blocks, heaps: GlobalHeaps, header: headers.Header, name: str) -> Hdf5Dataset:

@@ -21,6 +21,10 @@ _UNNAMED = 256
 """The first filter whose name is stored in a message of version 2."""
 
 
+Packed = bytes | memoryview
+"""A chunk's bytes, as they are between two filters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """A filter's number and its parameters."""
@@ -47,7 +51,7 @@ def pipeline(blocks: Blocks, body: bytes) -> tuple[Filter, ...]:
     return tuple(made)
 
 
-def undone(data: bytes, codes: tuple[int, ...], skipped: int, itemsize: int, nbytes: int, label: str) -> bytes:
+def undone(data: Packed, codes: tuple[int, ...], skipped: int, itemsize: int, nbytes: int, label: str) -> Packed:
     """Return a chunk of `nbytes` as it was before its filters, but for those that a bit of `skipped` leaves out.
 
     Raises `Corrupt` where it does not unpack to that size, or its checksum is that of other bytes.
@@ -66,20 +70,25 @@ def undone(data: bytes, codes: tuple[int, ...], skipped: int, itemsize: int, nby
     return data
 
 
-def _inflated(data: bytes, limit: int, label: str) -> bytes:
+def _inflated(data: Packed, limit: int, label: str) -> bytes:
     try:
         return zlib.decompressobj().decompress(data, limit)
     except zlib.error as error:
         raise Corrupt(f"{label} is damaged: it cannot be unpacked: {error}") from error
 
 
-def _unshuffled(data: bytes, itemsize: int) -> bytes:
+def _unshuffled(data: Packed, itemsize: int) -> Packed:
     count = len(data) // itemsize
     grouped = np.frombuffer(data, np.uint8, count * itemsize).reshape(itemsize, count)
-    return grouped.T.tobytes() + data[count * itemsize :]
+    made = np.empty(len(data), np.uint8)
+    items = made[: count * itemsize].reshape(count, itemsize)
+    for place in range(itemsize):  # several times as fast as a transposed copy
+        items[:, place] = grouped[place]
+    made[count * itemsize :] = np.frombuffer(data, np.uint8)[count * itemsize :]
+    return made.data
 
 
-def _verified(data: bytes, label: str) -> bytes:
+def _verified(data: Packed, label: str) -> Packed:
     body, stored = data[:-4], int.from_bytes(data[-4:], "little")
     found = fletcher32(body)
     if any(found >> shift & 0xFFFF != stored >> shift & 0xFFFF for shift in (0, 16)):

@@ -47,11 +47,14 @@ class Header:
 
     def first(self, kind: int) -> HeaderMessage | None:
         """Return the first message of a kind; None where there is none."""
-        return next(self.each(kind), None)
+        for message in self.messages:
+            if message.kind == kind:
+                return message
+        return None
 
-    def holds(self, *kinds: int) -> bool:
-        """Return whether there is a message of each kind."""
-        return all(self.first(kind) is not None for kind in kinds)
+    def holds(self, kind: int) -> bool:
+        """Return whether there is a message of a kind."""
+        return self.first(kind) is not None
 
 
 def header(blocks: Blocks, address: int) -> Header:

@@ -59,7 +59,7 @@ def _step_of(window: Window, items: Sequence[NamedDataset]) -> tuple[int | None,
     return None, None
 
 
-def bytes_of(window: Window, held: Hdf5Dataset) -> bytes:
+def bytes_of(window: Window, held: Hdf5Dataset) -> bytes | memoryview:
     """Return the values of a dataset in C order."""
     what = f"{window.file.path}: {held.path!r}"
     if held.compact is not None:
@@ -69,7 +69,7 @@ def bytes_of(window: Window, held: Hdf5Dataset) -> bytes:
     return window.at(held.offset or 0, held.nbytes, what)
 
 
-def fetched(tensor: Tensor, frame: Callable[[OpenFile], Window]) -> bytes:
+def fetched(tensor: Tensor, frame: Callable[[OpenFile], Window]) -> bytes | memoryview:
     """Return the bytes of a tensor of encoding `ENCODING`; `frame` gives the window on its file."""
     if tensor.where.encoding != ENCODING:
         raise refused(tensor)

@@ -21,7 +21,7 @@ from milepost.evaluation.distributions import Installed
 from milepost.evaluation.environment import is_placement
 from milepost.evaluation.fresh_process import described_afresh, unseen
 from milepost.evaluation.live_code import LIVE, live_code
-from milepost.evaluation.modules import imported, packages_by_file, sources_of
+from milepost.evaluation.modules import Packages, imported, sources_of
 from milepost.evaluation.origin import is_foreign
 from milepost.evaluation.reading import Readings
 from milepost.evaluation.recorder import RECORDER
@@ -137,9 +137,9 @@ def _set(variables: Mapping[str, list[str | None]]) -> dict[str, list[str]]:
 
 def _imported(sources: Mapping[str, bytes], counted: Readings, by: Collection[str]) -> set[str]:
     names = set(counted.of("package", by))
-    packages = packages_by_file()
+    packages = Packages()
     for path, raw in sources.items():
-        names |= imported(source_of(raw), packages.get(path, ""))
+        names |= imported(source_of(raw), path, packages)
     return names
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,7 @@ def sources_of(root: str, readings: Readings, is_installed: IsInstalled = lambda
     Imports count wherever they stand in a text, in functions that have not run yet too.  The text is what ran, or what
     lies on disk where it has not.
     """
-    packages = packages_by_file()
+    packages = Packages()
     found = dict[str, bytes]()
     waiting = [root]
     while waiting:
@@ -28,7 +29,7 @@ def sources_of(root: str, readings: Readings, is_installed: IsInstalled = lambda
         if path in found or (text := _text(path, readings)) is None:
             continue
         found[path] = text
-        for name in imported(source_of(text), packages.get(path, "")):
+        for name in imported(source_of(text), path, packages):
             file = file_of(name, os.path.dirname(root))
             if file is not None and (
                 not is_foreign(file) or (origin(file) is Origin.PACKAGE and not is_installed(name))
@@ -39,25 +40,30 @@ def sources_of(root: str, readings: Readings, is_installed: IsInstalled = lambda
     return found
 
 
-def packages_by_file() -> dict[str, str]:
-    """Return the package that each imported module belongs to, by the module's file: relative imports start there."""
-    modules = [item for item in list(sys.modules.values()) if isinstance(item, ModuleType)]
-    return {file: item.__package__ or "" for item in modules if (file := vars(item).get("__file__")) is not None}
+class Packages:
+    """The packages that imported modules belong to, where relative imports start: gathered once one is met."""
+
+    @cached_property
+    def _by_file(self) -> dict[str, str]:
+        modules = [item for item in list(sys.modules.values()) if isinstance(item, ModuleType)]
+        return {file: item.__package__ or "" for item in modules if (file := vars(item).get("__file__")) is not None}
+
+    def of(self, path: str) -> str:
+        """Return the package of the module with a file; "" where none was imported from it."""
+        return self._by_file.get(path, "")
 
 
-def imported(source: ModuleText, package: str) -> frozenset[str]:
+def imported(source: ModuleText, path: str, packages: Packages) -> frozenset[str]:
     """Names of modules that a source may import: `from a import b` may mean the module a.b; and all parent packages."""
     names: set[str] = set()
     for module, taken, level in source.imports:
-        base = _absolute(module, level, package)
+        base = _absolute(module, level, packages.of(path)) if level else module
         names.update([base, *(f"{base}.{name}" for name in taken)])
     parts = {".".join(name.split(".")[:count]) for name in names for count in range(1, name.count(".") + 2)}
     return frozenset(parts - {""})
 
 
 def _absolute(module: str, level: int, package: str) -> str:
-    if not level:
-        return module
     parents = package.split(".")
     base = ".".join(parents[: len(parents) - level + 1])
     return ".".join(part for part in (base, module) if part)

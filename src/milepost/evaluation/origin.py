@@ -27,6 +27,10 @@ class Origin(IntEnum):
     NOBODY = 5
 
 
+USER, MILEPOST, IMPORTER, PACKAGE, PYTHON, NOBODY = Origin
+"""The same by names of their own: `Origin.USER` is a call in Python 3.11, and is asked for at each of 9,000 events."""
+
+
 def origin(file: str) -> Origin:
     """Return who owns a code object's file name; what is no file (`<string>`) is nobody's.
 
@@ -37,8 +41,8 @@ def origin(file: str) -> Origin:
     """
     if file.startswith("<"):
         if file.startswith(("<frozen importlib", "<frozen zipimport")):
-            return Origin.IMPORTER
-        return Origin.PYTHON if file.startswith("<frozen") else Origin.NOBODY
+            return IMPORTER
+        return PYTHON if file.startswith("<frozen") else NOBODY
     return _of_folder(file[: file.rfind(os.sep)])
 
 
@@ -49,16 +53,16 @@ def origin_of_frame(frame: FrameType) -> Origin:
     its own, and a stack is looked through for each of some thousand imports of a large package.
     """
     file = frame.f_globals.get("__file__")
-    whose = _of_module(file) if isinstance(file, str) else Origin.USER
-    return origin(frame.f_code.co_filename) if whose is Origin.USER else whose
+    whose = _of_module(file) if isinstance(file, str) else USER
+    return origin(frame.f_code.co_filename) if whose is USER else whose
 
 
 @cache
 def _of_module(file: str) -> Origin:
     if file in _RECORD:
-        return Origin.NOBODY
+        return NOBODY
     importers = [getattr(sys.modules.get(name), "__file__", None) for name in _IMPORT_SYSTEM]
-    return Origin.IMPORTER if file in importers else origin(file)
+    return IMPORTER if file in importers else origin(file)
 
 
 def is_foreign(file: str) -> bool:
@@ -67,7 +71,7 @@ def is_foreign(file: str) -> bool:
     >>> is_foreign(os.__file__), is_foreign("/home/me/eval.py")
     (True, False)
     """
-    return origin(file) not in (Origin.USER, Origin.NOBODY)
+    return origin(file) not in (USER, NOBODY)
 
 
 def installed_name(file: str) -> str | None:
@@ -76,24 +80,33 @@ def installed_name(file: str) -> str | None:
     >>> [installed_name(f"/venv/lib/site-packages/{file}") for file in ("six.py", "torch/__init__.py", "torch/hub.py")]
     ['six', 'torch', None]
     """
+    if not _is_outermost(file[: file.rfind(os.sep)]):
+        return None  # as nearly all
     whole = file.removesuffix(_INIT)
     place = whole.rfind(os.sep)
     return whole[place + 1 :].partition(".")[0] if whole[: place + 1].endswith(_SITES) else None
 
 
 @cache
+def _is_outermost(folder: str) -> bool:
+    """Return whether a folder is one of packages, or lies directly in one."""
+    parent = folder[: folder.rfind(os.sep) + 1]
+    return parent.endswith(_SITES) or f"{folder}{os.sep}".endswith(_SITES)
+
+
+@cache
 def _of_folder(folder: str) -> Origin:
     """Return what the files of a folder are, once for all of them; its name ends in no separator."""
     parent = folder[: folder.rfind(os.sep)]
-    if parent and _of_folder(parent) is Origin.PACKAGE and not os.path.islink(folder):
-        return Origin.PACKAGE  # the rest costs a call to the system for each step of the path
+    if parent and _of_folder(parent) is PACKAGE and not os.path.islink(folder):
+        return PACKAGE  # the rest costs a call to the system for each step of the path
     path = os.path.join(os.path.realpath(folder), "")
     # Packages may lie elsewhere too: the system's below a virtual environment's, or where a .pth file points.
     if any(site in path for site in _SITES):
-        return Origin.PACKAGE
+        return PACKAGE
     if path.startswith(_MILEPOST) or f"{folder}{os.sep}".startswith(_MILEPOST):
-        return Origin.MILEPOST
-    return Origin.PYTHON if path.startswith(_installed()) else Origin.USER
+        return MILEPOST
+    return PYTHON if path.startswith(_installed()) else USER
 
 
 @cache

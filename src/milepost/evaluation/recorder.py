@@ -17,7 +17,15 @@ from types import CodeType, FrameType
 from typing import Any
 
 from milepost.evaluation import environment
-from milepost.evaluation.origin import Origin, installed_name, origin, origin_of_frame
+from milepost.evaluation.origin import (
+    IMPORTER,
+    MILEPOST,
+    PACKAGE,
+    USER,
+    installed_name,
+    origin,
+    origin_of_frame,
+)
 from milepost.evaluation.reading import Readings
 from milepost.evaluation.source import form_of
 
@@ -58,13 +66,12 @@ class Recorder:
             "import": self._on_import,
         }
         handlers |= dict.fromkeys(["sqlite3.connect", "ctypes.dlopen"], self._on_name)
-        handler_of = handlers.get
+        at_work = self._at_work
 
         def hook(event: str, args: tuple[Any, ...]) -> None:
             # PyTorch and scikit-learn make 80,000 events while they are imported, 9,000 of them of these kinds.
-            handler = handler_of(event)
-            if handler is not None and not self._paused and get_ident() not in self._at_work:
-                handler(*args)
+            if event in handlers and not self._paused and not (at_work and get_ident() in at_work):
+                handlers[event](*args)
 
         sys.addaudithook(hook)
 
@@ -149,9 +156,9 @@ class Recorder:
     def _on_exec(self, code: Any) -> None:
         if not isinstance(code, CodeType) or code.co_name != "<module>":
             return
-        if (whose := origin(code.co_filename)) is not Origin.USER:
+        if (whose := origin(code.co_filename)) is not USER:
             # What `importlib.import_module` begins with is announced by no event.
-            if whose is Origin.PACKAGE and (name := installed_name(code.co_filename)) is not None:
+            if whose is PACKAGE and (name := installed_name(code.co_filename)) is not None:
                 self._on_import(name)
             return
         with self._looking():
@@ -163,7 +170,7 @@ class Recorder:
                 self._readings(line).add_source(path, files, None if os.path.isfile(path) else form_of(code).encode())
 
     def _on_import(self, name: str, file: Any = None, *_: Any) -> None:
-        if isinstance(file, str) and origin(file) is Origin.USER:  # an extension module; others run by `exec`
+        if isinstance(file, str) and origin(file) is USER:  # an extension module; others run by `exec`
             with self._looking():
                 files, line = self._asking()
                 self._readings(line).add_file(os.path.abspath(file), files)
@@ -189,16 +196,16 @@ class Recorder:
         through_package = False
         while frame is not None:  # mostly two frames, a package's and the import system's
             whose = origin_of_frame(frame)
-            if whose is Origin.USER:
+            if whose is USER:
                 return True
-            if whose is Origin.MILEPOST:
+            if whose is MILEPOST:
                 # The user may hand over a package's own function, such as `partial(create_model, "resnet18")`.
                 return through_package and self._attributing() is not None
-            if whose is Origin.IMPORTER and not importing:
+            if whose is IMPORTER and not importing:
                 return False
             if frame.f_globals is _LINECACHE:
                 return False  # shows a line of source in a warning
-            if whose is Origin.PACKAGE:
+            if whose is PACKAGE:
                 importing, through_package = False, True
             frame = frame.f_back
         return False
@@ -211,11 +218,11 @@ class Recorder:
         files, line = set[str](), 0
         for frame in _frames(_caller()):
             whose = origin_of_frame(frame)
-            if whose is Origin.USER:
+            if whose is USER:
                 files.add(os.path.realpath(frame.f_code.co_filename))
                 if _is_main(frame):
                     line = frame.f_lineno
-            elif whose is Origin.MILEPOST and (attributed := self._attributing()) is not None:
+            elif whose is MILEPOST and (attributed := self._attributing()) is not None:
                 files.add(attributed)
                 break
         return frozenset(files), line
@@ -260,12 +267,12 @@ def _archive_of(path: str) -> str | None:
 def _modules_so_far() -> dict[str, int | None]:
     """Return the user's files that have run already, each with the line where it stands; None where it has ended."""
     named = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    own = [file for file in named if isinstance(file, str) and origin(file) is Origin.USER and os.path.isfile(file)]
+    own = [file for file in named if isinstance(file, str) and origin(file) is USER and os.path.isfile(file)]
     found: dict[str, int | None] = dict.fromkeys(map(os.path.realpath, own))
     for frame in _frames(_caller()):
         file = frame.f_code.co_filename
         # A notebook's cell has the name of a file that is not there.
-        if origin_of_frame(frame) is Origin.USER and frame.f_code.co_name == "<module>" and os.path.isfile(file):
+        if origin_of_frame(frame) is USER and frame.f_code.co_name == "<module>" and os.path.isfile(file):
             found[os.path.realpath(file)] = frame.f_lineno
     return found
 

@@ -190,6 +190,20 @@ def test_a_script_gets_the_bytes_of_the_best(odd: Odd, capfdbinary: pytest.Captu
     assert os.path.samefile(link, best["file"]["path"])
 
 
+def test_no_label_begins_as_an_option() -> None:
+    row = {"run": "-r", "name": "-9", "path": "/a/-r/-9.pt", "digest": "beef" * 16}
+    assert Labels([row]).of(row) == "beef" * 3
+    assert Labels([row | {"run": "r"}]).of(row | {"run": "r"}) == "r:-9"
+    assert Labels([row | {"digest": None}]).of(row | {"digest": None}) == "/a/-r/-9.pt"
+
+
+def test_a_message_holds_the_words_of_a_command_as_they_are_printed(tmp_path: Path) -> None:
+    ended = command("inspect", tmp_path / "no\x1b\nwhere.pt", "--store", tmp_path / "no\nstore")
+    assert ended.returncode == 2
+    assert "no\\x1b\\x0awhere.pt: no such file" in ended.stderr
+    check_text(ended.stderr)
+
+
 def test_tables_hold_the_printed_form(odd: Odd) -> None:
     from milepost import open_store
 

@@ -20,7 +20,7 @@ from typing import NoReturn
 from milepost.cli._damage import damage_reported
 from milepost.cli._help import grouped
 from milepost.cli._streams import all_encodable, restart_in_utf8, to_stderr, to_stdout
-from milepost.core.escaping import one_line
+from milepost.core.escaping import escaped, one_line
 from milepost.errors import CheckpointError, MilepostError
 
 USAGE, FAILED, PIPE, INTERRUPTED = 2, 3, 141, 130
@@ -79,12 +79,20 @@ def _run(arguments: list[str]) -> int:
         to_stderr("milepost: stopped")
         return INTERRUPTED
     except CheckpointError as error:
-        to_stderr(f"milepost: error: {error.kind}: {error}")
+        to_stderr(f"milepost: error: {error.kind}: {_worded(error, arguments)}")
         return FAILED
     except MilepostError as error:
-        to_stderr(f"milepost: error: {error}")
+        to_stderr(f"milepost: error: {_worded(error, arguments)}")
         return USAGE
     return code
+
+
+def _worded(error: MilepostError, arguments: Sequence[str]) -> str:
+    """Return an error's message with the command's own words, of any signs, in their printed form."""
+    text = str(error)
+    for word in arguments:
+        text = text if word.isprintable() else text.replace(word, escaped(word))
+    return text
 
 
 _DESCRIPTION = "Evaluates the checkpoints that training leaves behind: every one, exactly once, recorded for good."

@@ -28,9 +28,14 @@ _SHARED: dict[str, dict[str, Any]] = {
     },
     "json": {"action": "store_true", "help": "print JSON lines on stdout, everything else on stderr"},
     "run": {"metavar": "RUN", "help": "only this run: its id, or its folder's name, path or end of path"},
-    "variant": {"metavar": "NAME", "help": "only this set of weights: raw, ema"},
-    "slice": {"metavar": "NAME[=VALUE]", "default": "all", "help": "values on a slice of the rows only"},
-    "data": {"metavar": "NAME", "help": "the data set, where several are on record"},
+    "variant": {"metavar": "NAME", "type": unescaped, "help": "only this set of weights: raw, ema"},
+    "slice": {
+        "metavar": "NAME[=VALUE]",
+        "type": unescaped,
+        "default": "all",
+        "help": "values on a slice of the rows only",
+    },
+    "data": {"metavar": "NAME", "type": unescaped, "help": "the data set, where several are on record"},
     "delete": {"action": "store_true", "help": "delete in earnest; without it nothing is touched"},
 }
 

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,10 +36,10 @@ def execute(args: argparse.Namespace) -> int:
     _say(f"trained in {time.monotonic() - began:.1f} s\n")
     command = ["run", str(folder / _EVAL), str(folder / "runs" / "digits"), "--store", str(folder / "milepost-store")]
     command += ["--json"] if args.json else []
-    _say(f"$ milepost {' '.join(command)}")
+    _say(f"$ milepost {shlex.join(command)}")
     if code := cli.main(command):
         return code
-    _say(f"\nthe same command again\n$ milepost {' '.join(command)}")
+    _say(f"\nthe same command again\n$ milepost {shlex.join(command)}")
     with redirect_stdout(sys.stdout if args.json else io.StringIO()):  # the same table need not be shown twice
         code = cli.main(command)
     _say(_next(folder))
@@ -74,13 +75,13 @@ def _next(folder: Path) -> str:
     # Out of a virtual environment that is not active, the bare word would not be found.
     command = "milepost" if shutil.which("milepost") or not Path(sys.argv[0]).is_file() else sys.argv[0]
     tries = (
-        f"ls --store {store}",
-        f"show last --store {store}",
-        f"show last --store {store} --batch-size 359",
-        f"inspect {run / 'last.npz'}",
-        f"plan {folder / _EVAL} {run} --store {store}",
+        ("ls", "--store", store),
+        ("show", "last", "--store", store),
+        ("show", "last", "--store", store, "--batch-size", "359"),
+        ("inspect", run / "last.npz"),
+        ("plan", folder / _EVAL, run, "--store", store),
     )
-    return "\n".join(["\nwhat to try next", *(f"  {command} {line}" for line in tries)])
+    return "\n".join(["\nwhat to try next", *(f"  {shlex.join([command, *map(str, words)])}" for words in tries)])
 
 
 def _say(text: str) -> None:

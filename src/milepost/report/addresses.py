@@ -122,7 +122,7 @@ def is_current(row: Plain) -> bool:
 class Labels:
     """The shortest address of each checkpoint of a store: what a verb prints, every verb takes.
 
-    Names stand in it in their printed form.  A name that begins as an option does comes with its run.
+    Names stand in it in their printed form, and none begins as an option does.
 
     >>> rows = [{"run": "a-01234567", "name": "last", "digest": "d1"}, {"run": "b-01234567", "name": "last"}]
     >>> Labels(rows).of(rows[0]), Labels(rows[:1]).of(rows[0])
@@ -143,8 +143,8 @@ class Labels:
         end = "" if variant == RAW else f":{escaped(variant)}"
         named = escaped(str(row.get("name") or base_name(str(row.get("path") or ""))))
         runs = [f"{run}:" for run in _runs(str(row.get("run") or ""))]
-        alone = [] if named.startswith("-") and runs else [""]
-        for label in (f"{run}{named}{end}" for run in (*alone, *reversed(runs)) if named):
+        labels = (f"{run}{named}{end}" for run in ("", *reversed(runs)) if named)
+        for label in (one for one in labels if not one.startswith("-")):
             meant = self._standing.get(label, [])
             meant = [one for one in meant if _variant(one) == RAW] or meant
             meant = [one for one in meant if is_current(one)] or meant

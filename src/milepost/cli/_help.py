@@ -12,7 +12,8 @@ _EXAMPLES = {
 }
 _GROUPS = {
     "evaluate": ("watch", "plan"),
-    "ask about results": ("compare", "plot", "report", "score", "export"),
+    "look at results": ("serve", "report", "plot"),
+    "ask about results": ("compare", "score", "export"),
     "find out what went wrong": ("failures", "inspect", "doctor"),
     "make room": ("gc", "forget"),
     "try it": ("demo",),

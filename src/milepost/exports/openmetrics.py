@@ -35,16 +35,20 @@ class OpenMetricsExport:
 
     def write(self, records: Iterable[Mapping[str, Json]], target: str) -> None:
         """Write every record to a path, or to standard output for "-"."""
-        samples: dict[str, list[str]] = {family: [] for family in _FAMILIES}
-        for record in records:
-            for family, line in _samples(record):
-                samples[family].append(f"{family}{line}\n")
+        text, _ = openmetrics(records)
         with text_target(target) as stream:
-            for family, lines in samples.items():
-                if lines:
-                    stream.write(f"# HELP {family} {_FAMILIES[family]}\n# TYPE {family} gauge\n")
-                    stream.writelines(lines)
-            stream.write("# EOF\n")
+            stream.write(text)
+
+
+def openmetrics(records: Iterable[Mapping[str, Json]]) -> tuple[str, str]:
+    """Return records as text, and its media type."""
+    samples: dict[str, list[str]] = {family: [] for family in _FAMILIES}
+    for record in records:
+        for family, line in _samples(record):
+            samples[family].append(f"{family}{line}\n")
+    heads = {family: f"# HELP {family} {about}\n# TYPE {family} gauge\n" for family, about in _FAMILIES.items()}
+    held = "".join(heads[family] + "".join(lines) for family, lines in samples.items() if lines)
+    return held + "# EOF\n", "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 def _samples(record: Mapping[str, Json]) -> Iterator[tuple[str, str]]:

@@ -77,11 +77,12 @@ class _Changed(NamedTuple):
 class Listing:
     """What one store holds, as of the last `refresh`; a file that cannot be read goes to `on_damage`, which may raise.
 
-    Where it does not, that file is left out, and the others are there.
+    Where it does not, that file is left out, and the others are there.  `version` grows where a refresh finds a change.
     """
 
     def __init__(self, root: str, on_damage: OnDamage = raised) -> None:
         self._root, self._on_damage = root, on_damage
+        self.version = 0
         self._times: dict[str, int] = {}
         self._runs: dict[str, dict[str, Row]] = {}
         self._shelves: dict[str, list[str]] = {}
@@ -220,12 +221,14 @@ class Listing:
         changed = self._changed("codes")
         if changed is not None:
             self._codes = Codes(FolderStorage(Path(self._root))).standing()
+            self.version += 1
             self._times["codes"] = changed.time
 
     def _refresh_runs(self) -> None:
         runs = _subfolders(f"{self._root}/runs")
         for gone in self._runs.keys() - set(runs):
             del self._runs[gone]
+            self.version += 1
         for run in runs:
             folder = f"runs/{run}/checkpoints"
             changed = self._changed(folder)
@@ -245,6 +248,7 @@ class Listing:
                 self._refresh_evaluation(key, f"evaluations/{shelf}/{key}")
         for gone in self.evaluations.keys() - there:
             del self.evaluations[gone]
+            self.version += 1
 
     def _refresh_evaluation(self, key: str, folder: str) -> None:
         changed = self._changed(folder)
@@ -279,11 +283,13 @@ class Listing:
         whole = True
         for gone in held.keys() - set(names):
             del held[gone]
+            self.version += 1
         for name in names:
             if name not in held:
                 path = f"{self._root}/{folder}/{name}"
                 try:
                     held[name] = read(path)
+                    self.version += 1
                 except FileNotFoundError:
                     whole = False
                 except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:

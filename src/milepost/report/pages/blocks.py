@@ -64,6 +64,22 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What a page can show instead: a label, and links; the one without an address is what it shows."""
+
+    label: str
+    cells: Sequence[PageCell]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Fields that ask the page `action` for something else: each a name, a label, its value, and what it may be."""
+
+    action: str
+    fields: Sequence[tuple[str, str, str, tuple[str, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Fold:
     """Blocks that stand behind their title until they are asked for."""
 
@@ -72,7 +88,7 @@ class Fold:
     anchor: str = ""
 
 
-Block = Heading | Paragraph | Facts | Grid | Drawing | Fold
+Block = Heading | Paragraph | Facts | Grid | Drawing | Choice | Form | Fold
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,19 @@ from milepost.report.chart._xml import text
 from milepost.report.chart.model import NumbersTable
 from milepost.report.chart.sparkline import spark_svg
 from milepost.report.chart.svg import css, svg
-from milepost.report.pages.blocks import Block, Drawing, Facts, Fold, Grid, Heading, Page, PageCell, Paragraph
+from milepost.report.pages.blocks import (
+    Block,
+    Choice,
+    Drawing,
+    Facts,
+    Fold,
+    Form,
+    Grid,
+    Heading,
+    Page,
+    PageCell,
+    Paragraph,
+)
 
 _MOST_NUMBERS = 400
 """Most rows of a figure's numbers that stand behind it; beyond, every so manieth."""
@@ -81,6 +93,28 @@ def _grid(block: Grid) -> str:
 def _drawing(block: Drawing) -> str:
     numbers = _numbers(block.chart.table)
     return f"<figure>{svg(block.chart, alone=False)}{numbers}</figure>"
+
+
+@_html.register
+def _choice(block: Choice) -> str:
+    shown = (
+        f'<a href="{escape(cell.href)}">{text(cell.text)}</a>' if cell.href else f"<b>{text(cell.text)}</b>"
+        for cell in block.cells
+    )
+    label = text(block.label)
+    return f"<nav class='choice' aria-label='{label}'><span>{label}</span>{''.join(shown)}</nav>"
+
+
+@_html.register
+def _form(block: Form) -> str:
+    fields = []
+    for name, label, value, known in block.fields:
+        options = "".join(f"<option value='{text(item)}'></option>" for item in known)
+        fields.append(
+            f"<label>{text(label)}<input name='{name}' value='{text(value)}' list='known-{name}' autocomplete='off'>"
+            f"</label><datalist id='known-{name}'>{options}</datalist>"
+        )
+    return f"<form method='get' action='{escape(block.action)}'>{''.join(fields)}<button>show</button></form>"
 
 
 @_html.register

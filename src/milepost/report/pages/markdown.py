@@ -6,7 +6,19 @@ from functools import singledispatch
 from milepost.core.escaping import one_line
 from milepost.report.chart.sparkline import spark_text
 from milepost.report.chart.text import text_lines
-from milepost.report.pages.blocks import Block, Drawing, Facts, Fold, Grid, Heading, Page, PageCell, Paragraph
+from milepost.report.pages.blocks import (
+    Block,
+    Choice,
+    Drawing,
+    Facts,
+    Fold,
+    Form,
+    Grid,
+    Heading,
+    Page,
+    PageCell,
+    Paragraph,
+)
 
 _STEERING = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>|#~$@"} | {"&": "&amp;"})
 _WIDTH = 100
@@ -63,6 +75,16 @@ def _grid(block: Grid) -> Iterator[str]:
 def _drawing(block: Drawing) -> Iterator[str]:
     fence = "~~~~"  # no text of a chart holds a line of these: names are within lines
     yield from (f"{fence}text", *(line.rstrip() for line in text_lines(block.chart, _WIDTH)), fence, "")
+
+
+@_lines.register
+def _choice(block: Choice) -> Iterator[str]:
+    yield from (f"{_text(block.label)}: {', '.join(_text(cell.text) for cell in block.cells)}", "")
+
+
+@_lines.register
+def _form(_: Form) -> Iterator[str]:
+    yield from ()  # a text asks nothing
 
 
 @_lines.register

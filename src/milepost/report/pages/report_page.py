@@ -5,17 +5,18 @@ from contextlib import suppress
 from dataclasses import replace
 
 from milepost._internal.text import counted
-from milepost.core.escaping import escaped, printable
-from milepost.errors import UsageError, checkpoint_error
-from milepost.report._numbers import count, decimals, interval, number, span_of
+from milepost.core.escaping import printable
+from milepost.errors import UsageError
+from milepost.report._numbers import count
 from milepost.report.addresses import Labels, run_id
 from milepost.report.best import Best, best_of
 from milepost.report.figures.curve import Curve
+from milepost.report.pages.best_text import best_sentence
 from milepost.report.pages.blocks import Block, Drawing, Grid, Heading, Page, PageCell, Paragraph
 from milepost.report.pages.checkpoint import anchor_of, checkpoint_blocks
+from milepost.report.pages.failures_page import failures_blocks
 from milepost.report.pages.tables import checkpoints_grid
 from milepost.report.table import Plain, Results, Row, build, failure_of, newest
-from milepost.store.code_standing import is_earlier
 from milepost.store.store import Store
 
 PAGES = 10
@@ -45,7 +46,7 @@ def report_page(store: Store, run: str | None = None, pages: int = PAGES) -> Pag
     blocks: list[Block] = [Heading(printable(title), 1), *_summary(checkpoints, results)]
     for name in names:
         blocks += _data_set(results, name, bests.get(name), links)
-    blocks += _failures(checkpoints)
+    blocks += failures_blocks(checkpoints)
     labels = Labels(listing.checkpoints())
     if described:
         blocks.append(Heading("Checkpoints in full"))
@@ -113,7 +114,7 @@ def _data_set(results: Results, data: str, best: Best | None, links: dict[tuple[
     digest = str(best.best["checkpoint"]["digest"]) if best else ""
     tied = {str(rival.record["checkpoint"]["digest"]) for rival in best.tied} if best else set[str]()
     if best is not None:
-        yield Paragraph(_sentence(best), "strong")
+        yield Paragraph(best_sentence(best), "strong")
         yield from (Paragraph(line) for line in str(best).splitlines()[-1:] if not line.startswith("/"))
     metrics = [name for name in results.metrics if any(_has(row, name, data) for row in results.rows)]
     for name in metrics[:_CURVES]:
@@ -128,38 +129,3 @@ def _data_set(results: Results, data: str, best: Best | None, links: dict[tuple[
     )
     yield replace(grid, caption=printable(f"every checkpoint on {data}"))
     yield from (Paragraph(f"[{place}] {note}", "faint") for place, note in enumerate(Results((), rows).footnotes, 1))
-
-
-def _sentence(best: Best) -> str:
-    """Return which checkpoint is the best, what its value is worth, and how many cannot be told apart from it."""
-    record, places = best.best, max(decimals(best.best.get("n")), 4)
-    spread = interval(*span_of(record), places)
-    words = (
-        f"best by {best.ranking.metric}: {record['label']}, {number(float(record['value']), places)} {spread}".rstrip()
-    )
-    if best.selection is not None:
-        chosen = best.selection
-        words += f"; selected among {chosen.among}, cross-fitted {number(chosen.value, places)} "
-        words += interval(chosen.interval.low, chosen.interval.high, places)
-    if best.test is not None:
-        words += f"; {len(best.tied)} tied with it, {len(best.worse)} significantly worse"
-    return printable(words + (" (earlier code)" if is_earlier(record["status"]) else ""))
-
-
-def _failures(checkpoints: Sequence[Plain]) -> Iterator[Block]:
-    failed = [(row, found) for row in checkpoints if (found := failure_of(row)) is not None]
-    if not failed:
-        return
-    yield Heading("Failures", anchor="failures")
-    rows = [
-        [
-            PageCell(printable(str(row["run"]))),
-            PageCell("-" if row["step"] is None else count(row["step"])),
-            PageCell(escaped(str(row["path"]))),
-            PageCell(kind, tone="bad"),
-            PageCell(printable(message)),
-            PageCell(checkpoint_error(kind).advice),
-        ]
-        for row, (kind, message) in failed
-    ]
-    yield Grid(["run", "step", "path", "kind", "what was found", "what to do"], rows, [False, True, *[False] * 4])

@@ -1,0 +1,67 @@
+"""Show stores in a browser, live while runs and watches go on: milepost serve, then open the address that it prints.
+
+Pages are for this machine alone unless --host says otherwise, which needs --token and the names by which it is reached
+(--allowed-host).  It only reads: nothing can be changed or opened through it.  Through `ssh -L` any port will do.
+"""
+
+import argparse
+import secrets
+import sys
+from collections.abc import Sequence
+
+from milepost.cli._arguments import STORE, positive
+from milepost.cli._store import open_store
+from milepost.errors import UsageError
+
+_PORT = 7654
+_ALONE = ("127.0.0.1", "localhost", "::1")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    about = f"a store, several times too (default: ./{STORE})"
+    parser.add_argument("--store", metavar="DIR", action="append", help=about)
+    parser.add_argument("--port", metavar="N", type=positive, default=_PORT, help=f"default: {_PORT}")
+    parser.add_argument("--host", metavar="ADDRESS", default=_ALONE[0], help="the address to listen at (this machine)")
+    parser.add_argument("--token", action="store_true", help="ask for a token, as on a machine that others use too")
+    parser.add_argument(
+        "--allowed-host", metavar="NAME", action="append", default=[], help="a name by which browsers reach it"
+    )
+    parser.add_argument("--root-path", metavar="PATH", default="", help="where a proxy shows it, such as /proxy/7654")
+
+
+def execute(args: argparse.Namespace) -> int:
+    import uvicorn  # noqa: PLC0415 - the help needs no server
+
+    from milepost.exports.openmetrics import openmetrics  # noqa: PLC0415 - the same
+    from milepost.report.server.app import application  # noqa: PLC0415 - the same
+    from milepost.report.server.guard import Access, Guard  # noqa: PLC0415 - the same
+    from milepost.report.server.stores import OpenStores  # noqa: PLC0415 - the same
+
+    _check(args.host, args.allowed_host, token=args.token)
+    root = args.root_path.rstrip("/")
+    if root and not root.startswith("/"):
+        raise UsageError(f"--root-path {args.root_path}: expected a path that begins with /, such as /proxy/7654")
+    stores = OpenStores([open_store(path) for path in args.store or [STORE]])
+    token = secrets.token_urlsafe(24) if args.token else ""
+    guarded = Guard(application(stores, openmetrics, root), Access(frozenset(map(str.lower, args.allowed_host)), token))
+    config = uvicorn.Config(guarded, host=args.host, port=args.port, log_level="warning", access_log=False)
+    server = uvicorn.Server(config)
+    where = f"[{args.host}]" if ":" in args.host else args.host
+    address = f"http://{where}:{args.port}/" + (f"?token={token}" if token else "")
+    sys.stderr.write(f"milepost: {address}  (Ctrl-C ends it)\n")
+    sys.stderr.flush()
+    try:
+        server.run()
+    except SystemExit:
+        taken = f"port {args.port} of {args.host} cannot be had: is it in use? name another with --port"
+        raise UsageError(taken) from None
+    return 0
+
+
+def _check(host: str, allowed: Sequence[str], *, token: bool) -> None:
+    """Raise a UsageError where others could reach the pages without a token."""
+    if host not in _ALONE and not (token and allowed):
+        raise UsageError(
+            f"--host {host}: others could read the stores; add --token, and --allowed-host NAME for the name by which "
+            "their browsers reach this machine; or keep to this machine, and come by `ssh -L`"
+        )

@@ -98,7 +98,7 @@ def _drawing(block: Drawing) -> str:
 @_html.register
 def _choice(block: Choice) -> str:
     shown = (
-        f'<a href="{escape(cell.href)}">{text(cell.text)}</a>' if cell.href else f"<b>{text(cell.text)}</b>"
+        f'<a href="{text(cell.href)}">{text(cell.text)}</a>' if cell.href else f"<b>{text(cell.text)}</b>"
         for cell in block.cells
     )
     label = text(block.label)
@@ -114,7 +114,7 @@ def _form(block: Form) -> str:
             f"<label>{text(label)}<input name='{name}' value='{text(value)}' list='known-{name}' autocomplete='off'>"
             f"</label><datalist id='known-{name}'>{options}</datalist>"
         )
-    return f"<form method='get' action='{escape(block.action)}'>{''.join(fields)}<button>show</button></form>"
+    return f"<form method='get' action='{text(block.action)}'>{''.join(fields)}<button>show</button></form>"
 
 
 @_html.register

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -147,7 +146,7 @@ class Pages:
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
     def _page(self, title: str, blocks: Iterable[Block], status: int = 200) -> Response:
-        root = escape(self._root)
+        root = text(self._root)
         head = (
             "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
             f"<title>{text(printable(title))}</title><link rel='icon' href='{root}/static/icon.svg'>"

@@ -8,12 +8,15 @@ import argparse
 import secrets
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from milepost.cli._arguments import STORE, positive
 from milepost.cli._store import open_store
 from milepost.errors import UsageError
 
 _PORT = 7654
+_PARTING = 1
+"""Seconds that open pages have to end when the server does."""
 _ALONE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -44,14 +47,22 @@ def execute(args: argparse.Namespace) -> int:
     stores = OpenStores([open_store(path) for path in args.store or [STORE]])
     token = secrets.token_urlsafe(24) if args.token else ""
     guarded = Guard(application(stores, openmetrics, root), Access(frozenset(map(str.lower, args.allowed_host)), token))
-    config = uvicorn.Config(guarded, host=args.host, port=args.port, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        guarded,
+        host=args.host,
+        port=args.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_PARTING,  # an open page listens for as long as it is open
+    )
     server = uvicorn.Server(config)
     where = f"[{args.host}]" if ":" in args.host else args.host
     address = f"http://{where}:{args.port}/" + (f"?token={token}" if token else "")
     sys.stderr.write(f"milepost: {address}  (Ctrl-C ends it)\n")
     sys.stderr.flush()
     try:
-        server.run()
+        with suppress(KeyboardInterrupt):
+            server.run()
     except SystemExit:
         taken = f"port {args.port} of {args.host} cannot be had: is it in use? name another with --port"
         raise UsageError(taken) from None

@@ -220,8 +220,8 @@ class Listing:
     def _refresh_codes(self) -> None:
         changed = self._changed("codes")
         if changed is not None:
-            self._codes = Codes(FolderStorage(Path(self._root))).standing()
-            self.version += 1
+            before, self._codes = self._codes, Codes(FolderStorage(Path(self._root))).standing()
+            self.version += self._codes != before
             self._times["codes"] = changed.time
 
     def _refresh_runs(self) -> None:

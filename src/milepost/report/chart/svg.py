@@ -21,7 +21,7 @@ _TITLE, _LINE = 15.0, 16.0
 _RIGHT, _GAP = 18.0, 26.0
 _LONGEST = 26
 _LEVEL = 3
-_X_TICK, _Y_TICK = 90.0, 36.0
+_X_TICK, _Y_TICK = 72.0, 36.0
 
 
 def svg(chart: Chart, *, alone: bool = True) -> str:

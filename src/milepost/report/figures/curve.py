@@ -135,7 +135,12 @@ class Curve:
                 titles = tuple(self._title(one, place) for place in range(len(one.step)))
                 marks.append(Points(one.step, one.value, colour, titles=titles))
         marks += self._highlights()
-        values = [float(item) for one in self.series for part in (one.value, one.low, one.high) for item in part]
+        values = [
+            float(item)
+            for one in self.series
+            for part in (one.value, one.low, one.high, one.batch_mean)
+            for item in part
+        ]
         limits = padded(values, floor=0.0, ceiling=1.0) if self.share else padded(values)
         steps = [float(item) for one in self.series for item in one.step] + [step for _, step, *_ in self.failed]
         marks += self._failures(limits[0])

@@ -47,6 +47,13 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class AlignedText:
+    """Lines that are aligned by spaces, and shown in letters of one width."""
+
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Grid:
     """Rows of cells under heads; `right` says which columns are right-aligned, `caption` what the grid shows."""
 
@@ -88,7 +95,7 @@ class Fold:
     anchor: str = ""
 
 
-Block = Heading | Paragraph | Facts | Grid | Drawing | Choice | Form | Fold
+Block = Heading | Paragraph | Facts | AlignedText | Grid | Drawing | Choice | Form | Fold
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from milepost.registry import classes
 from milepost.report.addresses import Labels
 from milepost.report.described import class_names_of, described, tables_of
 from milepost.report.figures._request import FigureRequest
-from milepost.report.pages.blocks import Block, Drawing, Facts, Fold, Grid, Heading, PageCell
+from milepost.report.pages.blocks import AlignedText, Block, Drawing, Facts, Fold, Grid, Heading, PageCell
 from milepost.report.show import Section
 from milepost.report.table import Plain, records_of
 from milepost.report.tables_text import vectors_table
@@ -18,8 +18,10 @@ from milepost.store.listing import Listing
 from milepost.store.store import Store
 
 _FIGURES = ("reliability", "confusion", "classes")
-_OPEN = ("checkpoint", "data ", "slices of ")
+_SLICES = "slices of "
+_OPEN = ("checkpoint", "data ", _SLICES)
 """The sections that stand open; the others, on where the numbers came from, are folded."""
+_DATA_SET = "data set"
 
 
 def checkpoint_blocks(store: Store, listing: Listing, row: Plain, labels: Labels, level: int = 2) -> list[Block]:
@@ -29,7 +31,7 @@ def checkpoint_blocks(store: Store, listing: Listing, row: Plain, labels: Labels
     sections, evaluated = described(store, row, records)
     blocks: list[Block] = [Heading(printable(label), level, anchor_of(row))]
     for section in sections:
-        if section.title.startswith(_OPEN):
+        if _is_open(section):
             blocks += _section(section, level + 1)
     for data in dict.fromkeys(str(record["data"]) for record in records):
         blocks += _figures(store, label, data)
@@ -40,9 +42,7 @@ def checkpoint_blocks(store: Store, listing: Listing, row: Plain, labels: Labels
             if rows:
                 grid = Grid(heads, [[PageCell(item) for item in line] for line in rows], [True] * len(heads))
                 blocks.append(Fold(f"{name} on {one.spec.get('data_name')}: {len(rows):,} rows", [grid]))
-    rest = [
-        block for section in sections if not section.title.startswith(_OPEN) for block in _section(section, level + 1)
-    ]
+    rest = [block for section in sections if not _is_open(section) for block in _section(section, level + 1)]
     return [*blocks, Fold("where these numbers come from", rest)] if rest else blocks
 
 
@@ -51,9 +51,15 @@ def anchor_of(row: Plain) -> str:
     return f"c-{str(row.get('digest') or '')[:16]}-{row.get('variant') or 'raw'}"
 
 
+def _is_open(section: Section) -> bool:
+    return section.title.startswith(_OPEN) and section.title != _DATA_SET
+
+
 def _section(section: Section, level: int) -> list[Block]:
-    lines: list[tuple[str, str]] = [(label, printable(words)) for label, words in section.lines]
-    return [Heading(printable(section.title), level), Facts(lines)]
+    heading = Heading(printable(section.title), level)
+    if section.title.startswith(_SLICES):
+        return [heading, AlignedText([printable(words) for _, words in section.lines])]
+    return [heading, Facts([(label, printable(words)) for label, words in section.lines])]
 
 
 def _figures(store: Store, label: str, data: str) -> Iterator[Block]:

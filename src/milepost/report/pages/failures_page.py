@@ -5,25 +5,19 @@ from collections.abc import Iterator, Sequence
 from milepost.core.escaping import escaped, printable
 from milepost.errors import checkpoint_error
 from milepost.report._numbers import count
-from milepost.report.pages.blocks import Block, Grid, Heading, PageCell
+from milepost.report.pages.blocks import Block, Facts, Heading
 from milepost.report.table import Plain, failure_of
 
 
-def failures_blocks(checkpoints: Sequence[Plain]) -> Iterator[Block]:
+def failures_blocks(checkpoints: Sequence[Plain], level: int = 2) -> Iterator[Block]:
     """Yield the blocks on the checkpoints that failed; none where none did."""
     failed = [(row, found) for row in checkpoints if (found := failure_of(row)) is not None]
     if not failed:
         return
-    yield Heading("Failures", anchor="failures")
-    rows = [
-        [
-            PageCell(printable(str(row["run"]))),
-            PageCell("-" if row["step"] is None else count(row["step"])),
-            PageCell(escaped(str(row["path"]))),
-            PageCell(kind, tone="bad"),
-            PageCell(printable(message)),
-            PageCell(checkpoint_error(kind).advice),
-        ]
-        for row, (kind, message) in failed
-    ]
-    yield Grid(["run", "step", "path", "kind", "what was found", "what to do"], rows, [False, True, *[False] * 4])
+    yield Heading("Failures", level, anchor="failures")
+    for row, (kind, message) in failed:
+        yield Heading(escaped(str(row["path"])), level + 1)
+        step = [] if row["step"] is None else [("step", count(row["step"]))]
+        lines = [("found" if place == 0 else "", line) for place, line in enumerate(printable(message).splitlines())]
+        about = [("run", escaped(str(row["run"]))), *step, ("kind", kind), *lines]
+        yield Facts([*about, ("what to do", checkpoint_error(kind).advice)])

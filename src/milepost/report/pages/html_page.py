@@ -9,6 +9,7 @@ from milepost.report.chart.model import NumbersTable
 from milepost.report.chart.sparkline import spark_svg
 from milepost.report.chart.svg import css, svg
 from milepost.report.pages.blocks import (
+    AlignedText,
     Block,
     Choice,
     Drawing,
@@ -72,6 +73,11 @@ def _paragraph(block: Paragraph) -> str:
 def _facts(block: Facts) -> str:
     rows = "".join(f"<tr><th scope='row'>{text(label)}</th><td>{text(words)}</td></tr>" for label, words in block.lines)
     return f"<table class='facts'><tbody>{rows}</tbody></table>"
+
+
+@_html.register
+def _aligned(block: AlignedText) -> str:
+    return f"<pre class='wide' tabindex='0'>{text(chr(10).join(block.lines))}</pre>"
 
 
 @_html.register

@@ -7,6 +7,7 @@ from milepost.core.escaping import one_line
 from milepost.report.chart.sparkline import spark_text
 from milepost.report.chart.text import text_lines
 from milepost.report.pages.blocks import (
+    AlignedText,
     Block,
     Choice,
     Drawing,
@@ -59,6 +60,11 @@ def _facts(block: Facts) -> Iterator[str]:
     yield from ("| | |", "|---|---|")
     yield from (f"| {_text(label)} | {_text(words)} |" for label, words in block.lines)
     yield ""
+
+
+@_lines.register
+def _aligned(block: AlignedText) -> Iterator[str]:
+    yield from ("~~~~text", *(" ".join(line.splitlines()) for line in block.lines), "~~~~", "")
 
 
 @_lines.register

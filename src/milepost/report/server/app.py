@@ -191,7 +191,7 @@ def _compare(one: OpenStore, asked: Mapping[str, str], _: Links) -> Iterable[Blo
 
 
 def _failures(one: OpenStore, _: Mapping[str, str], __: Links) -> Iterable[Block]:
-    found = list(failures_blocks(one.checkpoints))
+    found = list(failures_blocks(one.checkpoints, level=1))
     return found or [Heading("Failures", 1), Paragraph("Nothing failed.", "good")]
 
 

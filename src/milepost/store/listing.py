@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -310,7 +310,7 @@ class Listing:
     def _failures(self) -> dict[str, tuple[dict[str, str], int]]:
         """Return the latest failure of evaluations without results, and how often they failed, by weights."""
         found: dict[str, tuple[dict[str, str], int]] = {}
-        done = self._done()
+        done = _done(self.evaluations.values(), self.standing)
         for _, evaluated in sorted(self.evaluations.items()):
             for one in sorted(evaluated.failures.values(), key=lambda one: int(one["attempt"])):
                 known = found.get(evaluated.weights, ({}, 0))
@@ -318,15 +318,6 @@ class Listing:
                 if not past and one["attempt"] >= known[1]:
                     shown = {"kind": one["kind"], "message": one["message"]}
                     found[evaluated.weights] = shown, one["attempt"]
-        return found
-
-    def _done(self) -> dict[tuple[Any, ...], str]:
-        """Return when the newest results of each subject that the code of now has were begun."""
-        found: dict[tuple[Any, ...], str] = {}
-        for evaluated in self.evaluations.values():
-            spec = evaluated.spec
-            if spec and not self.standing(spec).earlier:
-                found[_subject(spec)] = max(found.get(_subject(spec), ""), str(spec.get("created") or ""))
         return found
 
 
@@ -344,6 +335,16 @@ def _unlike_ours(path: str, error: Exception) -> StoreError:
         f"{path}: expected what Milepost writes, found damage or another version's file ({error!r}); delete it to have "
         "it made again"
     )
+
+
+def _done(evaluations: Iterable[EvaluationFiles], standing: Callable[[Row], Standing]) -> dict[tuple[Any, ...], str]:
+    """Return when the newest results of each subject that the code of now has were begun."""
+    found: dict[tuple[Any, ...], str] = {}
+    for evaluated in evaluations:
+        spec = evaluated.spec
+        if spec and not standing(spec).earlier:
+            found[_subject(spec)] = max(found.get(_subject(spec), ""), str(spec.get("created") or ""))
+    return found
 
 
 def _marked(line: str, standing: Standing, spec: Row) -> str:

@@ -183,7 +183,9 @@ def test_seccomp_alone_refuses_programs_sockets_and_changed_modes(places: tuple[
 def test_everything_together(places: tuple[Path, Path, Path]) -> None:
     found = tried(places, "all")
     expected = {**LANDLOCKED, **FILTERED, "read in a thread": "RuntimeError"}
-    assert {name: found[name] for name in expected} == expected
+    elsewhere = {"ENOENT", "EROFS", "EXDEV"}  # in a root of its own a process has no such place, or may not change it
+    odd = {name: found[name] for name, how in expected.items() if found[name] != how}
+    assert not {name: how for name, how in odd.items() if expected[name] != "EACCES" or how not in elsewhere}
     assert (found["memory"], found["large file"]) == ("ENOMEM", "EFBIG")
     assert found["raise limits"] in ("EPERM", "ValueError")
     assert "done" not in (found["truncate inside"], found["raise limits"])
@@ -192,6 +194,7 @@ def test_everything_together(places: tuple[Path, Path, Path]) -> None:
 @needs_linux
 def test_limits_hold_where_the_kernel_has_nothing_else(places: tuple[Path, Path, Path]) -> None:
     child = "from milepost.sandbox import landlock, seccomp\nlandlock.abi = int\nseccomp.lacking = lambda: 'none'\n"
+    child += "from milepost.sandbox import namespaces\nnamespaces.enter = lambda *_: int('none')\n"
     done = subprocess.run(
         [sys.executable, "-c", child + CHILD, *map(str, places), "all", "memory", "read outside"],
         capture_output=True,

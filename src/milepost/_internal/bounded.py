@@ -21,7 +21,7 @@ COUNT_LIMIT = 1_000_000
 """Most tensors, or archive entries, of one file."""
 
 CONFINED = "MILEPOST_CONFINED"
-"""The variable in the environment of a reader that is under Landlock."""
+"""The variable in the environment of a reader under Landlock: `hidden` where it does not see foreign files either."""
 
 CUT = "still being written, or was cut off"
 AGAIN = "; the next run looks again; if nothing writes it any more, copy it again"
@@ -150,10 +150,24 @@ def kind_of(status: os.stat_result) -> str:
 def unreadable(path: str, error: OSError) -> CheckpointError:
     """Return the error of the tree for a file that cannot be read, with what its user can do."""
     if isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno == errno.ESTALE:
+        if is_hidden(path):
+            return Corrupt(_outside(path))
         return Vanished(f"{path}: no longer there; have the trainer keep more checkpoints if it deletes them too early")
     if isinstance(error, PermissionError):
         return Corrupt(_permission(path))
     return Corrupt(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether a path is a link to what this process's sandbox does not let it see, if it is there at all."""
+    return os.environ.get(CONFINED) == "hidden" and os.path.islink(path) and not os.path.exists(path)
+
+
+def _outside(path: str) -> str:
+    return (
+        f"{path}: the reader's sandbox refuses {os.path.realpath(path)}, which lies outside of the named paths; to "
+        "have it read, name it or its folder too"
+    )
 
 
 def _permission(path: str) -> str:
@@ -162,10 +176,7 @@ def _permission(path: str) -> str:
     except OSError:
         return f"{path}: a folder on the way to it may not be entered by this user (uid {os.geteuid()})"
     if CONFINED in os.environ and os.access(path, os.R_OK):
-        return (
-            f"{path}: the reader's sandbox refuses {os.path.realpath(path)}, which lies outside of the named paths; to "
-            "have it read, name it or its folder too"
-        )
+        return _outside(path)
     mode = stat.S_IMODE(status.st_mode)
     hint = (
         "; safetensors 0.8 and later writes files that only their owner can read"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 from milepost._internal import zip as zip_codec
+from milepost._internal.bounded import is_hidden as is_out_of_sight
 from milepost._internal.bounded import kind_of, opened, unreadable
 from milepost._internal.budget import glancing
 from milepost._internal.fileid import identity
@@ -126,6 +127,9 @@ def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str
     try:
         status = os.stat(path)
     except OSError as error:
+        if is_out_of_sight(path):
+            yield _row(path, (path,), identity(os.lstat(path)), (Corrupt.kind, str(unreadable(path, error))))
+            return
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             raise UsageError(f"{given}: {_dangling(path) or absent(path)}") from error
         raise UsageError(f"{given}: {error.strerror or error}") from error
@@ -155,7 +159,9 @@ def _folder(
         yield _row(path, (), identity(os.stat(path)), why)
         return
     entries = [entry for entry in every if not is_hidden(entry.name)]
-    links = [entry.path for entry in entries if entry.is_symlink() and _is_ordinary(entry)]
+    links = [
+        entry.path for entry in entries if entry.is_symlink() and (_is_ordinary(entry) or is_out_of_sight(entry.path))
+    ]
     out = [path for path in links if leads_out(path, roots)]
     yield from refused(out, roots)
     entries = [entry for entry in entries if entry.path not in out]

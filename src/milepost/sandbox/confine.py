@@ -13,12 +13,15 @@ import sysconfig
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from milepost.sandbox import landlock, limits, seccomp
+from milepost.sandbox import landlock, limits, namespaces, seccomp
 
 SWITCH = "MILEPOST_SANDBOX"
 """Environment variable: `off` switches the sandbox off, and every run says so."""
 
-MEASURES = ("no_new_privs", "limits", "capabilities", "landlock", "seccomp")
+MEASURES = ("no_new_privs", "limits", "namespaces", "capabilities", "landlock", "seccomp")
+
+OPTIONAL = frozenset({"namespaces"})
+"""Without it sizes of foreign files and targets of links can be asked for, and nothing else: `doctor` alone says so."""
 
 _CAPABILITIES_3 = 0x20080522
 _READING = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
@@ -47,12 +50,13 @@ def confine(read: Sequence[str], write: Sequence[str]) -> list[Measure]:
         return [Measure("sandbox", active=False, detail=f"switched off by the environment variable {SWITCH}=off")]
     if sys.platform != "linux":
         return [Measure("sandbox", active=False, detail=f"only Linux has the means; this is {sys.platform}")]
-    places = [*read, *python_places()]
+    python, had, threads = python_places(), _capabilities_now(), _threads()
     steps: dict[str, Callable[[], str]] = {
         "no_new_privs": _no_new_privs,
         "limits": lambda: limits.limit(write),
-        "capabilities": _capabilities,
-        "landlock": lambda: _landlocked(places, write),
+        "namespaces": lambda: _entered(read, python, write, had, threads),
+        "capabilities": lambda: _given_up(had),
+        "landlock": lambda: _landlocked([*read, *python], write, threads),
         "seccomp": _filtered,
     }
     return [_taken(name, steps[name]) for name in MEASURES]
@@ -78,11 +82,15 @@ def python_places() -> list[str]:
 def lacking(measures: Iterable[Measure]) -> str | None:
     """Return a sentence on what does not hold; None where all does.
 
-    >>> lacking([Measure("seccomp", True, "")])
+    >>> lacking([Measure("seccomp", True, ""), Measure("namespaces", False, "not permitted")])
     >>> lacking([Measure("landlock", False, "the kernel has none")])
     'checkpoints are read without the whole sandbox: landlock (the kernel has none); see `milepost doctor`'
     """
-    missing = [f"{measure.name} ({measure.detail})" for measure in measures if not measure.active]
+    missing = [
+        f"{measure.name} ({measure.detail})"
+        for measure in measures
+        if not measure.active and measure.name not in OPTIONAL
+    ]
     if not missing:
         return None
     return f"checkpoints are read without the whole sandbox: {', '.join(missing)}; see `milepost doctor`"
@@ -100,28 +108,43 @@ def _no_new_privs() -> str:
     return "no program that is started could gain rights"
 
 
-def _capabilities() -> str:
-    """Give up the superuser's rights, but for that to read files of other users, which Landlock bounds."""
-    library = ctypes.CDLL(None, use_errno=True)
+def _capabilities_now() -> int:
+    """Return the capabilities that this process has, as bits."""
+    header, sets = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)()
+    # Effective, permitted, inheritable: the low halves, then the high ones.
+    found = ctypes.CDLL(None, use_errno=True).capget(header, sets)
+    return 0 if found else sets[1] | sets[4] << 32
+
+
+def _given_up(had: int) -> str:
+    """Give up the superuser's rights, but for that to read files of other users, which Landlock bounds.
+
+    Those that came with a user namespace go too.
+    """
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0)
-    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the low halves, then the high ones
-    if library.capget(header, sets):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    had = sets[1] | sets[4] << 32
     kept = (ctypes.c_uint32 * 6)(had & _READING, had & _READING, 0, 0, 0, 0)
-    if library.capset(header, kept):
+    if ctypes.CDLL(None, use_errno=True).capset(header, kept):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     if not had:
         return "the process has none"
     return "all given up" + (" but the right to read files of other users" if had & _READING else "")
 
 
-def _landlocked(read: Sequence[str], write: Sequence[str]) -> str:
+def _threads() -> int:
+    return len(os.listdir(_PROC_THREADS)) if os.path.isdir(_PROC_THREADS) else 1
+
+
+def _entered(read: Sequence[str], exact: Sequence[str], write: Sequence[str], had: int, threads: int) -> str:
+    if threads > 1:
+        raise ValueError(f"{threads} threads run already, which would not enter")
+    return namespaces.enter(read, exact, write, had, _READING)
+
+
+def _landlocked(read: Sequence[str], write: Sequence[str], threads: int) -> str:
     version = landlock.abi()
     if not version:
         why = "the kernel has none (Linux 5.13 or later), or it is switched off (boot with lsm=landlock,...)"
         raise ValueError(why)
-    threads = len(os.listdir(_PROC_THREADS)) if os.path.isdir(_PROC_THREADS) else 1
     if threads > 1:
         raise ValueError(f"{threads} threads run already, which it would not hold")
     landlock.restrict(read, write, version)

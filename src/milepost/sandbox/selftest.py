@@ -1,5 +1,6 @@
 """Whether the sandbox holds: a process locks itself in and tries what it should not be able to do."""
 
+import errno
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from milepost.sandbox import confine
 
 _PATIENCE = 60.0
 _EXECUTED = 77
+_REFUSALS = {errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOENT}
 _RUN = "-m", "milepost.sandbox.selftest"
 
 
@@ -56,6 +58,7 @@ def main() -> None:
         "read a checkpoint": _attempt(lambda: Path(inside, "file").read_bytes()),
         "write into the spool": _attempt(lambda: _written(os.path.join(spool, "room"))),
         "read a foreign file": _attempt(lambda: Path(folder, "outside").read_bytes()),
+        "ask for a foreign file's size": _attempt(Path(folder, "outside").stat),
         "write into the checkpoints' folder": _attempt(lambda: Path(inside, "new").write_bytes(b"")),
         "open a network connection": _attempt(_connect),
     }
@@ -67,10 +70,9 @@ def main() -> None:
 def _attempt(work: Callable[[], object]) -> str:
     try:
         work()
-    except PermissionError:
-        return "refused"
-    except OSError:
-        return "done"  # it came as far as to fail for another reason
+    except OSError as error:
+        # What it cannot see is refused as well; else it came as far as to fail for another reason.
+        return "refused" if error.errno in _REFUSALS else "done"
     return "done"
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
+from milepost._internal.bounded import is_hidden
 from milepost._internal.fileid import identity
 from milepost.checkpoints.names import is_candidate, step_of_name
 from milepost.core.types import CheckpointFiles
@@ -21,9 +22,9 @@ def roots_of(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def leads_out(path: str, roots: Sequence[str]) -> bool:
-    """Return whether a path, links followed, lies outside of all named ones."""
+    """Return whether a path, links followed, lies outside of all named ones, where it is there or cannot be seen."""
     real = os.path.realpath(path)
-    return os.path.exists(real) and not any(_beneath(real, root) for root in roots)
+    return (os.path.exists(real) or is_hidden(path)) and not any(_beneath(real, root) for root in roots)
 
 
 def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[CheckpointFiles]:
@@ -33,11 +34,10 @@ def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[CheckpointFi
     """
     for path in links:
         name, real = os.path.basename(path), os.path.realpath(path)
-        if os.path.isdir(path):
-            missed = bool(_FOLDERS.search(name)) or step_of_name(path) is not None
-            missed = missed and not any(_beneath(root, real) for root in roots)
-        else:
-            missed = is_candidate(name)
+        missed = is_candidate(name) and not os.path.isdir(path)
+        if os.path.isdir(path) or (is_hidden(path) and not os.path.splitext(name)[1]):
+            like = bool(_FOLDERS.search(name)) or step_of_name(path) is not None
+            missed |= like and not any(_beneath(root, real) for root in roots)
         if missed:
             why = (
                 f"{path}: a symbolic link to {real}, outside of the named folders, was not followed; to have it "

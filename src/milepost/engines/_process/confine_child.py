@@ -22,8 +22,9 @@ def confine_self() -> None:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     measures = confine.confine(**json.loads(allowed))
-    if any(measure.name == "landlock" and measure.active for measure in measures):
-        os.environ["MILEPOST_CONFINED"] = "1"  # messages about what may not be read say why
+    active = {measure.name for measure in measures if measure.active}
+    if "landlock" in active:  # messages about what may not be read say why
+        os.environ["MILEPOST_CONFINED"] = "hidden" if "namespaces" in active else "1"
     os.write(1, json.dumps({"sandbox": [asdict(measure) for measure in measures]}).encode() + b"\n")
 
 

@@ -24,9 +24,8 @@ os.chdir(base + "/work")
 if who == "broken":
     namespaces._fill = lambda *_: open(base + "/nothing")
 try:
-    namespaces.enter(
-        [base + "/link", base + "/files/one", base + "/gone/x"], places, [base + "/spool"], confine._capabilities_now(), 6
-    )
+    named = [base + "/link", base + "/files/one", base + "/gone/x"]
+    namespaces.enter(named, places, [base + "/spool"], confine._capabilities_now(), 6)
     entered = ""
 except OSError as error:
     entered = error.strerror
@@ -49,7 +48,7 @@ first = {
     "processes": attempt(lambda: os.listdir("/proc") != []),
     "inside": attempt(lambda: os.listdir(base + "/link")),
     "within by another name": attempt(lambda: open(base + "/link/absolute").read()),
-    "make inside": attempt(lambda: open(base + "/link/new", "w")),
+    "make inside": attempt(lambda: open(base + "/link/new", "w").close()),
     "write the spool": attempt(lambda: open(base + "/spool/room", "r+").write("12")),
 }
 print(json.dumps(first), flush=True)

@@ -96,18 +96,24 @@ class Writer:
         extra = wide + struct.pack("<HH", 0xD935, count) + bytes(count)
         version, shown = (45, _UNSAID) if large else (20, size)
         fixed = (version, 0, 0, 0, 33)  # the first of January 1980
-        write(struct.pack("<4s5HIIIHH", b"PK\3\4", *fixed, 0, shown, shown, len(named), len(extra)) + named + extra)
-        left, crc = size, 0
-        for data in parts:
-            write(data)
-            crc = zlib.crc32(data, crc)
-            left -= len(data)
-        if left:
-            raise StoreError(f"column {name!r}: {size} bytes were declared, {size - left} were given")
-        self._at = self._stream.tell()
-        self._stream.seek(offset + _CRC_AT)
-        write(struct.pack("<I", crc))
-        self._stream.seek(self._at)
+        if size <= CHUNK:  # one write, with its checksum at once
+            data = b"".join(parts)
+            written, crc = len(data), zlib.crc32(data)
+            write(_local(fixed, crc, shown, named, extra) + data)
+        else:
+            write(_local(fixed, 0, shown, named, extra))
+            written, crc = 0, 0
+            for chunk in parts:
+                write(chunk)
+                crc = zlib.crc32(chunk, crc)
+                written += len(chunk)
+        if written != size:
+            raise StoreError(f"column {name!r}: {size} bytes were declared, {written} were given")
+        self._at += _LOCAL + len(named) + len(extra) + size
+        if size > CHUNK:
+            self._stream.seek(offset + _CRC_AT)
+            write(struct.pack("<I", crc))
+            self._stream.seek(self._at)
         central = struct.pack("<HHQQQ", 1, 24, size, size, offset) if large else b""
         place = _UNSAID if large else offset
         lengths = (len(named), len(central), 0, 0, 0)
@@ -125,6 +131,11 @@ class Writer:
         shown, place = min(count, 0xFFFF), min(at, _UNSAID)
         last = struct.pack("<4s4HIIH", b"PK\5\6", 0, 0, shown, shown, min(len(directory), _UNSAID), place, 0)
         self._stream.write(directory + end + last)
+
+
+def _local(fixed: tuple[int, ...], crc: int, shown: int, named: bytes, extra: bytes) -> bytes:
+    """Return what stands before a member's data."""
+    return struct.pack("<4s5HIIIHH", b"PK\3\4", *fixed, crc, shown, shown, len(named), len(extra)) + named + extra
 
 
 @lru_cache(maxsize=1024)  # thousands of archives of one evaluation have the same few headers

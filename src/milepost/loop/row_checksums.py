@@ -9,7 +9,7 @@ adversary.  The multipliers are fixed by the array's name: a row has one checksu
 A word's sign is worth 32 bits of the sum after one fold: 200,000 rows of ones and minus ones had 6 sums twice.  Short
 rows, which are tables with signs and flags, are folded a second time, and had none.
 
-Measured by benchmarks/checksums.py: 0.07 to 0.11 ms a megabyte from 3 KB a row on, in the thread that reads ahead; the
+Measured by benchmarks/checksums.py: 0.07 to 0.13 ms a megabyte from 3 KB a row on, in the thread that reads ahead; the
 floor is a call of NumPy where a batch has few bytes, and elsewhere the three passes over what lies in the cache.
 """
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,9 @@ def alive(pid: int) -> bool:
 
 
 class World:
-    """A trainer, its watches, and what was noted of them."""
+    """A trainer, its watches, and what was noted of them; one is killed `every` so many seconds."""
+
+    every = EVERY_SECONDS
 
     def __init__(self, place: Path, run: Path, scenario: Scenario, seed: int) -> None:
         place.mkdir()
@@ -161,6 +164,7 @@ class World:
         self.deaths: list[tuple[int, set[str]]] = []
         self.pinned: set[str] = set()
         self.ended: list[tuple[int, str]] = []
+        self.excused = {"vanished"}
         self._place = place
         self._environment = {**ENVIRONMENT, "SOAK_LOG": str(self.log)}
 
@@ -186,6 +190,11 @@ class World:
         links = [link.name for note in notes for link in note.parent.glob("step-*")]
         self.pinned |= set(links) if not self.scenario.pause else set()  # what is half written may be pinned, too
 
+    def kill_one(self, watches: list[subprocess.Popen[str]]) -> None:
+        """Kill one of the watches, and start another in its place."""
+        self.kill(watches.pop(self.chance.randrange(len(watches))))
+        watches.append(self.start())
+
     def go(self) -> None:
         """Run the trainer and its watches to the end of all of them."""
         began = time.monotonic()
@@ -194,14 +203,13 @@ class World:
         words = [sys.executable, str(Path(__file__).with_name("_soak_trainer.py")), *self.scenario.words(self.run)]
         with subprocess.Popen(words, env=environment) as trainer:
             while watches and time.monotonic() - began < LIMIT_SECONDS:
-                due = time.monotonic() + EVERY_SECONDS * self.chance.uniform(0.75, 1.25)
+                due = time.monotonic() + self.every * self.chance.uniform(0.75, 1.25)
                 while time.monotonic() < due and any(item.poll() is None for item in watches):
                     time.sleep(0.02)
                 self.ended += [(item.pid, str(item.returncode)) for item in watches if item.poll() is not None]
                 watches = [item for item in watches if item.poll() is None]
                 if watches and (trainer.poll() is None or len(self.killed) < 3):
-                    self.kill(watches.pop(self.chance.randrange(len(watches))))
-                    watches.append(self.start())
+                    self.kill_one(watches)
             for item in watches:
                 item.kill()
                 self.ended.append((item.pid, f"not within {LIMIT_SECONDS:g} s"))
@@ -218,10 +226,13 @@ class World:
         texts = [self._place.joinpath(f"{number}.out").read_text() for number in range(self.started)]
         return [item for text in texts for item in lines_of(text[: text.rfind("\n") + 1])]
 
+    def words(self) -> list[str]:
+        """Return what each watch wrote on standard error."""
+        return [self._place.joinpath(f"{number}.err").read_text() for number in range(self.started)]
+
     def errors(self) -> str:
         """Return what the watches that were not killed said last."""
-        texts = [self._place.joinpath(f"{number}.err").read_text() for number in range(self.started)]
-        return "\n".join(text for text in texts if "Traceback" in text or "error" in text)
+        return "\n".join(text for text in self.words() if "Traceback" in text or "error" in text)
 
 
 def judge(world: World, clean: Values, digests: dict[int, str]) -> Outcome:
@@ -282,7 +293,8 @@ def account(world: World, outcome: Outcome, have: set[int], written: list[int]) 
     outcome.vanished = len(gone)
     outcome.unseen = len(set(written) - have - gone)
     failed = Counter(item["class"] for item in world.events() if item["event"] == "failure")
-    del failed["vanished"]
+    for kind in world.excused:
+        del failed[kind]
     outcome.law(not failed, f"failed: {dict(failed)}")
 
 
@@ -305,11 +317,11 @@ def leftovers(world: World, outcome: Outcome) -> None:
     outcome.law(not any(map(alive, world.orphans)), "children of killed watches live on")
 
 
-def clean_run(place: Path) -> tuple[Values, dict[int, str]]:
-    """Evaluate every content of every scenario undisturbed; return the values, and the digest of each mark."""
+def clean_run(place: Path, scenarios: Sequence[Scenario]) -> tuple[Values, dict[int, str]]:
+    """Evaluate every content of some scenarios undisturbed; return the values, and the digest of each mark."""
     run = place / "run"
     run.mkdir(parents=True)
-    marks = {pair for scenario in SCENARIOS for pair in order(scenario.steps, scenario.back)}
+    marks = {pair for scenario in scenarios for pair in order(scenario.steps, scenario.back)}
     for step, life in marks:
         np.savez(run / f"step-{step + 1000 * life}.npz", **made(step, life))
     (place / "ev.py").write_text(EVALUATION)
@@ -336,7 +348,7 @@ def soak(scenarios: tuple[Scenario, ...]) -> dict[str, Outcome]:
     """Run every scenario."""
     outcomes = {}
     with tempfile.TemporaryDirectory() as folder:
-        clean, digests = clean_run(Path(folder, "clean"))
+        clean, digests = clean_run(Path(folder, "clean"), scenarios)
         for seed, scenario in enumerate(scenarios):
             began = time.monotonic()
             with tempfile.TemporaryDirectory(dir=place_apart(folder, scenario)) as run:

@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_a_host_that_was_renamed_is_the_same() -> None:
     assert Owner("as-it-was-called", me.boot, me.pid, me.start + 1).alive() is False
 
 
+def test_of_a_process_elsewhere_a_day_without_a_sign_is_enough() -> None:
+    me, elsewhere = Owner.me(), Owner("elsewhere", "0b007.1", 1, 1)
+    assert not me.over(0)
+    assert Owner(me.host, me.boot, me.pid, me.start + 1).over(time.time())
+    for hours, over in ((-2, False), (0, False), (2, False), (25, True)):
+        assert elsewhere.over(time.time() - 3600 * hours) is over
+
+
 def test_what_cannot_be_known_is_none() -> None:
     me = Owner.me()
     boot, _, space = me.boot.partition(".")
@@ -72,7 +81,10 @@ def test_sweep_removes_dead_owners_files_only(tmp_path: Path) -> None:
     odd = tmp_path / f"{atomic.PREFIX}somebody"
     for path in (dead, mine, foreign, odd):
         path.write_bytes(b"x")
-    assert atomic.sweep(tmp_path) == 1
+    old = tmp_path / f"{atomic.PREFIX}{Owner('elsewhere', '0b007.1', 1, 1).text()}-1"
+    old.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    assert atomic.sweep(tmp_path) == 2
     assert sorted(path.name for path in tmp_path.rglob(f"{atomic.PREFIX}*")) == sorted(
         [mine.name, foreign.name, odd.name]
     )

@@ -159,13 +159,13 @@ def sync_folder(folder: str | Path) -> None:
 def sweep(folder: str | Path) -> int:
     """Remove, in a folder and all below it, the temporary files whose owners are dead; return how many.
 
-    Files of other hosts and of processes that run are left alone.
+    Those of processes that run are left alone, and for a day those of other hosts.
     """
     removed = 0
     for path in _temporaries(os.fspath(folder)):
         owner = Owner.parse(path.name[len(PREFIX) :].rpartition("-")[0])
-        if owner is not None and owner.alive() is False:
-            with suppress(OSError):  # rubbish that cannot be removed is no reason to stop
+        with suppress(OSError):  # rubbish that cannot be removed is no reason to stop
+            if owner is not None and owner.over(path.stat().st_mtime):
                 path.unlink()
                 removed += 1
     return removed

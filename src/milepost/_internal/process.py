@@ -2,12 +2,14 @@
 
 import os
 import re
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Self
 
 _UNKNOWN = "0"
+_DAY = 86400.0
 _FIELDS = 4  # of an owner's text
 _USED = slice(11, 13)  # the times in its own code and in the kernel's
 _START = 19  # the start time's place behind the command's name in /proc/<pid>/stat
@@ -58,6 +60,15 @@ class Owner:
                 return False
         # A host may be renamed while it runs, and containers that share process numbers may have names of their own.
         return runs(self.pid, self.start) if space == my_space else None
+
+    def over(self, seen: float) -> bool:
+        """Return whether the process is gone, as far as that may be known.
+
+        `seen` is the time of its last sign in seconds since the epoch: of one elsewhere a day without a sign is enough,
+        which no clocks that are off by hours make out of a minute.
+        """
+        alive = self.alive()
+        return time.time() - seen > _DAY if alive is None else not alive
 
 
 @cache

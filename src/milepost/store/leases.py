@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-from milepost._internal.atomic import disk_error, read_bounded
+from milepost._internal.atomic import disk_error, read_bounded, readable
 from milepost._internal.process import Owner
 from milepost._internal.serialization import json_bytes
 from milepost.errors import StoreError
@@ -97,7 +97,7 @@ class Heartbeats:
 
     def _still(self, worker: str) -> bool:
         try:
-            beat: int | None = self._storage.get(f"workers/{worker}").stat().st_mtime_ns
+            beat: int | None = _touched_ns(self._storage, f"workers/{worker}")
         except (FileNotFoundError, StoreError):
             beat = None
         now = self._clock()
@@ -174,12 +174,26 @@ def worker_of(storage: Storage, name: str) -> str | None:
 
 
 def sweep(storage: Storage, folder: str) -> int:
-    """Remove, in a folder of leases or heartbeats, those of gone processes of this host; return how many."""
+    """Remove, in a folder of leases or heartbeats, those of gone processes; return how many."""
     removed = 0
     for name in storage.list(folder):
         worker = name if folder == WORKERS else worker_of(storage, f"{folder}/{name}")
         owner = None if worker is None else Owner.parse(worker.rpartition("-")[0])
-        if owner is not None and owner.alive() is False:
+        if owner is not None and owner.over(_last_sign(storage, f"{WORKERS}/{worker}", f"{folder}/{name}")):
             storage.delete(f"{folder}/{name}")
             removed += 1
     return removed
+
+
+def _last_sign(storage: Storage, heartbeat: str, lease: str) -> float:
+    """Return when a worker touched its heartbeat, or took its lease where there is none; 0 where there is neither."""
+    for name in (heartbeat, lease):
+        with suppress(FileNotFoundError):
+            return _touched_ns(storage, name) / 1e9
+    return 0.0
+
+
+def _touched_ns(storage: Storage, name: str) -> int:
+    path = storage.get(name)
+    with readable(path):
+        return path.stat().st_mtime_ns

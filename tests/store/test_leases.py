@@ -44,8 +44,16 @@ def test_a_live_process_keeps_its_lease_and_a_killed_one_loses_it_at_once(tmp_pa
         assert store.lease(KEY, "256-512", rival).acquire()
         lease.release()
         assert store.lease(KEY, "0-256", rival).acquire()
-    assert store.sweep() == 1  # the killed worker's heartbeat
+    assert store.sweep() == 3  # the killed worker's heartbeat, and two leases that the rival, which has ended, had kept
     assert [path.name for path in (tmp_path / "s" / "workers").glob("*")] == []
+
+
+def test_what_a_worker_could_not_release_is_free_once_it_has_ended(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "s")
+    with store.worker() as earlier:
+        assert store.lease(KEY, "0-256", earlier).acquire()
+    with store.worker() as later:  # in the same process, as in a notebook
+        assert store.lease(KEY, "0-256", later).acquire()
 
 
 def test_sweep_removes_leases_of_dead_workers(tmp_path: Path) -> None:

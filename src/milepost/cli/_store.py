@@ -1,9 +1,12 @@
 """What the verbs ask of a store: that it is there, and its failures."""
 
+import os
+import stat
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
+from milepost._internal.atomic import readable
 from milepost.cli._damage import report
 from milepost.errors import UsageError
 from milepost.report.table import Plain, failure_of
@@ -19,12 +22,13 @@ def open_store(path: str) -> Store:
 
 def open_whole_store(path: str) -> Store:
     """Open a store that exists; reading never makes one.  What cannot be read of it is an error."""
-    if not Path(path, "store.json").is_file():
-        raise UsageError(
-            f"{path}: expected a store, found {'no store.json in it' if Path(path).exists() else 'no such folder'}; "
-            "name one with --store DIR, or make one with: milepost run EVAL.py CKPTS"
-        )
-    return Store.open(path)
+    with readable(path), suppress(FileNotFoundError, NotADirectoryError):
+        if stat.S_ISREG(os.stat(os.path.join(path, "store.json")).st_mode):
+            return Store.open(path)
+    raise UsageError(
+        f"{path}: expected a store, found {'no store.json in it' if os.path.exists(path) else 'no such folder'}; "
+        "name one with --store DIR, or make one with: milepost run EVAL.py CKPTS"
+    )
 
 
 def failures(checkpoints: Iterable[Plain]) -> Iterator[dict[str, Any]]:

@@ -33,7 +33,7 @@ class Publisher:
             order = data.fingerprint.get("order", {"kind": "natural"})
             described = {name: value for name, value in data.described.items() if name != "classes"}
             dataset = self._store.dataset(data.digest)
-            dataset.write_spec({**to_plain(replace(data, described=described)), "order": order})
+            dataset.write_spec({**to_plain(replace(data, described=described)), "order": order, "name": item.data})
             self._datasets[item.data] = dataset
         spec = {
             "weights": item.target.digest,

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milepost._internal.text import natural
@@ -112,7 +111,7 @@ def plan(request: Request, listen: Listen) -> list[dict[str, Json]]:
     Of what the run's code check decides, the action is "check": see `plan_rows`.
     """
     with closing(Spool()) as scratch:  # which is swept where this process is killed
-        there = Path(request.store, "store.json").exists()
+        there = os.path.exists(os.path.join(request.store, "store.json"))
         place = request.store if there else str(scratch.folder())
         rows: dict[tuple[Json, ...], dict[str, Json]] = {}
         with closing(_each(request, place, listen, publish=False)) as every:

@@ -109,8 +109,15 @@ def _begins(text: Json, start: str) -> bool:
 
 
 def _data(store: Store, wanted: str, known: set[str], used: set[str]) -> list[Forgettable]:
-    """Return the columns of data sets that are meant and of which no evaluation is left."""
-    digests = [one for one in store.storage.list("datasets") if one in known or _begins(one, wanted)]
+    """Return the columns of data sets that are meant and of which no evaluation is left.
+
+    By what they were first called themselves, too: a kill may have left the columns alone.
+    """
+
+    def is_meant(digest: str) -> bool:
+        return digest in known or _begins(digest, wanted) or (store.dataset(digest).spec() or {}).get("name") == wanted
+
+    digests = [one for one in store.storage.list("datasets") if is_meant(one)]
     return [_described(store, "data", one, {}, _files(store, f"datasets/{one}")) for one in digests if one not in used]
 
 
@@ -148,13 +155,13 @@ def _checkpoints(store: Store, paths: Collection[str], weights: Collection[str],
 
 
 def _files(store: Store, folder: str) -> list[str]:
-    """Return the files below a folder, results first."""
+    """Return the files below a folder, results first, and last what says whose they are."""
     names = [
         path.relative_to(store.path).as_posix()
         for path in sorted((store.path / folder).rglob("*"))
         if path.is_file() and not path.name.startswith(PREFIX)
     ]
-    return sorted(names, key=lambda name: "/results." not in name)
+    return sorted(names, key=lambda name: ("/results." not in name, name.endswith("/spec.json")))
 
 
 def _described(

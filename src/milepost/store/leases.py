@@ -29,6 +29,8 @@ WORKERS = "workers"
 LEASES = "leases"
 _LIMIT = 1 << 16
 _serial = itertools.count()
+_ENDED: set[str] = set()
+"""The workers of this process that have ended: what one could not release, nobody holds, though the process lives."""
 
 
 class Worker:
@@ -53,6 +55,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        _ENDED.add(self.text)
         with suppress(StoreError):  # it is swept once this process is gone
             self._storage.delete(self._file)
 
@@ -91,6 +94,8 @@ class Heartbeats:
 
     def dead(self, worker: str) -> bool:
         """Return whether a worker is gone: its process is, or its heartbeat stood still for the time to live."""
+        if worker in _ENDED:
+            return True
         owner = Owner.parse(worker.rpartition("-")[0])
         alive = owner.alive() if owner is not None else None
         return not alive if alive is not None else self._still(worker)
@@ -179,7 +184,9 @@ def sweep(storage: Storage, folder: str) -> int:
     for name in storage.list(folder):
         worker = name if folder == WORKERS else worker_of(storage, f"{folder}/{name}")
         owner = None if worker is None else Owner.parse(worker.rpartition("-")[0])
-        if owner is not None and owner.over(_last_sign(storage, f"{WORKERS}/{worker}", f"{folder}/{name}")):
+        if owner is None:
+            continue
+        if worker in _ENDED or owner.over(_last_sign(storage, f"{WORKERS}/{worker}", f"{folder}/{name}")):
             storage.delete(f"{folder}/{name}")
             removed += 1
     return removed

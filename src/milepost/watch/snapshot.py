@@ -6,6 +6,7 @@ All are looked at in a sweep every 30 seconds: a file that is overwritten in pla
 Nothing is opened here.
 """
 
+import errno
 import glob
 import os
 import stat
@@ -29,6 +30,8 @@ _RACY_NS = 2_000_000_000
 _OVERWRITTEN = 100
 """Most files without a step that are looked at every time."""
 _DEPTH = 64
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""What the system says of that which is not there; anything else (rights, a failing disk) may pass."""
 
 
 Content = tuple[int, int, int, int]
@@ -164,8 +167,8 @@ class Snapshot:
             return
         try:
             status = os.stat(root)
-        except OSError:
-            if root in self._files:
+        except OSError as error:
+            if root in self._files and error.errno in _GONE:
                 changed[root] = None
             return
         if stat.S_ISDIR(status.st_mode):
@@ -183,8 +186,10 @@ class Snapshot:
                 return
             with os.scandir(path) as listing:
                 entries = list(listing)
-        except OSError:
-            self._drop(path, changed)
+        except OSError as error:
+            if error.errno in _GONE:
+                self._drop(path, changed)
+            folder.trusted = 0  # else it may be listed again before long: nothing in it is gone
             return
         # A second change within the tick of the folder's clock would go unseen: such a listing is not trusted.
         fresh = abs(time.time_ns() - status.st_mtime_ns) < _RACY_NS
@@ -211,8 +216,8 @@ class Snapshot:
                     self._enter(entry, folder, changed)
                 continue
             folder.inodes[entry.name] = entry.inode()
-            if before.get(entry.name) != entry.inode():
-                self._look(entry.path, folder.root, changed)
+            if before.get(entry.name) != entry.inode() and not self._look(entry.path, folder.root, changed):
+                folder.inodes[entry.name] = folder.trusted = 0  # it is looked at again
         for name in before.keys() - folder.inodes.keys():
             changed[os.path.join(path, name)] = None
         for gone in folder.folders - below:
@@ -245,19 +250,23 @@ class Snapshot:
         if path in self._files:
             changed[path] = None
 
-    def _look(self, path: str, root: str, changed: dict[str, ScannedFile | None]) -> None:
+    def _look(self, path: str, root: str, changed: dict[str, ScannedFile | None]) -> bool:
+        """Look at a file; False where that cannot be done now, though it may be there."""
         try:
             status = os.stat(main_file_in(path) if path in self._wholes else path)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _GONE:
+                return False
             # A link to nothing is known by the link itself: `find` makes a row of it.
             with suppress(OSError):
                 changed[path] = ScannedFile(path, identity(os.lstat(path)), root)
-                return
+                return True
             changed[path] = None
-            return
+            return True
         known = self._files.get(path)
         if known is None or known.identity.content != identity(status).content:
             changed[path] = ScannedFile(path, identity(status), root)
+        return True
 
     def _apply(self, changed: dict[str, ScannedFile | None]) -> FolderChanges:
         new: list[ScannedFile] = []

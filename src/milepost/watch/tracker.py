@@ -37,6 +37,7 @@ class Tracker(Effects):
         self._scheduler = scheduler
         self._torn_after = torn_after
         self._handed_on = set[Pin]()
+        self._hidden = dict[Tracked, str]()
 
     def take_in(self, result: ScanResult) -> None:
         """Take in what a scan found; `look` then reads what is new."""
@@ -74,7 +75,10 @@ class Tracker(Effects):
         return bool(self.open)
 
     def look(self) -> None:
-        """Read what is to be read."""
+        """Read what is to be read, and what could not be looked at when it was last tried."""
+        for tracked in self._hidden:
+            tracked.unread = True
+        self._hidden = {}
         while unread := [tracked for tracked in self.open if tracked.unread]:
             places = {}
             for tracked in unread:
@@ -88,6 +92,9 @@ class Tracker(Effects):
 
     def wait_or_give_up(self, *, ending: bool) -> None:
         """Give up on what is incomplete and stood still for too long, and believe a refusal of what stands still."""
+        for tracked, why in list(self._hidden.items()) if ending else ():
+            if self.scanner.scans - tracked.still >= _SCANS:
+                self.apply(tracked, Fact.GONE, f"could not be looked at: {why}")
         for tracked in self.of("writing"):
             age = time.monotonic() - tracked.since
             still = self.scanner.scans - tracked.still >= _SCANS
@@ -211,6 +218,8 @@ class Tracker(Effects):
                 tracked.unread = True
             elif self.at_path.get(tracked.path) is not tracked:
                 self.lose(tracked, "deleted")
+            elif why := _hidden(place):
+                self._hidden[tracked] = why
             return  # what is gone from its path is in the next scan
         tracked.at, tracked.files = at, _addressed(at, place, tracked.path)
         rests = time.monotonic() - tracked.since >= _RESTS_SECONDS
@@ -232,6 +241,17 @@ def _addressed(at: CheckpointFiles, place: str, path: str) -> CheckpointFiles:
         return at
     failure = (at.failure[0], reworded(at.failure[1], place, path)) if at.failure else None
     return replace(at, path=path, paths=tuple(moved(file, place, path) for file in at.paths), failure=failure)
+
+
+def _hidden(path: str) -> str | None:
+    """Return why a path cannot be looked at; None where it can, or where nothing is there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _lies_there(files: CheckpointFiles | None) -> bool:

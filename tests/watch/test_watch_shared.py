@@ -31,9 +31,8 @@ def test_a_data_set_that_another_watcher_has_is_waited_for_though_another_one_fa
 
     def taken(driver: Driver, item: Item) -> Lease:
         if item.data == "good" and not others:
-            with driver.store.worker() as other:
-                others.append(driver.store.lease(item.key, f"{item.column_set}-{item.stop}", other))
-                assert others[0].acquire()
+            others.append(driver.store.lease(item.key, f"{item.column_set}-{item.stop}", driver.store.worker()))
+            assert others[0].acquire()
         return lease(driver, item)
 
     def counted(driver: Driver, chunk: Sequence[CheckpointFiles]) -> None:

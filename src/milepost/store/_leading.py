@@ -23,7 +23,7 @@ class Leading:
         with readable(path):
             handle = os.open(path, os.O_RDONLY)
             try:
-                self._data = os.read(handle, _AT_ONCE)
+                self._data = _read(handle, _AT_ONCE, 0)
             finally:
                 os.close(handle)
         if not self._data:
@@ -76,7 +76,7 @@ class Leading:
             with readable(self._path):
                 handle = os.open(self._path, os.O_RDONLY)
                 try:
-                    found = os.pread(handle, size, start)
+                    found = _read(handle, size, start)
                 finally:
                     os.close(handle)
             if len(found) < size and not short:
@@ -93,12 +93,12 @@ def read_plain(path: str) -> dict[str, Json]:
     with readable(path):
         handle = os.open(path, os.O_RDONLY)
         try:
-            data = os.read(handle, _AT_ONCE)
+            data = _read(handle, _AT_ONCE, 0)
             if len(data) == _AT_ONCE:
                 size = os.fstat(handle).st_size
                 if size > JSON_LIMIT:
                     raise ValueError(f"more than {JSON_LIMIT} bytes")
-                data += os.pread(handle, size - _AT_ONCE, _AT_ONCE)
+                data += _read(handle, size - _AT_ONCE, _AT_ONCE)
         finally:
             os.close(handle)
     if not data:
@@ -107,3 +107,11 @@ def read_plain(path: str) -> dict[str, Json]:
     if not isinstance(found, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - damage, as the rest
     return found
+
+
+def _read(handle: int, size: int, start: int) -> bytes:
+    """Read as many bytes, fewer only where the file ends: a system may give less at once than there is."""
+    data = os.pread(handle, size, start)
+    while len(data) < size and (more := os.pread(handle, size - len(data), start + len(data))):
+        data += more
+    return data

@@ -81,7 +81,7 @@ class World:
         os.environ.update(KILLS_LOG=str(place / "log"), XDG_CACHE_HOME=str(place / "cache"), TMPDIR=str(place))
         self.evaluate = ["run", str(place / "ev.py"), str(self.run), "--engine", "inprocess", *self.stored]
         if (code := self.forked(self.evaluate)) != 3:
-            raise SystemExit(f"the world was not made: {code}, {self.said()}")
+            raise SystemExit(f"the world was not made: {code}, {self.message()}")
         shutil.copytree(place, self._kept, copy_function=os.link)
 
     @property
@@ -119,7 +119,7 @@ class World:
         """Return the marks of the checkpoints that were predicted since the world was put back."""
         return sorted(set((self.place / "log").read_text().split()))
 
-    def said(self) -> str:
+    def message(self) -> str:
         """Return what the last process wrote on standard error."""
         return (self.place / "words").read_text(errors="replace")
 
@@ -197,7 +197,7 @@ def killed_verb(world: World, name: str, kills: int, chance: random.Random) -> O
     for at in sorted(chance.sample(range(1, total + 1), min(kills, total))):
         world.put_back()
         if (code := world.forked(words, kill_at=at)) != -signal.SIGKILL:
-            outcome.other.append(f"operation {at} of {total}: not killed, exit code {code}: {world.said()}")
+            outcome.other.append(f"operation {at} of {total}: not killed, exit code {code}: {world.message()}")
             continue
         outcome.kills += 1
         where = f"operation {at} of {total}"
@@ -206,15 +206,15 @@ def killed_verb(world: World, name: str, kills: int, chance: random.Random) -> O
         gone = [thing for thing, item in before.items() if after.get(thing) == item != now.get(thing)]
         outcome.lost += [f"{where}: {thing}" for thing in gone]
         again = world.forked(words)
-        if "Traceback" in world.said():
-            outcome.tracebacks.append(f"{where}: {world.said()}")
+        if "Traceback" in world.message():
+            outcome.tracebacks.append(f"{where}: {world.message()}")
         if again != usual and not (again == 2 and _without_rest(now) == _without_rest(after)):
-            outcome.other.append(f"{where}: the same again: exit code {again}: {world.said()}")
+            outcome.other.append(f"{where}: the same again: exit code {again}: {world.message()}")
         if _without_rest(world.state()) != _without_rest(after):
             outcome.lost.append(f"{where}: the same again does not bring what it usually does")
         world.forked(world.evaluate)
-        if "Traceback" in world.said():
-            outcome.tracebacks.append(f"{where}: {world.said()}")
+        if "Traceback" in world.message():
+            outcome.tracebacks.append(f"{where}: {world.message()}")
         outcome.lost += [f"{where}: in the end, {thing}" for thing in _differing(world.state(), at_last)]
         if world.predicted() != predicted:
             outcome.doubled.append(f"{where}: predicted {world.predicted()}, usually {predicted}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from milepost._internal import heartbeat
+from milepost._internal.bounded import unreadable
 from milepost._internal.fileid import is_changed, is_overwritten
 from milepost._internal.memory import ran_out
 from milepost._internal.serialization import digest
@@ -346,7 +347,10 @@ def _check_files(files: CheckpointFiles, is_other: Callable[[str, Identity], boo
     What is deleted is still mapped whole.
     """
     main = main_file(files)
-    changed = [main] if is_other(main, files.identity) else []
-    changed += [path for path, known in zip(files.paths[1:], files.others, strict=False) if is_changed(path, known)]
+    try:
+        changed = [main] if is_other(main, files.identity) else []
+        changed += [path for path, known in zip(files.paths[1:], files.others, strict=False) if is_changed(path, known)]
+    except OSError as error:
+        raise unreadable(main, error) from error
     if changed:
         raise Torn(f"{changed[0]} changed while the checkpoint was read; the next run tries it again")

@@ -12,7 +12,7 @@ from tests.checkpoints.test_keras_shards import shards
 from milepost.checkpoints._files.shards import from_prefix, shards_of, size_of
 from milepost.checkpoints.discovery import find
 from milepost.compat.slim._checkpoints import at, prefix_of
-from milepost.errors import Corrupt, UsageError
+from milepost.errors import Corrupt, Torn, UsageError
 
 ARRAYS = {name: array.astype("f4") for name, array in weights_of(0).items()}
 EVALUATION = """
@@ -170,5 +170,5 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_no_empty_one(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "listdir", failing)
-    with pytest.raises(Corrupt, match="cannot be read: Input/output error"):
+    with pytest.raises(Torn, match="cannot be read: Input/output error; look at the disk"):
         shards_of(str(tmp_path / "m.index"))

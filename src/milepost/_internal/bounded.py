@@ -28,6 +28,11 @@ AGAIN = "; the next run looks again; if nothing writes it any more, copy it agai
 """How messages about a file that is too short end."""
 
 _CHUNK = 1 << 18
+_PASSING = {
+    *(errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOTCONN),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET),
+}
+"""Errors of a disk or network, or of a busy machine: they say nothing of the file."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -155,6 +160,10 @@ def unreadable(path: str, error: OSError) -> CheckpointError:
         return Vanished(f"{path}: no longer there; have the trainer keep more checkpoints if it deletes them too early")
     if isinstance(error, PermissionError):
         return Corrupt(_permission(path))
+    if error.errno in _PASSING:
+        return Torn(
+            f"{path}: cannot be read: {error.strerror}; look at the disk or network behind it; the next run looks again"
+        )
     return Corrupt(f"{path}: cannot be read: {error.strerror or error}")
 
 

@@ -1,8 +1,8 @@
 """The process that reads mutants: warm, and forked for each of them, under limits of memory and processor time.
 
-It answers one JSON object a line: {"folder", "spool", "trace"} asks for a reading, and gets what `reading` returns, or
-how the fork ended without an answer, with its processor seconds and the memory it took beside a fork that reads
-nothing.
+It answers one JSON object a line: {"folder", "spool"} asks for a reading, with a "fault" for one at which a file fails
+or changes, and gets what `reading` returns, or how the fork ended without an answer, with its processor seconds and the
+memory it took beside a fork that reads nothing.
 """
 
 import gc
@@ -16,17 +16,21 @@ import signal
 import sys
 import time
 import traceback
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from tests.checkpoints.fuzz.faults import Fault
+
+from milepost._internal.fileid import is_changed
 from milepost._internal.serialization import from_plain, to_plain
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader
 from milepost.cli._output import answer
 from milepost.cli.inspect import plain
 from milepost.core.types import CheckpointFiles, Inspection, Table, Tensor
-from milepost.errors import CheckpointError, UsageError
+from milepost.errors import CheckpointError, Unsafe, Unsupported, UsageError
+from milepost.evaluator import _check_files
 from milepost.registry import classes
 from milepost.report.inspection import described
 
@@ -40,7 +44,7 @@ _HASHED = 64 << 20
 """Bytes of a tensor that are read; a view that repeats one item may be larger than memory."""
 
 
-def reading(folder: str, spool: str) -> dict[str, Any]:
+def reading(folder: str, spool: str, fault: Fault | None = None) -> dict[str, Any]:
     """Find, read and map whatever lies in a folder, and show it as `milepost inspect` does.
 
     "rows" has for each checkpoint its path and what it "holds", or why it was "refused" (kind and message); "faults"
@@ -49,31 +53,39 @@ def reading(folder: str, spool: str) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     faults: list[str] = []
     try:
-        for found in Reader().discover([folder]):
-            _allow_seconds()
-            rows.append({"path": found.path, **_read(found, folder, spool, faults)})
-            _allow_seconds()
-            _inspect(found.path, faults)
+        with fault.at_work() if fault else nullcontext():
+            _steps(folder, spool, rows, faults)
     except UsageError as error:
         rows.append({"path": folder, "refused": ["usage", str(error)]})
     except Exception:  # noqa: BLE001 - what is looked for
         faults.append(_trace())
-    return {"rows": rows, "faults": faults}
+    return {"rows": rows, "faults": faults, "operations": fault.count if fault else 0}
+
+
+def _steps(folder: str, spool: str, rows: list[dict[str, Any]], faults: list[str]) -> None:
+    for found in Reader().discover([folder]):
+        _allow_seconds()
+        rows.append({"path": found.path, **_read(found, folder, spool, faults)})
+        _allow_seconds()
+        _inspect(found.path, faults)
 
 
 def _read(found: CheckpointFiles, folder: str, spool: str, faults: list[str]) -> dict[str, Any]:
     try:
         table = _crossed(Table, Reader().table(_crossed(CheckpointFiles, found), spool))
-        return {"holds": _held(table, (folder, spool), faults), "checksum": table.checksum}
+        held = _held(table, (folder, spool), faults)
+        _check_files(found, is_changed)  # as an evaluator does before it believes what it mapped
     except CheckpointError as error:
         if "could not make sense of it" in str(error):  # discovery goes on, whatever a format raises
             faults.append(str(error))
-        if not str(error).startswith(folder):
+        if not str(error).startswith((folder, spool)):
             faults.append(f"the message does not name the file: {error}")
         return {"refused": [error.kind, str(error)]}
     except Exception:  # noqa: BLE001 - what is looked for
         faults.append(_trace())
         return {"refused": ["traceback", ""]}
+    else:
+        return {"holds": held, "checksum": table.checksum}
 
 
 def _crossed(cls: Any, value: Any) -> Any:
@@ -98,7 +110,7 @@ def _held(table: Table, places: tuple[str, str], faults: list[str]) -> dict[str,
 def _digest(tensor: Tensor) -> str:
     try:
         mapped = map_tensor(tensor)
-    except CheckpointError as error:
+    except (Unsupported, Unsafe) as error:  # a row only if a model needs it
         return error.kind
     if mapped.nbytes > _HASHED:
         return f"{mapped.nbytes:,} bytes"
@@ -136,7 +148,9 @@ def _forked(request: dict[str, Any]) -> dict[str, Any]:
         os.close(ours)
         try:
             _limit()
-            made = reading(request["folder"], request["spool"])
+            asked = request.get("fault")
+            fault = Fault(**asked, folder=request["folder"]) if asked else None
+            made = reading(request["folder"], request["spool"], fault)
         except BaseException:  # noqa: BLE001 - the parent reports it
             made = {"rows": [], "faults": [_trace()]}
         with os.fdopen(theirs, "wb") as stream:

@@ -40,6 +40,7 @@ class Reading:
     ended: str
     cpu: float
     peak: int
+    operations: int = 0
 
     def weights(self) -> dict[str, Any]:
         """Return what all rows hold by path and name: type, shape, digest."""
@@ -111,15 +112,19 @@ class Judge:
 
     def read(self, files: Mapping[str, bytes]) -> Reading:
         """Return what reading these files comes to."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        put(self.folder, files)
+        self.put(files)
         return self.read_at(self.folder)
 
-    def read_at(self, path: str) -> Reading:
-        """Return what reading a file or folder comes to that lies anywhere."""
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Lay files where `read_at` with this judge's own folder finds them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        put(self.folder, files)
+
+    def read_at(self, path: str, fault: Mapping[str, Any] | None = None) -> Reading:
+        """Return what reading a file or folder comes to that lies anywhere; a `fault` happens on the way."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self._child.stdin.write(json.dumps({"folder": path, "spool": self.spool}) + "\n")
+        self._child.stdin.write(json.dumps({"folder": path, "spool": self.spool, "fault": fault}) + "\n")
         self._child.stdin.flush()
         answer = self._child.stdout.readline()
         assert answer, "the child that reads mutants is gone"

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from milepost._internal import heartbeat
-from milepost._internal.bounded import unreadable
+from milepost._internal.bounded import expecting, unreadable
 from milepost._internal.fileid import is_changed, is_overwritten
 from milepost._internal.memory import ran_out
 from milepost._internal.serialization import digest
-from milepost.checkpoints._files.shards import main_file
+from milepost.checkpoints._files.shards import identities, main_file
 from milepost.core.capabilities import capability
 from milepost.core.protocols import (
     DeclaresArithmetic,
@@ -227,7 +227,8 @@ class Evaluator:
         for _ in range(2):
             heartbeat.beat()
             try:
-                return self._restored_once(files, table, variant)
+                with expecting(identities(files)):
+                    return self._restored_once(files, table, variant)
             except MemoryError as error:
                 message = f"the weights do not fit into memory: {error}"
             self._free()

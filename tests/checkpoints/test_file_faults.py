@@ -51,9 +51,9 @@ def test_each_operation_meets_each_fault(name: str, judge: Judge, stride: int, t
     none = {"kind": "none", "number": 0, "spare": str(tmp_path)}
     count = judge.read_at(judge.folder, none).operations
     assert count > 10
-    kinds: set[str] = set()
+    kinds, step = set[str](), 37 if stride > 1 else 1
     for place, kind in enumerate(KINDS):
-        for number in range(1 + place % stride, count + 1, stride * stride):
+        for number in range(1 + 5 * place % step, count + 1, step):
             judge.put(files)
             read = judge.read_at(judge.folder, {**none, "kind": kind, "number": number})
             given = verdict(whole, read, sealed=False)
@@ -61,7 +61,7 @@ def test_each_operation_meets_each_fault(name: str, judge: Judge, stride: int, t
             if kind == "short":
                 assert given.outcome == "same"
             if kind in ERRORS:
-                kinds |= {f"{kind} {one}" for one in given.kinds}
+                kinds |= {f"{kind} {one}" for one in given.kinds if "cannot be listed" not in str(read.rows)}
     assert kinds <= {f"{kind} {one}" for kind in RETRIED for one in ("torn", "vanished", "usage")} | {
         f"EACCES {one}" for one in ("corrupt", "usage")
     }

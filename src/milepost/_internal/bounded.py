@@ -4,8 +4,9 @@ import errno
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar, TypeVarTuple
@@ -103,7 +104,8 @@ class HeldFile(OpenFile):
 def opened(path: str) -> Iterator[OpenFile]:
     """Open a regular file for reading; every `OSError` becomes an error of the tree.
 
-    Raises `Vanished` where the file is gone and `Corrupt` where it cannot be read.
+    Raises `Vanished` where the file is gone, `Torn` where it is not the one that is expected, and `Corrupt` where it
+    cannot be read.
     """
     try:
         # O_NONBLOCK: a named pipe that lies in the folder must not hang the search.
@@ -114,11 +116,30 @@ def opened(path: str) -> Iterator[OpenFile]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Corrupt(f"{path}: {kind_of(status)}, not a file")
+        known = _expected.get().get(path)
+        if known is not None and (status.st_dev, status.st_ino) != (known.device, known.inode):
+            raise Torn(f"{path}: another file took its place since it was found; the next run looks again")
         yield OpenFile(path, descriptor, status.st_size)
     except OSError as error:
         raise unreadable(path, error) from error
     finally:
         os.close(descriptor)
+
+
+_expected: ContextVar[Mapping[str, Identity]] = ContextVar("expected", default={})  # noqa: B039 - nothing changes it
+
+
+@contextmanager
+def expecting(files: Mapping[str, Identity]) -> Iterator[None]:
+    """Have `opened` refuse other files than those that were found at these paths, as long as the block runs.
+
+    The check is of the open file: a link that is exchanged between a look at the path and its opening changes nothing.
+    """
+    token = _expected.set(files)
+    try:
+        yield
+    finally:
+        _expected.reset(token)
 
 
 def per_file(size: int) -> Callable[[Callable[[str, *Ts], T]], Callable[[str, *Ts], T]]:

@@ -13,9 +13,9 @@ from milepost._internal.bounded import kind_of, opened, unreadable
 from milepost._internal.budget import glancing
 from milepost._internal.fileid import identity
 from milepost._internal.text import natural
-from milepost.checkpoints._files.links import leads_out, refused, roots_of
+from milepost.checkpoints._files.links import leads_out, place_of, refused, roots_of
 from milepost.checkpoints._files.near import absent
-from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix
+from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix, main_file
 from milepost.checkpoints.diagnosis import diagnose, folder_diagnosis
 from milepost.checkpoints.folders import is_unfinished
 from milepost.checkpoints.names import (
@@ -166,7 +166,7 @@ def _folder(
     yield from refused(out, roots)
     entries = [entry for entry in entries if entry.path not in out]
     odd: list[CheckpointFiles] = []
-    items = list(_items(entries, odd))
+    items = list(_items(entries, odd, roots))
     claimed = list(_claimed(items, formats))
     yield from (*claimed, *odd)
     taken = {one.path for one in claimed}
@@ -185,7 +185,9 @@ def _is_ordinary(entry: os.DirEntry[str]) -> bool:
     return False
 
 
-def _items(entries: Sequence[os.DirEntry[str]], odd: list[CheckpointFiles]) -> Iterator[ListedFile]:
+def _items(
+    entries: Sequence[os.DirEntry[str]], odd: list[CheckpointFiles], roots: Sequence[str]
+) -> Iterator[ListedFile]:
     """Yield files and folders; add to `odd` the rows of links to nothing, pipes and devices named like checkpoints."""
     for entry in entries:
         try:
@@ -195,7 +197,7 @@ def _items(entries: Sequence[os.DirEntry[str]], odd: list[CheckpointFiles]) -> I
                 continue
             if stat.S_ISREG(status.st_mode):
                 if not is_companion(entry.name):
-                    yield entry_of(entry.path)
+                    yield entry_of(entry.path, roots=roots)
                 continue
             why: CheckpointError = Corrupt(f"{entry.path}: {kind_of(status)}, not a file")
         except FileNotFoundError:
@@ -227,12 +229,20 @@ def _shut(path: str, error: OSError) -> CheckpointFiles | None:
     return _row(path, (), now, (Corrupt.kind, why))
 
 
-def entry_of(path: str, *, asked: bool = False) -> ListedFile:
-    """Return a file as formats get it; an error in reading it becomes its `problem`."""
+def entry_of(path: str, *, asked: bool = False, roots: Sequence[str] = ()) -> ListedFile:
+    """Return a file as formats get it; an error in reading it becomes its `problem`.
+
+    So does its place outside of all `roots`, where there are any: a link may have been exchanged since the listing.
+    """
     item = ListedFile(path, is_dir=False, asked=asked)
     try:
         item.status = os.stat(path)
+        if not stat.S_ISREG(item.status.st_mode):  # opening a device may do something
+            raise Corrupt(f"{path}: {kind_of(item.status)}, not a file")
         with opened(path) as file:
+            item.status = os.fstat(file.descriptor)
+            if roots and (outside := place_of(file, roots)):
+                raise Corrupt(f"{path}: leads to {outside}, outside of the named folders; it was not read")
             item.head = file.at(0, min(_HEAD, file.size), "its beginning")
             size = min(8, file.size)
             item.tail = file.at(file.size - size, size, "its end")
@@ -247,6 +257,7 @@ def _claimed(items: Sequence[ListedFile], formats: Sequence[Format]) -> Iterator
     # A shard is a whole file of its format: only the index knows it.
     readable = [item for item in items if item.problem is None and not hf_index(os.path.basename(item.path))]
     asked = {item.path for item in items if item.asked}
+    looked = {item.path: identity(item.status) for item in items if not item.is_dir and item.status is not None}
     taken: set[str] = set()
     for one in formats:
         free = [item for item in readable if item.path not in taken]
@@ -255,7 +266,9 @@ def _claimed(items: Sequence[ListedFile], formats: Sequence[Format]) -> Iterator
                 continue
             taken.update((files.path, *files.paths))
             if files.path in asked or not _is_passed_over(files):
-                yield replace(files, others=tuple(map(_identity_or_none, files.paths[1:])))
+                now = looked.get(main_file(files), files.identity)
+                others = tuple(looked.get(path) or _identity_or_none(path) for path in files.paths[1:])
+                yield replace(files, identity=now, others=others)
     for item in items:
         if not item.is_dir and item.path not in taken:
             failed = _failed(item)

@@ -6,12 +6,14 @@ looked at ends the process (SIGBUS); a copy is torn then.
 
 import os
 from collections.abc import Iterator
+from io import FileIO
 
 import numpy as np
 
-from milepost._internal.bounded import OpenFile, opened, unreadable
+from milepost._internal.bounded import OpenFile, opened
 from milepost.checkpoints._files.checks import about, check_place
 from milepost.checkpoints._files.layout import contiguous, dtype_of, refused
+from milepost.checkpoints._files.shards import size_of
 from milepost.core.types import Array, Tensor
 from milepost.errors import Torn
 
@@ -38,10 +40,11 @@ def map_tensor(tensor: Tensor) -> Array:
         empty.flags.writeable = False
         return empty
     try:
-        _check_inside(tensor, os.stat(where.file).st_size)
-        mapped = np.memmap(where.file, np.uint8, "r", where.offset, (where.nbytes,))
-    except OSError as error:
-        raise unreadable(where.file, error) from error
+        with opened(where.file) as file, FileIO(file.descriptor, closefd=False) as stream:
+            _check_inside(tensor, file.size)
+            mapped = np.memmap(stream, np.uint8, "r", where.offset, (where.nbytes,))
+    except ValueError as error:  # cut short since it was opened
+        raise _cut_short(tensor, size_of(where.file) or 0) from error
     return np.ndarray(tensor.shape, dtype, mapped, 0, strides)
 
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from milepost._internal.bounded import unreadable
+from milepost._internal.bounded import expecting, unreadable
 from milepost._internal.budget import spending, unpack_seconds
 from milepost._internal.fileid import identity_of
 from milepost._internal.memory import bounded_by_driver
@@ -29,7 +29,7 @@ from milepost.checkpoints._files.checks import check_table
 from milepost.checkpoints._files.facts import flat
 from milepost.checkpoints._files.layout import dtype_of, is_readable, unread
 from milepost.checkpoints._files.roles import scalars_beside, step_among
-from milepost.checkpoints._files.shards import bytes_in, main_file
+from milepost.checkpoints._files.shards import bytes_in, identities, main_file
 from milepost.checkpoints._files.side_files import facts_beside
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.formats.peft import adapter_among
@@ -79,16 +79,8 @@ class Reader:
             raise Corrupt(f"{files.path}: no format claims it")
         _unchanged(files, "since it was found")
         form = _format(files.format)
-        try:
-            with spending(files.path, bytes_in(files)), _fits_memory(files):
-                table = materialise(form, read_table(form, files), spool)
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise OutOfMemory(
-                    f"{files.path}: unpacking needs more room than the temporary folder has ({error.strerror}); "
-                    "set TMPDIR to a folder with more, or save it uncompressed"
-                ) from error
-            raise unreadable(files.path, error) from error
+        with _reading(files):
+            table = materialise(form, read_table(form, files), spool)
         _unchanged(files, "while it was read")
         return table
 
@@ -102,7 +94,7 @@ class Reader:
         if files.failure is not None and (files.format is None or files.failure[0] != Unsupported.kind):
             raise checkpoint_error(*files.failure)
         form = _format(str(files.format))
-        with spending(files.path, bytes_in(files)), _fits_memory(files):
+        with _reading(files):
             try:
                 table = read_table(form, files)
             except Unsafe:
@@ -113,16 +105,27 @@ class Reader:
 
 
 @contextmanager
-def _fits_memory(files: CheckpointFiles) -> Iterator[None]:
-    """Turn a lack of memory into an error of the tree, `Corrupt` where the driver set a bound by its size."""
+def _reading(files: CheckpointFiles) -> Iterator[None]:
+    """Read the very files that were found, on their budget; what the system refuses becomes an error of the tree.
+
+    A lack of memory is `Corrupt` where the driver set a bound by the checkpoint's size.
+    """
     try:
-        yield
+        with spending(files.path, bytes_in(files)), expecting(identities(files)):
+            yield
     except MemoryError as error:
         if bounded_by_driver():
             size = bytes_in(files)
             what = f"needs more memory to read than a checkpoint of {size:,} bytes may take"
             raise Corrupt(f"{files.path}: {what}: damaged, or made to exhaust the reader") from error
         raise OutOfMemory(f"{files.path}: reading its table needs more memory than there is") from error
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise OutOfMemory(
+                f"{files.path}: unpacking needs more room than the temporary folder has ({error.strerror}); "
+                "set TMPDIR to a folder with more, or save it uncompressed"
+            ) from error
+        raise unreadable(files.path, error) from error
 
 
 def facts_of(form: Format, files: CheckpointFiles, table: Table) -> dict[str, Json]:

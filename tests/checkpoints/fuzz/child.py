@@ -22,8 +22,10 @@ from typing import Any
 
 from tests.checkpoints.fuzz.faults import Fault
 
+from milepost._internal.bounded import expecting
 from milepost._internal.fileid import is_changed
 from milepost._internal.serialization import from_plain, to_plain
+from milepost.checkpoints._files.shards import identities
 from milepost.checkpoints.mapping import map_tensor
 from milepost.checkpoints.reader import Reader
 from milepost.cli._output import answer
@@ -73,8 +75,9 @@ def _steps(folder: str, spool: str, rows: list[dict[str, Any]], faults: list[str
 def _read(found: CheckpointFiles, folder: str, spool: str, faults: list[str]) -> dict[str, Any]:
     try:
         table = _crossed(Table, Reader().table(_crossed(CheckpointFiles, found), spool))
-        held = _held(table, (folder, spool), faults)
-        _check_files(found, is_changed)  # as an evaluator does before it believes what it mapped
+        with expecting(identities(found)):  # as an evaluator does, and checks before it believes what it mapped
+            held = _held(table, (folder, spool), faults)
+        _check_files(found, is_changed)
     except CheckpointError as error:
         if "could not make sense of it" in str(error):  # discovery goes on, whatever a format raises
             faults.append(str(error))

@@ -6,24 +6,34 @@ Otherwise whoever may write into the folder could have any file of the user's re
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-from milepost._internal.bounded import is_hidden
+from milepost._internal.bounded import OpenFile, is_hidden
 from milepost._internal.fileid import identity
 from milepost.checkpoints.names import is_candidate, step_of_name
 from milepost.core.types import CheckpointFiles
 from milepost.errors import Corrupt
 
+_TRIES = 3
 _FOLDERS = re.compile(r"ckpt|checkpoint|weights|snapshot|model|last|latest|best", re.IGNORECASE)
+
+
+def _real(path: str) -> str:
+    """Return where a path really is; its plain place where links on the way are exchanged faster than they are read."""
+    for _ in range(_TRIES):
+        with suppress(OSError):
+            return os.path.realpath(path)
+    return os.path.abspath(path)
 
 
 def roots_of(paths: Sequence[str]) -> tuple[str, ...]:
     """Return where the named paths really are."""
-    return tuple(dict.fromkeys(map(os.path.realpath, paths)))
+    return tuple(dict.fromkeys(map(_real, paths)))
 
 
 def leads_out(path: str, roots: Sequence[str]) -> bool:
     """Return whether a path, links followed, lies outside of all named ones, where it is there or cannot be seen."""
-    real = os.path.realpath(path)
+    real = _real(path)
     return (os.path.exists(real) or is_hidden(path)) and not any(_beneath(real, root) for root in roots)
 
 
@@ -33,7 +43,7 @@ def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[CheckpointFi
     A link to a folder above is passed over: it leads back.
     """
     for path in links:
-        name, real = os.path.basename(path), os.path.realpath(path)
+        name, real = os.path.basename(path), _real(path)
         missed = is_candidate(name) and not os.path.isdir(path)
         if os.path.isdir(path) or (is_hidden(path) and not os.path.splitext(name)[1]):
             like = bool(_FOLDERS.search(name)) or step_of_name(path) is not None
@@ -52,16 +62,25 @@ def check_shards(main: str, shards: Sequence[str], folder: str | None = None) ->
     A shard may lie where the main file lies, or where that leads.  Where a `folder` is the checkpoint, the main file
     must lie in it.
     """
-    if folder is not None and not _beneath(os.path.realpath(main), os.path.realpath(folder)):
-        raise Corrupt(f"{main}: leads to {os.path.realpath(main)}, out of the checkpoint's folder; it was not followed")
-    places = {os.path.realpath(os.path.dirname(main)), os.path.dirname(os.path.realpath(main))}
+    if folder is not None and not _beneath(_real(main), _real(folder)):
+        raise Corrupt(f"{main}: leads to {_real(main)}, out of the checkpoint's folder; it was not followed")
+    places = {_real(os.path.dirname(main)), os.path.dirname(_real(main))}
     for shard in shards:
-        real = os.path.realpath(shard) if os.path.islink(shard) else None
+        real = _real(shard) if os.path.islink(shard) else None
         if real is not None and os.path.dirname(real) not in places:
             raise Corrupt(
                 f"{main}: its shard {os.path.basename(shard)} is a symbolic link to {real}, in another folder: not "
                 "followed; put a copy or a hard link in its place"
             )
+
+
+def place_of(file: OpenFile, roots: Sequence[str]) -> str | None:
+    """Return where an open file lies if that is outside of all roots; None within, and where that cannot be known."""
+    try:
+        real = os.readlink(f"/proc/self/fd/{file.descriptor}")
+    except OSError:
+        return None
+    return None if any(_beneath(real, root) for root in roots) else real
 
 
 def _beneath(path: str, root: str) -> bool:

@@ -12,7 +12,7 @@ from milepost.checkpoints.names import INDEX, saver_shards
 from milepost.core.capabilities import capability
 from milepost.core.escaping import one_line
 from milepost.core.protocols import ShardedFormat
-from milepost.core.types import CheckpointFiles
+from milepost.core.types import CheckpointFiles, Identity
 from milepost.errors import Vanished
 from milepost.registry import classes
 
@@ -47,6 +47,12 @@ def main_file(files: CheckpointFiles) -> str:
 def bytes_in(files: CheckpointFiles) -> int:
     """Return how many bytes the files of a checkpoint have together, as they were found."""
     return files.identity.size + sum(one.size for one in files.others)
+
+
+def identities(files: CheckpointFiles) -> dict[str, Identity]:
+    """Return which file was found at each path of a checkpoint, but for those that were not there."""
+    known = (files.identity, *files.others)
+    return {path: one for path, one in zip(files.paths, known, strict=False) if one.inode}
 
 
 def main_file_in(folder: str) -> str:

@@ -11,7 +11,7 @@ from milepost._internal.budget import glancing
 from milepost.checkpoints._codecs.protobuf import BYTES, VARINT
 from milepost.checkpoints._codecs.sstable import MAGIC, open_table
 from milepost.core.protocols import Entry
-from milepost.errors import CheckpointError
+from milepost.errors import CheckpointError, Torn, Vanished
 
 Kind = Literal["bundle", "v1", "damaged", "other"]
 
@@ -20,12 +20,14 @@ _FIRST_FIELD = 1 << 3
 
 
 def kind_of_table(entry: Entry) -> Kind | None:
-    """Return what kind of table a file is; None where it does not end as one."""
+    """Return what kind of table a file is; None where it does not end as one; raises what reading it does."""
     if entry.is_dir or entry.tail != MAGIC:
         return None
     try:
         with opened(entry.path) as file, glancing(entry.path, file.size):
             first = open_table(file).first()
+    except (Torn, Vanished):
+        raise  # its end is there: the disk failed, or the file went meanwhile
     except CheckpointError:
         return "damaged"
     if first is None or first[0] or not first[1]:

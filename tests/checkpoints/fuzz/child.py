@@ -1,8 +1,8 @@
-"""The process that reads mutants: warm, and forked for each of them, under limits of memory and processor time.
+"""The process that reads mutants: warm, under limits of memory and processor time; another fork follows one that ends.
 
 It answers one JSON object a line: {"folder", "spool"} asks for a reading, with a "fault" for one at which a file fails
 or changes, and gets what `reading` returns, or how the fork ended without an answer, with its processor seconds and the
-memory it took beside a fork that reads nothing.
+memory (KiB) by which it grew.
 """
 
 import gc
@@ -17,8 +17,9 @@ import sys
 import time
 import traceback
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tests.checkpoints.fuzz.faults import Fault
 
@@ -38,7 +39,7 @@ from milepost.report.inspection import described
 
 CPU_SECONDS = 10
 """Seconds of the processor for each of the steps of reading: finding, the table with its tensors, showing."""
-_WALL_SECONDS = 120
+_WALL_SECONDS = 900
 """Seconds after which what waits for ever is ended; the processor may be busy with other work."""
 _ADDRESSES = 3 << 30
 _LINES = 12
@@ -144,36 +145,69 @@ def _trace() -> str:
     return "\n".join(lines if len(lines) <= 2 * _LINES else [*lines[:_LINES], "...", *lines[-_LINES:]])
 
 
-def _forked(request: dict[str, Any]) -> dict[str, Any]:
-    ours, theirs = os.pipe()
+@dataclass(slots=True)
+class _Worker:
+    """A fork that reads one mutant after the other, until one of them ends it."""
+
+    pid: int
+    requests: BinaryIO
+    answers: BinaryIO
+
+
+def _forked() -> _Worker:
+    theirs, requests = os.pipe()
+    answers, ours = os.pipe()
     pid = os.fork()
     if not pid:
-        os.close(ours)
-        try:
-            _limit()
-            asked = request.get("fault")
-            fault = Fault(**asked, folder=request["folder"]) if asked else None
-            made = reading(request["folder"], request["spool"], fault)
-        except BaseException:  # noqa: BLE001 - the parent reports it
-            made = {"rows": [], "faults": [_trace()]}
-        with os.fdopen(theirs, "wb") as stream:
-            stream.write(json.dumps(made).encode())
+        os.close(requests)
+        os.close(answers)
+        _limit()
+        with os.fdopen(theirs, "rb") as asked, os.fdopen(ours, "wb") as given:
+            for line in asked:
+                given.write(json.dumps(_answer(json.loads(line))).encode() + b"\n")
+                given.flush()
         os._exit(0)
     os.close(theirs)
-    with os.fdopen(ours, "rb") as stream:
-        answered = stream.read()
-    _, status, used = os.wait4(pid, 0)
-    made = json.loads(answered) if answered and not status else {"rows": [], "faults": []}
-    ended = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else ""
-    return {**made, "ended": ended, "cpu": used.ru_utime + used.ru_stime, "peak": used.ru_maxrss}
+    os.close(ours)
+    return _Worker(pid, os.fdopen(requests, "wb"), os.fdopen(answers, "rb"))
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    begun, held = time.process_time(), _memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from here
+    signal.alarm(_WALL_SECONDS)
+    _allow_seconds()
+    asked = request.get("fault")
+    fault = Fault(**asked, folder=request["folder"]) if asked else None
+    made = reading(request["folder"], request["spool"], fault)
+    return {**made, "ended": "", "cpu": time.process_time() - begun, "peak": _memory("VmHWM") - held}
+
+
+def _asked(worker: _Worker, line: str) -> tuple[dict[str, Any], _Worker]:
+    """Return the answer of a worker, or how it ended; and the worker that reads the next one."""
+    worker.requests.write(line.encode())
+    worker.requests.flush()
+    text = worker.answers.readline()
+    if text:
+        return json.loads(text), worker
+    worker.requests.close()
+    worker.answers.close()
+    _, status, used = os.wait4(worker.pid, 0)
+    ended = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {status >> 8}"
+    seconds = used.ru_utime + used.ru_stime
+    return {"rows": [], "faults": [], "ended": ended, "cpu": seconds, "peak": 0}, _forked()
+
+
+def _memory(name: str) -> int:
+    """Return a line of this process's status in KiB."""
+    with Path("/proc/self/status").open(encoding="ascii") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def _limit() -> None:
     begun = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (begun + _ADDRESSES,) * 2)
-    _allow_seconds()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.alarm(_WALL_SECONDS)
 
 
 def _allow_seconds() -> None:
@@ -191,11 +225,13 @@ def main() -> None:
         reading(folder, spool)
     gc.collect()
     gc.freeze()
-    base = min(_forked({"folder": os.devnull, "spool": spool})["peak"] for _ in range(3))
+    worker = _forked()
     for line in sys.stdin:
-        made = _forked(json.loads(line))
-        sys.stdout.write(json.dumps({**made, "peak": made["peak"] - base}) + "\n")
+        made, worker = _asked(worker, line)
+        sys.stdout.write(json.dumps(made) + "\n")
         sys.stdout.flush()
+    worker.requests.close()
+    os.waitpid(worker.pid, 0)
 
 
 if __name__ == "__main__":

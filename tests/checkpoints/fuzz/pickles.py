@@ -80,13 +80,13 @@ def _change(draw: Random, steps: list[bytes]) -> str:
     elif kind == "repeated":
         length = draw.choice((1, 1, 3, 10))
         run = b"".join(steps[place : place + length])
-        steps[place] = run * (draw.choice((3, 100, 5000, 300_000)) if len(run) < 40 else 2)
+        steps[place] = run * (draw.choice((3, 3, 100, 100, 5000, 5000, 5000, 300_000)) if len(run) < 40 else 2)
     elif kind == "opcode":
         steps[place] = bytes([draw.randrange(256)]) + step[1:]
     elif kind == "moved":
         steps.insert(draw.randrange(len(steps)), steps.pop(place))
     else:
-        steps[place] = draw.choice(_SNIPPETS) * draw.choice((1, 1, 1, 2, 1000, 50_000)) + step
+        steps[place] = draw.choice(_SNIPPETS) * draw.choice((1, 1, 1, 2, 2, 1000, 1000, 50_000)) + step
     return f"{kind} {step[:20]!r} at step {place}"
 
 

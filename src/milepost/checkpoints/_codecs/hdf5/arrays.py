@@ -149,10 +149,11 @@ def _super(blocks: Blocks, kind: _Kind, shape: _Shape, number: int, address: int
     fields.take(shape.offset_width)
     pages = held // kind.page if held > kind.page else 0
     written = fields.take(count * -(-pages // 8))
-    addresses = fields.unpack(f"{count}a")
+    form = blocks.form("a")
+    addresses = form.iter_unpack(fields.take(count * form.size))
     fields.checksum()
     charge(nodes=count)
-    for place, one in enumerate(addresses):
+    for place, (one,) in enumerate(addresses):
         bits = _bits(written, place * pages, pages) if pages else None
         yield from _block(
             blocks, kind, shape, None if one == blocks.undefined else one, first + place * held, held, bits

@@ -11,6 +11,9 @@ from milepost.errors import Corrupt, Unsupported
 _AHEAD = 384
 """Bytes that are read at once where a structure does not say how long it is: most headers and nodes fit in."""
 
+_MOST = 4 << 20
+"""Most bytes of a structure with a checksum; the library writes some 64 KB."""
+
 
 class Blocks:
     """The blocks of one file, whose superblock says how wide addresses and lengths are: 4 or 8 bytes each."""
@@ -107,6 +110,8 @@ class Fields:
 
     def checksum(self) -> None:
         """Pass the checksum of all that was read; `Corrupt` where it is that of other bytes."""
+        if self.place > _MOST:
+            raise self._blocks.fault(f"{self.what} takes {self.place:,} bytes, at most {_MOST:,} are read")
         computed = lookup3(self.data[: self.place])
         if (stored := self.uint(4)) != computed:
             sums = f"checksum stored {stored:08x}, computed {computed:08x}"
@@ -118,5 +123,5 @@ class Fields:
         if self._address is None:
             raise self._blocks.fault(f"{self.what} has {held:,} bytes, expected {end:,} or more")
         begin = self._address + held
-        more = max(end - held, min(_AHEAD, self._blocks.size - begin))
+        more = max(end - held, min(max(_AHEAD, held), self._blocks.size - begin))
         self.data += self._blocks.at(begin, more, self.what)

@@ -20,6 +20,9 @@ from milepost.checkpoints._codecs.hdf5.spaces import Space
 _MASK = 4
 """Bytes of the mask of filters that a chunk left out."""
 
+_CHUNK = 320
+"""Bytes that a chunk's place takes in memory."""
+
 _WIDEST = 8
 """Most bytes of a chunk's size."""
 
@@ -63,6 +66,7 @@ def chunks(blocks: Blocks, held: InChunks, extent: Space, *, filtered: bool) -> 
     found: list[Chunk] = []
     for item in _ALL[held.index](_Index(blocks, held, held.address, extent, filtered)):
         found.append(item)
+        charge(made=_CHUNK, nodes=1)
         if len(found) > COUNT_LIMIT:
             raise blocks.unknown(f"a dataset of more than {COUNT_LIMIT:,} chunks")
     return found
@@ -101,7 +105,6 @@ def _by_array(index: _Index) -> Iterator[Chunk]:
     width = index.width(element)
     missing = index.blocks.undefined.to_bytes(index.blocks.address_width, "little")
     for first, data in runs:
-        charge(nodes=len(data) // element)
         for place in range(0, len(data) - element + 1, element):
             if not data.startswith(missing, place):
                 yield index.chunk(grid.start(first + place // element), data[place : place + element], width)

@@ -4,6 +4,7 @@ HDF5 File Format Specification, version 3.0, section III.G.  The heap has an add
 sizes double from the third row of a table on; blocks of blocks list where they lie.  All have checksums.
 """
 
+from milepost._internal.budget import charge
 from milepost.checkpoints._codecs.hdf5 import btree2
 from milepost.checkpoints._codecs.hdf5.blocks import Blocks, Fields
 from milepost.checkpoints._codecs.hdf5.checksums import lookup3
@@ -11,6 +12,9 @@ from milepost.checkpoints._codecs.hdf5.checksums import lookup3
 _HEAP, _BLOCK = "a fractal heap", "a block of a fractal heap"
 _MANAGED, _HUGE, _TINY = 0, 1, 2
 _CHECKED = 2
+_LARGEST = 4 << 20
+"""Most bytes of a block; the library's own are of at most 64 KB."""
+
 _SHORT = 17
 """Most bytes of an identifier that says a tiny object's length in half a byte."""
 
@@ -34,8 +38,8 @@ class FractalHeap:
             raise blocks.unknown("an HDF5 file with compressed names or attributes")
         fields.checksum()
         for number in (self._width, self._start, largest):
-            if number <= 0 or number & (number - 1):
-                raise blocks.fault(f"{_HEAP} has blocks of {number:,}, expected a power of two")
+            if number <= 0 or number & (number - 1) or number > _LARGEST:
+                raise blocks.fault(f"{_HEAP} has blocks of {number:,}, expected a power of two, at most {_LARGEST:,}")
         if largest < self._start or bits > 64:  # noqa: PLR2004 - bits
             raise blocks.fault(f"{_HEAP} has blocks of {self._start:,} to {largest:,} bytes, offsets of {bits} bits")
         self._first_row = (self._start * self._width).bit_length() - 1
@@ -43,7 +47,7 @@ class FractalHeap:
         self._offset_size = -(-bits // 8)
         self._length_size = min(-(-(largest.bit_length() - 1) // 8), max(most.bit_length() - 1, 0) // 8 + 1)
         self._held: dict[int, bytes] = {}
-        self._lists: dict[int, tuple[int, ...]] = {}
+        self._lists: dict[int, bytes] = {}
         self._huge: dict[int, tuple[int, int]] | None = None
 
     def item(self, identifier: bytes) -> bytes:
@@ -63,6 +67,7 @@ class FractalHeap:
         address, begin, size = self._place(offset)
         if offset - begin + length > size:
             raise self._blocks.fault(f"an object of {length:,} bytes ends after its block in {_HEAP}")
+        charge(made=length)
         return self._direct(address, begin, size)[offset - begin : offset - begin + length]
 
     def _large(self, fields: Fields) -> bytes:
@@ -99,8 +104,7 @@ class FractalHeap:
             row, column, begin, size = self._cell(offset - base)
             if row >= rows:
                 break
-            found = self._children(address, rows)[row * self._width + column]
-            address = None if found == self._blocks.undefined else found
+            address = self._child(address, rows, row * self._width + column)
             base += begin
             if row < self._direct_rows and address is not None:
                 return address, base, size
@@ -118,17 +122,22 @@ class FractalHeap:
         column = (offset - (1 << high)) // size
         return row, column, (1 << high) + column * size, size
 
-    def _children(self, address: int, rows: int) -> tuple[int, ...]:
+    def _child(self, address: int, rows: int, number: int) -> int | None:
+        """Return the address of a block that a block of blocks lists; None where there is none."""
+        width = self._blocks.address_width
+        size = rows * self._width * width
         if address not in self._lists:
             fields = Fields(self._blocks, _BLOCK, address)
             fields.begin(b"FHIB", 0)
             self._owned(fields.address())
             fields.take(self._offset_size)
-            self._lists[address] = fields.unpack(f"{rows * self._width}a")
+            self._lists[address] = fields.take(size)
             fields.checksum()
-        if len(self._lists[address]) != rows * self._width:
+        held = self._lists[address]
+        if len(held) != size:
             raise self._blocks.fault(f"{_BLOCK} at byte {address:,} has two sizes")
-        return self._lists[address]
+        found = int.from_bytes(held[number * width : number * width + width], "little")
+        return None if found == self._blocks.undefined else found
 
     def _direct(self, address: int, begin: int, size: int) -> bytes:
         if address not in self._held:

@@ -15,6 +15,9 @@ from milepost.checkpoints._codecs.hdf5.heaps import LocalHeap
 HARD, SOFT, EXTERNAL = "a hard", "a soft", "an external"
 _KINDS = {0: HARD, 1: SOFT, 64: EXTERNAL}
 _CACHED_SOFT = 2
+_LINK = 256
+"""Bytes that a link takes in memory beside its name."""
+
 _HASH = 4
 """Bytes of the hash of a link's name, before its identifier in the heap."""
 
@@ -39,6 +42,7 @@ def links(blocks: Blocks, header: headers.Header) -> list[Link]:
     for link in _all(blocks, header):
         if link.name in found:
             raise blocks.fault(f"a group has two members of the name {link.name[:80]!r}")
+        charge(made=_LINK + len(link.name), nodes=1)
         found[link.name] = link
     return [found[name] for name in sorted(found)]
 
@@ -64,7 +68,6 @@ def _symbols(blocks: Blocks, fields: Fields) -> Iterator[Link]:
         node = Fields(blocks, "a symbol table node", address)
         node.begin(b"SNOD", 1)
         (count,) = node.unpack("xH")
-        charge(nodes=count)
         for offset, place, cached in entry.iter_unpack(node.take(count * entry.size)):
             yield Link(heap.name(offset), SOFT if cached == _CACHED_SOFT else HARD, place)
 

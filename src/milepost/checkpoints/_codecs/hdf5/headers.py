@@ -6,7 +6,6 @@ HDF5 File Format Specification, version 3.0, section IV.A.1; blocks of version 2
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from milepost._internal.bounded import COUNT_LIMIT
 from milepost._internal.budget import charge
 from milepost.checkpoints._codecs.hdf5.blocks import Blocks, Fields
 
@@ -23,6 +22,11 @@ SHARED = 2
 _TIMES, _PHASES, _ORDERED = 0x20, 0x10, 0x04
 _IN_TABLE = 1
 _HEADER = "an object header"
+_MESSAGE = 128
+"""Bytes that a message takes in memory beside its own."""
+
+_MOST = 0xFFFF
+"""Most messages of a block; an older header counts all of its own in two bytes."""
 
 
 class HeaderMessage(NamedTuple):
@@ -122,14 +126,14 @@ def _messages(blocks: Blocks, data: bytes, form: str, found: list[HeaderMessage]
         if place + size > end:
             raise blocks.fault(f"a message in {_HEADER} takes {size:,} bytes, {end - place:,} are there")
         count += 1
+        if count > _MOST:
+            raise blocks.fault(f"{_HEADER} holds more than {_MOST:,} messages")
         if kind in _READ:
             found.append(HeaderMessage(kind, flags, data[place : place + size]))
             if kind == CONTINUED:
                 more.append(Fields(blocks, "where a header goes on", data=found.pop().body).unpack("al"))
         place += size
-    charge(nodes=count)
-    if len(found) > COUNT_LIMIT:
-        raise blocks.fault(f"{_HEADER} holds more than {COUNT_LIMIT:,} messages")
+    charge(made=_MESSAGE * count, nodes=count)
     return count
 
 

@@ -7,6 +7,9 @@ from milepost._internal.budget import charge
 from milepost.checkpoints._codecs.hdf5.blocks import Blocks, Fields
 
 _GLOBAL = "a global heap"
+_PLACE = 256
+"""Bytes that the place of an object takes in memory."""
+
 _ALIGNED = 8
 """Bytes to whose multiples a global heap's header and objects are filled up, and the headers of these."""
 
@@ -34,33 +37,36 @@ class GlobalHeaps:
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
-        self._held: dict[int, dict[int, bytes]] = {}
+        self._held: dict[int, tuple[bytes, dict[int, tuple[int, int]]]] = {}
 
     def item(self, address: int, index: int) -> bytes:
         """Return an object of the heap at an address."""
         if address not in self._held:
             self._held[address] = self._read(address)
-        if index not in self._held[address]:
+        data, places = self._held[address]
+        if index not in places:
             raise self._blocks.fault(f"there is no object {index:,} in {_GLOBAL} at byte {address:,}")
-        return self._held[address][index]
+        begin, length = places[index]
+        return data[begin : begin + length]
 
-    def _read(self, address: int) -> dict[int, bytes]:
+    def _read(self, address: int) -> tuple[bytes, dict[int, tuple[int, int]]]:
+        """Return a heap's bytes, and where its objects lie in them."""
         fields = Fields(self._blocks, _GLOBAL, address)
         fields.begin(b"GCOL", 1)
         (size,) = fields.unpack("3xl")
         fields.take(-fields.place % _ALIGNED)
         data = fields.take(max(size - fields.place, 0))
-        made: dict[int, bytes] = {}
+        made: dict[int, tuple[int, int]] = {}
         prefix = self._blocks.form("HHxxxxl" + "x" * (-self._blocks.length_width % _ALIGNED))
         place = 0
         while place + prefix.size <= len(data):
             index, _, length = prefix.unpack_from(data, place)
-            if index == 0:  # what is free, up to the end
+            if index == 0 or index in made:  # what is free, up to the end; no object comes twice
                 break
             place += prefix.size
             if length > len(data) - place:
                 raise self._blocks.fault(f"object {index:,} of {_GLOBAL} ends after it")
-            made[index] = data[place : place + length]
+            made[index] = (place, length)
             place += length + -length % _ALIGNED
-        charge(made=size, nodes=len(made))
-        return made
+        charge(made=_PLACE * len(made), nodes=len(made))
+        return data, made

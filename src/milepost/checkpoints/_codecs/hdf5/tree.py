@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from milepost._internal.bounded import COUNT_LIMIT
+from milepost._internal.budget import charge
 from milepost.checkpoints._codecs.hdf5.attributes import texts
 from milepost.checkpoints._codecs.hdf5.datasets import Hdf5Dataset, dataset, is_dataset
 from milepost.checkpoints._codecs.hdf5.groups import HARD, is_group, links
@@ -19,6 +20,9 @@ from milepost.checkpoints._files.checks import NAME_LIMIT
 from milepost.errors import Corrupt
 
 _DEPTH = 64
+_OBJECT = 1024
+"""Bytes that a group or dataset takes in memory beside its messages."""
+
 _READ = re.compile(r"name|backend|keras_version|(?:layer|weight)_names\d*")
 """Attributes of groups that are read; the model's config is not among them."""
 
@@ -104,6 +108,7 @@ class _Walk:
         if address in self._seen:
             what = f"{name!r} is a second name of another object, as in a circle"
             raise Corrupt(f"{self._path}: {what}; Keras writes none")
+        charge(made=_OBJECT + len(name))
         self._seen.add(address)
         if len(self._seen) > COUNT_LIMIT:
             raise Corrupt(f"{self._path}: more than {COUNT_LIMIT:,} groups and datasets")

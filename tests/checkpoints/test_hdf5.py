@@ -196,6 +196,15 @@ def test_what_h5py_writes_is_read_as_h5py_reads_it(name: str, version: str, tmp_
 
 
 @pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_thousands_of_members(version: str, tmp_path: Path) -> None:
+    """Trees of three levels, and a heap of blocks of blocks."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=version) as file:
+        many(3000)(file)
+    assert len(check(path).datasets) == 3000
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
 @pytest.mark.parametrize("sizes", [(4, 4), (8, 4), (4, 8)])
 def test_addresses_and_lengths_of_four_bytes(sizes: tuple[int, int], version: str, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
@@ -253,6 +262,19 @@ def test_real_files_of_keras(shared_data: Path) -> None:
     assert paths
     for path in paths:
         assert check(path).datasets
+
+
+def test_number_types_that_numpy_lacks_are_not_taken_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    kinds = {name: getattr(h5py.h5t, kind).copy() for name, kind in (("vax", "IEEE_F32LE"), ("bits", "STD_I32LE"))}
+    kinds["vax"].set_order(h5py.h5t.ORDER_VAX)
+    kinds["bits"].set_precision(20)
+    with h5py.File(path, "w") as file:
+        for name, kind in kinds.items():
+            h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple((3,)))
+    with opened(str(path)) as file:
+        found = tree(whole(file)).datasets
+    assert {held.why for held in found.values()} == {"a number type that is not read"}
 
 
 # --------------------------------------------------------------------------------------------------- lists of chunks

@@ -114,6 +114,22 @@ def test_a_link_out_of_the_folder_cannot_be_read_even_when_the_reader_tries(
     assert "the reader's sandbox refuses" in str(row.failure)
 
 
+def test_links_out_are_rows_where_they_are_named_like_checkpoints_and_links_back_in_are_followed(
+    reader: ConfinedReader, tmp_path: Path
+) -> None:
+    path = saved(tmp_path / "run" / "step-1.npz")
+    saved(tmp_path / "elsewhere" / "w.npz")
+    for name, target in (("checkpoint-5", "elsewhere"), ("notes", "elsewhere"), ("last.npz", "elsewhere/w.npz")):
+        (path.parent / name).symlink_to(tmp_path / target)
+    (tmp_path / "name").symlink_to("run")  # another name of the folder, above it
+    (path.parent / "best.npz").symlink_to(tmp_path / "name" / "step-1.npz")
+    rows = {Path(row.path).name: row.failure for row in reader.discover([str(path.parent)], None)}
+    assert rows.keys() == {"step-1.npz", "best.npz", "checkpoint-5", "last.npz"}
+    assert rows["step-1.npz"] is rows["best.npz"] is None
+    for name in ("checkpoint-5", "last.npz"):
+        assert "outside of the named folders, was not followed" in str(rows[name])
+
+
 def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     link = tmp_path / "run" / "last.npz"

@@ -59,6 +59,21 @@ def test_a_pin_that_somebody_removed_is_no_loss_while_the_file_is_there(path: Pa
     assert (first.state, first.pinned, tracker.intact(first)) == ("complete", True, True)
 
 
+def test_a_pin_that_is_lost_while_another_watcher_has_the_file_is_no_loss(path: Path, tracker: Tracker) -> None:
+    path.write_text("complete 1")
+    look(tracker)
+    (first,) = tracker.of("complete")
+    tracker.apply(first, Fact.TURN)
+    tracker.apply(first, Fact.LEASED)
+    assert first.pin is not None
+    shutil.rmtree(Path(first.pin.link).parent)
+    tracker.ask_again()  # the other watcher is gone, with nothing to show for it
+    assert first.state == "complete"
+    assert not tracker.intact(first)
+    tracker.look()
+    assert (first.state, first.pinned, tracker.intact(first)) == ("complete", True, True)
+
+
 def test_what_is_overwritten_before_its_turn_has_vanished_and_what_came_has_one_record(
     path: Path, tracker: Tracker
 ) -> None:

@@ -108,7 +108,8 @@ class Tracker(Effects):
     def ask_again(self) -> None:
         """Look after what other watchers have in hand."""
         for tracked in self.of("elsewhere"):
-            here = _lies_there(tracked.at)
+            # Its pin may be lost, and the file itself be there.
+            here = _lies_there(tracked.at) or _lies_there(tracked.files)
             fate = self.world.fate(tracked, here=here)
             if fate == "done":
                 self.apply(tracked, Fact.RESULTS, "another watcher evaluated it")

@@ -1,6 +1,6 @@
 """Do budgets against hostile files hurt honest large ones?
 
-The table of each is read in a process of its own, found and checked, four times: the least processor time of these, and
+The table of each is read in a process of its own, found and checked, three times: the least processor time of these, and
 the largest size in memory.
 `--beside FOLDER` reads each file with the source of another checkout too, in turn, and gives the ratios.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from _figures import ROOT, Figure, at_most, main, plain_figure
 
-ROUNDS = 5
+ROUNDS = 2
 GIGABYTES, TENSORS = 2, 20_000
 
 
@@ -89,7 +89,7 @@ def used():
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return spent.ru_utime + spent.ru_stime
 
-for turn in range(4):
+for turn in range(3):
     os.utime(sys.argv[1], (turn, turn))  # nothing that was kept of the file is used again
     began = used()
     with tempfile.TemporaryDirectory() as spool:

@@ -1,6 +1,6 @@
 """Do budgets against hostile files hurt honest large ones?
 
-The table of each is read in a process of its own, found and checked, three times: the least processor time of these, and
+The table of each is read in a process of its own, found and checked, three times: the least processor time, and
 the largest size in memory.
 `--beside FOLDER` reads each file with the source of another checkout too, in turn, and gives the ratios.
 """

@@ -56,7 +56,8 @@ class RemoteEvaluator:
         self._child: Child | None = None
         self._ready = False
         self._streaming = False
-        self._starved = self._signalled = self._described = False
+        self._starved = self._signalled = False
+        self._first: Description | None = None
         self._less = self._worked = 0
         self._least = 1
         self._start()
@@ -69,7 +70,7 @@ class RemoteEvaluator:
         try:
             self._answer()
         except (Crashed, OutOfMemory, TimedOut) as error:
-            if self._signalled or (self._described and isinstance(error, TimedOut)):
+            if self._signalled or (self._first is not None and isinstance(error, TimedOut)):
                 raise
             raise self._unusable(error) from error
         except MilepostError:
@@ -82,7 +83,7 @@ class RemoteEvaluator:
     def describe(self) -> Description:
         """Return what the evaluation is: the first question, for which a process that was killed is started again."""
         described = from_plain(Description, self._asked_first({"method": "describe"}))
-        self._described = True
+        self._first = described
         largest = max(described.batch_sizes.values(), default=1)
         self._least = 1 + largest.bit_length()  # one checkpoint at once, then half and half
         return described
@@ -223,8 +224,29 @@ class RemoteEvaluator:
             self._start()
         if not self._ready:
             self.ready()
+            if self._first is not None:
+                self._check_same(self._first)
         assert self._child is not None  # noqa: S101 - it was just started
         self._write(self._child, head)
+
+    def _check_same(self, first: Description) -> None:
+        """Refuse an evaluation that was opened again and is another one by now: its results have the first's key."""
+        try:
+            now = from_plain(Description, self._ask({"method": "describe"}, OPENING_SECONDS))
+            differ = [
+                name
+                for name, data in first.data.items()
+                if name not in now.data or now.data[name].digest != data.digest
+            ]
+            what = "its code" if now.code.get("version") != first.code.get("version") else "".join(differ[:1])
+            if what:
+                raise EvaluationFileError(
+                    f"{self._job.file} had to be opened again, and {what} is not what it was when this began: what was "
+                    "finished before is kept, and nothing was put since; start again"
+                )
+        except MilepostError:
+            self.kill()
+            raise
 
     def _write(self, child: Child, head: dict[str, Json]) -> None:
         try:

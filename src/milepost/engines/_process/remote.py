@@ -72,7 +72,7 @@ class RemoteEvaluator:
         except (Crashed, OutOfMemory, TimedOut) as error:
             if self._signalled or (self._first is not None and isinstance(error, TimedOut)):
                 raise
-            raise self._unusable(error) from error
+            raise _unusable(self._job, error) from error
         except MilepostError:
             self.kill()
             raise
@@ -96,18 +96,11 @@ class RemoteEvaluator:
                 return self._ask(head, OPENING_SECONDS)
             except (Crashed, OutOfMemory) as error:
                 if not self._signalled:
-                    raise self._unusable(error) from error
+                    raise _unusable(self._job, error) from error
                 seen.append(str(error))
             if wait is not None:
                 time.sleep(wait)
-        raise MilepostError(
-            f"{self._job.file} was not opened, though it raised no error: a signal ended each of {len(seen)} evaluator "
-            f"processes that began to; of the last: {seen[-1]}\nfind what sends it (a memory limit, a job scheduler, a "
-            "crash inside a library), then start again"
-        )
-
-    def _unusable(self, error: MilepostError) -> EvaluationFileError:
-        return EvaluationFileError(f"{self._job.file} cannot be used: while it was opened, {error}")
+        raise _not_opened(self._job, seen)
 
     def score(self, request: ScoreRequest) -> list[dict[str, Json]]:
         made: list[dict[str, Json]] = self._ask({"method": "score", "request": to_plain(request)}, OPENING_SECONDS)
@@ -233,17 +226,8 @@ class RemoteEvaluator:
         """Refuse an evaluation that was opened again and is another one by now: its results have the first's key."""
         try:
             now = from_plain(Description, self._ask({"method": "describe"}, OPENING_SECONDS))
-            differ = [
-                name
-                for name, data in first.data.items()
-                if name not in now.data or now.data[name].digest != data.digest
-            ]
-            what = "its code" if now.code.get("version") != first.code.get("version") else "".join(differ[:1])
-            if what:
-                raise EvaluationFileError(
-                    f"{self._job.file} had to be opened again, and {what} is not what it was when this began: what was "
-                    "finished before is kept, and nothing was put since; start again"
-                )
+            if what := _differing(first, now):
+                raise _changed(self._job, what)
         except MilepostError:
             self.kill()
             raise
@@ -307,6 +291,37 @@ class RemoteEvaluator:
             return target, wire.part_of(head["part"], blobs)
         except wire.WireError as error:
             raise self._garbled(error) from error
+
+
+def _unusable(job: Job, error: MilepostError) -> EvaluationFileError:
+    return EvaluationFileError(f"{job.file} cannot be used: while it was opened, {error}")
+
+
+def _not_opened(job: Job, seen: Sequence[str]) -> MilepostError:
+    return MilepostError(
+        f"{job.file} was not opened, though it raised no error: a signal ended each of {len(seen)} evaluator processes "
+        f"that began to; of the last: {seen[-1]}\nfind what sends it (a memory limit, a job scheduler, a crash inside "
+        "a library), then start again"
+    )
+
+
+def _differing(first: Description, now: Description) -> str:
+    """Return what makes two descriptions ones of other results: the code, or the name of a data set; "" for nothing."""
+    if now.code.get("version") != first.code.get("version"):
+        return "its code"
+    return next((name for name, data in first.data.items() if _digest(now, name) != data.digest), "")
+
+
+def _digest(described: Description, name: str) -> str | None:
+    data = described.data.get(name)
+    return None if data is None else data.digest
+
+
+def _changed(job: Job, what: str) -> EvaluationFileError:
+    return EvaluationFileError(
+        f"{job.file} had to be opened again, and {what} is not what it was when this began: what was finished before "
+        "is kept, and nothing was put since; start again"
+    )
 
 
 def timeout_of(job: Job) -> float | None:

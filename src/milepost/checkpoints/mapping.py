@@ -7,6 +7,8 @@ looked at ends the process (SIGBUS); a copy is torn then.
 import os
 from collections.abc import Iterator
 from io import FileIO
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from milepost.core.types import Array, Tensor
 from milepost.errors import Torn
 
 _PIECE = 1 << 20
+_MAPS = WeakValueDictionary[tuple[int, int, int], "np.memmap[Any, Any]"]()
+"""Maps of whole files, by device, inode and size, for as long as a tensor is looked at through them."""
 
 
 def map_tensor(tensor: Tensor) -> Array:
@@ -40,12 +44,26 @@ def map_tensor(tensor: Tensor) -> Array:
         empty.flags.writeable = False
         return empty
     try:
-        with opened(where.file) as file, FileIO(file.descriptor, closefd=False) as stream:
+        with opened(where.file) as file:
             _check_inside(tensor, file.size)
-            mapped = np.memmap(stream, np.uint8, "r", where.offset, (where.nbytes,))
+            mapped = _mapped(file)[where.offset : where.offset + where.nbytes]
     except ValueError as error:  # cut short since it was opened
         raise _cut_short(tensor, size_of(where.file) or 0) from error
     return np.ndarray(tensor.shape, dtype, mapped, 0, strides)
+
+
+def _mapped(file: OpenFile) -> Array:
+    """Return the map of a whole file, the same for all of its tensors: each map holds an open file.
+
+    A file that is mapped keeps its inode, so that no other file can be taken for it.
+    """
+    status = os.fstat(file.descriptor)
+    key = status.st_dev, status.st_ino, status.st_size
+    held = _MAPS.get(key)
+    if held is None:
+        with FileIO(file.descriptor, closefd=False) as stream:
+            held = _MAPS[key] = np.memmap(stream, np.uint8, "r")
+    return held
 
 
 def read_tensor(tensor: Tensor) -> Array:

@@ -42,5 +42,5 @@ def test_an_edit_between_two_openings(edited: str, same: bool, tmp_path: Path, m
     with pytest.raises(EvaluationFileError, match=r"had to be opened again, and its code is not what it was"):
         go(file, folder, store=store)
     assert not [key for key in Store.open(store).evaluations() if Store.open(store).evaluation(key).column_sets()]
-    assert [name for name in leftovers(store) if "/leases/" in name or name.startswith("workers/")] == []
+    assert [name for name in leftovers(store) if name.startswith(("leases/", "workers/"))] == []
     assert go(file, folder, store=store).done == (2, 0, 0)

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests._material import checkpoints, evaluation_of, go
 
 from milepost._internal.serialization import digest
 from milepost.core.protocols import Metric
 from milepost.core.specs import spec_of
 from milepost.core.types import Array, Json, Part
 from milepost.data._order import make_order
+from milepost.data.arrays import Arrays
 from milepost.errors import StoreError, UsageError
 from milepost.metrics import CalibrationError, Confusion, CrossEntropy, TopK
 from milepost.scoring.columns import Scored, scored_of
@@ -301,3 +303,17 @@ def test_metrics_that_are_unknown_here_are_left_out(tmp_path: Path) -> None:
     assert batch_means(store, WEIGHTS, (8,)) == []
     with pytest.raises(StoreError, match="no such evaluation"):
         scored_of(store, "99" * 16, "kept", 20)
+
+
+def test_batch_means_of_another_size_where_the_exact_value_is_infinite(tmp_path: Path) -> None:
+    inputs, labels = np.zeros((10, 3), np.float32), np.zeros(10, np.int64)
+    inputs[3, 0] = -np.inf  # the label's score: a finite row whose loss is infinite
+    evaluation = evaluation_of(
+        data={"test": Arrays(inputs, labels)}, predict=lambda _, given: given, metrics=[CrossEntropy()]
+    )
+    go(evaluation, checkpoints(tmp_path / "a", 1), store=tmp_path / "evals")
+    store = Store.open(tmp_path / "evals")
+    (record,) = [item for item in store.listing().records() if item["estimator"] == "exact"]
+    assert record["value"] == "inf"
+    (made,) = batch_means(store, record["checkpoint"]["digest"], [3])
+    assert made["values"][0]["gap"] is None

@@ -21,6 +21,7 @@ from milepost.metrics._states import ExactSums, from_bytes
 from milepost.scoring.columns import CHUNK, Scored
 from milepost.scoring.intervals import interval_of
 from milepost.stats.interval import Interval
+from milepost.store.records import number
 
 _FEW = 100
 """So many numbers are averaged quicker without arrays."""
@@ -71,7 +72,7 @@ def batch_mean(scored: Scored, metric: Metric, size: int, whole: Sequence[Mappin
     for known in whole:
         batches = found[known["metric"]]
         entry = _entry(scored, metric, known["metric"], _mean(batches))
-        entry["gap"] = _gap(known["value"], entry["value"], batches, scored.n, size, closed=mean is not None)
+        entry["gap"] = _gap(number(known["value"]), entry["value"], batches, scored.n, size, closed=mean is not None)
         entries.append(entry)
     return entries
 

@@ -78,6 +78,14 @@ def test_objects_and_declared_sizes_are_refused(tmp_path: Path) -> None:
         _archive.Archive(path)
 
 
+@pytest.mark.parametrize(("kind", "shape"), [("<U0", (1 << 40,)), ("<f4", (0, 1 << 62)), ("<U0", (3, 1 << 60))])
+def test_a_shape_of_nothing_takes_no_memory(tmp_path: Path, kind: str, shape: tuple[int, ...]) -> None:
+    with open(tmp_path / "a.npz", "wb") as stream, _archive.Writer(stream) as writer:
+        writer.array("a", np.dtype(kind), shape, [])
+    with pytest.raises(StoreError, match="found damage"):
+        _archive.Archive(tmp_path / "a.npz")
+
+
 def test_rows_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.arange(700.0).reshape(100, 7)
     path = tmp_path / "a.npz"

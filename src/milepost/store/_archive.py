@@ -35,6 +35,9 @@ CHUNK = 1 << 20
 _HELD = 1 << 16
 """Bytes of an archive that is read at once, whatever is asked of it."""
 
+_LONGEST = 1 << 48
+"""An axis of more is damage: of items without bytes any length would fit the file."""
+
 _ALIGN = 64
 _LOCAL = 30
 _CRC_AT = 14
@@ -257,7 +260,8 @@ def _member(file: OpenFile, entry: zip_codec.ZipEntry) -> Member:
     array = npy.header(file.at(entry.offset, min(entry.packed, _START), entry.name), entry.name)
     dtype = _dtype(array.descr)
     whole = array.begin + dtype.itemsize * math.prod(array.shape) == entry.packed
-    if dtype.hasobject or array.fortran or entry.method != zip_codec.STORED or not whole:
+    odd = dtype.hasobject or not dtype.itemsize or max(array.shape, default=0) > _LONGEST
+    if odd or array.fortran or entry.method != zip_codec.STORED or not whole:
         raise ValueError(f"shape of {entry.name!r}")
     return Member(dtype, array.shape, entry.offset + array.begin, entry.offset, entry.packed, entry.crc)
 

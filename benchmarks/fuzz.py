@@ -10,6 +10,7 @@ A mutant is made from the seed and its number alone, on one version of the libra
 """
 
 import argparse
+import json
 import re
 import sys
 from collections import Counter
@@ -17,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from _figures import ROOT
+from _figures import ROOT, Figure, machine, plain_figure
 
 sys.path.insert(0, str(ROOT))
 
-from tests.checkpoints.fuzz.judge import OUTCOMES, Judge, Reading, Verdict, difference, verdict  # noqa: E402 - the tests' own
+from tests.checkpoints.fuzz.judge import BAD, OUTCOMES, Judge, Reading, Verdict, difference, verdict  # noqa: E402 - the tests' own
 from tests.checkpoints.fuzz.mutants import Mutant, found, kept, mutant  # noqa: E402 - the same
 from tests.checkpoints.fuzz.specimens import Specimen, every  # noqa: E402 - the same
 
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="PATTERN", help="formats whose names it matches")
     parser.add_argument("--jobs", type=int, default=2, help="children at a time (%(default)s)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where failing mutants are written")
+    parser.add_argument("--json", action="store_true", help="print the figures for the table of all benchmarks")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="read a failing mutant again")
     parser.add_argument("--read", nargs="+", type=Path, metavar="FILE", help="read files, each by itself")
     args = parser.parse_args()
@@ -48,10 +50,18 @@ def main() -> int:
 
 
 def _fuzz(args: argparse.Namespace) -> int:
+    where = machine()
     specimens = [one for one in every() if re.search(args.only, one.form)]
     numbers = [range(args.first + job, args.first + args.count, args.jobs) for job in range(args.jobs)]
     with ThreadPoolExecutor(args.jobs) as pool:
         counts: Counter[tuple[str, str]] = sum(pool.map(lambda one: _read(args, specimens, one), numbers), Counter())
+    if args.json:
+        found = {outcome: sum(count for (_, one), count in counts.items() if one == outcome) for outcome in OUTCOMES}
+        figures = [Figure(one, f"{found[one]:,}", *(("0", not found[one]) if one in BAD else ())) for one in OUTCOMES]
+        figures.insert(0, plain_figure(f"mutants of {len(specimens)} checkpoints", args.count, "mutants", 0))
+        question = "Does a damaged or crafted checkpoint hang, fill memory, give a traceback or other weights?"
+        print(json.dumps({"question": question, "machine": where, "figures": [asdict(one) for one in figures]}))
+        return 0
     print(f"{args.count:,} mutants of {len(specimens)} checkpoints, seed {args.seed}")
     _print(counts)
     return int(any(Verdict(outcome).bad for _, outcome in counts))
@@ -74,8 +84,9 @@ def _read(args: argparse.Namespace, specimens: list[Specimen], numbers: range) -
 
 def _report(args: argparse.Namespace, number: int, made: Mutant, given: Verdict, cpu: float) -> None:
     name = f"{number}-{given.outcome}.json"
-    print(f"{name}  {made.specimen.form}, {made.specimen.name}: {made.what[:200]}  ({cpu:.1f} s)", flush=True)
-    print(f"    {given.detail.strip().splitlines()[-1][:400] if given.detail else ''}", flush=True)
+    out = sys.stderr if args.json else sys.stdout
+    print(f"{name}  {made.specimen.form}, {made.specimen.name}: {made.what[:200]}  ({cpu:.1f} s)", file=out, flush=True)
+    print(f"    {given.detail.strip().splitlines()[-1][:400] if given.detail else ''}", file=out, flush=True)
     if args.keep:
         kept(args.keep / name, made, asdict(given))
 

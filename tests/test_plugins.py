@@ -94,7 +94,7 @@ class Toy:
         for name, dtype, shape, nbytes in head["arrays"]:
             tensors.append(Tensor(name, dtype, tuple(shape), Extent(found.path, begin, nbytes)))
             begin += nbytes
-        return Table(self.name, tuple(tensors), head["step"], "content")
+        return Table(self.name, tuple(tensors), head["step"], "content", checksum=True)
 
     def fetch(self, tensor):
         raise Corrupt(tensor.name)

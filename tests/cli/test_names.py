@@ -91,13 +91,14 @@ ASKED: dict[str, Callable[[Odd], list[list[Any]]]] = {
     "report": lambda odd: [[], ["--markdown"]],
     "run": lambda odd: [[odd.evaluation, odd.runs, "--engine", "inprocess"]],
     "score": lambda odd: [["--all", "--metric", "top_k(k=3)"]],
+    "serve": lambda odd: [],  # it ends by Ctrl-C: tests/report/server has its pages
     "show": lambda odd: [[Labels(odd.rows).of(odd.row(path))] for path in (*odd.paths[1:6], odd.broken)],
     "watch": lambda odd: [[odd.evaluation, odd.runs, "--engine", "inprocess", "--idle", "0.01", "--poll", "0.01"]],
 }
 CODES = {"run": 3, "watch": 3}
 """Of those that meet the broken file; the others give 0."""
 STORELESS = {"inspect", "demo"}
-WITHOUT_JSON = {"export", "plot", "report"}
+WITHOUT_JSON = {"export", "plot", "report", "serve"}
 
 
 def words_of(odd: Odd, verb: str) -> Iterator[list[Any]]:

@@ -67,7 +67,7 @@ def test_without_matplotlib_the_pip_line_is_given(
         (["confusion", "100", "900"], "expected 0 or 1 checkpoints, found 2"),
         (["confusion", "77"], "no checkpoint is at '77'"),
         (["curve", "--metric", "f1"], "no curve of 'f1'"),
-        (["curve", "-o", "a.doc"], "has no kind 'doc'"),
+        (["curve", "-o", "a.doc"], "of the kind 'doc'"),
     ],
 )
 def test_what_is_amiss_is_named(place: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ if who == "nobody":  # and what could still be imported is not needed
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
     library.prctl(4, 1, 0, 0, 0)  # a process that changed its user may not write its own maps of users
 library.prctl(1, 9, 0, 0, 0)
-os.chdir(base + "/work")
+os.chdir(os.path.join(base, "work"))
 if who == "broken":
     namespaces._fill = lambda *_: open(base + "/nothing")
 try:

@@ -40,7 +40,7 @@ class Toy:
         for name, dtype, shape, nbytes in json.loads(data[12:begin]):
             tensors.append(Tensor(name, dtype, tuple(shape), Extent(found.path, begin, nbytes)))
             begin += nbytes
-        return Table(self.name, tuple(tensors))
+        return Table(self.name, tuple(tensors), checksum=True)
 
     def sound(self, data: bytes) -> bool:
         return data[4:8] == zlib.crc32(data[8:]).to_bytes(4, "little")

@@ -36,6 +36,8 @@ def execute(args: argparse.Namespace) -> int:
     if not least <= len(args.addresses) <= most:
         wanted = f"{least}" if least == most else f"{least} or {most}"
         raise UsageError(f"plot {args.name}: expected {wanted} checkpoints, found {len(args.addresses)}")
+    if args.metric and not kind.takes_metric:
+        raise UsageError(f"plot {args.name}: shows one thing, and takes no --metric {args.metric}")
     asked = FigureRequest(args.metric, args.data, args.run, args.variant, args.slice, tuple(args.addresses))
     chart = kind.of(open_store(args.store), asked).chart()
     ending = os.path.splitext(args.output or "")[1].lstrip(".").lower()

@@ -6,11 +6,13 @@ text; without -o it goes to standard output.
 """
 
 import argparse
+import os
 
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import open_store
 from milepost.cli._streams import to_stderr
 from milepost.core.escaping import escaped
+from milepost.errors import UsageError
 
 _PAGES = 10
 
@@ -30,6 +32,11 @@ def execute(args: argparse.Namespace) -> int:
     from milepost.report.pages.markdown import page_markdown  # noqa: PLC0415 - the same
     from milepost.report.pages.report_page import report_page  # noqa: PLC0415 - the same
 
+    known = (".md", ".markdown", ".txt") if args.markdown else (".html", ".htm")
+    ending = os.path.splitext(args.output)[1].lower()
+    if args.output != "-" and ending not in (*known, ""):
+        kind = "Markdown" if args.markdown else "HTML; a browser prints it as PDF"
+        raise UsageError(f"-o {args.output}: the report is {kind}: name a file that ends in {known[0]}")
     page = report_page(open_store(args.store), args.run, max(0, args.pages))
     text = page_markdown(page) if args.markdown else page_html(page)
     with text_target(args.output) as stream:

@@ -6,12 +6,13 @@ Pages are for this machine alone unless --host says otherwise, which needs --tok
 
 import argparse
 import secrets
-import sys
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 
 from milepost.cli._arguments import STORE, positive
 from milepost.cli._store import open_store
+from milepost.cli._streams import to_stderr
 from milepost.errors import UsageError
 
 _PORT = 7654
@@ -47,26 +48,26 @@ def execute(args: argparse.Namespace) -> int:
     stores = OpenStores([open_store(path) for path in args.store or [STORE]])
     token = secrets.token_urlsafe(24) if args.token else ""
     guarded = Guard(application(stores, openmetrics, root), Access(frozenset(map(str.lower, args.allowed_host)), token))
-    config = uvicorn.Config(
-        guarded,
-        host=args.host,
-        port=args.port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=_PARTING,  # an open page listens for as long as it is open
-    )
+    # An open page listens for as long as it is open: when the server ends it is not waited for.
+    config = uvicorn.Config(guarded, log_level="warning", access_log=False, timeout_graceful_shutdown=_PARTING)
     server = uvicorn.Server(config)
-    where = f"[{args.host}]" if ":" in args.host else args.host
-    address = f"http://{where}:{args.port}/" + (f"?token={token}" if token else "")
-    sys.stderr.write(f"milepost: {address}  (Ctrl-C ends it)\n")
-    sys.stderr.flush()
-    try:
+    with _listening(args.host, args.port) as listening:
+        where = f"[{args.host}]" if ":" in args.host else args.host
+        address = f"http://{where}:{args.port}/" + (f"?token={token}" if token else "")
+        to_stderr(f"milepost: {address}  (Ctrl-C ends it)")
         with suppress(KeyboardInterrupt):
-            server.run()
-    except SystemExit:
-        taken = f"port {args.port} of {args.host} cannot be had: is it in use? name another with --port"
-        raise UsageError(taken) from None
+            server.run(sockets=[listening])
     return 0
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raise a UsageError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError(f"port {port} of {host} cannot be had ({why}); name another with --port") from None
 
 
 def _check(host: str, allowed: Sequence[str], *, token: bool) -> None:

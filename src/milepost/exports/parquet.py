@@ -27,6 +27,8 @@ class ParquetExport:
         """Write every record to a path; raise UsageError for standard output, and where it cannot be written."""
         if target == "-":
             raise UsageError("parquet: expected a file to write, such as: milepost export parquet results.parquet")
+        if target.lower().endswith((".csv", ".json", ".jsonl")):
+            raise UsageError(f"{target}: its name says another kind; name a file that ends in .parquet")
         rows = [flat_record(record) for record in records]
         kinds = {name: _kind(name) for name in FIELDS}
         columns = {name: pa.array([row[name] for row in rows], kinds[name]) for name in FIELDS}

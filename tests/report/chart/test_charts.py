@@ -163,7 +163,7 @@ def test_a_picture_has_twice_the_pixels_of_the_chart(tmp_path: Path) -> None:
 
 
 def test_a_kind_that_matplotlib_does_not_know_is_named_with_those_that_work(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no kind 'doc'.*pdf.*png"):
+    with pytest.raises(UsageError, match=r"of the kind 'doc'.*pdf.*png"):
         pyplot.save(chart_of(), str(tmp_path / "a.doc"), "doc")
     assert not list(tmp_path.iterdir())
 

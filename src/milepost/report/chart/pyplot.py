@@ -18,6 +18,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("matplotlib", "plot") from error
 
+KINDS = frozenset({"png", "pdf", "svg", "eps", "jpg", "webp"})
+"""What is written: a vector format or a picture; the others of matplotlib take other programs or hold no text."""
 _DPI = 100
 _SHAPES = {"dot": ("o", 4.0, True), "ring": ("o", 9.0, False), "star": ("*", 13.0, True)}
 _SHAPES |= {"cross": ("x", 7.0, True), "dash": ("|", 9.0, True)}
@@ -43,12 +45,11 @@ def save(chart: Chart, target: str, kind: str) -> None:
     if chart.notes:
         lines = (line for note in chart.notes for line in wrap(note, int(chart.width / _LETTER)))
         figure.supxlabel("\n".join(lines), fontsize=_SMALL, color=LIGHT.faint, x=0.01, ha="left")
-    kinds = figure.canvas.get_supported_filetypes()
-    if kind not in kinds:
-        raise UsageError(f"{target}: matplotlib has no kind {kind!r}; it has: {', '.join(sorted(kinds))}")
+    if kind not in KINDS:
+        raise UsageError(f"{target}: no figure of the kind {kind!r}; there are: txt, {', '.join(sorted(KINDS))}")
     written = f"{target}.{os.getpid()}.tmp"
     try:
-        figure.savefig(written, format=kind, dpi=2 * _DPI, metadata=_undated(kind))
+        figure.savefig(written, format=kind, dpi=2 * _DPI, **_undated(kind))
         os.replace(written, target)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror or error}); name another file") from error
@@ -57,9 +58,10 @@ def save(chart: Chart, target: str, kind: str) -> None:
             os.unlink(written)
 
 
-def _undated(kind: str) -> dict[str, None]:
-    """Return metadata without the time, so that the same data give the same bytes."""
-    return {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
+def _undated(kind: str) -> dict[str, Any]:
+    """Return metadata without the time, so that the same data give the same bytes; pictures have none."""
+    dated: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    return {"metadata": dated[kind]} if kind in dated else {}
 
 
 def new_axes(chart: Chart) -> Any:

@@ -18,7 +18,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif
 _LETTER = 0.58
 """Width of a letter in parts of its height: on the safe side for the fonts above."""
 _TITLE, _LINE = 15.0, 16.0
-_RIGHT, _GAP = 18.0, 26.0
+_RIGHT, _GAP = 24.0, 26.0
 _LONGEST = 26
 _LEVEL = 3
 _X_TICK, _Y_TICK = 72.0, 36.0

@@ -93,7 +93,7 @@ def _columns(panel: Panel, bars: Bars, width: int) -> Iterator[str]:
     most = max(float(bars.y1.max(initial=0)), 1.0)
     room = max(10, width - 36)
     for x0, x1, high in zip(bars.x0.tolist(), bars.x1.tolist(), bars.y1.tolist(), strict=True):
-        yield f"{x0:6.2f} to {x1:4.2f}  {'█' * round(high / most * room)} {high:,.0f}"
+        yield f"{x0:7.3f} to {x1:5.3f}  {'█' * round(high / most * room)} {high:,.0f}"
     yield f"{panel.y.label} by {panel.x.label or 'bin'}"
 
 

@@ -23,10 +23,14 @@ class FigureRequest:
 
 
 class Figure(Protocol):
-    """Data that were read for one figure; `needs` is how many addresses it takes at least and at most."""
+    """Data that were read for one figure.
+
+    `needs` is how many addresses it takes at least and at most, `takes_metric` whether it shows a metric of choice.
+    """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[int, int]]
+    takes_metric: ClassVar[bool]
 
     @classmethod
     def of(cls, store: Store, asked: FigureRequest) -> Self:

@@ -28,6 +28,7 @@ class ClassRecall:
 
     name: ClassVar[str] = "classes"
     needs: ClassVar[tuple[int, int]] = (0, 1)
+    takes_metric: ClassVar[bool] = False
 
     place: str
     rows: str

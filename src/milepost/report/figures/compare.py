@@ -22,6 +22,7 @@ class ComparisonFigure:
 
     name: ClassVar[str] = "compare"
     needs: ClassVar[tuple[int, int]] = (2, 2)
+    takes_metric: ClassVar[bool] = True
 
     found: Comparison
 

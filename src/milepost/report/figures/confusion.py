@@ -31,6 +31,7 @@ class ConfusionMatrix:
 
     name: ClassVar[str] = "confusion"
     needs: ClassVar[tuple[int, int]] = (0, 1)
+    takes_metric: ClassVar[bool] = False
 
     place: str
     rows: str

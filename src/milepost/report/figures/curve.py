@@ -57,6 +57,7 @@ class Curve:
 
     name: ClassVar[str] = "curve"
     needs: ClassVar[tuple[int, int]] = (0, 0)
+    takes_metric: ClassVar[bool] = True
 
     metric: str
     data: str
@@ -159,11 +160,13 @@ class Curve:
 
     def _highlights(self) -> list[Mark]:
         found: list[Mark] = []
+        label = "tied with the best"
         for colour, one in enumerate(self.series):
             tied = np.array([digest in self.tied for digest in one.digests], np.bool_)
             best = np.array([bool(self.best) and digest == self.best for digest in one.digests], np.bool_)
             if tied.any():
-                found.append(Points(one.step[tied], one.value[tied], colour, "ring", "tied with the best"))
+                found.append(Points(one.step[tied], one.value[tied], colour, "ring", label))
+                label = ""
             if best.any():
                 titles = tuple(self._title(one, int(place)) for place in np.flatnonzero(best))
                 found.append(Points(one.step[best], one.value[best], colour, "star", "best", titles))

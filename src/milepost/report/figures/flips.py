@@ -33,6 +33,7 @@ class Flips:
 
     name: ClassVar[str] = "flips"
     needs: ClassVar[tuple[int, int]] = (2, 2)
+    takes_metric: ClassVar[bool] = True
 
     metric: str
     data: str
@@ -78,18 +79,24 @@ class Flips:
         )
 
     def chart(self) -> Chart:
-        """Return bars to the left for B, to the right for A: one pair a class with flips, the most first."""
+        """Return bars to the left for A, to the right for B: one pair a class with flips, the most first."""
         flipped = int(np.count_nonzero(self.only_a + self.only_b))
         shown = slice(0, max(1, min(_MOST, flipped)))
         a, b, names = self.only_a[shown], self.only_b[shown], self.classes[shown]
         y, zero = np.arange(len(names), dtype=np.float64), np.zeros(len(names))
         most = float(max(a.max(initial=1), b.max(initial=1)))
         marks = (
-            Bars(zero, a.astype(np.float64), y - 0.36, y + 0.36, 0, f"only A right ({self.a})", _texts(a)),
-            Bars(zero, -b.astype(np.float64), y - 0.36, y + 0.36, 1, f"only B right ({self.b})", _texts(b)),
+            Bars(zero, -a.astype(np.float64), y - 0.36, y + 0.36, 0, f"only A right ({self.a})", _texts(a)),
+            Bars(zero, b.astype(np.float64), y - 0.36, y + 0.36, 1, f"only B right ({self.b})", _texts(b)),
             Rule(x=0.0),
         )
-        x = Axis("rows: B to the left, A to the right", -most * 1.12, most * 1.12, whole=True, absolute=True)
+        x = Axis(
+            "rows: only A right to the left, only B right to the right",
+            -most * 1.12,
+            most * 1.12,
+            whole=True,
+            absolute=True,
+        )
         panel = Panel(x, Axis("", categories=names), marks)
         part = "" if self.slice == "all" else f", {self.slice}"
         a_rows, b_rows = count(int(self.only_a.sum())), count(int(self.only_b.sum()))

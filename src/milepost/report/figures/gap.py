@@ -20,6 +20,7 @@ class Gap:
 
     name: ClassVar[str] = "gap"
     needs: ClassVar[tuple[int, int]] = (0, 0)
+    takes_metric: ClassVar[bool] = True
 
     curve: Curve
 

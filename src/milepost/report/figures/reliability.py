@@ -38,6 +38,7 @@ class Reliability:
 
     name: ClassVar[str] = "reliability"
     needs: ClassVar[tuple[int, int]] = (0, 1)
+    takes_metric: ClassVar[bool] = False
 
     place: str
     rows: str
@@ -79,12 +80,12 @@ class Reliability:
 
     def chart(self) -> Chart:
         """Return accuracy over confidence against the diagonal, and below it the rows of each bin."""
-        x = Axis("", 0.0, 1.0, percent=True)
+        x = Axis("", 0.0, 1.02, percent=True)
         titles = tuple(self._title(place) for place in range(len(self.count)))
         fine = np.flatnonzero(self.count)
         diagram = (
-            Rule(label=""),
-            Whiskers(self.confidence, self.confidence, self.low, self.high, 0, "95 % interval"),
+            Rule(),
+            Whiskers(self.confidence, self.confidence, self.low, self.high, NEUTRAL, "95 % interval"),
             Polyline(self.confidence[fine], self.accuracy[fine], 0, "right answers"),
             Points(self.confidence, self.accuracy, 0, titles=titles),
         )
@@ -92,8 +93,8 @@ class Reliability:
         zero = np.zeros(len(self.count))
         bars = Bars(self.lower + 0.004, self.upper - 0.004, zero, self.count, NEUTRAL, titles=titles)
         panels = (
-            Panel(x, Axis("right answers", 0.0, 1.0, percent=True), diagram, 3.0),
-            Panel(Axis("confidence", 0.0, 1.0, percent=True), Axis("rows", 0.0, most, whole=True), (bars,)),
+            Panel(x, Axis("right answers", 0.0, 1.03, percent=True), diagram, 3.0),
+            Panel(Axis("confidence", 0.0, 1.02, percent=True), Axis("rows", 0.0, most, whole=True), (bars,)),
         )
         notes = (f"{self.rows}; calibration error {number(self.error, 4)} over {len(self.count)} bins of equal width",)
         heads = ("confidence", "rows", "mean confidence", "right answers", "95 % interval")

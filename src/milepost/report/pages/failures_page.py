@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from milepost._internal.text import counted
 from milepost.core.escaping import escaped, printable
 from milepost.errors import checkpoint_error
 from milepost.report._numbers import count
+from milepost.report.addresses import RAW
 from milepost.report.pages.blocks import Block, Facts, Heading
 from milepost.report.table import Plain, failure_of
 
@@ -16,8 +18,11 @@ def failures_blocks(checkpoints: Sequence[Plain], level: int = 2) -> Iterator[Bl
         return
     yield Heading("Failures", level, anchor="failures")
     for row, (kind, message) in failed:
-        yield Heading(escaped(str(row["path"])), level + 1)
+        variant = "" if row.get("variant") in (None, RAW) else f":{row['variant']}"
+        yield Heading(escaped(str(row["path"])) + variant, level + 1)
         step = [] if row["step"] is None else [("step", count(row["step"]))]
         lines = [("found" if place == 0 else "", line) for place, line in enumerate(printable(message).splitlines())]
         about = [("run", escaped(str(row["run"]))), *step, ("kind", kind), *lines]
-        yield Facts([*about, ("what to do", checkpoint_error(kind).advice)])
+        again = "`milepost failures --retry` has it tried again by the next run or watch"
+        tried = [("tried", f"{counted(int(row['attempts']), 'time')}; {again}")] if row.get("attempts") else []
+        yield Facts([*about, ("what to do", checkpoint_error(kind).advice), *tried])

@@ -245,3 +245,49 @@ def test_what_another_watch_evaluated_is_not_called_out_twice(tmp_path: Path) ->
         callouts({"event": "checkpoint", "state": "done", "run": "a", "path": "step-2.npz"})
     assert not any("--on-best" in text for text in called)
     assert os.environ.get("MILEPOST_PATH") is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "ran", "words"),
+    [
+        ([False], False, "not run: the file was overwritten before"),
+        ([True, False], True, "overwritten meanwhile"),
+        ([True, True], True, "done in"),
+    ],
+)
+def test_a_command_is_not_trusted_with_a_file_that_training_overwrote(
+    tmp_path: Path,
+    answers: list[bool],
+    ran: bool,
+    words: str,  # noqa: FBT001 - drawn
+) -> None:
+    notes_of: list[str] = []
+    marker = tmp_path / "ran"
+
+    def held() -> CalledOut:
+        return CalledOut(FolderStorage(tmp_path), "top1", None)
+
+    held().put("a", None)
+    best = {"checkpoint": {"digest": "one", "path": "last.npz"}, "value": 1.0}
+    still = iter(answers)
+    command_ = Command.parse("--on-best", f"touch {marker}")
+    with Callouts(lambda event: notes_of.append(str(event.get("message"))), lambda _: best,
+                  command_, None, 9.0, held, lambda _: next(still)) as callouts:  # fmt: skip
+        callouts({"event": "record", "checkpoint": {"digest": "one"}})
+        callouts({"event": "checkpoint", "state": "done", "run": "a", "path": "last.npz"})
+    assert marker.exists() is ran
+    assert any(words in text for text in notes_of)
+    last = held().last("a")
+    assert last is not None
+    assert (last["digest"] == "one") is all(answers)  # else the next watch calls again
+
+
+def test_a_file_that_is_overwritten_before_its_turn_is_not_handed_to_the_command(place: Path) -> None:
+    save(place / "run" / "last.npz", trained(0.9))
+    (place / "run" / "DONE").touch()
+    spoil = place / "spoil.py"
+    save(place / "other.npz", trained(0.1))
+    spoil.write_text(f"import shutil; shutil.copy({str(place / 'other.npz')!r}, {str(place / 'run' / 'last.npz')!r})")
+    words = ["--metric", "cross_entropy", "--on-best", shlex.join([sys.executable, str(spoil)])]
+    ended = watched(place, *words)
+    assert "overwritten meanwhile" in ended.stderr

@@ -104,7 +104,15 @@ def callouts_of(args: argparse.Namespace, listen: "Listen") -> "Callouts":
     def called() -> CalledOut:
         return CalledOut(open_store(args.store).storage, args.metric, args.data)
 
-    return Callouts(listen, best, on_best, on_failure, args.command_timeout, called)
+    def here(record: Plain) -> bool:
+        from milepost.report._whereabouts import GONE, OVERWRITTEN, Whereabouts  # noqa: PLC0415 - the same
+
+        store = open_store(args.store)
+        file = Whereabouts(store, store.listing()).of(record["checkpoint"])
+        # The watch itself touches a file as it lets go of its pin.
+        return file.path == record["checkpoint"]["path"] and file.state not in (GONE, OVERWRITTEN)
+
+    return Callouts(listen, best, on_best, on_failure, args.command_timeout, called, here)
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ from milepost.store.store import Store
 HERE = "holds these weights"
 """The state of a file that is as it was when its weights were read."""
 
-_OVERWRITTEN = "overwritten since"
+OVERWRITTEN, GONE = "overwritten since", "gone"
+"""The states of a file that does not hold them any more."""
 _TOUCHED = "touched since (a link, new rights, or new content): the next run looks"
 
 
@@ -52,21 +53,21 @@ class Whereabouts:
                 return FileNow(row["path"], state)
             states[row["path"]] = state
         path = next(iter(states), str(checkpoint.get("path") or ""))
-        return FileNow(path, states.get(path, "gone"))
+        return FileNow(path, states.get(path, GONE))
 
     def _state(self, row: Plain) -> str:
         try:
             found = self._reader.discover([row["path"]])
         except UsageError:
-            return "gone"
+            return GONE
         content = tuple(row["identity"][:4])
         same = [one for one in found if one.path == row["path"] and one.identity.content == content]
         if not same:
-            return _OVERWRITTEN
+            return OVERWRITTEN
         # Size and mtime can be restored: only a stamp at which the weights were read says what the file holds.
         held = self._store.checkpoint(row["run"], row["path"], same[0].identity, row["variant"], row["signature"])
         if held is not None and held.digest is not None:
             held = self._records.verified(held, stamp(same[0].paths))
         if held is None:
             return _TOUCHED
-        return HERE if held.digest == row["digest"] else _OVERWRITTEN
+        return HERE if held.digest == row["digest"] else OVERWRITTEN

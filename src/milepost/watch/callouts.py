@@ -87,9 +87,13 @@ class Callouts:
         on_failure: Command | None,
         timeout: float,
         called: Callable[[], CalledOut],
+        here: Callable[[Mapping[str, Any]], bool] = lambda _: True,
     ) -> None:
-        """Take what listens, and the commands; `called` opens the store, which is there once the watch has begun."""
-        self._listen, self._best, self._called = listen, best, called
+        """Take what listens, and the commands; `called` opens the store, which is there once the watch has begun.
+
+        `here` says whether the file of a record holds its weights now: a file that training overwrites may not.
+        """
+        self._listen, self._best, self._called, self._here = listen, best, called, here
         self._on_best, self._on_failure = on_best, on_failure
         self._lock = threading.Lock()
         self._commands = _Commands(timeout, self._note)
@@ -143,7 +147,12 @@ class Callouts:
 
     def _call_best(self, run: str, on_best: Command, record: Mapping[str, Any]) -> None:
         digest = record["checkpoint"]["digest"]
-        self._commands.call(on_best, _values("best", record), lambda: self._called().put(run, digest))
+        self._commands.call(
+            on_best,
+            _values("best", record),
+            lambda: self._called().put(run, digest),
+            lambda: self._here(record),
+        )
 
     def _done(self, run: str, on_best: Command) -> None:
         try:
@@ -161,7 +170,8 @@ class Callouts:
         if self._on_failure is not None:
             failure = self._failures.pop(str(event["path"]), {})
             reason = {"class": event["state"], "message": event["reason"]}
-            self._commands.call(self._on_failure, _values("failure", {**event, **reason, **failure}), lambda: None)
+            values = _values("failure", {**event, **reason, **failure})
+            self._commands.call(self._on_failure, values, lambda: None, lambda: True)
 
     def _note(self, message: str) -> None:
         with self._lock:
@@ -186,21 +196,39 @@ def _named(path: str) -> str:
     return os.path.basename(path) if own is None else os.path.relpath(path, os.path.dirname(own))
 
 
+_ROLLING = "have training keep files that it does not overwrite, such as one a step"
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A command with its values, what to do once it has run, and whether the file is what it is about."""
+
+    command: Command
+    values: dict[str, str]
+    ended: Callable[[], None]
+    holds: Callable[[], bool]
+
+
 class _Commands:
     """Runs commands one after the other in a thread of its own."""
 
     def __init__(self, timeout: float, note: Callable[[str], None]) -> None:
         self._timeout, self._note = timeout, note
-        self._waiting = queue.SimpleQueue[tuple[Command, dict[str, str], Callable[[], None]] | None]()
+        self._waiting = queue.SimpleQueue[_Call | None]()
         self._thread: threading.Thread | None = None
         self._dropped = threading.Event()
 
-    def call(self, command: Command, values: dict[str, str], ended: Callable[[], None]) -> None:
-        """Have a command run when its turn comes, and `ended` called once it has; not where the watch was stopped."""
+    def call(
+        self, command: Command, values: dict[str, str], ended: Callable[[], None], holds: Callable[[], bool]
+    ) -> None:
+        """Have a command run when its turn comes, and `ended` called once it has; not where the watch was stopped.
+
+        `holds` says whether the file is still what the command is about: it is not run on another one.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="milepost-callouts", daemon=True)
             self._thread.start()
-        self._waiting.put((command, values, ended))
+        self._waiting.put(_Call(command, values, ended, holds))
 
     def close(self, *, drop: bool) -> None:
         """Wait until all have run; `drop`: end the one that runs, and leave out the others."""
@@ -218,14 +246,23 @@ class _Commands:
     def _work(self) -> None:
         while (called := self._waiting.get()) is not None:
             if not self._dropped.is_set():
-                command, values, ended = called
-                outcome = self._run(command, values)
-                if not self._dropped.is_set():
-                    try:
-                        ended()
-                    except MilepostError as error:  # the store is full, or gone: the next watch calls again
-                        outcome += f"; {error}"
-                self._note(f"{command.option} ({_named(values['path'])}): {outcome}")
+                outcome = self._turn(called)
+                self._note(f"{called.command.option} ({_named(called.values['path'])}): {outcome}")
+
+    def _turn(self, called: "_Call") -> str:
+        """Run a command on the file that it is about, and return what became of it."""
+        if not called.holds():
+            return f"not run: the file was overwritten before; {_ROLLING}"
+        outcome = self._run(called.command, called.values)
+        if self._dropped.is_set():
+            return outcome
+        if not called.holds():
+            return f"{outcome}, but the file was overwritten meanwhile: what the command saw is unknown; {_ROLLING}"
+        try:
+            called.ended()
+        except MilepostError as error:  # the store is full, or gone: the next watch calls again
+            return f"{outcome}; {error}"
+        return outcome
 
     def _run(self, command: Command, values: dict[str, str]) -> str:
         """Run a command, and return what became of it."""

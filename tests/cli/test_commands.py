@@ -158,7 +158,7 @@ def test_show_asks_for_batch_means_without_model_or_checkpoints(place: Path, tmp
         (["run", "ev.py", "empty"], "no checkpoints in empty: looked for files in one of the formats "),
         (["run", "ev.py", "nowhere"], "nowhere: no such file or folder"),
         (["run", "ev.py", "lenet", "--data", "other"], "no such data set; it has: test"),
-        (["run", "ev.py:other", "lenet"], "does not define `other` as a milepost.Evaluation"),
+        (["run", "ev.py:other", "lenet"], "ev.py defines no variable `other`"),
         (["run", "broken.py", "lenet"], "ZeroDivisionError"),
         (["run", "ev.py", "lenet", "--device", "cuda"], "runs on NumPy, on the cpu"),
         (["run", "ev.py", "lenet", "--engine", "warp"], "unknown engine 'warp'; available: inprocess, local"),

@@ -1,5 +1,6 @@
 """`ls` as it is asked for: some metrics, the best first, one run or variant, and what a metric gives by class."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,7 @@ def test_classes_keep_the_variant_column_where_a_variant_is_not_raw(tmp_path: Pa
             "top1 (top_k) has no table by class; with a table by class, name one of: balanced_accuracy",
         ),
         (["--classes", "accuracy"], "no value 'accuracy' is on record; with a table by class, name one of: balanced_"),
+        (["--classes", "calibration_error"], "'calibration_error' is on record; with a table by class, name one of:"),
         (["--run", "c"], "'c' is no run of this store; expected one of: a, b"),
     ],
 )
@@ -124,3 +126,13 @@ def test_what_is_not_there_is_an_error(store: Path, words: list[str], why: str) 
     ended = command("ls", *words, "--store", store)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert why in ended.stderr
+
+
+@pytest.mark.parametrize("metric", ["recall", "confusion", "cohen_kappa"])
+def test_the_command_that_is_named_adds_the_table(store: Path, metric: str, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "evals")
+    words = ["--all", "--metric", metric, "--store", tmp_path / "evals"]
+    ended = command("ls", "--classes", metric, "--store", tmp_path / "evals")
+    assert f"no value '{metric}' is on record: `milepost score --all --metric {metric}` adds it" in ended.stderr
+    assert command("score", *words).returncode == 0
+    assert listed(tmp_path / "evals", "--classes", metric)

@@ -50,9 +50,10 @@ def test_unusable_data_is_refused(arguments: dict[str, Any], words: str) -> None
 
 
 def test_wrong_calls_are_refused() -> None:
-    for version in ("mnist", "@1", "mnist@", ""):
-        with pytest.raises(UsageError, match="name@version"):
-            Arrays(X, Y, version=version)
+    for version in ("mnist", "@1", "mnist@", "", 1):
+        expected = rf'^Arrays\(version={version!r}\): expected "name@version", .* Arrays\(\.\.\., version="digits@1"\)'
+        with pytest.raises(UsageError, match=expected):
+            Arrays(X, Y, version=version)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="shuffled"):
         Arrays(X, Y, order="random")  # type: ignore[arg-type]
 

@@ -248,3 +248,9 @@ def test_the_batch_size_is_that_of_the_chain() -> None:
     assert TFDataset(rows.batch(4).prefetch(1)).own_batch_size == 4
     with pytest.warns(UserWarning, match="drop_remainder"):
         assert TFDataset(rows.batch(4, drop_remainder=True)).own_batch_size == 4
+
+
+def test_a_version_that_is_none_names_the_source() -> None:
+    with pytest.raises(UsageError, match=r'^TFDataset\(version=\'1\'\): .* TFDataset\(\.\.\., version="digits@1"\)'):
+        TFDataset(rows().batch(4), version="1")
+    assert TFDataset(rows().batch(4), version="digits@1").fingerprint()["version"] == "digits@1"

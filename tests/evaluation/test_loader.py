@@ -130,7 +130,12 @@ def test_a_file_is_imported_under_its_own_name_with_its_folder_on_the_path(tmp_p
         ("x = (\n", "SyntaxError"),
         ("import not_there_at_all\n", "ModuleNotFoundError"),
         ("raise RuntimeError('by the user')\n", "by the user"),
-        ("other = 1\n", "does not define `evaluation` as a milepost.Evaluation"),
+        ("other = 1\n", "^bad_eval.py defines no variable `evaluation`; expected one that holds a milepost.Eval"),
+        ("evaluation = None\n", "does not define `evaluation` as a milepost.Evaluation .found NoneType"),
+        (
+            BODY + 'Arrays([[1.0]], [0], version="1")\n',
+            rf"^bad_eval.py, line {BODY.count(chr(10)) + 1}: Arrays\(version='1'",
+        ),
         ("evaluation = 3\n", r"found int"),
         (BODY.replace("evaluation = Eval", "other = Eval"), "it has: other"),
         (BODY.replace("[TopK(1)]", "[TopK(0)]"), "TopK"),

@@ -79,3 +79,23 @@ def test_who_gave_names_gets_no_others(tmp_path: Path) -> None:
     with pytest.raises(Mismatch) as caught:
         restored(tmp_path, under("tower."), net, ignore=["tower.0.bias"])
     assert "restore=" not in str(caught.value)
+
+
+def test_where_only_shapes_differ_the_variables_to_keep_are_named(tmp_path: Path) -> None:
+    def build() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Linear(6, 5))
+
+    with pytest.raises(Mismatch) as caught:
+        restored(tmp_path, under("module."), build)
+    assert '; only shapes differ: add keep=["1.bias", "1.weight"] to the model' in str(caught.value)
+    assert "restore=" not in str(caught.value)
+    kept = restored(tmp_path, under("module."), build, keep=["1.bias", "1.weight"])
+    assert kept.arrays["0.weight"].shape == (6, 4)
+    assert kept.notes["missing"] == {"variables": 2, "of": 4, "names": ["1.weight", "1.bias"]}
+
+
+def test_a_model_of_other_shapes_altogether_is_not_to_be_kept(tmp_path: Path) -> None:
+    with pytest.raises(Mismatch, match=r"only shapes differ: build the model as it was trained$"):
+        restored(
+            tmp_path, net().state_dict(), lambda: torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 2))
+        )

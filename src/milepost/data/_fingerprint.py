@@ -27,12 +27,16 @@ def content_digest(arrays: Mapping[str, Array]) -> str:
     return digest(described)
 
 
-def declared(version: str | None) -> str | None:
-    """Check a declared version of the data: `name@version`, both parts there; None stays None."""
-    if version is not None:
-        name, _, number = version.partition("@")
-        if not name or not number:
-            raise UsageError(f'version is {version!r}; expected "name@version", such as "mnist-test@1"')
+def declared(version: object, source: str) -> str | None:
+    """Check the version of the data that a source declares: `name@version`, both parts there; None stays None."""
+    if version is None:
+        return None
+    name, _, number = version.partition("@") if isinstance(version, str) else ("", "", "")
+    if not isinstance(version, str) or not name or not number:
+        raise UsageError(
+            f'{source}(version={version!r}): expected "name@version", what the data is and which state of it, such as '
+            f'{source}(..., version="digits@1"); the version of the evaluation is Evaluation(version="1")'
+        )
     return version
 
 

@@ -87,7 +87,7 @@ class Arrays(IndexedSource):
         _check_distinct(self._all.ids, self._kept)
         groups = groups if groups is None or self._kept is None else groups[self._kept]
         self._order = ordered(order, self._size, seed, groups, self._kept)
-        self._version = declared(version)
+        self._version = declared(version, type(self).__name__)
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
         """Yield whole batches that touch positions [start, stop), cut at multiples of `batch_size` and at the size.

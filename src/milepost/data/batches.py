@@ -71,7 +71,7 @@ class Batches(OrderedSource):
         self._function = function
         self._declared_size = size
         self._size = size
-        self._version = declared(version)
+        self._version = declared(version, type(self).__name__)
         self._labelling = labelling(more)
         # What is not declared is learnt from the first rows; a version is declared so that nothing need be read.
         self._grouped = False if groups is None and self._version else groups

@@ -122,7 +122,7 @@ class Images(IndexedSource):
         self._groups = groups_of(self._files, more.get("groups"))
         self._size = len(self._files)
         self._order = ordered(order, self._size, seed, self._groups)
-        self._version = declared(version)
+        self._version = declared(version, type(self).__name__)
         self._shape = self.preset.shape
         if skipped:
             note = (

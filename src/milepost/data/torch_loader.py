@@ -121,7 +121,7 @@ class TorchLoader(OrderedSource):
         self._options = named_as(label_options(more), class_names_of(dataset, label))
         self._labelling = labelling(self._options)
         self._own_batch_size = None if loader is None else _batch_size(loader)
-        self._version = declared(version)
+        self._version = declared(version, type(self).__name__)
         self._fingerprint: dict[str, Json] | None = None
         self._stream: Batches | None = None
         self._items: Items | None = None

@@ -135,6 +135,8 @@ def _import(path: Path) -> Any:
             spec.loader.exec_module(module)
     except Exception as error:
         sys.modules.pop(name, None)
+        if type(error) is UsageError:
+            raise UsageError(f"{path.name}{_line(error, path)}: {error}") from error
         if isinstance(error, UsageError):
             raise
         if isinstance(error, MilepostError):
@@ -143,6 +145,12 @@ def _import(path: Path) -> Any:
     finally:
         _loading.pop()
     return module
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Return which line of the file an error came through, ", line 7"; "" where through none."""
+    lines = [item.lineno for item in traceback.extract_tb(error.__traceback__) if Path(item.filename) == path]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def _where(error: Exception, path: Path) -> str:
@@ -164,6 +172,10 @@ def _attribute(module: Any, attribute: str, several: Mapping[str, Evaluation], p
         variables = (name for name, item in vars(module).items() if isinstance(item, Evaluation))
         have = sorted({*variables, *several})
         hint = f"; it has: {', '.join(have)}" if have else ""
+        if found is None and attribute not in vars(module):
+            raise EvaluationFileError(
+                f"{path.name} defines no variable `{attribute}`; expected one that holds a milepost.Evaluation{hint}"
+            )
         raise EvaluationFileError(
             f"{path.name} does not define `{attribute}` as a milepost.Evaluation (found {type(found).__name__}){hint}"
         )

@@ -5,8 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from milepost.core.capabilities import missing
+from milepost.core.protocols import Tabled
 from milepost.core.types import Array, Json
 from milepost.errors import UsageError
+from milepost.registry import classes
 from milepost.report._align import align, shown
 from milepost.report._metric_names import hint
 from milepost.report._metrics_on_record import recorded
@@ -96,8 +99,19 @@ def _value_of(store: Store, listing: Listing, asked: str) -> str:
     if ours:
         raise UsageError(f"{asked} has {len(ours)} values with a table by class; {known}")
     name = _metric_of(store, asked)
-    what = f"{asked} ({name}) has no table by class" if name else f"no value {asked!r} is on record"
+    if name:
+        what = f"{asked} ({name}) has no table by class"
+    else:
+        what = f"no value {asked!r} is on record"
+        if _counts_classes(asked):
+            raise UsageError(f"{what}: `milepost score --all --metric {asked}` adds it")
     raise UsageError(f"{what}; with a table by class, {known}")
+
+
+def _counts_classes(asked: str) -> bool:
+    """Return whether a name is that of a registered metric whose tables hold counts by class."""
+    metric = classes("metrics").get(asked)
+    return metric is not None and not missing(metric, Tabled) and {"label", "prediction"} <= set(metric.columns)
 
 
 def _metric_of(store: Store, value: str) -> str | None:

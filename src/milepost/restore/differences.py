@@ -32,6 +32,13 @@ def fits_partly(candidate: Candidate, variables: Sequence[Variable]) -> bool:
     return not against and not displaced(candidate.tensors, variables)
 
 
+def of_other_shapes(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
+    """Return the variables whose tensors have other shapes, where nothing else keeps the set from fitting."""
+    if _missing(candidate.tensors, variables) or _unexpected(candidate, variables):
+        return []
+    return [item.name for item in variables if _differs(candidate.tensors, item)]
+
+
 def restored(candidate: Candidate, variables: Sequence[Variable]) -> int:
     """Return how many of the variables that count have a tensor."""
     return len(families(variables)) - len(_missing(candidate.tensors, variables))
@@ -83,8 +90,12 @@ def _misshapen(candidate: Candidate, variables: Sequence[Variable]) -> list[str]
         f"{item.name} has shape {list(have[item.name].shape)}, the model wants {list(item.shape)}"
         + " (transposed?)" * (sorted(have[item.name].shape) == sorted(item.shape) and len(item.shape) > 1)
         for item in variables
-        if item.name in have and item.shape is not None and not _same_shape(have[item.name], item.shape)
+        if item.shape is not None and _differs(have, item)
     ]
+
+
+def _differs(have: Mapping[str, Tensor], item: Variable) -> bool:
+    return item.name in have and item.shape is not None and not _same_shape(have[item.name], item.shape)
 
 
 def _unfit(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:

@@ -6,7 +6,7 @@ from itertools import chain
 
 from milepost.core.types import Variable
 from milepost.errors import Mismatch
-from milepost.restore.differences import fits, fits_partly, refusal, restored, two
+from milepost.restore.differences import fits, fits_partly, of_other_shapes, refusal, restored, two
 from milepost.restore.known_renames import by_known_renames
 from milepost.restore.prefixes import by_scheme, renamings
 from milepost.restore.sets import Candidate
@@ -45,6 +45,12 @@ def choose(
         return fitting[0]
     readings = [reading for item in sets for reading in _readings(item, variables, kept)]
     raise Mismatch(refusal(readings, wanted, partial=partial))
+
+
+def reshaped(sets: Sequence[Candidate], variables: Sequence[Variable]) -> list[str]:
+    """Return the variables whose shapes alone keep a set from fitting, under its simplest such reading; [] if none."""
+    every = (of_other_shapes(reading, variables) for item in sets for reading in _readings(item, variables, ()))
+    return next((names for names in every if names), [])
 
 
 def _fullest(readings: Sequence[Candidate], wanted: Sequence[Variable]) -> list[Candidate]:

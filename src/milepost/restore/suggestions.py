@@ -7,15 +7,18 @@ from json import dumps
 from milepost.core.types import Overrides, Variable
 from milepost.errors import Mismatch
 from milepost.restore.overrides import overridden, spec_of_overrides
-from milepost.restore.readings import choose
+from milepost.restore.readings import choose, reshaped
 from milepost.restore.sets import Candidate
 
 _TRIED = 8
 """How many scopes are tried: each is one more matching of all names."""
 
+_KEPT = 8
+"""How many variables of other shapes are named to be kept: more are another model than a changed head."""
+
 
 def suggestion(sets: Sequence[Candidate], variables: Sequence[Variable], variant: str) -> str:
-    """Return in words which argument maps the names, to go behind why sets do not fit; "" where it is not names.
+    """Return in words which argument would make a set fit, to go behind why none does; "" where none is known.
 
     Only for models that take `restore=` and its like, and where the user gave none of them.
     """
@@ -25,6 +28,9 @@ def suggestion(sets: Sequence[Candidate], variables: Sequence[Variable], variant
         except Mismatch:
             continue
         return f"; or add to the model's arguments, in the evaluation file: {_argument(trial)}"
+    names = reshaped(sets, variables)
+    if names:
+        return f"; only shapes differ: {_kept(names, sets, variables, variant)}build the model as it was trained"
     pair = next(_alike(sets, variables), None)
     if pair is None:
         return ""
@@ -32,6 +38,18 @@ def suggestion(sets: Sequence[Candidate], variables: Sequence[Variable], variant
         f"; where only names differ, map them in the model's arguments: restore={{{dumps(pair[0])}: {dumps(pair[1])}, "
         "...}, or rename={PATTERN: NEW, ...} by regular expressions; keep=[...] and ignore=[...] leave names out"
     )
+
+
+def _kept(names: Sequence[str], sets: Sequence[Candidate], variables: Sequence[Variable], variant: str) -> str:
+    """Return in words how to leave variables of other shapes as built; "" where that is no remedy."""
+    if len(names) > _KEPT or len(names) == len(variables):
+        return ""
+    trial = Overrides(keep=tuple(names))
+    try:
+        choose(overridden(sets, trial), variables, variant, names, partial=False)
+    except Mismatch:
+        return ""
+    return f"add {_argument(trial)} to the model's arguments to leave these as built (marked PARTIAL), or "
 
 
 def _trials(sets: Sequence[Candidate], variables: Sequence[Variable]) -> Iterator[Overrides]:

@@ -11,6 +11,19 @@ from milepost.errors import DataError
 _EXACT, _ROUNDED = 1e-4, 1e-2
 """How far from 1 the probabilities of a row may sum: in float32 and wider, and in 16 bits."""
 
+_ONE_COLUMN = {
+    "probabilities": "of one probability p a row, that of class 1, let it return the columns [1 - p, p]",
+    "logits": (
+        "of one logit s a row, let it return the columns [0, s]; of one probability p a row, which a sigmoid gives, "
+        'the columns [1 - p, p], under Classification(outputs="probabilities")'
+    ),
+    "scores": (
+        "of one score s a row, let it return the columns [t, s], t the score above which a row counts as class 1: 0 "
+        "for a logit, 0.5 for a probability"
+    ),
+}
+"""What a model of two classes that gives one number a row has to return, by what its outputs are declared to be."""
+
 
 def refuse_several(outputs: Any, name: str) -> None:
     """Refuse several arrays, which NumPy would stack as if they were rows; a list of rows is one array."""
@@ -22,8 +35,11 @@ def refuse_several(outputs: Any, name: str) -> None:
         )
 
 
-def matrix(outputs: Any) -> Any:
-    """Return outputs as an array of real numbers [rows, classes], of the framework that they are of."""
+def matrix(outputs: Any, declared: str) -> Any:
+    """Return outputs as an array of real numbers [rows, classes], of the framework that they are of.
+
+    `declared` is what the task says that they are: "logits", "probabilities" or "scores".
+    """
     kind = type(outputs).__name__
     if not array_api_compat.is_array_api_obj(outputs):
         try:
@@ -41,14 +57,14 @@ def matrix(outputs: Any) -> Any:
     if outputs.ndim != 2 or outputs.shape[1] < 2:  # noqa: PLR2004 - one axis of rows, one of at least two classes
         raise DataError(
             "classification expects outputs [rows, classes] with at least 2 classes; the model gave "
-            f"{tuple(outputs.shape)}{_shape_advice(outputs.shape)}"
+            f"{tuple(outputs.shape)}{_shape_advice(outputs.shape, declared)}"
         )
     return outputs
 
 
-def _shape_advice(shape: tuple[int, ...]) -> str:
+def _shape_advice(shape: tuple[int, ...], declared: str) -> str:
     if len(shape) == 2:  # noqa: PLR2004 - rows and one score
-        return ": of one logit s a row, let it return [0, s], such as torch.cat([0 * s, s], dim=1)"
+        return f": {_ONE_COLUMN[declared]}" if shape[1] else ""
     several = ": scores of several tokens or pixels a row have no task in Milepost yet; let it return those of one"
     return several if len(shape) > 2 else ""  # noqa: PLR2004 - more than rows and scores
 

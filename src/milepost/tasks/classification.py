@@ -106,7 +106,7 @@ class Classification:
 
     def scores(self, outputs: Any) -> Array:
         """Return the scores as a NumPy array [rows, classes] of float64, for comparisons between predictions."""
-        return host(matrix(self._picked(outputs))).astype(np.float64)
+        return host(matrix(self._picked(outputs), self.outputs)).astype(np.float64)
 
     def hold(self, outputs: Any, labels: Array) -> Array | None:
         """Return a copy of outputs that may wait, since no row depends on another; None if too large, or elsewhere.
@@ -122,7 +122,7 @@ class Classification:
     def reduce(self, outputs: Any, labels: Array, wanted: frozenset[str]) -> dict[str, Array]:
         """Compute the wanted columns as NumPy arrays [rows]; the scores stay where they are."""
         picked = self._picked(outputs)
-        scores = near(matrix(picked))
+        scores = near(matrix(picked, self.outputs))
         xp = array_api_compat.array_namespace(scores)
         labels = _checked_labels(labels, scores.shape)
         within = None if self.normalize else tolerance(picked)

@@ -33,10 +33,15 @@ def fits_partly(candidate: Candidate, variables: Sequence[Variable]) -> bool:
 
 
 def of_other_shapes(candidate: Candidate, variables: Sequence[Variable]) -> list[str]:
-    """Return the variables whose tensors have other shapes, where nothing else keeps the set from fitting."""
-    if _missing(candidate.tensors, variables) or _unexpected(candidate, variables):
+    """Return the variables whose tensors have other shapes, where nothing else keeps the set from fitting.
+
+    None where one may be transposed: it was trained, and must not be left as built.
+    """
+    have = candidate.tensors
+    if _missing(have, variables) or _unexpected(candidate, variables):
         return []
-    return [item.name for item in variables if _differs(candidate.tensors, item)]
+    found = [item for item in variables if _differs(have, item)]
+    return [] if any(_transposed(have, item) for item in found) else [item.name for item in found]
 
 
 def restored(candidate: Candidate, variables: Sequence[Variable]) -> int:
@@ -88,10 +93,15 @@ def _misshapen(candidate: Candidate, variables: Sequence[Variable]) -> list[str]
     have = candidate.tensors
     return [
         f"{item.name} has shape {list(have[item.name].shape)}, the model wants {list(item.shape)}"
-        + " (transposed?)" * (sorted(have[item.name].shape) == sorted(item.shape) and len(item.shape) > 1)
+        + " (transposed?)" * _transposed(have, item)
         for item in variables
         if item.shape is not None and _differs(have, item)
     ]
+
+
+def _transposed(have: Mapping[str, Tensor], item: Variable) -> bool:
+    shape = item.shape or ()
+    return len(shape) > 1 and sorted(have[item.name].shape) == sorted(shape)
 
 
 def _differs(have: Mapping[str, Tensor], item: Variable) -> bool:

@@ -237,7 +237,7 @@ def test_names_are_found_in_the_dict_and_among_the_variables(tmp_path: Path) -> 
     assert entries(Job(file, "b")) == []
     assert load(Job(file, "evaluation")).entry == "v1.2-a"
     assert list(load(Job(file, "wide")).sources) == ["wide/test"]
-    with pytest.raises(EvaluationFileError, match=r"does not define `c` .* it has: b, v1\.2-a, wide, x"):
+    with pytest.raises(EvaluationFileError, match=r"defines no variable `c`.*it has: b, v1\.2-a, wide, x"):
         load(Job(file, "c"))
     clash = str(written(tmp_path, HEAD + "b = make(0)\nevaluations = {'b': make(1)}\n", "ev_clash.py"))
     with pytest.raises(EvaluationFileError, match="two evaluations named 'b'"):

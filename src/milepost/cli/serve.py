@@ -49,7 +49,7 @@ def execute(args: argparse.Namespace) -> int:
     token = secrets.token_urlsafe(24) if args.token else ""
     guarded = Guard(application(stores, openmetrics, root), Access(frozenset(map(str.lower, args.allowed_host)), token))
     # An open page listens for as long as it is open: when the server ends it is not waited for.
-    config = uvicorn.Config(guarded, log_level="warning", access_log=False, timeout_graceful_shutdown=_PARTING)
+    config = uvicorn.Config(guarded, log_config=None, access_log=False, timeout_graceful_shutdown=_PARTING)
     server = uvicorn.Server(config)
     with _listening(args.host, args.port) as listening:
         where = f"[{args.host}]" if ":" in args.host else args.host

@@ -47,6 +47,8 @@ def map_tensor(tensor: Tensor) -> Array:
         with opened(where.file) as file:
             _check_inside(tensor, file.size)
             mapped = _mapped(file)[where.offset : where.offset + where.nbytes]
+            if len(mapped) < where.nbytes:  # cut short since it was opened
+                raise _cut_short(tensor, size_of(where.file) or 0)
     except ValueError as error:  # cut short since it was opened
         raise _cut_short(tensor, size_of(where.file) or 0) from error
     return np.ndarray(tensor.shape, dtype, mapped, 0, strides)

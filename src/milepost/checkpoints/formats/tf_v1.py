@@ -73,7 +73,8 @@ class TfV1:
         """
         for entry in entries:
             if kind_of_table(entry) == "v1":
-                files = [path for path in _shards(entry.path) if os.path.exists(path)]
+                # The entry was read: a fault of the file system now does not make it absent.
+                files = [path for path in _shards(entry.path) if path == entry.path or os.path.exists(path)]
                 if files[:1] == [entry.path]:
                     yield _claim(files)
 

@@ -97,6 +97,17 @@ def test_absent_shards_are_named(tmp_path: Path) -> None:
         read_table(HfShards(), found)
 
 
+def test_an_index_that_was_whole_only_after_it_was_found_is_looked_at_again(tmp_path: Path) -> None:
+    index = shards(tmp_path, {"a": W}, {"b": W})
+    whole = index.read_text()
+    index.write_text(whole[: len(whole) // 2])
+    (found,) = find([str(tmp_path)])
+    assert (found.state, found.paths) == ("writing", (str(index),))
+    index.write_text(whole)
+    with pytest.raises(Torn, match="in a file that was not there when the checkpoint was found"):
+        read_table(HfShards(), found)
+
+
 def test_shards_without_their_index_are_one_row_that_names_what_is_absent(tmp_path: Path) -> None:
     shards(tmp_path, {"a": W}, {"b": W}, {"c": W}).unlink()
     (found,) = find([str(tmp_path)])

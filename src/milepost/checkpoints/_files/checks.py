@@ -7,7 +7,7 @@ from milepost._internal.bounded import AGAIN, COUNT_LIMIT, unreadable
 from milepost._internal.budget import answer_bytes, charge
 from milepost.checkpoints._files.layout import affordable, checked_shape, contiguous, dtype_of, is_readable, span, total
 from milepost.core.types import CheckpointFiles, Table, Tensor
-from milepost.errors import Corrupt, Torn
+from milepost.errors import CheckpointError, Corrupt, Torn
 
 NAME_LIMIT = 4096
 """Most characters of a tensor's name."""
@@ -39,7 +39,7 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
         where = tensor.where
         check_name(tensor, where.file)
         if where.file not in own:
-            raise Corrupt(f"{about(tensor)} lies in a file that is none of the checkpoint's; it was not opened")
+            raise _foreign(tensor, files)
         checked_shape(tensor.shape, about(tensor))
         if not is_readable(where):
             continue
@@ -54,6 +54,13 @@ def check_table(table: Table, files: CheckpointFiles) -> None:
         if not affordable(max(nbytes if where.strides is not None else 0, unpacked), held):
             unpacked = max(nbytes, unpacked)
             raise Corrupt(f"{about(tensor)}: {held:,} bytes would unpack to {unpacked:,}: a bomb, not read")
+
+
+def _foreign(tensor: Tensor, files: CheckpointFiles) -> CheckpointError:
+    """Return the error for a tensor in a file that was not among a checkpoint's when that was found."""
+    if files.state == "writing":  # a shard that came since
+        return Torn(f"{about(tensor)} lies in a file that was not there when the checkpoint was found{AGAIN}")
+    return Corrupt(f"{about(tensor)} lies in a file that is none of the checkpoint's; it was not opened")
 
 
 def _check_text(table: Table, path: str, size: int) -> None:

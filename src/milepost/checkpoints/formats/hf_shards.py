@@ -18,7 +18,7 @@ from milepost.checkpoints.formats._weight_map import MOST_SHARDS, weight_map
 from milepost.checkpoints.names import HF_INDEXES, hf_index
 from milepost.core.protocols import Entry
 from milepost.core.types import CheckpointFiles, Table, Tensor
-from milepost.errors import CheckpointError, Corrupt, Torn
+from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
 
 _BEGIN = re.compile(rb'\s*\{\s*"(?:metadata|weight_map)"')
 _MARK = b'"weight_map"'
@@ -49,7 +49,7 @@ class HfShards:
                 shards = list(_by_shard(entry.path))
             except CheckpointError as error:
                 if named:  # `read` raises it again
-                    cut = isinstance(error, Torn)
+                    cut = isinstance(error, Torn | Vanished)
                     yield CheckpointFiles(entry.path, self.name, (entry.path,), now, "writing" if cut else "complete")
                 continue
             yield CheckpointFiles(entry.path, self.name, (entry.path, *shards), now, state_of(shards))

@@ -36,7 +36,7 @@ from milepost.checkpoints.formats._tensorflow.slices import NAMES, STRING, is_in
 from milepost.checkpoints.names import INDEX
 from milepost.core.protocols import Entry
 from milepost.core.types import Array, CheckpointFiles, Extent, Role, Table, Tensor
-from milepost.errors import CheckpointError, Corrupt, Torn
+from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
 
 _PART = re.compile(r"(.*)\.(?:data-\d{5}-of-\d{5}|meta)")
 _SLICES = "slices"
@@ -138,7 +138,7 @@ def _claim(path: str, index: str) -> CheckpointFiles:
     try:
         shards, needed = reach_of(index)
         short = lacking(index, shards, needed)
-    except Torn as error:
+    except (Torn, Vanished) as error:  # a network file system may say so of a file that comes back
         return CheckpointFiles(path, TfBundle.name, (index,), now, "writing", (error.kind, str(error)))
     except CheckpointError:
         return CheckpointFiles(path, TfBundle.name, (index,), now)  # `read` raises it again

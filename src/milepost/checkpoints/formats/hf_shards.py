@@ -13,6 +13,7 @@ from milepost._internal.fileid import identity_of
 from milepost._internal.text import listed
 from milepost.checkpoints._files.layout import refused
 from milepost.checkpoints._files.links import check_shards
+from milepost.checkpoints._files.shards import size_of
 from milepost.checkpoints.formats._huggingface.weights import read_weights, state_of
 from milepost.checkpoints.formats._weight_map import MOST_SHARDS, weight_map
 from milepost.checkpoints.names import HF_INDEXES, hf_index
@@ -61,7 +62,7 @@ class HfShards:
         tensor that its shard does not hold, and the errors of the shards' own formats.
         """
         held = _by_shard(files.path)
-        absent = [os.path.basename(path) for path in held if not os.path.lexists(path)]
+        absent = [os.path.basename(path) for path in held if size_of(path) is None]
         if absent:
             what = f"{len(absent)} of its {len(held)} shards are not there: {listed(absent)}"
             raise Torn(f"{files.path}: {CUT}: {what}{AGAIN}")

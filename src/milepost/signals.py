@@ -198,7 +198,7 @@ class _RunReader:
         store = self._store = self._store or Store.open(self._path)
         if not self._id and not self._find_run(store):
             return ()
-        self._listing = self._listing.refresh() if self._listing else store.listing()
+        self._listing = store.listing()
         if not self._listing.has_run(self._id):
             raise StoreError(f"{self._path}: the run {self._id} is not there any more; what was read before stands")
         seen = _seen(self._listing.checkpoint_files(self._id))

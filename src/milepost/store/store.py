@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class Store:
         self.pins = Pins(path, self.storage.check)
         self.retry_requests = CheckpointRetries(self.storage)
         self.on_damage: OnDamage = raised
+        self._kept = threading.local()
         self._runs: dict[str, str] = {}
         self._specs: dict[str, Mapping[str, Json]] = {}
 
@@ -193,8 +195,11 @@ class Store:
     # ------------------------------------------------------------------------------------------- listing and tidying
 
     def listing(self) -> Listing:
-        """Return what the store holds now; `refresh` takes in what changed since."""
-        return Listing(str(self.path), self.on_damage).refresh()
+        """Return what the store holds now; it is kept, one a thread, so that the next call reads only what is new."""
+        listing: Listing | None = getattr(self._kept, "listing", None)
+        if listing is None:
+            listing = self._kept.listing = Listing(str(self.path), self.on_damage)
+        return listing.refresh()
 
     def workers(self) -> list[str]:
         """Return the names of the workers that are alive, as far as this process can know."""

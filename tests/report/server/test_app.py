@@ -157,13 +157,13 @@ def test_a_new_result_reaches_the_pages_and_those_who_listen(tmp_path: Path) -> 
     runs = checkpoints(tmp_path / "lenet", 100)
     go(evaluation_of(), runs, store=tmp_path / "evals")
     stores = OpenStores([Store.open(tmp_path / "evals")])
-    received: list[int] = []
-    end = stores.listen(received.append)
-    stores.look()
+    received: list[str] = []
+    end = stores.listen(lambda: received.append("changed"))
+    asyncio.run(stores.look())
     assert not received
     checkpoints(tmp_path / "lenet", 900)
     go(evaluation_of(), runs, store=tmp_path / "evals")
-    stores.look()
+    asyncio.run(stores.look())
     assert len(received) == 1
     assert {row["step"] for row in stores.held[0].checkpoints} == {100, 900}
     end()
@@ -173,12 +173,14 @@ def test_a_store_that_went_away_keeps_what_it_showed(tmp_path: Path) -> None:
     go(evaluation_of(), checkpoints(tmp_path / "lenet", 100), store=tmp_path / "evals")
     stores = OpenStores([Store.open(tmp_path / "evals")])
     (tmp_path / "evals").rename(tmp_path / "elsewhere")
-    stores.look()
+    asyncio.run(stores.look())
     with TestClient(Guard(application(stores, openmetrics), Access()), base_url="http://localhost") as client:
         assert client.get("/").status_code == 200
-    (tmp_path / "elsewhere").rename(tmp_path / "evals")
-    stores.look()
-    assert not stores.held[0].problem
+        assert [row["step"] for row in stores.held[0].checkpoints] == [100]
+        assert "cannot be read, and this is what it held before" in Shown(client.get("/").text).words
+        (tmp_path / "elsewhere").rename(tmp_path / "evals")
+        asyncio.run(stores.look())
+        assert not stores.held[0].problem
 
 
 def test_events_begin_with_the_version(place: Path) -> None:

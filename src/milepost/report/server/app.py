@@ -7,7 +7,6 @@ from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -43,9 +42,12 @@ def application(stores: OpenStores, metrics: Samples, root: str = "") -> Starlet
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await run_in_threadpool(stores.start)
+        looking = asyncio.create_task(stores.watch())
         yield
-        await run_in_threadpool(stores.stop)
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
+        stores.close()
 
     pages = Pages(stores, metrics, root)
     routes = [
@@ -59,7 +61,7 @@ def application(stores: OpenStores, metrics: Samples, root: str = "") -> Starlet
 
 
 class Pages:
-    """Answers requests; what takes time is done in a thread."""
+    """Answers requests; pages are made in the thread that reads the stores."""
 
     def __init__(self, stores: OpenStores, metrics: Samples, root: str) -> None:
         self._stores = stores
@@ -76,7 +78,7 @@ class Pages:
                 blocks += overview_blocks(one.name, one.listing, one.checkpoints, Links(self._root, number))
             return blocks
 
-        return self._page("Milepost", await run_in_threadpool(make))
+        return self._page("Milepost", blocks_html(await self._stores.run(make)))
 
     def of(self, name: str, make: Blocks) -> Callable[[Request], Awaitable[Response]]:
         """Return what answers one kind of page of a store."""
@@ -87,19 +89,23 @@ class Pages:
                 return await self.missing(request)
             one = self._stores.held[number]
             links = Links(self._root, number)
+
+            def page() -> str:
+                return blocks_html([*_problem(one), *make(one, _asked(request), links)])
+
             try:
-                blocks = [*_problem(one), *await run_in_threadpool(lambda: list(make(one, _asked(request), links)))]
+                inside = await self._stores.run(lambda: one.page(f"{name}?{request.url.query}", page))
             except UsageError as error:
-                return self._page("Not found", _sorry(str(error)), status=404)
+                return self._page("Not found", blocks_html(_sorry(str(error))), status=404)
             except (MilepostError, OSError) as error:
-                return self._page("Cannot be read", _sorry(str(error)), status=503)
-            return self._page(f"{name} - {one.name}", blocks)
+                return self._page("Cannot be read", blocks_html(_sorry(str(error))), status=503)
+            return self._page(f"{name} - {one.name}", inside)
 
         return answer
 
     async def missing(self, _: Request, __: Exception | None = None) -> Response:
         """Say that there is no such page."""
-        return self._page("Not found", _sorry("There is no such page."), status=404)
+        return self._page("Not found", blocks_html(_sorry("There is no such page.")), status=404)
 
     async def metrics(self, _: Request) -> Response:
         """Give every value to a monitor."""
@@ -107,7 +113,7 @@ class Pages:
         def make() -> tuple[str, str]:
             return self._metrics(record for one in self._stores.held for record in one.listing.records())
 
-        held, kind = await run_in_threadpool(make)
+        held, kind = await self._stores.run(make)
         return Response(held, media_type=kind)
 
     async def static(self, request: Request) -> Response:
@@ -120,13 +126,8 @@ class Pages:
 
     async def events(self, request: Request) -> Response:
         """Say the version at once, and each new one; a comment now and then keeps the line open."""
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake(_: int) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(changed.set)
-
-        end = self._stores.listen(wake)
+        changed = asyncio.Event()
+        end = self._stores.listen(changed.set)
 
         async def lines() -> AsyncIterator[str]:
             try:
@@ -145,7 +146,7 @@ class Pages:
 
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
-    def _page(self, title: str, blocks: Iterable[Block], status: int = 200) -> Response:
+    def _page(self, title: str, inside: str, status: int = 200) -> Response:
         root = text(self._root)
         head = (
             "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -162,7 +163,7 @@ class Pages:
             f"<head>{head}</head><body><a class='skip' href='#main'>to the content</a>"
             f"<header><nav aria-label='pages'><a class='home' href='{root}/'>Milepost</a>{pages}"
             f"<span class='live' id='live' role='status'></span></nav></header>"
-            f"<main id='main'>\n{blocks_html(blocks)}</main></body></html>\n",
+            f"<main id='main'>\n{inside}</main></body></html>\n",
             status_code=status,
         )
 

@@ -39,7 +39,7 @@ _HEADERS = {
 class Access:
     """What a request needs: a Host among loopback's and `hosts`, and `token` in a cookie, unless that is "".
 
-    Loopback names pass at any port: a forwarded one is another.  `embedded` hosts may show the pages in a frame.
+    Loopback names pass at any port: a forwarded one is another.
     """
 
     hosts: frozenset[str] = frozenset()

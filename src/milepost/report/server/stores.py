@@ -1,9 +1,11 @@
-"""The stores that a dashboard shows: each one's listing, kept in memory and brought up to date by one thread."""
+"""The stores that a dashboard shows: what each holds, kept in memory, and pages that were made of it."""
 
+import asyncio
 import logging
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from milepost.errors import MilepostError
 from milepost.report.addresses import Labels
@@ -12,78 +14,102 @@ from milepost.store.listing import Listing
 from milepost.store.store import Store
 
 _LOG = logging.getLogger("milepost.serve")
+_MOST_PAGES = 64
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class OpenStore:
-    """One store: its name on the pages, and what it held at the last look; `problem` says why it cannot be read."""
+    """One store: its name on the pages, and what it held at the last look; `problem` says why it cannot be read.
+
+    `pages` were made of what it held then, by their addresses.
+    """
 
     name: str
     store: Store
     listing: Listing
-    checkpoints: Sequence[Plain] = field(default_factory=list)
-    version: int = 0
+    checkpoints: Sequence[Plain] = ()
+    labels: Labels = field(default_factory=lambda: Labels(()))
     problem: str = ""
+    pages: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def labels(self) -> Labels:
-        """The shortest address of each of its checkpoints."""
-        return Labels(self.checkpoints)
+    def page(self, address: str, make: Callable[[], str]) -> str:
+        """Return the page at an address: made once of what the store holds."""
+        if address not in self.pages:
+            while len(self.pages) >= _MOST_PAGES:
+                del self.pages[next(iter(self.pages))]
+            self.pages[address] = make()
+        return self.pages[address]
+
+    def take(self) -> None:
+        """Take in what the listing has now."""
+        self.checkpoints = self.listing.checkpoints()
+        self.labels = Labels(self.checkpoints)
+        self.pages.clear()
 
 
 class OpenStores:
-    """All stores of a dashboard; `version` grows when one of them changed, and `wait` waits for that."""
+    """All stores of a dashboard.  One thread reads them and makes pages, so that no page sees half a change.
+
+    `version` grows when one of them changed.
+    """
 
     def __init__(self, stores: Sequence[Store], every: float = 1.0) -> None:
-        """Read every store once; then, between `start` and `stop`, look every so many seconds."""
-        names = _names([str(store.path) for store in stores])
-        self.held = [OpenStore(name, store, store.listing()) for name, store in zip(names, stores, strict=True)]
-        self.version = 0
+        """Read every store once; `watch` looks again every so many seconds."""
+        self._thread = ThreadPoolExecutor(1, "milepost-serve")
         self._every = every
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._listeners: list[Callable[[int], None]] = []
-        self.look()
+        self._listeners: list[Callable[[], None]] = []
+        self.version = 0
+        self.held: list[OpenStore] = self._thread.submit(self._opened, stores).result()
 
-    def start(self) -> None:
-        """Begin to look for changes, in a thread of its own."""
-        self._thread = threading.Thread(target=self._look_often, name="milepost-serve", daemon=True)
-        self._thread.start()
+    def _opened(self, stores: Sequence[Store]) -> list[OpenStore]:
+        names = _names([str(store.path) for store in stores])
+        held = [OpenStore(name, store, store.listing()) for name, store in zip(names, stores, strict=True)]
+        for one in held:
+            one.take()
+        return held
 
-    def stop(self) -> None:
-        """End the thread."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
+    async def run(self, make: Callable[[], T]) -> T:
+        """Return what a function makes of the stores, in the thread that reads them."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, make)
 
-    def listen(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Have a function called with each new version, from the thread that looks; return what ends that."""
+    async def watch(self) -> None:
+        """Look for changes until this is cancelled."""
+        while True:
+            await asyncio.sleep(self._every)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look at every store; one that cannot be read keeps what it showed, with the reason."""
+        if await self.run(self._look):
+            self.version += 1
+            for listener in list(self._listeners):
+                listener()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have a function called at each change, from the event loop; return what ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def look(self) -> None:
-        """Look at every store; one that cannot be read keeps what it showed, with the reason."""
-        changed = False
-        for one in self.held:
-            before = one.listing.version, one.problem
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    def _look(self) -> bool:
+        before = [(one.listing.version, one.problem) for one in self.held]
+        for one, (version, problem) in zip(self.held, before, strict=True):
             try:
+                one.store.storage.check()  # a store that went away is not an empty one
                 one.listing.refresh()
-                if one.listing.version != before[0] or not one.version:
-                    one.checkpoints = one.listing.checkpoints()
-                    one.version += 1
                 one.problem = ""
             except (MilepostError, OSError) as error:
                 one.problem = str(error)
-                _LOG.warning("%s: %s", one.name, error)
-            changed |= (one.listing.version, one.problem) != before
-        if changed or not self.version:
-            self.version += 1
-            for listener in list(self._listeners):
-                listener(self.version)
-
-    def _look_often(self) -> None:
-        while not self._ended.wait(self._every):
-            self.look()
+                if one.problem != problem:
+                    _LOG.warning("%s: %s", one.name, error)
+            if (one.listing.version, one.problem) != (version, problem):
+                one.take()
+        return before != [(one.listing.version, one.problem) for one in self.held]
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -15,6 +15,8 @@ from socket import AF_UNIX, socket
 import numpy as np
 import pytest
 
+from milepost._internal import zip as zip_codec
+from milepost._internal.bounded import OpenFile
 from milepost.checkpoints.diagnosis import folder_diagnosis
 from milepost.checkpoints.discovery import find, looked_for
 from milepost.checkpoints.formats.npz import Npz
@@ -311,3 +313,24 @@ def test_a_folder_that_is_a_checkpoint_of_another_kind_is_one_row(
 
 def test_a_safetensors_file_that_has_just_begun_is_being_written(tmp_path: Path) -> None:
     assert verdict(tmp_path / "a.safetensors", struct.pack("<Q", 900)[:5])[0] == "torn"
+
+
+def test_a_file_that_becomes_whole_while_it_is_looked_at_is_still_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "step-1.npz"
+    np.savez(path, w=np.zeros((300, 300), np.float32))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200_000])
+    names = zip_codec.names
+
+    def late(file: OpenFile) -> list[str]:
+        path.write_bytes(whole)  # its writer goes on behind the look at its beginning
+        return names(OpenFile(file.path, file.descriptor, os.fstat(file.descriptor).st_size))
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(zip_codec, "names", late)
+        (found,) = find([str(tmp_path)])
+    assert found.state == "writing"
+    (found,) = find([str(tmp_path)])
+    assert (found.state, found.identity.size) == ("complete", len(whole))

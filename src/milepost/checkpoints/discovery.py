@@ -11,11 +11,11 @@ from milepost._internal import zip as zip_codec
 from milepost._internal.bounded import is_hidden as is_out_of_sight
 from milepost._internal.bounded import kind_of, opened, unreadable
 from milepost._internal.budget import glancing
-from milepost._internal.fileid import identity
+from milepost._internal.fileid import identity, is_changed
 from milepost._internal.text import natural
 from milepost.checkpoints._files.links import leads_out, place_of, refused, roots_of
 from milepost.checkpoints._files.near import absent
-from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix, main_file
+from milepost.checkpoints._files.shards import SAVED_MODEL, from_prefix, identities, main_file
 from milepost.checkpoints.diagnosis import diagnose, folder_diagnosis
 from milepost.checkpoints.folders import is_unfinished
 from milepost.checkpoints.names import (
@@ -268,12 +268,23 @@ def _claimed(items: Sequence[ListedFile], formats: Sequence[Format]) -> Iterator
             if files.path in asked or not _is_passed_over(files):
                 now = looked.get(main_file(files), files.identity)
                 others = tuple(looked.get(path) or _identity_or_none(path) for path in files.paths[1:])
-                yield replace(files, identity=now, others=others)
+                yield _as_looked_at(replace(files, identity=now, others=others))
     for item in items:
         if not item.is_dir and item.path not in taken:
             failed = _failed(item)
             if failed:
                 yield failed
+
+
+def _as_looked_at(files: CheckpointFiles) -> CheckpointFiles:
+    """Return a checkpoint as "writing" where a file of it changed since its beginning was read.
+
+    What is whole by now may have been claimed by that, under the identity of what was not.
+    """
+    with suppress(OSError):
+        if files.state != "complete" or not any(is_changed(*one) for one in identities(files).items()):
+            return files
+    return replace(files, state="writing")
 
 
 def _identity_or_none(path: str) -> Identity:

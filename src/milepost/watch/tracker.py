@@ -116,7 +116,8 @@ class Tracker(Effects):
             elif fate == "lost" and here:
                 self.apply(tracked, Fact.FREED)
             elif fate == "lost":
-                self.apply(tracked, Fact.GONE, tracked.reason or _LOST.format(how="deleted"))
+                how = "overwritten" if os.path.lexists(tracked.path) else "deleted"
+                self.apply(tracked, Fact.GONE, tracked.reason or _LOST.format(how=how))
 
     def lose(self, tracked: Tracked, how: str) -> None:
         """Learn what became of a checkpoint whose content is gone here."""

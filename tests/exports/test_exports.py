@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from tests._material import evaluation_of, examples, go, save, weights_of
 
-from milepost._internal.text_target import text_target
+from milepost._internal.targets import text_target
 from milepost.cli import main
 from milepost.core.escaping import unescaped
 from milepost.data.arrays import Arrays
@@ -136,7 +136,7 @@ def test_a_filter_that_fits_nothing_is_a_mistake_not_an_empty_file(
 
 def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom milepost._internal.text_target import text_target\n"
+        "import os, sys\nfrom milepost._internal.targets import text_target\n"
         "with text_target(sys.argv[1]) as out:\n    out.write('half'); out.flush(); os.kill(os.getpid(), 9)\n"
     )
     target = tmp_path / "results.csv"

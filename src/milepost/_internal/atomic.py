@@ -10,6 +10,7 @@ import errno
 import itertools
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -172,7 +173,7 @@ def sweep(folder: str | Path) -> int:
 
 
 def replacing(final: str) -> str:
-    """Return the temporary name of what is to replace a file; what dead processes left under such names is removed.
+    """Return the temporary name of what is to replace a file or folder; what dead processes left there is removed.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -185,7 +186,8 @@ def replacing(final: str) -> str:
         for other in os.listdir(folder):
             owner = Owner.parse(other.removeprefix(begin)) if other.startswith(begin) else None
             if owner is not None and owner.alive() is False:
-                os.unlink(os.path.join(folder, other))
+                left = os.path.join(folder, other)
+                shutil.rmtree(left) if os.path.isdir(left) and not os.path.islink(left) else os.unlink(left)
     return os.path.join(folder, begin + Owner.me().text())
 
 

@@ -4,10 +4,10 @@ import ctypes
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from milepost._internal.atomic import replacing
 from milepost.errors import UsageError
 
 _MARK = ".milepost-export"
@@ -22,12 +22,9 @@ def folder_target(target: str, made_by: str) -> Iterator[str]:
     """
     final = os.path.realpath(target)
     _check(target, final, made_by)
+    written = replacing(final)
     try:
-        written = tempfile.mkdtemp(prefix=f".{os.path.basename(final)}.", suffix=".tmp", dir=os.path.dirname(final))
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror or error}); name another folder") from error
-    try:
-        os.chmod(written, 0o777 & ~_umask())
+        os.mkdir(written)
         yield written
         with open(os.path.join(written, _MARK), "w", encoding="utf-8") as mark:
             mark.write(f"{made_by}\n")
@@ -66,9 +63,3 @@ def _exchange(new: str, old: str) -> None:
     os.rename(old, beside)
     os.rename(new, old)
     shutil.rmtree(beside, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

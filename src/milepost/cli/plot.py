@@ -56,7 +56,7 @@ def execute(args: argparse.Namespace) -> int:
         save(chart, args.output, ending)
         text = ""
     if text:
-        from milepost._internal.text_target import text_target  # noqa: PLC0415 - only where text is written
+        from milepost._internal.targets import text_target  # noqa: PLC0415 - only where text is written
 
         with text_target(args.output or "-") as stream:
             stream.write(text)

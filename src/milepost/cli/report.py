@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    from milepost._internal.text_target import text_target  # noqa: PLC0415 - the help needs none of it
+    from milepost._internal.targets import text_target  # noqa: PLC0415 - the help needs none of it
     from milepost.report.pages.html_page import page_html  # noqa: PLC0415 - the same
     from milepost.report.pages.markdown import page_markdown  # noqa: PLC0415 - the same
     from milepost.report.pages.report_page import report_page  # noqa: PLC0415 - the same

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from milepost._internal.text_target import text_target
+from milepost._internal.targets import text_target
 from milepost.core.types import Json
 from milepost.scoring.flat_record import FIELDS, flat_record
 

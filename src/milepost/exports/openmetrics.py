@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from milepost._internal.text_target import text_target
+from milepost._internal.targets import text_target
 from milepost.core.types import Json
 from milepost.scoring.flat_record import flat_record
 

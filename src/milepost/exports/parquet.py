@@ -1,9 +1,9 @@
 """Parquet: one row a value, for pandas, Polars, DuckDB and Arrow; floats keep every bit."""
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from milepost._internal.targets import file_target
 from milepost.core.types import Json
 from milepost.errors import MissingExtra, UsageError
 from milepost.scoring.flat_record import FIELDS, flat_record
@@ -32,16 +32,8 @@ class ParquetExport:
         rows = [flat_record(record) for record in records]
         kinds = {name: _kind(name) for name in FIELDS}
         columns = {name: pa.array([row[name] for row in rows], kinds[name]) for name in FIELDS}
-        final = os.path.realpath(target)
-        written = f"{final}.{os.getpid()}.tmp"
-        try:
-            pq.write_table(pa.table(columns), written, compression="zstd")
-            os.replace(written, final)
-        except OSError as error:
-            raise UsageError(f"{target}: cannot be written ({error.strerror or error}); name another file") from error
-        finally:
-            if os.path.lexists(written):
-                os.unlink(written)
+        with file_target(target) as path:
+            pq.write_table(pa.table(columns), path, compression="zstd")
 
 
 def _kind(name: str) -> Any:

@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import google_crc32c
-
 from milepost._internal.folder_target import folder_target
+from milepost.checkpoints._codecs.crc32c import crc32c, masked
 from milepost.core.types import Json
 from milepost.errors import UsageError
 from milepost.scoring.flat_record import flat_record
@@ -111,12 +110,11 @@ def _float32(value: float) -> float:
 
 def _framed(event: bytes) -> bytes:
     head = struct.pack("<Q", len(event))
-    return head + _masked(head) + event + _masked(event)
+    return head + _sum(head) + event + _sum(event)
 
 
-def _masked(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+def _sum(data: bytes) -> bytes:
+    return struct.pack("<I", masked(crc32c(data)))
 
 
 def _key(field: int, kind: int) -> bytes:

@@ -1,12 +1,12 @@
 """A chart drawn by matplotlib: PNG, PDF and the like, and figures in a notebook.  The extra `plot` brings it."""
 
-import os
 from functools import singledispatch
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
+from milepost._internal.targets import file_target
 from milepost.errors import MissingExtra, UsageError
 from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Chart, Panel, Points, Polyline, Rule, Whiskers
 from milepost.report.chart.palette import DASHES, LIGHT, SERIES
@@ -36,6 +36,8 @@ def save(chart: Chart, target: str, kind: str) -> None:
 
     Raises UsageError for another kind, and where the file cannot be written.
     """
+    if kind not in KINDS:
+        raise UsageError(f"{target}: no figure of the kind {kind!r}; there are: txt, {', '.join(sorted(KINDS))}")
     figure = MatplotlibFigure(figsize=(chart.width / _DPI, chart.height / _DPI), layout="constrained")
     axes = figure.subplots(
         len(chart.panels), 1, squeeze=False, gridspec_kw={"height_ratios": [panel.share for panel in chart.panels]}
@@ -45,17 +47,8 @@ def save(chart: Chart, target: str, kind: str) -> None:
     if chart.notes:
         lines = (line for note in chart.notes for line in wrap(note, int(chart.width / _LETTER)))
         figure.supxlabel("\n".join(lines), fontsize=_SMALL, color=LIGHT.faint, x=0.01, ha="left")
-    if kind not in KINDS:
-        raise UsageError(f"{target}: no figure of the kind {kind!r}; there are: txt, {', '.join(sorted(KINDS))}")
-    written = f"{target}.{os.getpid()}.tmp"
-    try:
-        figure.savefig(written, format=kind, dpi=2 * _DPI, **_undated(kind))
-        os.replace(written, target)
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror or error}); name another file") from error
-    finally:
-        if os.path.lexists(written):
-            os.unlink(written)
+    with file_target(target) as path:
+        figure.savefig(path, format=kind, dpi=2 * _DPI, **_undated(kind))
 
 
 def _undated(kind: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from milepost.report.chart._svg_marks import SMALL, Frame, class_of, drawn
 from milepost.report.chart._xml import element, text
-from milepost.report.chart.model import Axis, Bars, Chart, Mark, Panel, Points, Polyline, Whiskers
+from milepost.report.chart.model import Axis, Bars, Cells, Chart, Mark, Panel, Points, Polyline, Rule, Whiskers
 from milepost.report.chart.palette import DARK, LIGHT, Palette
 from milepost.report.chart.ticks import ticks
 
@@ -86,12 +86,12 @@ def _head(chart: Chart) -> tuple[str, float]:
 
 
 def _legend(chart: Chart) -> list[tuple[str, int, Mark]]:
+    """Return labels with their colours and the first marks that have them; that of a rule stands beside it."""
     found: dict[tuple[str, int], Mark] = {}
-    for panel in chart.panels:
-        for mark in panel.marks:
-            if label := getattr(mark, "label", ""):
-                found.setdefault((label, getattr(mark, "colour", -2)), mark)
-    return [(label, colour, mark) for (label, colour), mark in found.items() if colour > -2]  # noqa: PLR2004 - no rule
+    for mark in (mark for panel in chart.panels for mark in panel.marks):
+        if not isinstance(mark, Rule | Cells) and mark.label:
+            found.setdefault((mark.label, mark.colour), mark)
+    return [(label, colour, mark) for (label, colour), mark in found.items()]
 
 
 def _key(mark: Mark, x: float, y: float, name: str) -> str:
@@ -129,7 +129,7 @@ def _left_margin(panel: Panel) -> float:
 
 def _right_margin(panel: Panel) -> float:
     texts = [words for mark in panel.marks if isinstance(mark, Bars) for words in mark.texts]
-    rules = [words for mark in panel.marks if (words := getattr(mark, "label", "")) and type(mark).__name__ == "Rule"]
+    rules = [mark.label for mark in panel.marks if isinstance(mark, Rule)]
     return max((len(words) * SMALL * _LETTER for words in [*texts, *rules]), default=0.0)
 
 

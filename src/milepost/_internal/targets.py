@@ -1,4 +1,4 @@
-"""Text for a file or standard output: a file is whole or left as it was."""
+"""Files that a command writes for its user: whole or left as they were."""
 
 import os
 import sys
@@ -14,22 +14,17 @@ STDOUT = "-"
 
 
 @contextmanager
-def text_target(target: str) -> Iterator[TextIO]:
-    """Yield a stream of text for a path, or for standard output where the target is "-".
+def file_target(target: str) -> Iterator[str]:
+    """Yield the path to write to; once everything is written it stands at `target` (a link's target).
 
-    A file appears, or replaces the one of that name (a link's target), once everything is written; an error leaves what
-    was there.  A pipe or a device takes the text as it comes.  Raises UsageError where the file cannot be written.
+    An error leaves what was there.  A pipe or a device is written to itself.  Raises UsageError where the file cannot
+    be written.
     """
-    if target == STDOUT:
-        yield sys.stdout
-        sys.stdout.flush()
-        return
     whole = os.path.isfile(target) or not os.path.exists(target)
     final = os.path.realpath(target) if whole else target
     written = replacing(final) if whole else target
     try:
-        with open(written, "x" if whole else "w", encoding="utf-8", newline="") as stream:
-            yield stream
+        yield written
         if whole:
             os.replace(written, final)
     except OSError as error:
@@ -38,3 +33,14 @@ def text_target(target: str) -> Iterator[TextIO]:
         if whole:
             with suppress(OSError):
                 os.unlink(written)
+
+
+@contextmanager
+def text_target(target: str) -> Iterator[TextIO]:
+    """Yield a stream of text for a path as `file_target` does, or for standard output where the target is "-"."""
+    if target == STDOUT:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    with file_target(target) as path, open(path, "w", encoding="utf-8", newline="") as stream:
+        yield stream

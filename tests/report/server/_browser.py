@@ -15,6 +15,7 @@ from typing import Any, Self
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _PATIENCE = 60.0
+_TALLEST = 6000
 _START = """
 import fcntl, os, sys
 high = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
@@ -92,12 +93,28 @@ class Browser:
             waiting.wait(0.05)
         raise AssertionError(f"never true: {expression}")
 
-    def picture(self, path: Path, width: int, height: int, scheme: str) -> None:
-        """Keep a picture of the whole page at a width, light or dark."""
+    def look(self, width: int, scheme: str, height: int = 900) -> None:
+        """Show pages at a width, light or dark."""
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+
+    def picture(self, path: Path) -> None:
+        """Keep a picture of the whole page, of its first 6,000 pixels at most."""
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], _TALLEST), "scale": 1}
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]
         path.write_bytes(base64.b64decode(data))
+
+    def printed(self, path: Path) -> None:
+        """Keep the page as it is printed on A4."""
+        data = self.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=False)["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    def press(self, key: str) -> None:
+        """Press and release a key."""
+        code = {"Tab": 9, "Enter": 13}[key]
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
     def _listen(self) -> None:
         held = b""

@@ -5,13 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests._material import checkpoints, evaluation_of, go
 from tests.report.server._browser import BROWSER, Browser
+from tests.report.server.awkward import awkward, empty, lonely, thousand_classes
 
 pytestmark = [pytest.mark.wide, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
 COMMAND = "import sys; from milepost.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -44,26 +45,44 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def test_every_page_opens_without_a_complaint_at_every_width(place: Path, browser: Browser, tmp_path: Path) -> None:
     folder = Path(SHOTS or tmp_path)
-    with served(place) as address:
+    assert look_at_every_page(place, browser, folder / "plain", "compare?a=lenet:100&b=lenet:900") >= 20
+
+
+@pytest.mark.parametrize("make", [awkward, thousand_classes, lonely, empty])
+def test_stores_that_are_hard_to_show_fit_every_width(
+    make: Callable[[Path], Path], browser: Browser, tmp_path: Path
+) -> None:
+    folder = Path(SHOTS or tmp_path) / make.__name__
+    assert look_at_every_page(make(tmp_path / "made"), browser, folder, "compare") >= 12
+
+
+def look_at_every_page(store: Path, browser: Browser, folder: Path, compare: str) -> int:
+    """Keep pictures of every kind of page, light and dark, and return how many; fail where one is too wide."""
+    folder.mkdir(parents=True)
+    with served(store) as address:
         wait_for_server(browser, address)
         browser.open(address)
-        run = browser.ask("document.querySelector('td a').href")
-        browser.open(run)
-        checkpoint = browser.ask("[...document.querySelectorAll('td a')].find(a => a.href.includes('checkpoint')).href")
-        pages = {"overview": address, "run": run, "checkpoint": checkpoint, "failures": f"{address}0/failures"}
-        pages["compare"] = f"{address}0/compare?a=lenet:100&b=lenet:900"
+        pages = {"overview": address, "failures": f"{address}0/failures", "compare": f"{address}0/{compare}"}
+        runs = browser.ask("[...document.querySelectorAll('td a')].map(a => a.href)")
+        for place, run in enumerate(run for run in dict.fromkeys(runs) if not run.endswith("failures")):
+            pages[f"run-{place}"] = run
+        if "run-0" in pages:
+            browser.open(pages["run-0"])
+            links = browser.ask("[...document.querySelectorAll('td a')].map(a => a.href)")
+            pages["checkpoint"] = next(link for link in links if "checkpoint" in link)
         for name, page in pages.items():
             browser.open(page)
             browser.until("document.getElementById('live').textContent === 'live'")
             for width in (1440, 390):
                 for scheme in ("light", "dark"):
-                    browser.picture(folder / f"{name}-{width}-{scheme}.png", width, 900, scheme)
+                    browser.look(width, scheme)
+                    browser.picture(folder / f"{name}-{width}-{scheme}.png")
                     assert browser.ask("document.documentElement.scrollWidth <= innerWidth"), (
                         f"{name} at {width} is too wide"
                     )
             assert browser.ask("document.querySelectorAll('h1').length") == 1, name
         assert not browser.complaints
-    assert len(list(folder.glob("*.png"))) >= 20
+    return len(list(folder.glob("*.png")))
 
 
 def test_a_new_result_appears_without_a_reload(tmp_path: Path, browser: Browser) -> None:

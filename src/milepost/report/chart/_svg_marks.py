@@ -9,13 +9,14 @@ import numpy as np
 from milepost.core.types import Array
 from milepost.report.chart._xml import element, places, text
 from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Points, Polyline, Rule, Whiskers
-from milepost.report.chart.palette import DASHES, SERIES
+from milepost.report.chart.palette import DASHES, SERIES, on_cell
 from milepost.report.chart.sampling import fewer
 
 _MOST_POINTS = 1600
 _MANY_POINTS = 400
-_DARK_CELL = 0.55
 _CELL_TEXT = 22.0
+_APART = 1.0
+"""Pixels between bars that touch each other."""
 SMALL = 11.0
 """Size of the letters beside marks."""
 
@@ -155,8 +156,8 @@ def _bars(mark: Bars, frame: Frame) -> str:
         top, bottom = sorted((float(y0[place]), float(y1[place])))
         title = [element("title", text(mark.titles[place]))] if mark.titles else []
         how = {"fill": "currentColor", "fill_opacity": "0.75"}
-        size = {"width": max(right - left, 0.0), "height": max(bottom - top, 0.5)}
-        found.append(element("rect", *title, x=left, y=top, **size, **how))
+        size = {"width": max(right - left - _APART, 0.0), "height": max(bottom - top, 0.5)}
+        found.append(element("rect", *title, x=left + _APART / 2, y=top, **size, **how))
         if mark.texts:
             backwards = mark.x1[place] < mark.x0[place]
             at = {"x": left - 5, "text_anchor": "end"} if backwards else {"x": right + 5}
@@ -195,13 +196,13 @@ def _cells(mark: Cells, frame: Frame) -> str:
                 found.append(element("rect", *title, **size, **how))
             words = mark.texts[row][column] if mark.texts else ""
             if words and wide >= _CELL_TEXT * max(1.0, len(words) / 3.5):
-                found.append(_cell_text(words, x + wide / 2, y + high / 2, strong=shade > _DARK_CELL))
+                found.append(_cell_text(words, x + wide / 2, y + high / 2, shade))
     return "".join(found)
 
 
-def _cell_text(words: str, x: float, y: float, *, strong: bool) -> str:
+def _cell_text(words: str, x: float, y: float, shade: float) -> str:
     how = {"fill": "currentColor", "text_anchor": "middle", "dominant_baseline": "central", "pointer_events": "none"}
-    return element("text", text(words), x=x, y=y, font_size=SMALL, class_="mp-onfill" if strong else "mp-ink", **how)
+    return element("text", text(words), x=x, y=y, font_size=SMALL, class_=f"mp-c{on_cell(shade)}", **how)
 
 
 @drawn.register

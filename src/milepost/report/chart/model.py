@@ -12,6 +12,9 @@ from milepost.core.types import Array
 NEUTRAL = -1
 """The colour of what belongs to no series: grey."""
 
+LONGEST = 26
+"""Signs of a category's name that are drawn; a longer one is cut."""
+
 Shape = Literal["dot", "ring", "star", "cross", "dash"]
 
 

@@ -1,5 +1,6 @@
 """A chart drawn by matplotlib: PNG, PDF and the like, and figures in a notebook.  The extra `plot` brings it."""
 
+from collections.abc import Iterable
 from functools import singledispatch
 from textwrap import wrap
 from typing import Any
@@ -8,10 +9,22 @@ import numpy as np
 
 from milepost._internal.targets import file_target
 from milepost.errors import MissingExtra, UsageError
-from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Chart, Panel, Points, Polyline, Rule, Whiskers
-from milepost.report.chart.palette import DASHES, LIGHT, SERIES
+from milepost.report.chart.model import (
+    NEUTRAL,
+    Axis,
+    Band,
+    Bars,
+    Cells,
+    Chart,
+    Panel,
+    Points,
+    Polyline,
+    Rule,
+    Whiskers,
+)
+from milepost.report.chart.palette import DASHES, LIGHT, SERIES, on_cell
 from milepost.report.chart.sampling import fewer
-from milepost.report.chart.ticks import ticks
+from milepost.report.chart.ticks import short, ticks
 
 try:
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -24,11 +37,19 @@ _DPI = 100
 _SHAPES = {"dot": ("o", 4.0, True), "ring": ("o", 9.0, False), "star": ("*", 13.0, True)}
 _SHAPES |= {"cross": ("x", 7.0, True), "dash": ("|", 9.0, True)}
 _MOST_POINTS = 4000
-_DARK_CELL = 0.55
 _SMALL = 9
 _LETTER = 7.2
 """Pixels that a letter of a note takes at most, on average."""
 _LEVEL = 3
+_TITLE = 11
+_INSIDE = 8
+"""Most entries of a legend that stands among the lines."""
+_LINE = 18
+"""Pixels of a line of the legend."""
+_BOLD = 0.8
+"""Part of a line that a bold title of the same letters leaves."""
+_KEY = 52
+"""Pixels that an entry of the legend takes beside its words."""
 
 
 def save(chart: Chart, target: str, kind: str) -> None:
@@ -42,13 +63,29 @@ def save(chart: Chart, target: str, kind: str) -> None:
     axes = figure.subplots(
         len(chart.panels), 1, squeeze=False, gridspec_kw={"height_ratios": [panel.share for panel in chart.panels]}
     )
-    for place, (panel, one) in enumerate(zip(chart.panels, axes[:, 0], strict=True)):
-        draw(panel, one, chart.title if place == 0 else "")
+    for panel, one in zip(chart.panels, axes[:, 0], strict=True):
+        _panel(panel, one)
+    _head(chart, figure, axes[:, 0])
     if chart.notes:
-        lines = (line for note in chart.notes for line in wrap(note, int(chart.width / _LETTER)))
-        figure.supxlabel("\n".join(lines), fontsize=_SMALL, color=LIGHT.faint, x=0.01, ha="left")
+        figure.supxlabel(_lines(chart.notes, chart.width), fontsize=_SMALL, color=LIGHT.faint, x=0.01, ha="left")
     with file_target(target) as path:
         figure.savefig(path, format=kind, dpi=2 * _DPI, **_undated(kind))
+
+
+def _head(chart: Chart, figure: MatplotlibFigure, panels: Iterable[Any]) -> None:
+    """Put title and legend above the panels; the drawing grows by the lines that the legend takes beyond one."""
+    title = _lines([chart.title], chart.width * _BOLD)
+    legend = _labelled(panels)
+    if not legend:
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=_TITLE)
+        return
+    names = [short(name) for name in legend]
+    columns = max(1, int(chart.width / (_KEY + _LETTER * max(map(len, names)))))
+    lines = -(-len(names) // columns)
+    figure.set_figheight((chart.height + _LINE * (lines - 1)) / _DPI)
+    font = {"weight": "bold", "size": _TITLE}
+    how = {"title": title, "title_fontproperties": font, "alignment": "left", "frameon": False, "fontsize": _SMALL}
+    figure.legend(list(legend.values()), names, loc="outside upper left", ncols=columns, borderaxespad=0.2, **how)
 
 
 def _undated(kind: str) -> dict[str, Any]:
@@ -66,30 +103,43 @@ def new_axes(chart: Chart) -> Any:
 
 def draw(panel: Panel, axes: Any, title: str = "") -> None:
     """Draw a panel into matplotlib's axes: the user's own, in a notebook."""
+    _panel(panel, axes)
+    axes.set_title(title, loc="left", fontweight="bold", fontsize=_TITLE)
+    if legend := _labelled([axes]):
+        outside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(legend) > _INSIDE else {}
+        axes.legend(list(legend.values()), list(legend), frameon=False, fontsize=_SMALL, **outside)
+
+
+def _panel(panel: Panel, axes: Any) -> None:
     for mark in panel.marks:
         _drawn(mark, axes)
     _ends(axes, panel)
     for which, axis in (("x", panel.x), ("y", panel.y)):
-        getattr(axes, f"set_{which}label")(axis.label)
-        if axis.categories or axis.percent or axis.absolute:
+        getattr(axes, f"set_{which}label")(axis.label, fontsize=_SMALL + 1)
+        if axis.categories or axis.percent or axis.absolute or axis.whole:
             found = ticks(axis)
             getattr(axes, f"set_{which}ticks")([at for at, _ in found], [name for _, name in found])
+    axes.tick_params(labelsize=_SMALL)
     if any(len(name) > _LEVEL for name in panel.x.categories):
-        axes.tick_params(axis="x", rotation=55)
-    axes.set_title(title, loc="left", fontweight="bold", fontsize=11)
+        for label in axes.get_xticklabels():
+            label.set(rotation=55, ha="right", rotation_mode="anchor")
     axes.spines[["top", "right"]].set_visible(False)
     if not any(isinstance(mark, Cells) for mark in panel.marks):
-        axes.grid(visible=True, color=LIGHT.grid, linewidth=0.7)
+        axes.grid(visible=True, axis="x" if panel.y.categories else "both", color=LIGHT.grid, linewidth=0.7)
         axes.set_axisbelow(True)
-    _legend(axes)
 
 
-def _legend(axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    once = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
-    if once:
-        names = list(reversed(once))
-        axes.legend([once[name] for name in names], names, frameon=False, fontsize=_SMALL)
+def _labelled(panels: Iterable[Any]) -> dict[str, Any]:
+    """Return the first handle of each label, in the order in which they were drawn."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return found
+
+
+def _lines(texts: Iterable[str], width: float) -> str:
+    return "\n".join(line for text in texts for line in wrap(text, int(width / _LETTER)))
 
 
 def _ends(axes: Any, panel: Panel) -> None:
@@ -140,7 +190,16 @@ def _bars(mark: Bars, axes: Any) -> None:
     colour = _colour(mark.colour)
     height = mark.y1 - mark.y0
     axes.barh(
-        mark.y0, mark.x1 - mark.x0, height, mark.x0, align="edge", color=colour, alpha=0.75, label=mark.label or None
+        mark.y0,
+        mark.x1 - mark.x0,
+        height,
+        mark.x0,
+        align="edge",
+        facecolor=colour,
+        edgecolor=LIGHT.paper,
+        linewidth=0.8,
+        alpha=0.75,
+        label=mark.label or None,
     )
     for place, words in enumerate(mark.texts):
         left = mark.x1[place] < mark.x0[place]
@@ -166,7 +225,7 @@ def _cells(mark: Cells, axes: Any) -> None:
     for row, line in enumerate(mark.texts):
         for column, words in enumerate(line):
             if words:
-                colour = LIGHT.paper if mark.shade[row, column] > _DARK_CELL else LIGHT.ink
+                colour = LIGHT.on_cells[on_cell(float(mark.shade[row, column]))]
                 axes.text(column, row, words, ha="center", va="center", fontsize=_SMALL - 2, color=colour)
 
 

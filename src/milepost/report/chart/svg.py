@@ -4,6 +4,7 @@ Colours are classes, so that a page's own sheet may give light and dark ones und
 brings its sheet along.
 """
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,26 +13,26 @@ from milepost.report.chart._svg_marks import SMALL, Frame, class_of, drawn
 from milepost.report.chart._xml import element, text
 from milepost.report.chart.model import Axis, Bars, Cells, Chart, Mark, Panel, Points, Polyline, Rule, Whiskers
 from milepost.report.chart.palette import DARK, LIGHT, Palette
-from milepost.report.chart.ticks import ticks
+from milepost.report.chart.ticks import short, ticks
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 _LETTER = 0.58
 """Width of a letter in parts of its height: on the safe side for the fonts above."""
 _TITLE, _LINE = 15.0, 16.0
 _RIGHT, _GAP = 24.0, 26.0
-_LONGEST = 26
 _LEVEL = 3
-_X_TICK, _Y_TICK = 72.0, 36.0
+_X_TICK, _Y_TICK = 66.0, 28.0
 
 
 def svg(chart: Chart, *, alone: bool = True) -> str:
-    """Return a chart as an SVG element; `alone` adds what a file of its own needs: name space, sheet and background."""
-    body, top = [], 0.0
-    head, top = _head(chart)
-    body.append(head)
+    """Return a chart as an SVG element; `alone` adds what a file of its own needs: name space, sheet and background.
+
+    The drawing is higher than the chart says where title or legend take more than a line.
+    """
+    head, top, more = _head(chart)
+    height = chart.height + more
     foot = _LINE * sum(len(_wrapped(note, chart.width)) for note in chart.notes) + 8
-    body += _panels(chart, top, chart.height - foot - 8)
-    body += _notes(chart, chart.height - foot)
+    body = [head, *_panels(chart, top, height - foot - 8), *_notes(chart, height - foot)]
     notes = [element("title", text(chart.title)), element("desc", text("; ".join(chart.notes)))]
     extra = {"xmlns": "http://www.w3.org/2000/svg"} if alone else {}
     sheet = [f"<style>{css()}</style>", element("rect", width="100%", height="100%", class_="mp-paper")]
@@ -41,9 +42,9 @@ def svg(chart: Chart, *, alone: bool = True) -> str:
         *(sheet if alone else []),
         *body,
         **extra,
-        viewBox=f"0 0 {chart.width} {chart.height}",
+        viewBox=f"0 0 {chart.width} {height:.0f}",
         width=float(chart.width),
-        height=float(chart.height),
+        height=height,
         role="img",
         class_="mp-chart",
         font_family=_FONT,
@@ -58,7 +59,9 @@ def css() -> str:
 
 def _rules(palette: Palette) -> Iterator[str]:
     yield f".mp-paper{{fill:{palette.paper}}}.mp-ink{{color:{palette.ink}}}.mp-faint{{color:{palette.faint}}}"
-    yield f".mp-grid{{color:{palette.grid}}}.mp-edge{{stroke:{palette.paper}}}.mp-onfill{{color:{palette.paper}}}"
+    yield f".mp-grid{{color:{palette.grid}}}.mp-edge{{stroke:{palette.paper}}}"
+    for number, colour in enumerate(palette.on_cells):
+        yield f".mp-c{number}{{color:{colour}}}"
     for number, colour in enumerate(palette.series):
         yield f".mp-s{number}{{color:{colour}}}"
 
@@ -68,21 +71,22 @@ def _words(words: str, x: float, y: float, size: float = SMALL, **attributes: st
     return element("text", text(words), x=x, y=y, font_size=size, fill="currentColor", **attributes)
 
 
-def _head(chart: Chart) -> tuple[str, float]:
-    """Return title and legend, and where the panels may begin."""
+def _head(chart: Chart) -> tuple[str, float, float]:
+    """Return title and legend, where the panels may begin, and the height of what takes more than a line."""
     parts, y = [], 8.0
     for line in _wrapped(chart.title, chart.width, _TITLE):
         y += _TITLE + 2
         parts.append(_words(line, 14, y, _TITLE, font_weight="600"))
+    more = y - 8.0 - (_TITLE + 2)
     x, y = 14.0, y + 22
     entries = _legend(chart)
     for label, colour, mark in entries:
-        wide = 26 + len(label) * SMALL * _LETTER + 14
+        wide = 26 + len(short(label)) * SMALL * _LETTER + 14
         if x + wide > chart.width - 10 and x > 14:  # noqa: PLR2004 - the margin
-            x, y = 14.0, y + _LINE
-        parts.append(_key(mark, x, y - 4, class_of(colour)) + _words(label, x + 24, y))
+            x, y, more = 14.0, y + _LINE, more + _LINE
+        parts.append(_key(mark, x, y - 4, class_of(colour)) + _words(short(label), x + 24, y))
         x += wide
-    return "".join(parts), y + 10 if entries else y - 10
+    return "".join(parts), y + 10 if entries else y - 10, more
 
 
 def _legend(chart: Chart) -> list[tuple[str, int, Mark]]:
@@ -123,7 +127,7 @@ def _panels(chart: Chart, top: float, bottom: float) -> Iterator[str]:
 
 
 def _left_margin(panel: Panel) -> float:
-    longest = max((len(_short(name)) for _, name in ticks(panel.y)), default=0)
+    longest = max((len(name) for _, name in ticks(panel.y)), default=0)
     return 24 + longest * SMALL * _LETTER + (18 if panel.y.label else 0)
 
 
@@ -137,7 +141,7 @@ def _bottom_margin(panel: Panel) -> float:
     label = 20 if panel.x.label else 4
     if not _is_turned(panel.x):
         return label + _LINE
-    return label + 10 + max(len(_short(name)) for name in panel.x.categories) * SMALL * _LETTER * 0.8
+    return label + 10 + max(len(short(name)) for name in panel.x.categories) * SMALL * _LETTER * 0.8
 
 
 def _is_turned(axis: Axis) -> bool:
@@ -153,8 +157,8 @@ def _axes(panel: Panel, frame: Frame) -> str:
     for (_, name), y in list(zip(y_ticks, frame.down(_positions(y_ticks)).tolist(), strict=True))[::every]:
         if not frame.y.categories:
             found.append(_grid(frame.left, y, right, y))
-        x, label = frame.left - 7, _short(name)
-        found.append(_words(label, x, y, text_anchor="end", dominant_baseline="central", class_="mp-faint"))
+        x = frame.left - 7
+        found.append(_words(name, x, y, text_anchor="end", dominant_baseline="central", class_="mp-faint"))
     x_ticks = ticks(frame.x, max(2, int(frame.width / _X_TICK)))
     found += _x_ticks(frame, x_ticks, bottom)
     found.append(_grid(frame.left, bottom, right, bottom, "mp-faint"))
@@ -181,7 +185,7 @@ def _x_ticks(frame: Frame, found: Sequence[tuple[float, str]], bottom: float) ->
             yield _words(name, x, bottom + 15, text_anchor="middle", class_="mp-faint")
             continue
         turned = f"rotate(-50 {x:.1f} {bottom + 10:.1f})"
-        yield _words(_short(name), x, bottom + 10, text_anchor="end", class_="mp-faint", transform=turned)
+        yield _words(name, x, bottom + 10, text_anchor="end", class_="mp-faint", transform=turned)
 
 
 def _positions(found: Sequence[tuple[float, str]]) -> np.ndarray:
@@ -198,13 +202,6 @@ def _notes(chart: Chart, top: float) -> Iterator[str]:
         yield _words(line, 14, top + 8 + number * _LINE, class_="mp-faint")
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-
-
 def _wrapped(words: str, width: float, size: float = SMALL) -> list[str]:
     most = max(20, int((width - 28) / (size * _LETTER)))
-    lines = [""]
-    for word in words.split():
-        lines = [*lines[:-1], f"{lines[-1]} {word}".strip()] if len(lines[-1]) + len(word) < most else [*lines, word]
-    return lines
+    return textwrap.wrap(words, most) or [""]

@@ -7,7 +7,7 @@ import numpy as np
 from milepost.core.escaping import one_line
 from milepost.core.types import Array
 from milepost.report._align import align
-from milepost.report.chart.model import Axis, Bars, Cells, Chart, Panel, Points, Polyline, Whiskers
+from milepost.report.chart.model import Axis, Bars, Cells, Chart, NumbersTable, Panel, Points, Polyline, Whiskers
 from milepost.report.chart.ticks import ticks
 
 _EMPTY = 0x2800
@@ -22,14 +22,14 @@ def text_lines(chart: Chart, width: int = 80) -> list[str]:
     """Return a chart as lines of at most about `width` signs: its title, its panels, its notes."""
     lines = [chart.title]
     for panel in chart.panels:
-        lines += ["", *_panel(panel, width)]
+        lines += ["", *_panel(panel, chart.table, width)]
     return [one_line(" ".join(line.split("\n"))) for line in (*lines, "", *chart.notes)]
 
 
-def _panel(panel: Panel, width: int) -> Iterator[str]:
+def _panel(panel: Panel, numbers: NumbersTable, width: int) -> Iterator[str]:
     cells = next((mark for mark in panel.marks if isinstance(mark, Cells)), None)
     if cells is not None:
-        yield from _matrix(panel, cells)
+        yield from _matrix(panel, cells, numbers, width)
     elif panel.y.categories:
         yield from _by_category(panel, width)
     elif bars := [mark for mark in panel.marks if isinstance(mark, Bars)]:
@@ -38,13 +38,18 @@ def _panel(panel: Panel, width: int) -> Iterator[str]:
         yield from _curve(panel, width)
 
 
-def _matrix(panel: Panel, cells: Cells) -> Iterator[str]:
+def _matrix(panel: Panel, cells: Cells, numbers: NumbersTable, width: int) -> Iterator[str]:
+    """Yield the counts of a matrix; of one that is too wide the figure's numbers, the first first."""
     names = panel.y.categories[:_MOST_SIDE]
     short = [name[:6] for name in panel.x.categories[:_MOST_SIDE]]
     rows = [
         [name, *(item or "." for item in line[:_MOST_SIDE])] for name, line in zip(names, cells.texts, strict=False)
     ]
-    yield from align([f"{panel.y.label} \\ {panel.x.label}", *short], rows, [False, *(True for _ in short)])
+    lines = list(align([f"{panel.y.label} \\ {panel.x.label}", *short], rows, [False, *(True for _ in short)]))
+    if numbers.rows and max(map(len, lines)) > width:
+        shown = [list(row) for row in numbers.rows[:_MOST_SIDE]]
+        lines = list(align(list(numbers.heads), shown, [False] * (len(numbers.heads) - 1) + [True]))
+    yield from lines
 
 
 def _by_category(panel: Panel, width: int) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from milepost.report.chart.model import Axis
+from milepost.report.chart.model import LONGEST, Axis
 
 _STEPS = (1.0, 2.0, 5.0, 10.0)
 _SUFFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -19,7 +19,7 @@ def ticks(axis: Axis, most: int = 6) -> list[tuple[float, str]]:
     ['90 %', '92 %', '94 %', '96 %', '98 %', '100 %']
     """
     if axis.categories:
-        return [(float(place), name) for place, name in enumerate(axis.categories)]
+        return [(float(place), short(name)) for place, name in enumerate(axis.categories)]
     span = axis.high - axis.low
     if not (span > 0 and math.isfinite(span)):
         return [(axis.low, _text(axis, axis.low, 0))] if math.isfinite(axis.low) else []
@@ -30,6 +30,11 @@ def ticks(axis: Axis, most: int = 6) -> list[tuple[float, str]]:
     last = math.floor(axis.high / step + 1e-9)
     places = max(0, -math.floor(math.log10(step * (100 if axis.percent else 1)) + 1e-9))
     return [(number * step, _text(axis, number * step, places)) for number in range(first, last + 1)]
+
+
+def short(name: str) -> str:
+    """Return a name as far as it is drawn."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def padded(values: Sequence[float], *, floor: float | None = None, ceiling: float | None = None) -> tuple[float, float]:

@@ -66,7 +66,7 @@ class ComparisonFigure:
         found = self.found
         span = "" if found.interval is None else interval(found.interval.low, found.interval.high, _PLACES)
         words = f"n = {count(found.n)}; A {number(found.value_a, _PLACES)}, B {number(found.value_b, _PLACES)}"
-        tests = "; ".join(f"{name}: p = {value:.4g}" for name, value in found.tests.items())
+        tests = "; ".join(f"{name}: {_p(value)}" for name, value in found.tests.items())
         return (
             f"{words}; difference {number(found.difference, _PLACES)} {span}".rstrip(),
             *filter(None, [tests]),
@@ -76,3 +76,8 @@ class ComparisonFigure:
     def _table(self) -> NumbersTable:
         rows = [(COUNT_WORDS[name], count(value)) for name, value in self.found.counts.items()]
         return NumbersTable(("rows", "count"), tuple(rows))
+
+
+def _p(value: float) -> str:
+    """Return a probability; one that is too small for a float64 is not 0."""
+    return "p < 1e-300" if value == 0 else f"p = {value:.4g}"

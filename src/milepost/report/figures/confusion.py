@@ -8,7 +8,7 @@ import numpy as np
 from milepost.core.types import Array
 from milepost.metrics.confusion import Confusion
 from milepost.report._numbers import count
-from milepost.report.chart.model import Axis, Cells, Chart, NumbersTable, Panel
+from milepost.report.chart.model import LONGEST, Axis, Cells, Chart, NumbersTable, Panel
 from milepost.report.figures._kept import kept
 from milepost.report.figures._request import FigureRequest
 from milepost.scoring.estimators import state_of
@@ -95,7 +95,7 @@ class ConfusionMatrix:
         cells = Cells(np.sqrt(np.clip(share, 0, 1)), texts, titles)
         panel = Panel(Axis("prediction", categories=names), Axis("label", categories=names), (cells,))
         side = max(_CELL * len(shown), 240)
-        names_side = 7 * max(map(len, names), default=0)
+        names_side = 7 * min(max(map(len, names), default=0), LONGEST)
         size = {"width": max(560, side + names_side + 60), "height": side + names_side + 120}
         return Chart(f"Confusion of {self.place}", (panel,), self._notes(shown), self._table(), **size)
 

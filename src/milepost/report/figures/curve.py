@@ -27,7 +27,6 @@ _FEW = 400
 """Up to so many points of a series each is marked by itself."""
 _MANY = 6
 """Beside more series, each is a line alone."""
-_HEIGHT, _LEGEND_LINE = 380, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +128,9 @@ class Curve:
         for colour, (one, label) in enumerate(zip(self.series, labels, strict=True)):
             if not many:
                 marks.append(Band(one.step, one.low, one.high, colour))
+            marks.append(Polyline(one.step, one.value, colour, label=label))
             if not many and np.isfinite(one.batch_mean).any():
                 marks.append(Polyline(one.step, one.batch_mean, colour, faint=True, label=self._mean_label(colour)))
-            marks.append(Polyline(one.step, one.value, colour, label=label))
             if len(one.step) <= _FEW and not many:
                 titles = tuple(self._title(one, place) for place in range(len(one.step)))
                 marks.append(Points(one.step, one.value, colour, titles=titles))
@@ -147,8 +146,7 @@ class Curve:
         marks += self._failures(limits[0])
         x = Axis("step", *padded(steps), whole=True)
         y = Axis(f"{self.metric}", *limits, percent=self.share)
-        height = _HEIGHT + _LEGEND_LINE * (len(self.series) // 3)
-        return Chart(self._heading(), (Panel(x, y, tuple(marks)),), self._notes(), self._table(), height=height)
+        return Chart(self._heading(), (Panel(x, y, tuple(marks)),), self._notes(), self._table())
 
     def _mean_label(self, colour: int) -> str:
         """Return the label of the batch means: once, at the first."""

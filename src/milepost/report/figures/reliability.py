@@ -91,7 +91,7 @@ class Reliability:
         )
         most = float(max(self.count.max(initial=1), 1))
         zero = np.zeros(len(self.count))
-        bars = Bars(self.lower + 0.004, self.upper - 0.004, zero, self.count, NEUTRAL, titles=titles)
+        bars = Bars(self.lower, self.upper, zero, self.count, NEUTRAL, titles=titles)
         panels = (
             Panel(x, Axis("right answers", 0.0, 1.03, percent=True), diagram, 3.0),
             Panel(Axis("confidence", 0.0, 1.02, percent=True), Axis("rows", 0.0, most, whole=True), (bars,)),

@@ -16,6 +16,7 @@ from milepost.report.table import Plain, failure_of
 from milepost.store.listing import Listing
 from milepost.store.store import Store
 
+_TOO_FEW = "Two checkpoints can be compared once they are evaluated: `milepost run EVAL.py CKPTS` evaluates more."
 _MOST = 400
 """Most checkpoints that a list to choose from holds; an address may be typed all the same."""
 
@@ -39,20 +40,22 @@ def compare_blocks(
     known = [labels.of(row) for row in checkpoints if row["digest"] and not failure_of(row)][:_MOST]
     metrics = list(dict.fromkeys(str(record["metric"]) for record in listing.records()[:2000]))
     data = list(dict.fromkeys(str(record["data"]) for record in listing.records()[:2000]))
+    name = asked.data or next(iter(data), None)
     fields = [("a", "A", asked.a or "", known), ("b", "B", asked.b or "", known)]
-    fields += [("metric", "metric", asked.metric, metrics), ("data", "data", asked.data or "", data)]
+    fields += [("metric", "metric", asked.metric, metrics), ("data", "data", name or "", data)]
     yield Form("compare", [(name, label, printable(value), _clean(held)) for name, label, value, held in fields])
     if not asked.a or not asked.b:
-        yield Paragraph("Name two checkpoints: by step, run:step, name or digest.", "faint")
+        words = "Name two checkpoints: by step, run:step, name or digest." if len(known) > 1 else _TOO_FEW
+        yield Paragraph(words, "faint")
         return
     try:
-        found = compare_two(store, asked.a, asked.b, asked.metric, asked.data or None, asked.part)
+        found = compare_two(store, asked.a, asked.b, asked.metric, name, asked.part)
     except UsageError as error:
         yield from (Paragraph(printable(line), "bad") for line in str(error).splitlines())
         return
     yield Drawing(ComparisonFigure(found).chart())
     with suppress(UsageError):  # rows without labels
-        request = FigureRequest(asked.metric, asked.data or None, part=asked.part, addresses=(asked.a, asked.b))
+        request = FigureRequest(asked.metric, name, part=asked.part, addresses=(asked.a, asked.b))
         yield Drawing(Flips.of(store, request).chart())
 
 

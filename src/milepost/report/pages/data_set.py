@@ -15,8 +15,8 @@ from milepost.report.table import Results, Row
 from milepost.store.store import Store
 
 _CURVES = 6
-_WIDTH, _HEIGHT = 540, 330
-"""Pixels of a curve, of which two stand side by side."""
+_WIDTH, _HEIGHT = 440, 290
+"""Pixels of a curve: two stand side by side, and a phone shows one whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ class DataSet:
                 curve = Curve.among(self.results, metric, self.name, best, tied)
                 if any(len(one.step) > 1 for one in curve.series):
                     yield Drawing(replace(curve.chart(), width=_WIDTH, height=_HEIGHT))
+                elif not place and curve.series:
+                    yield Paragraph("a curve begins with the second checkpoint that has a step", "faint")
         if len(self.results.metrics) > _CURVES:
             yield Paragraph(f"curves of the first {_CURVES} of {len(self.results.metrics)} metrics", "faint")
         grid = checkpoints_grid(self.results, self.best, self.tied, link)

@@ -1,5 +1,6 @@
 """What failed: the kind, what was found, and what to do about it."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from milepost._internal.text import counted
@@ -7,7 +8,7 @@ from milepost.core.escaping import escaped, printable
 from milepost.errors import checkpoint_error
 from milepost.report._numbers import count
 from milepost.report.addresses import RAW
-from milepost.report.pages.blocks import Block, Facts, Heading
+from milepost.report.pages.blocks import Block, Facts, Heading, Paragraph
 from milepost.report.table import Plain, failure_of
 
 
@@ -17,6 +18,10 @@ def failures_blocks(checkpoints: Sequence[Plain], level: int = 2) -> Iterator[Bl
     if not failed:
         return
     yield Heading("Failures", level, anchor="failures")
+    kinds = Counter(kind for _, (kind, _) in failed)
+    yield Paragraph(
+        f"{count(len(failed))} failed: " + ", ".join(f"{count(n)} {kind}" for kind, n in kinds.most_common())
+    )
     for row, (kind, message) in failed:
         variant = "" if row.get("variant") in (None, RAW) else f":{row['variant']}"
         yield Heading(escaped(str(row["path"])) + variant, level + 1)

@@ -23,6 +23,10 @@ from milepost.report.pages.blocks import (
     Paragraph,
 )
 
+_LONG = 40
+"""Signs of a cell beyond which it is broken into lines."""
+_HALF = 450
+"""Pixels of a chart that fits a phone; two stand side by side where there is room."""
 _MOST_NUMBERS = 400
 """Most rows of a figure's numbers that stand behind it; beyond, every so manieth."""
 
@@ -98,7 +102,8 @@ def _grid(block: Grid) -> str:
 @_html.register
 def _drawing(block: Drawing) -> str:
     numbers = _numbers(block.chart.table)
-    return f"<figure>{svg(block.chart, alone=False)}{numbers}</figure>"
+    small = " class='half'" if block.chart.width <= _HALF else ""
+    return f"<figure{small}>{svg(block.chart, alone=False)}{numbers}</figure>"
 
 
 @_html.register
@@ -130,7 +135,7 @@ def _fold(block: Fold) -> str:
 
 
 def _cell(cell: PageCell, *, right: bool) -> str:
-    words = ["right"] * right + [cell.tone] * bool(cell.tone)
+    words = ["right"] * right + [cell.tone] * bool(cell.tone) + ["long"] * (len(cell.text) > _LONG and not cell.spark)
     name = f' class="{" ".join(words)}"' if words else ""
     inside = spark_svg(cell.spark, cell.text) if cell.spark else text(cell.text)
     linked = f'<a href="{text(cell.href)}">{inside}</a>' if cell.href else inside

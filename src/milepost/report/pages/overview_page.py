@@ -35,10 +35,13 @@ def overview_blocks(name: str, listing: Listing, checkpoints: Sequence[Plain], l
     yield Paragraph(words)
     rows = []
     for data in dict.fromkeys(row.data for row in results.rows if row.data):
-        rows += [_run_row(run, held, results, data, links) for run, held in runs.items()]
+        known = {row.run for row in results.rows if row.data == data}
+        rows += [_run_row(run, held, results, data, links) for run, held in runs.items() if run in known]
+    valued = {row.run for row in results.rows if row.data}
+    rows += [_bare(run, held, links) for run, held in runs.items() if run not in valued]
     heads = ["run", "data", "metric", "curve", "best", "at", "newest", "at", "checkpoints", "failed"]
     right = [False, False, False, False, True, True, True, True, True, True]
-    yield Grid(heads, rows or [_bare(run, held, links) for run, held in runs.items()], right, "the runs")
+    yield Grid(heads, rows, right, "the runs")
 
 
 def _run_row(run: str, held: Sequence[Plain], results: Results, data: str, links: Links) -> list[PageCell]:

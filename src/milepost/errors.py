@@ -6,7 +6,8 @@ A message says where, what was expected, what was found, and what to do.  The tr
         UsageError              MissingExtra, EvaluationFileError, StoreError (StoreFull)
         DataError               UnstableData
         CheckpointError
-            of the file         Torn, Corrupt, Unsafe, Program, Unsupported, Mismatch, NonfiniteWeights, Vanished
+            of the file         Torn, Corrupt, Outside, Unsafe, Program, Unsupported, Mismatch, NonfiniteWeights,
+                                Vanished
             of the model        StochasticModel, ModelFailed
             of the process      OutOfMemory, Crashed, TimedOut
             of the store        NoSpace
@@ -95,6 +96,14 @@ class Corrupt(CheckpointError):
     advice = "copy it again from where it is whole, or delete it: the bytes are not what was written"
 
 
+class Outside(CheckpointError):
+    """A symbolic link leads out of the named folders: it was not followed, so its file was not looked at."""
+
+    kind = "outside"
+    retry = True
+    advice = "name the link beside its folder: `milepost run EVALUATION FOLDER LINK`; or remove the link"
+
+
 class Unsafe(CheckpointError):
     """Reading it would mean running code from it."""
 
@@ -113,7 +122,7 @@ class Unsupported(CheckpointError):
     """It is whole, but of a kind that Milepost does not read, or holds such a tensor, which the model needs."""
 
     kind = "unsupported"
-    advice = "convert it as the message says, or save its tensors as plain ones, in an ordinary dtype and layout"
+    advice = "do as the message says; tensors that it holds: save them as plain ones, in an ordinary dtype and layout"
 
 
 class Mismatch(CheckpointError):

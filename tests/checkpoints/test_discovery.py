@@ -204,6 +204,16 @@ def test_unclaimed_files_say_what_they_are(content: bytes, kind: str, words: str
     assert find([str(path)])[0].state == ("writing" if kind == "torn" else "failed")
 
 
+def test_text_that_no_checkpoint_is_named_like_is_no_damage(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("# Learning rates\n")
+    assert find([str(tmp_path)]) == []
+    (found,) = find([str(notes)])
+    assert found.failure is not None
+    assert found.failure[0] == "unsupported"
+    assert "name a checkpoint, or a folder of them" in found.failure[1]
+
+
 def test_other_archives_are_passed_over(tmp_path: Path) -> None:
     header = bytearray(512)
     header[257:262] = b"ustar"

@@ -186,7 +186,10 @@ def test_a_damaged_weight_is_named_with_both_checksums(tmp_path: Path) -> None:
     ):
         read(tmp_path / "a.index")
     os.utime(shard, ns=(stamp + 10**9, stamp + 10**9))
-    with pytest.raises(Torn, match="newer than the index: a checkpoint of the same name is being written over it"):
+    with pytest.raises(
+        Torn,
+        match="newer than the index: it may be damaged, or another checkpoint is",
+    ):
         read(tmp_path / "a.index")
 
 

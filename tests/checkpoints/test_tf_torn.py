@@ -92,14 +92,15 @@ def test_what_belongs_to_a_checkpoint_is_none_by_itself_and_says_to_which(tmp_pa
     reported = states(tmp_path)
     assert reported.pop("faiss.bin")[0] == "failed"
     assert reported == {"m.index": ("complete", "")}
-    for name, words in (
-        (beside("m.index")[0], "a shard of the TensorFlow checkpoint"),
-        ("m.meta", "the graph beside a TensorFlow checkpoint"),
-        ("checkpoint", "a TensorFlow state file, which only names checkpoints"),
-        ("faiss.bin", "neither as a bundle's index called PREFIX.index nor"),
+    for name, kind, words in (
+        (beside("m.index")[0], "unsupported", "a shard of the TensorFlow checkpoint"),
+        ("m.meta", "program", "the graph beside a TensorFlow checkpoint"),
+        ("checkpoint", "unsupported", "a TensorFlow state file, which only names checkpoints"),
+        ("faiss.bin", "corrupt", "neither as a bundle's index called PREFIX.index nor"),
     ):
         (found,) = find([str(tmp_path / name)])
         assert found.failure is not None
+        assert found.failure[0] == kind
         assert words in found.failure[1]
 
 

@@ -14,7 +14,7 @@ from milepost._internal.fileid import identity_of
 from milepost.core.types import CheckpointFiles, Extent, Identity, Job, Table, Tensor
 from milepost.engines._process.allowed_paths import Places, check_found, check_table
 from milepost.engines._process.confined_reader import ConfinedReader, readable_of
-from milepost.errors import Corrupt, Crashed, TimedOut, UsageError
+from milepost.errors import Crashed, Outside, TimedOut, UsageError, Vanished
 from milepost.sandbox import confine, landlock
 
 needs_landlock = pytest.mark.skipif(not landlock.abi(), reason="this kernel has no Landlock")
@@ -106,7 +106,7 @@ def test_a_link_out_of_the_folder_cannot_be_read_even_when_the_reader_tries(
     (found,) = reader.discover([str(path.parent)], None)
     path.unlink()
     path.symlink_to(saved(tmp_path / "elsewhere" / "w.npz"))
-    with pytest.raises(Corrupt, match=r"sandbox refuses .*elsewhere/w.npz, which lies outside of the named paths"):
+    with pytest.raises(Outside, match=r"sandbox refuses .*elsewhere/w.npz, which lies outside of the named paths"):
         reader.table(replace(found, identity=identity_of(str(path))), str(tmp_path / "spool"))
     (row,) = reader.discover([str(path.parent)], None)
     assert "outside of the named folders, was not followed" in str(row.failure)
@@ -127,7 +127,8 @@ def test_links_out_are_rows_where_they_are_named_like_checkpoints_and_links_back
     assert rows.keys() == {"step-1.npz", "best.npz", "checkpoint-5", "last.npz"}
     assert rows["step-1.npz"] is rows["best.npz"] is None
     for name in ("checkpoint-5", "last.npz"):
-        assert "outside of the named folders, was not followed" in str(rows[name])
+        kind, message = rows[name] or ("", "")
+        assert (kind, "outside of the named folders, was not followed" in message) == ("outside", True)
 
 
 def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path) -> None:
@@ -137,6 +138,18 @@ def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path
     (found,) = reader.discover([str(link)], None)
     assert found.failure is None
     assert reader.table(found, str(tmp_path / "spool")).format == "npz"
+
+
+def test_a_link_to_nothing_leads_to_nothing_in_its_message(reader: ConfinedReader, tmp_path: Path) -> None:
+    link = tmp_path / "run" / "last.npz"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "elsewhere" / "w.npz")
+    words = f"a symbolic link to {tmp_path / 'elsewhere' / 'w.npz'}, which is not there"
+    (row,) = reader.discover([str(link.parent)], None)
+    assert row.failure is not None
+    assert (row.failure[0], words in row.failure[1]) == ("vanished", True)
+    with pytest.raises((Vanished, UsageError), match=words):  # the other where nothing is hidden from the reader
+        reader.inspect(str(link))
 
 
 def test_answers_that_point_elsewhere_are_not_believed() -> None:

@@ -5,7 +5,7 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ from typing import TypeVar, TypeVarTuple
 
 from milepost._internal.fileid import identity_of
 from milepost.core.types import Identity
-from milepost.errors import CheckpointError, Corrupt, Torn, Vanished
+from milepost.errors import CheckpointError, Corrupt, Outside, Torn, Vanished
 
 HEADER_LIMIT = 100_000_000
 """Largest header or pickle that is read, in bytes: the limit that safetensors sets itself."""
@@ -104,8 +104,8 @@ class HeldFile(OpenFile):
 def opened(path: str) -> Iterator[OpenFile]:
     """Open a regular file for reading; every `OSError` becomes an error of the tree.
 
-    Raises `Vanished` where the file is gone, `Torn` where it is not the one that is expected, and `Corrupt` where it
-    cannot be read.
+    Raises `Vanished` where the file is gone, `Torn` where it is not the one that is expected, `Outside` where the
+    sandbox refuses it, and `Corrupt` where it cannot be read.
     """
     try:
         # O_NONBLOCK: a named pipe that lies in the folder must not hang the search.
@@ -177,9 +177,11 @@ def unreadable(path: str, error: OSError) -> CheckpointError:
     """Return the error of the tree for a file that cannot be read, with what its user can do."""
     if isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno == errno.ESTALE:
         if is_hidden(path):
-            return Corrupt(_outside(path))
+            return Outside(_outside(path))
         return Vanished(f"{path}: no longer there; have the trainer keep more checkpoints if it deletes them too early")
     if isinstance(error, PermissionError):
+        if _is_refused(path):
+            return Outside(_outside(path))
         return Corrupt(_permission(path))
     if error.errno in _PASSING:
         return Torn(
@@ -191,6 +193,30 @@ def unreadable(path: str, error: OSError) -> CheckpointError:
 def is_hidden(path: str) -> bool:
     """Return whether a path is a link to what this process's sandbox does not let it see, if it is there at all."""
     return os.environ.get(CONFINED) == "hidden" and os.path.islink(path) and not os.path.exists(path)
+
+
+def dangling(path: str) -> str | None:
+    """Return where a symbolic link leads that leads to nothing; None where no link is there (any more)."""
+    with suppress(OSError):
+        return f"a symbolic link to {os.readlink(path)}, which is not there"
+    return None
+
+
+def gone(path: str) -> Vanished | None:
+    """Return the error of a link to nothing; None for others, and where it cannot be known."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        where = dangling(path)
+        return None if where is None else Vanished(f"{path}: {where}: keep that checkpoint, or remove the link")
+    except OSError:
+        return None
+    return None
+
+
+def _is_refused(path: str) -> bool:
+    """Return whether it is this process's sandbox that forbids what the rights of the file allow."""
+    return CONFINED in os.environ and os.access(path, os.R_OK)
 
 
 def _outside(path: str) -> str:
@@ -205,8 +231,6 @@ def _permission(path: str) -> str:
         status = os.stat(path)
     except OSError:
         return f"{path}: a folder on the way to it may not be entered by this user (uid {os.geteuid()})"
-    if CONFINED in os.environ and os.access(path, os.R_OK):
-        return _outside(path)
     mode = stat.S_IMODE(status.st_mode)
     hint = (
         "; safetensors 0.8 and later writes files that only their owner can read"

@@ -18,6 +18,7 @@ from milepost.checkpoints.names import (
     SAFETENSORS,
     UNKNOWN,
     hf_index,
+    is_candidate,
     keras_index,
     sibling_shards,
 )
@@ -137,12 +138,12 @@ def _tensorflow(path: str, head: bytes, tail: bytes) -> Diagnosis | None:
     """Name what belongs to a TensorFlow checkpoint and is none by itself."""
     shard = _SHARD.fullmatch(path)
     if shard:
-        return "corrupt", f"{path}: a shard of the TensorFlow checkpoint {shard[1]}; name {shard[1]} instead"
+        return "unsupported", f"{path}: a shard of the TensorFlow checkpoint {shard[1]}; name {shard[1]} instead"
     if path.endswith(".meta") and tail != SSTABLE:
         return "program", f"{path}: the graph beside a TensorFlow checkpoint; name {path.removesuffix('.meta')} instead"
     if head.startswith((b"model_checkpoint_path:", b"all_model_checkpoint_paths:")):
         what = "a TensorFlow state file, which only names checkpoints"
-        return "corrupt", f"{path}: {what}; name the folder: all checkpoints in it are found"
+        return "unsupported", f"{path}: {what}; name the folder: all checkpoints in it are found"
     if tail == SSTABLE:
         return "corrupt", (
             f"{path}: it ends as TensorFlow's checkpoints (and LevelDB's databases) do, but it begins neither as a "
@@ -177,7 +178,10 @@ def _text(path: str, head: bytes) -> Diagnosis | None:
         titled = f", titled {' '.join(title[1].split())[:60]!r}" if title else ""
         what = f"an HTML page{titled}, not a checkpoint"
         return "corrupt", f"{path}: {what}: the download failed or asked to log in; download it again"
-    return "corrupt", f"{path}: plain text, not a checkpoint: it begins with {' '.join(text.split())[:60]!r}"
+    begins = f"plain text, not a checkpoint: it begins with {' '.join(text.split())[:60]!r}"
+    if is_candidate(os.path.basename(path)):
+        return "corrupt", f"{path}: {begins}; its name is that of a checkpoint: fetch it again, or rename the text"
+    return "unsupported", f"{path}: {begins}; name a checkpoint, or a folder of them"
 
 
 def _long_header(path: str, head: bytes) -> Diagnosis | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 from milepost._internal import zip as zip_codec
+from milepost._internal.bounded import dangling, gone, kind_of, opened, unreadable
 from milepost._internal.bounded import is_hidden as is_out_of_sight
-from milepost._internal.bounded import kind_of, opened, unreadable
 from milepost._internal.budget import glancing
 from milepost._internal.fileid import identity, is_changed
 from milepost._internal.text import natural
@@ -32,7 +32,7 @@ from milepost.checkpoints.others.recognition import Diagnosis, search
 from milepost.core.escaping import one_line
 from milepost.core.protocols import Format
 from milepost.core.types import CheckpointFiles, Identity
-from milepost.errors import CheckpointError, Corrupt, MilepostError, Torn, UsageError, Vanished
+from milepost.errors import CheckpointError, Corrupt, MilepostError, Outside, Torn, UsageError, Vanished
 from milepost.registry import classes
 
 _HEAD = 4096
@@ -128,10 +128,11 @@ def _under(path: str, given: str, formats: Sequence[Format], roots: Sequence[str
         status = os.stat(path)
     except OSError as error:
         if is_out_of_sight(path):
-            yield _row(path, (path,), identity(os.lstat(path)), (Corrupt.kind, str(unreadable(path, error))))
+            why = unreadable(path, error)
+            yield _row(path, (path,), identity(os.lstat(path)), (why.kind, str(why)))
             return
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise UsageError(f"{given}: {_dangling(path) or absent(path)}") from error
+            raise UsageError(f"{given}: {dangling(path) or absent(path)}") from error
         raise UsageError(f"{given}: {error.strerror or error}") from error
     if not stat.S_ISDIR(status.st_mode):
         yield from _claimed([entry_of(path, asked=True)], formats)
@@ -201,22 +202,15 @@ def _items(
                 continue
             why: CheckpointError = Corrupt(f"{entry.path}: {kind_of(status)}, not a file")
         except FileNotFoundError:
-            points = _dangling(entry.path)
-            if points is None:  # gone since it was listed
+            vanished = gone(entry.path)
+            if vanished is None:  # gone since it was listed
                 continue
-            why = Vanished(f"{entry.path}: {points}: keep that checkpoint, or remove the link")
+            why = vanished
         except OSError as error:
             why = unreadable(entry.path, error)
         if is_candidate(entry.name):
             with suppress(OSError):  # gone since
                 odd.append(_row(entry.path, (entry.path,), identity(os.lstat(entry.path)), (why.kind, str(why))))
-
-
-def _dangling(path: str) -> str | None:
-    """Return where a symbolic link leads that leads to nothing; None where no link is there (any more)."""
-    with suppress(OSError):
-        return f"a symbolic link to {os.readlink(path)}, which is not there"
-    return None
 
 
 def _shut(path: str, error: OSError) -> CheckpointFiles | None:
@@ -242,7 +236,7 @@ def entry_of(path: str, *, asked: bool = False, roots: Sequence[str] = ()) -> Li
         with opened(path) as file:
             item.status = os.fstat(file.descriptor)
             if roots and (outside := place_of(file, roots)):
-                raise Corrupt(f"{path}: leads to {outside}, outside of the named folders; it was not read")
+                raise Outside(f"{path}: leads to {outside}, outside of the named folders; it was not read")
             item.head = file.at(0, min(_HEAD, file.size), "its beginning")
             size = min(8, file.size)
             item.tail = file.at(file.size - size, size, "its end")

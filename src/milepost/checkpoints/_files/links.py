@@ -12,9 +12,10 @@ from milepost._internal.bounded import OpenFile, is_hidden
 from milepost._internal.fileid import identity
 from milepost.checkpoints.names import is_candidate, step_of_name
 from milepost.core.types import CheckpointFiles
-from milepost.errors import Corrupt
+from milepost.errors import Corrupt, Outside
 
 _TRIES = 3
+_KERNEL = re.compile(r"/(proc|sys|dev(?!/shm/))(/|$)")
 _FOLDERS = re.compile(r"ckpt|checkpoint|weights|snapshot|model|last|latest|best", re.IGNORECASE)
 
 
@@ -49,11 +50,18 @@ def refused(links: Sequence[str], roots: Sequence[str]) -> Iterator[CheckpointFi
             like = bool(_FOLDERS.search(name)) or step_of_name(path) is not None
             missed |= like and not any(_beneath(root, real) for root in roots)
         if missed:
-            why = (
-                f"{path}: a symbolic link to {real}, outside of the named folders, was not followed; to have it "
-                "followed, name the link, or the folder of its target, too"
-            )
-            yield CheckpointFiles(path, None, (path,), identity(os.lstat(path)), "failed", (Corrupt.kind, why))
+            now = identity(os.lstat(path))
+            yield CheckpointFiles(path, None, (path,), now, "failed", _not_followed(path, real))
+
+
+def _not_followed(path: str, real: str) -> tuple[str, str]:
+    if _KERNEL.match(real):  # naming it would not help
+        what = f"a symbolic link to {real}, which the system makes up: no checkpoint"
+        return Corrupt.kind, f"{path}: {what}; it was not followed; remove the link"
+    return Outside.kind, (
+        f"{path}: a symbolic link to {real}, outside of the named folders, was not followed; to have it "
+        "followed, name the link, or the folder of its target, too"
+    )
 
 
 def check_shards(main: str, shards: Sequence[str], folder: str | None = None) -> None:

@@ -206,7 +206,7 @@ def _compare(index: BundleIndex, shard: OpenFile, name: str, row: BundleEntry, f
     file = os.path.basename(shard.path)
     what = f"tensor {name!r} in {file}: CRC-32C {found:08x}, the index says {row.crc:08x}"
     if os.fstat(shard.descriptor).st_mtime_ns > os.stat(index.path).st_mtime_ns:
-        newer = f"{file} is newer than the index: a checkpoint of the same name is being written over it"
+        newer = f"{file} is newer than the index: it may be damaged, or another checkpoint is being written over it"
         raise Torn(f"{index.path}: {what}, and {newer}{AGAIN}")
     raise Corrupt(f"{index.path}: {what}: damaged")
 

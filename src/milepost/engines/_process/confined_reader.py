@@ -9,8 +9,10 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TypeVar
 
+from milepost._internal.bounded import gone
 from milepost._internal.budget import answer_bytes, answer_seconds
 from milepost._internal.plain_errors import raised
 from milepost._internal.serialization import from_plain, to_plain
@@ -19,7 +21,7 @@ from milepost.engines._failures import check_whole
 from milepost.engines._process.allowed_paths import Places, check_found, check_room, check_table
 from milepost.engines._process.child import Child, Unresponsive
 from milepost.engines._process.parent_death import CONFINED
-from milepost.errors import Crashed, TimedOut, UsageError
+from milepost.errors import Crashed, Outside, TimedOut, UsageError
 from milepost.sandbox import limits
 from milepost.sandbox.confine import Measure
 
@@ -69,7 +71,7 @@ class ConfinedReader:
             checkpoints = self._ask("discover", list[CheckpointFiles], arguments)
         with self._distrusted():
             check_found(checkpoints, paths, self._places.named)
-        return checkpoints
+        return [_distinguished(files) for files in checkpoints]
 
     def table(self, files: CheckpointFiles, spool: str) -> Table:
         """Return the table of a checkpoint; asked once more where the process died: anything may kill it."""
@@ -82,7 +84,10 @@ class ConfinedReader:
 
     def inspect(self, path: str) -> Inspection:
         self._allow([path])
-        return self._ask("inspect", Inspection, {"path": path}, _size_at(self._places.named))
+        try:
+            return self._ask("inspect", Inspection, {"path": path}, _size_at(self._places.named))
+        except Outside as error:
+            raise gone(path) or error from error
 
     def sandbox(self) -> list[Measure]:
         with self._alive() as child:
@@ -193,6 +198,15 @@ class ConfinedReader:
         except Crashed:
             self.close()
             raise
+
+
+def _distinguished(files: CheckpointFiles) -> CheckpointFiles:
+    """Return the row of a link that leads out, `vanished` where it leads to nothing.
+
+    The reader cannot tell: its sandbox hides both alike.
+    """
+    error = gone(files.path) if files.failure is not None and files.failure[0] == Outside.kind else None
+    return files if error is None else replace(files, failure=(error.kind, str(error)))
 
 
 def _size_at(paths: Sequence[str]) -> int:

@@ -140,7 +140,7 @@ def test_a_link_that_is_named_is_followed(reader: ConfinedReader, tmp_path: Path
     assert reader.table(found, str(tmp_path / "spool")).format == "npz"
 
 
-def test_a_link_to_nothing_leads_to_nothing_in_its_message(reader: ConfinedReader, tmp_path: Path) -> None:
+def test_the_message_on_a_link_to_nothing_names_where_it_leads(reader: ConfinedReader, tmp_path: Path) -> None:
     link = tmp_path / "run" / "last.npz"
     link.parent.mkdir()
     link.symlink_to(tmp_path / "elsewhere" / "w.npz")

@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 from tests._material import evaluation_of, examples, go, save, weights_of
 
+from milepost._internal.atomic import replacing
+from milepost._internal.folder_target import folder_target
 from milepost._internal.targets import text_target
 from milepost.cli import main
 from milepost.core.escaping import unescaped
@@ -132,6 +134,19 @@ def test_a_filter_that_fits_nothing_is_a_mistake_not_an_empty_file(
     assert main(["export", "csv", str(tmp_path / "out.csv"), *words, "--store", str(store)]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_what_somebody_put_in_the_way_is_neither_followed_nor_removed(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.write_text("theirs")
+    for target, write in ((tmp_path / "a.csv", text_target), (tmp_path / "events", lambda at: folder_target(at, "us"))):
+        planted = Path(replacing(str(target)))
+        planted.symlink_to(private)
+        with pytest.raises(UsageError, match="cannot be written"), write(str(target)):
+            pass
+        assert planted.is_symlink()
+        assert not target.exists()
+    assert private.read_text() == "theirs"
 
 
 def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_values_intervals_and_the_gap_in_words() -> None:
         "batch mean of 359 rows: 0.915042; the last batch of 1 row counts like 359",
         "step-900, last",
         "2 rows whose label shares its score",
-        "1 rows with a score that is not a number",
+        "1 row with a score that is not a number",
         samples.DIGESTS[900],
         "360 (ok)",
     ):

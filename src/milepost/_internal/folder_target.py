@@ -25,6 +25,9 @@ def folder_target(target: str, made_by: str) -> Iterator[str]:
     written = replacing(final)
     try:
         os.mkdir(written)
+    except OSError as error:
+        raise _refused(target, error) from error
+    try:
         yield written
         with open(os.path.join(written, _MARK), "w", encoding="utf-8") as mark:
             mark.write(f"{made_by}\n")
@@ -33,9 +36,13 @@ def folder_target(target: str, made_by: str) -> Iterator[str]:
         else:
             os.rename(written, final)
     except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror or error}); name another folder") from error
+        raise _refused(target, error) from error
     finally:
         shutil.rmtree(written, ignore_errors=True)
+
+
+def _refused(target: str, error: OSError) -> UsageError:
+    return UsageError(f"{target}: cannot be written ({error.strerror or error}); name another folder")
 
 
 def _check(target: str, final: str, made_by: str) -> None:

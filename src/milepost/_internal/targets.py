@@ -24,15 +24,24 @@ def file_target(target: str) -> Iterator[str]:
     final = os.path.realpath(target) if whole else target
     written = replacing(final) if whole else target
     try:
+        if whole:  # made by us alone: what somebody else put there is not followed
+            os.close(os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise _refused(target, error) from error
+    try:
         yield written
         if whole:
             os.replace(written, final)
     except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror or error}); name another file") from error
+        raise _refused(target, error) from error
     finally:
         if whole:
             with suppress(OSError):
                 os.unlink(written)
+
+
+def _refused(target: str, error: OSError) -> UsageError:
+    return UsageError(f"{target}: cannot be written ({error.strerror or error}); name another file")
 
 
 @contextmanager

@@ -24,6 +24,18 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
+def elided(text: str, width: int) -> str:
+    """Return a text of at most so many columns, without its middle where it is longer.
+
+    >>> elided("encoder.layer.11.attention.weight", 16), elided("fc.weight", 16)
+    ('encoder.….weight', 'fc.weight')
+    """
+    if len(text) <= width:
+        return text
+    tail = width // 2 - 1
+    return f"{text[: width - tail - 1]}…{text[len(text) - tail :]}"
+
+
 def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     """Join the first items, and count the others.
 

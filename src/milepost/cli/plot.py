@@ -9,6 +9,7 @@ import argparse
 import os
 import shutil
 
+from milepost._internal.targets import text_target
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import open_store
 from milepost.cli._streams import to_stderr
@@ -56,8 +57,6 @@ def execute(args: argparse.Namespace) -> int:
         save(chart, args.output, ending)
         text = ""
     if text:
-        from milepost._internal.targets import text_target  # noqa: PLC0415 - only where text is written
-
         with text_target(args.output or "-") as stream:
             stream.write(text)
     if args.output:

@@ -8,6 +8,7 @@ text; without -o it goes to standard output.
 import argparse
 import os
 
+from milepost._internal.targets import text_target
 from milepost.cli._arguments import add_shared
 from milepost.cli._store import open_store
 from milepost.cli._streams import to_stderr
@@ -27,7 +28,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    from milepost._internal.targets import text_target  # noqa: PLC0415 - the help needs none of it
     from milepost.report.pages.html_page import page_html  # noqa: PLC0415 - the same
     from milepost.report.pages.markdown import page_markdown  # noqa: PLC0415 - the same
     from milepost.report.pages.report_page import report_page  # noqa: PLC0415 - the same

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from milepost._internal.text import elided
 from milepost.report._align import align
 from milepost.report._numbers import count, size
 from milepost.report._printed import printed
@@ -50,18 +51,6 @@ def described(held: Mapping[str, Any], width: int | None = None) -> list[str]:
     notes = [f"names a class that was not imported: {name}" for name in held.get("foreign") or ()]
     notes += [f"note: {note}" for note in held.get("notes") or ()]
     return lines + [line for note in notes for line in _wrapped(note, width)]
-
-
-def elided(text: str, width: int) -> str:
-    """Return a text of at most so many columns, without its middle where it is longer.
-
-    >>> elided("encoder.layer.11.attention.weight", 16), elided("fc.weight", 16)
-    ('encoder.….weight', 'fc.weight')
-    """
-    if len(text) <= width:
-        return text
-    tail = width // 2 - 1
-    return f"{text[: width - tail - 1]}…{text[len(text) - tail :]}"
 
 
 def _tensors(tensors: Sequence[Mapping[str, Any]], width: int | None) -> list[str]:

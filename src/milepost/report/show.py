@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from milepost._internal.text import counted
 from milepost.core.escaping import escaped, one_line
 from milepost.report._model_check import NearTies, model_check_text, rounding_text
 from milepost.report._numbers import count, decimals, duration, interval, is_share, method, value_of
@@ -143,8 +144,8 @@ def _results(data: str, group: Sequence[Plain], evaluated: Sequence[Evaluated]) 
     first = exact[0] if exact else group[0]
     lines = [
         ("rows", f"{count(first.get('n'))} ({first.get('status')})"),
-        ("tied", f"{count(_most(group, 'tied'))} rows whose label shares its score with another class"),
-        ("nonfinite", f"{count(_most(group, 'nonfinite'))} rows with a score that is not a number"),
+        ("tied", f"{counted(_most(group, 'tied'), 'row')} whose label shares its score with another class"),
+        ("nonfinite", f"{counted(_most(group, 'nonfinite'), 'row')} with a score that is not a number"),
     ]
     checks = (CodeEquivalence.of(record["code_check"]) for record in group if record.get("code_check"))
     lines += [("code", text) for check in dict.fromkeys(checks) for text in _code(Standing(check=check))]

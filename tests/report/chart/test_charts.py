@@ -30,7 +30,7 @@ from milepost.report.chart.model import (
     Shape,
     Whiskers,
 )
-from milepost.report.chart.palette import DARK, LIGHT, Palette
+from milepost.report.chart.palette import DARK, LIGHT, Palette, on_cell
 from milepost.report.chart.sampling import fewer
 from milepost.report.chart.svg import css, svg
 from milepost.report.chart.text import text_lines
@@ -195,6 +195,20 @@ def test_colours_stand_out_from_the_paper_and_from_each_other(palette: Palette) 
     assert len(set(palette.series)) == len(palette.series)
     apart = [np.abs(np.subtract(rgb(one), rgb(other))).sum() for one, other in combinations(palette.series, 2)]
     assert min(apart) > 60
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_is_read_on_cells_of_every_shade(palette: Palette) -> None:
+    for shade in np.linspace(0, 1, 101):
+        mixed = (1 - shade) * np.array(rgb(palette.paper)) + shade * np.array(rgb(palette.series[0]))
+        cell = f"#{''.join(f'{round(part):02x}' for part in mixed)}"
+        assert contrast(palette.on_cells[on_cell(float(shade))], cell) >= 4.5, shade
+
+
+def test_long_names_that_differ_at_their_ends_stay_apart() -> None:
+    names = [f"a-training-run-of-a-name-that-is-long-lr-{rate}" for rate in ("1e-3", "1e-4")]
+    axis = Axis("", categories=tuple(names))
+    assert len({name for _, name in ticks(axis)}) == 2
 
 
 def rgb(colour: str) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from tests._material import checkpoints, evaluation_of, go
 from tests.report.server.conftest import HOSTILE
 
 from milepost.exports.openmetrics import openmetrics
+from milepost.metrics.cross_entropy import CrossEntropy
 from milepost.report.server.app import application
 from milepost.report.server.guard import Access, Guard
 from milepost.report.server.stores import OpenStores
@@ -167,6 +168,30 @@ def test_a_new_result_reaches_the_pages_and_those_who_listen(tmp_path: Path) -> 
     assert len(received) == 1
     assert {row["step"] for row in stores.held[0].checkpoints} == {100, 900}
     end()
+
+
+def test_a_new_result_is_not_missed_where_a_page_took_it_in_first(tmp_path: Path) -> None:
+    runs = checkpoints(tmp_path / "lenet", 100)
+    go(evaluation_of(), runs, store=tmp_path / "evals")
+    stores = OpenStores([Store.open(tmp_path / "evals")])
+    checkpoints(tmp_path / "lenet", 900)
+    go(evaluation_of(), runs, store=tmp_path / "evals")
+    asyncio.run(stores.run(stores.held[0].store.listing))
+    asyncio.run(stores.look())
+    assert stores.version == 1
+    assert {row["step"] for row in stores.held[0].checkpoints} == {100, 900}
+    asyncio.run(stores.look())
+    assert stores.version == 1
+
+
+def test_the_best_on_the_overview_is_that_of_the_metric_whichever_way_is_better(tmp_path: Path) -> None:
+    go(evaluation_of(metrics=[CrossEntropy()]), checkpoints(tmp_path / "lenet", 100, 900), store=tmp_path / "evals")
+    records = Store.open(tmp_path / "evals").listing().records(metric="cross_entropy")
+    best = min((one for one in records if one["estimator"] == "exact"), key=lambda one: float(one["value"]))
+    stores = OpenStores([Store.open(tmp_path / "evals")])
+    with TestClient(Guard(application(stores, openmetrics), Access()), base_url="http://localhost") as client:
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", client.get("/").text)
+    assert cells[5] == str(best["checkpoint"]["step"])
 
 
 def test_a_store_that_went_away_keeps_what_it_showed(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ _MOST_POINTS = 1600
 _MANY_POINTS = 400
 _CELL_TEXT = 22.0
 _APART = 1.0
-"""Pixels between bars that touch each other."""
+"""Pixels between bars that stand side by side and touch each other."""
 SMALL = 11.0
 """Size of the letters beside marks."""
 
@@ -151,13 +151,14 @@ def _bars(mark: Bars, frame: Frame) -> str:
     found, beside = [], []
     x0, x1 = frame.across(mark.x0), frame.across(mark.x1)
     y0, y1 = frame.down(mark.y0), frame.down(mark.y1)
+    apart = 0.0 if frame.y.categories else _APART
     for place in range(len(mark.x0)):
         left, right = sorted((float(x0[place]), float(x1[place])))
         top, bottom = sorted((float(y0[place]), float(y1[place])))
         title = [element("title", text(mark.titles[place]))] if mark.titles else []
         how = {"fill": "currentColor", "fill_opacity": "0.75"}
-        size = {"width": max(right - left - _APART, 0.0), "height": max(bottom - top, 0.5)}
-        found.append(element("rect", *title, x=left + _APART / 2, y=top, **size, **how))
+        size = {"width": max(right - left - apart, 0.0), "height": max(bottom - top, 0.5)}
+        found.append(element("rect", *title, x=left + apart / 2, y=top, **size, **how))
         if mark.texts:
             backwards = mark.x1[place] < mark.x0[place]
             at = {"x": left - 5, "text_anchor": "end"} if backwards else {"x": right + 5}

@@ -13,7 +13,7 @@ NEUTRAL = -1
 """The colour of what belongs to no series: grey."""
 
 LONGEST = 26
-"""Signs of a category's name that are drawn; a longer one is cut."""
+"""Signs of a name that are drawn at an axis or in a legend; a longer one loses its middle."""
 
 Shape = Literal["dot", "ring", "star", "cross", "dash"]
 

@@ -9,19 +9,7 @@ import numpy as np
 
 from milepost._internal.targets import file_target
 from milepost.errors import MissingExtra, UsageError
-from milepost.report.chart.model import (
-    NEUTRAL,
-    Axis,
-    Band,
-    Bars,
-    Cells,
-    Chart,
-    Panel,
-    Points,
-    Polyline,
-    Rule,
-    Whiskers,
-)
+from milepost.report.chart.model import NEUTRAL, Axis, Band, Bars, Cells, Chart, Panel, Points, Polyline, Rule, Whiskers
 from milepost.report.chart.palette import DASHES, LIGHT, SERIES, on_cell
 from milepost.report.chart.sampling import fewer
 from milepost.report.chart.ticks import short, ticks
@@ -75,17 +63,16 @@ def save(chart: Chart, target: str, kind: str) -> None:
 def _head(chart: Chart, figure: MatplotlibFigure, panels: Iterable[Any]) -> None:
     """Put title and legend above the panels; the drawing grows by the lines that the legend takes beyond one."""
     title = _lines([chart.title], chart.width * _BOLD)
-    legend = _labelled(panels)
-    if not legend:
+    handles, names = _labelled(panels)
+    if not names:
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=_TITLE)
         return
-    names = [short(name) for name in legend]
     columns = max(1, int(chart.width / (_KEY + _LETTER * max(map(len, names)))))
     lines = -(-len(names) // columns)
     figure.set_figheight((chart.height + _LINE * (lines - 1)) / _DPI)
     font = {"weight": "bold", "size": _TITLE}
     how = {"title": title, "title_fontproperties": font, "alignment": "left", "frameon": False, "fontsize": _SMALL}
-    figure.legend(list(legend.values()), names, loc="outside upper left", ncols=columns, borderaxespad=0.2, **how)
+    figure.legend(handles, names, loc="outside upper left", ncols=columns, borderaxespad=0.2, **how)
 
 
 def _undated(kind: str) -> dict[str, Any]:
@@ -105,9 +92,10 @@ def draw(panel: Panel, axes: Any, title: str = "") -> None:
     """Draw a panel into matplotlib's axes: the user's own, in a notebook."""
     _panel(panel, axes)
     axes.set_title(title, loc="left", fontweight="bold", fontsize=_TITLE)
-    if legend := _labelled([axes]):
-        outside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(legend) > _INSIDE else {}
-        axes.legend(list(legend.values()), list(legend), frameon=False, fontsize=_SMALL, **outside)
+    handles, names = _labelled([axes])
+    if names:
+        outside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(names) > _INSIDE else {}
+        axes.legend(handles, names, frameon=False, fontsize=_SMALL, **outside)
 
 
 def _panel(panel: Panel, axes: Any) -> None:
@@ -129,13 +117,13 @@ def _panel(panel: Panel, axes: Any) -> None:
         axes.set_axisbelow(True)
 
 
-def _labelled(panels: Iterable[Any]) -> dict[str, Any]:
-    """Return the first handle of each label, in the order in which they were drawn."""
+def _labelled(panels: Iterable[Any]) -> tuple[list[Any], list[str]]:
+    """Return the first handle of each label and its name, in the order in which they were drawn."""
     found: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    return found
+    return [*found.values()], [short(label) for label in found]
 
 
 def _lines(texts: Iterable[str], width: float) -> str:
@@ -189,18 +177,8 @@ def _points(mark: Points, axes: Any) -> None:
 def _bars(mark: Bars, axes: Any) -> None:
     colour = _colour(mark.colour)
     height = mark.y1 - mark.y0
-    axes.barh(
-        mark.y0,
-        mark.x1 - mark.x0,
-        height,
-        mark.x0,
-        align="edge",
-        facecolor=colour,
-        edgecolor=LIGHT.paper,
-        linewidth=0.8,
-        alpha=0.75,
-        label=mark.label or None,
-    )
+    how = {"facecolor": colour, "edgecolor": LIGHT.paper, "linewidth": 0.8, "alpha": 0.75, "label": mark.label or None}
+    axes.barh(mark.y0, mark.x1 - mark.x0, height, mark.x0, align="edge", **how)
     for place, words in enumerate(mark.texts):
         left = mark.x1[place] < mark.x0[place]
         at = (mark.x1[place], (mark.y0[place] + mark.y1[place]) / 2)

@@ -25,15 +25,8 @@ def spark_svg(values: Sequence[float], about: str) -> str:
     line = element("path", d=f"M{places(x, down)}", fill="none", stroke="currentColor", stroke_width="1.5")
     dot = element("circle", cx=float(x[-1]), cy=float(down[-1]), r="2.4", fill="currentColor")
     inside = element("title", text(about)) + element("g", line, dot, class_="mp-s0")
-    return element(
-        "svg",
-        inside,
-        viewBox=f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}",
-        width=_WIDTH,
-        height=_HEIGHT,
-        role="img",
-        class_="spark",
-    )
+    size = {"width": _WIDTH, "height": _HEIGHT}
+    return element("svg", inside, viewBox=f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}", role="img", class_="spark", **size)
 
 
 def spark_text(values: Sequence[float]) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from milepost._internal.text import elided
 from milepost.report.chart.model import LONGEST, Axis
 
 _STEPS = (1.0, 2.0, 5.0, 10.0)
@@ -33,8 +34,8 @@ def ticks(axis: Axis, most: int = 6) -> list[tuple[float, str]]:
 
 
 def short(name: str) -> str:
-    """Return a name as far as it is drawn."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    """Return a name as it is drawn: without its middle where it is long, since ends tell runs apart."""
+    return elided(name, LONGEST)
 
 
 def padded(values: Sequence[float], *, floor: float | None = None, ceiling: float | None = None) -> tuple[float, float]:

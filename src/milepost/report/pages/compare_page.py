@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from milepost._internal.text import natural
 from milepost.core.escaping import printable
 from milepost.errors import UsageError
 from milepost.report.addresses import Labels
@@ -38,24 +39,25 @@ def compare_blocks(
     """Yield what chooses the two, and, where they are named, the comparison; what is amiss is a paragraph."""
     yield Heading("Compare two checkpoints", 1)
     known = [labels.of(row) for row in checkpoints if row["digest"] and not failure_of(row)][:_MOST]
-    metrics = list(dict.fromkeys(str(record["metric"]) for record in listing.records()[:2000]))
-    data = list(dict.fromkeys(str(record["data"]) for record in listing.records()[:2000]))
-    name = asked.data or next(iter(data), None)
+    files = [file for evaluated in listing.evaluations.values() for file in evaluated.results.values()]
+    metrics = sorted({held.metric for file in files for held in file.held(slices=False)}, key=natural)
+    data = sorted({file.data for file in files}, key=natural)
+    data_name = asked.data or next(iter(data), None)
     fields = [("a", "A", asked.a or "", known), ("b", "B", asked.b or "", known)]
-    fields += [("metric", "metric", asked.metric, metrics), ("data", "data", name or "", data)]
+    fields += [("metric", "metric", asked.metric, metrics), ("data", "data", data_name or "", data)]
     yield Form("compare", [(name, label, printable(value), _clean(held)) for name, label, value, held in fields])
     if not asked.a or not asked.b:
         words = "Name two checkpoints: by step, run:step, name or digest." if len(known) > 1 else _TOO_FEW
         yield Paragraph(words, "faint")
         return
     try:
-        found = compare_two(store, asked.a, asked.b, asked.metric, name, asked.part)
+        found = compare_two(store, asked.a, asked.b, asked.metric, data_name, asked.part)
     except UsageError as error:
         yield from (Paragraph(printable(line), "bad") for line in str(error).splitlines())
         return
     yield Drawing(ComparisonFigure(found).chart())
     with suppress(UsageError):  # rows without labels
-        request = FigureRequest(asked.metric, name, part=asked.part, addresses=(asked.a, asked.b))
+        request = FigureRequest(asked.metric, data_name, part=asked.part, addresses=(asked.a, asked.b))
         yield Drawing(Flips.of(store, request).chart())
 
 

@@ -38,14 +38,14 @@ class DataSet:
         rows = tuple(row for row in results.rows if row.data in (name, ""))
         metrics = tuple(metric for metric in results.metrics if any(metric in row.cells for row in rows))
         held = cls(name, Results(metrics, rows))
-        for metric in metrics[:1]:
-            with suppress(UsageError):  # nothing that can be compared
-                found = best_of(store, metric, name, run, part)
-                tied = tuple(str(rival.record["checkpoint"]["digest"]) for rival in found.tied)
-                return replace(
-                    held, best=str(found.best["checkpoint"]["digest"]), tied=tied, sentence=best_sentence(found)
-                )
-        return held
+        if not metrics:
+            return held
+        try:
+            found = best_of(store, metrics[0], name, run, part)
+        except UsageError:  # nothing that can be compared
+            return held
+        best, *tied = (str(one["checkpoint"]["digest"]) for one in (found.best, *(one.record for one in found.tied)))
+        return replace(held, best=best, tied=tuple(tied), sentence=best_sentence(found))
 
     def blocks(self, link: Callable[[Row], str]) -> Iterator[Block]:
         """Yield sentence, curves, table and footnotes; `link` gives the address of a row's own page."""

@@ -102,7 +102,7 @@ def _grid(block: Grid) -> str:
 @_html.register
 def _drawing(block: Drawing) -> str:
     numbers = _numbers(block.chart.table)
-    small = " class='half'" if block.chart.width <= _HALF else ""
+    small = ' class="half"' if block.chart.width <= _HALF else ""
     return f"<figure{small}>{svg(block.chart, alone=False)}{numbers}</figure>"
 
 

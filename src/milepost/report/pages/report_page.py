@@ -32,12 +32,12 @@ def report_page(store: Store, run: str | None = None, pages: int = PAGES) -> Pag
     names = list(dict.fromkeys(row.data for row in results.rows if row.data))
     held = [DataSet.of(store, results, name, run) for name in names]
     described = _described(checkpoints, held, pages)
-    links = {(row["digest"], row["variant"]): f"#{anchor_of(row)}" for row in described}
+    links = {row["digest"]: f"#{anchor_of(row)}" for row in described}
     title = "Milepost report" if run is None else f"Milepost report on {run}"
     blocks: list[Block] = [Heading(printable(title), 1), *_summary(checkpoints, results)]
     for one in held:
         blocks.append(Heading(printable(f"On {one.name}"), anchor=f"d-{one.name}"))
-        blocks += one.blocks(lambda row: links.get((row.digest or "", row.variant), ""))
+        blocks += one.blocks(lambda row: links.get(row.digest, ""))
     blocks += failures_blocks(checkpoints)
     labels = Labels(listing.checkpoints())
     if described:

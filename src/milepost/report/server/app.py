@@ -71,14 +71,17 @@ class Pages:
     async def overview(self, _: Request) -> Response:
         """Show the runs of all stores."""
 
-        def make() -> list[Block]:
-            blocks: list[Block] = [Heading("Runs", 1)]
-            for number, one in enumerate(self._stores.held):
-                blocks += _problem(one)
-                blocks += overview_blocks(one.name, one.listing, one.checkpoints, Links(self._root, number))
-            return blocks
+        def part(number: int, one: OpenStore) -> str:
+            def made() -> str:
+                blocks = overview_blocks(one.name, one.store, one.listing, one.checkpoints, Links(self._root, number))
+                return blocks_html([*_problem(one), *blocks])
 
-        return self._page("Milepost", blocks_html(await self._stores.run(make)))
+            return one.page("", made)
+
+        def make() -> str:
+            return "".join(part(number, one) for number, one in enumerate(self._stores.held))
+
+        return self._page("Milepost", blocks_html([Heading("Runs", 1)]) + await self._stores.run(make))
 
     def of(self, name: str, make: Blocks) -> Callable[[Request], Awaitable[Response]]:
         """Return what answers one kind of page of a store."""

@@ -23,7 +23,8 @@ T = TypeVar("T")
 class OpenStore:
     """One store: its name on the pages, and what it held at the last look; `problem` says why it cannot be read.
 
-    `pages` were made of what it held then, by their addresses.
+    `pages` were made of what it held then, by their addresses.  `taken` is the listing's version then, and the problem:
+    what makes a page may refresh the listing.
     """
 
     name: str
@@ -33,6 +34,7 @@ class OpenStore:
     labels: Labels = field(default_factory=lambda: Labels(()))
     problem: str = ""
     pages: dict[str, str] = field(default_factory=dict)
+    taken: tuple[int, str] = (0, "")
 
     def page(self, address: str, make: Callable[[], str]) -> str:
         """Return the page at an address: made once of what the store holds."""
@@ -47,6 +49,7 @@ class OpenStore:
         self.checkpoints = self.listing.checkpoints()
         self.labels = Labels(self.checkpoints)
         self.pages.clear()
+        self.taken = self.listing.version, self.problem
 
 
 class OpenStores:
@@ -97,19 +100,20 @@ class OpenStores:
         self._thread.shutdown()
 
     def _look(self) -> bool:
-        before = [(one.listing.version, one.problem) for one in self.held]
-        for one, (version, problem) in zip(self.held, before, strict=True):
+        changed = False
+        for one in self.held:
             try:
                 one.store.storage.check()  # a store that went away is not an empty one
                 one.listing.refresh()
                 one.problem = ""
             except (MilepostError, OSError) as error:
                 one.problem = str(error)
-                if one.problem != problem:
+                if one.problem != one.taken[1]:
                     _LOG.warning("%s: %s", one.name, error)
-            if (one.listing.version, one.problem) != (version, problem):
+            if (one.listing.version, one.problem) != one.taken:
                 one.take()
-        return before != [(one.listing.version, one.problem) for one in self.held]
+                changed = True
+        return changed
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -75,6 +75,7 @@ def _next(folder: Path) -> str:
     # Out of a virtual environment that is not active, the bare word would not be found.
     command = "milepost" if shutil.which("milepost") or not Path(sys.argv[0]).is_file() else sys.argv[0]
     tries = (
+        ("serve", "--store", store),
         ("ls", "--store", store),
         ("show", "last", "--store", store),
         ("show", "last", "--store", store, "--batch-size", "359"),

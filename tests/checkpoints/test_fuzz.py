@@ -115,8 +115,9 @@ def grow(*_):
     held = bytearray(800 << 20)
     return {"rows": [], "faults": []}
 
-child.CPU_SECONDS = 1
+usual = child.CPU_SECONDS
 for child.reading in (spin, grow, lambda *_: os._exit(3)):
+    child.CPU_SECONDS = 1 if child.reading is spin else usual  # to fill memory takes a slow machine a second
     worker = child._forked()
     made, after = child._asked(worker, '{"folder": "x", "spool": "y"}\\n')
     print(made["ended"], made["peak"] > 790 << 10, after is worker)
